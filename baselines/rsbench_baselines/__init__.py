@@ -1,0 +1,1 @@
+"""The models that ship with rsbench; they use only its public face."""

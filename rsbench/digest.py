@@ -1,0 +1,55 @@
+"""Digests: one canonical form for values, one for files, one for decoded arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of ``value``: sorted keys, no spaces, no NaN.
+
+    Raises:
+        ValueError: if the value holds NaN or infinity, which have no JSON form.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def sha256_json(value: Any) -> str:
+    """Return the hex SHA-256 of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ArrayHasher:
+    """Hash named arrays by decoded content: name, dtype, shape and little-endian C-order bytes."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, name: str, array: npt.NDArray[Any]) -> None:
+        """Add one array; the order of calls matters, so add in sorted name order."""
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        head = canonical_json([name, little.dtype.str, list(little.shape)])
+        self._hash.update(head.encode())
+        self._hash.update(memoryview(little).cast("B") if little.size else b"")
+
+    def add_json(self, name: str, value: Any) -> None:
+        """Add a JSON value under a name."""
+        self._hash.update(canonical_json([name, value]).encode())
+
+    def hexdigest(self) -> str:
+        """Return the hex digest of everything added so far."""
+        return self._hash.hexdigest()

@@ -1,0 +1,1 @@
+"""Metrics, each under an id with a version."""
