@@ -1,0 +1,50 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need in .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint types unit bench wheel readme clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   set up, build a simulated dataset, train, run, write a report"
+	@echo "make test   set up, lint, check types, run the tests"
+	@echo "make bench  measure, side by side (writes results/bench)"
+	@echo "make wheel  build the wheel and try it in a clean environment"
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt -e ".[build,models]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(PIP) install -q -c constraints.txt -e ".[build,models,test]"
+	@touch $@
+
+demo: $(VENV)/.base
+	$(BIN)/rsbench demo --out demo
+
+test: $(VENV)/.test lint types unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -q
+
+bench: $(VENV)/.test
+	$(BIN)/python -m pytest tests/bench -q --benchmark-only --benchmark-json results/bench/latest.json
+
+wheel: $(VENV)/.test
+	PYTHON=$(PYTHON) tools/try_wheel.sh $(BIN)/python
+
+readme: $(VENV)/.test
+	$(BIN)/python tools/readme_commands.py README.md
+
+clean:
+	rm -rf $(VENV) demo dist

@@ -1,0 +1,532 @@
+"""The command line. Heavy libraries are imported inside the command that needs them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rsbench import __version__
+from rsbench.errors import DiskFull, InputError, RsbenchError
+
+app = typer.Typer(
+    name="rsbench",
+    help="Build satellite-image datasets, run models on them, and compare what can be compared.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+weights_app = typer.Typer(help="Weights of perceptual metrics.", no_args_is_help=True)
+lock_app = typer.Typer(help="Locks: the frozen answers of searches.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+app.add_typer(lock_app, name="lock")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+
+
+def _say(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _dump(value: Any) -> None:
+    _say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        _say(__version__)
+        raise typer.Exit
+
+
+# ------------------------------------------------------------------------------- building
+
+
+@app.command("build-dataset")
+def build_dataset(
+    recipe: Annotated[str | None, typer.Option(help="Recipe name or file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the store goes.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(help="planetary-computer, earth-search, a STAC URL or a folder.")
+    ] = None,
+    regions: Annotated[str | None, typer.Option(help="How many, or names with commas.")] = None,
+    years: Annotated[str | None, typer.Option(help="First and last year, as 2017-2024.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long build.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Units built side by side.")] = 2,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read.")] = False,
+    lock: Annotated[Path | None, typer.Option(help="Rebuild from this lock, no search.")] = None,
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="Finish though units failed, and say so.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Search, lock, read, mask, compose and store a dataset."""
+    from rsbench.commands import build_command
+
+    build_command(
+        recipe=recipe,
+        out=out,
+        provider=provider,
+        regions=regions,
+        years=years,
+        yes=yes,
+        workers=workers,
+        dry_run=dry_run,
+        lock=lock,
+        allow_incomplete=allow_incomplete,
+        as_json=as_json,
+        say=_say,
+        note=_note,
+    )
+
+
+@app.command("import-dataset")
+def import_dataset(
+    kind: Annotated[str, typer.Argument(help="geotiff-series")],
+    source: Annotated[Path, typer.Argument(help="The folder to bring in.")],
+    out: Annotated[Path, typer.Option(help="Where the store goes.")],
+    unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,
+    scale: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
+    offset: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
+    nodata: Annotated[float | None, typer.Option(help="The stored value without data.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Band names with commas, in order.")] = None,
+    dates: Annotated[str | None, typer.Option(help="A pattern, or a CSV of file,date.")] = None,
+    crs: Annotated[str | None, typer.Option(help="EPSG code, where the files have none.")] = None,
+    region_size: Annotated[int | None, typer.Option(help="Side of a region in pixels.")] = None,
+) -> None:
+    """Bring a folder of dated images in as a store; units are stated, never guessed."""
+    from rsbench.commands import import_command
+
+    import_command(
+        kind=kind,
+        source=source,
+        out=out,
+        unit=unit,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+        bands=bands,
+        dates=dates,
+        crs=crs,
+        region_size=region_size,
+        say=_say,
+    )
+
+
+@app.command()
+def inspect(
+    store: Annotated[Path, typer.Argument(help="A store.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a store holds."""
+    from rsbench.commands import inspect_command
+
+    inspect_command(store, as_json=as_json, say=_say)
+
+
+@app.command()
+def validate(
+    store: Annotated[Path, typer.Argument(help="A store.")],
+    as_json: Json = False,
+) -> None:
+    """Check every byte of a store against its manifest and digests."""
+    from rsbench.store.read import open_store
+
+    findings = open_store(store).validate()
+    if as_json:
+        _dump([str(finding) for finding in findings])
+    for finding in [] if as_json else findings:
+        _note(str(finding))
+    if findings:
+        raise typer.Exit(1)
+    if not as_json:
+        _say(f"{store}: every file and digest is as written")
+
+
+@app.command()
+def export(
+    store: Annotated[Path, typer.Argument(help="A store.")],
+    out: Annotated[Path, typer.Option(help="A folder for the GeoTIFFs.")],
+    region: Annotated[str | None, typer.Option(help="One region only.")] = None,
+) -> None:
+    """Write a store as GeoTIFFs."""
+    from rsbench.store.export import export_geotiff
+    from rsbench.store.read import open_store
+
+    export_geotiff(open_store(store), out, region=region)
+    _say(str(out))
+
+
+@lock_app.command("diff")
+def lock_diff(a: Path, b: Path) -> None:
+    """Say how two locks differ."""
+    from rsbench.build.plan import Lock, diff
+
+    lines = diff(Lock.load(a), Lock.load(b))
+    for line in lines:
+        _say(line)
+    if lines:
+        raise typer.Exit(1)
+    _say("the locks are equal")
+
+
+# -------------------------------------------------------------------------------- running
+
+ModelName = Annotated[str, typer.Option("--model", help="A model of `rsbench models`.")]
+Preset = Annotated[str | None, typer.Option(help="A preset of the model.")]
+Data = Annotated[Path | None, typer.Option("--data", help="A store.")]
+ProtocolName = Annotated[str | None, typer.Option("--protocol", help="A protocol.")]
+Context = Annotated[str | None, typer.Option(help="Context frames k, or `all`.")]
+Seed = Annotated[int, typer.Option(help="The only seed.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
+Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed …")]
+
+
+@app.command()
+def train(
+    model: ModelName,
+    preset: Preset = None,
+    data: Data = None,
+    protocol: ProtocolName = None,
+    context: Context = None,
+    budget: Annotated[str | None, typer.Option(help="2000steps or 10min.")] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1)] = 1,
+    precision: Precision = "32-true",
+) -> None:
+    """Train a model on a store's training split; the checkpoint is found again by `run`."""
+    from rsbench.console import progress
+    from rsbench.run import RunRequest, train_model
+
+    request = RunRequest(
+        model=model,
+        preset=preset,
+        data=data,
+        protocol=protocol,
+        context=context,
+        seed=seed,
+        device=device,
+        precision=precision,
+        budget=budget,
+    )
+    with progress() as advance:
+        result = train_model(request, devices=devices, note=_note, advance=advance)
+    _say(str(result))
+
+
+@app.command()
+def run(
+    model: ModelName,
+    preset: Preset = None,
+    data: Data = None,
+    protocol: ProtocolName = None,
+    context: Context = None,
+    horizon: Annotated[int | None, typer.Option(help="Leads to predict.")] = None,
+    members: Annotated[int, typer.Option(min=1, help="Ensemble members.")] = 1,
+    split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "32-true",
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint folder.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A suite of metrics.")] = None,
+    budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
+    keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
+    out: Annotated[Path | None, typer.Option(help="Where the run goes.")] = None,
+) -> None:
+    """Run a model beside the trivial rows and write table, scores and report."""
+    from rsbench.console import progress
+    from rsbench.run import RunRequest, run_model
+
+    request = RunRequest(
+        model=model,
+        preset=preset,
+        data=data,
+        protocol=protocol,
+        context=context,
+        horizon=horizon,
+        members=members,
+        split=split,
+        seed=seed,
+        device=device,
+        precision=precision,
+        checkpoint=checkpoint,
+        suite=suite,
+        budget=budget,
+        keep=keep_predictions,
+        out=out,
+        command="rsbench " + " ".join(sys.argv[1:]),
+    )
+    with progress() as advance:
+        result = run_model(request, note=_note, advance=advance)
+    _say(result.summary())
+    _say(f"report: {result.out / 'report.html'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    seed: Seed = 0,
+) -> None:
+    """Build a simulated dataset, train a small model, run it, and write a report."""
+    from rsbench.console import progress
+    from rsbench.demo import run_demo
+
+    with progress() as advance:
+        report_path = run_demo(out, seed=seed, note=_note, advance=advance)
+    _say(f"report: {report_path}")
+
+
+@app.command()
+def contract(
+    model: Annotated[str, typer.Argument(help="A model of `rsbench models`.")],
+    preset: Preset = None,
+) -> None:
+    """Put a model through the contract that any model must pass."""
+    from rsbench.contract import run_contract
+
+    results = run_contract(model, preset)
+    for result in results:
+        _say(str(result))
+    if not all(result.passed for result in results):
+        raise typer.Exit(1)
+
+
+# -------------------------------------------------------------------------------- results
+
+
+@app.command()
+def check(
+    result: Annotated[Path, typer.Argument(help="A run folder or a table.")],
+    against: Annotated[Path, typer.Option(help="A run, a table or expected.toml.")],
+) -> None:
+    """Gate: 0 pass, 1 regressed, 2 bad input, 3 incomparable, 70 internal error."""
+    from rsbench.check import check as check_result
+
+    outcome = check_result(result, against)
+    for line in outcome.lines:
+        _say(line)
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def compare(run_a: Path, run_b: Path) -> None:
+    """Compare two runs row by row, with paired intervals over regions."""
+    from rsbench.check import compare as compare_runs
+
+    for line in compare_runs(run_a, run_b):
+        _say(line)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    force: Force = False,
+) -> None:
+    """Write the page people look at."""
+    from rsbench.report import write_report
+
+    write_report(runs, out, force=force)
+    _say(str(out))
+
+
+@app.command()
+def table(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders or tables.")],
+    latex: Annotated[bool, typer.Option("--latex")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown")] = False,
+    csv: Annotated[bool, typer.Option("--csv")] = False,
+) -> None:
+    """Print the tidy table of one or more runs."""
+    from rsbench.table import load_tables, to_csv, to_latex, to_markdown
+
+    if latex + markdown + csv > 1:
+        raise InputError("rsbench table", "more than one format", "Give one of --latex --markdown --csv")
+    frame = load_tables(runs)
+    render = to_latex if latex else to_csv if csv else to_markdown
+    _say(render(frame))
+
+
+# ----------------------------------------------------------------------------- catalogues
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models and their presets."""
+    from rsbench.registry import models_json
+
+    rows = models_json()
+    if as_json:
+        _dump(rows)
+        return
+    for row in rows:
+        presets = ", ".join(
+            f"{name} ({_count(info['parameters'])})" for name, info in row["presets"].items()
+        )
+        _say(f"{row['name']:20} {row['task']:9} {presets}")
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else str(parameters)
+
+
+@app.command()
+def metrics(as_json: Json = False) -> None:
+    """List the metrics, their definitions' sources, and which can run here."""
+    from dataclasses import asdict
+
+    from rsbench.metrics.base import metric_info
+
+    rows = [asdict(info) for info in metric_info()]
+    if as_json:
+        _dump(rows)
+        return
+    for row in rows:
+        state = "" if row["available"] else f"  unavailable: {row['reason']}"
+        _say(f"{row['id']:24} {row['direction']:7} {row['unit'] or '-':8} {row['source']}{state}")
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """List the recipes."""
+    from rsbench.catalog import load_recipe, names
+
+    rows = [load_recipe(name) for name in names("recipes")]
+    if as_json:
+        _dump([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        _say(f"{row.name:20} {row.kind:9} {row.title}")
+
+
+@app.command()
+def regions(as_json: Json = False) -> None:
+    """List the regions of the catalogue."""
+    from rsbench.catalog import load_regions
+
+    rows = load_regions()
+    if as_json:
+        _dump([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        _say(f"{row.name:44} {row.tile:6} {row.split:5} {row.stratum:17} {row.country}")
+
+
+@weights_app.command("check")
+def weights_check(as_json: Json = False) -> None:
+    """Say which weight files are here and whether their digests are right."""
+    from dataclasses import asdict
+
+    from rsbench.weights import status
+
+    rows = [asdict(row) for row in status()]
+    if as_json:
+        _dump(rows)
+        return
+    for row in rows:
+        _say("  ".join(str(value) for value in row.values() if value is not None))
+
+
+@weights_app.command("fetch")
+def weights_fetch(
+    to: Annotated[Path | None, typer.Option(help="A folder; default RSBENCH_WEIGHTS.")] = None,
+) -> None:
+    """Fetch the weight files of perceptual metrics and check their digests."""
+    from rsbench.weights import fetch
+
+    for path in fetch(to):
+        _say(str(path))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation can do."""
+    from rsbench.commands import doctor_lines
+
+    for line in doctor_lines():
+        _say(line)
+
+
+# ----------------------------------------------------------------------------------- main
+
+
+def _refuse(error: RsbenchError) -> int:
+    _note(f"rsbench: {error}")
+    return error.exit_code
+
+
+def main() -> None:
+    """Run the command line; every deliberate error is one sentence on stderr."""
+    try:
+        code = int(app(standalone_mode=False) or 0)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except RsbenchError as error:
+        code = _refuse(error)
+    except KeyboardInterrupt:
+        _note("rsbench: interrupted; nothing half-written. Type the same command to go on.")
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the last door: no traceback unless asked for
+        code = _last_door(error)
+    sys.exit(code)
+
+
+def _last_door(error: Exception) -> int:
+    from click import ClickException
+    from click.exceptions import Abort
+    from click.exceptions import Exit as ClickExit
+
+    if isinstance(error, ClickExit):
+        return error.exit_code
+    if isinstance(error, Abort):
+        _note("rsbench: stopped")
+        return 130
+    if isinstance(error, ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _refuse(
+            DiskFull(
+                "writing",
+                f"no room left on the device ({error.filename or 'unknown file'})",
+                "Free some space and type the same command; finished work is kept",
+            )
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return _refuse(_missing(error.name))
+    if os.environ.get("RSBENCH_DEBUG"):
+        raise error
+    _note(f"rsbench: internal error: {type(error).__name__}: {error}. RSBENCH_DEBUG=1 shows where.")
+    return 70
+
+
+def _missing(module: str) -> InputError:
+    root = module.partition(".")[0]
+    build = {"rasterio", "pystac", "pystac_client", "xarray", "stackstac", "planetary_computer"}
+    extra = "build" if root in build else "models"
+    return InputError(
+        "this command",
+        f"the package {root} is not installed",
+        f"Type: pip install 'rsbench[{extra}]'",
+    )
+
+
+if __name__ == "__main__":
+    main()

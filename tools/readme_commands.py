@@ -1,0 +1,38 @@
+"""Run every command of the README's ``sh`` blocks, in order, and stop at the first that fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+
+def commands(text: str) -> list[str]:
+    """Return the command lines of all fenced ``sh`` blocks; continuation lines are joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S)
+    joined = "\n".join(blocks).replace("\\\n", " ")
+    lines = (line.split(" #")[0].strip() for line in joined.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def main() -> int:
+    """Run them; commands named after the second argument onwards are taken as already run."""
+    path = Path(sys.argv[1])
+    done = set(sys.argv[2:])
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for command in commands(path.read_text(encoding="utf-8")):
+        if command in done:
+            print(f"$ {command}   (already run)", flush=True)
+            continue
+        print(f"$ {command}", flush=True)
+        result = subprocess.run(["bash", "-c", command], env=env, check=False)
+        if result.returncode:
+            print(f"failed with exit code {result.returncode}: {command}", file=sys.stderr)
+            return result.returncode
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
