@@ -1,0 +1,243 @@
+"""What the longer commands of the command line do; texts go through ``say`` and ``note``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsbench.console import progress
+from rsbench.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from rsbench.build.plan import Lock, PlanSummary
+    from rsbench.catalog import Recipe
+    from rsbench.store.read import Store
+
+Say = Callable[[str], None]
+IMPORTERS = ("geotiff-series",)
+LATER = ("sat-jepa-diff", "cia", "lgc", "ahb", "geotiff-triplets")
+ASK_ABOVE_HOURS = 0.1
+
+
+def build_command(
+    *,
+    recipe: str | None,
+    out: Path | None,
+    provider: str | None,
+    regions: str | None,
+    years: str | None,
+    yes: bool,
+    workers: int,
+    dry_run: bool,
+    lock: Path | None,
+    allow_incomplete: bool,
+    as_json: bool,
+    say: Say,
+    note: Say,
+) -> None:
+    """Plan, ask where the work is long, build, and remember the store."""
+    from rsbench.build.builder import build
+    from rsbench.build.plan import Lock, describe
+    from rsbench.catalog import load_recipe
+    from rsbench.home import remember_store
+
+    chosen = load_recipe(recipe or "s2-yearly")
+    given = Lock.load(lock) if lock else None
+    target = out or Path(f"{chosen.name}.zarr")
+    chosen = _narrow(chosen, regions, years)
+    with progress() as advance:
+        frozen = given or _search(chosen, recipe, provider, advance)
+        summary = describe(frozen)
+        _tell(summary, as_json=as_json, dry_run=dry_run, say=say, note=note)
+        if dry_run:
+            return
+        if summary.hours > ASK_ABOVE_HOURS and not yes:
+            _ask(summary)
+        result = build(
+            chosen,
+            target,
+            lock=frozen,
+            provider=provider,
+            workers=workers,
+            allow_incomplete=allow_incomplete,
+            progress=advance,
+        )
+    remember_store(result.path)
+    say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
+
+
+def _search(recipe: Recipe, asked: str | None, provider: str | None, advance: object) -> Lock:
+    from rsbench.build.plan import make_plan
+
+    try:
+        return make_plan(recipe, provider=provider, progress=advance)
+    except (OSError, InputError) as error:
+        if asked is None and provider is None and not isinstance(error, InputError):
+            raise InputError(
+                "build-dataset without --recipe (s2-yearly)",
+                f"the catalogue cannot be reached ({type(error).__name__})",
+                "Offline, type: rsbench build-dataset --recipe demo",
+            ) from error
+        raise
+
+
+def _narrow(recipe: Recipe, regions: str | None, years: str | None) -> Recipe:
+    changes: dict[str, object] = {}
+    if years is not None:
+        first, _, last = years.partition("-")
+        if not (first.isdigit() and (last or first).isdigit()):
+            raise InputError("--years", f"{years!r} is no range", "Write it as 2017-2024")
+        changes["years"] = (int(first), int(last or first))
+    if regions is not None:
+        changes["regions"] = _pick(recipe, regions)
+    return recipe.model_copy(update=changes) if changes else recipe
+
+
+def _pick(recipe: Recipe, regions: str) -> tuple[object, ...]:
+    from rsbench.build.plan import recipe_regions
+
+    known = {region.name: region for region in recipe_regions(recipe)}
+    if regions.isdigit():
+        return tuple(list(known.values())[: int(regions)])
+    if regions.endswith(".geojson"):
+        raise InputError(
+            "--regions FILE.geojson", "own places are not there yet", "Write them in a recipe file"
+        )
+    wanted = [name.strip() for name in regions.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise unknown("region", name, known)
+    return tuple(known[name] for name in wanted)
+
+
+def _tell(summary: PlanSummary, *, as_json: bool, dry_run: bool, say: Say, note: Say) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        say(json.dumps(asdict(summary), indent=2))
+        return
+    (say if dry_run else note)(str(summary))
+
+
+def _ask(summary: PlanSummary) -> None:
+    if not sys.stdin.isatty():
+        raise InputError(
+            "build-dataset",
+            f"this reads {summary.bytes / 1e9:.1f} GB in about {summary.hours:.1f} hours "
+            "and nobody is here to ask",
+            "Add --yes to go on, or --dry-run to look first",
+        )
+    import typer
+
+    typer.confirm("Go on?", abort=True, err=True)
+
+
+def import_command(
+    *,
+    kind: str,
+    source: Path,
+    out: Path,
+    unit: str | None,
+    scale: float | None,
+    offset: float | None,
+    nodata: float | None,
+    bands: str | None,
+    dates: str | None,
+    crs: str | None,
+    region_size: int | None,
+    say: Say,
+) -> None:
+    """Import one kind of folder and remember the store."""
+    if kind in LATER:
+        raise InputError(
+            f"import-dataset {kind}",
+            "this version does not read that layout yet",
+            f"It reads: {', '.join(IMPORTERS)}",
+        )
+    if kind not in IMPORTERS:
+        raise unknown("import", kind, (*IMPORTERS, *LATER))
+    from rsbench.build.importers import import_geotiff_series
+    from rsbench.home import remember_store
+
+    result = import_geotiff_series(
+        source,
+        out,
+        unit=unit,
+        scale=scale,
+        offset=offset,
+        nodata=nodata,
+        bands=tuple(b.strip() for b in bands.split(",")) if bands else None,
+        dates=dates,
+        crs=crs,
+        region_size=region_size,
+    )
+    remember_store(result.path)
+    say(f"{result.path}  digest {result.digest}")
+
+
+def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
+    """Say what a store holds: identity, sensors, regions, splits, coverage."""
+    from rsbench.store.read import open_store
+
+    store = open_store(path)
+    value = store_summary(store)
+    if as_json:
+        say(json.dumps(value, indent=2))
+        return
+    for key, item in value.items():
+        if key != "regions":
+            say(f"{key:10} {item}")
+    for name, entry in value["regions"].items():
+        say(f"  {name:44} {entry['split']:6} valid {entry['valid']:.3f}")
+
+
+def store_summary(store: Store) -> dict[str, object] | dict[str, dict[str, object]]:
+    """Return the store's identity and the valid share of every region."""
+    sensor = next(iter(store.meta.sensors))
+    regions = {}
+    for name in store.regions:
+        valid = store.read(name, sensor, array="valid")
+        entry = store.region(name)
+        regions[name] = {"split": entry.record.split, "valid": float(valid.mean())}
+    first = store.region(store.regions[0]).record
+    return {
+        "path": str(store.path),
+        "digest": store.digest,
+        "recipe": store.recipe,
+        "simulated": store.simulated,
+        "complete": store.complete,
+        "sensors": {n: list(m.bands) for n, m in store.meta.sensors.items()},
+        "times": [str(t) for t in first.times],
+        "step": store.meta.step,
+        "regions": regions,
+    }
+
+
+def doctor_lines() -> list[str]:
+    """Say versions, extras, caches and which metrics can run, one line each."""
+    import importlib.metadata
+    import platform
+
+    from rsbench import __version__
+    from rsbench.home import cache_dir
+    from rsbench.metrics.base import metric_info
+
+    lines = [f"rsbench {__version__}, Python {platform.python_version()}", f"cache {cache_dir()}"]
+    for extra, packages in {
+        "build": ("rasterio", "pystac-client", "planetary-computer", "stackstac", "xarray"),
+        "models": ("torch", "lightning-fabric", "safetensors", "torchmetrics"),
+        "generative": ("diffusers", "transformers", "peft", "torchvision"),
+        "distributed": ("distributed",),
+    }.items():
+        states = []
+        for package in packages:
+            try:
+                states.append(f"{package} {importlib.metadata.version(package)}")
+            except importlib.metadata.PackageNotFoundError:
+                states.append(f"{package} absent")
+        lines.append(f"[{extra}] " + ", ".join(states))
+    lines += [f"metric {m.id}: unavailable: {m.reason}" for m in metric_info() if not m.available]
+    return lines
