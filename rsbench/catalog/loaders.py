@@ -1,0 +1,239 @@
+"""Finding and reading catalogues: one place for checkout, editable install and wheel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rsbench.catalog.models import Entry, NamedRegion, Protocol, Recipe, Region, Sensor
+from rsbench.catalog.yamlfile import Document, load_yaml, parse
+from rsbench.errors import CatalogError, InputError, unknown
+
+E = TypeVar("E", bound=Entry)
+_KINDS = ("sensors", "regions", "recipes", "protocols")
+
+
+def _data_root(packaged: str, checkout: str) -> Path:
+    package = Path(__file__).resolve().parents[1]
+    for root in (package / packaged, package.parent / checkout):
+        if root.is_dir():
+            return root
+    raise InputError(
+        "finding the package data",
+        f"neither {packaged} in the package nor {checkout} beside it exists",
+        "Install rsbench again",
+    )
+
+
+def catalog_root() -> Path:
+    """Return the folder of the catalogues (packaged in a wheel, ``catalogs/`` in a checkout)."""
+    return _data_root("_catalogs", "catalogs")
+
+
+def published_root() -> Path:
+    """Return the folder of published papers' numbers."""
+    return _data_root("_published", "results/published")
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Return the sorted names in a catalogue: sensors, regions, recipes or protocols."""
+    plural = kind if kind.endswith("s") else f"{kind}s"
+    if plural not in _KINDS:
+        raise unknown("catalogue", kind, _KINDS)
+    if plural == "regions":
+        return tuple(sorted(region.name for region in load_regions()))
+    return tuple(sorted(path.stem for path in (catalog_root() / plural).glob("*.yaml")))
+
+
+def load_sensor(name: str) -> Sensor:
+    """Return a sensor of the catalogue."""
+    _require("sensor", name)
+    return _sensor(catalog_root() / "sensors" / f"{name}.yaml")
+
+
+def load_protocol(name: str) -> Protocol:
+    """Return a protocol of the catalogue."""
+    _require("protocol", name)
+    return _entry(load_yaml(catalog_root() / "protocols" / f"{name}.yaml"), Protocol)
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Return a recipe of the catalogue, or one read from a YAML file.
+
+    What the recipe names (sensors, bands, regions, provider, protocol) is checked here, so that
+    a typo is told before anything is searched or read.
+    """
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
+        document = load_yaml(Path(name_or_path))
+        recipe = parse(document, Recipe)
+    else:
+        _require("recipe", text)
+        document = load_yaml(catalog_root() / "recipes" / f"{text}.yaml")
+        recipe = _entry(document, Recipe)
+    _check_references(document, recipe)
+    return recipe
+
+
+def recipe_sensors(recipe: Recipe) -> tuple[Sensor, ...]:
+    """Return the recipe's sensors, its masks' options added, with only the bands it keeps."""
+    return tuple(
+        _keep(recipe, s if isinstance(s, Sensor) else load_sensor(s)) for s in recipe.sensors
+    )
+
+
+def _keep(recipe: Recipe, sensor: Sensor) -> Sensor:
+    wanted = recipe.bands.get(sensor.name, sensor.band_names)
+    bands = tuple(sensor.band(name) for name in wanted)
+    display = sensor.display if sensor.display and set(sensor.display) <= set(wanted) else None
+    mask = sensor.mask.also(recipe.mask_also)
+    return sensor.model_copy(update={"bands": bands, "display": display, "mask": mask})
+
+
+def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
+    """Return the recipe's regions of the world; a simulated recipe has its own elsewhere."""
+    if recipe.regions == "all":
+        return load_regions()
+    return tuple(r if isinstance(r, Region) else load_region(r) for r in recipe.regions)
+
+
+def recipe_canonical(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the pixels, as JSON values: no titles, no hosts, no defaults for runs."""
+    plain = recipe.model_dump(
+        mode="json",
+        exclude={"title", "description", "default_preset", "default_protocol", "sensors"},
+    )
+    words = {"title", "licence", "attribution", "citation", "display"}
+    sensors = [s.model_dump(mode="json", exclude=words) for s in recipe_sensors(recipe)]
+    for sensor in sensors:
+        for provider in sensor["providers"].values():
+            del provider["api"], provider["signing"], provider["refused"]
+    return {**plain, "sensors": sensors}
+
+
+def load_regions() -> tuple[Region, ...]:
+    """Return the named regions of the world, sorted by name."""
+    return _regions(catalog_root() / "regions")
+
+
+def load_region(name: str) -> Region:
+    """Return one named region."""
+    for region in load_regions():
+        if region.name == name:
+            return region
+    raise unknown("region", name, (r.name for r in load_regions()))
+
+
+def choose_regions(regions: Sequence[Region], wanted: str) -> tuple[Region, ...]:
+    """Return regions by ``wanted``: a number, or names separated by commas.
+
+    A number takes from the splits in the catalogue's proportion and from the strata in turn, so
+    that few regions still train, validate and test on different kinds of ground.
+    """
+    if not wanted.strip().isdigit():
+        by_name = {region.name: region for region in regions}
+        chosen = [name.strip() for name in wanted.split(",") if name.strip()]
+        for name in chosen:
+            if name not in by_name:
+                raise unknown("region", name, by_name)
+        return tuple(by_name[name] for name in dict.fromkeys(chosen))
+    count = int(wanted)
+    if not 1 <= count <= len(regions):
+        raise InputError(
+            f"{count} regions", f"there are {len(regions)}", f"Ask for 1 to {len(regions)}"
+        )
+    return tuple(sorted(_spread(regions)[:count], key=lambda r: r.name))
+
+
+def _spread(regions: Sequence[Region]) -> list[Region]:
+    """Order regions so that every prefix is spread over splits and strata as well as it can be."""
+    left, taken = sorted(regions, key=lambda r: r.name), list[Region]()
+    share = Counter[str](r.split for r in regions)
+    used = Counter[str]()  # splits, strata and continents have no word in common
+    while left:
+        shortfall = {s: share[s] * (len(taken) + 1) / len(regions) - used[s] for s in share}
+        best = min(
+            left, key=lambda r: (-shortfall[r.split], used[r.stratum], used[r.continent], r.name)
+        )
+        used.update({best.split: 1, best.stratum: 1, best.continent: 1})
+        taken.append(best)
+        left.remove(best)
+    return taken
+
+
+def _require(kind: str, name: str) -> None:
+    known = names(kind)
+    if name not in known:
+        raise unknown(kind, name, known)
+
+
+@cache
+def _sensor(path: Path) -> Sensor:
+    return _entry(load_yaml(path), Sensor)
+
+
+@cache
+def _regions(folder: Path) -> tuple[Region, ...]:
+    regions: dict[str, Region] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        document = load_yaml(path)
+        if not isinstance(document.value, list):
+            raise CatalogError(
+                path, 1, "this is not a list of regions", "Begin each with '- name:'"
+            )
+        for i in range(len(document.value)):
+            region = parse(document, NamedRegion, (i,))
+            if region.name in regions:
+                raise CatalogError(
+                    path, document.line((i,)), f"region {region.name} stands twice", "Rename one"
+                )
+            regions[region.name] = region
+    return tuple(regions[name] for name in sorted(regions))
+
+
+def _entry(document: Document, model: type[E]) -> E:
+    entry = parse(document, model)
+    name = getattr(entry, "name", document.path.stem)
+    if name != document.path.stem:
+        raise CatalogError(
+            document.path,
+            document.line(("name",)),
+            f"the file holds {name!r}",
+            "Give the file and the entry one name",
+        )
+    return entry
+
+
+def _check_references(document: Document, recipe: Recipe) -> None:
+    try:
+        at: tuple[str | int, ...] = ("sensors",)
+        sensors = {}
+        for i, item in enumerate(recipe.sensors):
+            at = ("sensors", i)
+            sensor = item if isinstance(item, Sensor) else load_sensor(item)
+            sensors[sensor.name] = sensor
+            at = ("provider",)
+            sensor.provider(recipe.provider)
+            at = ("mask_also",)
+            sensor.mask.also(recipe.mask_also)
+        for name, bands in recipe.bands.items():
+            at = ("bands", name)
+            if name not in sensors:
+                raise unknown("sensor of this recipe", name, sensors)
+            for band in bands:
+                sensors[name].band(band)
+        at = ("default_protocol",)
+        load_protocol(recipe.default_protocol)
+        for i, region in enumerate(recipe.regions if recipe.regions != "all" else ()):
+            at = ("regions", i)
+            if isinstance(region, str):
+                load_region(region)
+    except CatalogError:
+        raise
+    except InputError as error:
+        raise CatalogError(
+            document.path, document.line(at), f"{error.asked}: {error.found}", error.remedy
+        ) from error
