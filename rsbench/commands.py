@@ -13,7 +13,7 @@ from rsbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from rsbench.build.plan import Lock, PlanSummary
-    from rsbench.catalog import Recipe
+    from rsbench.catalog import Recipe, Region
     from rsbench.store.read import Store
 
 Say = Callable[[str], None]
@@ -96,21 +96,15 @@ def _narrow(recipe: Recipe, regions: str | None, years: str | None) -> Recipe:
     return recipe.model_copy(update=changes) if changes else recipe
 
 
-def _pick(recipe: Recipe, regions: str) -> tuple[object, ...]:
-    from rsbench.build.plan import recipe_regions
+def _pick(recipe: Recipe, regions: str) -> tuple[Region, ...]:
+    from rsbench.build.builder import regions_of
+    from rsbench.catalog import choose_regions
 
-    known = {region.name: region for region in recipe_regions(recipe)}
-    if regions.isdigit():
-        return tuple(list(known.values())[: int(regions)])
     if regions.endswith(".geojson"):
         raise InputError(
-            "--regions FILE.geojson", "own places are not there yet", "Write them in a recipe file"
+            "--regions FILE.geojson", "own places are not read yet", "Write them in a recipe file"
         )
-    wanted = [name.strip() for name in regions.split(",") if name.strip()]
-    for name in wanted:
-        if name not in known:
-            raise unknown("region", name, known)
-    return tuple(known[name] for name in wanted)
+    return choose_regions(regions_of(recipe), regions)
 
 
 def _tell(summary: PlanSummary, *, as_json: bool, dry_run: bool, say: Say, note: Say) -> None:
