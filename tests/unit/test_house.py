@@ -22,7 +22,7 @@ build.journal build.builder build.importers
 samples cache model noise loader task registry tile rollout predictions
 weights metrics.base metrics.pixel metrics.spectral metrics.structure metrics.perceptual
 metrics.frechet metrics.spectrum metrics.ensemble metrics.suites metrics
-strata scores inference decay table check report
+strata inference scores decay table check report
 checkpoint train contract run demo commands cli __main__
 """.split()
 # Rooms may be split; a helper module stands where its room stands.

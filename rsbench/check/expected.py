@@ -1,0 +1,141 @@
+"""``expected.toml``: what a result must reach, in a file people read and review."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rsbench import strata
+from rsbench.check.side import (
+    HEAD,
+    PRACTICAL,
+    SKILL,
+    TIGHT,
+    Key,
+    Row,
+    Side,
+    Tolerance,
+    provenance,
+)
+from rsbench.errors import InputError, SchemaError
+from rsbench.scores import SCHEMA, Scores, write_whole
+
+
+def read_expected(path: Path) -> Side:
+    """Read expectations."""
+    asked = f"reading the expectations {path}"
+    try:
+        with path.open("rb") as file:
+            text = tomllib.load(file)
+    except FileNotFoundError as error:
+        raise InputError(asked, "there is no such file", "Write it from a run first") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(asked, f"it is no TOML ({error})", "Write it again") from error
+    if text.get("schema") != SCHEMA:
+        found = f"it has schema {text.get('schema')!r}, this version reads {SCHEMA}"
+        raise SchemaError(asked, found, "Write it again from a run")
+    try:
+        head = {"schema": SCHEMA, **{name: str(text["identity"][name]) for name in HEAD[1:]}}
+        known = text.get("provenance")
+        weights = known.get("weights", {}) if known else {}
+        rows = dict(_expected_row(row, weights) for row in text.get("row", []))
+        practical = _tolerance(text["tolerance"]) if "tolerance" in text else None
+        tight = _tolerance(text["tight"]) if "tight" in text else TIGHT
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(asked, f"a field is missing or odd ({error})", "Write it again") from error
+    return Side(str(path), head, rows, provenance=known, practical=practical, tight=tight)
+
+
+def _expected_row(row: Mapping[str, Any], weights: Mapping[str, str]) -> tuple[Key, Row]:
+    key = (
+        str(row["model"]),
+        str(row["preset"]),
+        str(row["inputs"]),
+        str(row["metric"]),
+        str(row.get("band", "all")),
+        int(row["lead"]),
+        str(row.get("stratum", strata.HEADLINE)),
+    )
+    own = _tolerance(row) if "rel" in row or "abs" in row else None
+    return key, Row(float(row["value"]), weights=weights.get(key[0]), tolerance=own)
+
+
+def _tolerance(value: Mapping[str, Any]) -> Tolerance:
+    result = Tolerance(rel=float(value.get("rel", 0.0)), abs=float(value.get("abs", 0.0)))
+    if not (0 <= result.rel < math.inf and 0 <= result.abs < math.inf):
+        raise ValueError("a tolerance is a finite number ≥ 0")
+    return result
+
+
+def write_expected(
+    scores: Scores,
+    path: Path,
+    *,
+    metrics: Sequence[str] | None = None,
+    leads: Sequence[int] | None = None,
+    models: Sequence[str] | None = None,
+    practical: Tolerance = PRACTICAL,
+    skill: Tolerance = SKILL,
+) -> int:
+    """Write the headline rows of a run as expectations; return how many.
+
+    Args:
+        scores: the run whose values are expected from now on.
+        path: the file, replaced whole.
+        metrics: metric ids; default all.
+        leads: leads; default all.
+        models: models; default all.
+        practical: how much worse a value may be under another provenance.
+        skill: the same for skill rows.
+    """
+    table = scores.table()
+    rows = table[
+        (table["band"] == "all") & (table["stratum"] == strata.HEADLINE) & table["value"].notna()
+    ]
+    for column, chosen in (("metric", metrics), ("lead", leads), ("model", models)):
+        rows = rows if chosen is None else rows[rows[column].isin(chosen)]
+    if rows.empty:
+        raise InputError(f"writing {path}", "no row is left", "Choose other metrics or leads")
+    lines = _expected_head(scores, practical)
+    for row in rows.to_dict("records"):
+        lines += ["", "[[row]]"]
+        lines += [f"{name} = {_toml(row[name])}" for name in ("model", "preset", "inputs")]
+        lines += [f"{name} = {_toml(row[name])}" for name in ("metric", "lead")]
+        lines.append(f"value = {_toml(float(row['value']))}")
+        if str(row["metric"]).startswith("skill."):
+            lines.append(f"abs = {_toml(skill.abs)}")
+    text = "\n".join(lines) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return len(rows)
+
+
+def _expected_head(scores: Scores, practical: Tolerance) -> list[str]:
+    run, known = scores.run, provenance(scores.run)
+    lines = [f"# Expected of {run.label}; checked by `rsbench check RUN --against` this file."]
+    lines += [f"schema = {SCHEMA}", "", "[identity]"]
+    lines += [f"{name} = {_toml(getattr(run, name))}" for name in HEAD[1:]]
+    lines += ["", "# Where all of this is equal, values must agree to [tight]."]
+    lines += ["[provenance]"]
+    lines += [f"{name} = {_toml(known[name])}" for name in ("seed", "precision", "device")]
+    lines += ["", "[provenance.versions]"]
+    lines += [f"{_toml(k)} = {_toml(v)}" for k, v in sorted(run.versions.items())]
+    lines += ["", "[provenance.weights]"]
+    lines += [f"{_toml(k)} = {_toml(v)}" for k, v in sorted(run.weights.items()) if v is not None]
+    lines += ["", "# Otherwise a value may be worse by the larger of abs and rel × |value|."]
+    lines += ["[tolerance]", f"rel = {_toml(practical.rel)}", f"abs = {_toml(practical.abs)}"]
+    lines += ["", "[tight]", f"rel = {_toml(TIGHT.rel)}", f"abs = {_toml(TIGHT.abs)}"]
+    return lines
+
+
+def _toml(value: object) -> str:
+    """Return a TOML scalar; a JSON string is a TOML basic string."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else "nan"
+    return str(value)

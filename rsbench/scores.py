@@ -1,0 +1,424 @@
+"""Scores that add up: sums and weights per unit, and the tidy table made from them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsbench import inference, strata
+from rsbench.errors import Incomparable, InputError, SchemaError
+
+SCHEMA = 1
+KEYS = [
+    "model", "preset", "role", "region", "start", "lead", "target", "curve", "metric", "band",
+]  # fmt: skip
+SUMS = ["value_sum", "weight", "n_images", "n_missing"]
+COLUMNS = [
+    "schema", "dataset", "dataset_digest", "split", "protocol", "model", "preset", "inputs",
+    "weights", "seed", "precision", "metric", "band", "lead", "step", "stratum", "value", "lo",
+    "hi", "interval", "n_regions", "n_samples", "n_missing",
+]  # fmt: skip
+ROLES = ("model", "trivial", "oracle", "floor", "control")
+CURVES = ("starts", "targets", "both", "none")
+PERFECT = {"mse@1": 0.0, "mae@1": 0.0, "ssim@1": 1.0}
+"""Metrics that have a skill row, and their perfect value."""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Why a row has no number: a whole model, one metric of it, or one lead."""
+
+    model: str
+    reason: str
+    metric: str | None = None
+    lead: int | None = None
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run was: identity and provenance of its rows, and what a page needs to say.
+
+    Args:
+        dataset: name of the recipe or import.
+        starts: ISO dates of the starts scored.
+        step: ISO 8601 duration between leads, e.g. ``P1Y``.
+        weights: model → digest of its weights, null where it has none.
+        inputs: model → what it sees, e.g. ``s2 k=3``.
+        licences: sensor → ``licence``, ``attribution``, ``citation``.
+        absent: rows without a number, with the reason.
+        best_trivial: the trivial model that was best on validation; reference of skill.
+        history: model → learning-curve points ``{"step", "loss", "validation", …}``.
+        citations: model → reference of the publication.
+        extra: keys a newer version wrote under the same schema; carried along untouched.
+    """
+
+    dataset: str
+    dataset_digest: str
+    split: str
+    protocol: str
+    context: int
+    horizon: int
+    step: str
+    sensor: str
+    bands: tuple[str, ...]
+    value_range: tuple[float, float]
+    schema: int = SCHEMA
+    unit: str = ""
+    starts: tuple[str, ...] = ()
+    display: tuple[str, ...] | None = None
+    simulated: bool = False
+    complete: bool = True
+    missing: tuple[Mapping[str, Any], ...] = ()
+    seed: int = 0
+    precision: str = "32-true"
+    device: str = "cpu"
+    members: int = 1
+    versions: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str | None] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    licences: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    citations: Mapping[str, str] = field(default_factory=dict)
+    absent: tuple[Absent, ...] = ()
+    best_trivial: str | None = None
+    history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    command: str = ""
+    created: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        value = asdict(self)
+        return {**value.pop("extra"), **value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read the JSON form, of this schema only."""
+        found = value.get("schema")
+        if found != SCHEMA:
+            raise SchemaError(
+                "reading a run",
+                f"it has schema {found!r}, this version reads {SCHEMA}",
+                "Run it again, or read it with the version that wrote it",
+            )
+        known = {item.name for item in fields(cls)} - {"extra"}
+        own: dict[str, Any] = {name: value[name] for name in known & set(value)}
+        for name in ("bands", "value_range", "starts", "missing", "display"):
+            if isinstance(own.get(name), list):
+                own[name] = tuple(own[name])
+        own["absent"] = tuple(Absent(**item) for item in own.get("absent", ()))
+        own["extra"] = {name: value[name] for name in sorted(set(value) - known)}
+        try:
+            return cls(**own)
+        except TypeError as error:
+            raise SchemaError(
+                "reading a run", f"run.json lacks a field ({error})", "Run it again"
+            ) from error
+
+    @property
+    def label(self) -> str:
+        """Name of the dataset with what every table must say about it."""
+        notes = [
+            note
+            for note, true in (("simulated", self.simulated), ("incomplete", not self.complete))
+            if true and note not in self.dataset
+        ]
+        return f"{self.dataset} ({', '.join(notes)})" if notes else self.dataset
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for any two rows to be compared."""
+        names = ("schema", "dataset_digest", "split", "protocol", "context", "step", "sensor")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Units of one run: one row per (model, region, start, lead, metric, band).
+
+    ``value_sum`` is Σ over images of the per-image value, ``weight`` the number of images with a
+    defined value, ``n_images`` all images of the unit, ``n_missing`` those without a value.
+    """
+
+    units: pd.DataFrame
+    run: RunInfo
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", _checked(self.units))
+
+    def __add__(self, other: Scores) -> Scores:
+        """Return the scores of both parts: sums and weights of equal units add."""
+        ours, theirs = self.run.identity(), other.run.identity()
+        differ = [f"{n} {ours[n]!r} / {theirs[n]!r}" for n in ours if ours[n] != theirs[n]]
+        differ += [
+            f"weights of {model}"
+            for model in sorted(set(self.run.weights) & set(other.run.weights))
+            if self.run.weights[model] != other.run.weights[model]
+        ]
+        if differ:
+            raise Incomparable(
+                "adding scores", f"the parts differ in {', '.join(differ)}", "Add parts of one run"
+            )
+        both = pd.concat([self.units, other.units], ignore_index=True)
+        return Scores(both, _merge(self.run, other.run))
+
+    @classmethod
+    def sum(cls, parts: Sequence[Scores]) -> Scores:
+        """Return the sum of at least one part."""
+        return reduce(lambda a, b: a + b, parts)
+
+    def table(self) -> pd.DataFrame:
+        """Return the tidy table: one row per model, metric, band, lead and stratum."""
+        return _tidy(self)[0]
+
+    def absences(self) -> tuple[Absent, ...]:
+        """Return every reason for a null row, those of the run and those of undefined skill."""
+        return self.run.absent + _tidy(self)[1]
+
+    def region_means(self) -> pd.DataFrame:
+        """Return pooled values per region on the matched sets, skill rows included.
+
+        Columns: model preset role metric band lead stratum region value n_samples n_missing.
+        """
+        means = strata.region_means(strata.grouped(self.units, self.run.horizon))
+        means = _stack(means, _skill(means, self.run)[0])
+        return means.rename(columns={strata.GROUP: "stratum"})
+
+    def save(self, folder: Path) -> None:
+        """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
+        frame = pa.Table.from_pandas(self.units, preserve_index=False)
+        metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
+        frame = frame.replace_schema_metadata(metadata)
+        text = json.dumps(run.to_json(), indent=1, sort_keys=True, allow_nan=False)
+        write_whole(folder / "scores.parquet", lambda path: pq.write_table(frame, path))
+        write_whole(
+            folder / "run.json", lambda path: path.write_text(text + "\n", encoding="utf-8")
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Scores:
+        """Read a run folder."""
+        asked = f"reading the run {folder}"
+        for name in ("run.json", "scores.parquet"):
+            if not (folder / name).is_file():
+                there = "it is empty" if _is_empty(folder) else f"there is no {name} in it"
+                found = there if folder.is_dir() else "there is no such folder"
+                raise InputError(asked, found, "Name a folder written by `rsbench run --out`")
+        try:
+            run = RunInfo.from_json(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            if isinstance(error, SchemaError):
+                raise SchemaError(asked, error.found, error.remedy) from error
+            raise InputError(asked, f"run.json is damaged ({error})", "Run it again") from error
+        return cls(read_parquet(folder / "scores.parquet"), run)
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a parquet file of ours, of this schema only."""
+    asked = f"reading {path}"
+    try:
+        frame = pq.read_table(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            asked, f"the file is cut short or no parquet ({reason})", "Write it again from the run"
+        ) from error
+    found = (frame.schema.metadata or {}).get(b"rsbench.schema")
+    if found is not None and found != str(SCHEMA).encode():
+        raise SchemaError(
+            asked,
+            f"it has schema {found.decode()}, this version reads {SCHEMA}",
+            "Run it again, or read it with the version that wrote it",
+        )
+    return cast(pd.DataFrame, frame.to_pandas())
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and next(folder.iterdir(), None) is None
+
+
+def _checked(units: pd.DataFrame) -> pd.DataFrame:
+    """Return units with all columns, plain types and one row per unit, or say what is wrong."""
+    lacking = [name for name in KEYS + SUMS if name not in units.columns]
+    if lacking:
+        raise InputError(
+            "reading scores",
+            f"the units lack the columns {', '.join(lacking)}",
+            "Write them with `rsbench run` or `rsbench score`",
+        )
+    others = [name for name in units.columns if name not in KEYS + SUMS]
+    frame = units[KEYS + SUMS + others].copy()
+    frame["preset"] = frame["preset"].fillna("")
+    for name in ("start", "target"):
+        frame[name] = frame[name].astype(str)
+    _refuse_bad(frame)
+    if frame.duplicated(KEYS).any():
+        how: dict[str, str] = {**dict.fromkeys(SUMS, "sum"), **dict.fromkeys(others, "first")}
+        frame = frame.groupby(KEYS, sort=False, dropna=False).agg(how).reset_index()
+    return frame.sort_values(KEYS, kind="stable").reset_index(drop=True)
+
+
+def _refuse_bad(frame: pd.DataFrame) -> None:
+    bad = frame[(frame["weight"] > 0) & ~np.isfinite(frame["value_sum"].astype(float))]
+    if len(bad):
+        row = bad.iloc[0]
+        raise InputError(
+            f"scores of {row['model']}",
+            f"{row['metric']} is not finite in region {row['region']}, lead {row['lead']}, "
+            f"band {row['band']}",
+            "Mask the pixels, or leave the image out and count it in n_missing",
+        )
+    for name, allowed in (("role", ROLES), ("curve", CURVES)):
+        odd = sorted(set(frame[name].astype(str)) - set(allowed))
+        if odd:
+            raise InputError("reading scores", f"{name} {odd[0]!r}", f"Use {', '.join(allowed)}")
+    if ((frame["lead"] < 1) | (frame["weight"] < 0)).any():
+        raise InputError("reading scores", "a lead below 1 or a weight below 0", "Score it again")
+
+
+def _stack(*parts: pd.DataFrame) -> pd.DataFrame:
+    """Concatenate; empty parts are left out because their null columns would change types."""
+    full = [part for part in parts if len(part)]
+    return pd.concat(full, ignore_index=True) if full else parts[0]
+
+
+def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
+    both = tuple(dict.fromkeys(a.absent + b.absent))
+    return replace(
+        a,
+        starts=tuple(sorted({*a.starts, *b.starts})),
+        horizon=max(a.horizon, b.horizon),
+        complete=a.complete and b.complete,
+        simulated=a.simulated or b.simulated,
+        missing=a.missing + tuple(item for item in b.missing if item not in a.missing),
+        weights={**a.weights, **b.weights},
+        inputs={**a.inputs, **b.inputs},
+        licences={**a.licences, **b.licences},
+        citations={**a.citations, **b.citations},
+        history={**a.history, **b.history},
+        absent=both,
+    )
+
+
+def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
+    """Return skill per region, (s − ref) / (perfect − ref), and why any of it is absent."""
+    rows = means[means["metric"].isin(PERFECT)]
+    models = sorted(set(rows["model"]))
+    keys = [*strata.SERIES, "lead", strata.GROUP, "region"]
+    reference = rows[rows["model"] == run.best_trivial]
+    if run.best_trivial is None or reference.empty:
+        why = (
+            "no trivial row was chosen on validation"
+            if run.best_trivial is None
+            else f"the reference {run.best_trivial} has no scores"
+        )
+        found = sorted(set(rows["metric"])) or sorted(PERFECT)
+        gone = [Absent(model, why, f"skill.{name}") for model in models for name in found]
+        return rows.iloc[:0], tuple(gone)
+    reference = reference.drop_duplicates(keys)[[*keys, "value"]].rename(columns={"value": "_ref"})
+    joined = rows.merge(reference, on=keys, how="left")
+    room = joined["metric"].map(PERFECT).astype(float) - joined["_ref"]
+    skill = (joined["value"] - joined["_ref"]) / room.where(room != 0)
+    joined["metric"] = "skill." + joined["metric"].astype(str)
+    joined["value"] = skill
+    why = f"{run.best_trivial} is already perfect or absent in every region"
+    counts = joined.assign(_there=skill.notna())
+    headline = counts[(counts[strata.GROUP] == strata.HEADLINE) & (counts["band"] == "all")]
+    there = headline.groupby(["model", "metric", "lead"])["_there"].any()
+    gone = [Absent(str(m), why, str(k), int(n)) for (m, k, n) in there[~there].index]
+    return joined.drop(columns="_ref"), tuple(gone)
+
+
+def _tidy(scores: Scores) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
+    run = scores.run
+    means = strata.region_means(strata.grouped(scores.units, run.horizon))
+    skill, absent = _skill(means, run)
+    cells = _stack(_cells(means, paired=False), _cells(skill, paired=True))
+    itself = cells["metric"].str.startswith("skill.") & (cells["model"] == run.best_trivial)
+    cells.loc[itself, ["lo", "hi"]] = float("nan")  # zero by definition, not by measurement
+    cells.loc[itself, "interval"] = inference.NONE
+    cells = _stack(cells, _null_rows(cells, run.absent + absent, run))
+    cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
+    cells["weights"] = cells["model"].map(run.weights).astype(object)
+    cells["weights"] = cells["weights"].where(cells["weights"].notna(), None)
+    for name in ("schema", "dataset_digest", "split", "protocol", "seed", "precision", "step"):
+        cells[name] = getattr(run, name)
+    cells["dataset"] = run.label
+    order = ["model", "preset", "metric", "band", "stratum", "lead"]
+    return cells[COLUMNS].sort_values(order, kind="stable").reset_index(drop=True), absent
+
+
+def _cells(means: pd.DataFrame, *, paired: bool) -> pd.DataFrame:
+    """Average regions: mean of region means, its t interval, and the counts."""
+    keys = [*strata.MODEL, *strata.SERIES, "lead", strata.GROUP]
+    groups = means.groupby(keys, sort=True)
+    table = groups["value"].agg(["mean", "std", "count"])
+    counts = groups[["n_samples", "n_missing"]].sum()
+    table = table.join(counts).reset_index().rename(columns={strata.GROUP: "stratum"})
+    enough = table["count"] >= inference.MIN_REGIONS
+    half = pd.Series(
+        [
+            inference.half_width(float(s), int(n)) if ok else float("nan")
+            for s, n, ok in zip(table["std"], table["count"], enough, strict=True)
+        ],
+        index=table.index,
+        dtype=float,
+    )
+    table["value"] = table["mean"]
+    table["lo"], table["hi"] = table["mean"] - half, table["mean"] + half
+    table["interval"] = np.where(enough, inference.method(paired=paired), inference.NONE)
+    table["n_regions"] = table["count"]
+    return table.drop(columns=["mean", "std", "count"])
+
+
+def _null_rows(cells: pd.DataFrame, absent: Sequence[Absent], run: RunInfo) -> pd.DataFrame:
+    """Return a null row for every headline cell that a reason names and no number fills."""
+    metrics = sorted(set(cells["metric"]))
+    presets = dict(zip(cells["model"], cells["preset"], strict=True))
+    headline = cells[(cells["band"] == "all") & (cells["stratum"] == strata.HEADLINE)]
+    there = set(zip(headline["model"], headline["metric"], headline["lead"], strict=True))
+    rows = {}
+    for item in absent:
+        for metric in metrics if item.metric is None else [item.metric]:
+            for lead in range(1, run.horizon + 1) if item.lead is None else [item.lead]:
+                key = (item.model, metric, lead)
+                if key not in there:
+                    rows[key] = {
+                        "model": item.model,
+                        "preset": presets.get(item.model, ""),
+                        "metric": metric,
+                        "lead": lead,
+                    }
+    frame = pd.DataFrame(list(rows.values()), columns=["model", "preset", "metric", "lead"])
+    frame["lead"] = frame["lead"].astype("int64")
+    return frame.assign(
+        band="all",
+        stratum=strata.HEADLINE,
+        value=float("nan"),
+        lo=float("nan"),
+        hi=float("nan"),
+        interval=inference.NONE,
+        n_regions=0,
+        n_samples=0,
+        n_missing=0,
+    )

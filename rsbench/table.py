@@ -1,0 +1,298 @@
+"""The tidy table: written, read, and set for people and papers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsbench import inference, strata
+from rsbench.errors import Incomparable, InputError, SchemaError
+from rsbench.metrics.base import MetricInfo, metric_info
+from rsbench.scores import COLUMNS, SCHEMA, Scores, read_parquet, write_whole
+
+Direction = Literal["higher", "lower", "zero"]
+Cell = tuple[str, str, str, str, int, str]
+"""(model, preset, metric, band, lead, stratum)."""
+
+_HIGHER = ("skill.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> dict[str, MetricInfo]:
+    return {info.id: info for info in metric_info()}
+
+
+def unit_of(metric: str) -> str:
+    """Return the unit of a metric's values, empty where it has none."""
+    info = _catalogue().get(metric)
+    return info.unit if info is not None and info.unit not in ("-", "1") else ""
+
+
+def direction(metric: str) -> Direction:
+    """Say which way is better: ``lower``, ``higher``, or nearer to ``zero``."""
+    if metric.startswith("skill."):
+        return "higher"
+    info = _catalogue().get(metric)
+    if info is not None:
+        return info.direction
+    if metric.startswith("spectrum.ratio"):
+        return "zero"
+    return "higher" if metric.startswith(_HIGHER) else "lower"
+
+
+def loss(metric: str, value: float) -> float:
+    """Return the value turned so that lower is better."""
+    way = direction(metric)
+    return abs(value) if way == "zero" else -value if way == "higher" else value
+
+
+# ------------------------------------------------------------------------------------ files
+
+
+def write(scores: Scores, folder: Path) -> pd.DataFrame:
+    """Write ``table.parquet`` and ``table.md`` into a run folder; return the table."""
+    table = scores.table()
+    folder.mkdir(parents=True, exist_ok=True)
+    to_parquet(table, folder / "table.parquet")
+    text = to_markdown(table, best=supported_best(scores), scores=scores)
+    write_whole(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+    return table
+
+
+def to_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write the tidy table as parquet, with the schema in its metadata."""
+    frame = pa.Table.from_pandas(table[COLUMNS], preserve_index=False)
+    metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
+    frame = frame.replace_schema_metadata(metadata)
+    write_whole(path, lambda temporary: pq.write_table(frame, temporary))
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Return the tidy table as CSV; an absent value is an empty field."""
+    return str(table[COLUMNS].to_csv(index=False))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a tidy table from a run folder, a parquet file or a CSV file."""
+    asked = f"reading the table {path}"
+    if path.is_dir():
+        return Scores.load(path).table()
+    if not path.is_file():
+        raise InputError(
+            asked, "there is no such file or folder", "Name a run folder or its table.parquet"
+        )
+    if path.suffix == ".csv":
+        try:
+            table = pd.read_csv(path, keep_default_na=True)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise InputError(asked, f"it is no CSV ({error})", "Write it again") from error
+        for name in ("preset", "inputs"):
+            if name in table:
+                table[name] = table[name].fillna("").astype(str)
+    else:
+        table = read_parquet(path)
+    lacking = [name for name in COLUMNS if name not in table.columns]
+    if lacking:
+        raise InputError(
+            asked,
+            f"it lacks the columns {', '.join(lacking[:6])}{' …' if len(lacking) > 6 else ''}",
+            "Name a table written by `rsbench run` or `rsbench table --csv`",
+        )
+    odd = sorted({int(v) for v in table["schema"].unique()} - {SCHEMA})
+    if odd:
+        raise SchemaError(
+            asked,
+            f"it has schema {odd[0]}, this version reads {SCHEMA}",
+            "Run it again, or read it with the version that wrote it",
+        )
+    return table[COLUMNS]
+
+
+def load_tables(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read tables of one or more runs into one; rows that several runs share are kept once."""
+    tables = [read_table(path) for path in paths]
+    heads = [_head(table, path) for table, path in zip(tables, paths, strict=True)]
+    for path, head in zip(paths[1:], heads[1:], strict=True):
+        differ = [f"{n} {heads[0][n]} / {head[n]}" for n in head if head[n] != heads[0][n]]
+        if differ:
+            raise Incomparable(
+                f"one table of {paths[0]} and {path}",
+                f"they differ in {', '.join(differ)}",
+                "Print them one by one",
+            )
+    if len(tables) == 1:
+        return tables[0]
+    return pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
+
+
+def _head(table: pd.DataFrame, path: Path) -> dict[str, str]:
+    names = ("dataset_digest", "split", "protocol")
+    several = [name for name in names if table[name].nunique() > 1]
+    if several:
+        raise InputError(
+            f"reading the table {path}",
+            f"it mixes several values of {', '.join(several)}",
+            "Split it into one table per dataset, split and protocol",
+        )
+    return {name: str(table[name].iloc[0]) for name in names} if len(table) else {}
+
+
+# ------------------------------------------------------------------------------- best rows
+
+
+def supported_best(scores: Scores) -> frozenset[Cell]:
+    """Return the cells whose model beats every other by more than the paired interval.
+
+    Oracle, floor and control rows take no part. Without intervals (few regions) there is none.
+    """
+    means = scores.region_means()
+    rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
+    found = []
+    for key, group in rows.groupby(["metric", "band", "lead", "stratum"], sort=False):
+        metric, band, lead, stratum = key
+        winner = _winner(group, str(metric))
+        if winner is not None:
+            found.append((*winner, str(metric), str(band), int(str(lead)), str(stratum)))
+    return frozenset(found)
+
+
+def _winner(group: pd.DataFrame, metric: str) -> tuple[str, str] | None:
+    losses = {
+        (str(model), str(preset)): {
+            str(region): loss(metric, float(value))
+            for region, value in zip(part["region"], part["value"], strict=True)
+        }
+        for (model, preset), part in group.groupby(["model", "preset"], sort=True)
+    }
+    if len(losses) < 2:
+        return None
+    best = min(losses, key=lambda name: math.fsum(losses[name].values()) / len(losses[name]))
+    for name, other in losses.items():
+        if name == best:
+            continue
+        result = inference.paired(losses[best], other)
+        if result is None or result.interval is None or result.interval.hi >= 0.0:
+            return None
+    return best
+
+
+# ------------------------------------------------------------------------------- for people
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number with so many significant digits; an absent one as a dash."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:.{places}f}" if places <= 7 else f"{value:.{digits - 1}e}"
+
+
+def to_markdown(
+    table: pd.DataFrame, *, best: frozenset[Cell] = frozenset(), scores: Scores | None = None
+) -> str:
+    """Return the headline table for people: one block per metric, models down, leads across."""
+    if table.empty:
+        return "No rows.\n"
+    lines = [*_preface(table), ""]
+    for metric, leads, rows in _blocks(table):
+        arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
+        lines += [f"### {metric} ({arrow[direction(metric)]})", ""]
+        lines.append("| model | preset | " + " | ".join(f"lead {lead}" for lead in leads) + " |")
+        lines.append("|---|---|" + "---:|" * len(leads))
+        for model, preset, cells in rows:
+            texts = []
+            for lead in leads:
+                text = _cell(cells.get(lead))
+                marked = (model, preset, metric, "all", lead, strata.HEADLINE) in best
+                texts.append(f"**{text}**" if marked else text)
+            lines.append(f"| {model} | {preset} | " + " | ".join(texts) + " |")
+        lines.append("")
+    if best:
+        lines += ["Bold: better than every other row by more than the paired interval.", ""]
+    if scores is not None:
+        lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in scores.absences()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_latex(table: pd.DataFrame, *, best: frozenset[Cell] = frozenset()) -> str:
+    """Return the headline table for a paper (needs ``booktabs``): one block per metric."""
+    parts = [f"% {line}" for line in _preface(table)]
+    for metric, leads, rows in _blocks(table):
+        parts.append(f"% {metric}")
+        parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
+        parts.append(r"\toprule")
+        head = " & ".join(f"lead {lead}" for lead in leads)
+        parts += [rf"{_tex(metric)} & preset & {head} \\", r"\midrule"]
+        for model, preset, cells in rows:
+            texts = []
+            for lead in leads:
+                text = _cell(cells.get(lead)).replace("–", "--")
+                marked = (model, preset, metric, "all", lead, strata.HEADLINE) in best
+                texts.append(rf"\textbf{{{text}}}" if marked else text)
+            parts.append(rf"{_tex(model)} & {_tex(preset)} & " + " & ".join(texts) + r" \\")
+        parts += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(parts) + "\n"
+
+
+def _tex(text: str) -> str:
+    special = {c: "\\" + c for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}"}
+    return "".join(special.get(c, c) for c in text)
+
+
+def _what(metric: str | None, lead: int | None) -> str:
+    parts = [p for p in (metric, f"lead {lead}" if lead is not None else None) if p]
+    return f"{', '.join(parts)}: " if parts else ""
+
+
+def _preface(table: pd.DataFrame) -> list[str]:
+    first = table.iloc[0]
+    regions = int(table["n_regions"].max())
+    lines = [
+        f"dataset {first['dataset']} · digest {str(first['dataset_digest'])[:12]} · "
+        f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
+        f"value [interval]: mean over regions of the region mean; {regions} regions at most",
+    ]
+    if "simulated" in str(first["dataset"]):
+        lines.append("simulated data: no superiority is claimed from it")
+    if regions < inference.MIN_REGIONS:
+        lines.append(f"no intervals: fewer than {inference.MIN_REGIONS} regions")
+    return lines
+
+
+def _blocks(
+    table: pd.DataFrame,
+) -> Iterator[tuple[str, list[int], list[tuple[str, str, dict[int, pd.Series]]]]]:
+    headline = table[(table["band"] == "all") & (table["stratum"] == strata.HEADLINE)]
+    for metric, group in headline.groupby("metric", sort=True):
+        leads = sorted(int(lead) for lead in group["lead"].unique())
+        rows = []
+        for (model, preset), part in group.groupby(["model", "preset"], sort=True):
+            cells = {int(row["lead"]): row for _, row in part.iterrows()}
+            rows.append((str(model), str(preset), cells))
+        first = leads[0]
+        rows.sort(key=lambda row: _rank(str(metric), row[2].get(first)))
+        yield str(metric), leads, rows
+
+
+def _rank(metric: str, cell: pd.Series | None) -> float:
+    if cell is None or not math.isfinite(float(cell["value"])):
+        return math.inf
+    return loss(metric, float(cell["value"]))
+
+
+def _cell(cell: pd.Series | None) -> str:
+    if cell is None:
+        return "–"
+    text = number(float(cell["value"]))
+    if cell["interval"] == inference.NONE:
+        return text
+    return f"{text} [{number(float(cell['lo']), 3)}, {number(float(cell['hi']), 3)}]"
