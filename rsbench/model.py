@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
+from rsbench.errors import unknown
 from rsbench.spec import Grid, Window
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
@@ -39,6 +41,33 @@ class Frames:
     predicted: tuple[bool, ...]
     value_range: tuple[float, float]
 
+    def to(self, device: torch.device | str) -> Self:
+        """Return the frames on a device."""
+        return replace(
+            self,
+            values=self.values.to(device),
+            valid=self.valid.to(device),
+            times=self.times.to(device),
+        )
+
+    def clone(self) -> Self:
+        """Return frames that share no memory with these."""
+        return replace(
+            self, values=self.values.clone(), valid=self.valid.clone(), times=self.times.clone()
+        )
+
+    def last(self, count: int | None) -> Self:
+        """Return the last ``count`` frames, or all where there are fewer or ``count`` is None."""
+        if count is None or count >= len(self.predicted):
+            return self
+        return replace(
+            self,
+            values=self.values[:, :, -count:],
+            valid=self.valid[:, :, -count:],
+            times=self.times[:, -count:],
+            predicted=self.predicted[-count:],
+        )
+
 
 @dataclass(frozen=True)
 class SampleRef:
@@ -57,9 +86,21 @@ class Given:
     grids: Mapping[str, tuple[Grid, ...]]
     samples: tuple[SampleRef, ...]
 
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on a device."""
+        return replace(self, frames={name: f.to(device) for name, f in self.frames.items()})
+
+    def clone(self) -> Self:
+        """Return frames that share no memory with these."""
+        return replace(self, frames={name: f.clone() for name, f in self.frames.items()})
+
 
 class Noise(Protocol):
-    """Normal noise that is a pure function of (seed, sample, member, name, pixel, channel)."""
+    """Normal noise that is a pure function of (seed, sample, member, name, pixel, channel).
+
+    Inside a rollout by steps or blocks the harness adds the lead to the name, so that every
+    call of ``predict`` or ``step`` draws fresh noise; ``start`` draws without a lead.
+    """
 
     def normal(
         self,
@@ -69,7 +110,10 @@ class Noise(Protocol):
         channels: int,
         downscale: int = 1,
     ) -> Tensor:
-        """Return ``(B, M, channels, H/downscale, W/downscale)`` float32 standard normal noise."""
+        """Return ``(B, M, channels, H/downscale, W/downscale)`` float32 standard normal noise.
+
+        The field lies on the device of ``want.times`` and has the same bits on every device.
+        """
         ...
 
 
@@ -95,6 +139,15 @@ class Want:
     members: int
     noise: Noise
 
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on a device."""
+        return replace(self, times=self.times.to(device))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the answer; the same for every batch row."""
+        return self.grids[0].height, self.grids[0].width
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -115,6 +168,7 @@ class Stage:
         batch_size: samples per step.
         weight_decay: AdamW weight decay.
         clip: gradient-norm clip.
+        leads: leads of ``want`` and ``truth`` that ``loss`` is given.
     """
 
     name: str
@@ -124,6 +178,7 @@ class Stage:
     weight_decay: float = 0.0
     clip: float = 1.0
     modules: tuple[str, ...] = ()
+    leads: int = 1
 
 
 @runtime_checkable
@@ -153,7 +208,14 @@ class Fitted(Model, Protocol):
     """A model with a few closed-form parameters, fitted on the training split."""
 
     def fit(self, pairs: Any) -> Mapping[str, float]:
-        """Fit on an iterable of ``(given, want, truth)`` and return the parameters."""
+        """Fit on an iterable of ``(given, want, truth)`` and return the parameters.
+
+        ``want`` holds all leads of the horizon; the iterable is read once.
+        """
+        ...
+
+    def restore(self, parameters: Mapping[str, float]) -> None:
+        """Take up parameters that an earlier ``fit`` returned."""
         ...
 
 
@@ -177,13 +239,22 @@ class Trainable(Model, Protocol):
 
 @dataclass(frozen=True)
 class PresetInfo:
-    """One preset of a model: parameter counts used in ``predict``, and constructor options."""
+    """One preset of a model.
+
+    Args:
+        parameters: all that ``predict`` uses, buffers excluded, for the stated variant.
+        trainable, frozen: the two parts of ``parameters``.
+        note: the variant: input shape, sizes, what differs from the publication.
+        options: constructor options.
+        card: fields of the card that differ for this preset, e.g. ``{"rollout": "block:10"}``.
+    """
 
     parameters: int
     trainable: int
     frozen: int = 0
     note: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,7 +270,9 @@ class Card:
         min_context, max_context: number of context frames; None for no upper bound.
         sampler_tolerance: largest change, as a share of the value range, that other batch
             neighbours or sizes may cause in float32.
-        build: ``package.module:function`` called as ``function(preset, **options)``.
+        build: ``package.module:function`` called as ``function(preset, **options)``. A function
+            that takes ``bands: int`` (number of bands) or ``context: int`` (number of context
+            frames) is told the dataset's by the harness.
     """
 
     name: str
@@ -221,6 +294,13 @@ class Card:
     sampler_tolerance: float = 1e-5
     published: tuple[Mapping[str, Any], ...] = ()
     default_preset: str = "default"
+
+    def of(self, preset: str | None = None) -> Card:
+        """Return the card as it reads for one preset, with did-you-mean on the name."""
+        name = preset or self.default_preset
+        if name not in self.presets:
+            raise unknown(f"preset of {self.name}", name, self.presets)
+        return replace(self, **dict(self.presets[name].card))
 
     def builder(self) -> Callable[..., Model]:
         """Import and return the function that builds the model."""
