@@ -1,0 +1,281 @@
+"""Open a store and read its decoded arrays; a missing or cut file is an error, never fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.errors import InputError, StoreError, unknown
+from rsbench.spec import Window
+from rsbench.store.layout import (
+    ARRAYS,
+    INDEX,
+    JOURNAL,
+    MANIFEST,
+    REBUILD,
+    TEMPORARY,
+    Array,
+    Manifest,
+    RegionEntry,
+    SensorArrays,
+    SensorMeta,
+    StoreMeta,
+    load_json,
+    require_schema,
+)
+from rsbench.store.layout_pixels import physical
+
+if TYPE_CHECKING:
+    import zarr
+
+    from rsbench.store.read_integrity import Finding
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a finished store.
+
+    Raises:
+        StoreError: if nothing is there, if it is another thing, unfinished or cut short.
+        SchemaError: if it was written under another schema.
+    """
+    root = Path(path)
+    if not (root / INDEX).is_file():
+        raise _no_store(root)
+    index = load_json(root / INDEX)
+    require_schema(root / INDEX, index)
+    try:
+        meta = StoreMeta.from_json(index)
+        listed = {r["name"]: dict(r) for r in index["regions"]}
+        digest = str(index["digest"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"opening {root}", f"its index lacks a part: {error}", REBUILD) from error
+    absent = [name for name in listed if not (root / name / MANIFEST).is_file()]
+    if absent:
+        raise StoreError(
+            f"opening {root}",
+            f"{len(absent)} of {len(listed)} regions are absent: {', '.join(absent[:5])}",
+            REBUILD,
+        )
+    return Store(root, digest, meta, listed)
+
+
+def _no_store(root: Path) -> StoreError:
+    asked = f"opening {root}"
+    build = "Type: rsbench build-dataset --out " + str(root)
+    if not root.exists():
+        return StoreError(asked, "nothing is there", build)
+    if not root.is_dir():
+        return StoreError(asked, "it is a file, not a folder", "Give the folder of a store")
+    inside = sorted(p.name for p in root.iterdir())
+    if not inside:
+        return StoreError(asked, "the folder is empty", build)
+    whole = sum((root / name / MANIFEST).is_file() for name in inside)
+    if whole or JOURNAL in inside or any(name.startswith(TEMPORARY) for name in inside):
+        return StoreError(
+            asked,
+            f"the build is unfinished: {whole} whole regions and no {INDEX}",
+            "Run the same build again; it goes on where it stopped",
+        )
+    return StoreError(
+        asked, f"it is no store; it holds {', '.join(inside[:3])} …", "Give the folder of a store"
+    )
+
+
+@final
+class Store:
+    """A finished store. Everything is read on demand; nothing is changed."""
+
+    def __init__(
+        self, path: Path, digest: str, meta: StoreMeta, listed: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self.path = path
+        self.digest = digest
+        self.meta = meta
+        self.listed = listed
+        self._manifests: dict[str, Manifest] = {}
+        self._arrays: dict[tuple[str, str, str], zarr.Array[Any]] = {}
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}, recipe={self.recipe!r}, digest={self.digest[:12]!r})"
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe."""
+        return str(self.meta.recipe.get("name", ""))
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the pixels are simulated."""
+        return self.meta.simulated
+
+    @property
+    def complete(self) -> bool:
+        """Whether no unit is missing."""
+        return self.meta.complete
+
+    @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """Names of all regions, in order."""
+        return tuple(sorted(self.listed))
+
+    def split(self, name: str) -> tuple[str, ...]:
+        """Return the names of the regions of a split, in order."""
+        if name not in (known := {str(r["split"]) for r in self.listed.values()}):
+            raise unknown("split of this store", name, known)
+        return tuple(r for r in self.regions if self.listed[r]["split"] == name)
+
+    def region(self, name: str) -> RegionEntry:
+        """Return what is known of a region: record, grids, dates, digest."""
+        return self.manifest(name).entry()
+
+    def sensor(self, name: str) -> SensorMeta:
+        """Return a sensor's metadata."""
+        if name not in self.meta.sensors:
+            raise unknown("sensor of this store", name, self.meta.sensors)
+        return self.meta.sensors[name]
+
+    def manifest(self, name: str) -> Manifest:
+        """Return the manifest of a region.
+
+        Raises:
+            StoreError: if it is damaged, or does not belong to this index.
+        """
+        if name not in self.listed:
+            raise unknown("region of this store", name, self.listed)
+        if name not in self._manifests:
+            manifest = Manifest.load(self.path / name / MANIFEST)
+            if manifest.digest != self.listed[name]["digest"]:
+                raise StoreError(
+                    f"region {name} of {self.path}",
+                    f"its digest is {manifest.digest[:12]}; the index lists "
+                    f"{self.listed[name]['digest'][:12]}",
+                    REBUILD,
+                )
+            self._manifests[name] = manifest
+        return self._manifests[name]
+
+    def arrays(self, region: str, sensor: str) -> tuple[str, ...]:
+        """Return which arrays a region holds for a sensor (``odd`` and ``even`` may be absent)."""
+        self.sensor(sensor)
+        held = self.manifest(region).sensors
+        if sensor not in held:
+            raise unknown(f"sensor of region {region}", sensor, held)
+        return tuple(held[sensor]["arrays"])
+
+    def read(
+        self,
+        region: str,
+        sensor: str,
+        *,
+        array: str = "values",
+        window: Window | None = None,
+        times: slice | None = None,
+    ) -> Array:
+        """Return a decoded array as stored: ``(T, C, H, W)``, or ``(T, H, W)`` for masks.
+
+        Args:
+            array: ``values``, ``valid``, ``n_valid``, ``odd`` or ``even``.
+            window: only these pixels; must lie in the region.
+            times: only these dates.
+
+        Raises:
+            StoreError: if a file is absent, cut short or damaged.
+        """
+        source = self._open(region, sensor, array)
+        if window is None and times is None:
+            selection: Any = ...
+        else:
+            rows, columns = slice(None), slice(None)
+            if window is not None:
+                require_inside(window, source.shape[-2], source.shape[-1], region)
+                rows, columns = window.slices
+            selection = (times or slice(None), ..., rows, columns)
+        try:
+            return np.asarray(source[selection])
+        except Exception as error:
+            # zarr and its codecs raise many types for damaged bytes; all mean the same here.
+            raise StoreError(
+                f"reading {region}/{sensor}/{array} of {self.path}",
+                f"its bytes are damaged ({type(error).__name__}: {error})",
+                "Type: rsbench validate STORE, then build or copy the region again",
+            ) from error
+
+    def read_physical(
+        self, region: str, sensor: str, *, window: Window | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Return ``(T, C, H, W)`` float32 in the sensor's unit and ``(T, H, W)`` bool.
+
+        Values are 0 where not valid.
+        """
+        raw = self.read(region, sensor, window=window)
+        valid = self.read(region, sensor, array="valid", window=window)
+        return physical(raw, self.sensor(sensor), valid), valid
+
+    def to_physical(
+        self, sensor: str, raw: Array, valid: Array | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return ``stored · scale + offset`` in float32; 0 where ``valid`` is False."""
+        return physical(raw, self.sensor(sensor), valid)
+
+    def read_region(self, region: str, sensor: str) -> SensorArrays:
+        """Return all arrays of a region and sensor, decoded."""
+        entry = self.region(region)
+        found = {
+            name: self.read(region, sensor, array=name) for name in self.arrays(region, sensor)
+        }
+        return SensorArrays(times=entry.times[sensor], grid=entry.grids[sensor], **found)
+
+    def validate(self) -> list[Finding]:
+        """Check every file, digest, grid and date; an empty list means that all is as written."""
+        from rsbench.store.read_integrity import check
+
+        return check(self)
+
+    def _open(self, region: str, sensor: str, array: str) -> zarr.Array[Any]:
+        key = (region, sensor, array)
+        if key not in self._arrays:
+            if array not in self.arrays(region, sensor):
+                if array in ARRAYS:
+                    raise InputError(
+                        f"array {array} of {region}/{sensor}",
+                        "this store was built without it",
+                        "Build with `floor: true` in the recipe",
+                    )
+                raise unknown("array", array, ARRAYS)
+            self._require_files(region, f"{sensor}/{array}/")
+            import zarr
+            from zarr.storage import LocalStore
+
+            store = LocalStore(self.path / region / sensor, read_only=True)
+            self._arrays[key] = zarr.open_array(store, path=array, mode="r", zarr_format=3)
+        return self._arrays[key]
+
+    def _require_files(self, region: str, prefix: str) -> None:
+        """A shard that is absent would be read as fill, so look before reading."""
+        for name, held in self.manifest(region).files.items():
+            if not name.startswith(prefix):
+                continue
+            path = self.path / region / name
+            size = path.stat().st_size if path.is_file() else None
+            if size != held["size"]:
+                found = "it is absent" if size is None else f"{size} of {held['size']} bytes"
+                raise StoreError(f"reading {path}", found, REBUILD)
+
+
+def require_inside(window: Window, height: int, width: int, region: str) -> None:
+    """Refuse a window that leaves its region; slices would cut it silently.
+
+    Raises:
+        InputError: if any pixel of the window lies outside ``height`` × ``width``.
+    """
+    if not (0 <= window.y <= height - window.height and 0 <= window.x <= width - window.width):
+        raise InputError(
+            f"window {window.height}×{window.width} at row {window.y}, column {window.x}",
+            f"region {region} has {height}×{width} pixels",
+            "Choose a window inside the region",
+        )

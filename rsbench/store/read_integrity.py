@@ -1,0 +1,174 @@
+"""Check a store against its own manifests and digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rsbench.digest import sha256_file
+from rsbench.errors import StoreError
+from rsbench.spec import Grid
+from rsbench.store.layout import (
+    INDEX,
+    JOURNAL,
+    MANIFEST,
+    ROOT_KEY,
+    Manifest,
+    SensorMeta,
+    days,
+    iso_dates,
+    load_json,
+    region_digest,
+    store_digest,
+)
+from rsbench.store.write import centres
+
+if TYPE_CHECKING:
+    from rsbench.store.read import Store
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it was written: its kind, where it is, and what is wrong."""
+
+    kind: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.where}: {self.message}"
+
+
+def check(store: Store) -> list[Finding]:
+    """Return everything that is not as written, region by region."""
+    found = list(_check_root(store))
+    for name in store.regions:
+        found.extend(_check_region(store, name))
+    return found
+
+
+def _check_root(store: Store) -> Iterator[Finding]:
+    digest = store_digest(store.meta, {n: str(r["digest"]) for n, r in store.listed.items()})
+    if digest != store.digest:
+        yield Finding(
+            "digest", INDEX, f"states {store.digest[:12]}, its content gives {digest[:12]}"
+        )
+    try:
+        group = load_json(store.path / "zarr.json")
+        if group.get("attributes", {}).get(ROOT_KEY) != load_json(store.path / INDEX):
+            yield Finding("metadata", "zarr.json", f"its attributes differ from {INDEX}")
+    except StoreError as error:
+        yield Finding("file", "zarr.json", error.found)
+    known = {INDEX, "zarr.json", JOURNAL, *store.regions}
+    for path in sorted(store.path.iterdir()):
+        if path.name not in known:
+            yield Finding("extra", path.name, "the index does not list it")
+
+
+def _check_region(store: Store, name: str) -> Iterator[Finding]:
+    folder = store.path / name
+    stated = store.listed[name].get("manifest")
+    if sha256_file(folder / MANIFEST) != stated:
+        yield Finding("file", f"{name}/{MANIFEST}", "its bytes differ from the index's SHA-256")
+    try:
+        manifest = Manifest.load(folder / MANIFEST)
+    except StoreError as error:
+        yield Finding("file", f"{name}/{MANIFEST}", error.found)
+        return
+    record = manifest.record
+    if (record.name, record.split) != (name, store.listed[name]["split"]):
+        yield Finding("metadata", f"{name}/{MANIFEST}", "name or split differ from the index")
+    broken = list(_check_files(folder, name, manifest))
+    yield from broken
+    for sensor in sorted(manifest.sensors):
+        yield from _check_metadata(store, folder, name, sensor, manifest.sensors[sensor])
+    if not any(finding.kind == "missing" for finding in broken):
+        yield from _check_digest(store, name, manifest)
+
+
+def _check_files(folder: Path, name: str, manifest: Manifest) -> Iterator[Finding]:
+    for file, held in sorted(manifest.files.items()):
+        path = folder / file
+        if not path.is_file():
+            yield Finding("missing", f"{name}/{file}", "the manifest lists it")
+        elif path.stat().st_size != held["size"]:
+            yield Finding(
+                "file", f"{name}/{file}", f"{path.stat().st_size} of {held['size']} bytes"
+            )
+        elif sha256_file(path) != held["sha256"]:
+            yield Finding("file", f"{name}/{file}", "its bytes differ from the manifest's SHA-256")
+    listed = {*manifest.files, MANIFEST}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if (file := path.relative_to(folder).as_posix()) not in listed:
+            yield Finding("extra", f"{name}/{file}", "the manifest does not list it")
+
+
+def _check_metadata(
+    store: Store, folder: Path, name: str, sensor: str, held: Any
+) -> Iterator[Finding]:
+    where = f"{name}/{sensor}"
+    if sensor in store.meta.sensors:
+        if SensorMeta.from_json(held["meta"]).identity() != store.meta.sensors[sensor].identity():
+            yield Finding("metadata", where, "its sensor differs from the index's")
+    else:
+        yield Finding("extra", where, "the index lists no such sensor")
+    grid = Grid.from_json(held["grid"])
+    try:
+        attributes = load_json(folder / sensor / "spatial_ref" / "zarr.json")["attributes"]
+        yield from _check_crs(where, grid, attributes)
+        yield from _check_coordinates(folder / sensor, where, grid, held)
+    except StoreError as error:
+        yield Finding("file", where, error.found)
+    except Exception as error:  # noqa: BLE001 - any reason why coordinates cannot be read
+        yield Finding("file", where, f"its coordinates cannot be read ({error})")
+
+
+def _check_crs(where: str, grid: Grid, attributes: dict[str, Any]) -> Iterator[Finding]:
+    a, _, c, _, e, f = grid.transform
+    stated = [float(v) for v in str(attributes.get("GeoTransform", "")).split()]
+    if stated != [c, a, 0.0, f, 0.0, e]:
+        yield Finding("grid", f"{where}/spatial_ref", f"GeoTransform {stated} is not the grid's")
+    try:
+        from pyproj import CRS
+    except ImportError:
+        return
+    wkt = attributes.get("crs_wkt")
+    if not wkt or CRS.from_user_input(wkt) != CRS.from_user_input(grid.crs):
+        shown = CRS.from_user_input(wkt).name if wkt else None
+        yield Finding("crs", f"{where}/spatial_ref", f"{shown!r} is not the grid's {grid.crs}")
+
+
+def _check_coordinates(folder: Path, where: str, grid: Grid, held: Any) -> Iterator[Finding]:
+    import zarr
+    from zarr.storage import LocalStore
+
+    y, x = centres(grid)
+    wanted = {"y": y, "x": x, "time": days(iso_dates(held["times"]))}
+    store = LocalStore(folder, read_only=True)
+    for key, array in wanted.items():
+        stored = np.asarray(zarr.open_array(store, path=key, mode="r", zarr_format=3)[...])
+        if not np.array_equal(stored, array):
+            yield Finding("grid", f"{where}/{key}", "coordinates differ from grid and dates")
+    bands = np.asarray(zarr.open_array(store, path="band", mode="r", zarr_format=3)[...]).tolist()
+    if bands != list(held["meta"]["bands"]):
+        yield Finding("metadata", f"{where}/band", f"{bands} are not the sensor's bands")
+
+
+def _check_digest(store: Store, name: str, manifest: Manifest) -> Iterator[Finding]:
+    try:
+        arrays = {sensor: store.read_region(name, sensor) for sensor in manifest.sensors}
+    except StoreError as error:
+        yield Finding("pixels", name, f"cannot be decoded: {error.found}")
+        return
+    metas = {n: SensorMeta.from_json(s["meta"]) for n, s in manifest.sensors.items()}
+    digest = region_digest(manifest.record, arrays, metas)
+    if digest != manifest.digest:
+        yield Finding(
+            "digest",
+            name,
+            f"the pixels give {digest[:12]}, the manifest states {manifest.digest[:12]}",
+        )
