@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from rsbench import inference
+
+
+def test_fewer_than_eight_regions_give_no_interval() -> None:
+    assert inference.interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]) is None
+    assert inference.interval([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]) is not None
+
+
+def test_hand_worked_interval() -> None:
+    # mean 4.5, s² = 6, s/√8 = 0.8660254, t(0.975, 7) = 2.3646243
+    found = inference.interval([1, 2, 3, 4, 5, 6, 7, 8])
+    assert found is not None
+    assert abs(found.lo - (4.5 - 2.3646242515927844 * 0.8660254037844386)) < 1e-12
+    assert abs(found.hi - (4.5 + 2.3646242515927844 * 0.8660254037844386)) < 1e-12
+
+
+def test_paired_uses_only_regions_of_both_sides() -> None:
+    found = inference.paired({"a": 1.0, "b": 2.0}, {"b": 0.5, "c": 9.0})
+    assert found is not None
+    assert found.differences == {"b": 1.5}
+    assert found.interval is None
+    assert inference.paired({"a": 1.0}, {"b": 1.0}) is None
