@@ -1,1 +1,48 @@
-"""Metrics, each under an id with a version."""
+"""Metrics with pinned definitions: one value per image, masks throughout, absent is absent.
+
+>>> import torch, rsbench as rb
+>>> truth = torch.rand(2, 3, 32, 32)
+>>> rb.metrics.compute(["mae@1"], truth + 0.1, truth, data_range=1.0)["mae@1"].round(decimals=4)
+tensor([0.1000, 0.1000], dtype=torch.float64)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from rsbench.metrics.base import MetricInfo, info, metric_info
+from rsbench.metrics.suites import SUITES, for_bands, suite
+
+if TYPE_CHECKING:
+    from rsbench.metrics.engine import compute as compute
+    from rsbench.metrics.engine import compute_sets as compute_sets
+    from rsbench.metrics.engine import image_metrics as image_metrics
+    from rsbench.metrics.images import PerImage as PerImage
+
+# Resolved on first use: the list of metrics is readable without torch.
+_LAZY = {
+    "compute": "engine",
+    "compute_sets": "engine",
+    "image_metrics": "engine",
+    "PerImage": "images",
+}
+
+__all__ = [
+    "SUITES",
+    "MetricInfo",
+    "PerImage",
+    "compute",
+    "compute_sets",
+    "for_bands",
+    "image_metrics",
+    "info",
+    "metric_info",
+    "suite",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"rsbench.metrics.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'rsbench.metrics' has no attribute {name!r}")

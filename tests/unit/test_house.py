@@ -20,8 +20,9 @@ store.layout store.write store.read store.validate store.export
 build.server build.simulate build.plan build.source build.harmonise build.mask build.compose
 build.journal build.builder build.importers
 samples cache model noise loader task registry tile rollout predictions
-weights metrics.base metrics.pixel metrics.spectral metrics.structure metrics.perceptual
-metrics.frechet metrics.spectrum metrics.ensemble metrics.suites metrics
+weights metrics.base metrics.images metrics.windows metrics.pixel metrics.spectral
+metrics.structure metrics.gradient metrics.perceptual metrics.frechet metrics.spectrum
+metrics.ensemble metrics.suites metrics.engine metrics
 strata inference scores decay table check report
 checkpoint train contract run demo commands cli __main__
 """.split()

@@ -1,0 +1,144 @@
+"""One call for many metrics: checks once, shares sums and blurred maps, works through chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rsbench.errors import InputError, MetricUnavailable
+from rsbench.metrics.base import implementation, info
+from rsbench.metrics.images import Pairs, PerImage, check_pairs
+
+
+def compute(
+    ids: Sequence[str],
+    prediction: Tensor,
+    truth: Tensor,
+    valid: Tensor | None = None,
+    *,
+    data_range: float | tuple[float, float],
+) -> dict[str, Tensor]:
+    """Score image pairs: {id: (N,) float64}, one value per image.
+
+    ``prediction``, ``truth`` (N, C, H, W) float in the data's unit; ``valid`` (N, 1|C, H, W) bool
+    or None. ``data_range`` is a number L for values in [0, L] or a pair (low, high); it belongs to
+    the dataset and is never guessed. An image for which a metric is undefined is an error here;
+    `image_metrics` says which images those are instead.
+    """
+    found = image_metrics(ids, prediction, truth, valid=valid, data_range=data_range)
+    for metric, result in found.items():
+        if not bool(result.ok.all()):
+            images = torch.nonzero(~result.ok).flatten().tolist()
+            shown = ", ".join(map(str, images[:8])) + (" …" if len(images) > 8 else "")
+            raise InputError(
+                f"metric {metric!r}",
+                f"it is undefined for {len(images)} of {len(result.ok)} images ({shown})",
+                "Leave these images out, or use rsbench.metrics.image_metrics, "
+                "which marks them in `ok`",
+            )
+    return {metric: result.value for metric, result in found.items()}
+
+
+def image_metrics(
+    ids: Sequence[str],
+    prediction: Tensor,
+    truth: Tensor,
+    *,
+    valid: Tensor | None = None,
+    data_range: float | tuple[float, float],
+    bands: Sequence[str] | None = None,
+    chunk: int | None = None,
+) -> dict[str, PerImage]:
+    """Score image pairs with per-band values, definedness and counts: {id: PerImage}.
+
+    Arguments as in `compute`; ``bands`` names the bands in error messages, ``chunk`` fixes how
+    many images are worked on at a time (values do not depend on it). Arithmetic is float32 with
+    float64 sums, or float64 where both images are.
+    """
+    if isinstance(ids, str):
+        ids = (ids,)
+    wanted = [(metric, *_runnable(metric)) for metric in dict.fromkeys(ids)]
+    with _exact():
+        pairs = check_pairs(prediction, truth, valid, data_range, bands)
+        for metric, _, _ in wanted:
+            _check_size(metric, pairs)
+        parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}
+        for images in pairs.chunks(chunk):
+            for metric, function, options in wanted:
+                parts[metric].append(function(images, **options))
+    return {metric: PerImage.join(found) for metric, found in parts.items()}
+
+
+def compute_sets(
+    ids: Sequence[str],
+    predictions: Tensor,
+    truths: Tensor,
+    *,
+    data_range: float | tuple[float, float],
+) -> dict[str, Tensor]:
+    """Compare two sets of images by their distributions; no set metric can run in this version."""
+    for metric in (ids,) if isinstance(ids, str) else ids:
+        known = info(metric)
+        if known.kind == "image":
+            raise InputError(
+                f"set metric {metric!r}", "it compares images one by one",
+                "Use rsbench.metrics.compute",
+            )  # fmt: skip
+        implementation(metric)
+    raise MetricUnavailable("set metrics", "no id was given", "Name at least one metric id")
+
+
+def _runnable(metric: str) -> tuple[Callable[..., PerImage], dict[str, Any]]:
+    known = info(metric)
+    if known.available and known.kind != "image":
+        raise InputError(
+            f"metric {metric!r}", "it compares sets of images", "Use rsbench.metrics.compute_sets"
+        )
+    return implementation(metric)
+
+
+def _check_size(metric: str, pairs: Pairs) -> None:
+    known = info(metric)
+    _, bands, height, width = pairs.truth.shape
+    if bands < known.min_bands:
+        raise InputError(
+            f"metric {metric!r}", f"axis C (bands) is {bands}, it needs {known.min_bands}",
+            "Leave the metric out for these data, or give more bands",
+        )  # fmt: skip
+    if min(height, width) < known.min_side:
+        raise InputError(
+            f"metric {metric!r}",
+            f"axes H, W are {height} × {width}, it needs {known.min_side} pixels on each",
+            "Give larger images, or leave the metric out",
+        )
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """No gradients, and full float32 products whatever the caller allowed for training.
+
+    TF32 or bfloat16 products, which `torch.set_float32_matmul_precision` switches on for the whole
+    process, change SSIM in the third decimal.
+    """
+    switches: list[Any] = [
+        getattr(backend, name)
+        for backend, names in (
+            (torch.backends.cuda, ("matmul",)),
+            (torch.backends.cudnn, ("conv",)),
+            (torch.backends.mkldnn, ("matmul", "conv")),
+        )
+        for name in names
+    ]
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        with torch.no_grad():
+            yield
+    finally:
+        for switch, precision in zip(switches, before, strict=True):
+            switch.fp32_precision = precision

@@ -1,0 +1,345 @@
+"""A checked set of image pairs: shapes, ranges, masks, and the sums that metrics share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from rsbench.errors import InputError, PixelError
+
+T = TypeVar("T")
+AXES = ("N (images)", "C (bands)", "H (rows)", "W (columns)")
+# Elements of one map that stay in a core's cache; larger temporaries cost page faults.
+CPU_ELEMENTS = 200_000
+GPU_ELEMENTS = 1 << 24
+MOST_IMAGES_CPU = 8
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """Values of one metric: one per image, on the CPU.
+
+    ``value`` (N,) float64, meaningful where ``ok`` (N,) is True and NaN elsewhere, so that an
+    undefined value can never pass for a score. ``per_band`` (N, C) float64 with ``band_ok`` (N, C)
+    where single bands are meaningful. ``counts`` says what was capped, clipped or left out.
+    """
+
+    value: Tensor
+    ok: Tensor
+    per_band: Tensor | None = None
+    band_ok: Tensor | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        value: Tensor,
+        ok: Tensor,
+        *,
+        per_band: Tensor | None = None,
+        band_ok: Tensor | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> PerImage:
+        """Move to the CPU and blank what is undefined."""
+        ok = ok.cpu()
+        value = value.double().cpu().masked_fill(~ok, math.nan)
+        if per_band is None or band_ok is None:
+            return cls(value, ok, None, None, dict(counts or {}))
+        band_ok = band_ok.cpu()
+        per_band = per_band.double().cpu().masked_fill(~band_ok, math.nan)
+        return cls(value, ok, per_band, band_ok, dict(counts or {}))
+
+    @classmethod
+    def mean_of_bands(
+        cls, per_band: Tensor, band_ok: Tensor, *, counts: Mapping[str, int] | None = None
+    ) -> PerImage:
+        """Average the defined bands of each image; count the others as ``skipped_bands``."""
+        number = band_ok.sum(1)
+        total = per_band.masked_fill(~band_ok, 0.0).sum(1)
+        counted = dict(counts or {}) | {"skipped_bands": int((~band_ok).sum())}
+        return cls.of(
+            total / number, number > 0, per_band=per_band, band_ok=band_ok, counts=counted
+        )
+
+    @staticmethod
+    def join(parts: Sequence[PerImage]) -> PerImage:
+        """Put consecutive chunks together."""
+        bands = [p.per_band for p in parts if p.per_band is not None]
+        oks = [p.band_ok for p in parts if p.band_ok is not None]
+        names = {name for part in parts for name in part.counts}
+        return PerImage(
+            torch.cat([p.value for p in parts]),
+            torch.cat([p.ok for p in parts]),
+            torch.cat(bands) if bands else None,
+            torch.cat(oks) if oks else None,
+            {name: sum(part.counts.get(name, 0) for part in parts) for name in sorted(names)},
+        )
+
+
+@dataclass(frozen=True)
+class Images:
+    """A few image pairs, ready for arithmetic.
+
+    ``prediction``, ``truth`` (n, C, H, W) float32 or float64 in the data's unit, zero where
+    invalid; ``valid`` (n, 1|C, H, W) bool, or None when every pixel is valid. ``low`` and ``high``
+    bound the data range. ``first`` is the place of the first pair in the whole set.
+    """
+
+    prediction: Tensor
+    truth: Tensor
+    valid: Tensor | None
+    low: float
+    high: float
+    first: int = 0
+    _shared: dict[str, object] = field(default_factory=dict, repr=False)
+
+    @property
+    def span(self) -> float:
+        """Width L of the data range."""
+        return self.high - self.low
+
+    def share(self, name: str, make: Callable[[], T]) -> T:
+        """Compute something once for all metrics of a call."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]  # type: ignore[return-value]
+
+    @cached_property
+    def weight(self) -> Tensor | None:
+        """The mask as numbers, (n, 1|C, H, W)."""
+        return None if self.valid is None else self.valid.to(self.truth.dtype)
+
+    @cached_property
+    def all_bands(self) -> Tensor | None:
+        """Pixels valid in every band, (n, 1, H, W) bool."""
+        return None if self.valid is None else self.valid.all(1, keepdim=True)
+
+    @cached_property
+    def count(self) -> Tensor:
+        """Valid pixels per band, (n, C) float64."""
+        n, c, h, w = self.truth.shape
+        if self.valid is None:
+            return torch.full((n, c), float(h * w), dtype=torch.float64, device=self.truth.device)
+        return self.valid.sum((-1, -2)).double().expand(n, c)
+
+    @cached_property
+    def squared(self) -> Tensor:
+        """Sum of squared differences per band, (n, C) float64."""
+        difference = self.prediction - self.truth
+        return total(difference.square_())
+
+    @cached_property
+    def truth_mean(self) -> Tensor:
+        """Mean of the truth per band, (n, C) float64; NaN where a band has no valid pixel."""
+        return total(self.truth) / self.count
+
+    @cached_property
+    def prediction_mean(self) -> Tensor:
+        """Mean of the prediction per band, (n, C) float64; NaN where nothing is valid."""
+        return total(self.prediction) / self.count
+
+    @cached_property
+    def scaled(self) -> tuple[Tensor, Tensor]:
+        """Both images clipped to the range and mapped onto [0, 1]; zero where invalid."""
+        return self._scale(self.prediction), self._scale(self.truth)
+
+    def _scale(self, x: Tensor) -> Tensor:
+        if self.low == 0.0 and self.high == 1.0:
+            return x.clamp(0.0, 1.0)
+        y = ((x - self.low) / self.span).clamp_(0.0, 1.0)
+        return y if self.valid is None else y.masked_fill_(~self.valid, 0.0)
+
+    @cached_property
+    def clipped(self) -> dict[str, int]:
+        """How many valid elements the range cuts, and out of how many."""
+        elements = int(self.count.sum())
+        return {
+            "elements": elements,
+            "clipped_prediction": self._outside(self.prediction),
+            "clipped_truth": self._outside(self.truth),
+        }
+
+    def _outside(self, x: Tensor) -> int:
+        least, most = torch.aminmax(x)
+        # Zeros at invalid pixels may lie outside the range: then the careful count decides.
+        if bool(least >= self.low) and bool(most <= self.high):
+            return 0
+        outside = (x < self.low) | (x > self.high)
+        if self.valid is not None:
+            outside &= self.valid
+        return int(outside.sum())
+
+
+def total(x: Tensor) -> Tensor:
+    """Sum over rows and columns into float64: (…, H, W) → (…).
+
+    Each row is summed in the input's precision (pairwise), rows are added in float64: as exact
+    as converting every element and fifty times faster.
+    """
+    return x.sum(-1).double().sum(-1)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All image pairs of a call after checking, still in the caller's tensors."""
+
+    prediction: Tensor
+    truth: Tensor
+    valid: Tensor | None
+    low: float
+    high: float
+    bands: tuple[str, ...] | None
+
+    def chunks(self, size: int | None = None) -> Iterator[Images]:
+        """Cut into pieces that fit the cache; values do not depend on the cut."""
+        n = self.truth.shape[0]
+        step = size or _chunk(self.truth)
+        for start in range(0, n, step):
+            yield self._piece(slice(start, min(start + step, n)))
+
+    def _piece(self, part: slice) -> Images:
+        dtype = torch.float64 if self.truth.dtype == torch.float64 else torch.float32
+        prediction = self.prediction[part].to(dtype)
+        truth = self.truth[part].to(dtype)
+        valid = None if self.valid is None else self.valid[part]
+        if valid is not None and bool(valid.all()):
+            valid = None
+        if valid is not None:
+            # Whatever stands at invalid pixels, NaN included, leaves here.
+            prediction = torch.where(valid, prediction, 0.0)
+            truth = torch.where(valid, truth, 0.0)
+        self._finite("prediction", prediction, part.start)
+        self._finite("truth", truth, part.start)
+        return Images(prediction, truth, valid, self.low, self.high, part.start)
+
+    def _finite(self, name: str, x: Tensor, first: int) -> None:
+        # The sum of finite numbers is finite unless it overflows; the slow look decides then.
+        if bool(torch.isfinite(x.sum())):
+            return
+        bad = ~torch.isfinite(x)
+        if not bool(bad.any()):
+            return
+        image, band = (int(i) for i in torch.nonzero(bad.any(-1).any(-1))[0])
+        label = self.bands[band] if self.bands else str(band)
+        raise PixelError(
+            f"scoring image {first + image}, band {label}",
+            f"{int(bad[image, band].sum())} non-finite {name} values inside the valid area",
+            "Mark the pixels as invalid in `valid` if the truth is missing; "
+            "a prediction must be finite wherever the truth is valid",
+        )
+
+
+def _chunk(x: Tensor) -> int:
+    elements = max(1, x[0].numel())
+    if x.device.type == "cpu":
+        return max(1, min(MOST_IMAGES_CPU, CPU_ELEMENTS // elements))
+    return max(1, GPU_ELEMENTS // elements)
+
+
+def check_pairs(
+    prediction: Tensor,
+    truth: Tensor,
+    valid: Tensor | None,
+    data_range: float | tuple[float, float],
+    bands: Sequence[str] | None,
+) -> Pairs:
+    """Refuse what cannot be scored, naming the axis, the dtype or the argument at fault."""
+    low, high = _range(data_range)
+    for name, x in (("prediction", prediction), ("truth", truth)):
+        _check_tensor(name, x)
+    _check_shapes(prediction, truth)
+    if prediction.device != truth.device:
+        raise InputError(
+            "scoring", f"prediction is on {prediction.device}, truth on {truth.device}",
+            "Move both to one device",
+        )  # fmt: skip
+    if valid is not None:
+        _check_valid(valid, truth)
+    if bands is not None and len(bands) != truth.shape[1]:
+        raise InputError(
+            "scoring", f"{len(bands)} band names for C = {truth.shape[1]} bands",
+            "Give one name per band",
+        )  # fmt: skip
+    if truth.device.type == "mps":  # no float64 there
+        prediction, truth = prediction.cpu(), truth.cpu()
+        valid = None if valid is None else valid.cpu()
+    same = prediction.dtype == truth.dtype
+    if not same:
+        prediction, truth = prediction.float(), truth.float()
+    return Pairs(prediction, truth, valid, low, high, tuple(bands) if bands else None)
+
+
+def _range(data_range: float | tuple[float, float] | None) -> tuple[float, float]:
+    remedy = "Pass the dataset's range: a number L for values in [0, L], or a pair (low, high)"
+    if data_range is None:
+        raise InputError("data_range", "none was given, and it is never guessed", remedy)
+    try:
+        if isinstance(data_range, tuple | list):
+            low, high = (float(v) for v in data_range)
+        else:
+            low, high = 0.0, float(data_range)
+    except (TypeError, ValueError):
+        raise InputError("data_range", f"{data_range!r} is not a range", remedy) from None
+    if not (math.isfinite(low) and math.isfinite(high) and high > low):
+        raise InputError("data_range", f"({low}, {high}) spans nothing", remedy)
+    return low, high
+
+
+def _check_tensor(name: str, x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise InputError(
+            f"scoring: {name}", f"got {type(x).__name__}",
+            "Pass a torch tensor (N, C, H, W); torch.from_numpy converts an array",
+        )  # fmt: skip
+    if x.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"scoring: {name}", f"dtype {x.dtype}",
+            "Convert to float32 in the data's unit first: integers wrap and half precision loses "
+            "the digits that metrics measure",
+        )  # fmt: skip
+    if torch.is_autocast_enabled(x.device.type):
+        raise InputError(
+            "scoring under autocast", f"autocast is on for {x.device.type}",
+            "Leave the autocast block before scoring: it changes SSIM in the second decimal",
+        )  # fmt: skip
+
+
+def _check_shapes(prediction: Tensor, truth: Tensor) -> None:
+    for name, x in (("prediction", prediction), ("truth", truth)):
+        if x.ndim != 4:
+            raise InputError(
+                f"scoring: {name}", f"shape {tuple(x.shape)} has {x.ndim} axes",
+                "Give (N, C, H, W): images, bands, rows, columns",
+            )  # fmt: skip
+        for axis, length in zip(AXES, x.shape, strict=True):
+            if length == 0:
+                raise InputError(f"scoring: {name}", f"axis {axis} is empty", "Give images")
+    for axis, a, b in zip(AXES, prediction.shape, truth.shape, strict=True):
+        if a != b:
+            raise InputError(
+                "scoring", f"axis {axis} is {a} in the prediction and {b} in the truth",
+                "Both need the same (N, C, H, W)",
+            )  # fmt: skip
+
+
+def _check_valid(valid: Tensor, truth: Tensor) -> None:
+    n, c, h, w = truth.shape
+    if not isinstance(valid, Tensor) or valid.dtype != torch.bool:
+        found = str(valid.dtype) if isinstance(valid, Tensor) else type(valid).__name__
+        raise InputError("scoring: valid", f"got {found}", "Pass a bool tensor, True where valid")
+    if tuple(valid.shape) not in {(n, 1, h, w), (n, c, h, w)}:
+        raise InputError(
+            "scoring: valid", f"shape {tuple(valid.shape)}",
+            f"Give (N, 1, H, W) = {(n, 1, h, w)} or (N, C, H, W) = {(n, c, h, w)}",
+        )  # fmt: skip
+    if valid.device != truth.device:
+        raise InputError(
+            "scoring: valid", f"on {valid.device}, truth on {truth.device}",
+            "Move all to one device",
+        )  # fmt: skip

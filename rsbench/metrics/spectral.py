@@ -1,0 +1,111 @@
+"""Across bands: ERGAS, the spectral angle, and correlation per band."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from rsbench.metrics.images import Images, PerImage, total
+
+SMALLEST_MEAN = 0.01
+# Pairs of bands grow with C²; beyond this the normalised-difference form is cheaper.
+CROSS_BANDS = 4
+
+
+def ergas(images: Images, *, ratio: int) -> PerImage:
+    """Relative error over bands, 100/N · √(mean_b MSE_b / µ_b²); lower is better.
+
+    N = ``ratio`` is the coarse over the fine pixel size (1 where both are the same) and µ_b the
+    mean of the truth over the band's valid pixels. Bands with |µ_b| < 0.01 in the data's unit are
+    left out and counted as ``skipped_bands``; without any band left the image is undefined. Not
+    for indices or standardised data, whose mean says nothing. Wald 2000.
+    """
+    mean = images.truth_mean
+    used = (images.count > 0) & (mean.abs() >= SMALLEST_MEAN)
+    relative = (images.squared / images.count / mean.square()).masked_fill(~used, 0.0)
+    number = used.sum(1)
+    value = 100.0 / ratio * (relative.sum(1) / number).sqrt()
+    return PerImage.of(value, number > 0, counts={"skipped_bands": int((~used).sum())})
+
+
+def sam(images: Images) -> PerImage:
+    """Mean angle between predicted and true spectra over pixels, in degrees; lower is better.
+
+    Needs two bands. The angle is atan2(‖p ∧ t‖, p·t), exact for small angles where an arc cosine
+    in float32 stops at 0.006°. A pixel counts when all its bands are valid; pixels where either
+    spectrum is zero have no angle, are left out and counted as ``zero_spectra``. Kruse 1993.
+    """
+    p, t = images.prediction, images.truth
+    angle = torch.atan2(_sine(p, t), (p * t).sum(1))
+    zero = (p == 0).all(1) | (t == 0).all(1)
+    valid = images.all_bands
+    if valid is not None:
+        zero &= valid[:, 0]
+        used = valid[:, 0] & ~zero
+    elif bool(zero.any()):
+        used = ~zero
+    else:
+        n, height, width = angle.shape
+        count = torch.full((n,), float(height * width), dtype=torch.float64)
+        degrees = total(angle).cpu() * (180.0 / math.pi)
+        return PerImage.of(degrees / count, count > 0, counts={"zero_spectra": 0})
+    number = used.sum((-1, -2)).double()
+    degrees = total(angle.masked_fill(~used, 0.0)) * (180.0 / math.pi)
+    return PerImage.of(degrees / number, number > 0, counts={"zero_spectra": int(zero.sum())})
+
+
+def _sine(p: Tensor, t: Tensor) -> Tensor:
+    """|p||t| sin of the angle per pixel, (n, H, W), without cancellation."""
+    bands = p.shape[1]
+    if bands > CROSS_BANDS:
+        return _sine_many(p, t)
+    squares: Tensor | None = None
+    for i in range(bands):
+        for j in range(i + 1, bands):
+            # Lagrange: |p|²|t|² − (p·t)² = Σ_{i<j} (p_i t_j − p_j t_i)²
+            minor = (p[:, i] * t[:, j]).addcmul_(p[:, j], t[:, i], value=-1.0)
+            squares = minor.square_() if squares is None else squares.addcmul_(minor, minor)
+    assert squares is not None  # two bands were checked before
+    return squares.sqrt_()
+
+
+def _sine_many(p: Tensor, t: Tensor) -> Tensor:
+    """The same for many bands: t less its part along p, times |p|."""
+    dot = (p * t).sum(1, keepdim=True)
+    square = (p * p).sum(1, keepdim=True)
+    along = dot / torch.where(square == 0, 1.0, square)
+    across = torch.addcmul(t, along, p, value=-1.0).square_().sum(1)
+    return across.sqrt_().mul_(square[:, 0].sqrt_())
+
+
+def cc(images: Images) -> PerImage:
+    """Pearson correlation over an image's pixels per band, averaged over bands; higher is better.
+
+    A band that is constant in truth or prediction has no correlation: it is left out and counted
+    as ``skipped_bands``. Never pooled over images: brightness differences between scenes alone
+    would give values near one.
+    """
+    p, t = _centred(images, images.prediction), _centred(images, images.truth)
+    variance_p, variance_t = total(p * p), total(t * t)
+    used = (images.count > 1) & _varies(images, images.prediction) & _varies(images, images.truth)
+    used &= (variance_p > 0) & (variance_t > 0)
+    value = total(p * t) / (variance_p * variance_t).sqrt()
+    return PerImage.mean_of_bands(value.clamp(-1.0, 1.0), used)
+
+
+def _centred(images: Images, x: Tensor) -> Tensor:
+    mean = images.prediction_mean if x is images.prediction else images.truth_mean
+    y = x - mean[..., None, None].to(x.dtype)
+    return y if images.weight is None else y.mul_(images.weight)
+
+
+def _varies(images: Images, x: Tensor) -> Tensor:
+    """Whether a band takes two values inside its valid area, (n, C) bool."""
+    if images.valid is None:
+        return x.amax((-1, -2)) > x.amin((-1, -2))
+    invalid = ~images.valid
+    return x.masked_fill(invalid, -math.inf).amax((-1, -2)) > x.masked_fill(invalid, math.inf).amin(
+        (-1, -2)
+    )
