@@ -150,6 +150,7 @@ class Scores:
 
     units: pd.DataFrame
     run: RunInfo
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", _checked(self.units))
@@ -177,20 +178,30 @@ class Scores:
 
     def table(self) -> pd.DataFrame:
         """Return the tidy table: one row per model, metric, band, lead and stratum."""
-        return _tidy(self)[0]
+        return self._tidy()[0].copy()
 
     def absences(self) -> tuple[Absent, ...]:
         """Return every reason for a null row, those of the run and those of undefined skill."""
-        return self.run.absent + _tidy(self)[1]
+        return self.run.absent + self._tidy()[1]
 
     def region_means(self) -> pd.DataFrame:
         """Return pooled values per region on the matched sets, skill rows included.
 
         Columns: model preset role metric band lead stratum region value n_samples n_missing.
         """
-        means = strata.region_means(strata.grouped(self.units, self.run.horizon))
-        means = _stack(means, _skill(means, self.run)[0])
-        return means.rename(columns={strata.GROUP: "stratum"})
+        means, skill, _ = self._pooled()
+        return _stack(means, skill).rename(columns={strata.GROUP: "stratum"})
+
+    def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
+        if "pooled" not in self._made:  # table, check and report all start from it
+            means = strata.region_means(strata.grouped(self.units, self.run.horizon))
+            self._made["pooled"] = (means, *_skill(means, self.run))
+        return cast("tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]", self._made["pooled"])
+
+    def _tidy(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
+        if "tidy" not in self._made:
+            self._made["tidy"] = _tidy(self.run, *self._pooled())
+        return cast("tuple[pd.DataFrame, tuple[Absent, ...]]", self._made["tidy"])
 
     def save(self, folder: Path) -> None:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all."""
@@ -349,10 +360,9 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
     return joined.drop(columns="_ref"), tuple(gone)
 
 
-def _tidy(scores: Scores) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
-    run = scores.run
-    means = strata.region_means(strata.grouped(scores.units, run.horizon))
-    skill, absent = _skill(means, run)
+def _tidy(
+    run: RunInfo, means: pd.DataFrame, skill: pd.DataFrame, absent: tuple[Absent, ...]
+) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
     cells = _stack(_cells(means, paired=False), _cells(skill, paired=True))
     itself = cells["metric"].str.startswith("skill.") & (cells["model"] == run.best_trivial)
     cells.loc[itself, ["lo", "hi"]] = float("nan")  # zero by definition, not by measurement

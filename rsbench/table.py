@@ -154,23 +154,21 @@ def supported_best(scores: Scores) -> frozenset[Cell]:
     """
     means = scores.region_means()
     rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
+    columns = ["metric", "band", "lead", "stratum", "model", "preset", "region", "value"]
+    losses: dict[tuple[str, str, int, str], dict[tuple[str, str], dict[str, float]]] = {}
+    for values in rows[columns].itertuples(index=False, name=None):
+        metric, band, lead, stratum, model, preset, region, value = values
+        cell = losses.setdefault((metric, band, int(lead), stratum), {})
+        cell.setdefault((model, preset), {})[region] = loss(metric, float(value))
     found = []
-    for key, group in rows.groupby(["metric", "band", "lead", "stratum"], sort=False):
-        metric, band, lead, stratum = key
-        winner = _winner(group, str(metric))
+    for (metric, band, lead, stratum), contenders in losses.items():
+        winner = _winner(contenders)
         if winner is not None:
-            found.append((*winner, str(metric), str(band), int(str(lead)), str(stratum)))
+            found.append((*winner, metric, band, lead, stratum))
     return frozenset(found)
 
 
-def _winner(group: pd.DataFrame, metric: str) -> tuple[str, str] | None:
-    losses = {
-        (str(model), str(preset)): {
-            str(region): loss(metric, float(value))
-            for region, value in zip(part["region"], part["value"], strict=True)
-        }
-        for (model, preset), part in group.groupby(["model", "preset"], sort=True)
-    }
+def _winner(losses: dict[tuple[str, str], dict[str, float]]) -> tuple[str, str] | None:
     if len(losses) < 2:
         return None
     best = min(losses, key=lambda name: math.fsum(losses[name].values()) / len(losses[name]))

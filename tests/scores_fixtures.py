@@ -20,7 +20,7 @@ MODELS: Mapping[str, tuple[str, str, float]] = {
     "oracle": ("oracle", "fixed", 0.4),
     "floor": ("floor", "fixed", 0.2),
 }
-METRICS = ("mse@1", "mae@1", "rmse@1", "psnr@1", "ssim@1")
+METRICS = ("mse@1", "mae@1", "psnr@1", "ssim@1")
 
 
 def value_of(metric: str, mse: float) -> float:
@@ -45,7 +45,7 @@ def make_units(
     years: int = 8,
     context: int = 1,
     horizon: int = 3,
-    bands: Sequence[str] = ("all", "red", "nir"),
+    bands: Sequence[str] = ("all", "nir"),
     images: int = 4,
     seed: int = 0,
     noise: float = 0.02,
