@@ -1,4 +1,4 @@
-"""Intervals over regions. The unit of inference is a region, never a pixel or a patch."""
+"""Which value is better, and by how much. The unit of inference is a region, never a pixel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 from rsbench.errors import InputError
+from rsbench.metrics.base import Direction, MetricInfo, metric_info
 
 LEVEL = 0.95
 MIN_REGIONS = 8
@@ -128,3 +129,37 @@ def paired(
     values = list(differences.values())
     mean = math.fsum(values) / len(values)
     return Paired(mean, interval(values, level=level, paired=True), differences)
+
+
+# ---------------------------------------------------------------------------- which way is better
+
+_HIGHER = ("skill.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> dict[str, MetricInfo]:
+    return {info.id: info for info in metric_info()}
+
+
+def unit_of(metric: str) -> str:
+    """Return the unit of a metric's values, empty where it has none."""
+    info = _catalogue().get(metric)
+    return info.unit if info is not None and info.unit not in ("-", "1") else ""
+
+
+def direction(metric: str) -> Direction:
+    """Say which way is better: ``lower``, ``higher``, or nearer to ``zero``."""
+    if metric.startswith("skill."):
+        return "higher"
+    info = _catalogue().get(metric)
+    if info is not None:
+        return info.direction
+    if metric.startswith("spectrum.ratio"):
+        return "zero"
+    return "higher" if metric.startswith(_HIGHER) else "lower"
+
+
+def loss(metric: str, value: float) -> float:
+    """Return the value turned so that lower is better."""
+    way = direction(metric)
+    return abs(value) if way == "zero" else -value if way == "higher" else value

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -14,44 +12,11 @@ import pyarrow.parquet as pq
 
 from rsbench import inference, strata
 from rsbench.errors import Incomparable, InputError, SchemaError
-from rsbench.metrics.base import MetricInfo, metric_info
+from rsbench.inference import direction, loss
 from rsbench.scores import COLUMNS, SCHEMA, Scores, read_parquet, write_whole
 
-Direction = Literal["higher", "lower", "zero"]
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
-
-_HIGHER = ("skill.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
-
-
-@lru_cache(maxsize=1)
-def _catalogue() -> dict[str, MetricInfo]:
-    return {info.id: info for info in metric_info()}
-
-
-def unit_of(metric: str) -> str:
-    """Return the unit of a metric's values, empty where it has none."""
-    info = _catalogue().get(metric)
-    return info.unit if info is not None and info.unit not in ("-", "1") else ""
-
-
-def direction(metric: str) -> Direction:
-    """Say which way is better: ``lower``, ``higher``, or nearer to ``zero``."""
-    if metric.startswith("skill."):
-        return "higher"
-    info = _catalogue().get(metric)
-    if info is not None:
-        return info.direction
-    if metric.startswith("spectrum.ratio"):
-        return "zero"
-    return "higher" if metric.startswith(_HIGHER) else "lower"
-
-
-def loss(metric: str, value: float) -> float:
-    """Return the value turned so that lower is better."""
-    way = direction(metric)
-    return abs(value) if way == "zero" else -value if way == "higher" else value
-
 
 # ------------------------------------------------------------------------------------ files
 

@@ -27,8 +27,9 @@ from rsbench.check.side import (
     read_side,
 )
 from rsbench.errors import Incomparable, InputError
+from rsbench.inference import loss
 from rsbench.scores import Scores
-from rsbench.table import loss, number
+from rsbench.table import number
 
 __all__ = [
     "PRACTICAL",

@@ -22,3 +22,12 @@ def test_paired_uses_only_regions_of_both_sides() -> None:
     assert found.differences == {"b": 1.5}
     assert found.interval is None
     assert inference.paired({"a": 1.0}, {"b": 1.0}) is None
+
+
+def test_directions() -> None:
+    assert [inference.direction(m) for m in ("psnr@1", "mse@1", "skill.mse@1", "cc@1")] == [
+        "higher", "lower", "higher", "higher",
+    ]  # fmt: skip
+    assert inference.direction("spectrum.ratio@1") == "zero"
+    assert inference.loss("spectrum.ratio@1", -0.5) == 0.5
+    assert inference.loss("ssim@1", 0.9) < inference.loss("ssim@1", 0.8)

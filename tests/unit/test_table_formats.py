@@ -14,15 +14,6 @@ from rsbench.errors import Incomparable, InputError, SchemaError
 from rsbench.scores import Scores
 
 
-def test_directions() -> None:
-    assert [table.direction(m) for m in ("psnr@1", "mse@1", "skill.mse@1", "cc@1")] == [
-        "higher", "lower", "higher", "higher",
-    ]  # fmt: skip
-    assert table.direction("spectrum.ratio@1") == "zero"
-    assert table.loss("spectrum.ratio@1", -0.5) == 0.5
-    assert table.loss("ssim@1", 0.9) < table.loss("ssim@1", 0.8)
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0012345, "0.001234"), (27.1034, "27.10"), (0.0, "0"), (None, "–"), (float("nan"), "–"),

@@ -1,0 +1,257 @@
+"""Curves over lead time on matched sets, and how long a forecast stays useful."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rsbench import inference, strata
+from rsbench.errors import InputError
+from rsbench.inference import direction, unit_of
+from rsbench.scores import Scores, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe & Ito (2008): told apart under the common forms of colour blindness.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6FAC", "#A0522D")
+QUIET = "#7f7f7f"
+
+
+@dataclass(frozen=True)
+class HalfLife:
+    """Lead, in steps, where skill falls to half its lead-1 value; else the reason for none."""
+
+    value: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One model's values by lead on one matched set.
+
+    Args:
+        stratum: ``all``: the same starts for all leads; ``same-target``: the same target dates.
+        origins: ISO dates of those starts, or targets.
+        values: one per lead; ``None`` where absent.
+        lo: lower ends of the intervals, as ``values``.
+        hi: upper ends.
+        dropped: pairs (region, origin) left out because some lead of some row is undefined.
+        half_life: only for ``skill.mse@1``, ``skill.mae@1`` and ``skill.ssim@1``.
+    """
+
+    model: str
+    preset: str
+    role: str
+    metric: str
+    band: str
+    stratum: str
+    context: int
+    origins: tuple[str, ...]
+    leads: tuple[int, ...]
+    values: tuple[float | None, ...]
+    lo: tuple[float | None, ...]
+    hi: tuple[float | None, ...]
+    n_regions: int
+    dropped: int
+    half_life: HalfLife | None = None
+
+    @property
+    def confounded(self) -> bool:
+        """True with a single start or target: lead and year then change together."""
+        return len(self.origins) == 1
+
+
+def half_life(leads: Sequence[int], skill: Sequence[float | None], origins: int) -> HalfLife:
+    """Return the lead where skill falls to half its lead-1 value, linear between leads."""
+    if origins <= 1:
+        return HalfLife(None, "one start only: lead and year are confounded")
+    known = [(lead, s) for lead, s in zip(leads, skill, strict=True) if s is not None]
+    if not known or known[0][0] != 1:
+        return HalfLife(None, "there is no skill at lead 1")
+    first = known[0][1]
+    if first <= 0:
+        return HalfLife(None, "skill at lead 1 is not above 0")
+    half = 0.5 * first
+    for (a, before), (b, after) in pairwise(known):
+        if after <= half:
+            return HalfLife(a + (b - a) * (before - half) / (before - after))
+    return HalfLife(None, f"skill stays above half its lead-1 value up to lead {known[-1][0]}")
+
+
+def curves(
+    scores: Scores, metric: str, *, stratum: str = strata.HEADLINE, band: str = "all"
+) -> tuple[Curve, ...]:
+    """Return one curve per model on a matched set, in name order."""
+    table = scores.table()
+    rows = table[
+        (table["metric"] == metric) & (table["stratum"] == stratum) & (table["band"] == band)
+    ]
+    if rows.empty:
+        known = sorted(set(table["metric"]))
+        raise InputError(
+            f"a curve of {metric}, band {band}, {stratum}",
+            "the run has no such rows",
+            f"Metrics: {', '.join(known)}",
+        )
+    match = _matching(scores, metric.removeprefix("skill."), band, stratum)
+    roles = dict(zip(scores.units["model"], scores.units["role"], strict=True))
+    return tuple(
+        _curve(scores, str(model), str(preset), roles.get(str(model), "model"), group, match)
+        for (model, preset), group in rows.groupby(["model", "preset"], sort=True)
+        if group["value"].notna().any()
+    )
+
+
+def _matching(scores: Scores, metric: str, band: str, stratum: str) -> strata.Matching:
+    found = strata.matchings(scores.units, scores.run.horizon, stratum)
+    for item in found:
+        if (item.metric, item.band) == (metric, band):
+            return item
+    return strata.Matching(stratum, metric, band, (), 0, 0)
+
+
+def _curve(
+    scores: Scores,
+    model: str,
+    preset: str,
+    role: str,
+    rows: pd.DataFrame,
+    match: strata.Matching,
+) -> Curve:
+    rows = rows.sort_values("lead")
+    leads = tuple(int(lead) for lead in rows["lead"])
+    values, lo, hi = (_optional(rows[name]) for name in ("value", "lo", "hi"))
+    metric = str(rows["metric"].iloc[0])
+    life = None
+    if metric.startswith("skill.") and role != "floor" and model != scores.run.best_trivial:
+        life = half_life(leads, values, len(match.origins))
+    return Curve(
+        model=model,
+        preset=preset,
+        role=role,
+        metric=metric,
+        band=match.band,
+        stratum=match.stratum,
+        context=scores.run.context,
+        origins=match.origins,
+        leads=leads,
+        values=values,
+        lo=lo,
+        hi=hi,
+        n_regions=int(rows["n_regions"].max()),
+        dropped=match.dropped,
+        half_life=life,
+    )
+
+
+def _optional(column: pd.Series) -> tuple[float | None, ...]:
+    return tuple(float(v) if math.isfinite(v) else None for v in column.astype(float))
+
+
+def describe(curve: Curve) -> str:
+    """Say on which set a curve stands: k, its starts or targets, regions, and what was dropped."""
+    years = [origin[:4] for origin in curve.origins]
+    what = "targets" if curve.stratum == strata.SAME_TARGET else "starts"
+    named = f"{what[:-1]} {years[0]}" if len(years) == 1 else f"{what} {_span(years)}"
+    if not years:
+        named = f"no common {what}"
+    text = f"k = {curve.context}, {named}, {curve.n_regions} regions"
+    if curve.dropped:
+        text += f", {curve.dropped} region–{what[:-1]} pairs dropped"
+    if curve.confounded:
+        other = "start year" if curve.stratum == strata.SAME_TARGET else "year"
+        text += f"; lead and {other} are confounded"
+    return text
+
+
+def _span(years: Sequence[str]) -> str:
+    whole = [int(year) for year in years if year.isdigit()]
+    if len(whole) == len(years) > 2 and whole == list(range(whole[0], whole[-1] + 1)):
+        return f"{years[0]}–{years[-1]}"
+    return ", ".join(years)
+
+
+def styles(drawn: Sequence[Curve]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return a colour and dash per model: models strong, trivial rows quiet, bounds dotted."""
+    result: dict[tuple[str, str], dict[str, Any]] = {}
+    strong = quiet = 0
+    dashes = ((6, 3), (2, 2), (8, 3, 2, 3), (4, 2, 1, 2, 1, 2))
+    for curve in drawn:
+        key = (curve.model, curve.preset)
+        if key in result:
+            continue
+        if curve.role in ("model", "control"):
+            colour = PALETTE[strong % len(PALETTE)]
+            result[key] = {"colour": colour, "dash": None, "quiet": False}
+            strong += 1
+        else:
+            dash = (1, 3) if curve.role in ("oracle", "floor") else dashes[quiet % len(dashes)]
+            quiet += curve.role == "trivial"
+            result[key] = {"colour": QUIET, "dash": dash, "quiet": True}
+    return result
+
+
+def figure(drawn: Sequence[Curve], *, simulated: bool, width: float = 6.4) -> Figure:
+    """Draw curves of one metric on one set, with interval bands; ``simulated`` is burned in."""
+    from matplotlib.figure import Figure
+
+    if not drawn:
+        raise InputError("a decay figure", "there are no curves", "Choose a metric that was scored")
+    chart = Figure(figsize=(width, width * 0.62), layout="constrained")
+    axes = chart.subplots()
+    look = styles(drawn)
+    for curve in drawn:
+        style = look[(curve.model, curve.preset)]
+        label = curve.model if curve.role != "model" else f"{curve.model} · {curve.preset}"
+        line: dict[str, Any] = {"color": style["colour"], "label": label, "marker": "o", "ms": 4}
+        line |= {"lw": 1.2 if style["quiet"] else 2.2, "zorder": 2 if style["quiet"] else 3}
+        if style["dash"] is not None:
+            line["dashes"] = style["dash"]
+        nan = float("nan")
+        values, lo, hi = (
+            [nan if v is None else v for v in part] for part in (curve.values, curve.lo, curve.hi)
+        )
+        axes.plot(curve.leads, values, **line)
+        axes.fill_between(
+            curve.leads, lo, hi, color=style["colour"], alpha=0.10 if style["quiet"] else 0.18, lw=0
+        )
+    first = drawn[0]
+    axes.set_xticks(sorted({lead for curve in drawn for lead in curve.leads}))
+    axes.set_xlabel("lead")
+    unit = unit_of(first.metric)
+    axes.set_ylabel(first.metric + (f" ({unit})" if unit else ""))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#d9d9d9", lw=0.6)
+    axes.legend(frameon=False, fontsize=8)
+    way = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
+    axes.set_title(
+        f"{way[direction(first.metric)]} · {describe(first)}", fontsize=8, color="#555555"
+    )
+    if simulated:
+        axes.text(
+            0.5, 0.5, "simulated", transform=axes.transAxes, ha="center", va="center",
+            fontsize=42, color="#808080", alpha=0.18, rotation=18, zorder=0,
+        )  # fmt: skip
+    return chart
+
+
+def save_figure(drawn: Sequence[Curve], path: Path, *, simulated: bool, dpi: int = 160) -> None:
+    """Write the figure as PNG, SVG or PDF, by the suffix of ``path``."""
+    chart = figure(drawn, simulated=simulated)
+    kind = path.suffix.removeprefix(".") or "png"
+    write_whole(path, lambda temporary: chart.savefig(temporary, format=kind, dpi=dpi))
+
+
+def interval_note(n_regions: int) -> str:
+    """Say what the bands are, or why there are none."""
+    if n_regions < inference.MIN_REGIONS:
+        return f"No intervals: {n_regions} regions, at least {inference.MIN_REGIONS} are needed."
+    level = f"{inference.LEVEL * 100:.10g} %"
+    return f"Bands: {level} t intervals of the mean over {n_regions} regions."
