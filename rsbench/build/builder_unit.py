@@ -1,0 +1,204 @@
+"""One unit of a build: the composite of one sensor in one region and year, pure and repeatable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.build import compose, harmonise, mask
+from rsbench.build.plan_lock import LockItem
+from rsbench.build.source import Engine, Scene
+from rsbench.catalog import Sensor
+from rsbench.spec import Grid, Window
+
+Pixels = npt.NDArray[Any]
+Bool = npt.NDArray[np.bool_]
+
+MIN_CLEAR = 0.01
+"""Observations with a smaller clear share of the region are not read."""
+
+_MASKS_AT_ONCE = 16
+_STRIP_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class UnitResult:
+    """Medians ``(C, H, W)``, count ``(H, W)``, halves, and how many scenes were listed and read."""
+
+    values: Pixels
+    n_valid: npt.NDArray[np.uint16]
+    odd: Pixels | None
+    even: Pixels | None
+    listed: int
+    read: int
+
+    def arrays(self) -> dict[str, Pixels]:
+        """Return the arrays that are there, by name."""
+        named = {"values": self.values, "n_valid": self.n_valid, "odd": self.odd, "even": self.even}
+        return {name: array for name, array in named.items() if array is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One item of an observation: where it has data of its own and where that is clear."""
+
+    item: LockItem
+    use: Bool
+    clear: Bool
+
+
+def compose_unit(
+    engine: Engine,
+    sensor: Sensor,
+    grid: Grid,
+    items: Sequence[LockItem],
+    *,
+    whole: bool,
+    halves: bool,
+    memory: int = 600 << 20,
+) -> UnitResult:
+    """Read, mask and composite one unit.
+
+    Args:
+        items: scenes in the lock's order: by acquisition, newest copy of a datatake first.
+        whole: every raster must cover the region.
+        halves: also the medians of every second observation.
+        memory: bytes of pixels to hold at once; more scenes are read in strips of rows.
+    """
+    looks = _observations(engine, sensor, grid, items, whole=whole)
+    count = sum(len(observation) for observation in looks)
+    dtype = np.dtype(sensor.dtype)
+    bands = len(sensor.bands)
+    rows = _strip_rows(grid, count * bands * dtype.itemsize, memory)
+    parts = []
+    for top in range(0, grid.height, rows):
+        window = Window(top, 0, min(rows, grid.height - top), grid.width)
+        parts.append(_strip(engine, sensor, grid, looks, window, whole=whole, halves=halves))
+    return UnitResult(
+        values=np.concatenate([part.values for part in parts], axis=1),
+        n_valid=np.concatenate([part.n_valid for part in parts], axis=0),
+        odd=_joined([part.odd for part in parts]),
+        even=_joined([part.even for part in parts]),
+        listed=len(items),
+        read=count,
+    )
+
+
+def empty_unit(sensor: Sensor, grid: Grid, *, halves: bool) -> UnitResult:
+    """Return a unit without any observation."""
+    shape = (len(sensor.bands), grid.height, grid.width)
+    values = np.full(shape, sensor.nodata, sensor.dtype)
+    half = values if halves else None
+    return UnitResult(values, np.zeros(shape[1:], np.uint16), half, half, 0, 0)
+
+
+def _joined(parts: Sequence[Pixels | None]) -> Pixels | None:
+    there = [part for part in parts if part is not None]
+    return np.concatenate(there, axis=1) if there else None
+
+
+def _strip_rows(grid: Grid, bytes_per_pixel: int, memory: int) -> int:
+    """Rows per strip: whole blocks of 512 rows, so that no block of a file is decoded twice."""
+    fitting = memory // max(1, bytes_per_pixel * grid.width)
+    return int(max(_STRIP_ROWS, fitting // _STRIP_ROWS * _STRIP_ROWS))
+
+
+def _observations(
+    engine: Engine, sensor: Sensor, grid: Grid, items: Sequence[LockItem], *, whole: bool
+) -> list[list[_Look]]:
+    """Read the quality layers and return the observations worth reading.
+
+    Copies of one datatake are fused: the newest is taken, later ones only where it has no data.
+    """
+    looks = []
+    for _, group in groupby(_with_masks(engine, sensor, grid, items, whole=whole), _datatake):
+        taken: list[_Look] = []
+        covered = np.zeros((grid.height, grid.width), np.bool_)
+        for look in group:
+            use = look.use & ~covered
+            if use.any():
+                taken.append(_Look(look.item, use, look.clear & use))
+                covered |= use
+        if taken and sum(float(look.clear.mean()) for look in taken) >= MIN_CLEAR:
+            looks.append(taken)
+    return looks
+
+
+def _datatake(look: _Look) -> str:
+    return look.item.datatake
+
+
+def _with_masks(
+    engine: Engine, sensor: Sensor, grid: Grid, items: Sequence[LockItem], *, whole: bool
+) -> list[_Look]:
+    rule = sensor.mask
+    size = (grid.height, grid.width)
+    if rule.kind == "none":
+        everywhere = np.ones(size, np.bool_)
+        return [_Look(item, everywhere, everywhere) for item in items]
+    found = []
+    for start in range(0, len(items), _MASKS_AT_ONCE):
+        part = items[start : start + _MASKS_AT_ONCE]
+        scenes = [Scene(i.id, tuple((f"mask {b}", a) for b, a in i.masks.items())) for i in part]
+        words = np.empty((len(part), len(part[0].masks), *size), np.uint16)
+        engine.fill(words, scenes, grid, whole=whole, nodata=_mask_fill(sensor))
+        for item, word in zip(part, words, strict=True):
+            # A pixel of a scene counts for all bands or for none.
+            use: Bool = np.logical_and.reduce(mask.present(word, rule), axis=0)
+            clear: Bool = np.logical_and.reduce(mask.clear(word, rule), axis=0)
+            found.append(_Look(item, use, clear))
+    return found
+
+
+def _mask_fill(sensor: Sensor) -> int:
+    return sensor.mask.fill if sensor.mask.fill is not None else 0
+
+
+def _strip(
+    engine: Engine,
+    sensor: Sensor,
+    grid: Grid,
+    looks: Sequence[Sequence[_Look]],
+    window: Window,
+    *,
+    whole: bool,
+    halves: bool,
+) -> compose.Composite:
+    flat = [look for observation in looks for look in observation]
+    dtype = np.dtype(sensor.dtype)
+    values = np.empty((len(flat), len(sensor.bands), window.height, window.width), dtype)
+    scenes = [
+        Scene(k.item.id, tuple((b, k.item.assets[b]) for b in sensor.band_names)) for k in flat
+    ]
+    engine.fill(values, scenes, grid.window(window), whole=whole, nodata=sensor.nodata)
+    clear = np.empty((len(flat), window.height, window.width), np.bool_)
+    for t, look in enumerate(flat):
+        harmonise.harmonise(values[t], look.item.offset, sensor.nodata)
+        valid = mask.valid_values(values[t], sensor.nodata, sensor.stored_range)
+        np.logical_and(look.clear[window.slices], valid, out=clear[t])
+    if len(flat) != len(looks):
+        values, clear = _fused(values, clear, looks, window)
+    return compose.composite(values, clear, sensor.nodata, halves=halves)
+
+
+def _fused(
+    values: Pixels, clear: Bool, looks: Sequence[Sequence[_Look]], window: Window
+) -> tuple[Pixels, Bool]:
+    """Lay the items of each observation into one plane; their ``use`` masks do not overlap."""
+    at = 0
+    for t, observation in enumerate(looks):
+        first = at
+        if first != t:
+            values[t], clear[t] = values[first], clear[first]
+        at += 1
+        for look in observation[1:]:
+            use = look.use[window.slices]
+            np.copyto(values[t], values[at], where=use)
+            np.copyto(clear[t], clear[at], where=use)
+            at += 1
+    return values[: len(looks)], clear[: len(looks)]

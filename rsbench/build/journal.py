@@ -1,0 +1,187 @@
+"""The journal of a build: finished units as part files, so that a killed build goes on.
+
+A part is written into a temporary folder, flushed, and renamed; its ``part.json`` holds the
+SHA-256 of every file. A part that does not match is made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.build.plan_hold import hold
+from rsbench.digest import canonical_json
+from rsbench.errors import DiskFull, InputError
+from rsbench.store.layout import JOURNAL
+
+Pixels = npt.NDArray[Any]
+
+SCHEMA = 1
+_NOTE = "part.json"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def open_journal(out: Path, identity: Mapping[str, Any]) -> Iterator[Journal]:
+    """Open or continue the journal of a build; no other builder may use the output meanwhile.
+
+    Args:
+        out: folder of the store.
+        identity: what the parts depend on (lock digest, compositor); other parts are refused.
+
+    Raises:
+        InputError: if another builder is at work there, or another build was begun there.
+    """
+    folder = out / JOURNAL
+    with full_disk_is_named(out):
+        folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder / "lock", f"building {out}"):
+        yield Journal(out, folder, dict(identity))
+
+
+@contextmanager
+def full_disk_is_named(path: Path) -> Iterator[None]:
+    """Turn the errors of a full device, quota or file size limit into one clear sentence."""
+    try:
+        yield
+    except DiskFull:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFull(
+                f"writing {path}",
+                "the device has no room left",
+                "Free some space and run the same command again; what was finished is kept",
+            ) from error
+        raise
+
+
+class Journal:
+    """Finished units of one build, by region and year."""
+
+    def __init__(self, out: Path, folder: Path, identity: dict[str, Any]) -> None:
+        self._out = out
+        self._folder = folder
+        self._begin({"schema": SCHEMA, **identity})
+
+    def _begin(self, identity: dict[str, Any]) -> None:
+        path = self._folder / "build.json"
+        text = canonical_json(identity)
+        if path.exists():
+            if path.read_text(encoding="utf-8") != text:
+                raise InputError(
+                    f"building into {self._out}",
+                    "another build was begun there and is not finished",
+                    "Finish that one, delete the folder, or choose another --out",
+                )
+            for leftover in self._folder.glob("*/.tmp-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            return
+        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+        with full_disk_is_named(self._out):
+            temporary.write_text(text, encoding="utf-8")
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(self._folder)
+
+    def save(
+        self, region: str, year: int, arrays: Mapping[str, Pixels], note: Mapping[str, Any]
+    ) -> None:
+        """Keep the arrays of a finished unit, whole or not at all."""
+        target = self._part(region, year)
+        temporary = target.with_name(f".tmp-{year}-{uuid.uuid4().hex}")
+        with full_disk_is_named(self._out):
+            try:
+                temporary.mkdir(parents=True)
+                files = {name: _save(temporary / f"{name}.npy", a) for name, a in arrays.items()}
+                text = canonical_json({"schema": SCHEMA, "files": files, "note": dict(note)})
+                (temporary / _NOTE).write_text(text, encoding="utf-8")
+                _sync(temporary / _NOTE)
+                _sync(temporary)
+                if target.exists():
+                    shutil.rmtree(target)
+                temporary.rename(target)
+                _sync(target.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def load(self, region: str, year: int) -> tuple[dict[str, Pixels], dict[str, Any]] | None:
+        """Return the arrays and the note of a finished unit; None if it is absent or damaged."""
+        part = self._part(region, year)
+        try:
+            value = json.loads((part / _NOTE).read_text(encoding="utf-8"))
+            arrays = {
+                name: _load(part / f"{name}.npy", digest) for name, digest in value["files"].items()
+            }
+            return arrays, dict(value["note"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def has(self, region: str, year: int) -> bool:
+        """Return whether a unit is finished and whole."""
+        return self.load(region, year) is not None
+
+    def drop(self, region: str) -> None:
+        """Forget the parts of a region that is in the store."""
+        shutil.rmtree(self._folder / region, ignore_errors=True)
+
+    def mark_incomplete(self, region: str) -> None:
+        """Note that a region is written, or about to be, with units missing."""
+        with full_disk_is_named(self._out):
+            (self._folder / f"{region}.incomplete").touch()
+            _sync(self._folder)
+
+    def clear_incomplete(self, region: str) -> None:
+        """Forget that note."""
+        (self._folder / f"{region}.incomplete").unlink(missing_ok=True)
+
+    def incomplete(self) -> tuple[str, ...]:
+        """Return the regions so noted."""
+        return tuple(
+            sorted(p.name.removesuffix(".incomplete") for p in self._folder.glob("*.incomplete"))
+        )
+
+    def remove(self) -> None:
+        """Remove the journal of a finished build."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _part(self, region: str, year: int) -> Path:
+        return self._folder / region / str(year)
+
+
+def _save(path: Path, array: Pixels) -> str:
+    with path.open("xb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return _sha256(path)
+
+
+def _load(path: Path, digest: str) -> Pixels:
+    if _sha256(path) != digest:
+        raise ValueError(f"{path} is damaged")
+    return np.asarray(np.load(path, allow_pickle=False))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,66 @@
+"""Which pixels of a scene show the ground: class bands and bit words, one rule per sensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.catalog import MaskRule
+
+Bool = npt.NDArray[np.bool_]
+Words = npt.NDArray[Any]
+
+
+def clear(words: Words, rule: MaskRule) -> Bool:
+    """Return where a quality layer calls the pixel clear.
+
+    ``words``: class numbers (SCL; MCD43A4 quality) or bit words (QA_PIXEL, state_500m), unsigned,
+    of any shape. The layer's own fill value is never clear.
+    """
+    good = np.ones(words.shape, np.bool_)
+    if rule.kind == "none":
+        return good
+    if rule.fill is not None:
+        good &= words != rule.fill
+    if rule.classes:
+        good &= ~_members(words, rule.classes)
+    for field in rule.bits:
+        width = field.last - field.first + 1
+        value = (words >> field.first) & ((1 << width) - 1)
+        good &= ~_members(value, field.bad)
+    return good
+
+
+def present(words: Words, rule: MaskRule) -> Bool:
+    """Return where the scene has data at all, cloudy or not."""
+    if rule.fill is None:
+        return np.ones(words.shape, np.bool_)
+    if rule.bits and rule.bits[0].meaning == "fill":
+        # QA_PIXEL marks missing pixels by a bit; the word may carry other bits beside it.
+        return np.asarray(((words >> rule.bits[0].first) & 1) == 0)
+    return np.asarray(words != rule.fill)
+
+
+def valid_values(values: Words, nodata: int, stored_range: tuple[int, int] | None) -> Bool:
+    """Return where all bands of ``(..., C, H, W)`` hold data inside the valid stored range.
+
+    The file's nodata tag is never asked: it is missing or wrong in many files.
+    """
+    good: Bool = np.asarray(values != nodata)
+    if stored_range is not None:
+        low, high = stored_range
+        info = np.iinfo(values.dtype)
+        if low > info.min:
+            good &= values >= low
+        if high < info.max:
+            good &= values <= high
+    return np.asarray(good.all(axis=-3), np.bool_)
+
+
+def _members(words: Words, values: tuple[int, ...]) -> Bool:
+    found = np.zeros(words.shape, np.bool_)
+    for value in values:
+        found |= words == value
+    return found

@@ -1,0 +1,56 @@
+"""A lock on a folder that dies with its holder, so that two builders never share an output."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rsbench.errors import InputError
+
+
+@contextmanager
+def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file ``path`` for the time of the block.
+
+    The operating system drops the lock when the process ends, however it ends.
+
+    Raises:
+        InputError: if another process (or thread) holds it and ``wait`` is false.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _acquire(handle, wait):
+            raise InputError(
+                what,
+                "another process is working on it",
+                "Wait until it is done, or choose another folder",
+            )
+        yield
+    finally:
+        os.close(handle)
+
+
+def _acquire(handle: int, wait: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows
+        return _acquire_windows(handle, wait)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _acquire_windows(handle: int, wait: bool) -> bool:  # pragma: no cover - Windows
+    import importlib
+
+    msvcrt = importlib.import_module("msvcrt")
+    try:
+        msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,115 @@
+"""Where pixels may come from: asset links are cut to what is safe and what identifies them.
+
+A link is kept without query, fragment or credentials. Inside its catalogue (same origin, or below
+the same folder) it is kept as a relative path, so that a lock holds on any host and port.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+from rsbench.errors import InputError
+
+
+def is_web(text: str) -> bool:
+    """Return whether a catalogue or link is an http(s) address."""
+    return text.startswith(("http://", "https://"))
+
+
+def reduce_href(href: str, item_url: str, catalogue: str) -> str:
+    """Return the form of an asset link that a lock keeps.
+
+    Args:
+        href: link as the item states it, absolute or relative to the item.
+        item_url: address or file of the item.
+        catalogue: API address, or folder of a static catalogue.
+    """
+    full = href if "://" in href else _join(item_url, href)
+    scheme = urlsplit(full).scheme if "://" in full else "file"
+    if scheme in ("http", "https"):
+        return _reduce_web(full, catalogue)
+    if scheme == "file" and not is_web(catalogue):
+        path = Path(unquote(urlsplit(full).path) if "://" in full else full)
+        return _inside(path, Path(catalogue), href)
+    raise _refused(href, f"links of the kind {scheme}:// are not read from this catalogue")
+
+
+def resolve_href(kept: str, catalogue: str) -> str:
+    """Return the address or file behind a link that a lock keeps.
+
+    Raises:
+        InputError: if the link leads out of its catalogue; a lock may come from anywhere.
+    """
+    if is_web(kept):
+        return _clean_web(kept, catalogue)
+    if "://" in kept or kept.startswith(("/", "\\")) or ".." in kept.split("/"):
+        raise _refused(kept, "it leads out of its catalogue")
+    if is_web(catalogue):
+        parts = urlsplit(catalogue)
+        return urlunsplit((parts.scheme, parts.netloc, "/" + kept, "", ""))
+    root = Path(catalogue).resolve()
+    path = (root / kept).resolve()
+    if not path.is_relative_to(root):
+        raise _refused(kept, "it leads out of its catalogue")
+    return str(path)
+
+
+def identity(kept: str) -> str:
+    """Return what of a kept link enters a digest: its path, without scheme, host and port."""
+    return urlsplit(kept).path.lstrip("/") if is_web(kept) else kept
+
+
+def _join(item_url: str, href: str) -> str:
+    if is_web(item_url):
+        return urljoin(item_url, href)
+    folder = Path(item_url).parent
+    raw = folder / href
+    return str(raw if raw.exists() else folder / unquote(href))
+
+
+def _reduce_web(full: str, catalogue: str) -> str:
+    clean = _clean_web(full, catalogue)
+    parts, home = urlsplit(clean), urlsplit(catalogue)
+    if (parts.scheme, parts.netloc) == (home.scheme, home.netloc):
+        return parts.path.lstrip("/")
+    return clean
+
+
+def _clean_web(full: str, catalogue: str) -> str:
+    parts = urlsplit(full)
+    if parts.username or parts.password or not parts.hostname:
+        raise _refused(f"{parts.scheme}://…{parts.path}", "it carries credentials or has no host")
+    home = urlsplit(catalogue).hostname if is_web(catalogue) else None
+    if _is_private(parts.hostname) and parts.hostname != home:
+        raise _refused(
+            f"{parts.scheme}://{parts.netloc}{parts.path}",
+            "it points into a private network that the catalogue is not part of",
+        )
+    path = posixpath.normpath(parts.path) if ".." in parts.path.split("/") else parts.path
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def _is_private(host: str) -> bool:
+    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
+
+
+def _inside(path: Path, root: Path, href: str) -> str:
+    whole, base = path.resolve(), root.resolve()
+    if not whole.is_relative_to(base):
+        raise _refused(href, f"it leads out of the catalogue's folder {root}")
+    return whole.relative_to(base).as_posix()
+
+
+def _refused(href: str, problem: str) -> InputError:
+    shown = href.partition("?")[0]
+    return InputError(
+        f"asset link {shown}", problem, "Only http, https and files inside the catalogue are read"
+    )
