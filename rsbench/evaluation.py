@@ -1,0 +1,233 @@
+"""From samples to units: every row of a table goes through the same loop.
+
+A row is anything that answers a case lead by lead: a model behind the one door, the conditional
+mean of a simulation, or the data's own noise floor. Truth meets predictions only here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from rsbench.metrics.engine import image_metrics
+from rsbench.model import Card, Given, Model, SampleRef, Want
+from rsbench.rollout import roll
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rsbench.metrics.images import PerImage
+
+EPOCH = date(1970, 1, 1)
+Answer = Iterator[tuple[int, "Tensor"]]
+"""Leads from 1 on, each with values ``(B, C, H, W)`` in the sensor's unit."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch as the evaluator sees it: what models get, and the truth they never see.
+
+    Args:
+        truth: ``(B, L, C, H, W)`` in the sensor's unit.
+        valid: ``(B, L, 1, H, W)`` bool.
+        starts: date of the last context frame, one per batch row.
+        targets: dates of the leads, ``L`` per batch row.
+        curves: membership in the matched sets, ``L`` per batch row.
+    """
+
+    given: Given
+    want: Want
+    truth: Tensor
+    valid: Tensor
+    starts: tuple[date, ...]
+    targets: tuple[tuple[date, ...], ...]
+    curves: tuple[tuple[str, ...], ...]
+
+    @property
+    def samples(self) -> tuple[SampleRef, ...]:
+        """Which samples the batch rows are."""
+        return self.want.samples
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: its name, preset and role, and how it answers a case.
+
+    ``reference`` replaces truth and mask of a lead, for a row that is no forecast.
+    """
+
+    model: str
+    preset: str
+    role: str
+    answer: Callable[[Case], Answer]
+    reference: Callable[[Case, int], tuple[Tensor, Tensor]] | None = None
+
+
+def model_row(
+    name: str, preset: str, role: str, model: Model, card: Card, *, device: torch.device,
+    autocast: torch.dtype | None = None,
+) -> Row:  # fmt: skip
+    """Return the row of a model: the harness rolls it out; of several members, their mean."""
+
+    def answer(case: Case) -> Answer:
+        given, want = case.given.to(device), case.want.to(device)
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            for lead, prediction in roll(model, card, given, want):
+                yield lead, prediction.values[:, :, 0].float().mean(dim=1).cpu()
+
+    return Row(name, preset, role, answer)
+
+
+Whole = Callable[[str, date, date], "Tensor"]
+"""``(region, start, target) -> (C, H, W)``: something known for a whole region."""
+
+
+def whole_row(name: str, role: str, whole: Whole) -> Row:
+    """Return a row whose answers are known per region, e.g. a conditional mean."""
+
+    def answer(case: Case) -> Answer:
+        for index in range(case.truth.shape[1]):
+            yield index + 1, _cut(whole, case, index)
+
+    return Row(name, "", role, answer)
+
+
+def floor_row(odd: Whole, even: Whole, both: Whole) -> Row:
+    """Return the row of the noise floor: medians of odd dates against medians of even dates.
+
+    Args:
+        odd, even: the two medians in the sensor's unit.
+        both: bool ``(1, H, W)``, where both exist.
+    """
+
+    def answer(case: Case) -> Answer:
+        for index in range(case.truth.shape[1]):
+            yield index + 1, _cut(odd, case, index)
+
+    def reference(case: Case, lead: int) -> tuple[Tensor, Tensor]:
+        return _cut(even, case, lead - 1), _cut(both, case, lead - 1).bool()
+
+    return Row("floor", "", "floor", answer, reference)
+
+
+def _cut(whole: Whole, case: Case, index: int) -> Tensor:
+    parts = []
+    for b, sample in enumerate(case.samples):
+        rows, columns = sample.window.slices
+        field_ = whole(sample.region, case.starts[b], case.targets[b][index])
+        parts.append(field_[:, rows, columns])
+    return torch.stack(parts)
+
+
+@dataclass
+class Tally:
+    """Sums per unit (row, region, start, lead, metric, band); grows with units, not samples."""
+
+    bands: tuple[str, ...]
+    sums: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
+    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+
+    def add(self, row: Row, case: Case, lead: int, found: Mapping[str, PerImage]) -> None:
+        """Add one lead of one batch."""
+        for metric, values in found.items():
+            for name, number in values.counts.items():
+                key = (row.model, metric, name)
+                self.counts[key] = self.counts.get(key, 0) + int(number)
+            self._add(row, case, lead, metric, "all", values.value.tolist(), values.ok.tolist())
+            if values.per_band is not None and values.band_ok is not None:
+                for c, band in enumerate(self.bands):
+                    value = values.per_band[:, c].tolist()
+                    self._add(row, case, lead, metric, band, value, values.band_ok[:, c].tolist())
+
+    def _add(
+        self, row: Row, case: Case, lead: int, metric: str, band: str,
+        values: Sequence[float], ok: Sequence[bool],
+    ) -> None:  # fmt: skip
+        for b, sample in enumerate(case.samples):
+            key = (
+                row.model, row.preset, row.role, sample.region, case.starts[b].isoformat(), lead,
+                case.targets[b][lead - 1].isoformat(), case.curves[b][lead - 1], metric, band,
+            )  # fmt: skip
+            unit = self.sums.setdefault(key, [0.0, 0.0, 0, 0])
+            if ok[b]:
+                unit[0] += values[b]
+                unit[1] += 1.0
+            unit[2] += 1
+            unit[3] += 0 if ok[b] else 1
+
+    def frame(self, strata: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+        """Return unit rows, with the regions' strata joined."""
+        names = ["model", "preset", "role", "region", "start", "lead", "target", "curve", "metric",
+                 "band", "value_sum", "weight", "n_images", "n_missing"]  # fmt: skip
+        frame = pd.DataFrame([(*key, *unit) for key, unit in self.sums.items()], columns=names)
+        for column in sorted({name for values in strata.values() for name in values}):
+            frame[column] = frame["region"].map({r: v.get(column, "") for r, v in strata.items()})
+        return frame.astype({"lead": "int64", "n_images": "int64", "n_missing": "int64"})
+
+
+def score(
+    rows: Sequence[Row],
+    cases: Iterable[Case],
+    metrics: Sequence[str],
+    *,
+    bands: tuple[str, ...],
+    value_range: tuple[float, float],
+    seen: Callable[[Row, Case, int, Tensor], None] | None = None,
+    on_case: Callable[[int], None] | None = None,
+) -> Tally:
+    """Put every row through every case and tally every metric at every lead.
+
+    Args:
+        rows: what answers.
+        cases: batches; read once.
+        metrics: metric ids.
+        bands: names along C.
+        value_range: the dataset's range in the unit; never guessed.
+        seen: called with each answer, e.g. to keep pictures.
+        on_case: called with the number of images of each finished case.
+    """
+    tally = Tally(bands)
+    for case in cases:
+        for row in rows:
+            for lead, values in row.answer(case):
+                found = _measure(metrics, values, case, lead, value_range, row)
+                tally.add(row, case, lead, found)
+                if seen is not None:
+                    seen(row, case, lead, values)
+        if on_case is not None:
+            on_case(len(case.samples))
+    return tally
+
+
+def _measure(
+    metrics: Sequence[str], values: Tensor, case: Case, lead: int,
+    value_range: tuple[float, float], row: Row,
+) -> Mapping[str, PerImage]:  # fmt: skip
+    if row.reference is not None:
+        truth, valid = row.reference(case, lead)
+    else:
+        truth, valid = case.truth[:, lead - 1], case.valid[:, lead - 1]
+    return image_metrics(metrics, values, truth, valid=valid, data_range=value_range)
+
+
+def curve_of(start: int, lead: int, *, times: int, context: int, horizon: int) -> str:
+    """Say to which matched sets a lead belongs: ``starts``, ``targets``, ``both`` or ``none``.
+
+    A start is matched where all leads of the horizon exist after it; a target is matched where
+    all leads of the horizon reach it from a start with the full context.
+    """
+    by_start = start + horizon <= times - 1
+    by_target = start + lead - horizon >= context - 1
+    if by_start and by_target:
+        return "both"
+    return "starts" if by_start else "targets" if by_target else "none"
+
+
+def day(value: int) -> date:
+    """Return the date of days since 1970-01-01."""
+    return EPOCH + timedelta(days=int(value))
