@@ -1,0 +1,33 @@
+"""The simulated Earth: regions, catalogue, truth, and what can be known of it in advance.
+
+It feeds demonstrations and tests, and whatever is made from it says *simulated*. A process fixed
+before any model was trained on it (``VERSION``) makes fields, woods, water and towns on real UTM
+grids; lets towns grow and clearings eat into woods along fronts, cleared land regrow, crops rotate
+and vigour swing from year to year; and looks at the ground through seasons, clouds, shadows, haze
+and noise. Test regions follow other parameters than training regions. It says nothing about real
+places, and no superiority of a model is to be claimed from it.
+"""
+
+from __future__ import annotations
+
+from rsbench.build.simulate_oracle import conditional_mean, yearly_truth
+from rsbench.build.simulate_random import VERSION
+from rsbench.build.simulate_region import simulated_regions
+from rsbench.build.simulate_scene import sensor_bands, sensor_grid
+from rsbench.build.simulate_write import (
+    catalogue_bytes,
+    catalogue_digest,
+    write_catalogue,
+)
+
+__all__ = [
+    "VERSION",
+    "catalogue_bytes",
+    "catalogue_digest",
+    "conditional_mean",
+    "sensor_bands",
+    "sensor_grid",
+    "simulated_regions",
+    "write_catalogue",
+    "yearly_truth",
+]
