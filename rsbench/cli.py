@@ -27,6 +27,9 @@ lock_app = typer.Typer(help="Locks: the frozen answers of searches.", no_args_is
 app.add_typer(weights_app, name="weights")
 app.add_typer(lock_app, name="lock")
 
+# Typer brings its own copy of click in some versions and the package in others.
+_UsageError: Any = typer.BadParameter.__mro__[2]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
@@ -355,7 +358,7 @@ def table(
     from rsbench.table import load_tables, to_csv, to_latex, to_markdown
 
     if latex + markdown + csv > 1:
-        raise InputError("rsbench table", "more than one format", "Give one of --latex --markdown --csv")
+        raise InputError("rsbench table", "more than one format", "Give one of the three")
     frame = load_tables(runs)
     render = to_latex if latex else to_csv if csv else to_markdown
     _say(render(frame))
@@ -489,18 +492,12 @@ def main() -> None:
 
 
 def _last_door(error: Exception) -> int:
-    from click import ClickException
-    from click.exceptions import Abort
-    from click.exceptions import Exit as ClickExit
-
-    if isinstance(error, ClickExit):
-        return error.exit_code
-    if isinstance(error, Abort):
+    if isinstance(error, typer.Abort):
         _note("rsbench: stopped")
         return 130
-    if isinstance(error, ClickException):
+    if isinstance(error, _UsageError):
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _refuse(
             DiskFull(
@@ -509,7 +506,8 @@ def _last_door(error: Exception) -> int:
                 "Free some space and type the same command; finished work is kept",
             )
         )
-    if isinstance(error, ModuleNotFoundError) and error.name:
+    foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
+    if foreign and isinstance(error, ModuleNotFoundError) and error.name:
         return _refuse(_missing(error.name))
     if os.environ.get("RSBENCH_DEBUG"):
         raise error

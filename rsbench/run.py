@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from rsbench.evaluation import Case, Row
     from rsbench.model import Card, Model
+    from rsbench.samples import Sample
     from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
 
@@ -88,7 +89,7 @@ class RunResult:
     scores: Scores
 
     def summary(self) -> str:
-        """Return a short table for the terminal: the headline metrics at the first and last lead."""
+        """Return a short table for the terminal: first and last lead of the headline metrics."""
         from rsbench.table import headline
 
         return headline(self.scores.table())
@@ -205,7 +206,7 @@ def _device(name: str) -> torch.device:
 
 def cases(setting: Setting, *, split: str | None = None, batch_size: int = 8) -> Iterator[Case]:
     """Yield the batches of a split; every batch has one start, so one number of leads."""
-    from rsbench.evaluation import Case, curve_of, day
+    from rsbench.evaluation import Case, day
     from rsbench.loader import batches
     from rsbench.noise import Noise
     from rsbench.task import ForecastTask
@@ -227,26 +228,26 @@ def cases(setting: Setting, *, split: str | None = None, batch_size: int = 8) ->
                 valid=truth.valid[:, 0],
                 starts=tuple(day(int(d)) for d in batch.context_times[:, -1]),
                 targets=tuple(tuple(day(int(d)) for d in row) for row in batch.target_times),
-                curves=tuple(
-                    tuple(
-                        curve_of(
-                            s.start, lead + 1, times=times,
-                            context=setting.context, horizon=setting.horizon,
-                        )
-                        for lead in range(len(s.targets))
-                    )
-                    for s in batch.samples
-                ),  # fmt: skip
+                curves=tuple(_curves(setting, sample, times) for sample in batch.samples),
             )
 
 
-def _groups(setting: Setting, split: str) -> list[list[Any]]:
+def _curves(setting: Setting, sample: Sample, times: int) -> tuple[str, ...]:
+    from rsbench.evaluation import curve_of
+
+    return tuple(
+        curve_of(sample.start, lead, times=times, context=setting.context, horizon=setting.horizon)
+        for lead in range(1, len(sample.targets) + 1)
+    )
+
+
+def _groups(setting: Setting, split: str) -> list[list[Sample]]:
     from rsbench.samples import index
 
     found = index(
         setting.store, setting.protocol, split, horizon=setting.horizon, context=setting.context
     )
-    groups: dict[tuple[int, int], list[Any]] = {}
+    groups: dict[tuple[int, int], list[Sample]] = {}
     for sample in found:
         if "targets" not in setting.protocol.curves and len(sample.targets) < setting.horizon:
             continue
@@ -279,7 +280,7 @@ def trivial_rows(setting: Setting, *, note: Note = _quiet) -> Rows:
         entry = card(name)
         citations[name] = entry.citation
         if setting.context < entry.min_context:
-            why = f"needs a context of at least {entry.min_context}, the table has {setting.context}"
+            why = f"needs {entry.min_context} context frames, the table has {setting.context}"
             absent.append(Absent(name, why))
             continue
         model = create_model(name, bands=len(setting.bands), context=setting.context)
@@ -562,9 +563,7 @@ def _info(
     )
 
 
-def run_model(
-    request: RunRequest, *, note: Note = _quiet, advance: Advance = silent
-) -> RunResult:
+def run_model(request: RunRequest, *, note: Note = _quiet, advance: Advance = silent) -> RunResult:
     """Do what `rsbench run` does: find data and weights, score, and write everything."""
     from rsbench.report import write_report
     from rsbench.table import to_markdown, to_parquet
@@ -573,7 +572,8 @@ def run_model(
     store, setting, preset = _resolve(request, note)
     if request.keep not in KEEP:
         raise unknown("--keep-predictions", request.keep, KEEP)
-    out = request.out or Path("runs") / f"{request.model}-{preset}-{store.digest[:8]}-s{request.seed}"
+    name = f"{request.model}-{preset}-{store.digest[:8]}-s{request.seed}"
+    out = request.out or Path("runs") / name
     key = _key(request, setting, preset)
     finished = _finished(out, key)
     if finished is not None:
@@ -607,7 +607,8 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
     preset = request.preset or (wished if wished in entry.presets else entry.default_preset)
     entry.of(preset)
     whose = "" if request.preset else ", the recipe's" if preset == wished else ", its default"
-    note(f"model {request.model}, preset {preset}{whose}; data {path}" + (f", {why}" if why else ""))
+    from_where = f", {why}" if why else ""
+    note(f"model {request.model}, preset {preset}{whose}; data {path}{from_where}")
     if store.simulated:
         note("the data are simulated: numbers from them say nothing about real places")
     if not store.complete:
@@ -658,9 +659,7 @@ def _with_weights(
     from rsbench.registry import card, create_model
 
     entry = card(request.model)
-    model = create_model(
-        request.model, preset, bands=len(setting.bands), context=setting.context
-    )
+    model = create_model(request.model, preset, bands=len(setting.bands), context=setting.context)
     if not entry.trainable:
         return model, {}
     from rsbench.checkpoint import Checkpoint, find_checkpoint, load_into
@@ -671,7 +670,7 @@ def _with_weights(
         split=setting.protocol.scheme, seed=request.seed, context=setting.context,
     )  # fmt: skip
     if path is None:
-        note(f"no checkpoint fits, so {request.model} is trained first (within its preset's budget)")
+        note(f"no checkpoint fits: {request.model} is trained first, within its preset's budget")
         path = train(
             model, entry.of(preset), setting.store, preset=preset, protocol=setting.protocol,
             sensor=setting.sensor, bands=setting.bands, context=setting.context,

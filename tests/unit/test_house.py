@@ -14,18 +14,20 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "rsbench"
 
 # A module imports only what stands before it here.
-ORDER = """
-errors digest spec home console catalog provenance
-store.layout store.write store.read store.validate store.export
-build.server build.simulate build.plan build.source build.harmonise build.mask build.compose
-build.journal build.builder build.importers
-samples cache model noise loader task registry tile rollout predictions
-weights metrics.base metrics.images metrics.windows metrics.pixel metrics.spectral
-metrics.structure metrics.gradient metrics.perceptual metrics.frechet metrics.spectrum
-metrics.ensemble metrics.suites metrics.engine metrics
-strata inference scores decay table check report
-checkpoint train contract run demo commands cli __main__
-""".split()
+ORDER = [
+    *("errors", "digest", "spec", "home", "console", "catalog", "provenance"),
+    *("store.layout", "store.write", "store.read", "store.validate", "store.export"),
+    *("build.server", "build.simulate", "build.harmonise", "build.plan", "build.source"),
+    *("build.mask", "build.compose", "build.journal", "build.builder", "build.importers"),
+    *("samples", "cache", "model", "noise", "loader", "task"),
+    *("registry", "tile", "rollout", "predictions", "weights"),
+    *("metrics.base", "metrics.windows", "metrics.images", "metrics.pixel", "metrics.spectral"),
+    *("metrics.structure", "metrics.gradient", "metrics.perceptual", "metrics.frechet"),
+    *("metrics.spectrum", "metrics.ensemble", "metrics.engine", "metrics.suites", "metrics"),
+    *("strata", "scores", "inference", "decay", "table", "check", "report"),
+    *("checkpoint", "train", "contract", "evaluation", "viewer", "run", "demo"),
+    *("commands", "cli", "__main__"),
+]
 # Rooms may be split; a helper module stands where its room stands.
 LIGHT = {"errors", "digest", "spec", "home", "console", "catalog", "model", "registry", "weights",
          "metrics.base", "metrics.suites", "strata", "scores", "inference", "decay", "table",
