@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from rsbench.console import Advance, silent
-from rsbench.run import Note, RunRequest, run_model
+from rsbench.run import RunRequest, run_model
+from rsbench.setting import Note, quiet
 
 RECIPE = "demo"
 MODEL = "simvp"
 HORIZON = 7
 
 
-def _quiet(text: str) -> None:
-    """Say nothing."""
-
-
-def run_demo(out: Path, *, seed: int = 0, note: Note = _quiet, advance: Advance = silent) -> Path:
+def run_demo(out: Path, *, seed: int = 0, note: Note = quiet, advance: Advance = silent) -> Path:
     """Build the demo dataset, train the small model, run it beside the trivial rows.
 
     Args:

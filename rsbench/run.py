@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsbench.catalog import Protocol, load_protocol
 from rsbench.console import Advance, silent
 from rsbench.digest import sha256_json
-from rsbench.errors import HorizonError, InputError, TrainingError, unknown
+from rsbench.errors import InputError, TrainingError, unknown
 from rsbench.scores import Absent, RunInfo, Scores
+from rsbench.setting import Note, Setting, cases, groups_of, quiet, setting_of
 
 if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation import Case, Row
     from rsbench.model import Card, Model
-    from rsbench.samples import Sample
-    from rsbench.store.layout import SensorMeta
+    from rsbench.rows import Rows
     from rsbench.store.read import Store
 
-TRIVIAL = ("persistence", "climatology", "linear_trend", "damped_persistence")
 KEEP = ("none", "viewer", "all")
-SPLITS = ("test", "val", "train")
-Note = Callable[[str], None]
-
-
-def _quiet(text: str) -> None:
-    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,30 +49,6 @@ class RunRequest:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What every row of one table shares: data, protocol, split, context, horizon, metrics."""
-
-    store: Store
-    protocol: Protocol
-    split: str
-    context: int
-    horizon: int
-    sensor: str
-    bands: tuple[str, ...]
-    metrics: tuple[str, ...]
-    members: int
-    seed: int
-    device: torch.device
-    precision: str
-    left_out: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def meta(self) -> SensorMeta:
-        """The sensor's metadata."""
-        return self.store.sensor(self.sensor)
-
-
-@dataclass(frozen=True)
 class RunResult:
     """Where a run lies, and its scores."""
 
@@ -93,312 +60,6 @@ class RunResult:
         from rsbench.table import headline
 
         return headline(self.scores.table())
-
-
-def setting_of(
-    store: Store,
-    protocol: str,
-    *,
-    split: str = "test",
-    context: str | int | None = None,
-    horizon: int | None = None,
-    members: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "32-true",
-    suite: str | None = None,
-) -> Setting:
-    """Resolve names and defaults into one frozen setting.
-
-    Raises:
-        HorizonError: if the store has too few dates for context and horizon.
-        UnknownName: for a name in no catalogue.
-    """
-    from rsbench.metrics.suites import for_bands
-    from rsbench.metrics.suites import suite as suite_of
-
-    chosen = load_protocol(protocol)
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    sensor = next(iter(store.meta.sensors))
-    meta = store.sensor(sensor)
-    bands = meta.bands if chosen.bands == "store" else chosen.bands
-    meta.band_index(bands)
-    times = min(len(store.region(name).times[sensor]) for name in store.regions)
-    leads = chosen.horizon if horizon is None else horizon
-    frames = _context(chosen.context if context is None else context, times, leads)
-    _require_leads(times, frames, leads)
-    ids, left_out = for_bands(suite_of(suite) if suite else chosen.suite, len(bands))
-    return Setting(
-        store=store,
-        protocol=_fitting(chosen, store, sensor),
-        split=split,
-        context=frames,
-        horizon=leads,
-        sensor=sensor,
-        bands=tuple(bands),
-        metrics=tuple(ids),
-        members=members,
-        seed=seed,
-        device=_device(device),
-        precision=precision,
-        left_out=left_out,
-    )
-
-
-def _context(asked: str | int, times: int, horizon: int) -> int:
-    if asked == "all":
-        return max(1, times - horizon)
-    try:
-        return int(asked)
-    except ValueError:
-        raise InputError("--context", f"{asked!r} is no number", "Give a number, or all") from None
-
-
-def _require_leads(times: int, context: int, horizon: int) -> None:
-    if context < 1 or horizon < 1:
-        raise HorizonError(
-            f"a horizon of {horizon} after a context of {context}",
-            "both are at least 1",
-            "Give --horizon 1 or more and --context 1 or more",
-        )
-    if context + horizon > times:
-        room = times - context
-        remedy = f"Ask for --horizon {room} or less" if room >= 1 else "Ask for a shorter --context"
-        raise HorizonError(
-            f"a horizon of {horizon} after a context of {context}",
-            f"the store has {times} dates, so at most {max(room, 0)} leads follow that context",
-            remedy,
-        )
-
-
-def _fitting(protocol: Protocol, store: Store, sensor: str) -> Protocol:
-    """Return the protocol with a window no larger than the store's regions; the table names it."""
-    grids = [store.region(name).grids[sensor] for name in store.regions]
-    side = min(min(grid.height, grid.width) for grid in grids)
-    if side >= protocol.window:
-        return protocol
-    return protocol.model_copy(
-        update={
-            "name": f"{protocol.name}/w{side}",
-            "window": side,
-            "stride": min(side, protocol.stride),
-        }
-    )
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError("--device", f"{name!r} is no device", "Give auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device", "no GPU is to be seen here", "Give --device cpu")
-    return device
-
-
-# ------------------------------------------------------------------------------------ cases
-
-
-def cases(setting: Setting, *, split: str | None = None, batch_size: int = 8) -> Iterator[Case]:
-    """Yield the batches of a split; every batch has one start, so one number of leads."""
-    from rsbench.evaluation import Case, day
-    from rsbench.loader import batches
-    from rsbench.noise import Noise
-    from rsbench.task import ForecastTask
-
-    task = ForecastTask(
-        setting.protocol, setting.meta, bands=setting.bands,
-        members=setting.members, noise=Noise(setting.seed),
-    )  # fmt: skip
-    for group in _groups(setting, split or setting.split):
-        times = len(setting.store.region(group[0].region).times[setting.sensor])
-        for batch in batches(
-            setting.store, group, batch_size, sensor=setting.sensor, bands=setting.bands
-        ):
-            given, want, truth = task.split(batch)
-            yield Case(
-                given=given,
-                want=want,
-                truth=truth.values[:, 0],
-                valid=truth.valid[:, 0],
-                starts=tuple(day(int(d)) for d in batch.context_times[:, -1]),
-                targets=tuple(tuple(day(int(d)) for d in row) for row in batch.target_times),
-                curves=tuple(_curves(setting, sample, times) for sample in batch.samples),
-            )
-
-
-def _curves(setting: Setting, sample: Sample, times: int) -> tuple[str, ...]:
-    from rsbench.evaluation import curve_of
-
-    return tuple(
-        curve_of(sample.start, lead, times=times, context=setting.context, horizon=setting.horizon)
-        for lead in range(1, len(sample.targets) + 1)
-    )
-
-
-def _groups(setting: Setting, split: str) -> list[list[Sample]]:
-    from rsbench.samples import index
-
-    found = index(
-        setting.store, setting.protocol, split, horizon=setting.horizon, context=setting.context
-    )
-    groups: dict[tuple[int, int], list[Sample]] = {}
-    for sample in found:
-        if "targets" not in setting.protocol.curves and len(sample.targets) < setting.horizon:
-            continue
-        groups.setdefault((sample.start, len(sample.targets)), []).append(sample)
-    return [groups[key] for key in sorted(groups)]
-
-
-# ------------------------------------------------------------------------------------- rows
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a table, and why others are absent."""
-
-    rows: tuple[Row, ...]
-    absent: tuple[Absent, ...]
-    citations: Mapping[str, str]
-    weights: Mapping[str, str | None]
-
-
-def trivial_rows(setting: Setting, *, note: Note = _quiet) -> Rows:
-    """Return the trivial rows that the context allows; the others are absent with the reason."""
-    from rsbench.evaluation import model_row
-    from rsbench.registry import card, create_model
-    from rsbench.train import fit_closed_form
-
-    rows, absent, citations = [], [], {}
-    weights: dict[str, str | None] = {}
-    for name in TRIVIAL:
-        entry = card(name)
-        citations[name] = entry.citation
-        if setting.context < entry.min_context:
-            why = f"needs {entry.min_context} context frames, the table has {setting.context}"
-            absent.append(Absent(name, why))
-            continue
-        model = create_model(name, bands=len(setting.bands), context=setting.context)
-        if entry.fitted:
-            if "train" not in {r["split"] for r in setting.store.listed.values()}:
-                absent.append(Absent(name, "the store has no training split to fit on"))
-                continue
-            note(f"fitting {name} on the training split")
-            weights[name] = sha256_json(fit_closed_form(model, training_pairs(setting)))
-        rows.append(
-            model_row(name, entry.default_preset, "trivial", model, entry, device=setting.device)
-        )
-    return Rows(tuple(rows), tuple(absent), citations, weights)
-
-
-def training_pairs(setting: Setting) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield (given, want, truth) of the training split, for closed-form fits."""
-    from rsbench.model import Frames
-
-    low_high = setting.meta.value_range
-    for case in cases(setting, split="train"):
-        truth = Frames(
-            values=case.truth[:, None],
-            valid=case.valid[:, None],
-            times=case.want.times,
-            bands=setting.bands,
-            unit=setting.meta.unit,
-            predicted=(False,) * case.truth.shape[1],
-            value_range=low_high,
-        )
-        yield case.given, case.want, truth
-
-
-def control_rows(setting: Setting) -> tuple[Row, ...]:
-    """Return the oracle of a simulation and the floor, where the store has them."""
-    rows = []
-    if setting.store.meta.simulation is not None:
-        rows.append(_oracle(setting))
-    held = setting.store.arrays(setting.store.split(setting.split)[0], setting.sensor)
-    if {"odd", "even"} <= set(held):
-        rows.append(_floor(setting))
-    return tuple(rows)
-
-
-def _oracle(setting: Setting) -> Row:
-    from functools import lru_cache
-
-    import torch
-
-    from rsbench.build.simulate import conditional_mean
-    from rsbench.catalog import SimulatedSpec
-    from rsbench.evaluation import whole_row
-
-    spec = SimulatedSpec.model_validate(dict(setting.store.meta.simulation or {})["spec"])
-
-    @lru_cache(maxsize=256)
-    def whole(region: str, start: date, target: date) -> torch.Tensor:
-        values = conditional_mean(
-            spec, region, setting.sensor,
-            context_end=start.year, targets=(target.year,), bands=setting.bands,
-        )  # fmt: skip
-        return torch.from_numpy(values[0])
-
-    return whole_row("oracle", "oracle", whole)
-
-
-def _floor(setting: Setting) -> Row:
-    from functools import lru_cache
-
-    import numpy as np
-    import torch
-
-    from rsbench.evaluation import floor_row
-
-    store, meta = setting.store, setting.meta
-    index = list(meta.band_index(setting.bands))
-
-    @lru_cache(maxsize=8)
-    def array(region: str, name: str) -> np.ndarray[Any, Any]:
-        return store.read(region, setting.sensor, array=name)
-
-    def place(region: str, target: date) -> int:
-        return store.region(region).times[setting.sensor].index(target)
-
-    def half(name: str) -> Callable[[str, date, date], torch.Tensor]:
-        def whole(region: str, start: date, target: date) -> torch.Tensor:
-            raw = array(region, name)[place(region, target)][index]
-            return torch.from_numpy(store.to_physical(setting.sensor, raw))
-
-        return whole
-
-    def both(region: str, start: date, target: date) -> torch.Tensor:
-        at = place(region, target)
-        there = [(array(region, name)[at] != meta.nodata).all(axis=0) for name in ("odd", "even")]
-        return torch.from_numpy(there[0] & there[1])[None]
-
-    return floor_row(half("odd"), half("even"), both)
-
-
-def best_trivial(setting: Setting, rows: Sequence[Row]) -> str | None:
-    """Return the trivial row with the least mean squared error on validation; None without one."""
-    from rsbench.evaluation import score
-
-    splits = {str(r["split"]) for r in setting.store.listed.values()}
-    if "val" not in splits or not rows:
-        return None
-    tally = score(
-        rows, cases(setting, split="val"), ["mse@1"], bands=setting.bands,
-        value_range=setting.meta.value_range,
-    )  # fmt: skip
-    units = tally.frame({})
-    units = units[(units["band"] == "all") & units["curve"].isin(("starts", "both"))]
-    sums = units.groupby("model")[["value_sum", "weight"]].sum()
-    means = (sums["value_sum"] / sums["weight"]).dropna()
-    return None if means.empty else str(means.idxmin())
-
-
-# ------------------------------------------------------------------------------------- runs
 
 
 def evaluate(
@@ -446,13 +107,14 @@ def _scores(
     setting: Setting,
     model: Model,
     *,
-    note: Note = _quiet,
+    note: Note = quiet,
     advance: Advance = silent,
     seen: Callable[[Row, Case, int, torch.Tensor], None] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Scores:
     from rsbench.evaluation import model_row, score
     from rsbench.registry import identity
+    from rsbench.rows import TRIVIAL, best_trivial, control_rows, trivial_rows
 
     own = identity(model)
     digest = weights_of(model, own.card)
@@ -465,7 +127,7 @@ def _scores(
         ))  # fmt: skip
     everyone += control_rows(setting)
     reference = best_trivial(setting, rows.rows)
-    total = sum(len(group) for group in _groups(setting, setting.split))
+    total = sum(len(group) for group in groups_of(setting, setting.split))
     done = 0
 
     def count(images: int) -> None:
@@ -529,7 +191,7 @@ def _info(
     store, meta = setting.store, setting.meta
     starts = sorted({
         store.region(s.region).times[setting.sensor][s.start].isoformat()
-        for group in _groups(setting, setting.split) for s in group
+        for group in groups_of(setting, setting.split) for s in group
     })  # fmt: skip
     gone = [Absent("*", why, metric) for metric, why in setting.left_out.items()]
     return RunInfo(
@@ -563,7 +225,7 @@ def _info(
     )
 
 
-def run_model(request: RunRequest, *, note: Note = _quiet, advance: Advance = silent) -> RunResult:
+def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
     """Do what `rsbench run` does: find data and weights, score, and write everything."""
     from rsbench.report import write_report
     from rsbench.table import to_markdown, to_parquet
@@ -682,7 +344,7 @@ def _with_weights(
 
 
 def train_model(
-    request: RunRequest, *, devices: int = 1, note: Note = _quiet, advance: Advance = silent
+    request: RunRequest, *, devices: int = 1, note: Note = quiet, advance: Advance = silent
 ) -> Path:
     """Do what `rsbench train` does, and return the checkpoint's folder."""
     from rsbench.registry import card, create_model

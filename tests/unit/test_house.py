@@ -24,13 +24,13 @@ ORDER = [
     *("metrics.base", "metrics.windows", "metrics.images", "metrics.pixel", "metrics.spectral"),
     *("metrics.structure", "metrics.gradient", "metrics.perceptual", "metrics.frechet"),
     *("metrics.spectrum", "metrics.ensemble", "metrics.engine", "metrics.suites", "metrics"),
-    *("strata", "scores", "inference", "decay", "table", "check", "report"),
-    *("checkpoint", "train", "contract", "evaluation", "viewer", "run", "demo"),
+    *("strata", "inference", "scores", "decay", "table", "check", "report"),
+    *("checkpoint", "train", "contract", "evaluation", "setting", "rows", "viewer", "run", "demo"),
     *("commands", "cli", "__main__"),
 ]
 # Rooms may be split; a helper module stands where its room stands.
 LIGHT = {"errors", "digest", "spec", "home", "console", "catalog", "model", "registry", "weights",
-         "metrics.base", "metrics.suites", "strata", "scores", "inference", "decay", "table",
+         "metrics.base", "metrics.suites", "strata", "inference", "scores", "decay", "table",
          "check", "report", "cli"}  # fmt: skip
 HEAVY = {"torch", "rasterio", "xarray", "pystac", "pystac_client", "stackstac"}
 

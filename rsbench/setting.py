@@ -1,0 +1,207 @@
+"""The setting that every row of one table shares, and the cases it makes of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rsbench.catalog import Protocol, load_protocol
+from rsbench.errors import HorizonError, InputError, unknown
+
+if TYPE_CHECKING:
+    import torch
+
+    from rsbench.evaluation import Case
+    from rsbench.samples import Sample
+    from rsbench.store.layout import SensorMeta
+    from rsbench.store.read import Store
+
+SPLITS = ("test", "val", "train")
+Note = Callable[[str], None]
+
+
+def quiet(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every row of one table shares: data, protocol, split, context, horizon, metrics."""
+
+    store: Store
+    protocol: Protocol
+    split: str
+    context: int
+    horizon: int
+    sensor: str
+    bands: tuple[str, ...]
+    metrics: tuple[str, ...]
+    members: int
+    seed: int
+    device: torch.device
+    precision: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def meta(self) -> SensorMeta:
+        """The sensor's metadata."""
+        return self.store.sensor(self.sensor)
+
+
+def setting_of(
+    store: Store,
+    protocol: str,
+    *,
+    split: str = "test",
+    context: str | int | None = None,
+    horizon: int | None = None,
+    members: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    suite: str | None = None,
+) -> Setting:
+    """Resolve names and defaults into one frozen setting.
+
+    Raises:
+        HorizonError: if the store has too few dates for context and horizon.
+        UnknownName: for a name in no catalogue.
+    """
+    from rsbench.metrics.suites import for_bands
+    from rsbench.metrics.suites import suite as suite_of
+
+    chosen = load_protocol(protocol)
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    sensor = next(iter(store.meta.sensors))
+    meta = store.sensor(sensor)
+    bands = meta.bands if chosen.bands == "store" else chosen.bands
+    meta.band_index(bands)
+    times = min(len(store.region(name).times[sensor]) for name in store.regions)
+    leads = chosen.horizon if horizon is None else horizon
+    frames = _context(chosen.context if context is None else context, times, leads)
+    _require_leads(times, frames, leads)
+    ids, left_out = for_bands(suite_of(suite) if suite else chosen.suite, len(bands))
+    return Setting(
+        store=store,
+        protocol=_fitting(chosen, store, sensor),
+        split=split,
+        context=frames,
+        horizon=leads,
+        sensor=sensor,
+        bands=tuple(bands),
+        metrics=tuple(ids),
+        members=members,
+        seed=seed,
+        device=_device(device),
+        precision=precision,
+        left_out=left_out,
+    )
+
+
+def _context(asked: str | int, times: int, horizon: int) -> int:
+    if asked == "all":
+        return max(1, times - horizon)
+    try:
+        return int(asked)
+    except ValueError:
+        raise InputError("--context", f"{asked!r} is no number", "Give a number, or all") from None
+
+
+def _require_leads(times: int, context: int, horizon: int) -> None:
+    if context < 1 or horizon < 1:
+        raise HorizonError(
+            f"a horizon of {horizon} after a context of {context}",
+            "both are at least 1",
+            "Give --horizon 1 or more and --context 1 or more",
+        )
+    if context + horizon > times:
+        room = times - context
+        remedy = f"Ask for --horizon {room} or less" if room >= 1 else "Ask for a shorter --context"
+        raise HorizonError(
+            f"a horizon of {horizon} after a context of {context}",
+            f"the store has {times} dates, so at most {max(room, 0)} leads follow that context",
+            remedy,
+        )
+
+
+def _fitting(protocol: Protocol, store: Store, sensor: str) -> Protocol:
+    """Return the protocol with a window no larger than the store's regions; the table names it."""
+    grids = [store.region(name).grids[sensor] for name in store.regions]
+    side = min(min(grid.height, grid.width) for grid in grids)
+    if side >= protocol.window:
+        return protocol
+    return protocol.model_copy(
+        update={
+            "name": f"{protocol.name}/w{side}",
+            "window": side,
+            "stride": min(side, protocol.stride),
+        }
+    )
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError("--device", f"{name!r} is no device", "Give auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device", "no GPU is to be seen here", "Give --device cpu")
+    return device
+
+
+def cases(setting: Setting, *, split: str | None = None, batch_size: int = 8) -> Iterator[Case]:
+    """Yield the batches of a split; every batch has one start, so one number of leads."""
+    from rsbench.evaluation import Case, day
+    from rsbench.loader import batches
+    from rsbench.noise import Noise
+    from rsbench.task import ForecastTask
+
+    task = ForecastTask(
+        setting.protocol, setting.meta, bands=setting.bands,
+        members=setting.members, noise=Noise(setting.seed),
+    )  # fmt: skip
+    for group in groups_of(setting, split or setting.split):
+        times = len(setting.store.region(group[0].region).times[setting.sensor])
+        for batch in batches(
+            setting.store, group, batch_size, sensor=setting.sensor, bands=setting.bands
+        ):
+            given, want, truth = task.split(batch)
+            yield Case(
+                given=given,
+                want=want,
+                truth=truth.values[:, 0],
+                valid=truth.valid[:, 0],
+                starts=tuple(day(int(d)) for d in batch.context_times[:, -1]),
+                targets=tuple(tuple(day(int(d)) for d in row) for row in batch.target_times),
+                curves=tuple(_curves(setting, sample, times) for sample in batch.samples),
+            )
+
+
+def _curves(setting: Setting, sample: Sample, times: int) -> tuple[str, ...]:
+    from rsbench.evaluation import curve_of
+
+    return tuple(
+        curve_of(sample.start, lead, times=times, context=setting.context, horizon=setting.horizon)
+        for lead in range(1, len(sample.targets) + 1)
+    )
+
+
+def groups_of(setting: Setting, split: str) -> list[list[Sample]]:
+    """Return the samples of a split in groups of one start and one number of leads."""
+    from rsbench.samples import index
+
+    found = index(
+        setting.store, setting.protocol, split, horizon=setting.horizon, context=setting.context
+    )
+    groups: dict[tuple[int, int], list[Sample]] = {}
+    for sample in found:
+        if "targets" not in setting.protocol.curves and len(sample.targets) < setting.horizon:
+            continue
+        groups.setdefault((sample.start, len(sample.targets)), []).append(sample)
+    return [groups[key] for key in sorted(groups)]
