@@ -20,7 +20,8 @@ from rsbench.metrics.structure import (
     REFLECT,
     ZERO,
     average,
-    shared_moments,
+    of_parts,
+    shared_pieces,
 )
 from rsbench.metrics.windows import Window, moments, normalise, similarity
 
@@ -143,16 +144,21 @@ def chen2006(images: Images) -> PerImage:
     border). The combination is the paper's; window and border are those of ``ssim@1``. Higher is
     better. Chen, Yang and Xie 2006.
     """
-    m = shared_moments(images)
     x, y = images.scaled
     keep = None if images.valid is None else erode(images.valid.expand_as(x))
-    x, y = (torch.hypot(*sobel(image, "replicate")).mul_(0.25) for image in (x, y))
-    norm = None
-    if keep is not None:
-        x, y = x.masked_fill(~keep, 0.0), y.masked_fill(~keep, 0.0)
-        norm = normalise(keep, REFLECT, x.dtype)
-    g = moments(x, y, REFLECT, norm)
-    quality = torch.mul(m.means, 2).add_(C1).div_(m.mean_squares + C1)
-    quality.mul_(torch.mul(g.covariance, 2).add_(C2)).div_(g.variances + C2)
-    value, ok = average(quality, None if norm is None else norm.keep)
-    return PerImage.mean_of_bands(value, ok, counts=images.clipped)
+    norm = None if keep is None else normalise(keep, REFLECT, x.dtype)
+    parts = []
+    for piece in shared_pieces(images):
+        a, b = (
+            torch.hypot(*sobel(image[:, piece.bands], "replicate")).mul_(0.25) for image in (x, y)
+        )
+        here = None
+        if keep is not None and norm is not None:
+            hidden = ~keep[:, piece.bands]
+            a, b = a.masked_fill(hidden, 0.0), b.masked_fill(hidden, 0.0)
+            here = norm.of(piece.bands)
+        m, g = piece.moments, moments(a, b, REFLECT, here)
+        quality = torch.mul(m.means, 2).add_(C1).div_(m.mean_squares + C1)
+        quality.mul_(torch.mul(g.covariance, 2).add_(C2)).div_(g.variances + C2)
+        parts.append(average(quality, None if here is None else here.keep))
+    return of_parts(parts, images)

@@ -110,6 +110,13 @@ class Images:
             self._shared[name] = make()
         return self._shared[name]  # type: ignore[return-value]
 
+    def band_groups(self) -> list[slice]:
+        """Bands to blur at a time, so that temporaries stay in the cache."""
+        n, c, height, width = self.truth.shape
+        limit = CPU_ELEMENTS if self.truth.device.type == "cpu" else GPU_ELEMENTS
+        step = max(1, limit // (n * height * width))
+        return [slice(start, min(start + step, c)) for start in range(0, c, step)]
+
     @cached_property
     def weight(self) -> Tensor | None:
         """The mask as numbers, (n, 1|C, H, W)."""

@@ -7,6 +7,9 @@ normalised convolution, and a pixel counts when it is valid and at least half of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -14,11 +17,11 @@ from torch.nn.functional import avg_pool2d
 from rsbench.metrics.images import Images, PerImage, total
 from rsbench.metrics.windows import (
     Moments,
-    Norm,
     Window,
     blur,
     moments,
     normalise,
+    of_bands,
     similarity,
 )
 
@@ -30,28 +33,34 @@ BOX = 8
 FLAT = 1e-6  # standard deviation, as a share of the data range, below which a window is flat
 
 
-def shared_norm(images: Images) -> Norm | None:
-    """Normalised convolution of the image's own mask under the SSIM window."""
-    valid = images.valid
-    if valid is None:
-        return None
-    return images.share("norm", lambda: normalise(valid, REFLECT, images.truth.dtype))
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Local statistics of some bands of the scaled images; small enough for a core's cache."""
+
+    bands: slice
+    moments: Moments
+    keep: Tensor | None  # (n, 1|bands, H, W) bool, None when every pixel counts
 
 
-def shared_moments(images: Images) -> Moments:
+def shared_pieces(images: Images) -> list[Piece]:
     """Local statistics of the scaled images, made once for SSIM and its relatives."""
-    return images.share("moments", lambda: _centred_moments(images))
+    return images.share("pieces", lambda: list(_pieces(images)))
 
 
-def _centred_moments(images: Images) -> Moments:
+def _pieces(images: Images) -> Iterator[Piece]:
     x, y = images.scaled
+    norm = None if images.valid is None else normalise(images.valid, REFLECT, x.dtype)
     centre = 0.5 * (total(x) + total(y)) / images.count.clamp_min(1.0)
     centre = centre[..., None, None].to(x.dtype)
-    x, y = x - centre, y - centre
-    if images.weight is not None:
-        x.mul_(images.weight)
-        y.mul_(images.weight)
-    return moments(x, y, REFLECT, shared_norm(images), centre)
+    for bands in images.band_groups():
+        here = None if norm is None else norm.of(bands)
+        weight = None if images.weight is None else of_bands(images.weight, bands)
+        c = centre[:, bands]
+        a, b = x[:, bands] - c, y[:, bands] - c
+        if weight is not None:
+            a.mul_(weight)
+            b.mul_(weight)
+        yield Piece(bands, moments(a, b, REFLECT, here, c), None if here is None else here.keep)
 
 
 def average(quality: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -72,10 +81,17 @@ def ssim(images: Images, *, constant_range: float = 1.0) -> PerImage:
     clipping. Wang et al. 2004.
     """
     scale = constant_range**2
-    quality = similarity(shared_moments(images), C1 * scale, C2 * scale)
-    norm = shared_norm(images)
-    value, ok = average(quality, None if norm is None else norm.keep)
-    return PerImage.mean_of_bands(value, ok, counts=images.clipped)
+    parts = [
+        average(similarity(piece.moments, C1 * scale, C2 * scale), piece.keep)
+        for piece in shared_pieces(images)
+    ]
+    return of_parts(parts, images)
+
+
+def of_parts(parts: list[tuple[Tensor, Tensor]], images: Images) -> PerImage:
+    """Join groups of bands into one result; count what was clipped."""
+    values, oks = zip(*parts, strict=True)
+    return PerImage.mean_of_bands(torch.cat(values, 1), torch.cat(oks, 1), counts=images.clipped)
 
 
 def ssim_blur2(images: Images) -> PerImage:
@@ -85,18 +101,18 @@ def ssim_blur2(images: Images) -> PerImage:
     the name GSSIM. It rewards smoothness: use it to read older numbers only.
     """
     x, y = images.scaled
-    keep: Tensor | None = None
-    norm: Norm | None = None
-    if images.valid is None:
-        x, y = blur(x, WIDE_ZERO), blur(y, WIDE_ZERO)
-    else:
-        wide = normalise(images.valid, WIDE_ZERO, x.dtype)
-        x, y = blur(x, WIDE_ZERO) * wide.factor, blur(y, WIDE_ZERO) * wide.factor
-        norm = normalise(wide.keep, ZERO, x.dtype)
-        keep = norm.keep
-    quality = similarity(moments(x, y, ZERO, norm), C1, C2, epsilon=1e-8)
-    value, ok = average(quality, keep)
-    return PerImage.mean_of_bands(value, ok, counts=images.clipped)
+    wide = None if images.valid is None else normalise(images.valid, WIDE_ZERO, x.dtype)
+    norm = None if wide is None else normalise(wide.keep, ZERO, x.dtype)
+    parts = []
+    for bands in images.band_groups():
+        a, b = blur(x[:, bands], WIDE_ZERO), blur(y[:, bands], WIDE_ZERO)
+        here = None if norm is None else norm.of(bands)
+        if wide is not None:
+            factor = wide.of(bands).factor
+            a, b = a * factor, b * factor
+        quality = similarity(moments(a, b, ZERO, here), C1, C2, epsilon=1e-8)
+        parts.append(average(quality, None if here is None else here.keep))
+    return of_parts(parts, images)
 
 
 def uiqi(images: Images) -> PerImage:

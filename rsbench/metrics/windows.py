@@ -107,6 +107,15 @@ class Norm:
     factor: Tensor
     keep: Tensor
 
+    def of(self, bands: slice) -> Norm:
+        """The same for some bands."""
+        return Norm(of_bands(self.factor, bands), of_bands(self.keep, bands))
+
+
+def of_bands(x: Tensor, bands: slice) -> Tensor:
+    """Some bands of (n, C, H, W), or the one plane of (n, 1, H, W) that stands for all."""
+    return x if x.shape[1] == 1 else x[:, bands]
+
 
 def normalise(valid: Tensor, window: Window, dtype: torch.dtype) -> Norm:
     """Prepare normalised convolution under ``valid`` (n, 1|C, H, W) bool."""
