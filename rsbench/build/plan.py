@@ -102,9 +102,15 @@ def open_catalogue(
     digest = sha256_json(simulated.model_dump(mode="json"))[:16]
     root = cache_dir("simulated") / digest
     with hold(root.with_suffix(".lock"), f"the simulated Earth {root}", wait=True):
-        write_catalogue(simulated, root, progress=progress)
+        write_catalogue(simulated, root, progress=_labelled("simulating scenes", progress))
     with serve(root) as url:
         yield url
+
+
+def _labelled(label: str, progress: Advance | None) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(label, done, total)
 
 
 def make_plan(

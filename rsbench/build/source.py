@@ -32,10 +32,10 @@ Signer = Callable[[str, int], str]
 
 TRIES = 3
 REMOTE_THREADS = 16
-DRIVERS = ("GTiff",)
+DRIVER = "GTiff"
 """GDAL drivers that may open a raster; a VRT, for one, could name any local file."""
 
-GDAL_ENV: dict[str, str] = {
+GDAL_ENV: dict[str, str | int] = {
     # No directory listings and no side files: 5 requests for a window instead of 15.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
@@ -43,7 +43,7 @@ GDAL_ENV: dict[str, str] = {
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_CACHEMAX": "64",
+    "GDAL_CACHEMAX": 64 << 20,  # bytes
 }
 
 _LATTICE = 1e-3
@@ -200,7 +200,7 @@ def read_window(
     import rasterio
     from rasterio.windows import Window as Part
 
-    with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=list(DRIVERS), sharing=False) as data:
+    with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
         _require_bands(data, indexes, np.dtype(dtype))
         factor, row, col = _place(data, grid)
         top, left = max(row, 0), max(col, 0)
