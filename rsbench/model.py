@@ -247,6 +247,8 @@ class PresetInfo:
         note: the variant: input shape, sizes, what differs from the publication.
         options: constructor options.
         card: fields of the card that differ for this preset, e.g. ``{"rollout": "block:10"}``.
+        idle: beginnings of the names of parameters that cannot change a prediction in this
+            variant, each with the reason; the contract test checks both directions.
     """
 
     parameters: int
@@ -255,6 +257,7 @@ class PresetInfo:
     note: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
+    idle: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
