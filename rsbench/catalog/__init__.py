@@ -28,6 +28,7 @@ from rsbench.catalog.models import (
     SimulatedSpec,
     Split,
 )
+from rsbench.catalog.places import load_regions_geojson
 from rsbench.catalog.yamlfile import load_yaml, parse
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "load_recipe",
     "load_region",
     "load_regions",
+    "load_regions_geojson",
     "load_sensor",
     "load_yaml",
     "names",

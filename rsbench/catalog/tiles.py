@@ -17,19 +17,22 @@ _STEP_M = 60
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"
 _COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")
 _BANDS = "CDEFGHJKLMNPQRSTUVWX"
-# Northing of each latitude band's southern edge on the central meridian, rounded down to 100 km,
-# with the false northing of 10 000 km in the south.
-_BAND_SOUTH = dict(
+# Northing (m) of each latitude band's southern edge on a zone's central meridian, counted from the
+# equator: transverse Mercator on WGS 84, scale 0.9996.
+_BAND_EDGE = dict(
     zip(
         _BANDS,
         (
-            1_100_000, 2_000_000, 2_800_000, 3_700_000, 4_600_000, 5_500_000, 6_400_000, 7_300_000,
-            8_200_000, 9_100_000, 0, 800_000, 1_700_000, 2_600_000, 3_500_000, 4_400_000,
-            5_300_000, 6_200_000, 7_000_000, 7_900_000,
+            -8_881_586, -7_988_933, -7_097_014, -6_206_080, -5_316_300, -4_427_757, -3_540_436,
+            -2_654_227, -1_768_935, -884_298, 0, 884_298, 1_768_935, 2_654_227, 3_540_436,
+            4_427_757, 5_316_300, 6_206_080, 7_097_014, 7_988_933,
         ),
         strict=True,
     )
 )  # fmt: skip
+# Away from that meridian a parallel bends poleward, by less than this.
+_BEND_M = 5_000
+_FALSE_NORTHING_M = 10_000_000
 
 
 def tile_epsg(tile: str) -> int:
@@ -39,11 +42,11 @@ def tile_epsg(tile: str) -> int:
 
 def tile_square(tile: str) -> tuple[int, int]:
     """Return easting and northing (m) of the south-west corner of a tile's 100 km square."""
-    zone = int(tile[:2])
+    zone, band = int(tile[:2]), tile[2]
     easting = (_COLUMNS[(zone - 1) % 3].index(tile[3]) + 1) * _SQUARE_M
-    row = (_ROWS.index(tile[4]) - (0 if zone % 2 else 5)) % len(_ROWS)
-    northing = row * _SQUARE_M
-    while northing < _BAND_SOUTH[tile[2]]:
+    northing = (_ROWS.index(tile[4]) - (0 if zone % 2 else 5)) % len(_ROWS) * _SQUARE_M
+    south = _BAND_EDGE[band] + (0 if band >= "N" else _FALSE_NORTHING_M - _BEND_M)
+    while northing + _SQUARE_M <= south:
         northing += len(_ROWS) * _SQUARE_M
     return easting, northing
 
@@ -51,17 +54,61 @@ def tile_square(tile: str) -> tuple[int, int]:
 def tile_origin(tile: str) -> tuple[int, int]:
     """Return easting and northing (m) of the upper-left corner of a tile's images."""
     easting, northing = tile_square(tile)
-    equator = 0 if tile[2] >= "N" else 10_000_000
+    equator = 0 if tile[2] >= "N" else _FALSE_NORTHING_M
     top = northing + _SQUARE_M - equator
     return easting // _STEP_M * _STEP_M, -(-top // _STEP_M) * _STEP_M + equator
+
+
+def zone_of(latitude: float, longitude: float) -> int:
+    """Return the UTM zone (1–60) of a place, with the wider zones of Norway and Svalbard."""
+    zone = int((longitude + 180.0) // 6.0) % 60 + 1
+    if 56.0 <= latitude < 64.0 and 3.0 <= longitude < 12.0:
+        return 32
+    if latitude >= 72.0 and 0.0 <= longitude < 42.0:
+        return 31 + 2 * int((longitude + 3.0) // 12.0)
+    return zone
+
+
+def tile_at(zone: int, easting: float, northing: float, *, south: bool) -> str:
+    """Return the tile whose 100 km square holds a place of a UTM zone (metres).
+
+    A square that the edge of a latitude band cuts has two names in MGRS. Among Sentinel-2 tiles it
+    has one, with the band of its centre: 28PCC at Saint-Louis, 50HMK at Perth.
+    """
+    square = int(northing // _SQUARE_M)
+    middle = (square + 0.5) * _SQUARE_M - (_FALSE_NORTHING_M if south else 0)
+    column = int(easting // _SQUARE_M) - 1
+    if not (_BAND_EDGE["C"] <= middle < 9_400_000 and 0 <= column < 8):
+        raise ValueError(f"({easting}, {northing}) is outside zone {zone}")
+    band = max(name for name, edge in _BAND_EDGE.items() if edge <= middle)
+    row = _ROWS[(square + (0 if zone % 2 else 5)) % len(_ROWS)]
+    return f"{zone:02d}{band}{_COLUMNS[(zone - 1) % 3][column]}{row}"
+
+
+def snap(tile: str, easting: float, northing: float, extent: int) -> tuple[int, int]:
+    """Return the lattice origin whose square of ``extent`` metres is centred nearest to a place.
+
+    The square stays at least ``MARGIN_M`` inside the tile, so near a tile's edge it moves inward.
+    """
+    left, top = tile_origin(tile)
+    first = -(-MARGIN_M // LATTICE_M)
+    last = (TILE_M - MARGIN_M - extent) // LATTICE_M
+    east = round((easting - extent / 2 - left) / LATTICE_M)
+    south = round((top - northing - extent / 2) / LATTICE_M)
+    east, south = (min(max(k, first), last) for k in (east, south))
+    return left + east * LATTICE_M, top - south * LATTICE_M
 
 
 def lattice_problem(tile: str, epsg: int, origin: tuple[int, int], extent: int) -> str | None:
     """Say why a square of ``extent`` metres is not properly inside its tile, or None."""
     try:
         left, top = tile_origin(tile)
+        easting, northing = tile_square(tile)
+        proper = tile_at(int(tile[:2]), easting, northing, south=tile[2] < "N")
     except (ValueError, KeyError):
         return f"there is no tile {tile}"
+    if proper != tile:
+        return f"among Sentinel-2 tiles, the square {tile} is called {proper}"
     if epsg != tile_epsg(tile):
         return f"tile {tile} lies in EPSG:{tile_epsg(tile)}, not EPSG:{epsg}"
     east, south = origin[0] - left, top - origin[1]
