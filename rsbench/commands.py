@@ -98,12 +98,10 @@ def _narrow(recipe: Recipe, regions: str | None, years: str | None) -> Recipe:
 
 def _pick(recipe: Recipe, regions: str) -> tuple[Region, ...]:
     from rsbench.build.builder import regions_of
-    from rsbench.catalog import choose_regions
+    from rsbench.catalog import choose_regions, load_regions_geojson
 
     if regions.endswith(".geojson"):
-        raise InputError(
-            "--regions FILE.geojson", "own places are not read yet", "Write them in a recipe file"
-        )
+        return load_regions_geojson(regions)
     return choose_regions(regions_of(recipe), regions)
 
 
