@@ -118,7 +118,7 @@ def _blocks(
     for start in range(0, count, length):
         part = _times(want, start, start + length, given)
         part = replace(part, noise=Scoped(want.noise, f"lead{start + 1}"))
-        answer = _predict(model, card, given, part)
+        answer = _predict(model, card, given, part, first_lead=start + 1)
         for index in range(min(length, count - start)):
             yield start + index + 1, Prediction(answer.values[:, :, index : index + 1])
         if start + length < count:
@@ -146,11 +146,13 @@ def _stateful(
         yield lead, stitcher.result()
 
 
-def _predict(model: Model, card: Card, given: Given, want: Want) -> Prediction:
+def _predict(
+    model: Model, card: Card, given: Given, want: Want, *, first_lead: int = 1
+) -> Prediction:
     def call(part: Given, template: Want) -> Prediction:
         with _sealed(model, template):
             answer = model.predict(part.clone(), template)
-            return check_answer(answer, template, card.name)
+            return check_answer(answer, template, card.name, first_lead=first_lead)
 
     return predict_tiled(call, card, given, want)
 
