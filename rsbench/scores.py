@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import reduce
 from pathlib import Path
@@ -36,7 +36,7 @@ PERFECT = {"mse@1": 0.0, "mae@1": 0.0, "ssim@1": 1.0}
 
 @dataclass(frozen=True)
 class Absent:
-    """Why a row has no number: a whole model, one metric of it, or one lead."""
+    """Why a row has no number: a whole model (``*``: every model), one metric, or one lead."""
 
     model: str
     reason: str
@@ -401,6 +401,11 @@ def _cells(means: pd.DataFrame, *, paired: bool) -> pd.DataFrame:
     return table.drop(columns=["mean", "std", "count"])
 
 
+def _each_model(absent: Sequence[Absent], models: Sequence[str]) -> Iterator[Absent]:
+    for item in absent:
+        yield from [item] if item.model != "*" else [replace(item, model=m) for m in models]
+
+
 def _null_rows(cells: pd.DataFrame, absent: Sequence[Absent], run: RunInfo) -> pd.DataFrame:
     """Return a null row for every headline cell that a reason names and no number fills."""
     metrics = sorted(set(cells["metric"]))
@@ -408,7 +413,7 @@ def _null_rows(cells: pd.DataFrame, absent: Sequence[Absent], run: RunInfo) -> p
     headline = cells[(cells["band"] == "all") & (cells["stratum"] == strata.HEADLINE)]
     there = set(zip(headline["model"], headline["metric"], headline["lead"], strict=True))
     rows = {}
-    for item in absent:
+    for item in _each_model(absent, sorted(set(cells["model"]))):
         for metric in metrics if item.metric is None else [item.metric]:
             for lead in range(1, run.horizon + 1) if item.lead is None else [item.lead]:
                 key = (item.model, metric, lead)

@@ -185,7 +185,7 @@ def save_viewer(folder: Path, scores: Scores, size: int = 96) -> None:
                 }
             )
         entries.append(entry)
-    index = {"schema": 1, "error_metric": "mean absolute error over bands", "entries": entries}
+    index = {"schema": 1, "error": "mean absolute error over bands, in reflectance", "entries": entries}
     (target / "index.json").write_text(json.dumps(index))
 
 

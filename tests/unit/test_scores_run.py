@@ -245,3 +245,11 @@ def test_absences_are_kept_once(tmp_path: Path) -> None:
     run = make_run(absent=(Absent("a", "why"), Absent("a", "why")))
     Scores(make_units(regions=2), run).save(tmp_path)
     assert [a.model for a in Scores.load(tmp_path).run.absent] == ["a"]
+
+
+def test_a_star_names_every_model() -> None:
+    run = make_run(absent=(Absent("*", "needs 4 bands", "sam@1"),))
+    table = Scores(make_units(regions=2), run).table()
+    rows = table[table["metric"] == "sam@1"]
+    assert set(rows["model"]) == {"simvp", "persistence", "damped_persistence", "oracle", "floor"}
+    assert rows["value"].isna().all()

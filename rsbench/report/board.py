@@ -1,0 +1,133 @@
+"""Runs that may stand in one table: equal identity and horizon, each row once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from rsbench.scores import RunInfo, Scores
+
+
+@dataclass(frozen=True)
+class Board:
+    """Runs of one identity, merged: one row per model, preset, weights and seed.
+
+    Args:
+        scores: all rows on one matched set, so that every row is scored on equal ground.
+        folders: the run folders, in the order given.
+        runs: their descriptions, in the same order.
+        names: per folder, its model names → names on the board.
+        notes: what a reader must know about the merge.
+    """
+
+    scores: Scores
+    folders: tuple[Path, ...]
+    runs: tuple[RunInfo, ...]
+    names: tuple[dict[str, str], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def run(self) -> RunInfo:
+        """Identity of the board and the union of what its runs say."""
+        return self.scores.run
+
+
+def boards(folders: Sequence[Path]) -> tuple[Board, ...]:
+    """Read run folders and group those that can be compared, in the order of first appearance."""
+    grouped: dict[str, list[tuple[Path, Scores]]] = {}
+    for folder in folders:
+        scores = Scores.load(folder)
+        key = repr((sorted(scores.run.identity().items()), scores.run.horizon))
+        grouped.setdefault(key, []).append((folder, scores))
+    return tuple(_merged(members) for members in grouped.values())
+
+
+def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
+    taken: dict[tuple[str, str], tuple[object, ...]] = {}
+    parts: list[Scores] = []
+    names: list[dict[str, str]] = []
+    for _, scores in members:
+        part, called = _without_repeats(scores, taken)
+        names.append(called)
+        if part is not None:
+            parts.append(part)
+    whole = Scores(pd.concat([part.units for part in parts], ignore_index=True), _described(parts))
+    references = {scores.run.best_trivial for _, scores in members} - {None}
+    notes = []
+    if len(references) > 1:
+        notes.append(
+            f"The runs chose different reference rows on validation "
+            f"({', '.join(sorted(str(r) for r in references))}); skill here is against "
+            f"{whole.run.best_trivial}."
+        )
+    folders = tuple(folder for folder, _ in members)
+    return Board(whole, folders, tuple(s.run for _, s in members), tuple(names), tuple(notes))
+
+
+def _without_repeats(
+    scores: Scores, taken: dict[tuple[str, str], tuple[object, ...]]
+) -> tuple[Scores | None, dict[str, str]]:
+    """Drop rows that the board has already; rename a row whose weights or seed differ."""
+    run, units = scores.run, scores.units
+    called: dict[str, str] = {}
+    dropped: list[tuple[str, str]] = []
+    pairs = units[["model", "preset"]].drop_duplicates().itertuples(index=False, name=None)
+    for model, preset in pairs:
+        trained = run.weights.get(model)
+        stamp = (trained, run.seed if trained is not None else None, run.precision)
+        name, number = str(model), 1
+        while taken.get((name, preset), stamp) != stamp:
+            number += 1
+            name = f"{model} (seed {run.seed})" if number == 2 else f"{model} (run {number})"
+        if (name, preset) in taken:
+            dropped.append((model, preset))
+        taken[(name, preset)] = stamp
+        called[str(model)] = name
+    gone = pd.Series(zip(units["model"], units["preset"], strict=True)).isin(dropped).to_numpy()
+    kept = units[~gone]
+    if kept.empty:
+        return None, called
+    renamed = kept.assign(model=kept["model"].map(lambda model: called[str(model)]))
+    return Scores(renamed, _renamed(run, called)), called
+
+
+def _renamed(run: RunInfo, called: dict[str, str]) -> RunInfo:
+    def new(name: str) -> str:
+        return called.get(name, name)
+
+    return replace(
+        run,
+        weights={new(k): v for k, v in run.weights.items()},
+        inputs={new(k): v for k, v in run.inputs.items()},
+        citations={new(k): v for k, v in run.citations.items()},
+        history={new(k): v for k, v in run.history.items()},
+        absent=tuple(replace(item, model=new(item.model)) for item in run.absent),
+    )
+
+
+def _described(parts: Sequence[Scores]) -> RunInfo:
+    """Return the union of the descriptions; a row that one run has is not absent."""
+    first = parts[0].run
+    runs = [part.run for part in parts]
+    there = {str(model) for part in parts for model in part.units["model"]}
+    absent = dict.fromkeys(item for run in runs for item in run.absent)
+    return replace(
+        first,
+        starts=tuple(sorted({start for run in runs for start in run.starts})),
+        complete=all(run.complete for run in runs),
+        simulated=any(run.simulated for run in runs),
+        weights={k: v for run in reversed(runs) for k, v in run.weights.items()},
+        inputs={k: v for run in reversed(runs) for k, v in run.inputs.items()},
+        licences={k: v for run in runs for k, v in run.licences.items()},
+        citations={k: v for run in reversed(runs) for k, v in run.citations.items()},
+        history={k: v for run in reversed(runs) for k, v in run.history.items()},
+        absent=tuple(
+            item
+            for item in absent
+            if item.metric is not None or item.lead is not None or item.model not in there
+        ),
+        best_trivial=next((r.best_trivial for r in runs if r.best_trivial in there), None),
+    )

@@ -1,0 +1,206 @@
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const one = (selector, root = document) => root.querySelector(selector);
+  const element = (name, text, className) => {
+    const node = document.createElement(name);
+    if (text !== undefined) node.textContent = text;
+    if (className) node.className = className;
+    return node;
+  };
+  all(".js").forEach((node) => { node.hidden = false; });
+
+  // Theme: the system's, until the reader chooses.
+  const theme = one("#theme");
+  const root = document.documentElement;
+  theme.hidden = false;
+  const wanted = new URLSearchParams(location.search).get("theme");
+  if (wanted === "dark" || wanted === "light") root.dataset.theme = wanted;
+  theme.addEventListener("click", () => {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+  });
+
+  // Numbers as the table writes them.
+  const number = (value, digits = 4) => {
+    if (value === null) return "–";
+    if (value === 0) return "0";
+    const places = Math.max(digits - 1 - Math.floor(Math.log10(Math.abs(value))), 0);
+    const text = places <= 7 ? value.toFixed(places) : value.toExponential(digits - 1);
+    return text.replace("-", "−");
+  };
+  const turned = (metric, value) => metric.dir === "zero" ? Math.abs(value) : metric.dir === "higher" ? -value : value;
+
+  function leaderboard(id, data) {
+    const controls = one(`[data-controls="${id}"]`);
+    const table = one(`[data-table="${id}"]`);
+    const pick = (name) => one(`[data-pick="${name}"]`, controls);
+    const cells = new Map();
+    for (const [model, metric, band, stratum, lead, ...rest] of data.rows) {
+      cells.set([model, metric, band, stratum, lead].join(), rest);
+    }
+    const swatches = new Map(all("tbody tr", table).map((row, i) => [i, one(".swatch", row).className]));
+    const state = { view: "leads", sort: null, down: false };
+
+    const fill = (select, values, label) => values.forEach((value, i) => {
+      const option = element("option", label(value));
+      option.value = i;
+      select.append(option);
+    });
+    fill(pick("metric"), data.metrics, (m) => m.id + (m.unit ? ` (${m.unit})` : ""));
+    fill(pick("lead"), data.leads, (lead) => `lead ${lead}`);
+    fill(pick("band"), data.bands, (band) => (band === "all" ? "all bands" : band));
+    const names = { all: "same starts", "same-target": "same targets" };
+    fill(pick("stratum"), data.strata, (s) => names[s] || s.replace("=", ": "));
+    const start = data.metrics.findIndex((m) => m.id === table.dataset.metric);
+    pick("metric").value = Math.max(start, 0);
+
+    const columns = () => {
+      const band = +pick("band").value, stratum = +pick("stratum").value;
+      if (state.view === "leads") {
+        const metric = +pick("metric").value;
+        return data.leads.map((lead) => ({ metric, band, stratum, lead, title: `lead ${lead}` }));
+      }
+      const lead = data.leads[+pick("lead").value];
+      return data.metrics.map((m, metric) => ({ metric, band, stratum, lead, title: m.id, way: m.arrow }));
+    };
+    const cell = (model, c) => cells.get([model, c.metric, c.band, c.stratum, c.lead].join());
+
+    function head(shown) {
+      const row = element("tr");
+      const corner = element("th", "Row");
+      corner.scope = "col";
+      row.append(corner);
+      shown.forEach((column, i) => {
+        const th = element("th", undefined, "num");
+        th.scope = "col";
+        const button = element("button", column.title, "sort");
+        button.type = "button";
+        if (column.way) button.append(element("span", ` ${column.way}`, "way"));
+        button.addEventListener("click", () => {
+          state.down = state.sort === i ? !state.down : false;
+          state.sort = i;
+          draw();
+          all(".sort", table)[i].focus();
+        });
+        if (state.sort === i) th.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+        th.append(button);
+        row.append(th);
+      });
+      return row;
+    }
+
+    function line(model, shown) {
+      const info = data.models[model];
+      const row = element("tr", undefined, `role-${info.role}`);
+      const th = element("th");
+      th.scope = "row";
+      const swatch = element("span", undefined, swatches.get(model) || "swatch");
+      swatch.setAttribute("aria-hidden", "true");
+      th.append(swatch, `${info.model} `, element("span", info.preset, "preset"));
+      if (info.role !== "model") th.append(" ", element("span", info.role, "chip"));
+      if (info.reference) th.append(" ", element("span", "reference", "chip ref"));
+      row.append(th);
+      for (const column of shown) {
+        const found = cell(model, column);
+        const td = element("td", undefined, "num");
+        if (!found || found[0] === null) {
+          td.append(element("span", "–", "value"));
+        } else {
+          const [value, lo, hi, regions, samples, missing, best] = found;
+          if (best) td.classList.add("best");
+          td.append(element("span", number(value), "value"));
+          if (lo !== null) td.append(element("span", `${number(lo, 3)} to ${number(hi, 3)}`, "span"));
+          td.title = `${regions} regions, ${samples} images` + (missing ? `, ${missing} missing` : "") + (best ? "; better than every other row by more than the paired interval" : "");
+        }
+        row.append(td);
+      }
+      return row;
+    }
+
+    function draw() {
+      const shown = columns();
+      const text = pick("filter").value.trim().toLowerCase();
+      let order = data.models.map((_, i) => i).filter((i) => {
+        const info = data.models[i];
+        return `${info.model} ${info.preset} ${info.role}`.toLowerCase().includes(text);
+      });
+      if (state.sort !== null && shown[state.sort]) {
+        const column = shown[state.sort];
+        const rank = (i) => {
+          const found = cell(i, column);
+          return found && found[0] !== null ? turned(data.metrics[column.metric], found[0]) : Infinity;
+        };
+        order = order.map((i) => [rank(i), i]).sort((a, b) => {
+          if (a[0] === Infinity || b[0] === Infinity) return a[0] === b[0] ? a[1] - b[1] : a[0] === Infinity ? 1 : -1;
+          return state.down ? b[0] - a[0] : a[0] - b[0];
+        }).map((pair) => pair[1]);
+      }
+      one("thead", table).replaceChildren(head(shown));
+      one("tbody", table).replaceChildren(...order.map((i) => line(i, shown)));
+      all("[data-for]", controls).forEach((node) => { node.hidden = node.dataset.for !== state.view; });
+      const metric = data.metrics[+pick("metric").value];
+      const what = state.view === "leads" ? `${metric.id} by lead, ${metric.way}` : `every metric at ${pick("lead").selectedOptions[0].text}`;
+      one("[data-caption]", table).textContent = `${what}, ${pick("band").selectedOptions[0].text}, ${pick("stratum").selectedOptions[0].text}`;
+    }
+    all('input[type="radio"]', controls).forEach((radio) => radio.addEventListener("change", () => {
+      state.view = radio.value;
+      state.sort = null;
+      draw();
+    }));
+    all("[data-pick]", controls).forEach((node) => node.addEventListener("input", draw));
+    draw();
+  }
+  all("[data-scores]").forEach((node) => leaderboard(node.dataset.scores, JSON.parse(node.textContent)));
+
+  // Panels and strips: one at a time.
+  const choose = (select, selector, id) => {
+    const show = () => all(selector).forEach((node) => { node.hidden = node.dataset[id] !== `${select.dataset[id + "s"]}-${select.value}`; });
+    select.addEventListener("input", show);
+    return show;
+  };
+  all("[data-panels]").forEach((select) => choose(select, `[data-panel^="${select.dataset.panels}-"]`, "panel")());
+  all("[data-strips]").forEach((select) => choose(select, `[data-strip^="${select.dataset.strips}-"]`, "strip")());
+
+  // Legends hide and show a row in every chart of the board.
+  all("[data-toggle]").forEach((button) => button.addEventListener("click", () => {
+    const board = button.closest(".board");
+    const off = button.getAttribute("aria-pressed") === "true";
+    all("[data-toggle]", board).filter((b) => b.dataset.toggle === button.dataset.toggle).forEach((b) => b.setAttribute("aria-pressed", String(!off)));
+    all("[data-row]", board).filter((n) => n.dataset.row === button.dataset.toggle).forEach((n) => n.classList.toggle("off", off));
+  }));
+
+  // Points say their value when pointed at or focused.
+  const tip = one("#tip");
+  const showTip = (node) => {
+    const box = node.getBoundingClientRect();
+    tip.textContent = node.dataset.tip;
+    tip.hidden = false;
+    const size = tip.getBoundingClientRect();
+    tip.style.left = `${Math.min(Math.max(box.left + box.width / 2 - size.width / 2, 8), innerWidth - size.width - 8)}px`;
+    tip.style.top = `${box.top - size.height - 8 < 4 ? box.bottom + 8 : box.top - size.height - 8}px`;
+  };
+  for (const name of ["mouseover", "focusin"]) document.addEventListener(name, (event) => {
+    const node = event.target.closest && event.target.closest("[data-tip]");
+    if (node) showTip(node); else tip.hidden = true;
+  });
+  document.addEventListener("focusout", () => { tip.hidden = true; });
+  document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
+
+  // A picture over the truth, with a slider between them.
+  const viewer = one("#viewer"), mix = one("#viewer-mix"), other = one("#viewer-other");
+  mix.addEventListener("input", () => { other.style.opacity = mix.value / 100; });
+  all(".shot").forEach((shot) => shot.addEventListener("click", () => {
+    const truth = one(`.kind-truth .shot[data-column="${shot.dataset.column}"] img`, shot.closest("table"));
+    const picture = one("img", shot);
+    one("#viewer-truth").src = truth.src;
+    other.src = picture.src;
+    other.alt = picture.alt;
+    one("#viewer-name").textContent = picture.alt;
+    one("#viewer-kind").textContent = shot.dataset.kind;
+    mix.value = 100;
+    other.style.opacity = 1;
+    viewer.showModal();
+  }));
+  viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
+})();
