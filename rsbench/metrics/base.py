@@ -142,7 +142,7 @@ def _entries() -> tuple[_Entry, ...]:
                "mean spectral angle over pixels", "spectral:sam",
                perfect=0.0, per_band=False, min_bands=2),
         _image("cc@1", "higher", score, "1", "Pearson 1895, doi 10.1098/rspl.1895.0041",
-               "correlation over pixels, per band", "spectral:cc", perfect=1.0),
+               "correlation over pixels, per band", "spectral:cc", perfect=1.0, min_side=2),
         _image("uiqi@1", "higher", score, "1", _WANG02,
                "universal quality index, 8×8 box", "structure:uiqi", perfect=1.0, min_side=8),
         _image("spectrum.ratio@1", "zero", (None, None), "log10", "this project",

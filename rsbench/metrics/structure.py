@@ -50,17 +50,19 @@ def shared_pieces(images: Images) -> list[Piece]:
 def _pieces(images: Images) -> Iterator[Piece]:
     x, y = images.scaled
     norm = None if images.valid is None else normalise(images.valid, REFLECT, x.dtype)
-    centre = 0.5 * (total(x) + total(y)) / images.count.clamp_min(1.0)
-    centre = centre[..., None, None].to(x.dtype)
+    count = images.count.clamp_min(1.0)
+    middle_x, middle_y = ((total(z) / count)[..., None, None].to(x.dtype) for z in (x, y))
     for bands in images.band_groups():
         here = None if norm is None else norm.of(bands)
         weight = None if images.weight is None else of_bands(images.weight, bands)
-        c = centre[:, bands]
-        a, b = x[:, bands] - c, y[:, bands] - c
+        centre = middle_x[:, bands], middle_y[:, bands]
+        a, b = x[:, bands] - centre[0], y[:, bands] - centre[1]
         if weight is not None:
             a.mul_(weight)
             b.mul_(weight)
-        yield Piece(bands, moments(a, b, REFLECT, here, c), None if here is None else here.keep)
+        yield Piece(
+            bands, moments(a, b, REFLECT, here, centre), None if here is None else here.keep
+        )
 
 
 def average(quality: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:

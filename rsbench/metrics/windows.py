@@ -137,12 +137,16 @@ class Moments:
 
 
 def moments(
-    x: Tensor, y: Tensor, window: Window, norm: Norm | None, centre: Tensor | None = None
+    x: Tensor,
+    y: Tensor,
+    window: Window,
+    norm: Norm | None,
+    centre: tuple[Tensor, Tensor] | None = None,
 ) -> Moments:
     """Blur x, y, x² + y² and xy, and turn them into local statistics.
 
-    ``centre`` (n, C, 1, 1) was subtracted from both maps beforehand: variances do not change and
-    keep the digits that float32 would lose; it is added back to the means.
+    ``centre`` holds what was subtracted from x and from y beforehand, (n, C, 1, 1) each: variances
+    do not change and keep the digits that float32 would lose; the means get it back.
     """
     stacked = torch.empty((4, *x.shape), dtype=x.dtype, device=x.device)
     stacked[0], stacked[1] = x, y
@@ -158,7 +162,7 @@ def moments(
     variances.sub_(mean_squares)
     covariance.sub_(means)
     if centre is not None:
-        mean_x, mean_y = mean_x + centre, mean_y + centre
+        mean_x, mean_y = mean_x + centre[0], mean_y + centre[1]
         torch.mul(mean_x, mean_y, out=means)
         torch.mul(mean_x, mean_x, out=mean_squares).addcmul_(mean_y, mean_y)
     return Moments(means, mean_squares, variances, covariance)
