@@ -231,10 +231,22 @@ def _texture(
     texture[SMOOTH] += 0.05 * ground + 0.01 * fine
     texture[NATURAL] += 0.07 * ground + 0.06 * fine + 1.2 * relief
     texture[FIELD] += 0.7 * block + 0.035 * ground + 0.02 * fine + 0.015 * rows
-    texture[FIELD] -= 0.14 * (edge & (lawn < 0.7))
-    texture[CANOPY] += 0.05 * ground + 0.06 * crown + 1.5 * relief
-    texture[TOWN] += 0.6 * block + 0.15 * house * (0.6 + 0.8 * lawn) - 0.16 * street
-    return settle(np.clip(texture, 0.45, 1.9)).astype(np.float32)
+    texture[FIELD] -= 0.16 * (edge & (lawn < 0.7))
+    texture[CANOPY] += 0.05 * ground + 0.09 * crown + 1.5 * relief
+    texture[TOWN] += 0.6 * block + 0.34 * house * (0.6 + 0.8 * lawn) - 0.24 * street
+    return settle(np.clip(_through_optics(texture), 0.45, 1.9)).astype(np.float32)
+
+
+def _through_optics(texture: F64) -> F64:
+    """Soften patterns (G, H, W) as a telescope does: weights 1, 2, 1 along rows and columns."""
+    for axis in (1, 2):
+        pad = [(1, 1) if k == axis else (0, 0) for k in range(3)]
+        wide = np.pad(texture, pad, mode="edge")
+        low, middle, high = (
+            np.take(wide, range(i, i + texture.shape[axis]), axis=axis) for i in (0, 1, 2)
+        )
+        texture = 0.25 * (low + high) + 0.5 * middle
+    return texture
 
 
 def summary(land: Land) -> dict[str, Any]:

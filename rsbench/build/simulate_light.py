@@ -36,7 +36,7 @@ _SAND = np.array([0.120, 0.180, 0.245, 0.315, 0.390, 0.345])
 _LITTER = np.array([0.034, 0.050, 0.062, 0.150, 0.150, 0.090])
 _LEAF = np.array([0.028, 0.066, 0.036, 0.430, 0.190, 0.090])
 _CANOPY = np.array([0.018, 0.040, 0.022, 0.300, 0.135, 0.062])
-_WATER = np.array([0.048, 0.055, 0.036, 0.020, 0.010, 0.007])
+_WATER = np.array([0.038, 0.050, 0.034, 0.019, 0.010, 0.007])
 _ROAD = np.array([0.100, 0.115, 0.130, 0.180, 0.200, 0.185])
 _ROOF = np.array([0.118, 0.132, 0.145, 0.205, 0.215, 0.190])
 _SITE = np.array([0.150, 0.185, 0.220, 0.290, 0.330, 0.290])
@@ -169,13 +169,15 @@ def noise_sigma() -> F64:
 class Weather:
     """One scene's air over ``size`` × ``size`` pixels; the marginal law is the same everywhere.
 
-    ``cloud``, ``cirrus``, ``shadow`` (H, W): share of the light, 0…1. ``seen`` (H, W): inside the
-    swath. ``haze`` (H, W): standard normal, smooth.
+    ``cloud``, ``cirrus``, ``shadow`` (H, W): share of the light, 0…1. ``bright`` (H, W): how white
+    the cloud is, about 1. ``seen`` (H, W): inside the swath. ``haze`` (H, W): standard normal and
+    smooth.
     """
 
     cloud: F32
     cirrus: F32
     shadow: F32
+    bright: F32
     seen: npt.NDArray[np.bool_]
     haze: F32
 
@@ -186,10 +188,11 @@ def draw_weather(draw: np.random.Generator, size: int, params: Params) -> Weathe
     # Skies are mostly clear or mostly cloudy: a beta law with both ends heavy.
     share = float(np.clip(draw.beta(0.55 * mean / 0.5, 0.55 * (1 - mean) / 0.5), 0.002, 0.985))
     share = round(share, 6)
-    field = periodic_field(draw, size, slope=3.0, outer=90.0)
-    field = field + 0.12 * periodic_field(draw, size, slope=1.8, outer=12.0)
-    level = 1.0072 * NormalDist().inv_cdf(1.0 - share)
-    cloud = np.clip((field - level) / 0.42, 0.0, 1.0) ** 0.8
+    field = periodic_field(draw, size, slope=3.5, outer=90.0)
+    field = field + 0.10 * periodic_field(draw, size, slope=2.2, outer=12.0)
+    level = 1.005 * NormalDist().inv_cdf(1.0 - share)
+    excess = field - level
+    cloud = np.clip(excess / 0.55, 0.0, 1.0)
     angle, length = draw.random() * 2 * np.pi, 8.0 + 14.0 * draw.random()
     step = (round(length * np.sin(angle)), round(length * np.cos(angle)))
     shadow = np.roll(cloud, step, axis=(0, 1)) * (1.0 - cloud)
@@ -200,6 +203,7 @@ def draw_weather(draw: np.random.Generator, size: int, params: Params) -> Weathe
         settle(cloud).astype(np.float32),
         settle(cirrus).astype(np.float32),
         settle(shadow).astype(np.float32),
+        settle(0.8 + np.clip(0.28 * excess, 0.0, 0.7)).astype(np.float32),
         _swath(draw, size),
         haze.astype(np.float32),
     )
@@ -240,7 +244,7 @@ def classify(weather: Weather, ground: U8, dice: F64) -> U8:
     scl[dice < 0.004] = 7
     scl[shadow > 0.20] = 3
     scl[cirrus > 0.05] = 10
-    scl[(cloud > 0.12) | (dice > 0.9985)] = 8
+    scl[(cloud > 0.15) | (dice > 0.9985)] = 8
     scl[cloud > 0.50] = 9
     scl[halve(weather.seen.astype(np.float32)) < 1.0] = 0
     return scl
@@ -250,7 +254,9 @@ def through_air(surface: F32, weather: Weather, band: int) -> F32:
     """Return what the sensor sees (H, W) of a surface in one band, clouds and shadows included."""
     lit = surface * (1 - weather.shadow * np.float32(_SHADE_LOSS[band]))
     thin = lit * (1 - weather.cirrus) + weather.cirrus * np.float32(_CIRRUS[band] * 2.0)
-    seen: F32 = thin * (1 - weather.cloud) + weather.cloud * np.float32(CLOUD[band])
+    seen: F32 = thin * (1 - weather.cloud) + weather.cloud * weather.bright * np.float32(
+        CLOUD[band]
+    )
     return seen
 
 

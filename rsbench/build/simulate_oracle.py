@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ class _Pool:
     cloud: F32
     cirrus: F32
     shadow: F32
+    bright: F32
     haze: F32
 
 
@@ -54,15 +56,16 @@ def _pool(spec: SimulatedSpec, name: str) -> _Pool:
     """Draw skies from the weather process; they are no sky of the catalogue."""
     sim = simulated(spec, name)
     draw = stream(spec.seed, name, "oracle", "sky")
-    parts: list[tuple[npt.NDArray[np.bool_], F32, F32, F32, F32]] = []
+    parts: list[tuple[npt.NDArray[Any], ...]] = []
     ground = np.full((_POOL_SIZE // 2, _POOL_SIZE // 2), 4, dtype=np.uint8)
     for _ in range(_POOL_SCENES):
         sky = light.draw_weather(draw, _POOL_SIZE, sim.params)
         scl = light.classify(sky, ground, draw.random(ground.shape))
         at = tuple(draw.integers(0, _POOL_SIZE, size=(2, _POOL_PIXELS)))
         masked = np.isin(scl[at[0] // 2, at[1] // 2], _MASKED)
-        parts.append((masked, sky.cloud[at], sky.cirrus[at], sky.shadow[at], sky.haze[at]))
-    return _Pool(*(np.concatenate(column) for column in zip(*parts, strict=True)))  # type: ignore[arg-type]
+        seen = (sky.cloud, sky.cirrus, sky.shadow, sky.bright, sky.haze)
+        parts.append((masked, *(layer[at] for layer in seen)))
+    return _Pool(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _masked_median(values: F64, masked: npt.NDArray[np.bool_]) -> tuple[F64, F64]:
@@ -96,7 +99,12 @@ def _expected_medians(spec: SimulatedSpec, name: str, sensor: str, year: int) ->
     haze, noise = light.haze_sigma(), light.noise_sigma()
     expected = np.empty((CODES, bands))
     sky = light.Weather(
-        pool.cloud[pick], pool.cirrus[pick], pool.shadow[pick], ~masked, pool.haze[pick]
+        cloud=pool.cloud[pick],
+        cirrus=pool.cirrus[pick],
+        shadow=pool.shadow[pick],
+        bright=pool.bright[pick],
+        seen=~masked,
+        haze=pool.haze[pick],
     )
     for band in range(bands):
         clear = surface[..., band] * air.light + haze[band] * sky.haze

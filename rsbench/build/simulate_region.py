@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from rsbench.build.simulate_random import stream
+from rsbench.build.simulate_random import VERSION, stream
 from rsbench.catalog import Region, SimulatedSpec
 from rsbench.catalog.tiles import LATTICE_M, tile_epsg, tile_origin
 from rsbench.errors import unknown
@@ -162,6 +162,7 @@ def params(spec: SimulatedSpec, region: Region) -> Params:
     def between(low: float, high: float) -> float:
         return float(low + (high - low) * draw.random())
 
+    side = 1.0 if draw.random() < 0.5 else -1.0
     return Params(
         kind=_kind(spec, region.name),
         south=region.epsg >= 32700,
@@ -178,9 +179,7 @@ def params(spec: SimulatedSpec, region: Region) -> Params:
         urban_start=between(18.0, 30.0) * scale * (1.5 if base.urban > 0.4 else 0.8),
         urban_speed=(between(1.6, 3.0) if test else between(0.8, 2.0)) * scale,
         rotation=between(0.72, 0.82) if test else between(0.82, 0.94),
-        season=between(12.0, 28.0) * (1 if draw.random() < 0.5 else -1)
-        if test
-        else around(0, 0) + between(-10.0, 10.0),
+        season=side * between(12.0, 28.0) if test else between(-10.0, 10.0),
         stretch=between(1.1, 1.25) if test else between(0.9, 1.08),
         greenness=around(base.green, 0.06),
         evergreen=base.evergreen,
@@ -188,7 +187,7 @@ def params(spec: SimulatedSpec, region: Region) -> Params:
         vigour=between(0.05, 0.08) if test else between(0.04, 0.07),
         vigour_memory=between(0.45, 0.75),
         trend=between(-0.008, 0.008),
-        cloudiness=around(base.cloud, 0.2),
+        cloudiness=around(0.75 * base.cloud, 0.2),
         relief=base.relief,
     )
 
@@ -254,7 +253,7 @@ def _region(spec: SimulatedSpec, number: int, split: str, kind: Kind, turn: int)
             "biome": _BIOMES[kind],
             "stratum": kind,
             "why": "Simulated ground on a real grid; it says nothing about this place.",
-            "change": "Simulated process simulated-earth@1.",
+            "change": f"Simulated process {VERSION}.",
             "role": "stable" if kind == "desert" else "change-prone",
             "pseudo_invariant": kind == "desert",
             "water": round(float(np.clip(_BASES[kind].water, 0, 1)), 2),

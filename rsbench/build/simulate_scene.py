@@ -230,6 +230,7 @@ class YearView:
             weather.cloud[:rows, :columns],
             weather.cirrus[:rows, :columns],
             weather.shadow[:rows, :columns],
+            weather.bright[:rows, :columns],
             weather.seen[:rows, :columns],
             weather.haze[:rows, :columns],
         )
