@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from rsbench.errors import HorizonError, InputError, PixelError
+from rsbench.errors import HorizonError, InputError, PixelError, RsbenchError
 from rsbench.model import Card, Frames, Given, Model, Prediction, Stateful, Trainable, Want
 from rsbench.noise import Scoped
 from rsbench.tile import Stitcher, Tile, parts, predict_tiled
@@ -131,7 +131,7 @@ def _stateful(
     """Roll a model with a state, one state per tile; halos see no neighbour after lead 1."""
     states: list[tuple[Tile, Want, Any]] = []
     for tile, part_given, part_want in parts(card, given, want):
-        with _sealed(model, want):
+        with _sealed(model, want), _named(card.name):
             states.append((tile, part_want, model.start(part_given.clone(), part_want)))
     for lead in range(1, count + 1):
         stitcher = Stitcher(want)
@@ -140,7 +140,8 @@ def _stateful(
                 _times(part_want, lead - 1, lead), noise=Scoped(want.noise, f"lead{lead}")
             )
             with _sealed(model, want):
-                answer, following = model.step(state, now)
+                with _named(card.name):
+                    answer, following = model.step(state, now)
                 stitcher.put(tile, check_answer(answer, now, card.name, first_lead=lead))
             states[index] = (tile, part_want, following)
         yield lead, stitcher.result()
@@ -151,7 +152,8 @@ def _predict(
 ) -> Prediction:
     def call(part: Given, template: Want) -> Prediction:
         with _sealed(model, template):
-            answer = model.predict(part.clone(), template)
+            with _named(card.name):
+                answer = model.predict(part.clone(), template)
             return check_answer(answer, template, card.name, first_lead=first_lead)
 
     return predict_tiled(call, card, given, want)
@@ -258,6 +260,19 @@ def _not_finite(values: Tensor, want: Want, name: str, first_lead: int) -> Pixel
         f"lead {first_lead + t}, band {want.bands[c]}, row {y}, column {x}",
         "A model must predict a finite value everywhere, also where its input is invalid",
     )
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn a model's refusal of its input into one sentence that names the model."""
+    try:
+        yield
+    except RsbenchError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            f"a prediction of {name}", str(error), "See `rsbench models --json` for what it takes"
+        ) from error
 
 
 @contextmanager
