@@ -149,6 +149,7 @@ def make_plan(
             }
             if progress:
                 progress("searching", done + 1, len(places))
+    _require_scenes(recipe, key, found)
     return Lock(
         recipe=recipe_canonical(recipe),
         provider=key,
@@ -157,6 +158,17 @@ def make_plan(
         places={region.name: region for region in sorted(places, key=lambda r: r.name)},
         regions={name: found[name] for name in sorted(found)},
     )
+
+
+def _require_scenes(recipe: Recipe, key: str, found: Mapping[str, Any]) -> None:
+    bare = sorted(name for name, sensors in found.items() if not any(sensors.values()))
+    if bare:
+        raise InputError(
+            f"planning {recipe.name} from {key}",
+            f"no scene was found for {', '.join(bare[:5])}"
+            + (f" and {len(bare) - 5} more regions" if len(bare) > 5 else ""),
+            f"Check provider and years ({recipe.years[0]}-{recipe.years[1]}), or leave them out",
+        )
 
 
 def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Region, ...]:
