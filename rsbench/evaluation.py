@@ -195,6 +195,8 @@ def score(
     for case in cases:
         for row in rows:
             for lead, values in row.answer(case):
+                if all(curve[lead - 1] == "none" for curve in case.curves):
+                    continue  # rolled through, but on no matched set
                 found = _measure(metrics, values, case, lead, value_range, row)
                 tally.add(row, case, lead, found)
                 if seen is not None:

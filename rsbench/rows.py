@@ -13,7 +13,7 @@ import torch
 
 from rsbench.digest import sha256_json
 from rsbench.evaluation import Row, floor_row, model_row, score, whole_row
-from rsbench.model import Frames
+from rsbench.model import Fitted, Frames, Model
 from rsbench.registry import card, create_model
 from rsbench.scores import Absent
 from rsbench.setting import Note, Setting, cases, quiet
@@ -36,8 +36,6 @@ class Rows:
 
 def trivial_rows(setting: Setting, *, note: Note = quiet) -> Rows:
     """Return the trivial rows that the context allows; the others are absent with the reason."""
-    from rsbench.train import fit_closed_form
-
     rows, absent, citations = [], [], {}
     weights: dict[str, str | None] = {}
     for name in TRIVIAL:
@@ -53,11 +51,18 @@ def trivial_rows(setting: Setting, *, note: Note = quiet) -> Rows:
                 absent.append(Absent(name, "the store has no training split to fit on"))
                 continue
             note(f"fitting {name} on the training split")
-            weights[name] = sha256_json(fit_closed_form(model, training_pairs(setting)))
+            weights[name] = fit(model, setting)
         rows.append(
             model_row(name, entry.default_preset, "trivial", model, entry, device=setting.device)
         )
     return Rows(tuple(rows), tuple(absent), citations, weights)
+
+
+def fit(model: Model, setting: Setting) -> str:
+    """Fit a closed-form model on the training split; return the digest of its parameters."""
+    if not isinstance(model, Fitted):
+        raise TypeError(f"{type(model).__name__} has no fit")
+    return sha256_json(dict(model.fit(training_pairs(setting))))
 
 
 def training_pairs(setting: Setting) -> Iterator[tuple[Given, Want, Frames]]:
@@ -91,7 +96,7 @@ def _oracle(setting: Setting) -> Row:
     from rsbench.build.simulate import conditional_mean
     from rsbench.catalog import SimulatedSpec
 
-    spec = SimulatedSpec.model_validate(dict(setting.store.meta.simulation or {})["spec"])
+    spec = SimulatedSpec.model_validate(dict(setting.store.meta.simulation or {}))
 
     @lru_cache(maxsize=256)
     def whole(region: str, start: date, target: date) -> torch.Tensor:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rsbench.store.read import Store
 
 KEEP = ("none", "viewer", "all")
+HEADLINE = ("mse@1", "psnr@1", "ssim@1", "gssim.sobel3@1", "skill.mse@1")
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,19 @@ class RunResult:
     scores: Scores
 
     def summary(self) -> str:
-        """Return a short table for the terminal: first and last lead of the headline metrics."""
-        from rsbench.table import headline
-
-        return headline(self.scores.table())
+        """Return a short table for the terminal: headline metrics at the first and last lead."""
+        table = self.scores.table()
+        leads = sorted({1, self.scores.run.horizon})
+        shown = table[
+            (table["stratum"] == "all")
+            & (table["band"] == "all")
+            & table["lead"].isin(leads)
+            & table["metric"].isin(HEADLINE)
+        ]
+        grid = shown.pivot_table(
+            index="model", columns=["metric", "lead"], values="value", sort=False
+        )
+        return str(grid.to_string(float_format="{:.4g}".format, na_rep="-"))
 
 
 def evaluate(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.errors import HorizonError, InputError, unknown
+from rsbench.errors import InputError, unknown
+from rsbench.samples import require_leads
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +82,7 @@ def setting_of(
     times = min(len(store.region(name).times[sensor]) for name in store.regions)
     leads = chosen.horizon if horizon is None else horizon
     frames = _context(chosen.context if context is None else context, times, leads)
-    _require_leads(times, frames, leads)
+    require_leads(times, context=frames, horizon=leads)
     ids, left_out = for_bands(suite_of(suite) if suite else chosen.suite, len(bands))
     return Setting(
         store=store,
@@ -107,23 +108,6 @@ def _context(asked: str | int, times: int, horizon: int) -> int:
         return int(asked)
     except ValueError:
         raise InputError("--context", f"{asked!r} is no number", "Give a number, or all") from None
-
-
-def _require_leads(times: int, context: int, horizon: int) -> None:
-    if context < 1 or horizon < 1:
-        raise HorizonError(
-            f"a horizon of {horizon} after a context of {context}",
-            "both are at least 1",
-            "Give --horizon 1 or more and --context 1 or more",
-        )
-    if context + horizon > times:
-        room = times - context
-        remedy = f"Ask for --horizon {room} or less" if room >= 1 else "Ask for a shorter --context"
-        raise HorizonError(
-            f"a horizon of {horizon} after a context of {context}",
-            f"the store has {times} dates, so at most {max(room, 0)} leads follow that context",
-            remedy,
-        )
 
 
 def _fitting(protocol: Protocol, store: Store, sensor: str) -> Protocol:
