@@ -12,8 +12,7 @@ from markupsafe import Markup
 
 from rsbench.table import number
 
-WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 16, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 40
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,8 @@ class Frame:
     whole_x: bool = True
     zero: bool = False
     log_y: bool = False
+    width: int = 540
+    height: int = 340
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -64,6 +65,14 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
+def _inside(low: float, high: float) -> tuple[tuple[float, float], list[float]]:
+    """Return a range with a little air around the data, and the round numbers within it."""
+    air = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    below = 0.0 if 0 <= low <= air else low - air  # no air below an honest zero
+    inner = [t for t in nice_ticks(below, high + air, 6) if below <= t <= high + air]
+    return (below, high + air), inner
+
+
 def _log_ticks(low: float, high: float) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     if last == first:
@@ -76,14 +85,17 @@ class _Scale:
     x: tuple[float, float]
     y: tuple[float, float]
     log: bool
+    width: int
+    height: int
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         span = self.x[1] - self.x[0] or 1.0
         low, high = self.y
         if self.log:
             y, low, high = math.log10(max(y, 1e-300)), math.log10(low), math.log10(high)
-        px = LEFT + (x - self.x[0]) / span * (WIDTH - LEFT - RIGHT)
-        py = HEIGHT - BOTTOM - (y - low) / (high - low or 1.0) * (HEIGHT - TOP - BOTTOM)
+        px = LEFT + (x - self.x[0]) / span * (self.width - LEFT - RIGHT)
+        tall = self.height - TOP - BOTTOM
+        py = self.height - BOTTOM - (y - low) / (high - low or 1.0) * tall
         return round(px, 1), round(py, 1)
 
 
@@ -94,19 +106,26 @@ def line_chart(lines: Sequence[Line], frame: Frame) -> Markup:
     ys = [v for line in drawn for p in line.points for v in p[1:] if v is not None] or [0.0, 1.0]
     if frame.zero:
         ys.append(0.0)
-    ticks = _log_ticks(min(ys), max(ys)) if frame.log_y else nice_ticks(min(ys), max(ys))
+    if frame.log_y:
+        ticks = _log_ticks(min(ys), max(ys))
+        span = (ticks[0], ticks[-1])
+    else:
+        span, ticks = _inside(min(ys), max(ys))
     x_ticks = sorted(set(xs)) if frame.whole_x else nice_ticks(min(xs), max(xs))
     pad = 0.04 * (max(xs) - min(xs)) if frame.whole_x else 0.0
     low_x, high_x = (min(xs), max(xs)) if frame.whole_x else (x_ticks[0], x_ticks[-1])
-    scale = _Scale((low_x - pad or low_x, high_x + pad), (ticks[0], ticks[-1]), frame.log_y)
+    size = (frame.width, frame.height)
+    scale = _Scale((low_x - pad, high_x + pad), span, frame.log_y, *size)
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="chart" '
+        f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" '
+        f'class="chart{" wide" if frame.width > 450 else ""}" '
         f'aria-label="{escape(frame.title)}"><title>{escape(frame.title)}</title>'
     ]
     if frame.simulated:
+        x, y = (LEFT + frame.width - RIGHT) / 2, frame.height / 2
         parts.append(
-            f'<text class="watermark" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT / 2}" '
-            f'transform="rotate(-16 {(LEFT + WIDTH - RIGHT) / 2} {HEIGHT / 2})">simulated</text>'
+            f'<text class="watermark" x="{x}" y="{y}" font-size="{frame.width // 8}" '
+            f'transform="rotate(-16 {x} {y})">simulated</text>'
         )
     parts += _axes(scale, x_ticks, ticks, frame)
     ordered = sorted(drawn, key=lambda line: line.style != "quiet")
@@ -123,7 +142,9 @@ def _axes(
     for tick in y_ticks:
         _, y = scale.at(scale.x[0], tick)
         kind = "zero" if tick == 0 and frame.zero else "grid"
-        parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+        parts.append(
+            f'<line class="{kind}" x1="{LEFT}" x2="{frame.width - RIGHT}" y1="{y}" y2="{y}"/>'
+        )
         text = escape(_tick(tick, y_ticks, log=frame.log_y))
         parts.append(
             f'<text class="tick" x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{text}</text>'
@@ -131,15 +152,14 @@ def _axes(
     for tick in x_ticks:
         x, _ = scale.at(tick, y_ticks[0])
         parts.append(
-            f'<text class="tick" x="{x}" y="{HEIGHT - BOTTOM + 18}" '
+            f'<text class="tick" x="{x}" y="{frame.height - BOTTOM + 18}" '
             f'text-anchor="middle">{tick:g}</text>'
         )
-    middle_x, middle_y = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
+    middle = (LEFT + frame.width - RIGHT) / 2
     parts.append(
-        f'<text class="axis" x="{middle_x}" y="{HEIGHT - 5}" '
+        f'<text class="axis" x="{middle}" y="{frame.height - 5}" '
         f'text-anchor="middle">{escape(frame.x_label)}</text>'
-        f'<text class="axis" transform="translate(13 {middle_y}) rotate(-90)" '
-        f'text-anchor="middle">{escape(frame.y_label)}</text>'
+        f'<text class="axis" x="2" y="14">{escape(frame.y_label)}</text>'
     )
     return parts
 

@@ -9,19 +9,24 @@ from typing import Any
 
 from markupsafe import Markup
 
-from rsbench import decay, inference, strata
-from rsbench.inference import direction, unit_of
+from rsbench import decay, strata
+from rsbench.inference import direction
 from rsbench.report import pictures
 from rsbench.report.board import Board
-from rsbench.report.charts import Frame, Line, line_chart, minus
+from rsbench.report.charts import Frame, Line, line_chart
+from rsbench.report.leaderboard import (
+    PRIMARY,
+    WAYS,
+    compact,
+    described,
+    first_view,
+    ordered,
+    rows_of,
+    tiles,
+    unit_in,
+)
 from rsbench.scores import PERFECT
-from rsbench.table import Cell, number, supported_best
-
-WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
-ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
-ROLE_RANK = {"model": 0, "control": 1, "trivial": 2, "oracle": 3, "floor": 4}
-PRIMARY = "skill.mse@1"
-PRIMARY_LEADS = (1, 3)
+from rsbench.table import number, supported_best
 
 
 @dataclass(frozen=True)
@@ -37,25 +42,25 @@ def gather(board: Board, index: int) -> dict[str, Any]:
     """Return everything the template needs for one board."""
     scores, run = board.scores, board.run
     best = supported_best(scores)
-    models = _models(board)
+    models = rows_of(board)
     looks = _looks(models)
-    metrics = _metrics(list(scores.table()["metric"].unique()))
+    metrics = ordered(list(scores.table()["metric"].unique()))
     regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
     return {
         "id": f"b{index}",
         "run": run,
         "notes": board.notes,
         "facts": _facts(board, regions),
-        "tiles": _tiles(board, models),
+        "tiles": tiles(board, models),
         "models": models,
         "looks": looks,
-        "metrics": [_metric(name) for name in metrics],
+        "metrics": [described(name, run) for name in metrics],
         "leads": list(range(1, run.horizon + 1)),
-        "data": _data(board, models, metrics, best),
-        "first": _first_view(board, models, metrics, best),
+        "data": compact(board, models, metrics, best),
+        "first": first_view(board, models, metrics, best),
         "panels": _panels(board, [m for m in metrics if not m.startswith("skill.")], looks),
         "skill": _skill(board, looks),
-        "half_lives": _half_lives(board),
+        "half_lives": _half_lives(board, [m["key"] for m in models]),
         "interval_note": decay.interval_note(regions),
         "matching": _matching(board),
         "strips": _strips(board),
@@ -69,37 +74,11 @@ def gather(board: Board, index: int) -> dict[str, Any]:
 # ------------------------------------------------------------------------- names and facts
 
 
-def _models(board: Board) -> list[dict[str, Any]]:
-    """Return the rows: models first, then trivial rows, then bounds."""
-    units, run = board.scores.units, board.run
-    rows = units[["model", "preset", "role"]].drop_duplicates()
-    found = [
-        {
-            "model": str(model),
-            "preset": str(preset),
-            "role": str(role),
-            "inputs": run.inputs.get(model, f"{run.sensor} k={run.context}"),
-            "weights": run.weights.get(model),
-            "reference": model == run.best_trivial,
-            "key": f"{model}/{preset}",
-        }
-        for model, preset, role in rows.itertuples(index=False, name=None)
-    ]
-    there = {row["model"] for row in found}
-    gone = {a.model for a in board.scores.absences()} - there - {"*"}
-    found += [
-        {"model": name, "preset": "", "role": "trivial", "inputs": "", "weights": None,
-         "reference": False, "key": f"{name}/"}
-        for name in sorted(gone)
-    ]  # fmt: skip
-    return sorted(found, key=lambda r: (ROLE_RANK.get(r["role"], 9), r["model"], r["preset"]))
-
-
 def _looks(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return colour class and dash per row; only models are loud."""
     looks: dict[str, dict[str, Any]] = {}
     loud = quiet = 0
-    dashes = ("7 4", "2 3", "9 3 2 3", "4 2 1 2")
+    dashes = ("7 4", "11 3 2 3", "4 3", "6 2 1 2 1 2")
     for row in models:
         if row["role"] in ("model", "control"):
             looks[row["key"]] = {"style": f"c{loud % 8}", "dash": ""}
@@ -111,17 +90,6 @@ def _looks(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
             dash = "1 4" if row["role"] == "oracle" else "1 2"
             looks[row["key"]] = {"style": "bound", "dash": dash}
     return looks
-
-
-def _metrics(names: Sequence[str]) -> list[str]:
-    order = [f"skill.{m}" for m in PERFECT] + ["mse@1", "rmse@1", "mae@1", "psnr@1", "ssim@1"]
-    ranks = {name: i for i, name in enumerate(order)}
-    return sorted((str(name) for name in names), key=lambda n: (ranks.get(n, len(order)), n))
-
-
-def _metric(name: str) -> dict[str, str]:
-    way = direction(name)
-    return {"id": name, "unit": unit_of(name), "way": WAYS[way], "arrow": ARROWS[way], "dir": way}
 
 
 def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
@@ -146,127 +114,6 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
     if run.members > 1:
         facts.append(("Members", str(run.members), ""))
     return facts + ([("rsbench", versions, "")] if versions else [])
-
-
-def _tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the primary endpoint — MSE skill at leads 1 and 3 — of every model."""
-    table = board.scores.table()
-    rows = table[
-        (table["metric"] == PRIMARY)
-        & (table["band"] == "all")
-        & (table["stratum"] == strata.HEADLINE)
-    ]
-    tiles = []
-    for row in [m for m in models if m["role"] == "model"][:6]:
-        cells = []
-        own = rows[(rows["model"] == row["model"]) & (rows["preset"] == row["preset"])]
-        for lead in PRIMARY_LEADS:
-            found = own[own["lead"] == lead]
-            if len(found):
-                cells.append({"lead": lead, **_cell_text(found.iloc[0].to_dict())})
-        if cells:
-            tiles.append({"model": row["model"], "preset": row["preset"], "cells": cells})
-    return tiles
-
-
-def _cell_text(row: Mapping[Any, Any]) -> dict[str, str]:
-    value = minus(number(row["value"]))
-    if row["interval"] == inference.NONE:
-        return {"value": value, "span": ""}
-    return {"value": value, "span": _span(row["lo"], row["hi"])}
-
-
-def _span(lo: float, hi: float) -> str:
-    return f"{minus(number(lo, 3))} to {minus(number(hi, 3))}"
-
-
-# ----------------------------------------------------------------------------- leaderboard
-
-
-def _data(
-    board: Board,
-    models: Sequence[Mapping[str, Any]],
-    metrics: Sequence[str],
-    best: frozenset[Cell],
-) -> dict[str, Any]:
-    """Return the tidy table in a compact form for the page's script.
-
-    Groups other than the two matched sets come with all bands pooled, to keep the page small.
-    """
-    table = board.scores.table()
-    sets = [strata.HEADLINE, strata.SAME_TARGET]
-    groups = [s for s in table["stratum"].unique() if s not in sets]
-    table = table[table["stratum"].isin(sets) | (table["band"] == "all")]
-    bands = ["all", *sorted(b for b in table["band"].unique() if b != "all")]
-    order = [*[s for s in sets if s in set(table["stratum"])], *sorted(groups)]
-    keys = {(m["model"], m["preset"]): i for i, m in enumerate(models)}
-    names = {name: i for i, name in enumerate(metrics)}
-    band_at, set_at = ({v: i for i, v in enumerate(part)} for part in (bands, order))
-    columns = ["model", "preset", "metric", "band", "stratum", "lead", "value", "lo", "hi"]
-    columns += ["n_regions", "n_samples", "n_missing"]
-    rows = []
-    for values in table[columns].itertuples(index=False, name=None):
-        model, preset, metric, band, stratum, lead, *numbers = values
-        value, lo, hi, n_regions, n_samples, n_missing = numbers
-        marked = (model, preset, metric, band, lead, stratum) in best
-        rows.append([
-            keys[(model, preset)], names[metric], band_at[band], set_at[stratum], int(lead),
-            _short(value), _short(lo), _short(hi), int(n_regions), int(n_samples),
-            int(n_missing), int(marked),
-        ])  # fmt: skip
-    shown = [{k: m[k] for k in ("model", "preset", "role", "reference", "key")} for m in models]
-    return {
-        "models": shown,
-        "metrics": [_metric(name) for name in metrics],
-        "bands": bands,
-        "strata": order,
-        "leads": sorted(int(lead) for lead in table["lead"].unique()),
-        "rows": rows,
-    }
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
-
-
-def _first_view(
-    board: Board,
-    models: Sequence[Mapping[str, Any]],
-    metrics: Sequence[str],
-    best: frozenset[Cell],
-) -> dict[str, Any]:
-    """Return the leaderboard as it stands before any script runs: one metric, every lead."""
-    metric = _first_metric(board, metrics)
-    table = board.scores.table()
-    rows = table[
-        (table["metric"] == metric)
-        & (table["band"] == "all")
-        & (table["stratum"] == strata.HEADLINE)
-    ]
-    leads = sorted(int(lead) for lead in rows["lead"].unique())
-    shown = []
-    for model in models:
-        own = rows[(rows["model"] == model["model"]) & (rows["preset"] == model["preset"])]
-        by_lead = {int(row["lead"]): row for row in own.to_dict("records")}
-        cells = [
-            {
-                **(_cell_text(by_lead[n]) if n in by_lead else {"value": "–", "span": ""}),
-                "best": (model["model"], model["preset"], metric, "all", n, strata.HEADLINE)
-                in best,
-            }
-            for n in leads
-        ]
-        shown.append({**model, "cells": cells})
-    return {"metric": metric, "leads": leads, "rows": shown}
-
-
-def _first_metric(board: Board, metrics: Sequence[str]) -> str:
-    table = board.scores.table()
-    there = set(table.loc[table["value"].notna(), "metric"])
-    for name in (PRIMARY, "mse@1", "rmse@1", "psnr@1"):
-        if name in there:
-            return name
-    return next((m for m in metrics if m in there), metrics[0] if metrics else PRIMARY)
 
 
 # ----------------------------------------------------------------------------------- charts
@@ -296,14 +143,16 @@ def _chart(
     if not (where & table["value"].notna()).any():
         return None
     drawn = decay.curves(board.scores, metric, stratum=stratum)
-    unit = unit_of(metric)
+    unit = unit_in(metric, board.run)
     label = metric + (f" ({unit})" if unit else "")
     same = "same target dates" if stratum == strata.SAME_TARGET else "same starts"
     widest = max(drawn, key=lambda curve: curve.n_regions)
     caption = f"{same[0].upper()}{same[1:]} for all leads: {decay.describe(widest)}"
+    skill = metric.startswith("skill.")
     frame = Frame(
         f"{metric} by lead, {same}", "lead", label, board.run.simulated,
-        zero=metric.startswith("skill.") or direction(metric) == "zero",
+        width=380 if skill else 540, height=280 if skill else 340,
+        zero=skill or direction(metric) == "zero",
     )  # fmt: skip
     return caption, line_chart(_lines(drawn, looks), frame)
 
@@ -331,7 +180,7 @@ def _skill(board: Board, looks: Mapping[str, Mapping[str, Any]]) -> list[tuple[s
     return found
 
 
-def _half_lives(board: Board) -> list[dict[str, str]]:
+def _half_lives(board: Board, order: Sequence[str]) -> list[dict[str, str]]:
     """Return half-lives of MSE skill; one shared reason is said once."""
     table = board.scores.table()
     if not ((table["metric"] == PRIMARY) & table["value"].notna()).any():
@@ -343,7 +192,9 @@ def _half_lives(board: Board) -> list[dict[str, str]]:
             "value": "" if life.value is None else f"{life.value:.1f}",
             "reason": life.reason or "",
         }
-        for curve in decay.curves(board.scores, PRIMARY)
+        for curve in sorted(
+            decay.curves(board.scores, PRIMARY), key=lambda c: order.index(f"{c.model}/{c.preset}")
+        )
         if (life := curve.half_life) is not None and curve.role in ("model", "control")
     ]
 

@@ -29,6 +29,12 @@
     const text = places <= 7 ? value.toFixed(places) : value.toExponential(digits - 1);
     return text.replace("-", "−");
   };
+  const span = (lo, hi) => {
+    const largest = Math.max(Math.abs(lo), Math.abs(hi));
+    const places = largest > 0 ? 2 - Math.floor(Math.log10(largest)) : 0;
+    if (places > 7) return `${number(lo, 3)} to ${number(hi, 3)}`;
+    return [lo, hi].map((v) => v.toFixed(Math.max(places, 0))).join(" to ").replaceAll("-", "−");
+  };
   const turned = (metric, value) => metric.dir === "zero" ? Math.abs(value) : metric.dir === "higher" ? -value : value;
 
   function leaderboard(id, data) {
@@ -98,8 +104,7 @@
       const swatch = element("span", undefined, swatches.get(model) || "swatch");
       swatch.setAttribute("aria-hidden", "true");
       th.append(swatch, `${info.model} `, element("span", info.preset, "preset"));
-      if (info.role !== "model") th.append(" ", element("span", info.role, "chip"));
-      if (info.reference) th.append(" ", element("span", "reference", "chip ref"));
+      if (info.role !== "model") th.append(element("span", info.role + (info.reference ? ", reference of skill" : ""), "role"));
       row.append(th);
       for (const column of shown) {
         const found = cell(model, column);
@@ -110,7 +115,7 @@
           const [value, lo, hi, regions, samples, missing, best] = found;
           if (best) td.classList.add("best");
           td.append(element("span", number(value), "value"));
-          if (lo !== null) td.append(element("span", `${number(lo, 3)} to ${number(hi, 3)}`, "span"));
+          if (lo !== null) td.append(element("span", span(lo, hi), "span"));
           td.title = `${regions} regions, ${samples} images` + (missing ? `, ${missing} missing` : "") + (best ? "; better than every other row by more than the paired interval" : "");
         }
         row.append(td);
@@ -141,7 +146,7 @@
       all("[data-for]", controls).forEach((node) => { node.hidden = node.dataset.for !== state.view; });
       const metric = data.metrics[+pick("metric").value];
       const what = state.view === "leads" ? `${metric.id} by lead, ${metric.way}` : `every metric at ${pick("lead").selectedOptions[0].text}`;
-      one("[data-caption]", table).textContent = `${what}, ${pick("band").selectedOptions[0].text}, ${pick("stratum").selectedOptions[0].text}`;
+      one(`[data-caption="${id}"]`).textContent = `${what}, ${pick("band").selectedOptions[0].text}, ${pick("stratum").selectedOptions[0].text}`;
     }
     all('input[type="radio"]', controls).forEach((radio) => radio.addEventListener("change", () => {
       state.view = radio.value;
