@@ -252,7 +252,7 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         note(f"{out} holds this run already; nothing was left to do")
         return RunResult(out, finished)
     model, history = _with_weights(request, setting, preset, note=note, advance=advance)
-    viewer = Viewer(out / "viewer", setting.meta, keep=request.keep)
+    viewer = Viewer(out / "viewer", setting.meta, setting.bands, keep=request.keep)
     scores = _scores(
         setting, model, note=note, advance=advance, seen=viewer.see,
         info={"command": request.command, "history": history, "extra": {"key": key}},
@@ -340,6 +340,7 @@ def _with_weights(
     path = request.checkpoint or find_checkpoint(
         model=request.model, preset=preset, digest=setting.store.digest,
         split=setting.protocol.scheme, seed=request.seed, context=setting.context,
+        sensor=setting.sensor, bands=setting.bands, budget=request.budget,
     )  # fmt: skip
     if path is None:
         note(f"no checkpoint fits: {request.model} is trained first, within its preset's budget")
