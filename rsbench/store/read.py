@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.errors import InputError, StoreError, unknown
+from rsbench.digest import sha256_file
+from rsbench.errors import InputError, RsbenchError, StoreError, unknown
 from rsbench.spec import Window
 from rsbench.store.layout import (
     ARRAYS,
@@ -27,6 +29,7 @@ from rsbench.store.layout import (
     StoreMeta,
     load_json,
     require_schema,
+    store_digest,
 )
 from rsbench.store.layout_pixels import physical
 
@@ -50,10 +53,16 @@ def open_store(path: str | Path) -> Store:
     require_schema(root / INDEX, index)
     try:
         meta = StoreMeta.from_json(index)
-        listed = {r["name"]: dict(r) for r in index["regions"]}
+        listed = {str(r["name"]): dict(r) for r in index["regions"]}
+        if any(not {"split", "digest", "manifest"} <= set(r) for r in listed.values()):
+            raise KeyError("split, digest or manifest of a region")
         digest = str(index["digest"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"opening {root}", f"its index lacks a part: {error}", REBUILD) from error
+    if not listed or store_digest(meta, {n: str(r["digest"]) for n, r in listed.items()}) != digest:
+        raise StoreError(
+            f"opening {root}", f"the content of {INDEX} does not give the digest it states", REBUILD
+        )
     absent = [name for name in listed if not (root / name / MANIFEST).is_file()]
     if absent:
         raise StoreError(
@@ -156,6 +165,12 @@ class Store:
                     f"{self.listed[name]['digest'][:12]}",
                     REBUILD,
                 )
+            if sha256_file(self.path / name / MANIFEST) != self.listed[name]["manifest"]:
+                raise StoreError(
+                    f"region {name} of {self.path}",
+                    f"the bytes of its {MANIFEST} differ from the SHA-256 in the index",
+                    REBUILD,
+                )
             self._manifests[name] = manifest
         return self._manifests[name]
 
@@ -186,7 +201,8 @@ class Store:
         Raises:
             StoreError: if a file is absent, cut short or damaged.
         """
-        source = self._open(region, sensor, array)
+        with self._damage_is_named(region, sensor, array):
+            source = self._open(region, sensor, array)
         if window is None and times is None:
             selection: Any = ...
         else:
@@ -195,15 +211,8 @@ class Store:
                 require_inside(window, source.shape[-2], source.shape[-1], region)
                 rows, columns = window.slices
             selection = (times or slice(None), ..., rows, columns)
-        try:
+        with self._damage_is_named(region, sensor, array):
             return np.asarray(source[selection])
-        except Exception as error:
-            # zarr and its codecs raise many types for damaged bytes; all mean the same here.
-            raise StoreError(
-                f"reading {region}/{sensor}/{array} of {self.path}",
-                f"its bytes are damaged ({type(error).__name__}: {error})",
-                "Type: rsbench validate STORE, then build or copy the region again",
-            ) from error
 
     def read_physical(
         self, region: str, sensor: str, *, window: Window | None = None
@@ -235,6 +244,20 @@ class Store:
         from rsbench.store.read_integrity import check
 
         return check(self)
+
+    @contextmanager
+    def _damage_is_named(self, region: str, sensor: str, array: str) -> Iterator[None]:
+        """Turn what zarr and its codecs raise for damaged bytes, many types, into one error."""
+        try:
+            yield
+        except RsbenchError:
+            raise
+        except Exception as error:
+            raise StoreError(
+                f"reading {region}/{sensor}/{array} of {self.path}",
+                f"its bytes are damaged ({type(error).__name__}: {error})",
+                "Type: rsbench validate STORE, then build or copy the region again",
+            ) from error
 
     def _open(self, region: str, sensor: str, array: str) -> zarr.Array[Any]:
         key = (region, sensor, array)

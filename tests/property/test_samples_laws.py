@@ -1,0 +1,50 @@
+"""Samples: laws that hold for any number of dates, context, horizon, window and stride."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsbench.samples import Sample, matched_starts, matched_targets, starts, windows_of
+from rsbench.spec import Grid, Window
+
+NUMBERS = st.integers(1, 12)
+
+
+@given(NUMBERS, NUMBERS, NUMBERS)
+def test_targets_follow_the_context_without_a_gap(times: int, context: int, horizon: int) -> None:
+    for given_, wanted in starts(times, context=context, horizon=horizon):
+        line = [*given_, *wanted]
+        assert line == list(range(line[0], line[0] + len(line)))
+        assert len(given_) == context
+        assert 1 <= len(wanted) <= horizon
+        assert line[0] >= 0
+        assert line[-1] < times
+
+
+@given(NUMBERS, NUMBERS, NUMBERS)
+def test_matched_sets_have_the_same_count_at_every_lead(
+    times: int, context: int, horizon: int
+) -> None:
+    window = Window(0, 0, 1, 1)
+    made = [Sample("r", window, a, b) for a, b in starts(times, context=context, horizon=horizon)]
+    count = max(0, times - context - horizon + 1)
+    assert len(matched_starts(made, horizon)) == count
+    leads = [lead for _, lead in matched_targets(made, horizon)]
+    assert all(leads.count(lead) == count for lead in range(1, horizon + 1))
+
+
+@given(st.integers(4, 40), st.integers(4, 40), st.integers(1, 12), st.integers(1, 16))
+def test_windows_stay_inside_and_dropped_counts_the_rest(
+    height: int, width: int, window: int, stride: int
+) -> None:
+    window = min(window, height, width)
+    grid = Grid("EPSG:32633", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), height, width)
+    found, dropped = windows_of("r", grid, window=window, stride=stride)
+    seen = np.zeros((height, width), bool)
+    for w in found:
+        assert w.y + w.height <= height
+        assert w.x + w.width <= width
+        seen[w.slices] = True
+    assert dropped == int((~seen).sum())

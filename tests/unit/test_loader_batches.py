@@ -1,0 +1,151 @@
+"""Batches: right pixels, physical units, an order that only the seed decides."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rsbench.cache import open_cache
+from rsbench.catalog import load_protocol
+from rsbench.errors import InputError, StoreError, UnknownName
+from rsbench.loader import Batch, batches, plan
+from rsbench.samples import Sample, index
+from rsbench.store.read import Store
+from tests import toys
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RSBENCH_CACHE", str(tmp_path_factory.mktemp("home")))
+        yield toys.write_store(tmp_path_factory.mktemp("loader") / "s", regions=4, invalid=0.1)
+
+
+@pytest.fixture(scope="module")
+def samples(store: Store) -> tuple[Sample, ...]:
+    small = load_protocol("year3").model_copy(update={"window": 32, "stride": 32})
+    return index(store, small, "train")
+
+
+def test_shapes_types_and_dates(store: Store, samples: tuple[Sample, ...]) -> None:
+    batch = next(batches(store, samples, 4))
+    assert batch.context.shape == (4, 3, 4, 32, 32)
+    assert batch.valid.shape == (4, 3, 1, 32, 32)
+    assert batch.truth.shape == (4, 3, 4, 32, 32)
+    assert batch.truth_valid.shape == (4, 3, 1, 32, 32)
+    assert batch.context.dtype == batch.truth.dtype == torch.float32
+    assert batch.valid.dtype == batch.truth_valid.dtype == torch.bool
+    assert batch.context_times.dtype == batch.target_times.dtype == torch.int64
+    assert batch.context_times[0].tolist() == [17348, 17713, 18078]  # 1 July 2017, 2018, 2019
+    assert batch.target_times[0, 0].item() == 18444
+    assert batch.bands == toys.BANDS
+
+
+def test_pixels_are_those_of_the_store(store: Store, samples: tuple[Sample, ...]) -> None:
+    for batch in batches(store, samples, 5, bands=("B08", "B02"), shuffle_seed=3):
+        for row, sample in enumerate(batch.samples):
+            values, valid = store.read_physical(sample.region, "s2", window=sample.window)
+            for indices, found, seen in (
+                (sample.context, batch.context, batch.valid),
+                (sample.targets, batch.truth, batch.truth_valid),
+            ):
+                assert np.array_equal(found[row].numpy(), values[list(indices)][:, [3, 0]])
+                assert np.array_equal(seen[row, :, 0].numpy(), valid[list(indices)])
+            grid = store.region(sample.region).grids["s2"].window(sample.window)
+            assert batch.grids[row] == grid
+
+
+def test_invalid_pixels_are_zero(store: Store, samples: tuple[Sample, ...]) -> None:
+    batch = next(batches(store, samples, 8))
+    assert not batch.valid.all()
+    assert (batch.context[~batch.valid.expand_as(batch.context)] == 0).all()
+    assert (batch.truth[~batch.truth_valid.expand_as(batch.truth)] == 0).all()
+
+
+def test_every_sample_comes_once_and_shapes_never_mix(
+    store: Store, samples: tuple[Sample, ...]
+) -> None:
+    seen = []
+    for batch in batches(store, samples, 7, shuffle_seed=0):
+        assert len({len(s.targets) for s in batch.samples}) == 1
+        assert batch.context.shape[0] == len(batch.samples) <= 7
+        seen += batch.samples
+    assert sorted(seen, key=repr) == sorted(samples, key=repr)
+
+
+def order(found: Iterator[Batch]) -> list[Sample]:
+    return [sample for batch in found for sample in batch.samples]
+
+
+def test_the_order_depends_on_the_seed_alone(store: Store, samples: tuple[Sample, ...]) -> None:
+    state = np.random.get_state()[1][0]  # noqa: NPY002 - global state must not matter
+    first = order(batches(store, samples, 4, shuffle_seed=1))
+    np.random.seed(7)  # noqa: NPY002
+    torch.manual_seed(7)
+    assert order(batches(store, samples, 4, shuffle_seed=1)) == first
+    for ahead in (1, 4):
+        assert order(batches(store, samples, 4, shuffle_seed=1, prefetch=ahead)) == first
+    assert order(batches(store, samples, 4, shuffle_seed=2)) != first
+    assert order(batches(store, samples, 4, shuffle_seed=(1, 5))) != first
+    assert state is not None
+
+
+def test_without_a_seed_the_order_is_that_of_the_samples() -> None:
+    from rsbench.spec import Window
+
+    w = Window(0, 0, 8, 8)
+    made = [
+        Sample("r", w, (i,), tuple(range(i + 1, i + 1 + n))) for i, n in enumerate([2, 2, 1, 2])
+    ]
+    assert [[s.start for s in part] for part in plan(made, 2)] == [[0, 1], [3], [2]]
+
+
+def test_context_and_truth_share_no_memory(store: Store, samples: tuple[Sample, ...]) -> None:
+    batch = next(batches(store, samples, 2))
+    assert batch.context.untyped_storage().data_ptr() != batch.truth.untyped_storage().data_ptr()
+    assert batch.context.untyped_storage().nbytes() == batch.context.numel() * 4
+    before = batch.context.clone()
+    batch.truth.fill_(9)
+    assert torch.equal(batch.context, before)
+
+
+def test_an_error_ahead_reaches_the_consumer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "home"))
+    made = toys.write_store(tmp_path / "s", regions=2)
+    listed = index(made, load_protocol("year3").model_copy(update={"window": 64}), "train")
+    cache = open_cache(made)
+    (cache.info.path / "toy-01.valid.npy").unlink()
+    with pytest.raises(StoreError, match="changed while in use"):
+        list(batches(cache, listed, 2, prefetch=2))
+
+
+def test_the_thread_ends_when_the_consumer_stops(store: Store, samples: tuple[Sample, ...]) -> None:
+    found = batches(store, samples, 1, prefetch=1)
+    next(found)
+    assert any(t.name == "rsbench-prefetch" for t in threading.enumerate())
+    found.close()  # type: ignore[attr-defined]
+    time.sleep(0.05)
+    assert not any(t.name == "rsbench-prefetch" for t in threading.enumerate())
+
+
+def test_bad_arguments(store: Store, samples: tuple[Sample, ...]) -> None:
+    with pytest.raises(InputError, match="batch size"):
+        batches(store, samples, 0)
+    with pytest.raises(UnknownName, match="B08"):
+        batches(store, samples, 2, bands=("B8",))
+    with pytest.raises(InputError, match="cache holds s2"):
+        batches(open_cache(store), samples, 2, sensor="landsat")
+
+
+def test_a_batch_moves_to_a_device(store: Store, samples: tuple[Sample, ...]) -> None:
+    moved = next(batches(store, samples, 2)).to("meta")
+    assert moved.truth.device.type == moved.valid.device.type == "meta"
+    assert moved.samples == samples[:2]
