@@ -24,7 +24,7 @@ from torchmetrics.functional.image import (
 import rsbench as rb
 
 Array = NDArray[np.float64]
-SIDES = (64, 128, 200)  # one size beyond the dense product, not a multiple of its blocks
+SIDES = (64, 128, 200)  # the last lies beyond the dense product and is no multiple of its blocks
 
 
 def scenes(n: int, c: int, side: int, *, mean: float = 0.2, seed: int = 0) -> torch.Tensor:

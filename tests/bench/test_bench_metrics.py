@@ -1,0 +1,151 @@
+"""How long scoring takes, beside torchmetrics' separate classes, interleaved in one run.
+
+Every round times the contender and then ours, so a busy machine slows both. Medians and spreads
+stand in ``extra_info`` of the JSON that ``--benchmark-json`` writes. Nothing here fails on time.
+
+    python -m pytest tests/bench/test_bench_metrics.py --benchmark-json results/bench/metrics.json
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torchmetrics.image import (
+    ErrorRelativeGlobalDimensionlessSynthesis,
+    PeakSignalNoiseRatio,
+    SpectralAngleMapper,
+    StructuralSimilarityIndexMeasure,
+)
+
+import rsbench as rb
+from rsbench.metrics import metric_info
+
+FOUR = ("ssim@1", "psnr@1", "ergas.r1@1", "sam@1")
+OTHERS = tuple(m.id for m in metric_info() if m.available and m.id not in FOUR)
+ROUNDS = 15
+THREADS = 2
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(before)
+
+
+def pair(n: int, c: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(0)
+    t = torch.rand(n, c, side, side, generator=g) * 0.5
+    return (t + 0.05 * torch.randn(t.shape, generator=g)).clamp(0, 1), t
+
+
+def separate_classes(p: torch.Tensor, t: torch.Tensor) -> None:
+    """SSIM, PSNR per image, ERGAS and SAM as torchmetrics offers them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for metric in (
+            StructuralSimilarityIndexMeasure(data_range=1.0),
+            PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3)),
+            ErrorRelativeGlobalDimensionlessSynthesis(ratio=1),
+            SpectralAngleMapper(),
+        ):
+            metric.update(p, t)
+            metric.compute()
+
+
+def side_by_side(
+    benchmark: BenchmarkFixture, ours: Callable[[], object], theirs: Callable[[], object]
+) -> list[tuple[float, float]]:
+    """Time both in every round; return (ours, theirs) in milliseconds per round."""
+    other: list[float] = []
+    mine: list[float] = []
+
+    def timed(into: list[float], call: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        call()
+        into.append(1e3 * (time.perf_counter() - start))
+
+    benchmark.pedantic(
+        lambda: timed(mine, ours), setup=lambda: timed(other, theirs), rounds=ROUNDS,
+        warmup_rounds=2, iterations=1,
+    )  # fmt: skip
+    return list(zip(mine, other, strict=True))[2:]
+
+
+def spread(values: list[float]) -> list[float]:
+    """Lower quartile, median, upper quartile."""
+    return [round(q, 3) for q in statistics.quantiles(values, n=4)]
+
+
+@pytest.mark.parametrize(
+    ("n", "c", "side"), [(16, 3, 128), (16, 6, 128), (64, 6, 128), (16, 3, 256), (4, 6, 512)]
+)
+def test_four_metrics_against_separate_classes(
+    benchmark: BenchmarkFixture, n: int, c: int, side: int
+) -> None:
+    p, t = pair(n, c, side)
+    rounds = side_by_side(
+        benchmark,
+        lambda: rb.metrics.compute(FOUR, p, t, data_range=1.0),
+        lambda: separate_classes(p, t),
+    )
+    benchmark.extra_info.update(
+        shape=[n, c, side, side], threads=THREADS,
+        ours_ms=spread([a for a, _ in rounds]), torchmetrics_ms=spread([b for _, b in rounds]),
+        ratio=spread([b / a for a, b in rounds]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("single", FOUR)
+def test_one_metric_against_its_class(benchmark: BenchmarkFixture, single: str) -> None:
+    """Where ours loses: a class that does little work has less to check."""
+    p, t = pair(16, 3, 128)
+    kinds: dict[str, Callable[[], torch.nn.Module]] = {
+        "ssim@1": lambda: StructuralSimilarityIndexMeasure(data_range=1.0),
+        "psnr@1": lambda: PeakSignalNoiseRatio(data_range=1.0, dim=(1, 2, 3)),
+        "ergas.r1@1": lambda: ErrorRelativeGlobalDimensionlessSynthesis(ratio=1),
+        "sam@1": SpectralAngleMapper,
+    }
+    make = kinds[single]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rounds = side_by_side(
+            benchmark,
+            lambda: rb.metrics.compute([single], p, t, data_range=1.0),
+            lambda: make()(p, t),
+        )
+    benchmark.extra_info.update(
+        ours_ms=spread([a for a, _ in rounds]), torchmetrics_ms=spread([b for _, b in rounds]),
+        ratio=spread([b / a for a, b in rounds]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", OTHERS)
+def test_what_one_more_metric_costs(benchmark: BenchmarkFixture, metric: str) -> None:
+    p, t = pair(16, 3, 128)
+    rounds = side_by_side(
+        benchmark,
+        lambda: rb.metrics.compute([*FOUR, metric], p, t, data_range=1.0),
+        lambda: rb.metrics.compute(FOUR, p, t, data_range=1.0),
+    )
+    benchmark.extra_info.update(extra_ms=spread([a - b for a, b in rounds]))
+
+
+def test_masked_scoring(benchmark: BenchmarkFixture) -> None:
+    p, t = pair(16, 3, 128)
+    valid = torch.nn.functional.avg_pool2d(torch.rand(16, 1, 128, 128), 15, 1, 7) > 0.47
+    rounds = side_by_side(
+        benchmark,
+        lambda: rb.metrics.image_metrics(FOUR, p, t, valid=valid, data_range=1.0),
+        lambda: rb.metrics.compute(FOUR, p, t, data_range=1.0),
+    )
+    benchmark.extra_info.update(
+        masked_ms=spread([a for a, _ in rounds]), clear_ms=spread([b for _, b in rounds])
+    )
