@@ -125,5 +125,5 @@ def tensors_digest(tensors: Tensors) -> str:
         head = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
         hasher.update(canonical_json(head).encode())
         if tensor.numel():
-            hasher.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()

@@ -1,0 +1,181 @@
+"""What training sees: crops drawn by seed, stage and step alone, and a fixed validation set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rsbench.errors import HorizonError, InputError, TrainingError
+from rsbench.loader import assemble, batches
+from rsbench.rollout import roll
+from rsbench.samples import Sample, index
+from rsbench.spec import Window
+from rsbench.task import ForecastTask
+
+if TYPE_CHECKING:
+    from rsbench.cache import Cache
+    from rsbench.catalog import Protocol
+    from rsbench.model import Card, Frames, Given, Model, Noise, Want
+    from rsbench.store.read import Store
+    from rsbench.train_plan import Plan
+
+TRIES = 8
+VALIDATION = 32
+VALIDATION_BATCH = 8
+FULL_SHARE = 0.5
+"""How often a step takes the whole context; else it draws a shorter one."""
+
+
+def require_splits(store: Store) -> None:
+    """Refuse a store that has no regions to train on or none to validate on.
+
+    Raises:
+        TrainingError: names the splits there are.
+    """
+    there = sorted({str(entry["split"]) for entry in store.listed.values()})
+    for split, why in (("train", "there is nothing to train on"), ("val", "nothing would tell "
+                       "when to stop")):  # fmt: skip
+        if split not in there:
+            raise TrainingError(
+                f"training on {store.recipe} ({store.digest[:12]})",
+                f"its regions are {', '.join(there)}: without the split {split} {why}",
+                "Build or import a dataset with the splits train, val and test",
+            )
+
+
+class Parcel:
+    """One batch as the model gets it; opaque, since wrappers of modules take dataclasses apart."""
+
+    def __init__(self, given: Given, want: Want, truth: Frames) -> None:
+        self.given = given
+        self.want = want
+        self.truth = truth
+
+    def to(self, device: torch.device) -> Parcel:
+        """Return the parcel on a device."""
+        return Parcel(self.given.to(device), self.want.to(device), self.truth.to(device))
+
+
+class Crops:
+    """Random crops of the training regions, aligned in time only.
+
+    Which crops a step sees depends on seed, stage and step alone: not on the steps before it,
+    nor on threads or processes.
+    """
+
+    def __init__(self, cache: Cache, plan: Plan, protocol: Protocol) -> None:
+        self._cache = cache
+        self._plan = plan
+        self._protocol = protocol
+        store = cache.store
+        self._frames = {r: len(store.region(r).times[plan.sensor]) for r in store.split("train")}
+        self._require_room()
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions that hold enough dates for every stage with the shortest context."""
+        least = self._plan.shortest + max(self._plan.leads)
+        return tuple(sorted(r for r, n in self._frames.items() if n >= least))
+
+    def _require_room(self) -> None:
+        plan, store = self._plan, self._cache.store
+        if not self.regions:
+            raise HorizonError(
+                f"training {plan.model} on {max(plan.leads)} leads after {plan.shortest} frames",
+                f"the training regions have {max(self._frames.values(), default=0)} dates",
+                "Choose a preset that needs fewer, or a dataset with more dates",
+            )
+        for region in self.regions:
+            grid = store.region(region).grids[plan.sensor]
+            if min(grid.height, grid.width) < plan.window:
+                raise InputError(
+                    f"training {plan.model} on crops of {plan.window} px",
+                    f"region {region} has {grid.height}×{grid.width} px",
+                    "Take a protocol with a smaller window, or a dataset with larger regions",
+                )
+
+    def draw(self, stage: int, step: int, count: int) -> tuple[Sample, ...]:
+        """Return the samples of a step; all have one number of frames."""
+        plan = self._plan
+        rng = np.random.default_rng([plan.seed, stage, step])
+        leads = plan.leads[stage]
+        room = max(self._frames[r] for r in self.regions) - leads
+        longest = min(plan.longest, room)
+        context = longest
+        if plan.shortest < longest and rng.random() >= FULL_SHARE:
+            context = int(rng.integers(plan.shortest, longest + 1))
+        fitting = [r for r in self.regions if self._frames[r] >= context + leads]
+        order: list[str] = []
+        while len(order) < count:  # every region once before any comes again
+            order += [fitting[int(i)] for i in rng.permutation(len(fitting))]
+        return tuple(self._crop(rng, region, context, leads) for region in order[:count])
+
+    def _crop(self, rng: np.random.Generator, region: str, context: int, leads: int) -> Sample:
+        side = self._plan.window
+        grid = self._cache.store.region(region).grids[self._plan.sensor]
+        for _ in range(TRIES):
+            start = int(rng.integers(context - 1, self._frames[region] - leads))
+            y = int(rng.integers(0, grid.height - side + 1))
+            x = int(rng.integers(0, grid.width - side + 1))
+            sample = Sample(
+                region,
+                Window(y, x, side, side),
+                tuple(range(start - context + 1, start + 1)),
+                tuple(range(start + 1, start + leads + 1)),
+            )
+            # A crop whose truth is all invalid teaches nothing: draw again, a few times.
+            _, valid = self._cache.patch(region, sample.window, sample.targets)
+            if valid.any():
+                break
+        return sample
+
+    def parcel(self, samples: Sequence[Sample], noise: Noise) -> Parcel:
+        """Return samples as given, want and truth."""
+        batch = assemble(self._cache, samples, self._plan.bands)
+        task = ForecastTask(self._protocol, self._cache.meta, noise, self._plan.bands)
+        return Parcel(*task.split(batch))
+
+
+class Validation:
+    """A fixed, evenly spread part of the validation windows."""
+
+    def __init__(self, cache: Cache, plan: Plan, protocol: Protocol, card: Card) -> None:
+        self._cache = cache
+        self._plan = plan
+        self._card = card
+        self._protocol = protocol
+        leads = plan.leads[-1]
+        found = index(
+            cache.store, protocol, "val", horizon=leads, context=plan.context, sensor=plan.sensor
+        )
+        whole = [s for s in found if len(s.targets) == leads]
+        places = np.linspace(0, len(whole) - 1, min(VALIDATION, len(whole))).round().astype(int)
+        self.samples = tuple(whole[int(i)] for i in places)
+
+    def mse(self, model: Model, noise: Noise, device: torch.device) -> float:
+        """Return the mean squared error over valid pixels of all leads, in the unit squared.
+
+        Raises:
+            TrainingError: if the validation windows hold no valid pixel.
+        """
+        task = ForecastTask(self._protocol, self._cache.meta, noise, self._plan.bands)
+        total, count = 0.0, 0
+        for batch in batches(self._cache, self.samples, VALIDATION_BATCH, bands=self._plan.bands):
+            given, want, truth = task.split(batch)
+            given, want = given.to(device), want.to(device)
+            for lead, answer in roll(model, self._card, given, want):
+                mean = answer.values[:, :, 0].float().mean(dim=1).cpu()
+                valid = truth.valid[:, 0, lead - 1].expand_as(mean)
+                error = (mean - truth.values[:, 0, lead - 1])[valid].double()
+                total += float(error.square().sum())
+                count += error.numel()
+        if count == 0:
+            raise TrainingError(
+                f"validating {self._plan.model}",
+                "the validation windows hold no valid pixel",
+                "Use a dataset whose validation regions have valid pixels",
+            )
+        return total / count
