@@ -27,7 +27,7 @@ from rsbench.catalog import (
     recipe_regions,
     recipe_sensors,
 )
-from rsbench.digest import canonical_json, sha256_json
+from rsbench.digest import canonical_json
 from rsbench.errors import InputError, unknown
 from rsbench.spec import Grid
 
@@ -96,11 +96,10 @@ def open_catalogue(
         yield catalogue
         return
     from rsbench.build.server import serve
-    from rsbench.build.simulate import write_catalogue
+    from rsbench.build.simulate import catalogue_digest, write_catalogue
     from rsbench.home import cache_dir
 
-    digest = sha256_json(simulated.model_dump(mode="json"))[:16]
-    root = cache_dir("simulated") / digest
+    root = cache_dir("simulated") / catalogue_digest(simulated)[:16]
     with hold(root.with_suffix(".lock"), f"the simulated Earth {root}", wait=True):
         write_catalogue(simulated, root, progress=_labelled("simulating scenes", progress))
     with serve(root) as url:
