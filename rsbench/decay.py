@@ -101,7 +101,8 @@ def curves(
             f"Metrics: {', '.join(known)}",
         )
     match = _matching(scores, metric.removeprefix("skill."), band, stratum)
-    roles = dict(zip(scores.units["model"], scores.units["role"], strict=True))
+    named = scores.units[["model", "role"]].drop_duplicates()
+    roles = dict(zip(named["model"], named["role"], strict=True))
     return tuple(
         _curve(scores, str(model), str(preset), roles.get(str(model), "model"), group, match)
         for (model, preset), group in rows.groupby(["model", "preset"], sort=True)
@@ -110,8 +111,7 @@ def curves(
 
 
 def _matching(scores: Scores, metric: str, band: str, stratum: str) -> strata.Matching:
-    found = strata.matchings(scores.units, scores.run.horizon, stratum)
-    for item in found:
+    for item in scores.matchings(stratum):
         if (item.metric, item.band) == (metric, band):
             return item
     return strata.Matching(stratum, metric, band, (), 0, 0)

@@ -203,6 +203,13 @@ class Scores:
             self._made["tidy"] = _tidy(self.run, *self._pooled())
         return cast("tuple[pd.DataFrame, tuple[Absent, ...]]", self._made["tidy"])
 
+    def matchings(self, stratum: str) -> tuple[strata.Matching, ...]:
+        """Say per metric and band which origins a matched set kept, and how many it dropped."""
+        name = f"matchings {stratum}"
+        if name not in self._made:
+            self._made[name] = strata.matchings(self.units, self.run.horizon, stratum)
+        return cast("tuple[strata.Matching, ...]", self._made[name])
+
     def save(self, folder: Path) -> None:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)

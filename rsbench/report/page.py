@@ -203,7 +203,7 @@ def _matching(board: Board) -> list[dict[str, Any]]:
     """Return what the two matched sets kept and dropped, one line per distinct outcome."""
     found: dict[tuple[Any, ...], list[str]] = {}
     for stratum in (strata.HEADLINE, strata.SAME_TARGET):
-        for item in strata.matchings(board.scores.units, board.run.horizon, stratum):
+        for item in board.scores.matchings(stratum):
             if item.band == "all":
                 key = (stratum, item.kept, item.dropped, item.origins)
                 found.setdefault(key, []).append(item.metric)
@@ -289,9 +289,15 @@ def _absent(board: Board) -> list[dict[str, str]]:
 def _provenance(board: Board) -> list[dict[str, Any]]:
     return [
         {"folder": folder.name, "run": run, "versions": sorted(run.versions.items()),
-         "missing": [dict(item) for item in run.missing[:20]], "n_missing": len(run.missing)}
+         "missing": [_missing(item) for item in run.missing[:20]], "n_missing": len(run.missing)}
         for folder, run in zip(board.folders, board.runs, strict=True)
     ]  # fmt: skip
+
+
+def _missing(item: Mapping[str, Any]) -> str:
+    first = [name for name in ("region", "sensor", "time") if name in item]
+    rest = sorted(set(item) - set(first))
+    return " ".join(str(item[name]) for name in [*first, *rest])
 
 
 def legend(gathered: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -89,7 +89,10 @@
           draw();
           all(".sort", table)[i].focus();
         });
-        if (state.sort === i) th.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+        if (state.sort === i) {
+          const falls = state.down !== (data.metrics[column.metric].dir === "higher");
+          th.setAttribute("aria-sort", falls ? "descending" : "ascending");
+        }
         th.append(button);
         row.append(th);
       });
