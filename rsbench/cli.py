@@ -180,7 +180,7 @@ def lock_diff(a: Path, b: Path) -> None:
 
     lines = diff(Lock.load(a), Lock.load(b))
     for line in lines:
-        _say(line)
+        _say(str(line))
     if lines:
         raise typer.Exit(1)
     _say("the locks are equal")

@@ -6,9 +6,9 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rsbench.console import progress
+from rsbench.console import Advance, progress
 from rsbench.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def build_command(
     say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
 
 
-def _search(recipe: Recipe, asked: str | None, provider: str | None, advance: object) -> Lock:
+def _search(recipe: Recipe, asked: str | None, provider: str | None, advance: Advance) -> Lock:
     from rsbench.build.plan import make_plan
 
     try:
@@ -175,25 +175,18 @@ def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
     from rsbench.store.read import open_store
 
     store = open_store(path)
-    value = store_summary(store)
+    head, regions = store_identity(store), store_coverage(store)
     if as_json:
-        say(json.dumps(value, indent=2))
+        say(json.dumps({**head, "regions": regions}, indent=2))
         return
-    for key, item in value.items():
-        if key != "regions":
-            say(f"{key:10} {item}")
-    for name, entry in value["regions"].items():
+    for key, item in head.items():
+        say(f"{key:10} {item}")
+    for name, entry in regions.items():
         say(f"  {name:44} {entry['split']:6} valid {entry['valid']:.3f}")
 
 
-def store_summary(store: Store) -> dict[str, object] | dict[str, dict[str, object]]:
-    """Return the store's identity and the valid share of every region."""
-    sensor = next(iter(store.meta.sensors))
-    regions = {}
-    for name in store.regions:
-        valid = store.read(name, sensor, array="valid")
-        entry = store.region(name)
-        regions[name] = {"split": entry.record.split, "valid": float(valid.mean())}
+def store_identity(store: Store) -> dict[str, Any]:
+    """Return what a store is: digest, recipe, sensors, dates."""
     first = store.region(store.regions[0]).record
     return {
         "path": str(store.path),
@@ -204,7 +197,18 @@ def store_summary(store: Store) -> dict[str, object] | dict[str, dict[str, objec
         "sensors": {n: list(m.bands) for n, m in store.meta.sensors.items()},
         "times": [str(t) for t in first.times],
         "step": store.meta.step,
-        "regions": regions,
+    }
+
+
+def store_coverage(store: Store) -> dict[str, dict[str, Any]]:
+    """Return split and valid share of every region, of the first sensor."""
+    sensor = next(iter(store.meta.sensors))
+    return {
+        name: {
+            "split": store.region(name).record.split,
+            "valid": float(store.read(name, sensor, array="valid").mean()),
+        }
+        for name in store.regions
     }
 
 

@@ -44,7 +44,7 @@ class ArrayHasher:
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         head = canonical_json([name, little.dtype.str, list(little.shape)])
         self._hash.update(head.encode())
-        self._hash.update(memoryview(little).cast("B") if little.size else b"")
+        self._hash.update(little.reshape(-1).view(np.uint8).data)
 
     def add_json(self, name: str, value: Any) -> None:
         """Add a JSON value under a name."""

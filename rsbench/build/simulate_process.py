@@ -221,7 +221,8 @@ def codes(units: Units, history: History, year: int) -> I16:
     state, crop = history.state[at][units.parcel], history.crop[at][units.parcel]
     tables = np.stack([surface_table(False), surface_table(True)])
     code = tables[history.regrows[units.parcel].astype(np.int64), state, units.cover]
-    return np.where(code < 0, CODE_CROP + crop, code).astype(np.int16)
+    found: I16 = np.where(code < 0, CODE_CROP + crop, code).astype(np.int16)
+    return found
 
 
 def code_chances(

@@ -237,10 +237,10 @@ class YearView:
         seen = light.through_air(clear, cut, band)
         if self.sensor == "landsat":
             number = np.rint((seen + np.float32(0.2)) / np.float32(2.75e-5))
-            return np.clip(number, 1, 65455).astype(np.uint16)
+            return _stored(number, 65455)
         offset = 1000 if float(baseline) >= 4.0 else 0
         number = np.rint(seen * np.float32(10000.0)) + offset
-        return np.clip(number, 1, 65535).astype(np.uint16)
+        return _stored(number, 65535)
 
     def _mask(
         self, scene: Scene, weather: light.Weather, dice: F64
@@ -276,3 +276,8 @@ def _qa_words() -> U16:
 
 _QA = _qa_words()
 __all__ = ["CODES", "Frame", "Scene", "Simulated", "YearView", "calendar", "simulated"]
+
+
+def _stored(number: F32, top: int) -> npt.NDArray[np.uint16]:
+    kept: npt.NDArray[np.uint16] = np.clip(number, 1, top).astype(np.uint16)
+    return kept
