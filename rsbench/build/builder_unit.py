@@ -144,7 +144,7 @@ def _with_masks(
     found = []
     for start in range(0, len(items), _MASKS_AT_ONCE):
         part = items[start : start + _MASKS_AT_ONCE]
-        scenes = [Scene(i.id, tuple((f"mask {b}", a) for b, a in i.masks.items())) for i in part]
+        scenes = [Scene(i.id, tuple((_mask_name(b), a) for b, a in i.masks.items())) for i in part]
         words = np.empty((len(part), len(part[0].masks), *size), np.uint16)
         engine.fill(words, scenes, grid, whole=whole, nodata=_mask_fill(sensor))
         for item, word in zip(part, words, strict=True):
@@ -153,6 +153,10 @@ def _with_masks(
             clear: Bool = np.logical_and.reduce(mask.clear(word, rule), axis=0)
             found.append(_Look(item, use, clear))
     return found
+
+
+def _mask_name(band: str) -> str:
+    return "mask" if band == "*" else f"mask of {band}"
 
 
 def _mask_fill(sensor: Sensor) -> int:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from rsbench.build.plan_hold import hold
 from rsbench.digest import canonical_json
 from rsbench.errors import DiskFull, InputError
-from rsbench.store.layout import JOURNAL
+from rsbench.store.layout import JOURNAL, MANIFEST
 
 Pixels = npt.NDArray[Any]
 
@@ -79,21 +79,25 @@ class Journal:
         path = self._folder / "build.json"
         text = canonical_json(identity)
         if path.exists():
-            if path.read_text(encoding="utf-8") != text:
+            if path.read_text(encoding="utf-8") == text:
+                self._tidy()
+                return
+            if any(self._folder.glob("*/*")) or any(self._out.glob(f"*/{MANIFEST}")):
                 raise InputError(
                     f"building into {self._out}",
                     "another build was begun there and is not finished",
                     "Finish that one, delete the folder, or choose another --out",
                 )
-            for leftover in self._folder.glob("*/.tmp-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            return
         temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
         with full_disk_is_named(self._out):
             temporary.write_text(text, encoding="utf-8")
             _sync(temporary)
             temporary.replace(path)
             _sync(self._folder)
+
+    def _tidy(self) -> None:
+        for leftover in self._folder.glob("*/.tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def save(
         self, region: str, year: int, arrays: Mapping[str, Pixels], note: Mapping[str, Any]

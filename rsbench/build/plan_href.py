@@ -43,10 +43,9 @@ def resolve_href(kept: str, catalogue: str) -> str:
     Raises:
         InputError: if the link leads out of its catalogue; a lock may come from anywhere.
     """
+    require_kept(kept)
     if is_web(kept):
         return _clean_web(kept, catalogue)
-    if "://" in kept or kept.startswith(("/", "\\")) or ".." in kept.split("/"):
-        raise _refused(kept, "it leads out of its catalogue")
     if is_web(catalogue):
         parts = urlsplit(catalogue)
         return urlunsplit((parts.scheme, parts.netloc, "/" + kept, "", ""))
@@ -57,6 +56,13 @@ def resolve_href(kept: str, catalogue: str) -> str:
     return str(path)
 
 
+def require_kept(kept: str) -> None:
+    """Refuse a kept link that is neither an address nor a path inside its catalogue."""
+    inside = "://" not in kept and not kept.startswith(("/", "\\")) and ".." not in kept.split("/")
+    if not (is_web(kept) or inside):
+        raise _refused(kept, "it leads out of its catalogue")
+
+
 def identity(kept: str) -> str:
     """Return what of a kept link enters a digest: its path, without scheme, host and port."""
     return urlsplit(kept).path.lstrip("/") if is_web(kept) else kept
@@ -65,9 +71,11 @@ def identity(kept: str) -> str:
 def _join(item_url: str, href: str) -> str:
     if is_web(item_url):
         return urljoin(item_url, href)
-    folder = Path(item_url).parent
-    raw = folder / href
-    return str(raw if raw.exists() else folder / unquote(href))
+    folder, bare = Path(item_url).parent, href.partition("?")[0]
+    for name in (href, unquote(href), bare):
+        if (folder / name).exists():
+            return str(folder / name)
+    return str(folder / unquote(bare))
 
 
 def _reduce_web(full: str, catalogue: str) -> str:

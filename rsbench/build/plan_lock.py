@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rsbench.build.plan_href import identity
+from rsbench.build.plan_href import identity, require_kept
 from rsbench.catalog import Region
 from rsbench.digest import canonical_json, sha256_json
 from rsbench.errors import InputError, SchemaError, unknown
@@ -79,6 +79,8 @@ class LockItem:
 
 
 def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
+    for href, _ in value.values():
+        require_kept(str(href))
     return {str(band): LockAsset(str(href), int(index)) for band, (href, index) in value.items()}
 
 
@@ -218,6 +220,8 @@ class Lock:
                     for name, sensors in sorted(value["regions"].items())
                 },
             )
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"lock {path}",

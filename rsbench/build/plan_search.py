@@ -118,6 +118,7 @@ class ApiCatalogue:
 
             retry = Retry(
                 total=5,
+                connect=2,  # offline is told within seconds
                 backoff_factor=0.5,
                 status_forcelist=[429, 500, 502, 503, 504],
                 allowed_methods=None,

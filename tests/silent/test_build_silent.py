@@ -1,0 +1,240 @@
+"""Faults that would pass unseen: wrong pixels, leaked tokens, files that nobody asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+from build_fixtures import BANDS, ORIGIN, random_folder, recipe, write_raster, write_scene
+
+from rsbench.build import source
+from rsbench.build.builder import build
+from rsbench.build.plan import Lock, make_plan
+from rsbench.build.server import Fault, Request, serve
+from rsbench.build.source import GDAL_ENV, RasterioEngine, read_window
+from rsbench.errors import InputError, UnitFailed
+from rsbench.spec import Grid
+from rsbench.store.read import open_store
+
+GRID = Grid("EPSG:32633", (10.0, 0.0, float(ORIGIN[0]), 0.0, -10.0, float(ORIGIN[1])), 48, 48)
+SECRET = "sv=2024&sig=TOPSECRET%2Btoken&se=2030"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = {"GDAL_HTTP_MAX_RETRY": "0", "GDAL_HTTP_TIMEOUT": "2"}
+    monkeypatch.setattr(source, "GDAL_ENV", GDAL_ENV | quick)
+    monkeypatch.setattr(source.time, "sleep", lambda seconds: None)
+
+
+def test_a_missing_file_never_becomes_nodata(tmp_path: Path) -> None:
+    root = random_folder(tmp_path / "stac", per_year=1)
+    (root / "S2_2021_0" / "B02.tif").unlink()
+    with pytest.raises(UnitFailed, match="S2_2021_0"):
+        build(recipe(), tmp_path / "out", provider=str(root))
+    for engine in ("rasterio", "stackstac"):
+        with serve(root) as url, pytest.raises(UnitFailed):
+            build(recipe(), tmp_path / engine, provider=url, engine=engine)
+
+
+@pytest.mark.parametrize("tag", [None, 0, 65535, 500])
+def test_the_nodata_tag_of_a_file_decides_nothing(tag: float | None, tmp_path: Path) -> None:
+    root = tmp_path / "stac"
+    values = np.full((96, 96), 500, np.uint16)
+    values[:, :5] = 0
+    scl = np.full((48, 48), 4, np.uint8)
+    folder = write_scene(root, "a", "2021-06-01T10:00:00Z", dict.fromkeys(BANDS, values), scl)
+    for band in BANDS:
+        write_raster(folder / f"{band}.tif", values, nodata=tag)
+    store = open_store(build(recipe(years=(2021, 2021)), tmp_path / "out", provider=str(root)).path)
+    valid = store.read("west", "s2", array="valid")[0]
+    assert not valid[:, :5].any()
+    assert valid[:, 5:].all()
+    assert (store.read("west", "s2")[0][:, :, 5:] == 500).all()
+
+
+def test_a_vrt_cannot_read_local_files(tmp_path: Path) -> None:
+    write_raster(tmp_path / "secret.tif", np.full((96, 96), 7, np.uint16))
+    a, b, c, d, e, f = GRID.transform
+    (tmp_path / "B02.tif").write_text(
+        f"""<VRTDataset rasterXSize="96" rasterYSize="96"><SRS>EPSG:32633</SRS>
+        <GeoTransform>{c}, {a}, {b}, {f}, {d}, {e}</GeoTransform>
+        <VRTRasterBand dataType="UInt16" band="1"><SimpleSource>
+        <SourceFilename relativeToVRT="0">{tmp_path}/secret.tif</SourceFilename>
+        <SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+    )
+    import rasterio
+
+    with rasterio.open(tmp_path / "B02.tif") as data:  # without the allow-list it would be read
+        assert data.read(1)[0, 0] == 7
+    with pytest.raises(rasterio.errors.RasterioIOError):
+        read_window(str(tmp_path / "B02.tif"), [1], GRID, np.uint16, whole=True, nodata=0)
+    with serve(tmp_path) as url, pytest.raises(rasterio.errors.RasterioIOError):
+        read_window(f"/vsicurl/{url}/files/B02.tif", [1], GRID, np.uint16, whole=True, nodata=0)
+
+
+def test_a_side_file_changes_nothing(tmp_path: Path) -> None:
+    write_raster(tmp_path / "B02.tif", np.full((96, 96), 7, np.uint16))
+    (tmp_path / "B02.tif.aux.xml").write_text(
+        "<PAMDataset><GeoTransform>0, 10, 0, 0, 0, -10</GeoTransform></PAMDataset>"
+    )
+    path = str(tmp_path / "B02.tif")
+    assert (read_window(path, [1], GRID, np.uint16, whole=True, nodata=0) == 7).all()
+
+
+def test_a_lock_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
+    root = random_folder(tmp_path / "stac", per_year=1)
+    make_plan(recipe(), provider=str(root)).save(tmp_path / "lock.json")
+    text = (tmp_path / "lock.json").read_text()
+    for evil in ("../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "s3://bucket/x.tif"):
+        value = json.loads(text)
+        value["regions"]["west"]["s2"]["2021"][0]["assets"]["B02"][0] = evil
+        (tmp_path / "evil.json").write_text(json.dumps(value))
+        with pytest.raises(InputError, match="leads out of its catalogue"):
+            Lock.load(tmp_path / "evil.json")
+
+
+def test_a_query_in_a_folder_is_cut(tmp_path: Path) -> None:
+    root = random_folder(tmp_path / "stac", per_year=1)
+    wanted = make_plan(recipe(), provider=str(root))
+    for path in root.rglob("item.json"):
+        item = json.loads(path.read_text())
+        for asset in item["assets"].values():
+            asset["href"] += f"?{SECRET}"
+        path.write_text(json.dumps(item))
+    assert make_plan(recipe(), provider=str(root)) == wanted
+
+
+def test_a_link_inside_the_folder_that_points_outside_is_refused(tmp_path: Path) -> None:
+    root = random_folder(tmp_path / "stac", per_year=1)
+    write_raster(tmp_path / "outside.tif", np.full((96, 96), 7, np.uint16))
+    target = root / "S2_2021_0" / "B02.tif"
+    target.unlink()
+    target.symlink_to(tmp_path / "outside.tif")
+    with pytest.raises(InputError, match="leads out"):
+        make_plan(recipe(), provider=str(root))
+
+
+# Tokens --------------------------------------------------------------------------------
+
+
+@contextmanager
+def token_server() -> Iterator[tuple[str, list[int]]]:
+    """A signing service on loopback; counts what it gives out."""
+    given: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given.append(len(given))
+            body = json.dumps(
+                {"msft:expiry": "2099-01-01T00:00:00Z", "token": f"{SECRET}&n={len(given)}"}
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", given
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def signing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Sign addresses of a made-up blob store, and read them from loopback."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from planetary_computer import sas
+        from planetary_computer.settings import Settings
+
+    sas.TOKEN_CACHE.clear()
+    with token_server() as (url, given):
+        monkeypatch.setenv("PC_SDK_SAS_URL", url)
+        Settings.get.cache_clear()
+        yield given
+    sas.TOKEN_CACHE.clear()
+    Settings.get.cache_clear()
+
+
+def test_addresses_are_signed_when_read_and_again_after_an_error(signing: list[int]) -> None:
+    sign = source.signer("planetary-computer")
+    href = "https://acct.blob.core.windows.net/container/x.tif"
+    first, again, fresh = sign(href, 0), sign(href, 0), sign(href, 1)
+    assert first == again == f"{href}?{SECRET}&n=1"
+    assert fresh == f"{href}?{SECRET}&n=2"
+    assert len(signing) == 2
+    assert sign("http://127.0.0.1/x.tif", 0) == "http://127.0.0.1/x.tif"
+
+
+def test_no_token_in_lock_store_log_or_traceback(
+    signing: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    root = random_folder(tmp_path / "stac", per_year=1)
+
+    def signed(url: str, attempt: int) -> str:
+        return f"{url}?{SECRET}"
+
+    monkeypatch.setattr(source, "signer", lambda kind: signed)
+
+    def broken(request: Request) -> Fault | None:
+        return Fault(status=403) if "S2_2022_0/B03" in request.path else None
+
+    caplog.set_level(logging.DEBUG)
+    with serve(root, fault=broken) as url:
+        lock = make_plan(recipe(), provider=url)
+        lock.save(tmp_path / "lock.json")
+        try:
+            build(recipe(), tmp_path / "out", lock=lock)
+        except UnitFailed as error:
+            shown = "".join(traceback.format_exception(error)) + repr(error)
+        else:
+            pytest.fail("the fault did not show")
+        build(recipe(), tmp_path / "out", lock=lock, allow_incomplete=True)
+    out = capfd.readouterr()
+    rasterio_log = "\n".join(r.getMessage() for r in caplog.records if "rasterio" in r.name)
+    for text in (shown, out.out, out.err, rasterio_log):
+        assert "TOPSECRET" not in text
+    written = [p for p in (tmp_path / "lock.json", *(tmp_path / "out").rglob("*")) if p.is_file()]
+    assert len(written) > 10
+    for path in written:
+        assert b"TOPSECRET" not in path.read_bytes(), path
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    from rsbench.build import journal
+
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    digest = journal._sha256(tmp_path / "x.npy")
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        journal._load(tmp_path / "x.npy", digest)
+
+
+def test_a_read_that_fails_leaves_no_pixels_behind(tmp_path: Path) -> None:
+    from rsbench.build.plan_lock import LockAsset
+    from rsbench.build.source import Scene
+
+    out = np.full((1, 1, 48, 48), 123, np.uint16)
+    engine = RasterioEngine(str(tmp_path))
+    with pytest.raises(UnitFailed):
+        engine.fill(out, [Scene("x", (("B02", LockAsset("no.tif")),))], GRID, whole=True, nodata=0)
+    engine.close()
+    assert (out == 123).all()
