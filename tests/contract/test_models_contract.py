@@ -1,0 +1,54 @@
+"""Every shipped model passes the contract that any model must pass."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+
+from rsbench import registry
+from rsbench.contract import CHECKS, CheckResult, run_contract
+from rsbench.errors import UnknownName
+
+# Toy presets run everywhere; large ones have their counts checked in the registry's tests.
+SMALL = 1_000_000
+SUBJECTS = [
+    (card.name, preset)
+    for card in registry.cards().values()
+    for preset, info in card.presets.items()
+    if info.parameters < SMALL
+]
+
+
+@cache
+def results(name: str, preset: str) -> dict[str, CheckResult]:
+    """Run all checks of one model at once, so that it is trained once."""
+    return {result.name: result for result in run_contract(name, preset)}
+
+
+@pytest.mark.parametrize(("name", "preset"), SUBJECTS, ids=[f"{n}-{p}" for n, p in SUBJECTS])
+@pytest.mark.parametrize("check", CHECKS)
+def test_contract(name: str, preset: str, check: str) -> None:
+    result = results(name, preset)[check]
+    assert result.passed, str(result)
+
+
+def test_every_shipped_model_has_a_preset_small_enough_for_this() -> None:
+    assert {name for name, _ in SUBJECTS} == set(registry.cards())
+
+
+def test_an_unknown_check_is_met_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="Did you mean masks_are_respected"):
+        run_contract("persistence", checks=["mask_are_respected"])
+
+
+def test_one_command_from_the_shell() -> None:
+    command = [sys.executable, "-m", "rsbench.contract"]
+    done = subprocess.run([*command, "persistence"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == len(CHECKS)
+    wrong = subprocess.run([*command, "persistance"], capture_output=True, text=True, timeout=120)
+    assert wrong.returncode == 2
+    assert "Did you mean persistence" in wrong.stderr
