@@ -178,7 +178,7 @@ class Forgetful(Learner):
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
         with torch.no_grad():
-            self.outside += 0.001
+            self.outside.add_(0.001)
         return super().loss(stage, given, want, truth)
 
     def predict(self, given: Given, want: Want) -> Prediction:
