@@ -28,6 +28,9 @@ from rsbench.report.leaderboard import (
 from rsbench.scores import PERFECT
 from rsbench.table import number, supported_best
 
+LARGEST_PICTURES = 12_000_000
+"""Characters of pictures a board may hold, so that the page stays quick to open."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -63,7 +66,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "interval_note": decay.interval_note(regions),
         "matching": _matching(board),
-        "strips": _strips(board),
+        "strips": _strips(board, models),
         "training": _training(board),
         "absent": _absent(board),
         "counts": run.extra.get("counts") or [],
@@ -222,12 +225,22 @@ def _matching(board: Board) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------- pictures, training
 
 
-def _strips(board: Board) -> list[dict[str, Any]]:
-    found = []
-    for folder, run, names in zip(board.folders, board.runs, board.names, strict=True):
-        for strip in pictures.strips(folder, simulated=run.simulated, names=names):
-            scale = f"0 to {number(strip.error_max, 3)}"
-            found.append({"strip": strip, "scale": scale, "run": folder.name})
+def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return strips until the page grows heavy: the models, the reference and the oracle."""
+    names = [m["model"] for m in models if m["role"] == "model"][:4]
+    names += [m["model"] for m in models if m["reference"]]
+    names += [m["model"] for m in models if m["model"] == "persistence" and len(names) < 2]
+    names += [m["model"] for m in models if m["role"] == "oracle"]
+    found: list[dict[str, Any]] = []
+    weight = 0
+    for folder, run, called in zip(board.folders, board.runs, board.names, strict=True):
+        shown = list(dict.fromkeys(names)) or list(called.values())
+        for strip in pictures.strips(folder, simulated=run.simulated, names=called, shown=shown):
+            weight += strip.weight
+            if weight > LARGEST_PICTURES and found:
+                return found
+            top = number(strip.error_max, 3)
+            found.append({"strip": strip, "top": top, "run": folder.name})
     return found
 
 

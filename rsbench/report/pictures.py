@@ -14,7 +14,7 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -59,14 +59,26 @@ class Strip:
     error_label: str
     error_max: float
 
+    @property
+    def weight(self) -> int:
+        """Characters its pictures take on the page."""
+        return sum(len(picture) for row in self.rows for picture in row.pictures)
+
 
 def strips(
-    folder: Path, *, simulated: bool, names: Mapping[str, str], limit: int = 6
-) -> tuple[Strip, ...]:
-    """Read the strips of a run folder; none where it keeps no pictures."""
+    folder: Path, *, simulated: bool, names: Mapping[str, str], shown: Sequence[str]
+) -> Iterator[Strip]:
+    """Read the strips of a run folder one by one; none where it keeps no pictures.
+
+    Args:
+        folder: a run folder.
+        simulated: burn the word into every picture.
+        names: model names of the run → names on the page.
+        shown: names on the page whose predictions are drawn, in this order.
+    """
     index = folder / "viewer" / "index.json"
     if not index.is_file():
-        return ()
+        return
     try:
         text = json.loads(index.read_text(encoding="utf-8"))
         if text.get("schema") != SCHEMA:
@@ -76,8 +88,11 @@ def strips(
                 "Run it again",
             )
         label = str(text.get("error", "error"))
-        entries = list(text["entries"])[:limit]
-        return tuple(_strip(index.parent, e, label, names, simulated=simulated) for e in entries)
+        for entry in text["entries"]:
+            models = [{**m, "model": names.get(m["model"], m["model"])} for m in entry["models"]]
+            kept = [m for m in models if m["model"] in shown]
+            kept.sort(key=lambda m: shown.index(m["model"]))
+            yield _strip(index.parent, {**entry, "models": kept}, label, simulated=simulated)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, InputError):
             raise
@@ -86,16 +101,14 @@ def strips(
         ) from error
 
 
-def _strip(
-    folder: Path, entry: Mapping[str, Any], label: str, names: Mapping[str, str], *, simulated: bool
-) -> Strip:
+def _strip(folder: Path, entry: Mapping[str, Any], label: str, *, simulated: bool) -> Strip:
     leads = tuple(int(lead) for lead in entry["leads"])
     truth = _frames(folder, entry["truth"], len(leads))
     valid = _load(folder, entry["valid"]).astype(bool) if entry.get("valid") else None
     rows = [_row("truth", "truth", truth, valid, simulated=simulated)]
     errors: list[tuple[str, Array]] = []
     for item in entry["models"]:
-        name = names.get(str(item["model"]), str(item["model"]))
+        name = str(item["model"])
         prediction = _frames(folder, item["prediction"], len(leads))
         rows.append(_row(name, "prediction", prediction, None, simulated=simulated))
         if item.get("error"):
