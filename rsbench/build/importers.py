@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,16 +137,22 @@ def _open_all(folder: Path, crs: str | None) -> list[_Raster]:
 
 def _describe(path: Path, crs: str | None) -> _Raster:
     import rasterio
-    from rasterio.errors import RasterioError
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
-        with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER) as data:
+        with (
+            # Told below, as an error.
+            warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
+            rasterio.Env(**GDAL_ENV),
+            rasterio.open(path, driver=DRIVER) as data,
+        ):
+            crs_text = _crs(path, data.crs, crs)
             a, b, c, d, e, f = (float(v) for v in tuple(data.transform)[:6])
             if b or d or e >= 0 or a <= 0:
                 raise InputError(
                     f"importing {path}", "its grid is rotated or flipped", "Warp it to north-up"
                 )
-            grid = Grid(_crs(path, data.crs, crs), (a, b, c, d, e, f), data.height, data.width)
+            grid = Grid(crs_text, (a, b, c, d, e, f), data.height, data.width)
             return _Raster(
                 path=path,
                 grid=grid,
