@@ -21,11 +21,12 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.errors import DiskFull, InputError, StoreError, unknown
+from rsbench.errors import InputError, StoreError, unknown
 from rsbench.home import cache_dir
 from rsbench.spec import Window
 from rsbench.store.layout import SensorMeta
 from rsbench.store.read import Store, require_inside
+from rsbench.store.write import disk_is_named
 
 Array = npt.NDArray[Any]
 FORMAT = 1
@@ -174,13 +175,20 @@ def _build(folder: Path, store: Store, sensor: str, progress: Progress | None) -
         for array in ARRAYS:
             path = folder / f"{region}.{array}.npy"
             data = store.read(region, sensor, array=array)
-            with path.open("wb") as file:
-                np.lib.format.write_array(file, data, allow_pickle=False)
+            _write(path, data)
             files[path.name] = [path.stat().st_size, path.stat().st_mtime_ns]
     mark = {"format": FORMAT, "digest": store.digest, "sensor": sensor, "files": files}
     (folder / MARK).write_text(json.dumps(mark), encoding="utf-8")
     if progress is not None:
         progress("decoding", len(store.regions), len(store.regions))
+
+
+def _write(path: Path, data: Array) -> None:
+    """Write an ``.npy`` file; ``ndarray.tofile`` would hide why a device refuses bytes."""
+    whole = np.ascontiguousarray(data)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.data.cast("B"))
 
 
 def _swap(folder: Path, target: Path, store: Store, sensor: str) -> None:
@@ -220,15 +228,10 @@ def _aside(home: Path, name: str) -> Iterator[Path]:
     """A temporary folder beside the cache, gone afterwards unless it was renamed."""
     folder = home / f".tmp-{name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
-        folder.mkdir()
-        yield folder
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"building the cache {home}",
-                "the device has no room left",
-                "Free some space, or set RSBENCH_CACHE to another device",
-            ) from error
-        raise
+        with disk_is_named(
+            f"building the cache {home}", "set RSBENCH_CACHE to a folder on another device"
+        ):
+            folder.mkdir()
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -130,6 +133,17 @@ def store_meta(metas: dict[str, SensorMeta], **changes: Any) -> StoreMeta:
         "simulation": {"seed": 0},
     }
     return StoreMeta(**{**options, **changes})
+
+
+@contextmanager
+def little_room(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond ``size`` bytes: writes fail as on a full device."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write_store(

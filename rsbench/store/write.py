@@ -104,6 +104,8 @@ def write_region(
 def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = None) -> str:
     """Check that the regions are there, write the root's metadata and index, return the digest.
 
+    No other writer may be at work: what killed ones left behind is cleared.
+
     Args:
         regions: the regions the store must hold; None for those that are there.
 
@@ -132,7 +134,7 @@ def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = Non
         "regions": [_listing(root, found[name]) for name in names],
         "digest": digest,
     }
-    with _full_disk_is_named(root):
+    with disk_is_named(f"writing {root}", "give another --out"):
         for leftover in root.glob(f"{TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         _replace_text(root / "zarr.json", json.dumps(_root_group(index), indent=1))
@@ -210,15 +212,25 @@ def _stands(root: Path, name: str, digest: str) -> bool:
 
 
 @contextmanager
-def _full_disk_is_named(root: Path) -> Iterator[None]:
+def disk_is_named(asked: str, elsewhere: str) -> Iterator[None]:
+    """Turn what the operating system says of a full or closed device into one clear error.
+
+    Args:
+        elsewhere: how to write to another place.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFull(
-                f"writing {root}",
-                "the device has no room left",
-                "Free some space and run the same command again; what was finished is kept",
+                asked,
+                f"the device has no room left ({error.strerror})",
+                "Free some space and run the same command again, what was finished is kept; or "
+                + elsewhere,
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise StoreError(
+                asked, f"it cannot be written to ({error.strerror})", elsewhere.capitalize()
             ) from error
         raise
 
@@ -226,7 +238,7 @@ def _full_disk_is_named(root: Path) -> Iterator[None]:
 @contextmanager
 def _temporary(root: Path, name: str) -> Iterator[Path]:
     """A fresh temporary folder under the root, gone afterwards unless it was renamed."""
-    with _full_disk_is_named(root):
+    with disk_is_named(f"writing {root}", "give another --out"):
         folder = root / f"{TEMPORARY}{name}-{uuid.uuid4().hex[:12]}"
         folder.mkdir(parents=True)
         try:

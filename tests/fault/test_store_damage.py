@@ -258,24 +258,33 @@ def test_an_error_while_writing_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("place", ["_create", "_sync_tree"])
-def test_a_full_disk_keeps_what_was_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
+def test_a_device_without_room_keeps_what_was_finished(tmp_path: Path) -> None:
     toys.write_store(tmp_path, regions=1, size=32, years=2)
-
-    def full(*args: object, **options: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(writing, place, full)
-    with pytest.raises(DiskFull, match="no room left"):
+    with toys.little_room(10_000), pytest.raises(DiskFull, match="no room left"):
         writing.write_region(
             tmp_path,
             toys.record(1, years=2),
-            {"s2": toys.arrays(1, size=32, years=2)},
+            {"s2": toys.arrays(1, size=64, years=2)},
             {"s2": toys.sensor_meta()},
         )
     assert validate(tmp_path) == []
+
+
+def test_an_index_that_finds_no_room_leaves_the_store_unfinished_but_whole(tmp_path: Path) -> None:
+    made = toys.write_store(tmp_path, regions=1, size=32, years=2)
+    (tmp_path / "index.json").unlink()
+    with toys.little_room(100), pytest.raises(DiskFull):
+        writing.finalise(tmp_path, made.meta)
+    assert "unfinished" in refused(tmp_path)
+    assert writing.finalise(tmp_path, made.meta) == made.digest
+    assert validate(tmp_path) == []
+
+
+def test_a_root_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="cannot be written to"):
+        toys.write_store(tmp_path / "file", regions=1, size=32, years=2)
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def _write_forever(path: Path) -> None:
