@@ -165,8 +165,9 @@ class Tally:
         names = ["model", "preset", "role", "region", "start", "lead", "target", "curve", "metric",
                  "band", "value_sum", "weight", "n_images", "n_missing"]  # fmt: skip
         frame = pd.DataFrame([(*key, *unit) for key, unit in self.sums.items()], columns=names)
-        for column in sorted({name for values in strata.values() for name in values}):
-            frame[column] = frame["region"].map({r: v.get(column, "") for r, v in strata.items()})
+        for stratum in sorted({name for values in strata.values() for name in values}):
+            column = f"region_{stratum}" if stratum in names else stratum
+            frame[column] = frame["region"].map({r: v.get(stratum, "") for r, v in strata.items()})
         return frame.astype({"lead": "int64", "n_images": "int64", "n_missing": "int64"})
 
 

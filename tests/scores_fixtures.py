@@ -185,7 +185,11 @@ def save_viewer(folder: Path, scores: Scores, size: int = 96) -> None:
                 }
             )
         entries.append(entry)
-    index = {"schema": 1, "error": "mean absolute error over bands, in reflectance", "entries": entries}
+    index = {
+        "schema": 1,
+        "error": "mean absolute error over bands, in reflectance",
+        "entries": entries,
+    }
     (target / "index.json").write_text(json.dumps(index))
 
 

@@ -253,7 +253,7 @@ class Region(Entry):
             "stratum": self.stratum,
             "country": self.country,
             "continent": self.continent,
-            "role": self.role,
+            "change": self.role,
         }
 
 

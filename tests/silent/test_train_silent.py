@@ -1,0 +1,257 @@
+"""What would go wrong without a word: leaks, repeated noise, untrained stages, odd batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import train_toys as tt
+
+from rsbench.cache import open_cache
+from rsbench.errors import TrainingError
+from rsbench.model import Given, Stage, Want
+from rsbench.noise import Noise
+from rsbench.samples import index
+from rsbench.store.read import Store
+from rsbench.train import fit_closed_form, fresh_model
+from rsbench.train_data import Crops, Validation
+from rsbench.train_plan import Budget, Plan, one_cycle
+
+
+@pytest.fixture(autouse=True)
+def _cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    with tt.toy_card():
+        yield
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return tt.store(tmp_path / "store")
+
+
+def plan(store: Store, **changes: Any) -> Plan:
+    base = Plan(
+        model="toy", preset="default", options={}, dataset_digest=store.digest, scheme="space",
+        sensor="s2", bands=("B02", "B03", "B04", "B08"), window=tt.SIDE, grid=(tt.SIDE, tt.SIDE),
+        shortest=1, context=3, longest=3, leads=(1,), stages=(tt.STAGE,), budget="20steps",
+        seed=0, devices=1, precision="32-true", batch_size=None, initial="",
+    )  # fmt: skip
+    return replace(base, **changes)
+
+
+def crops(store: Store, **changes: Any) -> Crops:
+    return Crops(open_cache(store, "s2"), plan(store, **changes), tt.protocol())
+
+
+def test_only_training_regions_are_seen(store: Store) -> None:
+    made = tt.model()
+    tt.run(made, store, context=3)
+    seen = {region for _, regions in made.seen for region in regions}
+    assert seen == set(store.split("train"))
+
+
+def test_validation_sees_validation_regions_only(store: Store) -> None:
+    cache = open_cache(store, "s2")
+    found = Validation(cache, plan(store), tt.protocol(), tt.CARD).samples
+    assert {s.region for s in found} == set(store.split("val"))
+    everything = index(store, tt.protocol(), "val", horizon=1, context=3)
+    assert set(found) <= set(everything)
+    assert len(set(found)) == len(found)
+
+
+def test_validation_agrees_with_a_sum_by_hand(store: Store) -> None:
+    cache = open_cache(store, "s2")
+    made = tt.model()
+    check = Validation(cache, plan(store), tt.protocol(), tt.CARD)
+    found = check.mse(made, Noise(0), torch.device("cpu"))
+    total, count = 0.0, 0
+    for sample in check.samples:
+        values, valid = cache.patch(sample.region, sample.window, [sample.start, sample.targets[0]])
+        scaled = np.where(valid[:, None], values * 1e-4, 0.0)
+        with torch.no_grad():
+            answer = made.network(torch.from_numpy(scaled[:1]).float())[0].double().numpy()
+        for band in range(4):
+            error = (answer[band] - scaled[1, band])[valid[1]]
+            total += float((error**2).sum())
+            count += error.size
+    assert found == pytest.approx(total / count, rel=1e-6)
+
+
+def test_a_step_depends_on_its_number_alone(store: Store) -> None:
+    one, two = crops(store), crops(store)
+    forward = [one.draw(0, step, 5) for step in range(6)]
+    backward = [two.draw(0, step, 5) for step in reversed(range(6))][::-1]
+    assert forward == backward
+    assert len(set(forward)) == 6
+    assert one.draw(1, 0, 5) != one.draw(0, 0, 5) if len(one._plan.leads) > 1 else True
+    assert crops(store, seed=1).draw(0, 0, 5) != forward[0]
+
+
+def test_crops_cover_starts_places_and_contexts(store: Store) -> None:
+    made = crops(store)
+    samples = [s for step in range(200) for s in made.draw(0, step, 6)]
+    assert {s.start for s in samples} == set(range(7))
+    assert {len(s.context) for s in samples} == {1, 2, 3}
+    assert {s.targets[0] for s in samples} == set(range(1, 8))
+    assert all(s.targets == (s.start + 1,) for s in samples)
+    origins = {(s.window.y, s.window.x) for s in samples}
+    assert {y for y, _ in origins} == set(range(33))  # 64 px regions, 32 px crops
+    whole = np.mean([len(made.draw(0, step, 1)[0].context) == 3 for step in range(600)])
+    assert whole == pytest.approx(0.5 + 0.5 / 3, abs=0.06)
+
+
+def test_every_region_comes_before_any_comes_again(store: Store) -> None:
+    for step in range(20):
+        regions = [s.region for s in crops(store).draw(0, step, 3)]
+        assert len(set(regions)) == 3
+
+
+def test_noise_is_fresh_at_every_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields: list[torch.Tensor] = []
+    plain = tt.ToyModel.loss
+
+    def loss(self: tt.ToyModel, stage: Stage, given: Given, want: Want, truth: Any) -> Any:
+        same = replace(want, samples=want.samples[:1])
+        moved = replace(same, samples=(replace(same.samples[0], region="a", key="a"),))
+        fields.append(moved.noise.normal("x", moved, channels=1)[..., :4, :4])
+        return plain(self, stage, given, want, truth)
+
+    monkeypatch.setattr(tt.ToyModel, "loss", loss)
+    tt.run(tt.model(), store, budget="6steps")
+    assert len({f.numpy().tobytes() for f in fields}) == 6
+
+
+def test_a_stage_moves_its_own_modules_only(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tt.model("two")
+    before = {n: t.clone() for n, t in made.module.state_dict().items()}
+    modes: list[tuple[str, bool, bool]] = []
+    plain = tt.ToyModel.loss
+
+    def loss(self: tt.ToyModel, stage: Stage, *rest: Any) -> Any:
+        modes.append((stage.name, self.network.body.training, self.network.head.training))
+        if stage.name == "pretrain":
+            assert torch.equal(self.network.head.weight, before["head.weight"])
+        elif len(modes) and not any(m[0] == "fit" for m in modes[:-1]):
+            middle.update({n: t.clone() for n, t in self.module.state_dict().items()})
+        return plain(self, stage, *rest)
+
+    middle: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(tt.ToyModel, "loss", loss)
+    tt.run(made, store, preset="two")
+    after = made.module.state_dict()
+    assert set(modes) == {("pretrain", True, False), ("fit", False, True)}
+    assert not torch.equal(after["body.0.weight"], before["body.0.weight"])
+    for name, tensor in after.items():
+        # Running statistics of a closed module must stand still, too.
+        assert torch.equal(tensor, middle[name]) == (not name.startswith("head")), name
+    assert all(p.requires_grad for p in made.module.parameters())
+
+
+def test_a_frozen_parameter_stays_frozen(store: Store) -> None:
+    made = tt.model()
+    made.network.head.weight.requires_grad_(False)
+    before = made.network.head.weight.detach().clone()
+    tt.run(made, store)
+    assert torch.equal(made.network.head.weight, before)
+    assert not made.network.head.weight.requires_grad
+
+
+def test_mixed_precision_is_really_used(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    plain = tt.ToyModel.loss
+
+    def loss(self: tt.ToyModel, *rest: Any) -> Any:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return plain(self, *rest)
+
+    monkeypatch.setattr(tt.ToyModel, "loss", loss)
+    result = tt.run(tt.model(), store, precision="bf16-mixed")
+    assert all(seen)
+    assert result.history[-1]["loss"] > 0
+
+
+def test_first_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    one = fresh_model("toy", seed=4)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    two = fresh_model("toy", seed=4)
+    assert torch.equal(state, torch.get_rng_state())
+    other = fresh_model("toy", seed=5)
+    assert isinstance(one, tt.ToyModel)
+    assert isinstance(two, tt.ToyModel)
+    assert isinstance(other, tt.ToyModel)
+    assert torch.equal(one.network.head.weight, two.network.head.weight)
+    assert not torch.equal(one.network.head.weight, other.network.head.weight)
+
+
+def test_the_rate_goes_up_once_and_down_once() -> None:
+    rates = [one_cycle(i / 1000) for i in range(1000)]
+    peak = int(np.argmax(rates))
+    assert rates[0] == pytest.approx(1 / 25)
+    assert peak == 300
+    assert rates[peak] == pytest.approx(1.0)
+    assert all(a < b for a, b in pairwise(rates[: peak + 1]))
+    assert all(a > b for a, b in pairwise(rates[peak:]))
+    assert one_cycle(1.0) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("steps", [3, 4, 10, 11, 97, 1000])
+def test_stages_share_all_of_the_budget(steps: int) -> None:
+    stages = [Stage(n, 1e-3, steps=s, batch_size=1) for n, s in (("a", 1), ("b", 500), ("c", 7))]
+    parts = Budget.parse(f"{steps}steps", stages).share(stages)
+    assert sum(p.steps or 0 for p in parts) == steps
+    assert min(p.steps or 0 for p in parts) >= 1
+
+
+class Fit:
+    """Returns what it is told to."""
+
+    def __init__(self, answer: dict[str, float]) -> None:
+        self.answer = answer
+        self.restored: dict[str, float] = {}
+
+    def predict(self, given: Given, want: Want) -> Any: ...
+
+    def fit(self, pairs: Any) -> dict[str, float]:
+        list(pairs)
+        return self.answer
+
+    def restore(self, parameters: Any) -> None:
+        self.restored = dict(parameters)
+
+
+def test_a_closed_form_fit_is_kept_and_taken_up(tmp_path: Path) -> None:
+    def pairs() -> Iterator[Any]:
+        reads.append(1)
+        yield from ()
+
+    reads: list[int] = []
+    about = {"dataset": "abc", "context": 1}
+    first = fit_closed_form(Fit({"a": 0.1}), pairs(), folder=tmp_path, about=about)
+    again = Fit({"a": 9.0})
+    assert fit_closed_form(again, pairs(), folder=tmp_path, about=about) == first == {"a": 0.1}
+    assert again.restored == {"a": 0.1}
+    assert reads == [1]
+    # Another setting, or a touched file, is fitted anew.
+    other = fit_closed_form(Fit({"a": 2.0}), pairs(), folder=tmp_path, about={"dataset": "x"})
+    assert other == {"a": 2.0}
+    text = (tmp_path / "fitted.json").read_text()
+    (tmp_path / "fitted.json").write_text(text.replace("2.0", "2.5"))
+    touched = fit_closed_form(Fit({"a": 3.0}), pairs(), folder=tmp_path, about={"dataset": "x"})
+    assert touched == {"a": 3.0}
+
+
+@pytest.mark.parametrize("answer", [{}, {"a": float("nan")}, {"a": float("inf")}])
+def test_a_fit_without_a_result_is_an_error(answer: dict[str, float]) -> None:
+    with pytest.raises(TrainingError, match="fitting Fit"):
+        fit_closed_form(Fit(answer), [])
