@@ -315,10 +315,20 @@ def contract(
 def check(
     result: Annotated[Path, typer.Argument(help="A run folder or a table.")],
     against: Annotated[Path, typer.Option(help="A run, a table or expected.toml.")],
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the run's values to --against instead.")
+    ] = False,
 ) -> None:
     """Gate: 0 pass, 1 regressed, 2 bad input, 3 incomparable, 70 internal error."""
     from rsbench.check import check as check_result
 
+    if write:
+        from rsbench.check.expected import write_expected
+        from rsbench.scores import Scores
+
+        rows = write_expected(Scores.load(result), against)
+        _say(f"{against}: {rows} rows expected from now on; read them before you commit them")
+        return
     outcome = check_result(result, against)
     for line in outcome.lines:
         _say(line)

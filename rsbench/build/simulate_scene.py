@@ -81,7 +81,7 @@ class Simulated:
         return tuple(range(self.spec.years[0], self.spec.years[1] + 1))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def simulated(spec: SimulatedSpec, name: str) -> Simulated:
     """Make one region's latent process (about a second at 256 pixels)."""
     region = find_region(spec, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,17 @@ def read_expected(path: Path) -> Side:
         head = {"schema": SCHEMA, **{name: str(text["identity"][name]) for name in HEAD[1:]}}
         known = text.get("provenance")
         weights = known.get("weights", {}) if known else {}
-        rows = dict(_expected_row(row, weights) for row in text.get("row", []))
+        rows = dict(_expected_row(row, weights) for row in _rows_of(text))
         practical = _tolerance(text["tolerance"]) if "tolerance" in text else None
         tight = _tolerance(text["tight"]) if "tight" in text else TIGHT
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(asked, f"a field is missing or odd ({error})", "Write it again") from error
     return Side(str(path), head, rows, provenance=known, practical=practical, tight=tight)
+
+
+def _rows_of(text: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return rows written one a line under ``[expected]``, or by hand as ``[[row]]``."""
+    return [*text.get("expected", {}).get("rows", []), *text.get("row", [])]
 
 
 def _expected_row(row: Mapping[str, Any], weights: Mapping[str, str]) -> tuple[Key, Row]:
@@ -101,17 +106,22 @@ def write_expected(
     if rows.empty:
         raise InputError(f"writing {path}", "no row is left", "Choose other metrics or leads")
     lines = _expected_head(scores, practical)
-    for row in rows.to_dict("records"):
-        lines += ["", "[[row]]"]
-        lines += [f"{name} = {_toml(row[name])}" for name in ("model", "preset", "inputs")]
-        lines += [f"{name} = {_toml(row[name])}" for name in ("metric", "lead")]
-        lines.append(f"value = {_toml(float(row['value']))}")
-        if str(row["metric"]).startswith("skill."):
-            lines.append(f"abs = {_toml(skill.abs)}")
+    lines += ["", "[expected]", "rows = ["]
+    lines += [_expected_line(row, skill) for row in rows.to_dict("records")]
+    lines += ["]"]
     text = "\n".join(lines) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return len(rows)
+
+
+def _expected_line(row: Mapping[Hashable, Any], skill: Tolerance) -> str:
+    """Return one inline table: a row a line, so that a change reads as a line of a diff."""
+    cells = {name: row[name] for name in ("model", "preset", "inputs", "metric", "lead")}
+    cells["value"] = float(row["value"])
+    if str(row["metric"]).startswith("skill."):
+        cells["abs"] = skill.abs
+    return "  {" + ", ".join(f"{name} = {_toml(cell)}" for name, cell in cells.items()) + "},"
 
 
 def _expected_head(scores: Scores, practical: Tolerance) -> list[str]:

@@ -139,7 +139,7 @@ def test_expectations_state_their_own_tolerance(tmp_path: Path) -> None:
     assert count == 1
     run = save_run(tmp_path / "run", worse(1.3, seed=4))
     assert gate.check(run, path).exit_code == 0
-    path.write_text(path.read_text() + "rel = 0.1\n")
+    path.write_text(path.read_text().replace("},\n", ", rel = 0.1},\n"))
     assert gate.check(run, path).exit_code == 1
 
 
