@@ -72,6 +72,7 @@ def test_validation_agrees_with_a_sum_by_hand(store: Store) -> None:
     check = Validation(cache, plan(store), tt.protocol(), tt.CARD)
     found = check.mse(made, Noise(0), torch.device("cpu"))
     total, count = 0.0, 0
+    made.network.eval()
     for sample in check.samples:
         values, valid = cache.patch(sample.region, sample.window, [sample.start, sample.targets[0]])
         scaled = np.where(valid[:, None], values * 1e-4, 0.0)
