@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -241,9 +245,9 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     from rsbench.table import to_markdown, to_parquet
     from rsbench.viewer import Viewer
 
-    store, setting, preset = _resolve(request, note)
     if request.keep not in KEEP:
-        raise unknown("--keep-predictions", request.keep, KEEP)
+        raise unknown("choice of --keep-predictions", request.keep, KEEP)
+    store, setting, preset = _resolve(request, note)
     name = f"{request.model}-{preset}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     key = _key(request, setting, preset)
@@ -251,20 +255,50 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     if finished is not None:
         note(f"{out} holds this run already; nothing was left to do")
         return RunResult(out, finished)
+    _writable(out)
     model, history = _with_weights(request, setting, preset, note=note, advance=advance)
-    viewer = Viewer(out / "viewer", setting.meta, setting.bands, keep=request.keep)
-    scores = _scores(
-        setting, model, note=note, advance=advance, seen=viewer.see,
-        info={"command": request.command, "history": history, "extra": {"key": key}},
-    )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    viewer.close()
-    table = scores.table()
-    to_parquet(table, out / "table.parquet")
-    (out / "table.md").write_text(to_markdown(table), encoding="utf-8")
-    scores.save(out)
-    write_report([out], out / "report.html", force=True)
+    with _whole(out) as folder:
+        viewer = Viewer(folder / "viewer", setting.meta, setting.bands, keep=request.keep)
+        scores = _scores(
+            setting, model, note=note, advance=advance, seen=viewer.see,
+            info={"command": request.command, "history": history, "extra": {"key": key}},
+        )  # fmt: skip
+        viewer.close()
+        table = scores.table()
+        to_parquet(table, folder / "table.parquet")
+        (folder / "table.md").write_text(to_markdown(table), encoding="utf-8")
+        scores.save(folder)
+        write_report([folder], folder / "report.html", force=True)
     return RunResult(out, scores)
+
+
+def _writable(out: Path) -> None:
+    """Refuse a place that cannot be written to before hours are spent, not after."""
+    there = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise InputError(f"writing the run {out}", f"{there} is a file", "Give another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"writing the run {out}", f"{there} cannot be written to", "Give another --out"
+        )
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """Yield a folder aside; its files stand in ``out`` when all are written, else nowhere."""
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".tmp-{out.name}-", dir=out.parent) as aside:
+        folder = Path(aside) / out.name
+        folder.mkdir()
+        yield folder
+        if not out.exists():
+            folder.rename(out)
+            return
+        for path in folder.iterdir():
+            if path.is_dir() and (out / path.name).is_dir():
+                shutil.rmtree(out / path.name)
+            path.replace(out / path.name)
 
 
 def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
@@ -331,11 +365,13 @@ def _with_weights(
     from rsbench.registry import card, create_model
 
     entry = card(request.model)
-    model = create_model(request.model, preset, bands=len(setting.bands), context=setting.context)
+    options = {"bands": len(setting.bands), "context": setting.context}
     if not entry.trainable:
-        return model, {}
+        return create_model(request.model, preset, **options), {}
     from rsbench.checkpoint import Checkpoint, find_checkpoint, load_into
-    from rsbench.train import train
+    from rsbench.train import fresh_model, train
+
+    model = fresh_model(request.model, preset, seed=request.seed, **options)
 
     path = request.checkpoint or find_checkpoint(
         model=request.model, preset=preset, digest=setting.store.digest,
@@ -358,16 +394,21 @@ def train_model(
     request: RunRequest, *, devices: int = 1, note: Note = quiet, advance: Advance = silent
 ) -> Path:
     """Do what `rsbench train` does, and return the checkpoint's folder."""
-    from rsbench.registry import card, create_model
-    from rsbench.train import train
+    from rsbench.registry import card
+    from rsbench.train import fresh_model, train
 
     store, setting, preset = _resolve(replace(request, horizon=request.horizon or 1), note)
     entry = card(request.model)
     if not entry.trainable:
         raise InputError(
-            f"training {request.model}", "it has nothing to train", "Type: rsbench run --model …"
+            f"training {request.model}",
+            "it has nothing to train",
+            f"Type: rsbench run --model {request.model}",
         )
-    model = create_model(request.model, preset, bands=len(setting.bands), context=setting.context)
+    model = fresh_model(
+        request.model, preset, seed=request.seed, bands=len(setting.bands),
+        context=setting.context,
+    )  # fmt: skip
     return train(
         model, entry.of(preset), store, preset=preset, protocol=setting.protocol,
         sensor=setting.sensor, bands=setting.bands, context=setting.context,
