@@ -27,6 +27,13 @@ lock_app = typer.Typer(help="Locks: the frozen answers of searches.", no_args_is
 app.add_typer(weights_app, name="weights")
 app.add_typer(lock_app, name="lock")
 
+INTERRUPTED = 130
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OF_THE_MACHINE = _FULL | {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EEXIST, errno.ENAMETOOLONG),
+}
+
 # Typer brings its own copy of click in some versions and the package in others.
 _UsageError: Any = typer.BadParameter.__mro__[2]
 
@@ -40,6 +47,15 @@ def _say(text: str = "") -> None:
 
 def _note(text: str) -> None:
     sys.stderr.write(text + "\n")
+
+
+def _quiet(text: str) -> None:
+    """Say nothing."""
+
+
+def _first_alone() -> bool:
+    """Say whether this is the first of the processes of one training; only it speaks."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _dump(value: Any) -> None:
@@ -65,7 +81,9 @@ def build_dataset(
     provider: Annotated[
         str | None, typer.Option(help="planetary-computer, earth-search, a STAC URL or a folder.")
     ] = None,
-    regions: Annotated[str | None, typer.Option(help="How many, or names with commas.")] = None,
+    regions: Annotated[
+        str | None, typer.Option(help="How many, names with commas, or a .geojson.")
+    ] = None,
     years: Annotated[str | None, typer.Option(help="First and last year, as 2017-2024.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long build.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Units built side by side.")] = 2,
@@ -166,16 +184,17 @@ def export(
     region: Annotated[str | None, typer.Option(help="One region only.")] = None,
 ) -> None:
     """Write a store as GeoTIFFs."""
-    from rsbench.store.export import export_geotiff
-    from rsbench.store.read import open_store
+    from rsbench.commands import export_command
 
-    export_geotiff(open_store(store), out, region=region)
-    _say(str(out))
+    export_command(store, out, region=region, say=_say)
 
 
 @lock_app.command("diff")
-def lock_diff(a: Path, b: Path) -> None:
-    """Say how two locks differ."""
+def lock_diff(
+    a: Annotated[Path, typer.Argument(help="A lock, as build-dataset leaves it.")],
+    b: Annotated[Path, typer.Argument(help="Another.")],
+) -> None:
+    """Say how two locks differ; exits 1 if they do."""
     from rsbench.build.plan import Lock, diff
 
     lines = diff(Lock.load(a), Lock.load(b))
@@ -208,7 +227,7 @@ def train(
     budget: Annotated[str | None, typer.Option(help="2000steps or 10min.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(min=1)] = 1,
+    devices: Annotated[int, typer.Option(min=1, help="Devices that share a step.")] = 1,
     precision: Precision = "32-true",
 ) -> None:
     """Train a model on a store's training split; the checkpoint is found again by `run`."""
@@ -226,9 +245,11 @@ def train(
         precision=precision,
         budget=budget,
     )
+    note = _note if _first_alone() else _quiet
     with progress() as advance:
-        result = train_model(request, devices=devices, note=_note, advance=advance)
-    _say(str(result))
+        result = train_model(request, devices=devices, note=note, advance=advance)
+    if _first_alone():
+        _say(str(result))
 
 
 @app.command()
@@ -336,7 +357,10 @@ def check(
 
 
 @app.command()
-def compare(run_a: Path, run_b: Path) -> None:
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="A run folder or a table.")],
+    run_b: Annotated[Path, typer.Argument(help="Another of the same keys.")],
+) -> None:
     """Compare two runs row by row, with paired intervals over regions."""
     from rsbench.check import compare as compare_runs
 
@@ -360,9 +384,9 @@ def report(
 @app.command()
 def table(
     runs: Annotated[list[Path], typer.Argument(help="Run folders or tables.")],
-    latex: Annotated[bool, typer.Option("--latex")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown")] = False,
-    csv: Annotated[bool, typer.Option("--csv")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="A LaTeX table.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown, the default.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="CSV, every column.")] = False,
 ) -> None:
     """Print the tidy table of one or more runs."""
     from rsbench.table import load_tables, to_csv, to_latex, to_markdown
@@ -451,7 +475,9 @@ def weights_check(as_json: Json = False) -> None:
         _dump(rows)
         return
     for row in rows:
-        _say("  ".join(str(value) for value in row.values() if value is not None))
+        _say(f"{row['name']:12} {row['state']:8} needed by {row['metrics']}")
+    if any(row["state"] != "ok" for row in rows):
+        _say("Type `rsbench weights fetch`, or name a folder that holds them in RSBENCH_WEIGHTS.")
 
 
 @weights_app.command("fetch")
@@ -484,38 +510,32 @@ def _refuse(error: RsbenchError) -> int:
 
 def main() -> None:
     """Run the command line; every deliberate error is one sentence on stderr."""
+    told = False
     try:
         code = int(app(standalone_mode=False) or 0)
     except typer.Exit as stop:
         code = stop.exit_code
     except RsbenchError as error:
-        code = _refuse(error)
+        code, told = _refuse(error), True
     except KeyboardInterrupt:
-        _note("rsbench: interrupted; nothing half-written. Type the same command to go on.")
-        code = 130
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:  # noqa: BLE001 - the last door: no traceback unless asked for
         code = _last_door(error)
+    if code == INTERRUPTED and not told:
+        _note("rsbench: interrupted; nothing is half-written. Type the same command to go on.")
     sys.exit(code)
 
 
 def _last_door(error: Exception) -> int:
     if isinstance(error, typer.Abort):
-        _note("rsbench: stopped")
-        return 130
+        return INTERRUPTED
     if isinstance(error, _UsageError):
-        error.show()
-        return int(error.exit_code)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _refuse(
-            DiskFull(
-                "writing",
-                f"no room left on the device ({error.filename or 'unknown file'})",
-                "Free some space and type the same command; finished work is kept",
-            )
-        )
+        return _misused(error)
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return _refuse(_machine(error))
     foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
     if foreign and isinstance(error, ModuleNotFoundError) and error.name:
         return _refuse(_missing(error.name))
@@ -523,6 +543,34 @@ def _last_door(error: Exception) -> int:
         raise error
     _note(f"rsbench: internal error: {type(error).__name__}: {error}. RSBENCH_DEBUG=1 shows where.")
     return 70
+
+
+def _misused(error: Any) -> int:
+    """Say in one line what is wrong with the command typed, and how to see what it takes."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(error.exit_code)
+    message = " ".join(error.format_message().split())
+    path = error.ctx.command_path if error.ctx else "rsbench"
+    _note(f"{path}: {message.rstrip('.?')}{'?' if message.endswith('?') else '.'} "
+          f"Type: {path} --help")  # fmt: skip
+    return int(error.exit_code)
+
+
+def _machine(error: OSError) -> RsbenchError:
+    """Say what the operating system refused, and where."""
+    where = error.filename or "a file"
+    if error.errno in _FULL:
+        return DiskFull(
+            f"writing {where}",
+            "the device has no room left",
+            "Free some space and type the same command; finished work is kept",
+        )
+    return InputError(
+        f"opening {where}",
+        (error.strerror or "the system refuses").lower(),
+        "Name a place that is there and that you may read or write",
+    )
 
 
 def _missing(module: str) -> InputError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.console import Advance, progress
-from rsbench.errors import InputError, unknown
+from rsbench.errors import InputError, RsbenchError, unknown
 
 if TYPE_CHECKING:
     from rsbench.build.plan import Lock, PlanSummary
@@ -74,14 +74,18 @@ def _search(recipe: Recipe, asked: str | None, provider: str | None, advance: Ad
 
     try:
         return make_plan(recipe, provider=provider, progress=advance)
-    except (OSError, InputError) as error:
-        if asked is None and provider is None and not isinstance(error, InputError):
-            raise InputError(
-                "build-dataset without --recipe (s2-yearly)",
-                f"the catalogue cannot be reached ({type(error).__name__})",
-                "Offline, type: rsbench build-dataset --recipe demo",
-            ) from error
+    except RsbenchError:
         raise
+    except OSError as error:
+        if error.errno is not None:  # of this machine, not of the catalogue
+            raise
+        said = "build-dataset" + ("" if asked else f" without --recipe, which means {recipe.name}")
+        raise InputError(
+            said,
+            f"{error}",
+            "Try again later or name another --provider; offline, type: "
+            "rsbench build-dataset --recipe demo",
+        ) from error
 
 
 def _narrow(recipe: Recipe, regions: str | None, years: str | None) -> Recipe:
@@ -97,7 +101,7 @@ def _narrow(recipe: Recipe, regions: str | None, years: str | None) -> Recipe:
 
 
 def _pick(recipe: Recipe, regions: str) -> tuple[Region, ...]:
-    from rsbench.build.builder import regions_of
+    from rsbench.build.plan import regions_of
     from rsbench.catalog import choose_regions, load_regions_geojson
 
     if regions.endswith(".geojson"):
@@ -180,9 +184,42 @@ def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
         say(json.dumps({**head, "regions": regions}, indent=2))
         return
     for key, item in head.items():
-        say(f"{key:10} {item}")
+        say(f"{key:10} {_plain(item)}")
     for name, entry in regions.items():
         say(f"  {name:44} {entry['split']:6} valid {entry['valid']:.3f}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_plain(item)}" for name, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def export_command(path: Path, out: Path, *, region: str | None, say: Say) -> None:
+    """Write GeoTIFFs into a new folder, or again into that of the same store."""
+    from rsbench.store.export import export_geotiff
+    from rsbench.store.read import open_store
+
+    store = open_store(path)
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _exported(store, out))):
+        raise InputError(
+            f"exporting into {out}", "something else is there already", "Choose another --out"
+        )
+    files = export_geotiff(store, out, region=region)
+    say(f"{out}  {len(files)} files")
+
+
+def _exported(store: Store, out: Path) -> bool:
+    """Say whether a folder holds an export of this very store, whole or not."""
+    note = out / "dataset.json"
+    if not note.is_file():
+        return all(path.name in store.regions for path in out.iterdir())
+    try:
+        return bool(json.loads(note.read_text(encoding="utf-8"))["digest"] == store.digest)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def store_identity(store: Store) -> dict[str, Any]:

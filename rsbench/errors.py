@@ -85,7 +85,11 @@ class TrainingError(RsbenchError, RuntimeError):
 def unknown(kind: str, name: str, options: Iterable[str]) -> UnknownName:
     """Build the error for a name that is in no catalogue, with the nearest known names."""
     known = sorted(options)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    folded = {option.casefold(): option for option in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    if len(name) > 2:  # a part of a long name is what people remember of it
+        near = sorted((key for key in folded if name.casefold() in key), key=len)[:3] or near
+    close = [folded[key] for key in near]
     found = f"there is no {kind} of this name"
     if close:
         remedy = f"Did you mean {' or '.join(close)}?"
