@@ -97,7 +97,7 @@ def _whole(path: Path, write: Callable[[Path], None]) -> None:
         part.replace(path)
         _sync(path.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFull(
                 f"writing {path}",
                 "the device has no room left",

@@ -320,6 +320,9 @@ def contract(
     preset: Preset = None,
 ) -> None:
     """Put a model through the contract that any model must pass."""
+    from rsbench.registry import card
+
+    card(model)  # an unknown name is told before anything heavy is loaded
     from rsbench.contract import run_contract
 
     results = run_contract(model, preset)
@@ -512,7 +515,7 @@ def main() -> None:
     """Run the command line; every deliberate error is one sentence on stderr."""
     told = False
     try:
-        code = int(app(standalone_mode=False) or 0)
+        code = int(app(prog_name="rsbench", standalone_mode=False) or 0)
     except typer.Exit as stop:
         code = stop.exit_code
     except RsbenchError as error:

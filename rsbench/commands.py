@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,7 +208,13 @@ def export_command(path: Path, out: Path, *, region: str | None, say: Say) -> No
         raise InputError(
             f"exporting into {out}", "something else is there already", "Choose another --out"
         )
-    files = export_geotiff(store, out, region=region)
+    if out.exists():
+        files = export_geotiff(store, out, region=region)
+    else:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=out.absolute().parent) as aside:
+            files = export_geotiff(store, Path(aside) / out.name, region=region)
+            (Path(aside) / out.name).rename(out)
     say(f"{out}  {len(files)} files")
 
 

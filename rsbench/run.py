@@ -242,6 +242,7 @@ def _info(
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
     """Do what `rsbench run` does: find data and weights, score, and write everything."""
     from rsbench.report import write_report
+    from rsbench.store.write import disk_is_named
     from rsbench.table import to_markdown, to_parquet
     from rsbench.viewer import Viewer
 
@@ -257,7 +258,7 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         return RunResult(out, finished)
     _writable(out)
     model, history = _with_weights(request, setting, preset, note=note, advance=advance)
-    with _whole(out) as folder:
+    with disk_is_named(f"writing the run {out}", "give another --out"), _whole(out) as folder:
         viewer = Viewer(folder / "viewer", setting.meta, setting.bands, keep=request.keep)
         scores = _scores(
             setting, model, note=note, advance=advance, seen=viewer.see,

@@ -6,6 +6,7 @@ other units are scaled by the dataset's value range. Files are ``.npy`` without 
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ SCHEMA = 1
 DISPLAY_WHITE = 0.6
 GAMMA = 2.2
 ROLES = ("model", "trivial", "oracle")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy hides the number
 Array = npt.NDArray[Any]
 
 
@@ -153,8 +155,8 @@ class Viewer:
             write_whole(self._folder / f"{name}.npy", write)
         except OSError as error:
             raise DiskFull(
-                f"writing {self._folder / name}.npy",
-                str(error.strerror or error),
+                f"writing the pictures of the run ({name}.npy)",
+                "the device has no room left" if error.errno in FULL else str(error.strerror),
                 "Free some space and type the same command, or add --keep-predictions none",
             ) from error
         return f"{name}.npy"
