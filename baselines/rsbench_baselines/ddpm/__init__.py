@@ -1,0 +1,70 @@
+"""A small conditional diffusion model in pixel space: DDPM training, DDIM sampling."""
+
+from rsbench import Card, PresetInfo
+
+_CONDITION = "context frames and masks joined to the noisy image; "
+_COURSE: dict[str, object] = {
+    "base": 64,
+    "mult": (1, 2, 2, 4),
+    "num_res_blocks": 2,
+    "attention": (2, 3),
+    "sampling_steps": 50,
+    "condition_dropout": 0.1,
+}
+
+
+def _preset(
+    count: int, note: str, options: dict[str, object], multiple_of: int, max_context: int = 7
+) -> PresetInfo:
+    return PresetInfo(
+        count, count, 0, note, options, {"multiple_of": multiple_of, "max_context": max_context}
+    )
+
+
+card = Card(
+    name="ddpm",
+    task="forecast",
+    title="Conditional denoising diffusion in pixel space, sampled by DDIM",
+    presets={
+        "tiny": _preset(
+            73_251,
+            _CONDITION + "draws the change since the last frame; 8·(1, 2, 2), 8 steps; counted "
+            "at 3 bands, 1 context frame",
+            {
+                "base": 8,
+                "mult": (1, 2, 2),
+                "num_res_blocks": 1,
+                "attention": (),
+                "sampling_steps": 8,
+                "gain": 4.0,
+            },
+            4,
+        ),
+        "small": _preset(
+            19_422_019,
+            _CONDITION + "draws the image; 64·(1, 2, 2, 4), 50 steps; counted at 3 bands, 7 "
+            "context frames",
+            _COURSE,
+            8,
+        ),
+        "fixed": _preset(
+            19_422_019,
+            _CONDITION + "draws the change since the last frame; 64·(1, 2, 2, 4), 50 steps; "
+            "counted at 3 bands, 7 context frames",
+            {**_COURSE, "gain": 2.0},
+            8,
+        ),
+    },
+    default_preset="fixed",
+    build="rsbench_baselines.ddpm.model:build",
+    citation="J. Ho, A. Jain, P. Abbeel. Denoising diffusion probabilistic models. NeurIPS 2020; "
+    "J. Song, C. Meng, S. Ermon. Denoising diffusion implicit models. ICLR 2021",
+    licence="Apache-2.0 (written from the papers)",
+    rollout="step",
+    multiple_of=8,
+    max_context=7,
+    trainable=True,
+    # Rounding that differs with the batch is carried through every step of a sample.
+    sampler_tolerance=1e-4,
+    published=(),
+)
