@@ -342,6 +342,10 @@ def check(
     write: Annotated[
         bool, typer.Option("--write", help="Write the run's values to --against instead.")
     ] = False,
+    repeat: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --write: the run with another seed; it says what training varies."),
+    ] = None,
 ) -> None:
     """Gate: 0 pass, 1 regressed, 2 bad input, 3 incomparable, 70 internal error."""
     from rsbench.check import check as check_result
@@ -350,7 +354,8 @@ def check(
         from rsbench.check.expected import write_expected
         from rsbench.scores import Scores
 
-        rows = write_expected(Scores.load(result), against)
+        others = [Scores.load(path) for path in repeat or ()]
+        rows = write_expected(Scores.load(result), against, repeats=others)
         _say(f"{against}: {rows} rows expected from now on; read them before you commit them")
         return
     outcome = check_result(result, against)

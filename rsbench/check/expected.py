@@ -7,6 +7,7 @@ import math
 import tomllib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from rsbench import strata
@@ -22,7 +23,12 @@ from rsbench.check.side import (
     provenance,
 )
 from rsbench.errors import InputError, SchemaError
+from rsbench.inference import student_t_quantile
 from rsbench.scores import SCHEMA, Scores, write_whole
+
+KEPT = ("model", "preset", "inputs", "metric", "lead")
+SEEDS = 0.99
+"""One-sided level of the limit that repeated runs set."""
 
 
 def read_expected(path: Path) -> Side:
@@ -83,10 +89,16 @@ def write_expected(
     metrics: Sequence[str] | None = None,
     leads: Sequence[int] | None = None,
     models: Sequence[str] | None = None,
+    repeats: Sequence[Scores] = (),
     practical: Tolerance = PRACTICAL,
     skill: Tolerance = SKILL,
 ) -> int:
     """Write the headline rows of a run as expectations; return how many.
+
+    Training amplifies the last bit of a machine's arithmetic as it does a new seed, so the rows
+    of a trained model need the room that seeds take: with ``repeats`` a row may be worse by the
+    ``SEEDS`` prediction limit of Student's t over all the runs, where that is more than the
+    practical threshold.
 
     Args:
         scores: the run whose values are expected from now on.
@@ -94,6 +106,7 @@ def write_expected(
         metrics: metric ids; default all.
         leads: leads; default all.
         models: models; default all.
+        repeats: the same run with other seeds.
         practical: how much worse a value may be under another provenance.
         skill: the same for skill rows.
     """
@@ -105,9 +118,13 @@ def write_expected(
         rows = rows if chosen is None else rows[rows[column].isin(chosen)]
     if rows.empty:
         raise InputError(f"writing {path}", "no row is left", "Choose other metrics or leads")
+    seeds = _seed_limits(scores, repeats, path)
     lines = _expected_head(scores, practical)
+    if repeats:
+        names = ", ".join(str(run.run.seed) for run in (scores, *repeats))
+        lines += [f"# A row's own abs is what training made of seeds {names}, where that is more."]
     lines += ["", "[expected]", "rows = ["]
-    lines += [_expected_line(row, skill) for row in rows.to_dict("records")]
+    lines += [_expected_line(row, practical, skill, seeds) for row in rows.to_dict("records")]
     lines += ["]"]
     text = "\n".join(lines) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,13 +132,53 @@ def write_expected(
     return len(rows)
 
 
-def _expected_line(row: Mapping[Hashable, Any], skill: Tolerance) -> str:
+def _expected_line(
+    row: Mapping[Hashable, Any],
+    practical: Tolerance,
+    skill: Tolerance,
+    seeds: Mapping[tuple[Any, ...], float],
+) -> str:
     """Return one inline table: a row a line, so that a change reads as a line of a diff."""
-    cells = {name: row[name] for name in ("model", "preset", "inputs", "metric", "lead")}
+    cells = {name: row[name] for name in KEPT}
     cells["value"] = float(row["value"])
-    if str(row["metric"]).startswith("skill."):
+    own = str(row["metric"]).startswith("skill.")
+    allowed = (skill if own else practical).allows(cells["value"])
+    limit = seeds.get(tuple(row[name] for name in KEPT), 0.0)
+    if limit > allowed:
+        cells["abs"] = float(f"{limit:.2g}")
+    elif own:
         cells["abs"] = skill.abs
     return "  {" + ", ".join(f"{name} = {_toml(cell)}" for name, cell in cells.items()) + "},"
+
+
+def _seed_limits(
+    scores: Scores, repeats: Sequence[Scores], path: Path
+) -> Mapping[tuple[Any, ...], float]:
+    """Return how far one more run may lie from this one, per row, by what the seeds show."""
+    if not repeats:
+        return {}
+    runs = (scores, *repeats)
+    for run in repeats:
+        differ = [n for n in HEAD[1:] if getattr(run.run, n) != getattr(scores.run, n)]
+        if differ:
+            found = f"a repeat differs in {', '.join(differ)}"
+            raise InputError(f"writing {path}", found, "Repeat the same run with other seeds")
+    if len({run.run.seed for run in runs}) < len(runs):
+        raise InputError(f"writing {path}", "two runs have one seed", "Give another --seed each")
+    values: dict[tuple[Any, ...], list[float]] = {}
+    for run in runs:
+        table = run.table()
+        own = table[(table["band"] == "all") & (table["stratum"] == strata.HEADLINE)]
+        for *key, value in own[[*KEPT, "value"]].dropna().itertuples(index=False, name=None):
+            values.setdefault(tuple(key), []).append(float(value))
+    return {key: _limit(found) for key, found in values.items() if len(found) == len(runs)}
+
+
+def _limit(values: Sequence[float]) -> float:
+    """Return the prediction limit around the first value; it may itself lie off the mean."""
+    n = len(values)
+    t = student_t_quantile(SEEDS, n - 1)
+    return abs(values[0] - mean(values)) + t * stdev(values) * math.sqrt(1.0 + 1.0 / n)
 
 
 def _expected_head(scores: Scores, practical: Tolerance) -> list[str]:

@@ -208,3 +208,36 @@ def test_compare_names_the_changes(base: Path, tmp_path: Path) -> None:
     lines = gate.compare(base, other)
     assert any("worse by" in line and "paired over 12 regions" in line for line in lines)
     assert gate.compare(base, base)[-1].endswith("all equal")
+
+
+def test_repeats_give_a_trained_row_the_room_its_seeds_take(tmp_path: Path) -> None:
+    factors = {1: 1.06, 2: 0.96, 3: 1.02}
+    repeats = [worse(factor, seed=seed) for seed, factor in factors.items()]
+    path = tmp_path / "e.toml"
+    gate.write_expected(make_scores(), path, repeats=repeats)
+    read = gate.load(path)
+    base = {key: row.value for key, row in read.rows.items()}
+    limits = {key: row.tolerance for key, row in read.rows.items() if row.tolerance is not None}
+    key = next(k for k in base if k[0] == "simvp" and k[3] == "mse@1" and k[5] == 1)
+    spread = [base[key] or 0.0] + [
+        float(run.table().query("model == 'simvp' and metric == 'mse@1' and lead == 1")
+              .query("band == 'all' and stratum == 'all'")["value"].iloc[0])
+        for run in repeats
+    ]  # fmt: skip
+    # Student's t, one-sided 0.99, 3 degrees of freedom: 4.540703 (tables).
+    mean, n = sum(spread) / 4, 4
+    deviation = (sum((x - mean) ** 2 for x in spread) / (n - 1)) ** 0.5
+    by_hand = abs(spread[0] - mean) + 4.540703 * deviation * (1 + 1 / n) ** 0.5
+    assert limits[key].abs == pytest.approx(by_hand, rel=0.05)  # two digits are written
+    untrained = [k for k in limits if k[0] != "simvp" and not k[3].startswith("skill.")]
+    assert not untrained
+    assert gate.check(save_run(tmp_path / "ok", worse(1.1, seed=4)), path).exit_code == 0
+    assert gate.check(save_run(tmp_path / "bad", worse(1.6, seed=4)), path).exit_code == 1
+
+
+def test_repeats_must_be_the_same_run_with_other_seeds(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one seed"):
+        gate.write_expected(make_scores(), tmp_path / "e.toml", repeats=[make_scores()])
+    other = make_scores({"seed": 1, "split": "val"})
+    with pytest.raises(InputError, match="split"):
+        gate.write_expected(make_scores(), tmp_path / "e.toml", repeats=[other])
