@@ -17,6 +17,8 @@ MIN_REGIONS = 8
 """Fewer regions than this give no interval: the t quantile then leans on normality alone."""
 
 NONE = "none"
+ONE_SCENE = "-one-scene"
+"""Ends the name of an interval over blocks of one scene: it is conditional on that scene."""
 
 
 class Interval(NamedTuple):

@@ -223,6 +223,7 @@ def _info(
         starts=tuple(starts),
         display=meta.display,
         simulated=store.simulated,
+        one_scene=store.one_scene,
         complete=store.complete,
         missing=store.meta.missing,
         seed=setting.seed,

@@ -52,6 +52,7 @@ class RunInfo:
         dataset: name of the recipe or import.
         starts: ISO dates of the starts scored.
         step: ISO 8601 duration between leads, e.g. ``P1Y``.
+        one_scene: whether the regions are blocks of one scene, which makes intervals conditional.
         weights: model → digest of its weights, null where it has none.
         inputs: model → what it sees, e.g. ``s2 k=3``.
         licences: sensor → ``licence``, ``attribution``, ``citation``.
@@ -77,6 +78,7 @@ class RunInfo:
     starts: tuple[str, ...] = ()
     display: tuple[str, ...] | None = None
     simulated: bool = False
+    one_scene: bool = False
     complete: bool = True
     missing: tuple[Mapping[str, Any], ...] = ()
     seed: int = 0
@@ -129,7 +131,11 @@ class RunInfo:
         """Name of the dataset with what every table must say about it."""
         notes = [
             note
-            for note, true in (("simulated", self.simulated), ("incomplete", not self.complete))
+            for note, true in (
+                ("simulated", self.simulated),
+                ("one scene", self.one_scene),
+                ("incomplete", not self.complete),
+            )
             if true and note not in self.dataset
         ]
         return f"{self.dataset} ({', '.join(notes)})" if notes else self.dataset
@@ -328,6 +334,7 @@ def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
         horizon=max(a.horizon, b.horizon),
         complete=a.complete and b.complete,
         simulated=a.simulated or b.simulated,
+        one_scene=a.one_scene or b.one_scene,
         missing=a.missing + tuple(item for item in b.missing if item not in a.missing),
         weights={**a.weights, **b.weights},
         inputs={**a.inputs, **b.inputs},
@@ -374,6 +381,9 @@ def _tidy(
     itself = cells["metric"].str.startswith("skill.") & (cells["model"] == run.best_trivial)
     cells.loc[itself, ["lo", "hi"]] = float("nan")  # zero by definition, not by measurement
     cells.loc[itself, "interval"] = inference.NONE
+    if run.one_scene:
+        spread = cells["interval"] != inference.NONE
+        cells.loc[spread, "interval"] += inference.ONE_SCENE
     cells = _stack(cells, _null_rows(cells, run.absent + absent, run))
     cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
     cells["weights"] = cells["model"].map(run.weights).astype(object)

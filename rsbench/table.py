@@ -226,6 +226,8 @@ def _preface(table: pd.DataFrame) -> list[str]:
     ]
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no superiority is claimed from it")
+    if table["interval"].str.endswith(inference.ONE_SCENE).any():
+        lines.append("regions are blocks of one scene: intervals hold for this scene, no other")
     if regions < inference.MIN_REGIONS:
         lines.append(f"no intervals: fewer than {inference.MIN_REGIONS} regions")
     return lines

@@ -123,6 +123,11 @@ class Store:
         return self.meta.simulated
 
     @property
+    def one_scene(self) -> bool:
+        """Whether all regions are blocks cut from one series of images."""
+        return self.meta.recipe.get("importer") == "geotiff-series"
+
+    @property
     def complete(self) -> bool:
         """Whether no unit is missing."""
         return self.meta.complete
