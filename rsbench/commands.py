@@ -40,15 +40,19 @@ def build_command(
     note: Say,
 ) -> None:
     """Plan, ask where the work is long, build, and remember the store."""
-    from rsbench.build.builder import build
+    from rsbench.build.builder import build, kept_lock
     from rsbench.build.plan import Lock, describe
     from rsbench.catalog import load_recipe
     from rsbench.home import remember_store
 
-    chosen = load_recipe(recipe or "s2-yearly")
     given = Lock.load(lock) if lock else None
+    chosen = load_recipe(recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
     target = out or Path(f"{chosen.name}.zarr")
     chosen = _narrow(chosen, regions, years)
+    if given is not None:
+        chosen = _as_locked(chosen, given, regions=regions, years=years)
+    elif (given := kept_lock(target, chosen, provider)) is not None:
+        note(f"going on with the search that {target} keeps; delete the folder to search again")
     with progress() as advance:
         frozen = given or _search(chosen, recipe, provider, advance)
         summary = describe(frozen)
@@ -68,6 +72,16 @@ def build_command(
         )
     remember_store(result.path)
     say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
+
+
+def _as_locked(recipe: Recipe, lock: Lock, *, regions: str | None, years: str | None) -> Recipe:
+    """Return the recipe with the lock's regions and years, where none were asked for."""
+    changes: dict[str, object] = {}
+    if regions is None:
+        changes["regions"] = tuple(lock.places[name] for name in sorted(lock.places))
+    if years is None:
+        changes["years"] = (lock.years[0], lock.years[-1])
+    return recipe.model_copy(update=changes)
 
 
 def _search(recipe: Recipe, asked: str | None, provider: str | None, advance: Advance) -> Lock:

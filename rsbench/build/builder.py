@@ -30,6 +30,7 @@ from rsbench.errors import InputError, UnitFailed
 from rsbench.store.layout import (
     INDEX,
     JOURNAL,
+    LOCK,
     MANIFEST,
     RegionRecord,
     SensorArrays,
@@ -109,7 +110,7 @@ def build(
     Args:
         recipe: recipe or its name.
         out: folder of the store.
-        lock: frozen search; without it the catalogue is searched.
+        lock: frozen search; without it the one kept in ``out`` by an earlier call, or a new search.
         provider: see :func:`rsbench.build.plan.make_plan`; with a lock, where its files lie now.
         regions: some of the regions.
         years: some of the years.
@@ -125,6 +126,7 @@ def build(
         InputError: if the output is in use or holds something else.
     """
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    lock = lock or kept_lock(out, chosen, provider, regions, years)
     if lock is None:
         frozen = make_plan(chosen, regions, provider, years, progress=progress)
         address = frozen.catalogue
@@ -139,6 +141,8 @@ def build(
     identity = {"lock": frozen.digest, "compositor": COMPOSITOR, "floor": chosen.floor}
     with open_journal(target, identity) as journal:
         _reopen(target, journal)
+        with full_disk_is_named(target):
+            frozen.save(target / LOCK)
         simulated = chosen.simulated if frozen.provider == SIMULATED and not address else None
         sensors = recipe_sensors(chosen)
         signing = sensors[0].provider(frozen.provider).signing
@@ -165,6 +169,42 @@ def build(
         journal.remove()
     failed = tuple(FailedUnit(r, y, reason) for (r, y), reason in sorted(work.failed.items()))
     return BuildResult(target, digest, not failed, failed)
+
+
+def kept_lock(
+    out: Path | str,
+    recipe: Recipe,
+    provider: str | None = None,
+    regions: Sequence[Region | str] | None = None,
+    years: tuple[int, int] | None = None,
+) -> Lock | None:
+    """Return the lock that the same build left in its store; None where there is none.
+
+    One that was searched at another provider is none either: a new search will tell.
+
+    Raises:
+        InputError: if it is of another recipe, or of other regions or years.
+    """
+    path = Path(out) / LOCK
+    if not path.is_file():
+        return None
+    lock = Lock.load(path)
+    if provider is not None and provider not in (lock.provider, lock.catalogue):
+        folder = Path(provider)
+        if not folder.is_dir() or str(folder.resolve()) != lock.catalogue:
+            return None
+    asked = regions_of(recipe) if regions is None else regions
+    names = {region if isinstance(region, str) else region.name for region in asked}
+    differ = _other_keys(lock, recipe)
+    differ += ["regions"] if names != set(lock.places) else []
+    differ += ["years"] if (years or recipe.years) != (lock.years[0], lock.years[-1]) else []
+    if differ:
+        raise InputError(
+            f"building {recipe.name} into {out}",
+            f"a build of {lock.recipe.get('name')} with other {', '.join(differ)} lies there",
+            "Choose another --out, or delete that folder",
+        )
+    return lock
 
 
 def sensor_meta(sensor: Sensor) -> SensorMeta:
@@ -195,13 +235,8 @@ def _matching(
     years: tuple[int, int] | None,
 ) -> Lock:
     """Return the part of the lock that is asked for; refuse a lock of another recipe."""
-    free = ("regions", "years", "provider", "max_cloud")
     asked, held = recipe_canonical(recipe), dict(lock.recipe)
-    differ = sorted(
-        key
-        for key in {*asked, *held} - set(free)
-        if canonical_json(asked.get(key)) != canonical_json(held.get(key))
-    )
+    differ = _other_keys(lock, recipe)
     if differ:
         raise InputError(
             f"building {recipe.name} from this lock",
@@ -213,6 +248,17 @@ def _matching(
         names = [region.name for region in regions_of(recipe)]
     span = years or (recipe.years if list(recipe.years) != list(held["years"]) else None)
     return lock if names is None and span is None else lock.subset(names, span)
+
+
+def _other_keys(lock: Lock, recipe: Recipe) -> list[str]:
+    """Return in what a lock's recipe differs, beyond what may differ."""
+    free = ("regions", "years", "provider", "max_cloud")
+    asked, held = recipe_canonical(recipe), dict(lock.recipe)
+    return sorted(
+        key
+        for key in {*asked, *held} - set(free)
+        if canonical_json(asked.get(key)) != canonical_json(held.get(key))
+    )
 
 
 def _moved(lock: Lock, provider: str | None) -> str:

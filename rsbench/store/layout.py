@@ -29,6 +29,8 @@ INDEX = "index.json"
 MANIFEST = "manifest.json"
 TEMPORARY = ".tmp-"
 JOURNAL = ".rsbench-journal"
+LOCK = "lock.json.gz"
+"""The frozen search a store was built from; imports have none."""
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 UNITS = ("reflectance", "kelvin", "display")

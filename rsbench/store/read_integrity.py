@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,7 @@ from rsbench.spec import Grid
 from rsbench.store.layout import (
     INDEX,
     JOURNAL,
+    LOCK,
     MANIFEST,
     ROOT_KEY,
     Manifest,
@@ -57,10 +61,20 @@ def _check_root(store: Store) -> Iterator[Finding]:
             yield Finding("metadata", "zarr.json", f"its attributes differ from {INDEX}")
     except StoreError as error:
         yield Finding("file", "zarr.json", error.found)
-    known = {INDEX, "zarr.json", JOURNAL, *store.regions}
+    yield from _check_lock(store.path / LOCK)
+    known = {INDEX, LOCK, "zarr.json", JOURNAL, *store.regions}
     for path in sorted(store.path.iterdir()):
         if path.name not in known:
             yield Finding("extra", path.name, "the index does not list it")
+
+
+def _check_lock(path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        return
+    try:
+        json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        yield Finding("file", LOCK, f"it cannot be read ({type(error).__name__})")
 
 
 def _check_region(store: Store, name: str) -> Iterator[Finding]:

@@ -16,8 +16,9 @@ from build_fixtures import (
     write_scene,
 )
 
+from rsbench.build import builder
 from rsbench.build.builder import build
-from rsbench.build.plan import make_plan
+from rsbench.build.plan import Lock, make_plan
 from rsbench.build.server import serve
 from rsbench.errors import InputError
 from rsbench.store.read import open_store
@@ -98,10 +99,45 @@ def test_the_same_build_again_does_nothing(folder: Path, tmp_path: Path) -> None
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == stamps
 
 
+def test_a_store_keeps_its_lock_and_the_same_build_does_not_search_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = make_plan(recipe(), provider=str(folder))
+    made = build(recipe(), tmp_path / "a", lock=lock)
+    kept = Lock.load(made.path / "lock.json.gz")
+    assert kept == lock
+    assert open_store(made.path).meta.lock_digest == kept.digest
+    assert build(recipe(), tmp_path / "b", lock=kept).digest == made.digest
+    (made.path / "index.json").unlink()  # as if it had been killed before the end
+    monkeypatch.setattr(builder, "make_plan", lambda *_, **__: pytest.fail("searched again"))
+    (made.path / ".rsbench-journal").mkdir()
+    assert build(recipe(), made.path).digest == made.digest
+    with pytest.raises(InputError, match="other regions lies there"):
+        build(recipe(), made.path, regions=["west"])
+    with pytest.raises(InputError, match="other years lies there"):
+        build(recipe(), made.path, years=(2021, 2021))
+
+
+def test_another_catalogue_is_searched_though_a_lock_is_kept(folder: Path, tmp_path: Path) -> None:
+    made = build(recipe(), tmp_path / "a", provider=str(folder))
+    other = random_folder(tmp_path / "other", per_year=3)
+    with pytest.raises(InputError, match="from another search"):
+        build(recipe(), made.path, provider=str(other))
+
+
+def test_a_damaged_lock_is_found(folder: Path, tmp_path: Path) -> None:
+    made = build(recipe(), tmp_path / "a", provider=str(folder))
+    file = made.path / "lock.json.gz"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert [finding.where for finding in open_store(made.path).validate()] == ["lock.json.gz"]
+
+
 def test_another_build_in_the_same_place_is_refused(folder: Path, tmp_path: Path) -> None:
     build(recipe(), tmp_path / "out", provider=str(folder))
     before = sorted(p.name for p in (tmp_path / "out").iterdir())
-    with pytest.raises(InputError, match="from another search"):
+    with pytest.raises(InputError, match="other years lies there"):
         build(recipe(years=(2021, 2021)), tmp_path / "out", provider=str(folder))
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == before
 
