@@ -1,0 +1,42 @@
+"""Write the table of metrics in docs/metrics.md from the metrics' own records.
+
+Usage: python tools/metric_docs.py docs/metrics.md
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rsbench.metrics.base import MetricInfo, metric_info
+
+BEGIN, END = "<!-- table: tools/metric_docs.py -->", "<!-- end of table -->"
+WORDS = {"lower": "lower", "higher": "higher", "zero": "near 0"}
+
+
+def line(metric: MetricInfo) -> str:
+    """Return one row of the table."""
+    low, high = ("−∞" if metric.range[0] is None else f"{metric.range[0]:g}",
+                 "∞" if metric.range[1] is None else f"{metric.range[1]:g}")  # fmt: skip
+    state = "" if metric.available else f" *Unavailable: {metric.reason}.*"
+    return (
+        f"| `{metric.id}` | {metric.title}{state} | {WORDS[metric.direction]} | "
+        f"{low} … {high} | {metric.unit} | {metric.source} |"
+    )
+
+
+def table() -> str:
+    """Return the whole table, between its marks."""
+    head = ["| id | what | better | range | unit | source |", "|---|---|---|---|---|---|"]
+    return "\n".join([BEGIN, *head, *(line(m) for m in metric_info()), END])
+
+
+def renew(text: str) -> str:
+    """Return the page with its table made new."""
+    before, rest = text.split(BEGIN, 1)
+    return before + table() + rest.split(END, 1)[1]
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    page.write_text(renew(page.read_text(encoding="utf-8")), encoding="utf-8")
