@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from rsbench.metrics.engine import image_metrics
-from rsbench.model import Card, Given, Model, SampleRef, Want
+from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
 
 if TYPE_CHECKING:
@@ -68,16 +68,20 @@ class Row:
     reference: Callable[[Case, int], tuple[Tensor, Tensor]] | None = None
 
 
+Rolled = Callable[[Model, Card, Given, Want], Iterator[tuple[int, Prediction]]]
+"""How leads are made: by :func:`rsbench.rollout.roll`, or by what keeps predictions."""
+
+
 def model_row(
     name: str, preset: str, role: str, model: Model, card: Card, *, device: torch.device,
-    autocast: torch.dtype | None = None,
+    autocast: torch.dtype | None = None, rolled: Rolled = roll,
 ) -> Row:  # fmt: skip
     """Return the row of a model: the harness rolls it out; of several members, their mean."""
 
     def answer(case: Case) -> Answer:
         given, want = case.given.to(device), case.want.to(device)
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            for lead, prediction in roll(model, card, given, want):
+            for lead, prediction in rolled(model, card, given, want):
                 yield lead, prediction.values[:, :, 0].float().mean(dim=1).cpu()
 
     return Row(name, preset, role, answer)

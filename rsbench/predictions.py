@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from rsbench.digest import canonical_json, sha256_json
-from rsbench.errors import unknown
+from rsbench.errors import InputError, unknown
 from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
 
@@ -29,6 +29,7 @@ KEEP = ("none", "viewer", "all")
 HEADER = 128  # bytes of a .npy header; 64-byte aligned by the format
 FLOAT = 4
 SCHEMA = "rsbench.predictions@1"
+MADE = "made.json"
 Array = npt.NDArray[np.float32]
 
 
@@ -92,6 +93,15 @@ class PredictionCache:
         self._keep = keep
         self._chosen = chosen or (lambda sample: False)
 
+    @property
+    def made_on(self) -> str | None:
+        """The kind of device that made what is kept; None where nothing is."""
+        try:
+            value = json.loads((self.folder / MADE).read_text(encoding="utf-8"))
+            return str(value["device"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def keeps(self, sample: SampleRef) -> bool:
         """Say whether the predictions of a sample are kept."""
         return self._keep == "all" or (self._keep == "viewer" and self._chosen(sample))
@@ -130,6 +140,9 @@ class PredictionCache:
 
         A batch of which some sample is absent is predicted whole, so that batches never differ
         between runs. Files appear when the last lead is taken; stopping earlier leaves none.
+
+        Raises:
+            InputError: if something is absent and the rest was made on another kind of device.
         """
         kept = [row for row, sample in enumerate(want.samples) if self.keeps(sample)]
         found = [self.read(want.samples[row], want) for row in kept]
@@ -145,7 +158,7 @@ class PredictionCache:
                 if item is None
             }
             if files:
-                self._describe()
+                self._describe(want.times.device.type)
             for lead, prediction in roll(model, card, given, want):
                 for row, file in files.items():
                     file.write(prediction.values[row, :, 0].cpu().numpy())
@@ -154,12 +167,20 @@ class PredictionCache:
                         file.commit()
                 yield lead, prediction
 
-    def _describe(self) -> None:
-        target = self.folder / "key.json"
-        if not target.exists():
-            text = json.dumps(json.loads(canonical_json(self._key.to_json())), indent=2)
-            with _Pending(target, text.encode()) as file:
-                file.commit()
+    def _describe(self, device: str) -> None:
+        made_on = self.made_on
+        if made_on not in (None, device):
+            raise InputError(
+                f"predicting on {device}",
+                f"the predictions kept in {self.folder} were made on {made_on} and some are absent",
+                f"Give --device {made_on}, or delete that folder",
+            )
+        notes = {"key.json": self._key.to_json(), MADE: {"device": device}}
+        for name, note in notes.items():
+            if not (self.folder / name).exists():
+                text = json.dumps(json.loads(canonical_json(note)), indent=2)
+                with _Pending(self.folder / name, text.encode()) as file:
+                    file.commit()
 
 
 class _Pending:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rsbench.console import Advance, silent
 from rsbench.digest import sha256_json
 from rsbench.errors import InputError, TrainingError, unknown
+from rsbench.run_folder import finished, require_writable, whole
 from rsbench.scores import Absent, RunInfo, Scores
 from rsbench.setting import Note, Setting, cases, groups_of, quiet, setting_of
 
@@ -23,6 +19,7 @@ if TYPE_CHECKING:
 
     from rsbench.evaluation import Case, Row
     from rsbench.model import Card, Model
+    from rsbench.predictions import PredictionCache
     from rsbench.rows import Rows
     from rsbench.store.read import Store
 
@@ -125,9 +122,11 @@ def _scores(
     advance: Advance = silent,
     seen: Callable[[Row, Case, int, torch.Tensor], None] | None = None,
     info: Mapping[str, Any] | None = None,
+    kept: PredictionCache | None = None,
 ) -> Scores:
     from rsbench.evaluation import model_row, score
     from rsbench.registry import identity
+    from rsbench.rollout import roll
     from rsbench.rows import TRIVIAL, best_trivial, control_rows, trivial_rows
 
     own = identity(model)
@@ -136,8 +135,8 @@ def _scores(
     everyone = list(rows.rows)
     if own.name not in TRIVIAL:
         everyone.insert(0, model_row(
-            own.name, own.preset, "model", model, own.card,
-            device=setting.device, autocast=_autocast(setting.precision),
+            own.name, own.preset, "model", model, own.card, device=setting.device,
+            autocast=_autocast(setting.precision), rolled=kept.roll if kept else roll,
         ))  # fmt: skip
     everyone += control_rows(setting)
     reference = best_trivial(setting, rows.rows)
@@ -157,6 +156,7 @@ def _scores(
     run = _info(setting, rows, own.name, digest, reference, info or {})
     run = replace(
         run,
+        device=(kept.made_on if kept else None) or run.device,
         citations={**run.citations, own.name: own.card.citation},
         extra={**run.extra, "counts": _counts(tally.counts)},
     )
@@ -253,16 +253,17 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     name = f"{request.model}-{preset}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     key = _key(request, setting, preset)
-    finished = _finished(out, key)
-    if finished is not None:
+    done = finished(out, key)
+    if done is not None:
         note(f"{out} holds this run already; nothing was left to do")
-        return RunResult(out, finished)
-    _writable(out)
+        return RunResult(out, done)
+    require_writable(out)
     model, history = _with_weights(request, setting, preset, note=note, advance=advance)
-    with disk_is_named(f"writing the run {out}", "give another --out"), _whole(out) as folder:
+    with disk_is_named(f"writing the run {out}", "give another --out"), whole(out) as folder:
         viewer = Viewer(folder / "viewer", setting.meta, setting.bands, keep=request.keep)
         scores = _scores(
             setting, model, note=note, advance=advance, seen=viewer.see,
+            kept=_kept(request, setting, preset, model, note),
             info={"command": request.command, "history": history, "extra": {"key": key}},
         )  # fmt: skip
         viewer.close()
@@ -274,33 +275,40 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     return RunResult(out, scores)
 
 
-def _writable(out: Path) -> None:
-    """Refuse a place that cannot be written to before hours are spent, not after."""
-    there = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise InputError(f"writing the run {out}", f"{there} is a file", "Give another --out")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(
-            f"writing the run {out}", f"{there} cannot be written to", "Give another --out"
-        )
+def _kept(
+    request: RunRequest, setting: Setting, preset: str, model: Model, note: Note
+) -> PredictionCache | None:
+    """Open the kept predictions of this run, where asked, and say what keeping them takes."""
+    from rsbench import __version__
+    from rsbench.home import cache_dir
+    from rsbench.model import SampleRef
+    from rsbench.predictions import PredictionCache, PredictionKey
+    from rsbench.registry import identity
+    from rsbench.rows import TRIVIAL
 
-
-@contextmanager
-def _whole(out: Path) -> Iterator[Path]:
-    """Yield a folder aside; its files stand in ``out`` when all are written, else nowhere."""
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".tmp-{out.name}-", dir=out.parent) as aside:
-        folder = Path(aside) / out.name
-        folder.mkdir()
-        yield folder
-        if not out.exists():
-            folder.rename(out)
-            return
-        for path in folder.iterdir():
-            if path.is_dir() and (out / path.name).is_dir():
-                shutil.rmtree(out / path.name)
-            path.replace(out / path.name)
+    if request.keep != "all":
+        return None
+    if request.model in TRIVIAL:
+        note(f"{request.model} costs less than reading it back: no predictions are kept")
+        return None
+    key = PredictionKey(
+        dataset=setting.store.digest, protocol=setting.protocol.model_dump(mode="json"),
+        split=setting.split, model=request.model, preset=preset, seed=setting.seed,
+        precision=setting.precision, members=setting.members, horizon=setting.horizon,
+        context=setting.context, weights=weights_of(model, identity(model).card),
+        options={"bands": list(setting.bands)}, code=__version__,
+    )  # fmt: skip
+    cache = PredictionCache(cache_dir("predictions"), key, keep="all")
+    samples = [
+        SampleRef(s.region, "", s.window)
+        for group in groups_of(setting, setting.split)
+        for s in group
+    ]
+    size = cache.estimate(samples, len(setting.bands))
+    note(f"keeping {len(samples)} predictions, at most {size / 1e6:.1f} MB, in {cache.folder}")
+    if cache.made_on is not None:
+        note(f"those made before on {cache.made_on} are scored without predicting again")
+    return cache
 
 
 def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
@@ -341,24 +349,6 @@ def _key(request: RunRequest, setting: Setting, preset: str) -> str:
         "metrics": list(setting.metrics), "budget": request.budget, "keep": request.keep,
         "checkpoint": str(request.checkpoint) if request.checkpoint else None,
     })  # fmt: skip
-
-
-def _finished(out: Path, key: str) -> Scores | None:
-    """Return the scores of the same run, if it lies there whole."""
-    whole = all((out / n).is_file() for n in ("run.json", "scores.parquet", "report.html"))
-    if not whole:
-        return None
-    try:
-        same = json.loads((out / "run.json").read_text(encoding="utf-8")).get("key") == key
-    except ValueError:
-        return None
-    if not same:
-        raise InputError(
-            f"writing the run {out}",
-            "another run lies there",
-            "Give another --out, or remove that folder",
-        )
-    return Scores.load(out)
 
 
 def _with_weights(

@@ -101,7 +101,7 @@ def test_a_stop_in_the_middle_leaves_no_half_file(tmp_path: Path) -> None:
     next(leads)
     next(leads)
     leads.close()  # type: ignore[attr-defined]
-    assert [f.name for f in cache.folder.iterdir()] == ["key.json"]
+    assert sorted(f.name for f in cache.folder.iterdir()) == ["key.json", "made.json"]
 
 
 def test_a_model_that_fails_late_leaves_no_half_file(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_model_that_fails_late_leaves_no_half_file(tmp_path: Path) -> None:
     cache = PredictionCache(tmp_path, KEY, keep="all")
     with pytest.raises(KeyboardInterrupt):
         everything(cache, Late(), data)
-    assert [f.name for f in cache.folder.iterdir()] == ["key.json"]
+    assert sorted(f.name for f in cache.folder.iterdir()) == ["key.json", "made.json"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "pickle", "shape"])
