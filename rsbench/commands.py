@@ -282,7 +282,7 @@ def doctor_lines() -> list[str]:
     lines = [f"rsbench {__version__}, Python {platform.python_version()}", f"cache {cache_dir()}"]
     for extra, packages in {
         "build": ("rasterio", "pystac-client", "planetary-computer", "stackstac", "xarray"),
-        "models": ("torch", "lightning-fabric", "safetensors", "torchmetrics"),
+        "models": ("torch", "lightning-fabric", "safetensors"),
         "generative": ("diffusers", "transformers", "peft", "torchvision"),
         "distributed": ("distributed",),
     }.items():

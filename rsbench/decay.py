@@ -198,8 +198,13 @@ def styles(drawn: Sequence[Curve]) -> dict[tuple[str, str], dict[str, Any]]:
     return result
 
 
-def figure(drawn: Sequence[Curve], *, simulated: bool, width: float = 6.4) -> Figure:
-    """Draw curves of one metric on one set, with interval bands; ``simulated`` is burned in."""
+def figure(
+    drawn: Sequence[Curve], *, simulated: bool, unit: str = "", width: float = 6.4
+) -> Figure:
+    """Draw curves of one metric on one set, with interval bands; ``simulated`` is burned in.
+
+    ``unit`` is that of the data, e.g. ``reflectance``.
+    """
     from matplotlib.figure import Figure
 
     if not drawn:
@@ -225,8 +230,8 @@ def figure(drawn: Sequence[Curve], *, simulated: bool, width: float = 6.4) -> Fi
     first = drawn[0]
     axes.set_xticks(sorted({lead for curve in drawn for lead in curve.leads}))
     axes.set_xlabel("lead")
-    unit = unit_of(first.metric)
-    axes.set_ylabel(first.metric + (f" ({unit})" if unit else ""))
+    measured = unit_of(first.metric).replace("data", unit or "data")
+    axes.set_ylabel(first.metric + (f" ({measured})" if measured else ""))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#d9d9d9", lw=0.6)
     axes.legend(frameon=False, fontsize=8)
@@ -242,9 +247,11 @@ def figure(drawn: Sequence[Curve], *, simulated: bool, width: float = 6.4) -> Fi
     return chart
 
 
-def save_figure(drawn: Sequence[Curve], path: Path, *, simulated: bool, dpi: int = 160) -> None:
+def save_figure(
+    drawn: Sequence[Curve], path: Path, *, simulated: bool, unit: str = "", dpi: int = 160
+) -> None:
     """Write the figure as PNG, SVG or PDF, by the suffix of ``path``."""
-    chart = figure(drawn, simulated=simulated)
+    chart = figure(drawn, simulated=simulated, unit=unit)
     kind = path.suffix.removeprefix(".") or "png"
     write_whole(path, lambda temporary: chart.savefig(temporary, format=kind, dpi=dpi))
 

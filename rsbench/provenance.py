@@ -25,8 +25,6 @@ PACKAGES = (
     "torch",
     "lightning-fabric",
     "safetensors",
-    "torchmetrics",
-    "torchvision",
     "diffusers",
     "transformers",
     "peft",

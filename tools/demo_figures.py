@@ -99,7 +99,10 @@ def main() -> int:
         scores = Scores.load(options.run)
         options.out.mkdir(parents=True, exist_ok=True)
         drawn = [c for c in curves(scores, "mse@1") if c.model in DRAWN]
-        save_figure(drawn, options.out / "demo-decay.png", simulated=scores.run.simulated, dpi=160)
+        run = scores.run
+        save_figure(
+            drawn, options.out / "demo-decay.png", simulated=run.simulated, unit=run.unit, dpi=160
+        )
         strip(options.run, scores, options.out / "demo-strip.png")
     except RsbenchError as error:
         print(error, file=sys.stderr)

@@ -96,6 +96,9 @@ def test_figure_burns_simulated_in(tmp_path: Path) -> None:
     texts = [t.get_text() for t in decay.figure(drawn, simulated=True).axes[0].texts]
     assert "simulated" in texts
     assert not decay.figure(drawn, simulated=False).axes[0].texts
+    errors = decay.curves(make_scores(), "mse@1")
+    label = decay.figure(errors, simulated=False, unit="reflectance").axes[0].get_ylabel()
+    assert label == "mse@1 (reflectance²)"
     decay.save_figure(drawn, tmp_path / "curve.png", simulated=True)
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(InputError, match="no curves"):
