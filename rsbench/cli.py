@@ -2,73 +2,27 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rsbench import __version__
-from rsbench.errors import DiskFull, InputError, RsbenchError
-
-app = typer.Typer(
-    name="rsbench",
-    help="Build satellite-image datasets, run models on them, and compare what can be compared.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-weights_app = typer.Typer(help="Weights of perceptual metrics.", no_args_is_help=True)
-lock_app = typer.Typer(help="Locks: the frozen answers of searches.", no_args_is_help=True)
-app.add_typer(weights_app, name="weights")
-app.add_typer(lock_app, name="lock")
-
-INTERRUPTED = 130
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_OF_THE_MACHINE = _FULL | {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
-    *(errno.EEXIST, errno.ENAMETOOLONG),
-}
-
-# Typer brings its own copy of click in some versions and the package in others.
-_UsageError: Any = typer.BadParameter.__mro__[2]
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+from rsbench import cli_lists
+from rsbench.cli_app import Force, Json, app, dump, lock_app, note, quiet, say
+from rsbench.cli_door import run_app
+from rsbench.errors import InputError
 
 
-def _say(text: str = "") -> None:
-    sys.stdout.write(text + "\n")
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(text + "\n")
-
-
-def _quiet(text: str) -> None:
-    """Say nothing."""
+def main() -> None:
+    """Run the command line."""
+    sys.exit(run_app())
 
 
 def _first_alone() -> bool:
     """Say whether this is the first of the processes of one training; only it speaks."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
-
-
-def _dump(value: Any) -> None:
-    _say(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        _say(__version__)
-        raise typer.Exit
 
 
 # ------------------------------------------------------------------------------- building
@@ -109,8 +63,8 @@ def build_dataset(
         lock=lock,
         allow_incomplete=allow_incomplete,
         as_json=as_json,
-        say=_say,
-        note=_note,
+        say=say,
+        note=note,
     )
 
 
@@ -143,7 +97,7 @@ def import_dataset(
         dates=dates,
         crs=crs,
         region_size=region_size,
-        say=_say,
+        say=say,
     )
 
 
@@ -155,7 +109,7 @@ def inspect(
     """Say what a store holds."""
     from rsbench.commands import inspect_command
 
-    inspect_command(store, as_json=as_json, say=_say)
+    inspect_command(store, as_json=as_json, say=say)
 
 
 @app.command()
@@ -168,13 +122,13 @@ def validate(
 
     findings = open_store(store).validate()
     if as_json:
-        _dump([str(finding) for finding in findings])
+        dump([str(finding) for finding in findings])
     for finding in [] if as_json else findings:
-        _note(str(finding))
+        note(str(finding))
     if findings:
         raise typer.Exit(1)
     if not as_json:
-        _say(f"{store}: every file and digest is as written")
+        say(f"{store}: every file and digest is as written")
 
 
 @app.command()
@@ -186,7 +140,7 @@ def export(
     """Write a store as GeoTIFFs."""
     from rsbench.commands import export_command
 
-    export_command(store, out, region=region, say=_say)
+    export_command(store, out, region=region, say=say)
 
 
 @lock_app.command("diff")
@@ -199,10 +153,10 @@ def lock_diff(
 
     lines = diff(Lock.load(a), Lock.load(b))
     for line in lines:
-        _say(str(line))
+        say(str(line))
     if lines:
         raise typer.Exit(1)
-    _say("the locks are equal")
+    say("the locks are equal")
 
 
 # -------------------------------------------------------------------------------- running
@@ -245,11 +199,11 @@ def train(
         precision=precision,
         budget=budget,
     )
-    note = _note if _first_alone() else _quiet
+    tell = note if _first_alone() else quiet
     with progress() as advance:
-        result = train_model(request, devices=devices, note=note, advance=advance)
+        result = train_model(request, devices=devices, note=tell, advance=advance)
     if _first_alone():
-        _say(str(result))
+        say(str(result))
 
 
 @app.command()
@@ -295,9 +249,9 @@ def run(
         command="rsbench " + " ".join(sys.argv[1:]),
     )
     with progress() as advance:
-        result = run_model(request, note=_note, advance=advance)
-    _say(result.summary())
-    _say(f"report: {result.out / 'report.html'}")
+        result = run_model(request, note=note, advance=advance)
+    say(result.summary())
+    say(f"report: {result.out / 'report.html'}")
 
 
 @app.command()
@@ -310,8 +264,8 @@ def demo(
     from rsbench.demo import run_demo
 
     with progress() as advance:
-        report_path = run_demo(out, seed=seed, note=_note, advance=advance)
-    _say(f"report: {report_path}")
+        report_path = run_demo(out, seed=seed, note=note, advance=advance)
+    say(f"report: {report_path}")
 
 
 @app.command()
@@ -327,7 +281,7 @@ def contract(
 
     results = run_contract(model, preset)
     for result in results:
-        _say(str(result))
+        say(str(result))
     if not all(result.passed for result in results):
         raise typer.Exit(1)
 
@@ -356,11 +310,11 @@ def check(
 
         others = [Scores.load(path) for path in repeat or ()]
         rows = write_expected(Scores.load(result), against, repeats=others)
-        _say(f"{against}: {rows} rows expected from now on; read them before you commit them")
+        say(f"{against}: {rows} rows expected from now on; read them before you commit them")
         return
     outcome = check_result(result, against)
     for line in outcome.lines:
-        _say(line)
+        say(line)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -373,7 +327,7 @@ def compare(
     from rsbench.check import compare as compare_runs
 
     for line in compare_runs(run_a, run_b):
-        _say(line)
+        say(line)
 
 
 @app.command()
@@ -386,7 +340,7 @@ def report(
     from rsbench.report import write_report
 
     write_report(runs, out, force=force)
-    _say(str(out))
+    say(str(out))
 
 
 @app.command()
@@ -403,194 +357,10 @@ def table(
         raise InputError("rsbench table", "more than one format", "Give one of the three")
     frame = load_tables(runs)
     render = to_latex if latex else to_csv if csv else to_markdown
-    _say(render(frame))
+    say(render(frame))
 
 
-# ----------------------------------------------------------------------------- catalogues
-
-
-@app.command()
-def models(as_json: Json = False) -> None:
-    """List the models and their presets."""
-    from rsbench.registry import models_json
-
-    rows = models_json()
-    if as_json:
-        _dump(rows)
-        return
-    for row in rows:
-        presets = ", ".join(
-            f"{name} ({_count(info['parameters'])})" for name, info in row["presets"].items()
-        )
-        _say(f"{row['name']:20} {row['task']:9} {presets}")
-
-
-def _count(parameters: int) -> str:
-    return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else str(parameters)
-
-
-@app.command()
-def metrics(as_json: Json = False) -> None:
-    """List the metrics, their definitions' sources, and which can run here."""
-    from dataclasses import asdict
-
-    from rsbench.metrics.base import metric_info
-
-    rows = [asdict(info) for info in metric_info()]
-    if as_json:
-        _dump(rows)
-        return
-    for row in rows:
-        state = "" if row["available"] else f"  unavailable: {row['reason']}"
-        _say(f"{row['id']:24} {row['direction']:7} {row['unit'] or '-':8} {row['source']}{state}")
-
-
-@app.command()
-def recipes(as_json: Json = False) -> None:
-    """List the recipes."""
-    from rsbench.catalog import load_recipe, names
-
-    rows = [load_recipe(name) for name in names("recipes")]
-    if as_json:
-        _dump([row.model_dump(mode="json") for row in rows])
-        return
-    for row in rows:
-        _say(f"{row.name:20} {row.kind:9} {row.title}")
-
-
-@app.command()
-def regions(as_json: Json = False) -> None:
-    """List the regions of the catalogue."""
-    from rsbench.catalog import load_regions
-
-    rows = load_regions()
-    if as_json:
-        _dump([row.model_dump(mode="json") for row in rows])
-        return
-    for row in rows:
-        _say(f"{row.name:44} {row.tile:6} {row.split:5} {row.stratum:17} {row.country}")
-
-
-@weights_app.command("check")
-def weights_check(as_json: Json = False) -> None:
-    """Say which weight files are here and whether their digests are right."""
-    from dataclasses import asdict
-
-    from rsbench.weights import status
-
-    rows = [asdict(row) for row in status()]
-    if as_json:
-        _dump(rows)
-        return
-    for row in rows:
-        _say(f"{row['name']:12} {row['state']:8} needed by {row['metrics']}")
-    if any(row["state"] != "ok" for row in rows):
-        _say("Type `rsbench weights fetch`, or name a folder that holds them in RSBENCH_WEIGHTS.")
-
-
-@weights_app.command("fetch")
-def weights_fetch(
-    to: Annotated[Path | None, typer.Option(help="A folder; default RSBENCH_WEIGHTS.")] = None,
-) -> None:
-    """Fetch the weight files of perceptual metrics and check their digests."""
-    from rsbench.weights import fetch
-
-    for path in fetch(to):
-        _say(str(path))
-
-
-@app.command()
-def doctor() -> None:
-    """Say what this installation can do."""
-    from rsbench.commands import doctor_lines
-
-    for line in doctor_lines():
-        _say(line)
-
-
-# ----------------------------------------------------------------------------------- main
-
-
-def _refuse(error: RsbenchError) -> int:
-    _note(f"rsbench: {error}")
-    return error.exit_code
-
-
-def main() -> None:
-    """Run the command line; every deliberate error is one sentence on stderr."""
-    told = False
-    try:
-        code = int(app(prog_name="rsbench", standalone_mode=False) or 0)
-    except typer.Exit as stop:
-        code = stop.exit_code
-    except RsbenchError as error:
-        code, told = _refuse(error), True
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except Exception as error:  # noqa: BLE001 - the last door: no traceback unless asked for
-        code = _last_door(error)
-    if code == INTERRUPTED and not told:
-        _note("rsbench: interrupted; nothing is half-written. Type the same command to go on.")
-    sys.exit(code)
-
-
-def _last_door(error: Exception) -> int:
-    if isinstance(error, typer.Abort):
-        return INTERRUPTED
-    if isinstance(error, _UsageError):
-        return _misused(error)
-    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
-        return _refuse(_machine(error))
-    foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
-    if foreign and isinstance(error, ModuleNotFoundError) and error.name:
-        return _refuse(_missing(error.name))
-    if os.environ.get("RSBENCH_DEBUG"):
-        raise error
-    _note(f"rsbench: internal error: {type(error).__name__}: {error}. RSBENCH_DEBUG=1 shows where.")
-    return 70
-
-
-def _misused(error: Any) -> int:
-    """Say in one line what is wrong with the command typed, and how to see what it takes."""
-    if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-        return int(error.exit_code)
-    message = " ".join(error.format_message().split())
-    path = error.ctx.command_path if error.ctx else "rsbench"
-    _note(f"{path}: {message.rstrip('.?')}{'?' if message.endswith('?') else '.'} "
-          f"Type: {path} --help")  # fmt: skip
-    return int(error.exit_code)
-
-
-def _machine(error: OSError) -> RsbenchError:
-    """Say what the operating system refused, and where."""
-    where = error.filename or "a file"
-    if error.errno in _FULL:
-        return DiskFull(
-            f"writing {where}",
-            "the device has no room left",
-            "Free some space and type the same command; finished work is kept",
-        )
-    return InputError(
-        f"opening {where}",
-        (error.strerror or "the system refuses").lower(),
-        "Name a place that is there and that you may read or write",
-    )
-
-
-def _missing(module: str) -> InputError:
-    root = module.partition(".")[0]
-    build = {"rasterio", "pystac", "pystac_client", "xarray", "stackstac", "planetary_computer"}
-    extra = "build" if root in build else "models"
-    return InputError(
-        "this command",
-        f"the package {root} is not installed",
-        f"Type: pip install 'rsbench[{extra}]'",
-    )
-
+cli_lists.register()
 
 if __name__ == "__main__":
     main()
