@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from typing import Any
@@ -30,6 +31,9 @@ def _refuse(error: RsbenchError) -> int:
 
 def run_app() -> int:
     """Run the command typed; return its exit code, the reason told on stderr."""
+    if not os.environ.get("RSBENCH_DEBUG"):
+        # After a failed write zarr leaves tasks behind; their failures follow from the one told.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     told = False
     try:
         code = int(app(prog_name="rsbench", standalone_mode=False) or 0)

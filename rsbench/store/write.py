@@ -6,6 +6,7 @@ whole, with the SHA-256 of every file in its manifest.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -40,6 +41,7 @@ from rsbench.store.layout import (
 )
 from rsbench.store.layout_pixels import canonical_arrays
 
+SETTLE_S = 10.0
 CODECS = ("zstd", "lz4", "zstd-shuffle", "none")
 
 
@@ -243,9 +245,29 @@ def _temporary(root: Path, name: str) -> Iterator[Path]:
         folder.mkdir(parents=True)
         try:
             yield folder
+        except BaseException:
+            _let_zarr_finish()
+            raise
         finally:
             if folder.exists():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _let_zarr_finish() -> None:
+    """Wait for what zarr still writes after one of its writes failed.
+
+    It runs a node's writes side by side and returns at the first failure: the others would
+    go on into a folder that is being cleared, and fail unheard when the process ends.
+    """
+    from zarr.core.sync import sync
+
+    async def finish() -> None:
+        this = asyncio.current_task()
+        others = asyncio.all_tasks() - ({this} if this else set())
+        if others:
+            await asyncio.wait(others, timeout=SETTLE_S)
+
+    sync(finish())
 
 
 def _publish(root: Path, folder: Path, name: str, digest: str, *, replace: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import multiprocessing
 import os
@@ -10,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -310,3 +313,27 @@ def test_killed_at_any_time_no_half_region_is_seen(tmp_path: Path) -> None:
         assert all((tmp_path / name / "manifest.json").is_file() for name in seen)
     writing.finalise(tmp_path, toys.store_meta({"s2": toys.sensor_meta()}))
     assert validate(tmp_path) == []
+
+
+def test_nothing_is_written_after_a_full_disk_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zarr writes a node's files side by side: the slow one must not outlive the clearing."""
+    from zarr.storage import LocalStore
+
+    slow_parent = LocalStore.set_if_not_exists
+
+    async def full(self: LocalStore, key: str, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", key)
+
+    async def late(self: LocalStore, key: str, value: Any) -> None:
+        await asyncio.sleep(0.3)
+        await slow_parent(self, key, value)
+
+    monkeypatch.setattr(LocalStore, "set", full)
+    monkeypatch.setattr(LocalStore, "set_if_not_exists", late)
+    made, meta = toys.arrays(0, size=32, years=2), toys.sensor_meta()
+    with pytest.raises(DiskFull):
+        writing.write_region(tmp_path, toys.record(0, years=2), {"s2": made}, {"s2": meta})
+    time.sleep(0.5)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,35 @@
+"""What the last door says when libraries talk after the command has failed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+STRAY = """
+import asyncio, errno, sys
+from rsbench import cli_door
+
+def fails(**_):
+    loop = asyncio.new_event_loop()
+    loop.create_future().set_exception(FileExistsError("a stray write"))
+    loop.close()
+    raise OSError(errno.ENOSPC, "no room", "somewhere")
+
+cli_door.app = fails
+sys.exit(cli_door.run_app())
+"""
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_a_library_leaves_behind_is_told_on_request_only(debug: bool) -> None:
+    environment = {**os.environ, "RSBENCH_DEBUG": "1" if debug else ""}
+    done = subprocess.run(
+        [sys.executable, "-c", STRAY], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 1
+    assert "no room left" in done.stderr
+    assert ("a stray write" in done.stderr) is debug
+    assert len(done.stderr.splitlines()) == 1 or debug
