@@ -130,7 +130,7 @@ def _tell(summary: PlanSummary, *, as_json: bool, dry_run: bool, say: Say, note:
     if as_json:
         say(json.dumps(asdict(summary), indent=2))
         return
-    (say if dry_run else note)(str(summary))
+    (say(summary.explain()) if dry_run else note(str(summary)))
 
 
 def _ask(summary: PlanSummary) -> None:
