@@ -18,6 +18,7 @@ from rsbench.build.plan_href import is_web, reduce_href
 from rsbench.build.plan_keep import Found, KeptSearch
 from rsbench.build.plan_lock import Lock, LockAsset, LockChange, LockItem, diff
 from rsbench.build.plan_search import ApiCatalogue, FolderCatalogue, Query, item_time, outline
+from rsbench.build.plan_season import months_of, on_lattice
 from rsbench.catalog import (
     ProviderSpec,
     Recipe,
@@ -57,7 +58,7 @@ SEARCHES = 4
 def regions_of(recipe: Recipe) -> tuple[Region, ...]:
     """Return the regions of a recipe: of the world, inline, or of its simulated Earth."""
     if recipe.simulated is None:
-        return recipe_regions(recipe)
+        return tuple(on_lattice(recipe, region) for region in recipe_regions(recipe))
     from rsbench.build.simulate import simulated_regions
 
     made = {region.name: region for region in simulated_regions(recipe.simulated)}
@@ -169,7 +170,7 @@ def make_plan(
         recipe=recipe_canonical(recipe),
         provider=key,
         catalogue="" if simulated else (address or sensors[0].provider(key).api),
-        query={s.name: _conditions(recipe, s.provider(key), "*") for s in sensors},
+        query={s.name: _conditions(recipe, s, key, "*") for s in sensors},
         places={region.name: region for region in sorted(places, key=lambda r: r.name)},
         regions={name: found[name] for name in sorted(found)},
     )
@@ -210,7 +211,7 @@ def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Reg
     if regions is None:
         return regions_of(recipe)
     known = {region.name: region for region in regions_of(recipe)}
-    return tuple(
+    asked = (
         region
         if isinstance(region, Region)
         else known[region]
@@ -218,6 +219,7 @@ def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Reg
         else load_region(region)
         for region in regions
     )
+    return tuple(on_lattice(recipe, region) for region in asked)
 
 
 def _provider(recipe: Recipe, sensors: Sequence[Sensor], provider: str | None) -> tuple[str, str]:
@@ -255,8 +257,9 @@ def _catalogue(address: str, sensor: Sensor) -> ApiCatalogue | FolderCatalogue:
     )
 
 
-def _conditions(recipe: Recipe, spec: ProviderSpec, tile: str) -> dict[str, Any]:
-    conditions: dict[str, Any] = dict(spec.query)
+def _conditions(recipe: Recipe, sensor: Sensor, key: str, tile: str) -> dict[str, Any]:
+    spec = sensor.provider(key)
+    conditions: dict[str, Any] = {**spec.query, **recipe.query.get(sensor.name, {})}
     if spec.tile_property and tile:
         conditions[spec.tile_property] = {"eq": spec.tile_value(tile)}
     if spec.cloud_property and recipe.max_cloud < 100:
@@ -272,16 +275,18 @@ def _search(
     catalogue: ApiCatalogue | FolderCatalogue,
 ) -> dict[int, tuple[LockItem, ...]]:
     spec = sensor.provider(key)
-    conditions = _conditions(recipe, spec, region.tile)
+    conditions = _conditions(recipe, sensor, key, region.tile)
     grid = sensor_grid(region, sensor)
+    months = months_of(recipe, region)
     query = Query(spec.collection, outline(grid), recipe.years, conditions)
     # A server may ignore conditions it does not know, so they are checked here as well.
     items = [
         item
         for item in catalogue.search(query)
-        if item_time(item).month in recipe.months
+        if item_time(item).month in months
         and recipe.years[0] <= item_time(item).year <= recipe.years[1]
         and _holds(item, conditions)
+        and (recipe.lattice is None or _in_zone(item, region.epsg))
     ]
     if spec.tile_property and not region.tile:
         items = _one_tile(items, spec.tile_property)
@@ -290,6 +295,13 @@ def _search(
         locked = _lock_item(item, sensor, spec, key, catalogue.url)
         by_year[item_time(item).year].append(locked)
     return {year: _ordered(by_year[year]) for year in sorted(by_year)}
+
+
+def _in_zone(item: Item, epsg: int) -> bool:
+    """Whether a scene is in the region's own zone: neighbours repeat the ground on another grid."""
+    properties = item.get("properties", {})
+    code = str(properties.get("proj:code") or properties.get("proj:epsg") or "")
+    return code.removeprefix("EPSG:") == str(epsg)
 
 
 def _holds(item: Item, conditions: Mapping[str, Any]) -> bool:

@@ -321,7 +321,8 @@ def _write_cube(target: Path, key: str, array: Array, meta: SensorMeta, codec: s
     height, width = array.shape[-2:]
     inner = (*array.shape[:-2], min(CHUNK, height), min(CHUNK, width))
     shard = tuple(-(-n // c) * c for n, c in zip(array.shape, inner, strict=True))
-    is_value = array.ndim == 4
+    is_cube = array.ndim == 4
+    is_value = is_cube and key != "spread"
     # Both spellings: xarray makes `spatial_ref` a coordinate, rioxarray follows `grid_mapping`.
     attributes: dict[str, Any] = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
     if is_value:
@@ -332,6 +333,8 @@ def _write_cube(target: Path, key: str, array: Array, meta: SensorMeta, codec: s
             "rsbench:scale": held["scale"],
             "rsbench:offset": held["offset"],
         }
+    elif is_cube:  # a difference of two stored numbers: the offset has fallen out
+        attributes |= {"units": meta.unit, "rsbench:scale": meta.to_json()["scale"]}
     _create(
         target,
         key,
@@ -340,7 +343,7 @@ def _write_cube(target: Path, key: str, array: Array, meta: SensorMeta, codec: s
         shards=shard,
         compressors=_compressors(codec, array.dtype.itemsize),
         fill_value=array.dtype.type(meta.nodata if is_value else 0),
-        dimension_names=("time", "band", "y", "x") if is_value else ("time", "y", "x"),
+        dimension_names=("time", "band", "y", "x") if is_cube else ("time", "y", "x"),
         attributes=attributes,
     )
 
