@@ -191,17 +191,18 @@ def import_command(
 
 def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
     """Say what a store holds: identity, sensors, regions, splits, coverage."""
+    from rsbench.store.export_coverage import coverage, picture
     from rsbench.store.read import open_store
 
     store = open_store(path)
-    head, regions = store_identity(store), store_coverage(store)
+    head = store_identity(store)
     if as_json:
-        say(json.dumps({**head, "regions": regions}, indent=2))
+        say(json.dumps({**head, "regions": store_coverage(store)}, indent=2))
         return
     for key, item in head.items():
         say(f"{key:10} {_plain(item)}")
-    for name, entry in regions.items():
-        say(f"  {name:44} {entry['split']:6} valid {entry['valid']:.3f}")
+    for line in picture(coverage(store)):
+        say(line)
 
 
 def _plain(value: Any) -> str:
@@ -259,15 +260,10 @@ def store_identity(store: Store) -> dict[str, Any]:
 
 
 def store_coverage(store: Store) -> dict[str, dict[str, Any]]:
-    """Return split and valid share of every region, of the first sensor."""
-    sensor = next(iter(store.meta.sensors))
-    return {
-        name: {
-            "split": store.region(name).record.split,
-            "valid": float(store.read(name, sensor, array="valid").mean()),
-        }
-        for name in store.regions
-    }
+    """Return split, valid share and dates of every region, of the first sensor."""
+    from rsbench.store.export_coverage import coverage
+
+    return {name: found.to_json() for name, found in coverage(store).items()}
 
 
 def doctor_lines() -> list[str]:

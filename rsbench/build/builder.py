@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -25,8 +26,9 @@ from rsbench.build.journal import Journal, full_disk_is_named, open_journal
 from rsbench.build.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of, sensor_grid
 from rsbench.build.source import make_engine
 from rsbench.catalog import Recipe, Region, Sensor, load_recipe, recipe_sensors
-from rsbench.errors import InputError, UnitFailed
-from rsbench.store.layout import INDEX, LOCK, MANIFEST
+from rsbench.errors import InputError, StoreError, UnitFailed
+from rsbench.store.export_card import write_card
+from rsbench.store.layout import CARD, INDEX, LOCK, MANIFEST
 from rsbench.store.read import open_store
 
 __all__ = ["BuildResult", "FailedUnit", "build", "kept_lock", "regions_of", "sensor_meta"]
@@ -105,6 +107,9 @@ def build(
     require_place(target)
     early = _finished(target, frozen)
     if early is not None and (early.complete or allow_incomplete):
+        if not (target / CARD).exists():
+            with contextlib.suppress(StoreError):  # a finished store may be read-only
+                write_card(target)
         return early
     identity = {"lock": frozen.digest, "compositor": rule_of(chosen).name, "floor": chosen.floor}
     with open_journal(target, identity) as journal:
@@ -135,6 +140,7 @@ def build(
             raise _incomplete(work)
         digest = finish(work)
         journal.remove()
+    write_card(target)
     failed = tuple(FailedUnit(r, y, reason) for (r, y), reason in sorted(work.failed.items()))
     return BuildResult(target, digest, not failed, failed)
 

@@ -8,6 +8,7 @@ image registration algorithms, Optics Letters 33, 156–158). Years whose shift 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,22 +50,19 @@ class Shift:
 
 
 def yearly_shifts(arrays: SensorArrays) -> tuple[Shift, ...]:
-    """Return the shift of each year against the median of the other years, on the mean band."""
-    year_count = len(arrays.times)
-    if year_count < 2:
-        return (Shift(None, None),) * year_count
+    """Return the shift of each year against the median of all years, on the mean band."""
+    if len(arrays.times) < 2:
+        return (Shift(None, None),) * len(arrays.times)
     planes = arrays.values.mean(axis=1, dtype=np.float64).astype(np.float32)
     planes[~arrays.valid] = np.nan
-    return tuple(_one(planes, t) for t in range(year_count))
-
-
-def _one(planes: npt.NDArray[np.float32], t: int) -> Shift:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # pixels that no year shows
-        reference = np.nanmedian(np.delete(planes, t, axis=0), axis=0).astype(np.float64)
-    moved = planes[t].astype(np.float64)
+        reference = np.nanmedian(planes, axis=0).astype(np.float64)
+    return tuple(_one(reference, plane) for plane in planes)
+
+
+def _one(reference: Plane, year: npt.NDArray[np.float32]) -> Shift:
+    moved = year.astype(np.float64)
     both = np.isfinite(moved) & np.isfinite(reference)
     if both.mean() < _MIN_VALID or moved[both].std() == 0 or reference[both].std() == 0:
         return Shift(None, None)

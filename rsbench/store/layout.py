@@ -31,6 +31,9 @@ TEMPORARY = ".tmp-"
 JOURNAL = ".rsbench-journal"
 LOCK = "lock.json.gz"
 """The frozen search a store was built from; imports have none."""
+CARD = "README.md"
+COVERAGE = "coverage.svg"
+"""The data card and its picture, made from the finished store."""
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 UNITS = ("reflectance", "kelvin", "display")

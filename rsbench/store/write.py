@@ -139,8 +139,8 @@ def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = Non
     with disk_is_named(f"writing {root}", "give another --out"):
         for leftover in root.glob(f"{TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        _replace_text(root / "zarr.json", json.dumps(_root_group(index), indent=1))
-        _replace_text(root / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
+        replace_text(root / "zarr.json", json.dumps(_root_group(index), indent=1))
+        replace_text(root / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
     return digest
 
 
@@ -458,7 +458,8 @@ def _sync_tree(folder: Path) -> None:
     _sync(folder)
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:12]}")
     try:
         temporary.write_text(text, encoding="utf-8")
