@@ -42,7 +42,16 @@ def build_dataset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long build.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Units built side by side.")] = 2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read.")] = False,
-    lock: Annotated[Path | None, typer.Option(help="Rebuild from this lock, no search.")] = None,
+    lock: Annotated[
+        Path | None,
+        typer.Option(help="Rebuild from this lock, no search; with --dry-run, write it there."),
+    ] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Build one part, as 3/10; then --finalise.")
+    ] = None,
+    finalise: Annotated[
+        bool, typer.Option("--finalise", help="End a build whose parts are done.")
+    ] = False,
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Finish though units failed, and say so.")
     ] = False,
@@ -61,6 +70,8 @@ def build_dataset(
         workers=workers,
         dry_run=dry_run,
         lock=lock,
+        parts=parts,
+        finalise=finalise,
         allow_incomplete=allow_incomplete,
         as_json=as_json,
         say=say,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +24,23 @@ from rsbench.build.builder_region import (
 from rsbench.build.builder_unit import UnitResult, compose_unit
 from rsbench.build.journal import Journal, full_disk_is_named, open_journal
 from rsbench.build.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of, sensor_grid
-from rsbench.build.source import make_engine
+from rsbench.build.source import Engine, NoEngine, make_engine
 from rsbench.catalog import Recipe, Region, Sensor, load_recipe, recipe_sensors
 from rsbench.errors import InputError, StoreError, UnitFailed
 from rsbench.store.export_card import write_card
 from rsbench.store.layout import CARD, INDEX, LOCK, MANIFEST
 from rsbench.store.read import open_store
 
-__all__ = ["BuildResult", "FailedUnit", "build", "kept_lock", "regions_of", "sensor_meta"]
+__all__ = [
+    "BuildResult",
+    "FailedUnit",
+    "build",
+    "build_part",
+    "finalise_parts",
+    "kept_lock",
+    "regions_of",
+    "sensor_meta",
+]
 
 Advance = Callable[[str, int, int], None]
 Pixels = npt.NDArray[Any]
@@ -111,18 +120,151 @@ def build(
             with contextlib.suppress(StoreError):  # a finished store may be read-only
                 write_card(target)
         return early
-    identity = {"lock": frozen.digest, "compositor": rule_of(chosen).name, "floor": chosen.floor}
-    with open_journal(target, identity) as journal:
-        _reopen(target, journal)
+    with _open_work(
+        chosen,
+        target,
+        frozen,
+        address,
+        codec=codec,
+        engine=engine,
+        workers=workers,
+        progress=progress,
+    ) as work:
+        _run(work, max(1, workers), sorted(frozen.regions), allow_incomplete=allow_incomplete)
+        if work.failed and not allow_incomplete:
+            raise _incomplete(work)
+        return _finish(work)
+
+
+def build_part(
+    recipe: Recipe,
+    out: Path | str,
+    part: tuple[int, int],
+    *,
+    lock: Lock | None = None,
+    provider: str | None = None,
+    workers: int = 2,
+    codec: str | None = None,
+    engine: str = "rasterio",
+    progress: Advance | None = None,
+) -> tuple[str, ...]:
+    """Build every ``n``-th region from the ``i``-th on, and no index: one of ``n`` parts.
+
+    Parts may run at the same time on machines that share the folder, in any order and again after
+    a kill; :func:`finalise_parts` ends the build.
+
+    Args:
+        part: ``(i, n)``, from ``(1, n)`` to ``(n, n)``.
+        lock: the frozen search; without it the one that lies in ``out``. Parts never search,
+            since two searches may differ.
+
+    Returns:
+        the regions of this part, all written.
+    """
+    number, parts = part
+    frozen, address = _given(recipe, out, lock, provider)
+    names = sorted(frozen.regions)[number - 1 :: parts]
+    with _open_work(
+        recipe,
+        Path(out),
+        frozen,
+        address,
+        codec=codec,
+        engine=engine,
+        workers=workers,
+        progress=progress,
+        part=part,
+        names=names,
+    ) as work:
+        _run(work, max(1, workers), names, allow_incomplete=False)
+        if work.failed:
+            raise _incomplete(work)
+    return tuple(names)
+
+
+def finalise_parts(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    lock: Lock | None = None,
+    codec: str | None = None,
+    allow_incomplete: bool = False,
+    progress: Advance | None = None,
+) -> BuildResult:
+    """Write the index over parts that are done; nothing is read from the catalogue.
+
+    Raises:
+        UnitFailed: if a unit is missing and ``allow_incomplete`` is False.
+    """
+    frozen, _ = _given(recipe, out, lock, None)
+    target = Path(out)
+    early = _finished(target, frozen)
+    if early is not None:
+        return early
+    with _open_work(
+        recipe, target, frozen, None, codec=codec, engine="none", workers=1, progress=progress
+    ) as work:
+        absent = [
+            unit
+            for unit in frozen.units()
+            if not _is_written(work, unit[0]) and not work.journal.has(*unit)
+        ]
+        work.failed |= dict.fromkeys(absent, "it was not built")
+        if absent and not allow_incomplete:
+            raise _incomplete(work)
+        for region in sorted(frozen.regions):
+            if not _is_written(work, region):
+                write(work, region, _unit)
+        return _finish(work)
+
+
+def _given(
+    recipe: Recipe, out: Path | str, lock: Lock | None, provider: str | None
+) -> tuple[Lock, str]:
+    held = lock or kept_lock(out, recipe, provider)
+    if held is None:
+        raise InputError(
+            f"building a part of {recipe.name} into {out}",
+            "no lock is given and none lies there",
+            "Freeze the search first: build-dataset --dry-run --lock FILE, "
+            "then give --lock FILE to every part",
+        )
+    require_place(Path(out))
+    frozen = matching(held, recipe, None, None)
+    return frozen, moved(frozen, provider)
+
+
+@contextlib.contextmanager
+def _open_work(
+    recipe: Recipe,
+    target: Path,
+    frozen: Lock,
+    address: str | None,
+    *,
+    codec: str | None,
+    engine: str,
+    workers: int,
+    progress: Advance | None,
+    part: tuple[int, int] | None = None,
+    names: Sequence[str] | None = None,
+) -> Iterator[Work]:
+    """Hold the output, keep the lock in it, and open catalogue and reader (none: no address)."""
+    identity = {"lock": frozen.digest, "compositor": rule_of(recipe).name, "floor": recipe.floor}
+    with open_journal(target, identity, part) as journal:
+        _reopen(target, journal, names)
         with full_disk_is_named(target):
             frozen.save(target / LOCK)
-        simulated = chosen.simulated if frozen.provider == SIMULATED and not address else None
-        sensors = recipe_sensors(chosen)
+        simulated = recipe.simulated if frozen.provider == SIMULATED and not address else None
+        sensors = recipe_sensors(recipe)
         signing = sensors[0].provider(frozen.provider).signing
-        with open_catalogue(address, simulated, progress) as catalogue:
-            reader = make_engine(engine, catalogue, signing)
-            work = Work(
-                recipe=chosen,
+        with contextlib.ExitStack() as stack:
+            reader: Engine = NoEngine()
+            if address is not None:
+                catalogue = stack.enter_context(open_catalogue(address, simulated, progress))
+                reader = make_engine(engine, catalogue, signing)
+                stack.callback(reader.close)
+            yield Work(
+                recipe=recipe,
                 sensors=sensors,
                 lock=frozen,
                 out=target,
@@ -132,17 +274,14 @@ def build(
                 memory=_MEMORY // max(1, workers),
                 progress=progress,
             )
-            try:
-                _run(work, max(1, workers), allow_incomplete=allow_incomplete)
-            finally:
-                reader.close()
-        if work.failed and not allow_incomplete:
-            raise _incomplete(work)
-        digest = finish(work)
-        journal.remove()
-    write_card(target)
+
+
+def _finish(work: Work) -> BuildResult:
+    digest = finish(work)
+    work.journal.remove()
+    write_card(work.out)
     failed = tuple(FailedUnit(r, y, reason) for (r, y), reason in sorted(work.failed.items()))
-    return BuildResult(target, digest, not failed, failed)
+    return BuildResult(work.out, digest, not failed, failed)
 
 
 def _finished(out: Path, lock: Lock) -> BuildResult | None:
@@ -162,11 +301,16 @@ def _finished(out: Path, lock: Lock) -> BuildResult | None:
     return BuildResult(out, store.digest, store.complete, failed)
 
 
-def _reopen(out: Path, journal: Journal) -> None:
-    """Take back the regions that were written with years missing, so that they are tried again."""
+def _reopen(out: Path, journal: Journal, names: Sequence[str] | None) -> None:
+    """Take back regions that were written with years missing, so that they are tried again.
+
+    Args:
+        names: only these regions; None for all.
+    """
     missing: set[str] = set(journal.incomplete())
     if (out / INDEX).exists():
         missing |= {str(unit["region"]) for unit in open_store(out).meta.missing}
+    missing = missing if names is None else missing & set(names)
     for name in sorted(missing):
         journal.mark_incomplete(name)
     with full_disk_is_named(out):
@@ -179,13 +323,14 @@ def _reopen(out: Path, journal: Journal) -> None:
 # Units ----------------------------------------------------------------------------------
 
 
-def _run(work: Work, workers: int, *, allow_incomplete: bool) -> None:
+def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bool) -> None:
     """Do the units that are missing and write each region when its last unit is done."""
-    units = [unit for unit in work.lock.units() if not _is_written(work, unit[0])]
+    mine = [unit for unit in work.lock.units() if unit[0] in set(names)]
+    units = [unit for unit in mine if not _is_written(work, unit[0])]
     left = {region: 0 for region, _ in units}
     for region, _ in units:
         left[region] += 1
-    total = len(list(work.lock.units()))
+    total = len(mine)
     done = total - len(units)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="rsbench-unit")
     pending: dict[Future[None], tuple[str, int]] = {
