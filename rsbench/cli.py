@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rsbench import cli_lists
+from rsbench import cli_lists, cli_outside
 from rsbench.cli_app import Force, Json, app, dump, lock_app, note, quiet, say
 from rsbench.cli_door import run_app
 from rsbench.errors import InputError
@@ -360,6 +360,7 @@ def table(
     say(render(frame))
 
 
+cli_outside.register()
 cli_lists.register()
 
 if __name__ == "__main__":

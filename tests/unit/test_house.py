@@ -25,7 +25,18 @@ ORDER = [
     *("metrics.structure", "metrics.gradient", "metrics.perceptual", "metrics.frechet"),
     *("metrics.spectrum", "metrics.ensemble", "metrics.engine", "metrics.suites", "metrics"),
     *("strata", "inference", "scores", "decay", "table", "check", "report"),
-    *("checkpoint", "train", "contract", "evaluation", "setting", "rows", "viewer", "run", "demo"),
+    *(
+        "checkpoint",
+        "train",
+        "contract",
+        "evaluation",
+        "setting",
+        "rows",
+        "viewer",
+        "run",
+        "outside",
+        "demo",
+    ),
     *("commands", "cli", "__main__"),
 ]
 # Rooms may be split; a helper module stands where its room stands.
