@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from rsbench import cli_lists, cli_outside
-from rsbench.cli_app import Force, Json, app, dump, lock_app, note, quiet, say
+from rsbench.cli_app import (
+    Force,
+    Json,
+    Metrics,
+    Suite,
+    app,
+    dump,
+    lock_app,
+    note,
+    quiet,
+    say,
+)
 from rsbench.cli_door import run_app
 from rsbench.errors import InputError
 
@@ -220,7 +231,8 @@ def run(
     device: Device = "auto",
     precision: Precision = "32-true",
     checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint folder.")] = None,
-    suite: Annotated[str | None, typer.Option(help="A suite of metrics.")] = None,
+    suite: Suite = None,
+    metrics: Metrics = None,
     budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     out: Annotated[Path | None, typer.Option(help="Where the run goes.")] = None,
@@ -243,6 +255,7 @@ def run(
         precision=precision,
         checkpoint=checkpoint,
         suite=suite,
+        metrics=metrics,
         budget=budget,
         keep=keep_predictions,
         out=out,

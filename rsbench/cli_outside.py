@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rsbench.cli_app import app, note, say
+from rsbench.cli_app import Metrics, Suite, app, note, say
 
 
 def export_task(
@@ -40,7 +40,8 @@ def score(
     predictions: Annotated[Path, typer.Argument(help="A folder of answers with answer.json.")],
     data: Annotated[Path, typer.Option(help="The store they were made for.")],
     out: Annotated[Path, typer.Option(help="Where the run goes.")],
-    suite: Annotated[str | None, typer.Option(help="A suite of metrics.")] = None,
+    suite: Suite = None,
+    metrics: Metrics = None,
 ) -> None:
     """Score predictions made elsewhere beside the trivial rows, as `run` does."""
     from rsbench.console import progress
@@ -49,8 +50,8 @@ def score(
 
     with progress() as advance:
         result = score_answers(
-            predictions, open_store(data), out, suite=suite, note=note, advance=advance,
-            command="rsbench " + " ".join(sys.argv[1:]),
+            predictions, open_store(data), out, suite=suite, metrics=metrics, note=note,
+            advance=advance,            command="rsbench " + " ".join(sys.argv[1:]),
         )  # fmt: skip
     say(result.summary())
     say(f"report: {result.out / 'report.html'}")

@@ -21,6 +21,7 @@ from rsbench.rollout import roll
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rsbench.metrics.display import Eyes
     from rsbench.metrics.images import PerImage
 
 EPOCH = date(1970, 1, 1)
@@ -182,6 +183,7 @@ def score(
     *,
     bands: tuple[str, ...],
     value_range: tuple[float, float],
+    eyes: Eyes | None = None,
     seen: Callable[[Row, Case, int, Tensor], None] | None = None,
     on_case: Callable[[int], None] | None = None,
 ) -> Tally:
@@ -193,6 +195,7 @@ def score(
         metrics: metric ids.
         bands: names along C.
         value_range: the dataset's range in the unit; never guessed.
+        eyes: which bands are red, green and blue, for metrics that see these only.
         seen: called with each answer, e.g. to keep pictures.
         on_case: called with the number of images of each finished case.
     """
@@ -202,7 +205,7 @@ def score(
             for lead, values in row.answer(case):
                 if all(curve[lead - 1] == "none" for curve in case.curves):
                     continue  # rolled through, but on no matched set
-                found = _measure(metrics, values, case, lead, value_range, row)
+                found = _measure(metrics, values, case, lead, value_range, row, eyes)
                 tally.add(row, case, lead, found)
                 if seen is not None:
                     seen(row, case, lead, values)
@@ -213,13 +216,13 @@ def score(
 
 def _measure(
     metrics: Sequence[str], values: Tensor, case: Case, lead: int,
-    value_range: tuple[float, float], row: Row,
+    value_range: tuple[float, float], row: Row, eyes: Eyes | None,
 ) -> Mapping[str, PerImage]:  # fmt: skip
     if row.reference is not None:
         truth, valid = row.reference(case, lead)
     else:
         truth, valid = case.truth[:, lead - 1], case.valid[:, lead - 1]
-    return image_metrics(metrics, values, truth, valid=valid, data_range=value_range)
+    return image_metrics(metrics, values, truth, valid=valid, data_range=value_range, display=eyes)
 
 
 def curve_of(start: int, lead: int, *, times: int, context: int, horizon: int) -> str:

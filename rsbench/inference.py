@@ -140,7 +140,7 @@ _HIGHER = ("skill.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
 
 @lru_cache(maxsize=1)
 def _catalogue() -> dict[str, MetricInfo]:
-    return {info.id: info for info in metric_info()}
+    return {info.id: info for info in metric_info(probe=False)}
 
 
 def unit_of(metric: str) -> str:

@@ -183,6 +183,7 @@ def score_answers(
     out: Path,
     *,
     suite: str | None = None,
+    metrics: str | None = None,
     keep: str = "viewer",
     command: str = "",
     note: Note = quiet,
@@ -196,7 +197,7 @@ def score_answers(
         PixelError: if a value is not finite.
     """
     answer = AnswerNote.load(predictions)
-    setting = _setting(answer, store, predictions, suite)
+    setting = _setting(answer, store, predictions, suite, metrics)
     asked = forecasts(setting)
     files = open_answers(answer.format, predictions, setting.bands)
     files.require(asked)
@@ -221,7 +222,9 @@ def score_answers(
     return RunResult(out, scores)
 
 
-def _setting(answer: AnswerNote, store: Store, folder: Path, suite: str | None) -> Setting:
+def _setting(
+    answer: AnswerNote, store: Store, folder: Path, suite: str | None, metrics: str | None
+) -> Setting:
     asked = f"scoring {folder}"
     if answer.model in ("", PLACEHOLDER):
         raise InputError(asked, "its model has no name", f'Write the name as "model" in {NOTE}')
@@ -238,7 +241,7 @@ def _setting(answer: AnswerNote, store: Store, folder: Path, suite: str | None) 
         )
     setting = setting_of(
         store, answer.protocol, split=answer.split, context=str(answer.context),
-        horizon=answer.horizon, device="cpu", suite=suite,
+        horizon=answer.horizon, device="cpu", suite=suite, metrics=metrics,
     )  # fmt: skip
     if (answer.sensor, answer.bands) != (setting.sensor, setting.bands):
         raise Incomparable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ class RunRequest:
     precision: str = "32-true"
     checkpoint: Path | None = None
     suite: str | None = None
+    metrics: str | None = None
     budget: str | None = None
     keep: str = "viewer"
     out: Path | None = None
@@ -88,6 +89,7 @@ def evaluate(
     *,
     context: str | int | None = None,
     suite: str | None = None,
+    metrics: str | None = None,
 ) -> Scores:
     """Score a model beside the trivial rows on a store.
 
@@ -103,7 +105,8 @@ def evaluate(
         device: ``auto``, ``cpu``, ``cuda`` …
         precision: as Lightning Fabric names it; metrics are always float32 with float64 sums.
         context: context frames, or ``all``.
-        suite: a suite of metrics; the protocol's where None.
+        suite: suites or ids of metrics; the protocol's where None.
+        metrics: suites or ids beside these.
 
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
@@ -111,7 +114,7 @@ def evaluate(
     setting = setting_of(
         store, protocol or store.meta.default_protocol, split=split, context=context,
         horizon=horizon, members=members, seed=seed, device=device, precision=precision,
-        suite=suite,
+        suite=suite, metrics=metrics,
     )  # fmt: skip
     return score_table(setting, _behind_the_door(setting, model))
 
@@ -163,6 +166,8 @@ def score_table(
     from rsbench.evaluation import score
     from rsbench.rows import best_trivial, control_rows, trivial_rows
 
+    for metric, why in setting.left_out.items():
+        note(f"{metric} is unavailable: {why}")
     rows = trivial_rows(setting, note=note)
     everyone = [*([own.row] if own.row else []), *rows.rows, *control_rows(setting)]
     reference = best_trivial(setting, rows.rows)
@@ -176,7 +181,7 @@ def score_table(
 
     tally = score(
         everyone, cases(setting), setting.metrics, bands=setting.bands,
-        value_range=setting.meta.value_range, seen=seen, on_case=count,
+        value_range=setting.meta.value_range, eyes=setting.eyes, seen=seen, on_case=count,
     )  # fmt: skip
     strata = {n: dict(setting.store.region(n).record.strata) for n in setting.store.regions}
     run = _info(setting, rows, own.name, own.weights, reference, info or {})
@@ -184,9 +189,20 @@ def score_table(
         run,
         device=own.device or run.device,
         citations={**run.citations, own.name: own.citation},
-        extra={**run.extra, "counts": _counts(tally.counts)},
+        extra={**run.extra, "counts": _counts(tally.counts), **_networks(setting.metrics)},
     )
     return Scores(tally.frame(strata), run)
+
+
+def _networks(metrics: Sequence[str]) -> dict[str, Any]:
+    """Say which weight files metrics were computed with, where any were."""
+    from rsbench.metrics.base import info
+    from rsbench.weights import find
+
+    names = sorted({name for metric in metrics for name in info(metric).needs})
+    found = {name: find(name) for name in names}
+    files = {name: {"file": path.name, "sha256": digest} for name, (path, digest) in found.items()}
+    return {"metric_weights": files} if files else {}
 
 
 def _counts(counts: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
@@ -304,7 +320,7 @@ def publish(out: Path, setting: Setting, keep: str, make: Callable[[Seen], Score
         viewer.close()
         table = scores.table()
         to_parquet(table, folder / "table.parquet")
-        (folder / "table.md").write_text(to_markdown(table), encoding="utf-8")
+        (folder / "table.md").write_text(to_markdown(table, scores=scores), encoding="utf-8")
         scores.save(folder)
         write_report([folder], folder / "report.html", force=True)
     return scores
@@ -368,7 +384,7 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
         store, request.protocol or store.meta.default_protocol, split=request.split,
         context=request.context, horizon=request.horizon, members=request.members,
         seed=request.seed, device=request.device, precision=request.precision,
-        suite=request.suite,
+        suite=request.suite, metrics=request.metrics,
     )  # fmt: skip
     return store, setting, preset
 

@@ -15,6 +15,7 @@ from rsbench.metrics.base import MetricInfo, info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
 if TYPE_CHECKING:
+    from rsbench.metrics.display import Eyes as Eyes
     from rsbench.metrics.engine import compute as compute
     from rsbench.metrics.engine import compute_sets as compute_sets
     from rsbench.metrics.engine import image_metrics as image_metrics
@@ -26,10 +27,12 @@ _LAZY = {
     "compute_sets": "engine",
     "image_metrics": "engine",
     "PerImage": "images",
+    "Eyes": "display",
 }
 
 __all__ = [
     "SUITES",
+    "Eyes",
     "MetricInfo",
     "PerImage",
     "compute",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from rsbench.errors import InputError, MetricUnavailable
 from rsbench.metrics.base import implementation, info
+from rsbench.metrics.display import Eyes
 from rsbench.metrics.images import Pairs, PerImage, check_pairs
 
 
@@ -21,15 +23,19 @@ def compute(
     valid: Tensor | None = None,
     *,
     data_range: float | tuple[float, float],
+    display: Eyes | None = None,
 ) -> dict[str, Tensor]:
     """Score image pairs: {id: (N,) float64}, one value per image.
 
     ``prediction``, ``truth`` (N, C, H, W) float in the data's unit; ``valid`` (N, 1|C, H, W) bool
     or None. ``data_range`` is a number L for values in [0, L] or a pair (low, high); it belongs to
-    the dataset and is never guessed. An image for which a metric is undefined is an error here;
-    `image_metrics` says which images those are instead.
+    the dataset and is never guessed. ``display`` says which bands are red, green and blue, for
+    metrics that see these only; three bands need no saying. An image for which a metric is
+    undefined is an error here; `image_metrics` says which images those are instead.
     """
-    found = image_metrics(ids, prediction, truth, valid=valid, data_range=data_range)
+    found = image_metrics(
+        ids, prediction, truth, valid=valid, data_range=data_range, display=display
+    )
     for metric, result in found.items():
         if not bool(result.ok.all()):
             images = torch.nonzero(~result.ok).flatten().tolist()
@@ -52,6 +58,7 @@ def image_metrics(
     data_range: float | tuple[float, float],
     bands: Sequence[str] | None = None,
     chunk: int | None = None,
+    display: Eyes | None = None,
 ) -> dict[str, PerImage]:
     """Score image pairs with per-band values, definedness and counts: {id: PerImage}.
 
@@ -63,7 +70,7 @@ def image_metrics(
         ids = (ids,)
     wanted = [(metric, *_runnable(metric)) for metric in dict.fromkeys(ids)]
     with _exact():
-        pairs = check_pairs(prediction, truth, valid, data_range, bands)
+        pairs = replace(check_pairs(prediction, truth, valid, data_range, bands), eyes=display)
         for metric, _, _ in wanted:
             _check_size(metric, pairs)
         parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}

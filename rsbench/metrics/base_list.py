@@ -1,0 +1,103 @@
+"""Every metric id of this version."""
+
+from __future__ import annotations
+
+from rsbench.metrics.base_entry import ANY, SCORE, UNIT, Bounds, Entry, Kind, MetricInfo, entry
+
+WANG04 = "Wang, Bovik, Sheikh and Simoncelli 2004, doi 10.1109/TIP.2003.819861"
+CHEN06 = "Chen, Yang and Xie 2006, doi 10.1109/ICIP.2006.313132"
+WALD00 = "Wald 2000, Quality of high resolution synthesised images: is there a simple criterion?"
+KRUSE93 = "Kruse et al. 1993, doi 10.1016/0034-4257(93)90013-N"
+WANG02 = "Wang and Bovik 2002, doi 10.1109/97.995823"
+SAT26 = "Sat-JEPA-Diff 2026, arXiv 2603.13943"
+ZHANG18 = "Zhang et al. 2018, arXiv 1801.03924"
+BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}
+
+
+def _ergas(ratio: int, use: str) -> Entry:
+    return entry(
+        f"ergas.r{ratio}@1", "lower", UNIT, "1", WALD00,
+        f"relative error over bands, coarse/fine pixel ratio {ratio} ({use})",
+        "spectral:ergas", perfect=0.0, per_band=False, ratio=ratio,
+    )  # fmt: skip
+
+
+def _lpips(net: str) -> Entry:
+    return entry(
+        f"lpips.{net}@1", "lower", UNIT, "1", ZHANG18,
+        f"perceptual distance of display@1 pictures, {net} features, version 0.1",
+        "perceptual:lpips", perfect=0.0, per_band=False, min_bands=3, min_side=32,
+        needs=(BACKBONES[net], f"lpips-{net}"), rgb=True, net=net,
+    )  # fmt: skip
+
+
+def _pixels() -> tuple[Entry, ...]:
+    return (
+        entry("mae@1", "lower", UNIT, "data", "arithmetic", "mean absolute error",
+              "pixel:mae", perfect=0.0),
+        entry("mse@1", "lower", UNIT, "data²", "arithmetic", "mean squared error",
+              "pixel:mse", perfect=0.0),
+        entry("rmse@1", "lower", UNIT, "data", "arithmetic", "root mean squared error per image",
+              "pixel:rmse", perfect=0.0),
+        entry("psnr@1", "higher", (None, 100.0), "dB", "arithmetic",
+              "peak signal-to-noise ratio per image, capped at 100 dB",
+              "pixel:psnr", perfect=100.0),
+        entry("ssim@1", "higher", SCORE, "1", WANG04,
+              "structural similarity, Gaussian 11/1.5, reflect border, whole map",
+              "structure:ssim", perfect=1.0, min_side=6),
+        entry("ssim.l03@1", "higher", SCORE, "1", WANG04,
+              "structural similarity with constants for 0.3 of the data range",
+              "structure:ssim", perfect=1.0, min_side=6, constant_range=0.3),
+        entry("ssim.blur2@1", "higher", SCORE, "1", SAT26,
+              "similarity of blurred images (σ 2, zero border), published as GSSIM",
+              "structure:ssim_blur2", perfect=1.0),
+        entry("gssim.sobel3@1", "higher", SCORE, "1", "this project, after " + SAT26,
+              "similarity of Sobel magnitudes at three scales, fixed normalisation",
+              "gradient:sobel3", perfect=1.0, per_band=False, min_side=24),
+        entry("gssim.sobel3-zero@1", "higher", SCORE, "1", SAT26,
+              "similarity of Sobel magnitudes at three scales, zero border, min-max per image",
+              "gradient:sobel3_zero", perfect=1.0, per_band=False, min_side=8),
+        entry("gssim.chen2006@1", "higher", SCORE, "1", CHEN06,
+              "luminance of the images, contrast and structure of their gradients",
+              "gradient:chen2006", perfect=1.0, min_side=6),
+        _ergas(1, "forecasting"), _ergas(16, "16:1 fusion"), _ergas(20, "20:1 fusion"),
+        entry("sam@1", "lower", (0.0, 180.0), "degree", KRUSE93,
+              "mean spectral angle over pixels", "spectral:sam",
+              perfect=0.0, per_band=False, min_bands=2),
+        entry("cc@1", "higher", SCORE, "1", "Pearson 1895, doi 10.1098/rspl.1895.0041",
+              "correlation over pixels, per band", "spectral:cc", perfect=1.0, min_side=2),
+        entry("uiqi@1", "higher", SCORE, "1", WANG02,
+              "universal quality index, 8×8 box", "structure:uiqi", perfect=1.0, min_side=8),
+        entry("spectrum.ratio@1", "zero", (None, None), "log10", "this project",
+              "log10 of predicted over true power at 0.25–0.5 cycles per pixel",
+              "spectrum:ratio", perfect=0.0, min_side=16),
+        *(_lpips(net) for net in BACKBONES),
+    )  # fmt: skip
+
+
+def _later(metric: str, bounds: Bounds, unit: str, source: str, title: str, kind: Kind) -> Entry:
+    return Entry(
+        MetricInfo(metric, "lower", bounds, unit, source, False, LATER, title, kind, 0.0,
+                   False, 1, 1), "", {}
+    )  # fmt: skip
+
+
+LATER = "not part of this version of rsbench"
+HEUSEL17 = "Heusel et al. 2017, arXiv 1706.08500"
+
+ENTRIES: tuple[Entry, ...] = (
+    *_pixels(),
+    *(_later(f"fid.inception{d}@1", UNIT, "1", HEUSEL17,
+             f"Fréchet distance of {d} Inception features", "set")
+      for d in (64, 192, 768, 2048)),
+    _later("kid.inception2048@1", ANY, "1", "Bińkowski et al. 2018, arXiv 1801.01401",
+           "unbiased polynomial MMD of Inception features", "set"),
+    _later("mmd.rbf@1", ANY, "1", "Gretton et al. 2012, Journal of Machine Learning Research 13",
+           "unbiased MMD with a Gaussian kernel", "set"),
+    _later("fd.texture@1", UNIT, "1", "this project",
+           "Fréchet distance of spectral and texture features of all bands", "set"),
+    _later("crps.fair@1", ANY, "data", "Ferro 2014, doi 10.1002/qj.2270",
+           "fair continuous ranked probability score", "members"),
+    _later("rmse.changed@1", UNIT, "data", "this project", "error where the truth changed",
+           "change"),
+)  # fmt: skip
