@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
+from rsbench.evaluation_sets import SetBook
+from rsbench.metrics.base import info
 from rsbench.metrics.engine import image_metrics
 from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
@@ -136,6 +138,7 @@ class Tally:
     bands: tuple[str, ...]
     sums: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    sets: SetBook | None = None
 
     def add(self, row: Row, case: Case, lead: int, found: Mapping[str, PerImage]) -> None:
         """Add one lead of one batch."""
@@ -199,14 +202,21 @@ def score(
         seen: called with each answer, e.g. to keep pictures.
         on_case: called with the number of images of each finished case.
     """
-    tally = Tally(bands)
+    images = [metric for metric in metrics if info(metric).kind == "image"]
+    whole = tuple(metric for metric in metrics if info(metric).kind == "set")
+    tally = Tally(bands, sets=SetBook(whole, value_range, eyes) if whole else None)
     for case in cases:
         for row in rows:
             for lead, values in row.answer(case):
                 if all(curve[lead - 1] == "none" for curve in case.curves):
                     continue  # rolled through, but on no matched set
-                found = _measure(metrics, values, case, lead, value_range, row, eyes)
+                truth, valid = _reference(row, case, lead)
+                found = image_metrics(
+                    images, values, truth, valid=valid, data_range=value_range, display=eyes
+                )
                 tally.add(row, case, lead, found)
+                if tally.sets is not None:
+                    tally.sets.add(row, case, lead, values, truth, valid)
                 if seen is not None:
                     seen(row, case, lead, values)
         if on_case is not None:
@@ -214,15 +224,11 @@ def score(
     return tally
 
 
-def _measure(
-    metrics: Sequence[str], values: Tensor, case: Case, lead: int,
-    value_range: tuple[float, float], row: Row, eyes: Eyes | None,
-) -> Mapping[str, PerImage]:  # fmt: skip
+def _reference(row: Row, case: Case, lead: int) -> tuple[Tensor, Tensor]:
+    """Return truth and mask of a lead, or what a row that is no forecast has in their place."""
     if row.reference is not None:
-        truth, valid = row.reference(case, lead)
-    else:
-        truth, valid = case.truth[:, lead - 1], case.valid[:, lead - 1]
-    return image_metrics(metrics, values, truth, valid=valid, data_range=value_range, display=eyes)
+        return row.reference(case, lead)
+    return case.truth[:, lead - 1], case.valid[:, lead - 1]
 
 
 def curve_of(start: int, lead: int, *, times: int, context: int, horizon: int) -> str:

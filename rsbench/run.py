@@ -185,13 +185,18 @@ def score_table(
     )  # fmt: skip
     strata = {n: dict(setting.store.region(n).record.strata) for n in setting.store.regions}
     run = _info(setting, rows, own.name, own.weights, reference, info or {})
+    if tally.sets is not None:
+        note("comparing sets of images")
+    sets, gone = tally.sets.frame() if tally.sets else (None, ())
     run = replace(
         run,
+        absent=(*run.absent, *gone),
         device=own.device or run.device,
         citations={**run.citations, own.name: own.citation},
         extra={**run.extra, "counts": _counts(tally.counts), **_networks(setting.metrics)},
     )
-    return Scores(tally.frame(strata), run)
+    units = tally.frame(strata)
+    return Scores(units, run) if sets is None else Scores(units, run, sets)
 
 
 def _networks(metrics: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rsbench import inference, strata
 from rsbench.errors import Incomparable, InputError, SchemaError
 from rsbench.inference import direction, loss
-from rsbench.scores import COLUMNS, SCHEMA, Scores, read_parquet, write_whole
+from rsbench.scores import COLUMNS, HALVES, SCHEMA, Scores, read_parquet, write_whole
 
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
@@ -168,7 +168,7 @@ def to_markdown(
     lines = [*_preface(table), ""]
     for metric, leads, rows in _blocks(table):
         arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
-        lines += [f"### {metric} ({arrow[direction(metric)]})", ""]
+        lines += [f"### {metric} ({arrow[direction(metric)]}{_size(metric, rows)})", ""]
         lines.append("| model | preset | " + " | ".join(f"lead {lead}" for lead in leads) + " |")
         lines.append("|---|---|" + "---:|" * len(leads))
         for model, preset, cells in rows:
@@ -184,6 +184,18 @@ def to_markdown(
     if scores is not None:
         lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in scores.absences()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _size(metric: str, rows: Sequence[tuple[str, str, dict[int, pd.Series]]]) -> str:
+    """Say how many images a distance of sets stands on; a value of another n does not compare."""
+    if not inference.is_set(metric):
+        return ""
+    cells = [cell for model, _, own in rows if model != HALVES for cell in own.values()]
+    sizes = sorted({int(cell["n_samples"]) for cell in cells if math.isfinite(cell["value"])})
+    if not sizes:
+        return ""
+    text = ", ".join(str(n) for n in sizes)
+    return f"; n = {text} images, {HALVES}: two halves of the truth, n = {sizes[-1] // 2}"
 
 
 def to_latex(table: pd.DataFrame, *, best: frozenset[Cell] = frozenset()) -> str:

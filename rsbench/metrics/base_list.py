@@ -75,6 +75,36 @@ def _pixels() -> tuple[Entry, ...]:
     )  # fmt: skip
 
 
+def _inception(metric: str, tap: int, source: str, title: str, where: str) -> Entry:
+    return entry(
+        metric, "lower", ANY if where.endswith("mmd") else UNIT, "1", source, title, where,
+        perfect=0.0, kind="set", per_band=False, min_bands=3, needs=("inception",), rgb=True,
+        features=f"inception{tap}",
+    )  # fmt: skip
+
+
+def _sets() -> tuple[Entry, ...]:
+    texture = "spectral and texture features of every band, standardised by the truth"
+    return (
+        *(
+            _inception(f"fid.inception{tap}@1", tap, HEUSEL17,
+                       f"Fréchet distance of {tap} Inception features of display@1 pictures",
+                       "frechet:frechet")
+            for tap in (64, 192, 768, 2048)
+        ),
+        _inception("kid.inception2048@1", 2048, "Bińkowski et al. 2018, arXiv 1801.01401",
+                   "unbiased polynomial MMD² of Inception features, all pairs",
+                   "frechet:polynomial_mmd"),
+        entry("mmd.rbf@1", "lower", ANY, "1",
+              "Gretton et al. 2012, Journal of Machine Learning Research 13",
+              f"unbiased MMD² with a Gaussian kernel of {texture}", "frechet:rbf_mmd",
+              perfect=0.0, kind="set", per_band=False, min_side=4, features="texture"),
+        entry("fd.texture@1", "lower", UNIT, "1", "this project",
+              f"Fréchet distance of {texture}", "frechet:texture_frechet",
+              perfect=0.0, kind="set", per_band=False, min_side=4, features="texture"),
+    )  # fmt: skip
+
+
 def _later(metric: str, bounds: Bounds, unit: str, source: str, title: str, kind: Kind) -> Entry:
     return Entry(
         MetricInfo(metric, "lower", bounds, unit, source, False, LATER, title, kind, 0.0,
@@ -87,15 +117,7 @@ HEUSEL17 = "Heusel et al. 2017, arXiv 1706.08500"
 
 ENTRIES: tuple[Entry, ...] = (
     *_pixels(),
-    *(_later(f"fid.inception{d}@1", UNIT, "1", HEUSEL17,
-             f"Fréchet distance of {d} Inception features", "set")
-      for d in (64, 192, 768, 2048)),
-    _later("kid.inception2048@1", ANY, "1", "Bińkowski et al. 2018, arXiv 1801.01401",
-           "unbiased polynomial MMD of Inception features", "set"),
-    _later("mmd.rbf@1", ANY, "1", "Gretton et al. 2012, Journal of Machine Learning Research 13",
-           "unbiased MMD with a Gaussian kernel", "set"),
-    _later("fd.texture@1", UNIT, "1", "this project",
-           "Fréchet distance of spectral and texture features of all bands", "set"),
+    *_sets(),
     _later("crps.fair@1", ANY, "data", "Ferro 2014, doi 10.1002/qj.2270",
            "fair continuous ranked probability score", "members"),
     _later("rmse.changed@1", UNIT, "data", "this project", "error where the truth changed",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsbench.errors import InputError, MetricUnavailable
+from rsbench.errors import InputError
 from rsbench.metrics.base import implementation, info
 from rsbench.metrics.display import Eyes
 from rsbench.metrics.images import Pairs, PerImage, check_pairs
@@ -69,7 +69,7 @@ def image_metrics(
     if isinstance(ids, str):
         ids = (ids,)
     wanted = [(metric, *_runnable(metric)) for metric in dict.fromkeys(ids)]
-    with _exact():
+    with exact():
         pairs = replace(check_pairs(prediction, truth, valid, data_range, bands), eyes=display)
         for metric, _, _ in wanted:
             _check_size(metric, pairs)
@@ -78,25 +78,6 @@ def image_metrics(
             for metric, function, options in wanted:
                 parts[metric].append(function(images, **options))
     return {metric: PerImage.join(found) for metric, found in parts.items()}
-
-
-def compute_sets(
-    ids: Sequence[str],
-    predictions: Tensor,
-    truths: Tensor,
-    *,
-    data_range: float | tuple[float, float],
-) -> dict[str, Tensor]:
-    """Compare two sets of images by their distributions; no set metric can run in this version."""
-    for metric in (ids,) if isinstance(ids, str) else ids:
-        known = info(metric)
-        if known.kind == "image":
-            raise InputError(
-                f"set metric {metric!r}", "it compares images one by one",
-                "Use rsbench.metrics.compute",
-            )  # fmt: skip
-        implementation(metric)
-    raise MetricUnavailable("set metrics", "no id was given", "Name at least one metric id")
 
 
 def _runnable(metric: str) -> tuple[Callable[..., PerImage], dict[str, Any]]:
@@ -125,7 +106,7 @@ def _check_size(metric: str, pairs: Pairs) -> None:
 
 
 @contextmanager
-def _exact() -> Iterator[None]:
+def exact() -> Iterator[None]:
     """No gradients, and full float32 products whatever the caller allowed for training.
 
     TF32 or bfloat16 products, which `torch.set_float32_matmul_precision` switches on for the whole

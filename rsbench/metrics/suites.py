@@ -39,6 +39,13 @@ SUITES: dict[str, tuple[str, ...]] = {
     ),
     # Needs weights, and red, green and blue.
     "perceptual": ("lpips.alex@1", "lpips.squeeze@1", "lpips.vgg@1"),
+    # Of whole sets of images; the Inception ones need weights, and red, green and blue.
+    "distribution": (
+        "fd.texture@1",
+        "mmd.rbf@1",
+        "fid.inception2048@1",
+        "kid.inception2048@1",
+    ),
     "fusion": ("mae@1", "rmse@1", "psnr@1", "ssim@1", "ergas.r16@1", "sam@1", "cc@1", "uiqi@1"),
 }
 

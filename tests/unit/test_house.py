@@ -24,7 +24,8 @@ ORDER = [
     *("metrics.base", "metrics.windows", "metrics.display", "metrics.images", "metrics.pixel"),
     *("metrics.spectral",),
     *("metrics.structure", "metrics.gradient", "metrics.perceptual", "metrics.frechet"),
-    *("metrics.spectrum", "metrics.ensemble", "metrics.engine", "metrics.suites", "metrics"),
+    *("metrics.texture", "metrics.inception", "metrics.spectrum", "metrics.ensemble"),
+    *("metrics.engine", "metrics.sets", "metrics.suites", "metrics"),
     *("strata", "inference", "scores", "decay", "table", "check", "report"),
     *(
         "checkpoint",
