@@ -7,7 +7,7 @@ mean of a simulation, or the data's own noise floor. Truth meets predictions onl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import torch
 
 from rsbench.evaluation_sets import SetBook
 from rsbench.metrics.base import info
-from rsbench.metrics.engine import image_metrics
+from rsbench.metrics.engine import image_metrics, member_metrics
 from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 EPOCH = date(1970, 1, 1)
 Answer = Iterator[tuple[int, "Tensor"]]
-"""Leads from 1 on, each with values ``(B, C, H, W)`` in the sensor's unit."""
+"""Leads from 1 on with values in the sensor's unit, ``(B, C, H, W)`` or ``(B, M, C, H, W)``."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,14 @@ def model_row(
     name: str, preset: str, role: str, model: Model, card: Card, *, device: torch.device,
     autocast: torch.dtype | None = None, rolled: Rolled = roll,
 ) -> Row:  # fmt: skip
-    """Return the row of a model: the harness rolls it out; of several members, their mean."""
+    """Return the row of a model: the harness rolls it out, all members of it."""
 
     def answer(case: Case) -> Answer:
         given, want = case.given.to(device), case.want.to(device)
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             for lead, prediction in rolled(model, card, given, want):
-                yield lead, prediction.values[:, :, 0].float().mean(dim=1).cpu()
+                values = prediction.values[:, :, 0].float().cpu()
+                yield lead, values if values.shape[1] > 1 else values[:, 0]
 
     return Row(name, preset, role, answer)
 
@@ -144,7 +145,8 @@ class Tally:
         """Add one lead of one batch."""
         for metric, values in found.items():
             for name, number in values.counts.items():
-                key = (row.model, metric, name)
+                what = f"{name}, lead {lead}" if name.startswith("rank ") else name
+                key = (row.model, metric, what)
                 self.counts[key] = self.counts.get(key, 0) + int(number)
             self._add(row, case, lead, metric, "all", values.value.tolist(), values.ok.tolist())
             if values.per_band is not None and values.band_ok is not None:
@@ -202,8 +204,11 @@ def score(
         seen: called with each answer, e.g. to keep pictures.
         on_case: called with the number of images of each finished case.
     """
-    images = [metric for metric in metrics if info(metric).kind == "image"]
-    whole = tuple(metric for metric in metrics if info(metric).kind == "set")
+    kinds = {metric: info(metric).kind for metric in metrics}
+    images = [metric for metric, kind in kinds.items() if kind in ("image", "change")]
+    whole = tuple(metric for metric, kind in kinds.items() if kind == "set")
+    ensembles = [metric for metric, kind in kinds.items() if kind == "members"]
+    needs_context = "change" in kinds.values()
     tally = Tally(bands, sets=SetBook(whole, value_range, eyes) if whole else None)
     for case in cases:
         for row in rows:
@@ -211,17 +216,48 @@ def score(
                 if all(curve[lead - 1] == "none" for curve in case.curves):
                     continue  # rolled through, but on no matched set
                 truth, valid = _reference(row, case, lead)
-                found = image_metrics(
-                    images, values, truth, valid=valid, data_range=value_range, display=eyes
-                )
-                tally.add(row, case, lead, found)
-                if tally.sets is not None:
-                    tally.sets.add(row, case, lead, values, truth, valid)
-                if seen is not None:
-                    seen(row, case, lead, values)
+                before = _before(case) if needs_context else (None, None)
+                for scored, answer in _answers(row, values):
+                    found = image_metrics(
+                        images, answer, truth, valid=valid, data_range=value_range, display=eyes,
+                        before=before[0], before_valid=before[1],
+                    )  # fmt: skip
+                    tally.add(scored, case, lead, found)
+                    if tally.sets is not None:
+                        tally.sets.add(scored, case, lead, answer, truth, valid)
+                    if seen is not None:
+                        seen(scored, case, lead, answer)
+                if ensembles and row.role == "model" and values.ndim == 5:
+                    found = member_metrics(
+                        ensembles, values, truth, valid=valid, data_range=value_range
+                    )
+                    tally.add(row, case, lead, found)
         if on_case is not None:
             on_case(len(case.samples))
     return tally
+
+
+def first_member(model: str) -> str:
+    """Name the row of an ensemble's first member."""
+    return f"{model} · member 0"
+
+
+def _answers(row: Row, values: Tensor) -> Iterator[tuple[Row, Tensor]]:
+    """Yield what is scored as an image: of an ensemble its mean and, of a model, member 0."""
+    if values.ndim == 4:
+        yield row, values
+        return
+    yield row, values.mean(dim=1)
+    if row.role == "model":
+        yield replace(row, model=first_member(row.model)), values[:, 0]
+
+
+def _before(case: Case) -> tuple[Tensor, Tensor]:
+    """Return the last context frame and its mask, bands in the order asked for."""
+    frames = case.given.frames[case.want.sensor]
+    chosen = [frames.bands.index(band) for band in case.want.bands]
+    valid = frames.valid[:, 0, -1]
+    return frames.values[:, 0, -1][:, chosen], valid if valid.shape[1] == 1 else valid[:, chosen]
 
 
 def _reference(row: Row, case: Case, lead: int) -> tuple[Tensor, Tensor]:

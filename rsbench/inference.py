@@ -171,6 +171,12 @@ def is_set(metric: str) -> bool:
     return info is not None and info.kind == "set"
 
 
+def is_ranked(metric: str) -> bool:
+    """Say whether rows may be ordered by a metric; not by what is conditioned on the truth."""
+    info = _catalogue().get(metric)
+    return info is None or info.ranked
+
+
 def direction(metric: str) -> Direction:
     """Say which way is better: ``lower``, ``higher``, or nearer to ``zero``."""
     if metric.startswith("skill."):

@@ -163,7 +163,7 @@ def score_table(
     info: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score one row beside the trivial rows and the controls; the one path of every table."""
-    from rsbench.evaluation import score
+    from rsbench.evaluation import first_member, score
     from rsbench.rows import best_trivial, control_rows, trivial_rows
 
     for metric, why in setting.left_out.items():
@@ -188,6 +188,8 @@ def score_table(
     if tally.sets is not None:
         note("comparing sets of images")
     sets, gone = tally.sets.frame() if tally.sets else (None, ())
+    if setting.members > 1 and own.row is not None:
+        run = replace(run, weights={**run.weights, first_member(own.name): own.weights})
     run = replace(
         run,
         absent=(*run.absent, *gone),

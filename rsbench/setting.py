@@ -99,7 +99,7 @@ def setting_of(
     require_leads(times, context=frames, horizon=leads)
     asked = [*(suite_of(suite) if suite else chosen.suite), *(suite_of(metrics) if metrics else ())]
     shown = meta.display is not None and set(meta.display) <= set(bands)
-    ids, left_out = for_bands(tuple(dict.fromkeys(asked)), len(bands), rgb=shown)
+    ids, left_out = for_bands(tuple(dict.fromkeys(asked)), len(bands), rgb=shown, members=members)
     if not any(info(metric).kind == "image" for metric in ids):
         ids = ("mse@1", *ids)  # the matched sets of a table stand on values per image
     return Setting(

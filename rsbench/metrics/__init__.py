@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rsbench.metrics.display import Eyes as Eyes
     from rsbench.metrics.engine import compute as compute
     from rsbench.metrics.engine import image_metrics as image_metrics
+    from rsbench.metrics.engine import member_metrics as member_metrics
     from rsbench.metrics.frechet import SetScore as SetScore
     from rsbench.metrics.images import PerImage as PerImage
     from rsbench.metrics.sets import compute_sets as compute_sets
@@ -27,6 +28,7 @@ _LAZY = {
     "compute": "engine",
     "compute_sets": "sets",
     "image_metrics": "engine",
+    "member_metrics": "engine",
     "PerImage": "images",
     "Eyes": "display",
     "SetScore": "frechet",
@@ -43,6 +45,7 @@ __all__ = [
     "for_bands",
     "image_metrics",
     "info",
+    "member_metrics",
     "metric_info",
     "suite",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsbench.metrics.base_entry import ANY, SCORE, UNIT, Bounds, Entry, Kind, MetricInfo, entry
+from rsbench.metrics.base_entry import ANY, SCORE, UNIT, Direction, Entry, entry
 
 WANG04 = "Wang, Bovik, Sheikh and Simoncelli 2004, doi 10.1109/TIP.2003.819861"
 CHEN06 = "Chen, Yang and Xie 2006, doi 10.1109/ICIP.2006.313132"
@@ -105,21 +105,50 @@ def _sets() -> tuple[Entry, ...]:
     )  # fmt: skip
 
 
-def _later(metric: str, bounds: Bounds, unit: str, source: str, title: str, kind: Kind) -> Entry:
-    return Entry(
-        MetricInfo(metric, "lower", bounds, unit, source, False, LATER, title, kind, 0.0,
-                   False, 1, 1), "", {}
+def _members() -> tuple[Entry, ...]:
+    return (
+        entry("crps.fair@1", "lower", ANY, "data", "Ferro 2014, doi 10.1002/qj.2270",
+              "fair continuous ranked probability score of all members", "ensemble:crps",
+              perfect=0.0, kind="members"),
+        entry("spread.skill@1", "zero", ANY, "log10",
+              "Fortin et al. 2014, doi 10.1175/JHM-D-14-0008.1",
+              "log10 of ensemble spread over error of the mean", "ensemble:spread_skill",
+              perfect=None, kind="members"),
+        entry("rank.deviation@1", "lower", (0.0, 2.0), "1",
+              "Delle Monache et al. 2006, doi 10.1029/2005JD006917",
+              "deviation of the rank histogram from a flat one", "ensemble:rank_deviation",
+              perfect=None, kind="members", per_band=False),
     )  # fmt: skip
 
 
-LATER = "not part of this version of rsbench"
+def _change(
+    metric: str, direction: Direction, unit: str, title: str, where: str, perfect: float
+) -> Entry:
+    return entry(
+        metric, direction, UNIT if unit == "data" else (0.0, 1.0), unit, "this project", title,
+        f"change:{where}", perfect=perfect, kind="change", per_band=unit == "data", ranked=False,
+    )  # fmt: skip
+
+
+def _changes() -> tuple[Entry, ...]:
+    return (
+        _change("rmse.changed@1", "lower", "data",
+                "error where the truth changed since the last context frame", "rmse_changed", 0.0),
+        _change("rmse.unchanged@1", "lower", "data",
+                "error where the truth did not change", "rmse_unchanged", 0.0),
+        _change("change.hit@1", "higher", "1", "share of changed pixels predicted to change",
+                "hit", 1.0),
+        _change("change.false@1", "lower", "1", "share of unchanged pixels predicted to change",
+                "false_change", 0.0),
+        _change("change.csi@1", "higher", "1", "critical success index of change", "csi", 1.0),
+    )  # fmt: skip
+
+
 HEUSEL17 = "Heusel et al. 2017, arXiv 1706.08500"
 
 ENTRIES: tuple[Entry, ...] = (
     *_pixels(),
     *_sets(),
-    _later("crps.fair@1", ANY, "data", "Ferro 2014, doi 10.1002/qj.2270",
-           "fair continuous ranked probability score", "members"),
-    _later("rmse.changed@1", UNIT, "data", "this project", "error where the truth changed",
-           "change"),
-)  # fmt: skip
+    *_members(),
+    *_changes(),
+)

@@ -92,7 +92,8 @@ class Images:
     ``prediction``, ``truth`` (n, C, H, W) float32 or float64 in the data's unit, zero where
     invalid; ``valid`` (n, 1|C, H, W) bool, or None when every pixel is valid. ``low`` and ``high``
     bound the data range. ``first`` is the place of the first pair in the whole set. ``eyes`` says
-    which bands are red, green and blue, where that was said.
+    which bands are red, green and blue, where that was said. ``before`` and ``before_valid`` are
+    the last context frame, for metrics of change.
     """
 
     prediction: Tensor
@@ -102,6 +103,8 @@ class Images:
     high: float
     first: int = 0
     eyes: Eyes | None = None
+    before: Tensor | None = None
+    before_valid: Tensor | None = None
     _shared: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -208,6 +211,8 @@ class Pairs:
     high: float
     bands: tuple[str, ...] | None
     eyes: Eyes | None = None
+    before: Tensor | None = None
+    before_valid: Tensor | None = None
 
     def chunks(self, size: int | None = None) -> Iterator[Images]:
         """Cut into pieces that fit the cache; values do not depend on the cut."""
@@ -229,7 +234,15 @@ class Pairs:
             truth = torch.where(valid, truth, 0.0)
         self._finite("prediction", prediction, part.start)
         self._finite("truth", truth, part.start)
-        return Images(prediction, truth, valid, self.low, self.high, part.start, self.eyes)
+        before, seen = (None if x is None else x[part] for x in (self.before, self.before_valid))
+        if before is not None:
+            before = before.to(dtype)
+            if seen is not None:
+                before = torch.where(seen, before, 0.0)
+            self._finite("context", before, part.start)
+        return Images(
+            prediction, truth, valid, self.low, self.high, part.start, self.eyes, before, seen
+        )
 
     def _finite(self, name: str, x: Tensor, first: int) -> None:
         # The sum of finite numbers is finite unless it overflows; the slow look decides then.

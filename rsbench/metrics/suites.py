@@ -5,6 +5,15 @@ from __future__ import annotations
 from rsbench.errors import unknown
 from rsbench.metrics.base import info
 
+# Conditioned on the truth: each alone misleads, so they always come together.
+CHANGE = (
+    "rmse.changed@1",
+    "rmse.unchanged@1",
+    "change.hit@1",
+    "change.false@1",
+    "change.csi@1",
+)
+
 SUITES: dict[str, tuple[str, ...]] = {
     "pixel": ("mae@1", "mse@1", "rmse@1", "psnr@1"),
     "standard": (
@@ -46,12 +55,17 @@ SUITES: dict[str, tuple[str, ...]] = {
         "fid.inception2048@1",
         "kid.inception2048@1",
     ),
+    "ensemble": ("crps.fair@1", "spread.skill@1", "rank.deviation@1"),
+    "change": CHANGE,
     "fusion": ("mae@1", "rmse@1", "psnr@1", "ssim@1", "ergas.r16@1", "sam@1", "cc@1", "uiqi@1"),
 }
 
 
 def suite(name: str) -> tuple[str, ...]:
-    """Return the ids of suites and single ids, several joined by commas, each once."""
+    """Return the ids of suites and single ids, several joined by commas, each once.
+
+    One metric of change brings the others.
+    """
     found: dict[str, None] = {}
     for part in name.replace(",", " ").split():
         if part in SUITES:
@@ -60,13 +74,15 @@ def suite(name: str) -> tuple[str, ...]:
             found[info(part).id] = None
         else:
             raise unknown("suite", part, SUITES)
+    if not found.keys().isdisjoint(CHANGE):
+        found |= dict.fromkeys(CHANGE)
     if not found:
         raise unknown("suite", name, SUITES)
     return tuple(found)
 
 
 def for_bands(
-    ids: tuple[str, ...], bands: int, *, rgb: bool = True
+    ids: tuple[str, ...], bands: int, *, rgb: bool = True, members: int = 2
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Split ids into those that can run on such data and the reason for each of the others.
 
@@ -80,6 +96,8 @@ def for_bands(
             dropped[metric] = f"needs {known.min_bands} bands, the data have {bands}"
         elif known.rgb and not rgb:
             dropped[metric] = "sees red, green and blue, which the data do not name"
+        elif known.kind == "members" and members < 2:
+            dropped[metric] = "scores ensembles, and one member was asked for (--members)"
         elif not known.available:
             dropped[metric] = str(known.reason)
         else:

@@ -25,6 +25,7 @@ ORDER = [
     *("metrics.spectral",),
     *("metrics.structure", "metrics.gradient", "metrics.perceptual", "metrics.frechet"),
     *("metrics.texture", "metrics.inception", "metrics.spectrum", "metrics.ensemble"),
+    *("metrics.change",),
     *("metrics.engine", "metrics.sets", "metrics.suites", "metrics"),
     *("strata", "inference", "scores", "decay", "table", "check", "report"),
     *(
