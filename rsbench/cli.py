@@ -9,8 +9,19 @@ from typing import Annotated
 
 import typer
 
-from rsbench import cli_lists
-from rsbench.cli_app import Force, Json, app, dump, lock_app, note, quiet, say
+from rsbench import cli_lists, cli_outside
+from rsbench.cli_app import (
+    Force,
+    Json,
+    Metrics,
+    Suite,
+    app,
+    dump,
+    lock_app,
+    note,
+    quiet,
+    say,
+)
 from rsbench.cli_door import run_app
 from rsbench.errors import InputError
 
@@ -231,7 +242,8 @@ def run(
     device: Device = "auto",
     precision: Precision = "32-true",
     checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint folder.")] = None,
-    suite: Annotated[str | None, typer.Option(help="A suite of metrics.")] = None,
+    suite: Suite = None,
+    metrics: Metrics = None,
     budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     out: Annotated[Path | None, typer.Option(help="Where the run goes.")] = None,
@@ -254,6 +266,7 @@ def run(
         precision=precision,
         checkpoint=checkpoint,
         suite=suite,
+        metrics=metrics,
         budget=budget,
         keep=keep_predictions,
         out=out,
@@ -371,6 +384,7 @@ def table(
     say(render(frame))
 
 
+cli_outside.register()
 cli_lists.register()
 
 if __name__ == "__main__":
