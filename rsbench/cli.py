@@ -92,7 +92,7 @@ def build_dataset(
 
 @app.command("import-dataset")
 def import_dataset(
-    kind: Annotated[str, typer.Argument(help="geotiff-series")],
+    kind: Annotated[str, typer.Argument(help="geotiff-series or geotiff-triplets.")],
     source: Annotated[Path, typer.Argument(help="The folder to bring in.")],
     out: Annotated[Path, typer.Option(help="Where the store goes.")],
     unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,
@@ -103,8 +103,15 @@ def import_dataset(
     dates: Annotated[str | None, typer.Option(help="A pattern, or a CSV of file,date.")] = None,
     crs: Annotated[str | None, typer.Option(help="EPSG code, where the files have none.")] = None,
     region_size: Annotated[int | None, typer.Option(help="Side of a region in pixels.")] = None,
+    coarse_scale: Annotated[float | None, typer.Option(help="Scale of coarse images.")] = None,
+    coarse_offset: Annotated[float | None, typer.Option(help="Offset of coarse images.")] = None,
+    coarse_nodata: Annotated[float | None, typer.Option(help="Nodata of coarse images.")] = None,
+    coarse_gsd: Annotated[
+        float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
+    ] = None,
 ) -> None:
     """Bring a folder of dated images in as a store; units are stated, never guessed."""
+    from rsbench.build.importers_triplets import CoarseStated
     from rsbench.commands import import_command
 
     import_command(
@@ -119,6 +126,7 @@ def import_dataset(
         dates=dates,
         crs=crs,
         region_size=region_size,
+        coarse=CoarseStated(coarse_scale, coarse_offset, coarse_nodata, coarse_gsd),
         say=say,
     )
 

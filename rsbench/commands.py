@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,14 @@ from rsbench.console import Advance, progress
 from rsbench.errors import InputError, RsbenchError, unknown
 
 if TYPE_CHECKING:
+    from rsbench.build.importers_triplets import CoarseStated
     from rsbench.build.plan import Lock, PlanSummary
     from rsbench.catalog import Recipe, Region
     from rsbench.store.read import Store
 
 Say = Callable[[str], None]
-IMPORTERS = ("geotiff-series",)
-LATER = ("sat-jepa-diff", "cia", "lgc", "ahb", "geotiff-triplets")
+IMPORTERS = ("geotiff-series", "geotiff-triplets")
+LATER = ("sat-jepa-diff", "cia", "lgc", "ahb")
 ASK_ABOVE_HOURS = 0.1
 
 
@@ -51,6 +52,10 @@ def build_command(
     given = Lock.load(lock) if lock and (lock.exists() or not dry_run) else None
     chosen = load_recipe(recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
     target = out or Path(f"{chosen.name}.zarr")
+    if chosen.kind == "triplets":
+        asked = {"--lock": lock, "--provider": provider, "--years": years}
+        _build_triplets(chosen, target, regions, asked, dry_run=dry_run, say=say)
+        return
     chosen = _narrow(chosen, regions, years)
     if given is not None:
         chosen = _as_locked(chosen, given, regions=regions, years=years)
@@ -131,6 +136,37 @@ def _build_in_parts(
         )
     remember_store(result.path)
     say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
+
+
+def _build_triplets(
+    recipe: Recipe,
+    target: Path,
+    regions: str | None,
+    asked: Mapping[str, object],
+    *,
+    dry_run: bool,
+    say: Say,
+) -> None:
+    """Build a recipe of triplets; it is made from the simulated Earth without a search."""
+    from rsbench.build.builder_triplets import build_triplets
+    from rsbench.home import remember_store
+
+    given = [name for name, value in asked.items() if value is not None]
+    if given:
+        raise InputError(
+            f"build-dataset --recipe {recipe.name} with {', '.join(given)}",
+            "triplets are made from the simulated Earth, without a search",
+            f"Leave out {', '.join(given)}",
+        )
+    chosen = _narrow(recipe, regions, None)
+    if dry_run:
+        count = len(chosen.regions) if chosen.regions != "all" else "all"
+        say(f"{recipe.name}: {count} regions, nothing to download")
+        return
+    with progress() as advance:
+        result = build_triplets(chosen, target, progress=advance)
+    remember_store(result.path)
+    say(f"{result.path}  digest {result.digest}")
 
 
 def _as_locked(recipe: Recipe, lock: Lock, *, regions: str | None, years: str | None) -> Recipe:
@@ -218,6 +254,7 @@ def import_command(
     dates: str | None,
     crs: str | None,
     region_size: int | None,
+    coarse: CoarseStated,
     say: Say,
 ) -> None:
     """Import one kind of folder and remember the store."""
@@ -230,22 +267,35 @@ def import_command(
     if kind not in IMPORTERS:
         raise unknown("import", kind, (*IMPORTERS, *LATER))
     from rsbench.build.importers import import_geotiff_series
+    from rsbench.build.importers_triplets import import_geotiff_triplets
     from rsbench.home import remember_store
 
-    result = import_geotiff_series(
-        source,
-        out,
-        unit=unit,
-        scale=scale,
-        offset=offset,
-        nodata=nodata,
-        bands=tuple(b.strip() for b in bands.split(",")) if bands else None,
-        dates=dates,
-        crs=crs,
-        region_size=region_size,
-    )
+    names = tuple(b.strip() for b in bands.split(",")) if bands else None
+    if kind == "geotiff-triplets":
+        result = import_geotiff_triplets(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            dates=dates, crs=crs, region_size=region_size, coarse=coarse,
+        )  # fmt: skip
+    else:
+        _require_no_coarse(kind, coarse)
+        result = import_geotiff_series(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            dates=dates, crs=crs, region_size=region_size,
+        )  # fmt: skip
     remember_store(result.path)
     say(f"{result.path}  digest {result.digest}")
+
+
+def _require_no_coarse(kind: str, coarse: CoarseStated) -> None:
+    from dataclasses import asdict
+
+    given = [f"--coarse-{name}" for name, value in asdict(coarse).items() if value is not None]
+    if given:
+        raise InputError(
+            f"import-dataset {kind} with {', '.join(given)}",
+            "it has no coarse sensor",
+            "Leave them out, or type geotiff-triplets",
+        )
 
 
 def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:

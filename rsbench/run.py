@@ -12,7 +12,15 @@ from rsbench.digest import sha256_json
 from rsbench.errors import InputError, TrainingError, unknown
 from rsbench.run_folder import finished, require_writable, whole
 from rsbench.scores import Absent, RunInfo, Scores
-from rsbench.setting import Note, Setting, cases, groups_of, quiet, setting_of
+from rsbench.setting import (
+    Note,
+    Setting,
+    cases,
+    groups_of,
+    quiet,
+    setting_of,
+    start_dates,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -145,7 +153,7 @@ def _behind_the_door(setting: Setting, model: Model, kept: PredictionCache | Non
     own = identity(model)
     digest = weights_of(model, own.card)
     row = None
-    if own.name not in TRIVIAL:
+    if own.name not in TRIVIAL[setting.protocol.task]:
         row = model_row(
             own.name, own.preset, "model", model, own.card, device=setting.device,
             autocast=_autocast(setting.precision), rolled=kept.roll if kept else roll,
@@ -252,10 +260,6 @@ def _info(
     from rsbench.provenance import versions
 
     store, meta = setting.store, setting.meta
-    starts = sorted({
-        store.region(s.region).times[setting.sensor][s.start].isoformat()
-        for group in groups_of(setting, setting.split) for s in group
-    })  # fmt: skip
     gone = [Absent("*", why, metric) for metric, why in setting.left_out.items()]
     return RunInfo(
         dataset=store.recipe,
@@ -269,7 +273,8 @@ def _info(
         bands=setting.bands,
         value_range=meta.value_range,
         unit=meta.unit,
-        starts=tuple(starts),
+        starts=start_dates(setting),
+        inputs={**rows.inputs, **_inputs(setting, model)},
         display=meta.display,
         simulated=store.simulated,
         one_scene=store.one_scene,
@@ -287,6 +292,18 @@ def _info(
         best_trivial=reference,
         **dict(info),
     )
+
+
+def _inputs(setting: Setting, model: str) -> dict[str, str]:
+    """Say what the run's own model sees, where the trivial rows have not said it."""
+    from rsbench.registry import card
+    from rsbench.rows import TRIVIAL
+
+    if setting.fusion is None or model in TRIVIAL[setting.protocol.task]:
+        return {}
+    most = card(model).max_context
+    alone = most is not None and most < setting.context
+    return {model: setting.shown + (", one at a time, averaged" if alone else "")}
 
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
@@ -346,7 +363,7 @@ def _kept(
 
     if request.keep != "all":
         return None
-    if request.model in TRIVIAL:
+    if request.model in TRIVIAL[setting.protocol.task]:
         note(f"{request.model} costs less than reading it back: no predictions are kept")
         return None
     key = PredictionKey(
@@ -393,7 +410,19 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
         seed=request.seed, device=request.device, precision=request.precision,
         suite=request.suite, metrics=request.metrics,
     )  # fmt: skip
+    if entry.task != setting.protocol.task:
+        raise InputError(
+            f"model {request.model}, whose task is {entry.task}",
+            f"protocol {setting.protocol.name} asks for {setting.protocol.task}",
+            f"Choose a model of that task: {_of_task(setting.protocol.task)}",
+        )
     return store, setting, preset
+
+
+def _of_task(task: str) -> str:
+    from rsbench.registry import cards
+
+    return ", ".join(sorted(name for name, entry in cards().items() if entry.task == task))
 
 
 def _key(request: RunRequest, setting: Setting, preset: str) -> str:

@@ -412,6 +412,10 @@ class Primary(Entry):
 class Protocol(Entry):
     """One named frozen way to score: the same for all rows of a table.
 
+    In fusion ``context`` is the number of reference dates and ``horizon`` is 1; whole regions are
+    scored, and ``window`` is what is trained on. ``resampling``: how coarse images are brought to
+    the fine grid.
+
     ``window``, ``stride``: pixels. ``context``: number of frames given (k). ``horizon``: largest
     lead. ``bands``: ``store`` for all bands of the store, or names. ``curves``: which matched
     sets decay curves use. ``scheme``: how the split separates train from test.
@@ -429,12 +433,15 @@ class Protocol(Entry):
     bands: Literal["store"] | tuple[Name, ...] = "store"
     suite: tuple[MetricId, ...] = Field(min_length=1)
     curves: tuple[Literal["starts", "targets"], ...] = ("starts", "targets")
+    resampling: Literal["nearest", "bilinear"] = "nearest"
     primary: Primary | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(set(self.suite)) != len(self.suite):
             raise ValueError("a metric stands twice in suite")
+        if self.task == "fusion" and (self.horizon != 1 or self.context > 2):
+            raise ValueError("fusion has a horizon of 1 and a context of 1 or 2 reference dates")
         if self.primary is not None:
             if self.primary.metric not in self.suite:
                 raise ValueError(f"the primary metric {self.primary.metric} is not in suite")
