@@ -20,9 +20,10 @@ from rsbench.console import Advance, silent
 from rsbench.digest import sha256_file, sha256_json
 from rsbench.errors import Incomparable, InputError, SchemaError, unknown
 from rsbench.outside_files import NOTE, AnswerFiles, ContextFiles, Forecast, open_answers
-from rsbench.run import Own, RunResult, publish, score_table
+from rsbench.run import RunResult, publish
 from rsbench.run_folder import finished, require_writable
-from rsbench.setting import Note, Setting, groups_of, quiet, setting_of
+from rsbench.run_table import Own, score_table
+from rsbench.setting import Note, Setting, forecast_groups, quiet, setting_of
 
 if TYPE_CHECKING:
     from rsbench.evaluation import Answer, Case, Row
@@ -77,9 +78,19 @@ class AnswerNote:
 
 
 def forecasts(setting: Setting) -> tuple[Forecast, ...]:
-    """Return what a table asks for: every (region, start) once, with its dates and grid."""
+    """Return what a table asks for: every (region, start) once, with its dates and grid.
+
+    Raises:
+        InputError: for a store of triplets; answers made elsewhere are forecasts so far.
+    """
+    if setting.fusion is not None:
+        raise InputError(
+            f"predictions made elsewhere for {setting.store.path}",
+            "it holds triplets, and such answers can only be forecasts so far",
+            "Wrap the model as docs/models.md says, and type: rsbench run",
+        )
     found: dict[tuple[str, int], Forecast] = {}
-    for group in groups_of(setting, setting.split):
+    for group in forecast_groups(setting, setting.split):
         for sample in group:
             entry = setting.store.region(sample.region)
             times = entry.times[setting.sensor]
