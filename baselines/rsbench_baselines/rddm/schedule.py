@@ -97,9 +97,7 @@ class ResidualSchedule:
 
     def times(self, count: int) -> list[int]:
         """Return ``count`` times from T − 1 down, evenly spread so that −1 would be next."""
-        if not 1 <= count <= self.steps:
-            raise ValueError(f"{count} sampling steps of a process of {self.steps}")
-        return [i * self.steps // count - 1 for i in range(count, 0, -1)]
+        return even_times(self.steps, count)
 
     def sigma(self, time: int, before: int, eta: float) -> float:
         """Return the deviation of the noise that a step from ``time`` to ``before`` adds."""
@@ -170,6 +168,13 @@ class ResidualSchedule:
         """Return the variance of x_{t−1} given x_t and the clean image."""
         now, then = self.beta_bar(time) ** 2, self.beta_bar(time - 1) ** 2
         return (now - then) * then / now
+
+
+def even_times(steps: int, count: int) -> list[int]:
+    """Return ``count`` of the times ``steps − 1`` … 0, evenly spread so that −1 would be next."""
+    if not 1 <= count <= steps:
+        raise ValueError(f"{count} sampling steps of a process of {steps}")
+    return [i * steps // count - 1 for i in range(count, 0, -1)]
 
 
 def _needed(fresh: Tensor | None, eta: float) -> Tensor:
