@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rsbench.predictions import PredictionCache
     from rsbench.rows import Rows
     from rsbench.store.read import Store
+
+    Seen = Callable[[Row, Case, int, torch.Tensor], None]
 
 KEEP = ("none", "viewer", "all")
 HEADLINE = ("mse@1", "psnr@1", "ssim@1", "gssim.sobel3@1", "skill.mse@1")
@@ -44,6 +46,7 @@ class RunRequest:
     precision: str = "32-true"
     checkpoint: Path | None = None
     suite: str | None = None
+    metrics: str | None = None
     budget: str | None = None
     keep: str = "viewer"
     out: Path | None = None
@@ -86,6 +89,7 @@ def evaluate(
     *,
     context: str | int | None = None,
     suite: str | None = None,
+    metrics: str | None = None,
 ) -> Scores:
     """Score a model beside the trivial rows on a store.
 
@@ -101,7 +105,8 @@ def evaluate(
         device: ``auto``, ``cpu``, ``cuda`` …
         precision: as Lightning Fabric names it; metrics are always float32 with float64 sums.
         context: context frames, or ``all``.
-        suite: a suite of metrics; the protocol's where None.
+        suite: suites or ids of metrics; the protocol's where None.
+        metrics: suites or ids beside these.
 
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
@@ -109,36 +114,62 @@ def evaluate(
     setting = setting_of(
         store, protocol or store.meta.default_protocol, split=split, context=context,
         horizon=horizon, members=members, seed=seed, device=device, precision=precision,
-        suite=suite,
+        suite=suite, metrics=metrics,
     )  # fmt: skip
-    return _scores(setting, model)
+    return score_table(setting, _behind_the_door(setting, model))
 
 
-def _scores(
-    setting: Setting,
-    model: Model,
-    *,
-    note: Note = quiet,
-    advance: Advance = silent,
-    seen: Callable[[Row, Case, int, torch.Tensor], None] | None = None,
-    info: Mapping[str, Any] | None = None,
-    kept: PredictionCache | None = None,
-) -> Scores:
-    from rsbench.evaluation import model_row, score
+@dataclass(frozen=True)
+class Own:
+    """The row that a table is about.
+
+    Args:
+        row: how it answers; None where it is one of the trivial rows already.
+        weights: digest of what it was made with.
+        device: where it was made; where it is made now if None.
+    """
+
+    name: str
+    row: Row | None
+    weights: str | None
+    citation: str
+    device: str | None = None
+
+
+def _behind_the_door(setting: Setting, model: Model, kept: PredictionCache | None = None) -> Own:
+    from rsbench.evaluation import model_row
     from rsbench.registry import identity
     from rsbench.rollout import roll
-    from rsbench.rows import TRIVIAL, best_trivial, control_rows, trivial_rows
+    from rsbench.rows import TRIVIAL
 
     own = identity(model)
     digest = weights_of(model, own.card)
-    rows = trivial_rows(setting, note=note)
-    everyone = list(rows.rows)
+    row = None
     if own.name not in TRIVIAL:
-        everyone.insert(0, model_row(
+        row = model_row(
             own.name, own.preset, "model", model, own.card, device=setting.device,
             autocast=_autocast(setting.precision), rolled=kept.roll if kept else roll,
-        ))  # fmt: skip
-    everyone += control_rows(setting)
+        )  # fmt: skip
+    return Own(own.name, row, digest, own.card.citation, kept.made_on if kept else None)
+
+
+def score_table(
+    setting: Setting,
+    own: Own,
+    *,
+    note: Note = quiet,
+    advance: Advance = silent,
+    seen: Seen | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Scores:
+    """Score one row beside the trivial rows and the controls; the one path of every table."""
+    from rsbench.evaluation import first_member, score
+    from rsbench.rows import best_trivial, control_rows, trivial_rows
+
+    for metric, why in setting.left_out.items():
+        note(f"{metric} is unavailable: {why}")
+    rows = trivial_rows(setting, note=note)
+    everyone = [*([own.row] if own.row else []), *rows.rows, *control_rows(setting)]
     reference = best_trivial(setting, rows.rows)
     total = sum(len(group) for group in groups_of(setting, setting.split))
     done = 0
@@ -150,17 +181,35 @@ def _scores(
 
     tally = score(
         everyone, cases(setting), setting.metrics, bands=setting.bands,
-        value_range=setting.meta.value_range, seen=seen, on_case=count,
+        value_range=setting.meta.value_range, eyes=setting.eyes, seen=seen, on_case=count,
     )  # fmt: skip
     strata = {n: dict(setting.store.region(n).record.strata) for n in setting.store.regions}
-    run = _info(setting, rows, own.name, digest, reference, info or {})
+    run = _info(setting, rows, own.name, own.weights, reference, info or {})
+    if tally.sets is not None:
+        note("comparing sets of images")
+    sets, gone = tally.sets.frame() if tally.sets else (None, ())
+    if setting.members > 1 and own.row is not None:
+        run = replace(run, weights={**run.weights, first_member(own.name): own.weights})
     run = replace(
         run,
-        device=(kept.made_on if kept else None) or run.device,
-        citations={**run.citations, own.name: own.card.citation},
-        extra={**run.extra, "counts": _counts(tally.counts)},
+        absent=(*run.absent, *gone),
+        device=own.device or run.device,
+        citations={**run.citations, own.name: own.citation},
+        extra={**run.extra, "counts": _counts(tally.counts), **_networks(setting.metrics)},
     )
-    return Scores(tally.frame(strata), run)
+    units = tally.frame(strata)
+    return Scores(units, run) if sets is None else Scores(units, run, sets)
+
+
+def _networks(metrics: Sequence[str]) -> dict[str, Any]:
+    """Say which weight files metrics were computed with, where any were."""
+    from rsbench.metrics.base import info
+    from rsbench.weights import find
+
+    names = sorted({name for metric in metrics for name in info(metric).needs})
+    found = {name: find(name) for name in names}
+    files = {name: {"file": path.name, "sha256": digest} for name, (path, digest) in found.items()}
+    return {"metric_weights": files} if files else {}
 
 
 def _counts(counts: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
@@ -242,11 +291,6 @@ def _info(
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
     """Do what `rsbench run` does: find data and weights, score, and write everything."""
-    from rsbench.report import write_report
-    from rsbench.store.write import disk_is_named
-    from rsbench.table import to_markdown, to_parquet
-    from rsbench.viewer import Viewer
-
     if request.keep not in KEEP:
         raise unknown("choice of --keep-predictions", request.keep, KEEP)
     store, setting, preset = _resolve(request, note)
@@ -259,20 +303,34 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         return RunResult(out, done)
     require_writable(out)
     model, history = _with_weights(request, setting, preset, note=note, advance=advance)
+    own = _behind_the_door(setting, model, _kept(request, setting, preset, model, note))
+    info = {"command": request.command, "history": history, "extra": {"key": key}}
+    scores = publish(
+        out, setting, request.keep,
+        lambda seen: score_table(
+            setting, own, note=note, advance=advance, seen=seen, info=info
+        ),
+    )  # fmt: skip
+    return RunResult(out, scores)
+
+
+def publish(out: Path, setting: Setting, keep: str, make: Callable[[Seen], Scores]) -> Scores:
+    """Write table, scores, pictures and report of what ``make`` scores; all of it or nothing."""
+    from rsbench.report import write_report
+    from rsbench.store.write import disk_is_named
+    from rsbench.table import to_markdown, to_parquet
+    from rsbench.viewer import Viewer
+
     with disk_is_named(f"writing the run {out}", "give another --out"), whole(out) as folder:
-        viewer = Viewer(folder / "viewer", setting.meta, setting.bands, keep=request.keep)
-        scores = _scores(
-            setting, model, note=note, advance=advance, seen=viewer.see,
-            kept=_kept(request, setting, preset, model, note),
-            info={"command": request.command, "history": history, "extra": {"key": key}},
-        )  # fmt: skip
+        viewer = Viewer(folder / "viewer", setting.meta, setting.bands, keep=keep)
+        scores = make(viewer.see)
         viewer.close()
         table = scores.table()
         to_parquet(table, folder / "table.parquet")
-        (folder / "table.md").write_text(to_markdown(table), encoding="utf-8")
+        (folder / "table.md").write_text(to_markdown(table, scores=scores), encoding="utf-8")
         scores.save(folder)
         write_report([folder], folder / "report.html", force=True)
-    return RunResult(out, scores)
+    return scores
 
 
 def _kept(
@@ -333,7 +391,7 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
         store, request.protocol or store.meta.default_protocol, split=request.split,
         context=request.context, horizon=request.horizon, members=request.members,
         seed=request.seed, device=request.device, precision=request.precision,
-        suite=request.suite,
+        suite=request.suite, metrics=request.metrics,
     )  # fmt: skip
     return store, setting, preset
 
