@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from rsbench.build import server_search
@@ -75,9 +76,11 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     # A builder opens dozens of connections at once; the default queue of 5 resets some of them.
     request_queue_size = 256
+    _taken: ClassVar[set[int]] = set()
 
     def __init__(self, root: Path, fault: FaultCallback | None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=False)
+        self._bind_anew()
         self.root = root.resolve()
         self.fault = fault
         self.base = f"http://127.0.0.1:{self.server_address[1]}"
@@ -85,6 +88,30 @@ class _Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._count = 0
         self._lock = threading.Lock()
+
+    def _bind_anew(self) -> None:
+        """Listen on a port that this process never had.
+
+        GDAL remembers for the whole process what an address held; on a port used twice it would
+        show files of the server before.
+        """
+        held = []
+        try:
+            while True:
+                self.server_bind()
+                if self.server_address[1] not in self._taken:
+                    break
+                held.append(self.socket)  # kept open, so that another port comes next
+                self.socket = socket.socket(self.address_family, self.socket_type)
+                self.server_address = ("127.0.0.1", 0)
+            self._taken.add(self.server_address[1])
+            self.server_activate()
+        except OSError:
+            self.server_close()
+            raise
+        finally:
+            for one in held:
+                one.close()
 
     def next_number(self) -> int:
         with self._lock:

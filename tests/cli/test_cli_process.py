@@ -60,8 +60,13 @@ class Place:
     def start(self, *args: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(*args), cwd=self.root, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c,
         )  # fmt: skip
+
+
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to its background jobs: these, and all they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 from pystac_client import Client
 from pystac_client.exceptions import APIError
 
+from rsbench.build import server
 from rsbench.build.server import Fault, Request, serve
 from rsbench.build.server_search import intersects, search
 from rsbench.errors import InputError
@@ -270,3 +271,21 @@ def test_stopping_does_not_wait_for_a_stalled_reply(folder: Path) -> None:
         link.request("GET", "/files/things/item-01/data.tif")
         time.sleep(0.05)
     assert time.perf_counter() - begin < 10
+
+
+def test_a_port_is_never_given_twice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(folder) as first:
+        port = urlsplit(first).port
+    bind, asked = server._Server.server_bind, []
+
+    def as_the_system_may(self: server._Server) -> None:
+        if not asked:
+            self.server_address = ("127.0.0.1", port)
+        asked.append(port)
+        bind(self)
+
+    monkeypatch.setattr(server._Server, "server_bind", as_the_system_may)
+    with serve(folder) as second:
+        assert urlsplit(second).port != port
+        assert Client.open(second)
+    assert len(asked) == 2
