@@ -16,6 +16,8 @@ def _idle(blocks: int) -> dict[str, str]:
         f"{last}add_q_proj.": _LAST,
         f"{last}norm_added_q.": _LAST,
     }
+
+
 _TEXT = (
     "encoder 85.20 M, predictor 11.24 M, Stable Diffusion 3.5 Medium with rank-8 updates; "
     "the frozen weights are not shipped; counted at 3 bands"

@@ -10,7 +10,6 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 from torch import Tensor, nn
 
-
 STEPS = 1000
 SHIFT = 3.0
 

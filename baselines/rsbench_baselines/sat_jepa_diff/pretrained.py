@@ -8,6 +8,7 @@ so that no text encoder is needed to train or to predict. Only safetensors are r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rsbench.digest import sha256_file, sha256_json
-from rsbench.errors import InputError
+from rsbench import InputError
 from rsbench_baselines.sat_jepa_diff.network import Network
 from rsbench_baselines.sat_jepa_diff.sizes import TEXT_TOKENS, Sizes
 
@@ -50,7 +50,7 @@ def load(network: Network, folder: Path | None, sizes: Sizes) -> None:
         digests[part] = _fill(getattr(network, part), place / part)
     digests["prompt"] = _prompt(network, place)
     network.vae.float()  # its activations leave the range of half precision
-    network.base.copy_(torch.tensor(list(bytes.fromhex(sha256_json(digests))), dtype=torch.uint8))
+    network.base.copy_(torch.tensor(list(_digest_of_all(digests)), dtype=torch.uint8))
     network.transformer.requires_grad_(False).eval()
     network.vae.requires_grad_(False).eval()
 
@@ -62,7 +62,7 @@ def _anywhere() -> Path:
     return fetch()
 
 
-def fetch(endpoint: str | None = None) -> Path:
+def fetch(endpoint: str | None = None, cache: Path | None = None) -> Path:
     """Return the snapshot in the hub's cache, fetched if it is not there; a token is read by the
     hub's own library from its environment, and never by this one.
 
@@ -79,6 +79,7 @@ def fetch(endpoint: str | None = None) -> Path:
             allow_patterns=[*wanted, PROMPT],
             ignore_patterns=["*.bin", "*fp16*"],
             endpoint=endpoint,
+            cache_dir=cache,
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
@@ -145,7 +146,7 @@ def _fill(module: nn.Module, folder: Path) -> str:
             f"Give a snapshot of {REPOSITORY}",
         )
     module.load_state_dict(state, strict=True, assign=True)
-    return sha256_json({file.name: sha256_file(file) for file in files})
+    return _digest_of_all({file.name: _digest(file) for file in files}).hex()
 
 
 def _files(folder: Path) -> list[Path]:
@@ -188,4 +189,14 @@ def _prompt(network: Network, place: Path) -> str:
             f"It takes ({TEXT_TOKENS}, {width}) and ({pooled},): make it again",
         )
     network.prompt.tokens, network.prompt.pooled = tokens, vector
-    return sha256_file(path)
+    return _digest(path)
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _digest_of_all(digests: Mapping[str, str]) -> bytes:
+    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).digest()

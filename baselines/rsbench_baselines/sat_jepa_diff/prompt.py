@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsbench.errors import InputError, RsbenchError
+from rsbench import InputError, RsbenchError
 from rsbench_baselines.sat_jepa_diff.pretrained import PROMPT
 from rsbench_baselines.sat_jepa_diff.sizes import TEXT_TOKENS
 
