@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +87,10 @@ class Adapter(nn.Module):
         if kind not in ("paper", "grid"):
             raise ValueError(f"the adapter is paper or grid, not {kind!r}")
         self.kind = kind
+        self.arguments: dict[str, Any] = {
+            "width": width, "bands": bands, "hidden": hidden, "joint": joint, "pooled": pooled,
+            "kind": kind, "history": history,
+        }  # fmt: skip
         patch = bands * COARSE * COARSE
         self.norm = nn.LayerNorm(width)
         slots = ORDER_SLOTS if kind == "paper" else SIDE * SIDE

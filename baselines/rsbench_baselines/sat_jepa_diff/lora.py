@@ -6,6 +6,8 @@ frozen network's state dict stay as they were published.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -40,18 +42,31 @@ class Lora(nn.ModuleDict):
 
     def __init__(self, base: nn.Module, *, rank: int, alpha: float) -> None:
         super().__init__()
+        self.muted = False
         for name, layer in base.named_modules():
             if isinstance(layer, nn.Linear) and name.endswith(tuple(f".{t}" for t in TARGETS)):
                 update = LowRank(layer.in_features, layer.out_features, rank=rank, alpha=alpha)
                 self[name.replace(".", "_")] = update
-                layer.register_forward_hook(_Adding(update))
+                layer.register_forward_hook(_Adding(self, update))
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let the network answer as it was published, for a while."""
+        before, self.muted = self.muted, True
+        try:
+            yield
+        finally:
+            self.muted = before
 
 
 class _Adding:
     """A forward hook that adds an update; an object, so that a deep copy takes its own along."""
 
-    def __init__(self, update: LowRank) -> None:
+    def __init__(self, all_of_them: Lora, update: LowRank) -> None:
+        self.all = all_of_them
         self.update = update
 
     def __call__(self, layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        if self.all.muted:
+            return output
         return torch.add(output, self.update(inputs[0]).to(output.dtype))

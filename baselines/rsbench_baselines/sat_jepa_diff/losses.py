@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from rsbench import Want
 from rsbench_baselines.sat_jepa_diff import masks
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
-from rsbench_baselines.sat_jepa_diff.network import Network
+from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator, Network
 from rsbench_baselines.sat_jepa_diff.objective import Weights, hybrid, plain_norm
 from rsbench_baselines.sat_jepa_diff.sizes import LATENT, LATENT_SIDE
 from rsbench_baselines.sat_jepa_diff.vit import pick
@@ -50,8 +50,14 @@ def noise(want: Want, name: str) -> Tensor:
     return want.noise.normal(name, want, channels=LATENT, downscale=LATENT_SIDE)[:, 0]
 
 
-def flow(network: Network, clean: Tensor, conditions: Conditions, pair: Pair, want: Want) -> Tensor:
-    """Return the flow-matching loss: ``x_t = (1 − t) z + t ε`` towards the velocity ``ε − z``."""
+def flow(
+    network: Generator, conditions: Conditions, pair: Pair, want: Want, *, sample: bool = False
+) -> Tensor:
+    """Return the flow-matching loss: ``x_t = (1 − t) z + t ε`` towards the velocity ``ε − z``.
+
+    ``z`` are the latents of the coming image: the posterior's mean, or drawn from it.
+    """
+    clean = _latents(network, pair.then, want, sample=sample)
     t, epsilon = times(want), noise(want, "train")
     wide = t[:, None, None, None]
     found = network.velocity((1 - wide) * clean + wide * epsilon, t, conditions)
@@ -60,15 +66,15 @@ def flow(network: Network, clean: Tensor, conditions: Conditions, pair: Pair, wa
     return (error * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
-def latents_of(network: Network, image: Tensor, want: Want, *, sample: bool) -> Tensor:
+def _latents(network: Autoencoder, image: Tensor, want: Want, *, sample: bool) -> Tensor:
     """Return scaled latents without gradient: drawn from the posterior, or its mean."""
     with torch.no_grad():
         mean, spread = network.latents.posterior(image)
         return mean + spread * noise(want, "posterior") if sample else mean
 
 
-def prior(network: Network, pair: Pair, want: Want) -> Terms:
-    """Return the loss of the own prior: VAE on crops, transformer under the prompt alone."""
+def rebuild(network: Autoencoder, pair: Pair) -> Terms:
+    """Return the loss of the VAE alone, on crops of the coming image."""
     image, valid = _crop(pair)
     mean, spread = network.latents.posterior(image)
     drawn = mean + spread * torch.randn(mean.shape, device="cpu").to(mean)
@@ -76,15 +82,14 @@ def prior(network: Network, pair: Pair, want: Want) -> Terms:
     # Latents as they come scaled are to be near standard normal.
     kl = 0.5 * (mean.square() + spread.square() - 1 - 2 * spread.clamp(min=1e-6).log()).mean()
     rebuilt = (error * valid).sum() / (valid.sum() * image.shape[1]).clamp(min=1)
-    clean = latents_of(network, pair.then, want, sample=False)
-    text, pooled = network.prompt(clean.shape[0])
-    flowing = flow(network, clean, Conditions(text, pooled), pair, want)
-    return {
-        "total": rebuilt + KL_WEIGHT * kl + flowing,
-        "rebuilt": rebuilt,
-        "kl": kl,
-        "flow": flowing,
-    }
+    return {"total": rebuilt + KL_WEIGHT * kl, "rebuilt": rebuilt, "kl": kl}
+
+
+def prior(network: Generator, pair: Pair, want: Want) -> Terms:
+    """Return the loss of the own prior: the VAE, and the transformer under the prompt alone."""
+    terms = rebuild(network, pair)
+    flowing = flow(network, network.text(pair.then), pair, want)
+    return {**terms, "flow": flowing, "total": terms["total"] + flowing}
 
 
 def _crop(pair: Pair) -> tuple[Tensor, Tensor]:
@@ -124,9 +129,8 @@ def jepa(
 def generate(network: Network, pair: Pair, want: Want) -> Terms:
     """Return the flow-matching loss under predictions of the whole grid."""
     tokens = network.foresee(pair.now)
-    clean = latents_of(network, pair.then, want, sample=False)
     conditions = network.condition(tokens, network.grid(pair.now), pair.now)
-    return {"total": flow(network, clean, conditions, pair, want)}
+    return {"total": flow(network, conditions, pair, want)}
 
 
 def joint(network: Network, pair: Pair, want: Want, *, weights: Weights, embed: Embed) -> Terms:
@@ -135,8 +139,8 @@ def joint(network: Network, pair: Pair, want: Want, *, weights: Weights, embed: 
     The published SSIM of the coming frame's own reconstruction has no gradient and is left out.
     """
     terms, tokens = jepa(network, pair, want, weights=weights, whole=False, embed=embed)
-    dropped = network.adapter.training and float(torch.rand((), device="cpu")) < COARSE_DROPOUT
-    clean = latents_of(network, pair.then, want, sample=True)
+    trains = network.adapter is not None and network.adapter.training
+    dropped = trains and float(torch.rand((), device="cpu")) < COARSE_DROPOUT
     conditions = network.condition(tokens, None, None if dropped else pair.now)
-    flowing = flow(network, clean, conditions, pair, want)
+    flowing = flow(network, conditions, pair, want, sample=True)
     return {**terms, "flow": flowing, "total": terms["jepa"] + flowing}

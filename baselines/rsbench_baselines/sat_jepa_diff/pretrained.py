@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from rsbench import InputError
-from rsbench_baselines.sat_jepa_diff.network import Network
+from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator
 from rsbench_baselines.sat_jepa_diff.sizes import TEXT_TOKENS, Sizes
 
 REPOSITORY = "stabilityai/stable-diffusion-3.5-medium"
@@ -31,11 +31,11 @@ PARTS = ("transformer", "vae")
 ASKED = "loading the frozen prior of sat_jepa_diff"
 
 
-def load(network: Network, folder: Path | None, sizes: Sizes) -> None:
+def load(network: Autoencoder, folder: Path | None, sizes: Sizes) -> None:
     """Fill transformer, VAE and prompt of a network from a snapshot.
 
     Args:
-        network: with the two built on the meta device or anywhere.
+        network: with what is to be filled on the meta device or anywhere.
         folder: the snapshot; ``$RSBENCH_WEIGHTS/stable-diffusion-3.5-medium``, else the hub,
             where None.
 
@@ -45,14 +45,15 @@ def load(network: Network, folder: Path | None, sizes: Sizes) -> None:
     place = folder or _anywhere()
     configs = {"transformer": sizes.transformer, "vae": sizes.vae}
     digests = {}
-    for part, config in configs.items():
-        _require_config(place / part, config)
-        digests[part] = _fill(getattr(network, part), place / part)
-    digests["prompt"] = _prompt(network, place)
+    for part in network.parts:
+        _require_config(place / part, configs[part])
+        module = network.get_submodule(part)
+        digests[part] = _fill(module, place / part)
+        module.requires_grad_(False).eval()
+    if isinstance(network, Generator):
+        digests["prompt"] = _prompt(network, place)
     network.vae.float()  # its activations leave the range of half precision
     network.base.copy_(torch.tensor(list(_digest_of_all(digests)), dtype=torch.uint8))
-    network.transformer.requires_grad_(False).eval()
-    network.vae.requires_grad_(False).eval()
 
 
 def _anywhere() -> Path:
@@ -167,7 +168,7 @@ def _files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _prompt(network: Network, place: Path) -> str:
+def _prompt(network: Generator, place: Path) -> str:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
