@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rsbench import metrics as metrics
+    from rsbench.errors import InputError as InputError
+    from rsbench.errors import RsbenchError as RsbenchError
     from rsbench.model import Card as Card
     from rsbench.model import Frames as Frames
     from rsbench.model import Given as Given
@@ -30,6 +32,8 @@ _LAZY = {
     "open_store": "rsbench.store.read",
     "create_model": "rsbench.registry",
     "evaluate": "rsbench.run",
+    "InputError": "rsbench.errors",
+    "RsbenchError": "rsbench.errors",
     **dict.fromkeys(
         (
             "Card",

@@ -388,7 +388,7 @@ def doctor_lines() -> list[str]:
     for extra, packages in {
         "build": ("rasterio", "pystac-client", "planetary-computer", "stackstac", "xarray"),
         "models": ("torch", "lightning-fabric", "safetensors"),
-        "generative": ("diffusers", "transformers", "peft", "torchvision"),
+        "generative": ("diffusers", "huggingface_hub", "transformers"),
         "distributed": ("distributed",),
     }.items():
         states = []

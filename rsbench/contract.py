@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from rsbench.contract_data import Samples, Shape, first_leads, make_samples, rows
-from rsbench.contract_train import seeded, train_briefly
+from rsbench.contract_train import mean_loss, seeded, train_briefly
 from rsbench.errors import RsbenchError, unknown
 from rsbench.model import Card, Fitted, Given, Model, Stage, Trainable, Want
 from rsbench.registry import card as find_card
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OVERFIT_SHARE = 0.05
 OVERFIT_SAMPLES = 8
-WARM_STEPS = 60
+WARM_STEPS = (60, 400)  # a quarter of a stage's own, within these
 MATTERS = 1e-6  # share of the value range that a perturbed tensor must move a prediction by
 
 
@@ -90,9 +90,8 @@ class Subject:
         if isinstance(model, Trainable):
             with seeded(0):
                 for stage in model.stages():
-                    train_briefly(
-                        model, self.training(stage, seed=1), stage, steps=WARM_STEPS, stop=0.0
-                    )
+                    steps = min(max(WARM_STEPS[0], stage.steps // 4), WARM_STEPS[1])
+                    train_briefly(model, self.training(stage, seed=1), stage, steps=steps)
             model.module.eval()
         return model
 
@@ -249,19 +248,21 @@ def every_tensor_matters(subject: Subject) -> str:
 
 
 def overfits_eight_samples(subject: Subject) -> str:
-    """Training brings the loss on eight samples under 5 % of where it started."""
+    """Training brings each stage's loss on eight samples under 5 % of the untrained model's."""
     model = subject.fresh()
     if not isinstance(model, Trainable):
         raise Skipped("the model is not trained by gradient")
     lines = []
+    untrained = {s.name: mean_loss(model, subject.training(s, seed=1), s) for s in model.stages()}
     for stage in model.stages():
+        start = untrained[stage.name]
         with seeded(0):
-            start, end, steps = train_briefly(
+            end, steps = train_briefly(
                 model,
                 subject.training(stage, seed=1),
                 stage,
                 steps=stage.steps,
-                stop=OVERFIT_SHARE,
+                stop=OVERFIT_SHARE * start,
             )
         lines.append(f"{stage.name}: {start:.2e} → {end:.2e} ({end / start:.1%}) in {steps} steps")
         if not end < OVERFIT_SHARE * start:

@@ -14,12 +14,12 @@ DRAWS = 8
 
 
 def train_briefly(
-    model: Trainable, data: Samples, stage: Stage, *, steps: int, stop: float
-) -> tuple[float, float, int]:
-    """Train one stage on eight samples until the loss falls under a share of its start.
+    model: Trainable, data: Samples, stage: Stage, *, steps: int, stop: float = 0.0
+) -> tuple[float, int]:
+    """Train one stage on eight samples until the loss falls under ``stop``.
 
     Returns:
-        Mean loss before and after, and the number of steps.
+        Mean loss after it, and the number of steps.
     """
     module = model.module
     given, want, truth = data.given, data.want, data.truth
@@ -33,13 +33,7 @@ def train_briefly(
         optimiser, max_lr=stage.learning_rate, total_steps=max(steps, 2)
     )
 
-    def mean_loss() -> float:
-        module.eval()
-        with torch.no_grad(), seeded(11):
-            totals = [float(model.loss(stage, given, want, truth)["total"]) for _ in range(DRAWS)]
-        return sum(totals) / DRAWS
-
-    start = end = mean_loss()
+    end = mean_loss(model, data, stage)
     done = 0
     for done in range(1, steps + 1):
         module.train()
@@ -49,10 +43,21 @@ def train_briefly(
         optimiser.step()
         schedule.step()
         if (stop and done % 25 == 0) or done == steps:
-            end = mean_loss()
-            if end < stop * start:
+            end = mean_loss(model, data, stage)
+            if end < stop:
                 break
-    return start, end, done
+    return end, done
+
+
+def mean_loss(model: Trainable, data: Samples, stage: Stage) -> float:
+    """Return the mean of a stage's loss over a few draws of its randomness."""
+    model.module.eval()
+    with torch.no_grad(), seeded(11):
+        totals = [
+            float(model.loss(stage, data.given, data.want, data.truth)["total"])
+            for _ in range(DRAWS)
+        ]
+    return sum(totals) / DRAWS
 
 
 class seeded:  # noqa: N801 - reads as a verb: with seeded(0)

@@ -245,6 +245,15 @@ class Trainable(Model, Protocol):
         ...
 
 
+@runtime_checkable
+class Controlled(Model, Protocol):
+    """A model beside which controls made of its own weights must stand in every table."""
+
+    def controls(self) -> Mapping[str, Model]:
+        """Return the controls by the names of their cards."""
+        ...
+
+
 @dataclass(frozen=True)
 class PresetInfo:
     """One preset of a model.

@@ -27,7 +27,6 @@ PACKAGES = (
     "safetensors",
     "diffusers",
     "transformers",
-    "peft",
     "rasterio",
     "pystac-client",
     "xarray",

@@ -18,6 +18,8 @@ from rsbench.errors import InputError, RsbenchError, unknown
 from rsbench.model import Card, Model
 
 GROUP = "rsbench.models"
+EXTRAS = {"torch": "models", "safetensors": "models", "diffusers": "generative",
+          "huggingface_hub": "generative", "transformers": "generative"}  # fmt: skip
 FACTS = ("bands", "context")  # what the harness knows of the dataset and a builder may take
 
 
@@ -218,9 +220,10 @@ def _builder(entry: Card) -> Any:
         return entry.builder()
     except (ImportError, AttributeError) as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        extra = EXTRAS.get((missing or "").partition(".")[0])
         remedy = (
-            "Install it with: pip install 'rsbench[models]'"
-            if missing == "torch"
+            f"Install it with: pip install 'rsbench[{extra}]'"
+            if extra
             else f"Repair the package that holds {entry.build}"
         )
         raise InputError(f"model {entry.name!r}", f"cannot be built: {error}", remedy) from error

@@ -31,6 +31,7 @@ class Own:
         weights: digest of what it was made with.
         device: where it was made; where it is made now if None.
         most_context: frames that it takes at most; None for any number.
+        controls: rows made of its weights that must stand beside it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Own:
     citation: str
     device: str | None = None
     most_context: int | None = None
+    controls: tuple[Row, ...] = ()
 
 
 def behind_the_door(setting: Setting, model: Model, kept: PredictionCache | None = None) -> Own:
@@ -63,6 +65,23 @@ def behind_the_door(setting: Setting, model: Model, kept: PredictionCache | None
     return Own(
         own.name, row, digest, own.card.citation,
         device=kept.made_on if kept else None, most_context=own.card.max_context,
+        controls=_controls(model, own.preset, setting),
+    )  # fmt: skip
+
+
+def _controls(model: Model, preset: str, setting: Setting) -> tuple[Row, ...]:
+    from rsbench.evaluation import model_row
+    from rsbench.model import Controlled
+    from rsbench.registry import card
+
+    if not isinstance(model, Controlled):
+        return ()
+    return tuple(
+        model_row(
+            name, preset, "control", control, card(name), device=setting.device,
+            autocast=_autocast(setting.precision),
+        )
+        for name, control in model.controls().items()
     )  # fmt: skip
 
 
@@ -82,7 +101,8 @@ def score_table(
     for metric, why in setting.left_out.items():
         note(f"{metric} is unavailable: {why}")
     rows = trivial_rows(setting, note=note)
-    everyone = [*([own.row] if own.row else []), *rows.rows, *control_rows(setting)]
+    own_rows = () if own.row is None else (own.row, *own.controls)
+    everyone = [*own_rows, *rows.rows, *control_rows(setting)]
     reference = best_trivial(setting, rows.rows)
     total = sum(len(group) for group in groups_of(setting, setting.split))
     done = 0

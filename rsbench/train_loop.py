@@ -133,7 +133,9 @@ class Loop:
             current, ahead = ahead, pool.submit(self._parcels, tools, at.step + 1)
             loss = self._guarded_step(tools, current)
             at.step += 1
-            at.loss = (at.loss[0] + loss, at.loss[1] + 1)
+            at.loss = (at.loss[0] + loss.pop("total"), at.loss[1] + 1)
+            for name, value in loss.items():
+                at.terms[name] = at.terms.get(name, 0.0) + value
             at.seconds += time.monotonic() - began
             if self._due(tools):
                 began = time.monotonic()
@@ -203,7 +205,7 @@ class Loop:
             self.crops.parcel(samples[i : i + most], noise) for i in range(0, len(samples), most)
         ]
 
-    def _guarded_step(self, tools: Tools, parcels: Future[list[Parcel]]) -> float:
+    def _guarded_step(self, tools: Tools, parcels: Future[list[Parcel]]) -> dict[str, float]:
         ready = parcels.result()
         try:
             return self._step(tools, ready)
@@ -214,7 +216,7 @@ class Loop:
         # Outside the except block: the traceback would keep the tensors of the failed step.
         raise self._too_large(tools, ready[0], reason)
 
-    def _step(self, tools: Tools, parcels: list[Parcel]) -> float:
+    def _step(self, tools: Tools, parcels: list[Parcel]) -> dict[str, float]:
         at = self.position
         # Seeding by number makes a step the same whether or not the ones before ran here.
         seed_all(derive(self.plan.seed, "step", tools.index, at.step, self.fabric.global_rank))
@@ -222,14 +224,15 @@ class Loop:
         for group in tools.optimizer.param_groups:
             group["lr"] = rate
         count = sum(len(p.want.samples) for p in parcels)
-        loss = 0.0
+        loss: dict[str, float] = {}
         for number, parcel in enumerate(parcels, start=1):
             with self.fabric.no_backward_sync(tools.wrapped, enabled=number < len(parcels)):
                 terms = tools.wrapped(parcel.to(self.fabric.device))
                 total = self._total(terms, tools)
                 part = len(parcel.want.samples) / count
                 self.fabric.backward(total * part)
-                loss += float(total.detach()) * part
+                for name, term in terms.items():
+                    loss[name] = loss.get(name, 0.0) + float(term.detach()) * part
         self._clip(tools)
         tools.fabric_optimizer.step()
         tools.fabric_optimizer.zero_grad(set_to_none=True)
@@ -312,7 +315,10 @@ class Loop:
             "rate": float(tools.optimizer.param_groups[0]["lr"]),
             "seconds": round(at.seconds_before + at.seconds, 3),
         }
-        at.loss = (0.0, 0)
+        if at.terms:
+            count = max(at.loss[1], 1)
+            point["terms"] = {name: value / count for name, value in at.terms.items()}
+        at.loss, at.terms = (0.0, 0), {}
         at.history.append(point)
         # Before the last stage a part of the model is untrained: its images would choose nothing.
         if not self._selects(tools):

@@ -38,6 +38,7 @@ class Position:
         waited: validations since the best one.
         best: ``{"metric", "value", "step"}`` of the best weights so far.
         loss: sum and number of training losses since the last point of the history.
+        terms: sums of the other numbers that a loss names.
         history: points of the learning curve.
         scaler: state of the loss scaler, where there is one.
     """
@@ -51,6 +52,7 @@ class Position:
     waited: int = 0
     best: dict[str, Any] | None = None
     loss: tuple[float, int] = (0.0, 0)
+    terms: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     scaler: dict[str, Any] = field(default_factory=dict)
 
@@ -62,7 +64,7 @@ class Position:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read the JSON form."""
-        known = {name: value[name] for name in cls.__dataclass_fields__}
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
         total, count = known["loss"]
         known["loss"] = (float(total), int(count))
         return cls(**known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from markupsafe import Markup
 
 from rsbench import decay, strata
 from rsbench.inference import direction
+from rsbench.report import page_training as training
 from rsbench.report import pictures
 from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
@@ -67,7 +67,8 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "interval_note": decay.interval_note(regions),
         "matching": _matching(board),
         "strips": _strips(board, models),
-        "training": _training(board),
+        "training": training.curves(board.run.history, simulated=board.run.simulated),
+        "collapsed": training.collapsed(board.run.history),
         "absent": _absent(board),
         "sets": _sets(board),
         "counts": run.extra.get("counts") or [],
@@ -243,40 +244,6 @@ def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str,
             top = number(strip.error_max, 3)
             found.append({"strip": strip, "top": top, "run": folder.name})
     return found
-
-
-def _training(board: Board) -> list[tuple[str, Markup, list[tuple[str, str, str]]]]:
-    """Return a learning curve per trained model, with the key to its lines."""
-    found = []
-    for model, points in board.run.history.items():
-        lines = _history_lines(points)
-        if lines:
-            ys = [y for line in lines for _, y, _, _ in line.points]
-            log = min(ys) > 0 and max(ys) / min(ys) > 20
-            frame = Frame(
-                f"learning curve of {model}", "step", "loss", board.run.simulated,
-                whole_x=False, log_y=log,
-            )  # fmt: skip
-            key = [(line.name, line.style, line.dash) for line in lines]
-            found.append((model, line_chart(lines, frame), key))
-    return found
-
-
-def _history_lines(points: Sequence[Mapping[str, Any]]) -> list[Line]:
-    series: dict[str, list[tuple[float, float, None, None]]] = {}
-    for number_, point in enumerate(points):
-        x = float(point.get("step", point.get("epoch", number_)))
-        for name, value in point.items():
-            if name in ("step", "epoch", "lr", "learning_rate", "seconds") or value is None:
-                continue
-            if isinstance(value, int | float) and math.isfinite(value):
-                series.setdefault(name, []).append((x, float(value), None, None))
-    styles = ("c0", "c1", "c2", "c3")
-    return [
-        Line(name, styles[i % 4], tuple(values), "" if i == 0 else "6 3", name, markers=False)
-        for i, (name, values) in enumerate(series.items())
-        if len(values) > 1
-    ]
 
 
 # -------------------------------------------------------------------- absent and provenance

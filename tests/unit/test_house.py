@@ -121,7 +121,8 @@ def test_baselines_use_only_the_public_face() -> None:
         for target in imports(path):
             if target.startswith("rsbench."):
                 public = target.split(".")[1]
-                assert public in {"Card", "Frames", "Given", "Model", "Noise", "Prediction",
+                assert public in {"InputError", "RsbenchError",
+                                  "Card", "Frames", "Given", "Model", "Noise", "Prediction",
                                   "PresetInfo", "SampleRef", "Stage", "Stateful", "Trainable",
                                   "Want", "Fitted", "State"}, f"{path}: {target}"  # fmt: skip
 

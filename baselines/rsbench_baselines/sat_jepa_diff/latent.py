@@ -1,0 +1,225 @@
+"""Latent diffusion behind the door: frames to latents, a walk through noise levels, and back.
+
+What the walk is conditioned on is each model's own: see :meth:`LatentModel.conditions`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rsbench import Frames, Given, Prediction, Stage, Want
+from rsbench_baselines.persistence.model import bands_of, fill
+from rsbench_baselines.sat_jepa_diff import pretrained
+from rsbench_baselines.sat_jepa_diff.adapter import Conditions
+from rsbench_baselines.sat_jepa_diff.losses import Pair
+from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator
+from rsbench_baselines.sat_jepa_diff.sampling import Sampler, sampler, walk
+from rsbench_baselines.sat_jepa_diff.sizes import BANDS, LARGE, LATENT, LATENT_SIDE, SMALL, Sizes
+
+PRIOR = Stage("prior", learning_rate=4e-3, steps=600, batch_size=8, modules=("vae", "transformer"))
+GENERATOR = Stage(
+    "generator", learning_rate=4e-3, steps=600, batch_size=8, modules=("adapter", "lora")
+)
+RGB = (("B04", "B03", "B02"), ("red", "green", "blue"))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a network is trained and used.
+
+    Args:
+        bands: of an image.
+        sampler: how frames are drawn.
+        gain: shares of the range are multiplied by this before they enter the network.
+        stages: of training.
+        faithful: as published: posterior drawn instead of its mean.
+    """
+
+    bands: int
+    sampler: Sampler
+    gain: float
+    stages: tuple[Stage, ...]
+    faithful: bool = False
+
+
+class LatentModel(ABC):
+    """One step of a rollout per call, drawn in the latent space of a VAE."""
+
+    name: str
+    _network: Autoencoder
+
+    def __init__(self, network: Autoencoder, variant: Variant) -> None:
+        self._network = network
+        self._variant = variant
+
+    @property
+    def module(self) -> nn.Module:
+        """The network; its state dict is the checkpoint."""
+        return self._network
+
+    def stages(self) -> Sequence[Stage]:
+        """The stages of training, in order."""
+        return self._variant.stages
+
+    @abstractmethod
+    def drawn(self, image: Tensor, copies: int, want: Want) -> Tensor:
+        """Return latents of the next frame: a row for every image ``(B, C, H, W)`` and copy."""
+
+    def predict(self, given: Given, want: Want) -> Prediction:
+        """Draw the next frame of every sample and member."""
+        self._network.eval()
+        frames = given.frames[want.sensor]
+        self._check(want)
+        order = _order(want.bands, self._variant.bands)
+        image = self._images(frames, want.bands)[:, :, -1][:, :, order]
+        B, known = image.shape[:2]
+        latents = self.drawn(image.flatten(0, 1), want.members // known, want)
+        found = self._network.latents.decode(latents) / self._variant.gain
+        low, high = frames.value_range
+        shares = found.clamp(0, 1).reshape(B, want.members, *found.shape[1:])
+        values = low + shares * (high - low)
+        back = [order.index(i) for i in range(len(order))]
+        return Prediction(values[:, :, back].unsqueeze(2).contiguous())
+
+    def _pair(self, frames: Frames, truth: Frames, want: Want) -> Pair:
+        order = _order(want.bands, self._variant.bands)
+        now = self._images(frames, want.bands)[:, 0, -1][:, order]
+        values, valid = bands_of(truth, want.bands)
+        low, high = truth.value_range
+        then = (values[:, 0, 0] - low) / (high - low) * self._variant.gain
+        seen = valid[:, 0, 0][:, order]
+        # An invalid pixel takes last year's value; the weights of the loss leave it out.
+        then = torch.where(seen, then[:, order], now)
+        return Pair(now, then, seen.all(dim=1, keepdim=True))
+
+    def _images(self, frames: Frames, bands: tuple[str, ...]) -> Tensor:
+        """Return filled frames ``(B, M|1, T, C, H, W)`` in shares of the range, times the gain."""
+        values, valid = bands_of(frames, bands)
+        low, high = frames.value_range
+        filled = fill(values, valid, frames.value_range)
+        return (filled - low) / (high - low) * self._variant.gain
+
+    def _check(self, want: Want) -> None:
+        if len(want.bands) != self._variant.bands:
+            raise ValueError(
+                f"{self.name} was built for {self._variant.bands} bands (C) and is asked for "
+                f"{len(want.bands)}: build it with bands={len(want.bands)}"
+            )
+        if want.times.shape[1] != 1:
+            raise ValueError(
+                f"{self.name} answers one lead in one call and is asked for "
+                f"{want.times.shape[1]}: the rollout of its card asks step by step"
+            )
+
+
+class Diffusion(LatentModel):
+    """A walk from noise, or from the last frame, under conditions that are each model's own."""
+
+    _network: Generator
+
+    @abstractmethod
+    def conditions(self, image: Tensor, copies: int, want: Want) -> Conditions:
+        """Return what the transformer is told: a row for every image ``(B, C, H, W)`` and copy."""
+
+    def drawn(self, image: Tensor, copies: int, want: Want) -> Tensor:
+        """See :meth:`LatentModel.drawn`."""
+        return walk(
+            partial(self._velocity, self.conditions(image, copies, want)),
+            normal("latents", want),
+            self._start(image, copies, want),
+            self._variant.sampler,
+        )
+
+    def _velocity(self, conditions: Conditions, x: Tensor, sigma: Tensor) -> Tensor:
+        return self._network.velocity(x, sigma, conditions)
+
+    def _start(self, image: Tensor, copies: int, want: Want) -> Tensor | None:
+        """Return the last frame's latents for every member, where the sampler starts there."""
+        if self._variant.sampler.start != "last":
+            return None
+        mean, spread = self._network.latents.posterior(image)
+        mean = mean.repeat_interleave(copies, dim=0)
+        if not self._variant.faithful:
+            return mean
+        return mean + spread.repeat_interleave(copies, dim=0) * normal("posterior", want)
+
+
+def repeated(conditions: Conditions, copies: int) -> Conditions:
+    """Return every row as often as it has members."""
+    if copies == 1:
+        return conditions
+    return Conditions(
+        conditions.hidden.repeat_interleave(copies, dim=0),
+        conditions.pooled.repeat_interleave(copies, dim=0),
+    )
+
+
+def normal(name: str, want: Want, channels: int = LATENT) -> Tensor:
+    """Return normal noise of all members ``(B·M, channels, H/8, W/8)``."""
+    return want.noise.normal(name, want, channels=channels, downscale=LATENT_SIDE).flatten(0, 1)
+
+
+def _order(bands: tuple[str, ...], count: int) -> list[int]:
+    """Return where red, green and blue stand, if these are the bands; else all as they come."""
+    for names in RGB:
+        if sorted(bands) == sorted(names):
+            return [bands.index(name) for name in names]
+    return list(range(count))
+
+
+def sizes_of(options: Mapping[str, Any], bands: int | None) -> tuple[Sizes, int]:
+    """Return the sizes of a preset and the number of bands.
+
+    Raises:
+        ValueError: if a loaded prior is asked for other bands than red, green and blue.
+    """
+    sizes = SMALL if options["size"] == "small" else LARGE
+    count = bands or BANDS
+    if not sizes.own_prior and count != BANDS:
+        raise ValueError(
+            f"the frozen VAE knows {BANDS} bands, red, green and blue, not {count}: choose a "
+            "protocol of three bands, or the preset tiny"
+        )
+    return sizes, count
+
+
+def variant_of(
+    options: Mapping[str, Any],
+    stages: tuple[Stage, ...],
+    bands: int,
+    *,
+    named: str | None = None,
+    steps: int | None = None,
+    budgets: Sequence[int] | None = None,
+) -> Variant:
+    """Return how a preset is trained and used.
+
+    Args:
+        named, steps: sampler and its calls of the transformer, where not the preset's.
+        budgets: optimiser steps of the stages, where not theirs.
+    """
+    if budgets is not None:
+        if len(budgets) != len(stages):
+            raise ValueError(f"steps are {len(budgets)} numbers for {len(stages)} stages")
+        stages = tuple(replace(s, steps=n) for s, n in zip(stages, budgets, strict=True))
+    return Variant(
+        bands=bands,
+        sampler=sampler(named or str(options["sampler"]), steps or options.get("sampler_steps")),
+        gain=float(options.get("gain", 1.0)),
+        stages=stages,
+        faithful=bool(options.get("faithful", False)),
+    )
+
+
+def load_prior(network: Autoencoder, sizes: Sizes, weights: str | None) -> None:
+    """Fill a frozen prior from its snapshot; shapes alone are asked for on the meta device."""
+    if network.frozen_base and network.base.device.type != "meta":
+        pretrained.load(network, Path(weights) if weights else None, sizes)

@@ -1,0 +1,68 @@
+"""Block masks over a grid of tokens: one context and one target block per image.
+
+Sizes are drawn once per batch and places once per image, from torch's global state, which the
+trainer seeds at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CONTEXT_SCALE = (0.7, 1.0)
+TARGET_SCALE = (0.2, 0.5)
+TARGET_ASPECT = (0.75, 1.5)
+LEAST = 6
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Indices of tokens, row by row: ``context (B, n)`` is seen, ``target (B, m)`` predicted."""
+
+    context: Tensor
+    target: Tensor
+
+
+def draw(batch: int, grid: tuple[int, int], *, whole: bool, device: torch.device) -> Masks:
+    """Draw masks.
+
+    Args:
+        grid: rows and columns of tokens.
+        whole: let blocks reach every place. As published, places are drawn below ``rows −
+            height``, so the last row and column are never seen in training.
+    """
+    context = _size(grid, CONTEXT_SCALE, (1.0, 1.0))
+    target = _size(grid, TARGET_SCALE, TARGET_ASPECT)
+    return Masks(
+        torch.stack([_block(grid, context, whole) for _ in range(batch)]).to(device),
+        torch.stack([_block(grid, target, whole) for _ in range(batch)]).to(device),
+    )
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), device="cpu"))
+
+
+def _size(
+    grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float]
+) -> tuple[int, int]:
+    rows, columns = grid
+    kept = max(int(rows * columns * _uniform(*scale)), LEAST + 1)
+    ratio = _uniform(*aspect)
+    height = min(max(round(math.sqrt(kept * ratio)), 1), max(rows - 1, 1))
+    width = min(max(round(math.sqrt(kept / ratio)), 1), max(columns - 1, 1))
+    return height, width
+
+
+def _block(grid: tuple[int, int], size: tuple[int, int], whole: bool) -> Tensor:
+    places = [_offset(side - part + whole) for side, part in zip(grid, size, strict=True)]
+    y = torch.arange(places[0], places[0] + size[0], device="cpu")
+    x = torch.arange(places[1], places[1] + size[1], device="cpu")
+    return (y[:, None] * grid[1] + x).reshape(-1)
+
+
+def _offset(room: int) -> int:
+    return int(torch.randint(0, max(room, 1), (), device="cpu"))

@@ -1,0 +1,165 @@
+"""The networks: the latent generator with its adapter, and the predictor of tokens before it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from rsbench_baselines.sat_jepa_diff import generator
+from rsbench_baselines.sat_jepa_diff.adapter import Adapter, Conditions
+from rsbench_baselines.sat_jepa_diff.generator import Latents, Prompt
+from rsbench_baselines.sat_jepa_diff.lora import Lora
+from rsbench_baselines.sat_jepa_diff.objective import Teacher, plain_norm
+from rsbench_baselines.sat_jepa_diff.sizes import EMBEDDING, Sizes
+from rsbench_baselines.sat_jepa_diff.vit import Encoder, Predictor, init
+
+BASE = ("transformer.", "vae.")
+
+
+class Autoencoder(nn.Module):
+    """The VAE of latent diffusion.
+
+    A prior that was loaded is frozen and no part of the state dict; in its place ``base``, the
+    SHA-256 of its files, says which one the other weights were trained with.
+    """
+
+    base: Tensor
+
+    def __init__(self, sizes: Sizes, bands: int) -> None:
+        super().__init__()
+        self.frozen_base = not sizes.own_prior
+        with self._place():
+            self.vae = generator.vae(sizes.vae, bands)
+        self.register_buffer("base", torch.zeros(32, dtype=torch.uint8))
+        if self.frozen_base:
+            self.vae.requires_grad_(False)
+            self.register_state_dict_post_hook(_without_base)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_with_own_base)  # type: ignore[no-untyped-call]
+
+    def _place(self) -> AbstractContextManager[object]:
+        """Build shapes alone of what files will fill: ten gigabytes are not filled twice."""
+        return torch.device("meta") if self.frozen_base else nullcontext()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the modules that a loaded prior fills."""
+        return tuple(n for n in ("transformer", "vae") if hasattr(self, n))
+
+    @property
+    def latents(self) -> Latents:
+        """Images to latents and back."""
+        return Latents(self.vae)
+
+
+class Generator(Autoencoder):
+    """Latent diffusion, with an adapter and low-rank updates where it has them.
+
+    Args:
+        sizes: of the preset.
+        bands: of an image.
+        kind: the adapter's, ``paper`` or ``grid``; None without one, for text alone.
+        history: give the adapter its attention to earlier outputs.
+        updates: with low-rank updates of the transformer.
+    """
+
+    def __init__(
+        self, sizes: Sizes, bands: int, *, kind: str | None, history: bool = False,
+        updates: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(sizes, bands)
+        self.patch = sizes.patch
+        self.width = sizes.width
+        joint = int(sizes.transformer["joint_attention_dim"])
+        pooled = int(sizes.transformer["pooled_projection_dim"])
+        self.adapter = None if kind is None else Adapter(
+            sizes.width, bands, hidden=sizes.hidden, joint=joint, pooled=pooled, kind=kind,
+            history=history,
+        )  # fmt: skip
+        with self._place():
+            self.transformer = generator.transformer(sizes.transformer)
+        self.lora = Lora(self.transformer, rank=sizes.rank, alpha=sizes.alpha) if updates else None
+        self.prompt = Prompt(joint, pooled, text=sizes.text)
+        if self.frozen_base:
+            self.transformer.requires_grad_(False)
+
+    def grid(self, image: Tensor) -> tuple[int, int]:
+        """Return rows and columns of an image's tokens."""
+        return image.shape[-2] // self.patch, image.shape[-1] // self.patch
+
+    def condition(
+        self, tokens: Tensor, grid: tuple[int, int] | None, image: Tensor | None,
+        *, adapter: Adapter | None = None,
+    ) -> Conditions:  # fmt: skip
+        """Join the text's embeddings and an adapter's answer: ``(B, text + n, D)``, ``(B, P)``.
+
+        ``adapter`` answers in place of the network's own.
+        """
+        asked = adapter or self.adapter
+        if asked is None:
+            raise ValueError("a generator without an adapter is conditioned on its prompt alone")
+        own = asked(tokens, grid, image)
+        text, pooled = self.prompt(tokens.shape[0])
+        hidden = torch.cat([text.to(own.hidden.dtype), own.hidden], dim=1)
+        return Conditions(hidden, (pooled + own.pooled) / 2)
+
+    def text(self, image: Tensor) -> Conditions:
+        """Return the text's embeddings alone, a row for every image."""
+        return Conditions(*self.prompt(image.shape[0]))
+
+    def velocity(self, x: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
+        """Return the velocity of noised latents."""
+        return generator.velocity(self.transformer, x, sigma, conditions.hidden, conditions.pooled)
+
+
+class Network(Generator):
+    """Sat-JEPA-Diff as a whole: image encoder, predictor and teacher before the generator.
+
+    Args:
+        momentum, steps: the teacher's first momentum, and steps until it stands still.
+    """
+
+    def __init__(
+        self, sizes: Sizes, bands: int, *, kind: str, history: bool = False,
+        momentum: float = 0.999, steps: int = 1,
+    ) -> None:  # fmt: skip
+        super().__init__(sizes, bands, kind=kind, history=history)
+        self.encoder = Encoder(
+            bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads,
+            spread=sizes.spread, loud=sizes.loud,
+        )  # fmt: skip
+        self.predictor = Predictor(
+            sizes.width, inner=sizes.inner, depth=sizes.inner_depth, heads=sizes.inner_heads,
+            spread=sizes.spread,
+        )  # fmt: skip
+        self.head = nn.Linear(sizes.width, EMBEDDING)
+        init(self.head)
+        self.teacher = Teacher(self.encoder, momentum=momentum, steps=steps)
+
+    def foresee(
+        self, image: Tensor, kept: Tensor | None = None, wanted: Tensor | None = None
+    ) -> Tensor:
+        """Return normalised tokens ``(B, n, W)`` of the next year at the wanted places."""
+        seen = self.encoder(image, kept)
+        return plain_norm(self.predictor(seen, kept, wanted, self.grid(image)))
+
+
+def _without_base(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    for name in [n for n in state if n.startswith(tuple(prefix + head for head in BASE))]:
+        del state[name]
+
+
+def _with_own_base(
+    module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any, strict: bool,
+    missing: list[str], unexpected: list[str], errors: list[str],
+) -> None:  # fmt: skip
+    given = state.get(prefix + "base")
+    own = cast(Tensor, module.base)
+    if given is not None and not torch.equal(given.cpu(), own.cpu()):
+        errors.append("the weights were trained with another frozen prior")
+    for head in cast(Autoencoder, module).parts:
+        part = module.get_submodule(head)
+        for name, tensor in part.state_dict().items():
+            state.setdefault(f"{prefix}{head}.{name}", tensor)

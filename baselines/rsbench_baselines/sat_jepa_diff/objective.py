@@ -1,0 +1,151 @@
+"""The hybrid loss of the predictor, its five weights, and the teacher that follows the encoder.
+
+Tokens are ``(B, n, W)``; ``weight (B, n)`` is the share of a token's pixels that are valid.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from rsbench_baselines.sat_jepa_diff.vit import Encoder
+
+TINY = 1e-6
+TEMPERATURE = 0.1
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the five terms."""
+
+    l1: float = 20.0
+    cosine: float = 2.0
+    spatial: float = 2.0
+    contrastive: float = 0.5
+    feature: float = 5.0
+
+
+ABLATIONS = {
+    "a": Weights(20, 0, 0, 0, 0),
+    "b": Weights(20, 2, 0, 0, 0),
+    "c": Weights(20, 2, 2, 0, 0),
+    "d": Weights(20, 2, 0, 0.5, 0),
+    "e": Weights(20, 2, 2, 0.5, 5),
+}
+
+
+def plain_norm(x: Tensor) -> Tensor:
+    """Return the layer norm over the last axis, without scale and shift."""
+    return F.layer_norm(x, x.shape[-1:])
+
+
+def variance(x: Tensor) -> Tensor:
+    """Return the variance over tokens, averaged over channels and batch."""
+    return x.float().var(dim=1).mean()
+
+
+def hybrid(
+    predicted: Tensor, target: Tensor, tokens: Tensor, features: Tensor, weight: Tensor,
+    weights: Weights,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return the terms, their weighted sum ``jepa``, and what shows a collapse.
+
+    The contrastive term is taken above what the targets themselves reach, which moves no gradient
+    and makes 0 the value of a perfect prediction.
+
+    Args:
+        predicted: projected tokens ``(B, n, E)``.
+        target: normalised embeddings of the coming frame at the same places ``(B, n, E)``.
+        tokens: the normalised prediction ``(B, n, W)``.
+        features: the teacher's normalised tokens of the coming frame ``(B, n, W)``.
+        weight: ``(B, n)`` from 0 to 1.
+    """
+    predicted, target = predicted.float(), target.float()
+    cosine = F.cosine_similarity(predicted, target, dim=-1, eps=TINY)
+    terms = {
+        "l1": _mean((predicted - target).abs().mean(-1), weight),
+        "cosine": _mean(1 - cosine, weight),
+        "spatial": (_spread(predicted) - _spread(target)).square() * weight.mean().ceil(),
+        "contrastive": (_contrastive(predicted, target) - _contrastive(target, target))
+        * weight.mean().ceil(),
+        "feature": _mean((tokens.float() - features.float()).abs().mean(-1), weight),
+    }
+    total = sum(
+        (getattr(weights, name) * term for name, term in terms.items()), predicted.new_zeros(())
+    )
+    with torch.no_grad():
+        spread, wanted = variance(predicted), variance(target)
+        shown = {
+            "variance.predicted": spread,
+            "variance.target": wanted,
+            "variance.ratio": spread / wanted.clamp(min=TINY),
+            "cosine.similarity": _mean(cosine, weight),
+        }
+    return {**terms, **shown, "jepa": cast(Tensor, total)}
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp(min=TINY)
+
+
+def _spread(x: Tensor) -> Tensor:
+    return (x.var(dim=1) + TINY).sqrt().mean()
+
+
+def _contrastive(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return how badly a prediction is told apart from the batch's other targets (InfoNCE)."""
+    B = predicted.shape[0]
+    if B < 2:
+        return predicted.new_zeros(())
+    ours = F.normalize(predicted.mean(dim=1), dim=-1)
+    theirs = F.normalize(target.mean(dim=1), dim=-1)
+    return F.cross_entropy(ours @ theirs.T / TEMPERATURE, torch.arange(B, device=predicted.device))
+
+
+class Teacher(nn.Module):
+    """A copy of the encoder that follows it as an exponential moving average.
+
+    Its tensors are buffers: they are part of the checkpoint, and no optimiser sees them.
+    ``follow`` is called before each step's loss, so it takes up the step before. The momentum
+    rises linearly from its start to 1 over ``steps``.
+    """
+
+    count: Tensor
+
+    def __init__(self, encoder: Encoder, *, momentum: float, steps: int) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.steps = steps
+        shape = copy.deepcopy(encoder).requires_grad_(False)
+        self._names = {name: name.replace(".", "_") for name, _ in shape.named_parameters()}
+        for name, tensor in shape.named_parameters():
+            self.register_buffer(self._names[name], tensor.detach().clone())
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        # A plain attribute: its tensors are replaced at every call and belong to nobody.
+        self.__dict__["_shape"] = shape.to("meta")
+        self._seen: int | None = None
+
+    @torch.no_grad()
+    def follow(self, encoder: Encoder) -> None:
+        """Move towards the encoder, once for every step of it."""
+        seen = sum(p._version for p in encoder.parameters())
+        if seen == self._seen:
+            return  # another part of the same batch: the encoder has not moved
+        self._seen = seen
+        share = min(float(self.count) / max(self.steps, 1), 1.0)
+        momentum = self.momentum + share * (1 - self.momentum)
+        for name, tensor in encoder.named_parameters():
+            getattr(self, self._names[name]).lerp_(tensor, 1 - momentum)
+        self.count += 1
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the tokens of a whole image ``(B, N, W)``."""
+        tensors = {name: getattr(self, kept) for name, kept in self._names.items()}
+        return cast(Tensor, functional_call(self.__dict__["_shape"], tensors, (image,)))

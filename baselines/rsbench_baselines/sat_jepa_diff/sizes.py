@@ -1,0 +1,127 @@
+"""Sizes of the presets; importable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+BANDS = 3
+EMBEDDING = 64
+"""Channels of the embeddings that the predictor is trained towards."""
+TEXT_TOKENS = 77
+LATENT = 16
+LATENT_SIDE = 8
+"""Pixels along a side of one latent cell."""
+
+# The published configuration of Stable Diffusion 3.5 Medium.
+MEDIUM: Mapping[str, Any] = {
+    "sample_size": 128,
+    "patch_size": 2,
+    "in_channels": LATENT,
+    "out_channels": LATENT,
+    "num_layers": 24,
+    "attention_head_dim": 64,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "caption_projection_dim": 1536,
+    "pooled_projection_dim": 2048,
+    "pos_embed_max_size": 384,
+    "dual_attention_layers": tuple(range(13)),
+    "qk_norm": "rms_norm",
+}
+TOY: Mapping[str, Any] = {
+    "sample_size": 16,
+    "patch_size": 2,
+    "in_channels": LATENT,
+    "out_channels": LATENT,
+    "num_layers": 2,
+    "attention_head_dim": 8,
+    "num_attention_heads": 4,
+    "joint_attention_dim": 64,
+    "caption_projection_dim": 32,
+    "pooled_projection_dim": 48,
+    "pos_embed_max_size": 16,
+    "dual_attention_layers": (0,),
+    "qk_norm": "rms_norm",
+}
+_BLOCKS = 4
+_VAE: Mapping[str, Any] = {
+    "in_channels": BANDS,
+    "out_channels": BANDS,
+    "down_block_types": ("DownEncoderBlock2D",) * _BLOCKS,
+    "up_block_types": ("UpDecoderBlock2D",) * _BLOCKS,
+    "latent_channels": LATENT,
+    "scaling_factor": 1.5305,
+    "shift_factor": 0.0609,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+MEDIUM_VAE: Mapping[str, Any] = {
+    **_VAE,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "force_upcast": True,
+}
+TOY_VAE: Mapping[str, Any] = {
+    **_VAE,
+    "block_out_channels": (8, 8, 16, 16),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of one preset.
+
+    Args:
+        patch, width, depth, heads: of the image encoder.
+        spread, loud: of the first weights of encoder and predictor, and of the patches' own.
+        inner, inner_depth, inner_heads: of the predictor.
+        hidden: of the adapter's streams.
+        text: tokens of the prompt.
+        rank, alpha: of the low-rank updates.
+        transformer, vae: configurations of the diffusion classes.
+        own_prior: train transformer and VAE on the training split instead of loading them.
+    """
+
+    patch: int = 8
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    spread: float = 0.02
+    loud: float = 0.02
+    inner: int = 384
+    inner_depth: int = 6
+    inner_heads: int = 12
+    hidden: int = 1024
+    text: int = TEXT_TOKENS
+    rank: int = 8
+    alpha: float = 16.0
+    transformer: Mapping[str, Any] = field(default_factory=lambda: MEDIUM)
+    vae: Mapping[str, Any] = field(default_factory=lambda: MEDIUM_VAE)
+    own_prior: bool = False
+
+
+LARGE = Sizes()
+SMALL = Sizes(
+    width=48,
+    depth=2,
+    heads=4,
+    # Narrow layers with the published spread pass on half of a signal, and patches a tenth of
+    # their positions: a short training would never leave the mean of all images.
+    spread=0.15,
+    loud=2.0,
+    inner=48,
+    inner_depth=2,
+    inner_heads=4,
+    hidden=32,
+    # Beside 77 tokens of one constant text the few of a small image would drown.
+    text=8,
+    # A latent cell a token: a width of 32 cannot carry the 64 noise values of 2×2 cells.
+    transformer={**TOY, "patch_size": 1},
+    vae=TOY_VAE,
+    own_prior=True,
+)

@@ -1,0 +1,95 @@
+"""Embeddings of the coming year that the predictor is trained towards: 64 channels a token.
+
+The published targets are AlphaEarth Foundations embeddings (C. F. Brown et al., arXiv
+2507.22291), read from annual rasters where a folder of them is named. Without one a fixed
+substitute of the coming composite stands in, and a row's inputs say so.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rsbench import Want
+from rsbench_baselines.sat_jepa_diff.sizes import EMBEDDING
+
+SUBSTITUTE = "patch-statistics@1"
+ALPHA_EARTH = "alphaearth-annual"
+SEED = 64
+EPOCH = date(1970, 1, 1)
+INT8_TOP = 127.5
+MASKED = -128
+
+
+def substitute(image: Tensor, patch: int) -> Tensor:
+    """Return unit vectors ``(B, N, 64)`` of an image ``(B, C, H, W)`` in shares of the range.
+
+    A fixed random projection of each patch's mean, spread, and gradients along rows and columns,
+    band by band: it knows what a patch looks like, and nothing of what it is.
+    """
+    mean = F.avg_pool2d(image, patch)
+    spread = (F.avg_pool2d(image.square(), patch) - mean.square()).clamp(min=0).sqrt()
+    half = patch // 2
+    quarter = F.avg_pool2d(image, half)
+    up, down = quarter[..., ::2, :], quarter[..., 1::2, :]
+    rise = F.avg_pool2d(down - up, (1, 2))
+    left, right = quarter[..., ::2], quarter[..., 1::2]
+    drift = F.avg_pool2d(right - left, (2, 1))
+    parts = torch.cat([mean - mean.new_tensor(0.2), 4 * spread, 4 * rise, 4 * drift], dim=1)
+    tokens = parts.flatten(2).transpose(1, 2)
+    generator = torch.Generator("cpu").manual_seed(SEED)
+    mix = torch.randn(tokens.shape[-1], EMBEDDING, generator=generator, device="cpu")
+    return F.normalize(tokens @ mix.to(tokens), dim=-1)
+
+
+class AlphaEarth:
+    """Reader of annual embedding rasters ``<region>_<year>.tif``: 64 bands on the store's grid.
+
+    Stored int8 is read as ``sign(v)·(v / 127.5)²`` with −128 masked; floats are taken as they
+    are, with NaN masked. Masked pixels count as zero in a token's mean.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise ValueError(f"there is no folder {folder} of embedding rasters")
+        self.folder = folder
+
+    def read(self, want: Want, patch: int) -> Tensor:
+        """Return ``(B, N, 64)`` for the first wanted time of every sample."""
+        found = [self._one(want, index, patch) for index in range(len(want.samples))]
+        return torch.from_numpy(np.stack(found))
+
+    def _one(self, want: Want, index: int, patch: int) -> np.ndarray:
+        import rasterio
+        from rasterio.windows import Window
+
+        sample, grid = want.samples[index], want.grids[index]
+        year = (EPOCH + timedelta(days=int(want.times[index, 0]))).year
+        path = self.folder / f"{sample.region}_{year}.tif"
+        if not path.is_file():
+            raise ValueError(f"there are no embeddings {path}")
+        w = sample.window
+        with rasterio.open(path, driver="GTiff") as source:
+            raster = cast(tuple[float, ...], tuple(source.window_transform(
+                Window(w.x, w.y, w.width, w.height))[:6]))  # fmt: skip
+            same = np.allclose(raster, grid.transform) and source.crs == grid.crs
+            if source.count != EMBEDDING or not same:
+                raise ValueError(
+                    f"{path} has {source.count} bands in {source.crs}; it takes {EMBEDDING} bands "
+                    "on the grid of the region"
+                )
+            values = source.read(window=Window(w.x, w.y, w.width, w.height))
+        if values.dtype == np.int8:
+            share = values.astype(np.float32) / INT8_TOP
+            real = np.where(values == MASKED, 0, np.sign(share) * share**2)
+        else:
+            real = np.nan_to_num(values.astype(np.float32))
+        rows, columns = w.height // patch, w.width // patch
+        tokens = real.reshape(EMBEDDING, rows, patch, columns, patch).mean(axis=(2, 4))
+        return np.asarray(tokens.reshape(EMBEDDING, -1).T, np.float32)

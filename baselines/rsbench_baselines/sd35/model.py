@@ -1,0 +1,99 @@
+"""Plain latent diffusion behind the door: what Sat-JEPA-Diff is without its prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from rsbench import Frames, Given, Model, Stage, Want
+from rsbench_baselines.latent_controls.model import (
+    RandomAdapter,
+    VaeRoundtrip,
+    noise_conditions,
+)
+from rsbench_baselines.sat_jepa_diff import losses
+from rsbench_baselines.sat_jepa_diff.adapter import Conditions
+from rsbench_baselines.sat_jepa_diff.latent import (
+    GENERATOR,
+    PRIOR,
+    Diffusion,
+    load_prior,
+    repeated,
+    sizes_of,
+    variant_of,
+)
+from rsbench_baselines.sat_jepa_diff.network import Generator
+from rsbench_baselines.sd35 import card
+
+STAGES = {
+    "tiny": (PRIOR, GENERATOR),
+    "fixed": (replace(GENERATOR, learning_rate=1e-4, steps=40_000, weight_decay=0.01),),
+    "paper": (replace(GENERATOR, learning_rate=1e-4, steps=290_000, weight_decay=0.04),),
+}
+
+
+class Sd35(Diffusion):
+    """Latent diffusion under random tokens, or under the prompt alone."""
+
+    name = "sd35"
+
+    def conditions(self, image: Tensor, copies: int, want: Want) -> Conditions:
+        """See :meth:`Diffusion.conditions`."""
+        if self._network.adapter is None:
+            return repeated(self._network.text(image), copies)
+        return noise_conditions(self._network, image, copies, want)
+
+    def controls(self) -> Mapping[str, Model]:
+        """Return what says how much of a score is the prior's: see their cards."""
+        found: dict[str, Model] = {"vae_roundtrip": VaeRoundtrip(self._network, self._variant)}
+        if self._network.adapter is not None:
+            found["random_adapter"] = RandomAdapter.beside(self._network, self._variant)
+        return found
+
+    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
+        """Return the own prior's loss, or the flow-matching loss; ``total`` is minimised."""
+        self._check(want)
+        pair = self._pair(given.frames[want.sensor], truth, want)
+        if stage.name == "prior":
+            return losses.prior(self._network, pair, want)
+        one = replace(want, members=1)
+        conditions = self.conditions(pair.now, 1, one)
+        flowing = losses.flow(self._network, conditions, pair, want, sample=self._variant.faithful)
+        return {"total": flowing}
+
+
+def build(
+    preset: str,
+    *,
+    bands: int | None = None,
+    sampler: str | None = None,
+    sampler_steps: int | None = None,
+    weights: str | None = None,
+    steps: Sequence[int] | None = None,
+) -> Sd35:
+    """Build the model.
+
+    Args:
+        preset: a preset of the card.
+        bands: number of bands; 3 where None. A loaded prior knows red, green and blue alone.
+        sampler: ``sjd-1step-0.35``, ``sjd-euler30-0.35`` or ``sjd-fm``; the preset's where None.
+        sampler_steps: calls of the transformer, where another number than the sampler's.
+        weights: folder of the frozen prior; looked for and fetched where None.
+        steps: optimiser steps of the stages, in order.
+    """
+    options = dict(card.presets[preset].options)
+    sizes, count = sizes_of(options, bands)
+    kind = options["adapter"]
+    network = Generator(sizes, count, kind=None if kind is None else str(kind))
+    load_prior(network, sizes, weights)
+    stages = STAGES[str(options["stages"])]
+    if network.adapter is None:
+        stages = tuple(replace(s, modules=_without_adapter(s)) for s in stages)
+    variant = variant_of(options, stages, count, named=sampler, steps=sampler_steps, budgets=steps)
+    return Sd35(network, variant)
+
+
+def _without_adapter(stage: Stage) -> tuple[str, ...]:
+    return tuple(name for name in stage.modules if name != "adapter")

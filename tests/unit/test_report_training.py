@@ -1,0 +1,42 @@
+"""Learning curves in a report, and the warning of a predictor that collapsed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rsbench.report.page_training import collapsed, curves
+
+
+def history(*ratios: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "stage": "jepa" if i < 2 else "generator",
+            "step": 10 * i,
+            "loss": 1.0 / (i + 1),
+            "rate": 1e-3,
+            "terms": {"variance.ratio": ratio} if i < 2 else {"flow": 1.0},
+        }
+        for i, ratio in enumerate(ratios)
+    ]
+
+
+def test_stages_have_lines_of_their_own_and_embeddings_a_picture() -> None:
+    found = curves({"a": history(0.5, 0.8, 1, 1), "b": history(0.2, 0.3, 1, 1)}, simulated=True)
+    assert [curve.title for curve in found] == ["a", "b", "embeddings"]
+    assert [name for name, _, _ in found[0].key] == ["loss, jepa", "loss, generator"]
+    assert [name for name, _, _ in found[2].key] == ["a", "b"]
+    assert "simulated" in found[2].chart
+
+
+@pytest.mark.parametrize(("last", "said"), [(0.09, [("a", 0.09)]), (0.11, [])])
+def test_a_collapse_is_what_ends_below_a_tenth(last: float, said: list[Any]) -> None:
+    assert collapsed({"a": history(0.01, last, 1, 1), "b": [{"step": 1, "loss": 2.0}]}) == said
+
+
+def test_models_without_terms_keep_their_curve() -> None:
+    points = [{"stage": "fit", "step": i, "loss": 2.0 - i, "validation": 1.0} for i in range(2)]
+    (only,) = curves({"simvp": points}, simulated=False)
+    assert [name for name, _, _ in only.key] == ["loss", "validation"]
+    assert "simulated" not in only.chart
