@@ -177,6 +177,12 @@ def is_ranked(metric: str) -> bool:
     return info is None or info.ranked
 
 
+def is_published(metric: str) -> bool:
+    """Say whether a metric is a published convention, kept to read older tables."""
+    info = _catalogue().get(metric)
+    return info is not None and info.published
+
+
 def direction(metric: str) -> Direction:
     """Say which way is better: ``lower``, ``higher``, or nearer to ``zero``."""
     if metric.startswith("skill."):
