@@ -22,6 +22,7 @@ from rsbench.check.side import (
     Row,
     Side,
     Tolerance,
+    by_kind,
     of_scores,
     of_table,
     read_side,
@@ -86,6 +87,8 @@ def check(result: Path, against: Path) -> CheckResult:
         if row.value is None:
             continue
         if key not in new.rows:
+            if key[3].startswith("share."):  # follows from skill; older tables have none
+                continue
             missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
             continue
         if _sizes_differ(new.rows[key], row):
@@ -165,8 +168,9 @@ def _allowed(key: Key, old: Row, theirs: Side, *, same: bool) -> float:
     assert old.value is not None
     if same:
         return theirs.tight.allows(old.value)
-    default = SKILL if key[3].startswith("skill.") else PRACTICAL
-    return (old.tolerance or theirs.practical or default).allows(old.value)
+    if old.tolerance is None and key[3].startswith("share."):
+        return by_kind(key[3]).allows(old.value)
+    return (old.tolerance or theirs.practical or by_kind(key[3])).allows(old.value)
 
 
 def _paired(metric: str, new: Row, old: Row) -> inference.Paired | None:

@@ -114,6 +114,8 @@ def write_expected(
     rows = table[
         (table["band"] == "all") & (table["stratum"] == strata.HEADLINE) & table["value"].notna()
     ]
+    if metrics is None:
+        rows = rows[~rows["metric"].str.startswith("share.")]  # it follows from skill
     for column, chosen in (("metric", metrics), ("lead", leads), ("model", models)):
         rows = rows if chosen is None else rows[rows[column].isin(chosen)]
     if rows.empty:

@@ -40,6 +40,15 @@ TIGHT = Tolerance(rel=1e-5, abs=1e-7)
 PRACTICAL = Tolerance(rel=0.02)
 SKILL = Tolerance(abs=0.02)
 """Skill lives near 0, where a relative threshold would mean nothing."""
+SHARE = Tolerance(abs=0.25)
+"""A share of regions moves in steps of one region; where there are enough, the interval decides."""
+
+
+def by_kind(metric: str) -> Tolerance:
+    """Return the practical threshold of a metric where nothing else is said."""
+    if metric.startswith("share."):
+        return SHARE
+    return SKILL if metric.startswith("skill.") else PRACTICAL
 
 
 @dataclass(frozen=True)
