@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,6 +14,9 @@ from rsbench.errors import InputError
 from rsbench.inference import is_set
 from rsbench.scores import RunInfo, Scores
 from rsbench.table import read_table
+
+if TYPE_CHECKING:
+    from rsbench.check.waivers import Waiver
 
 HEAD = ("schema", "dataset_digest", "split", "protocol")
 ROW = ("model", "preset", "inputs", "metric", "band", "lead", "stratum")
@@ -73,6 +76,7 @@ class Side:
     practical: Tolerance | None = None
     tight: Tolerance = TIGHT
     scores: Scores | None = None
+    waivers: tuple[Waiver, ...] = ()
 
 
 def read_side(path: Path) -> Side:
