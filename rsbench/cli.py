@@ -366,12 +366,16 @@ def compare(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    published: Annotated[
+        list[str] | None,
+        typer.Option(help="A paper's table to set beside the runs, e.g. sat-jepa-diff."),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Write the page people look at."""
     from rsbench.report import write_report
 
-    write_report(runs, out, force=force)
+    write_report(runs, out, force=force, published=published or ())
     say(str(out))
 
 

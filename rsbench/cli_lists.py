@@ -40,7 +40,8 @@ def metrics(as_json: Json = False) -> None:
         dump(rows)
         return
     for row in rows:
-        state = "" if row["available"] else f"  unavailable: {row['reason']}"
+        state = "  (published convention)" if row["published"] else ""
+        state += "" if row["available"] else f"  unavailable: {row['reason']}"
         say(f"{row['id']:24} {row['direction']:7} {row['unit'] or '-':8} {row['source']}{state}")
 
 

@@ -100,7 +100,7 @@ def curves(
             "the run has no such rows",
             f"Metrics: {', '.join(known)}",
         )
-    match = _matching(scores, metric.removeprefix("skill."), band, stratum)
+    match = _matching(scores, metric.removeprefix("skill.").removeprefix("share."), band, stratum)
     parts = [part[["model", "role"]] for part in (scores.units, scores.sets) if len(part)]
     named = pd.concat(parts).drop_duplicates()
     roles = dict(zip(named["model"], named["role"], strict=True))
@@ -266,4 +266,7 @@ def interval_note(n_regions: int) -> str:
     if n_regions < inference.MIN_REGIONS:
         return f"No intervals: {n_regions} regions, at least {inference.MIN_REGIONS} are needed."
     level = f"{inference.LEVEL * 100:.10g} %"
-    return f"Bands: {level} t intervals of the mean over {n_regions} regions."
+    return (
+        f"Bands: {level} t intervals of the mean over {n_regions} regions, corrected for skewness; "
+        "of skill without the correction, as it is paired."
+    )

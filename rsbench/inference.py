@@ -94,20 +94,59 @@ def half_width(deviation: float, n: int, *, level: float = LEVEL) -> float:
     return student_t_quantile(0.5 + 0.5 * level, n - 1) * deviation / math.sqrt(n)
 
 
+def skewed_ends(
+    deviation: float, skewness: float, n: int, *, level: float = LEVEL
+) -> tuple[float, float]:
+    """Return how far below and above a mean its interval reaches, corrected for skewness.
+
+    The t quantiles go through the inverse of Hall's monotone cubic transformation of Student's
+    pivot (Hall 1992, Journal of the Royal Statistical Society B 54, 221): the longer tail gets the
+    longer end. Measured beside a studentised bootstrap it covers the same, and is not random.
+
+    Args:
+        deviation: with n − 1 below, as for Student's t.
+        skewness: third central moment over the 3/2 power of the second, both with n below.
+    """
+    quantile = student_t_quantile(0.5 + 0.5 * level, n - 1)
+    if deviation == 0.0 or abs(skewness) < 1e-6:
+        half = half_width(deviation, n, level=level)
+        return half, half
+    root = math.sqrt(n)
+
+    def turned(q: float) -> float:
+        inner = 1.0 + skewness * (q / root - skewness / (6.0 * n))
+        return 3.0 * root / skewness * (math.copysign(math.pow(abs(inner), 1 / 3), inner) - 1.0)
+
+    scale = deviation / root
+    return scale * turned(quantile), -scale * turned(-quantile)
+
+
+def skewness_of(values: Sequence[float]) -> float:
+    """Return the third central moment over the 3/2 power of the second; 0 without spread."""
+    mean = math.fsum(values) / len(values)
+    second = math.fsum((v - mean) ** 2 for v in values) / len(values)
+    if second == 0.0:
+        return 0.0
+    return math.fsum((v - mean) ** 3 for v in values) / len(values) / math.pow(second, 1.5)
+
+
 def method(level: float = LEVEL, *, paired: bool = False) -> str:
-    """Name the interval, e.g. ``t95`` or ``paired-t95``."""
-    return f"{'paired-' if paired else ''}t{level * 100:.10g}"
+    """Name the interval, e.g. ``skew-t95`` of means or ``paired-t95`` of differences."""
+    return f"{'paired' if paired else 'skew'}-t{level * 100:.10g}"
 
 
 def interval(
     region_means: Sequence[float], *, level: float = LEVEL, paired: bool = False
 ) -> Interval | None:
-    """Return the t interval of the mean over regions; ``None`` below ``MIN_REGIONS``.
+    """Return the interval of the mean over regions; ``None`` below ``MIN_REGIONS``.
+
+    Means of errors are skewed by a few hard regions: their t interval is corrected for it.
+    Differences and ratios within regions are not, and get Student's t; see docs/intervals.md.
 
     Args:
         region_means: one finite number per region.
         level: nominal coverage.
-        paired: only names the interval: the numbers are differences or ratios within regions.
+        paired: whether the numbers are differences or ratios within regions.
     """
     n = len(region_means)
     if any(not math.isfinite(v) for v in region_means):
@@ -115,9 +154,52 @@ def interval(
     if n < MIN_REGIONS:
         return None
     mean = math.fsum(region_means) / n
-    variance = math.fsum((v - mean) ** 2 for v in region_means) / (n - 1)
-    half = half_width(math.sqrt(variance), n, level=level)
-    return Interval(mean - half, mean + half, method(level, paired=paired))
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in region_means) / (n - 1))
+    skewness = 0.0 if paired else skewness_of(region_means)
+    below, above = skewed_ends(deviation, skewness, n, level=level)
+    return Interval(mean - below, mean + above, method(level, paired=paired))
+
+
+def wilson(successes: int, n: int, *, level: float = LEVEL) -> Interval | None:
+    """Return the interval of a share of regions; ``None`` below ``MIN_REGIONS``.
+
+    Wilson 1927, doi 10.1080/01621459.1927.10502953; it stays inside 0 … 1.
+    """
+    if n < MIN_REGIONS:
+        return None
+    z = NormalDist().inv_cdf(0.5 + 0.5 * level)
+    share, square = successes / n, z * z / n
+    middle = (share + 0.5 * square) / (1.0 + square)
+    half = z / (1.0 + square) * math.sqrt(share * (1.0 - share) / n + 0.25 * square / n)
+    lo, hi = max(0.0, middle - half), min(1.0, middle + half)
+    return Interval(
+        0.0 if successes == 0 else lo, 1.0 if successes == n else hi, f"wilson{level * 100:.10g}"
+    )
+
+
+def two_sided(differences: Sequence[float]) -> float | None:
+    """Return the p value of Student's t for a mean of 0; ``None`` below ``MIN_REGIONS``."""
+    n = len(differences)
+    if n < MIN_REGIONS:
+        return None
+    mean = math.fsum(differences) / n
+    variance = math.fsum((v - mean) ** 2 for v in differences) / (n - 1)
+    if variance == 0.0:
+        return 1.0 if mean == 0.0 else 0.0
+    return 2.0 * student_t_cdf(-abs(mean) / math.sqrt(variance / n), n - 1)
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return p values adjusted for being many (Holm 1979, Scandinavian Journal of Statistics 6).
+
+    Whoever calls those below 0.05 different errs anywhere among them in 5 % of studies at most.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = largest
+    return tuple(adjusted)
 
 
 def paired(
@@ -146,12 +228,12 @@ def jackknife(value: float, leaves: Sequence[float], *, level: float = LEVEL) ->
     mean = math.fsum(leaves) / n
     variance = (n - 1) / n * math.fsum((leaf - mean) ** 2 for leaf in leaves)
     half = student_t_quantile(0.5 + 0.5 * level, n - 1) * math.sqrt(variance)
-    return Interval(value - half, value + half, f"jackknife-{method(level)}")
+    return Interval(value - half, value + half, f"jackknife-t{level * 100:.10g}")
 
 
 # ---------------------------------------------------------------------------- which way is better
 
-_HIGHER = ("skill.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
+_HIGHER = ("skill.", "share.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
 
 
 @lru_cache(maxsize=1)
@@ -177,9 +259,15 @@ def is_ranked(metric: str) -> bool:
     return info is None or info.ranked
 
 
+def is_published(metric: str) -> bool:
+    """Say whether a metric is a published convention, kept to read older tables."""
+    info = _catalogue().get(metric)
+    return info is not None and info.published
+
+
 def direction(metric: str) -> Direction:
     """Say which way is better: ``lower``, ``higher``, or nearer to ``zero``."""
-    if metric.startswith("skill."):
+    if metric.startswith(("skill.", "share.")):
         return "higher"
     info = _catalogue().get(metric)
     if info is not None:

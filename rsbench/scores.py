@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from rsbench import inference, strata
 from rsbench.errors import Incomparable, InputError, SchemaError
+from rsbench.scores_cells import cells_of, set_cells, share_cells, shares
 
 SCHEMA = 1
 KEYS = [
@@ -204,12 +205,13 @@ class Scores:
         return self.run.absent + self._tidy()[1]
 
     def region_means(self) -> pd.DataFrame:
-        """Return pooled values per region on the matched sets, skill rows included.
+        """Return pooled values per region on the matched sets, rows of skill included.
 
         Columns: model preset role metric band lead stratum region value n_samples n_missing.
         """
         means, skill, _ = self._pooled()
-        return _stack(means, skill).rename(columns={strata.GROUP: "stratum"})
+        parts = _stack(means, skill, shares(skill, self.run.best_trivial))
+        return parts.rename(columns={strata.GROUP: "stratum"})
 
     def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
         if "pooled" not in self._made:  # table, check and report all start from it
@@ -403,14 +405,18 @@ def _tidy(
     absent: tuple[Absent, ...],
     sets: pd.DataFrame,
 ) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
-    cells = _stack(_cells(means, paired=False), _cells(skill, paired=True))
+    cells = _stack(
+        cells_of(means, paired=False),
+        cells_of(skill, paired=True),
+        share_cells(shares(skill, run.best_trivial)),
+    )
     itself = cells["metric"].str.startswith("skill.") & (cells["model"] == run.best_trivial)
     cells.loc[itself, ["lo", "hi"]] = float("nan")  # zero by definition, not by measurement
     cells.loc[itself, "interval"] = inference.NONE
     if run.one_scene:
         spread = cells["interval"] != inference.NONE
         cells.loc[spread, "interval"] += inference.ONE_SCENE
-    cells = _stack(cells, _set_cells(sets))
+    cells = _stack(cells, set_cells(sets))
     cells = _stack(cells, _null_rows(cells, run.absent + absent, run))
     cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
     cells["weights"] = cells["model"].map(run.weights).astype(object)
@@ -420,36 +426,6 @@ def _tidy(
     cells["dataset"] = run.label
     order = ["model", "preset", "metric", "band", "stratum", "lead"]
     return cells[COLUMNS].sort_values(order, kind="stable").reset_index(drop=True), absent
-
-
-def _cells(means: pd.DataFrame, *, paired: bool) -> pd.DataFrame:
-    """Average regions: mean of region means, its t interval, and the counts."""
-    keys = [*strata.MODEL, *strata.SERIES, "lead", strata.GROUP]
-    groups = means.groupby(keys, sort=True)
-    table = groups["value"].agg(["mean", "std", "count"])
-    counts = groups[["n_samples", "n_missing"]].sum()
-    table = table.join(counts).reset_index().rename(columns={strata.GROUP: "stratum"})
-    enough = table["count"] >= inference.MIN_REGIONS
-    half = pd.Series(
-        [
-            inference.half_width(float(s), int(n)) if ok else float("nan")
-            for s, n, ok in zip(table["std"], table["count"], enough, strict=True)
-        ],
-        index=table.index,
-        dtype=float,
-    )
-    table["value"] = table["mean"]
-    table["lo"], table["hi"] = table["mean"] - half, table["mean"] + half
-    table["interval"] = np.where(enough, inference.method(paired=paired), inference.NONE)
-    table["n_regions"] = table["count"]
-    return table.drop(columns=["mean", "std", "count"])
-
-
-def _set_cells(sets: pd.DataFrame) -> pd.DataFrame:
-    """Set rows as cells of the headline stratum; ``n_samples`` is n."""
-    columns = ["model", "preset", "metric", "lead", "value", "lo", "hi", "interval", "n_regions"]
-    cells = sets[columns].assign(n_samples=sets["n"], n_missing=sets["n_missing"])
-    return cells.assign(band="all", stratum=strata.HEADLINE)
 
 
 def _each_model(absent: Sequence[Absent], models: Sequence[str]) -> Iterator[Absent]:

@@ -188,6 +188,8 @@ def to_markdown(
 
 
 def _unranked(metric: str) -> str:
+    if inference.is_published(metric):
+        return "; a published convention, to be read beside old tables only"
     return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
 
 

@@ -20,6 +20,7 @@ def line(metric: MetricInfo) -> str:
                  "∞" if metric.range[1] is None else f"{metric.range[1]:g}")  # fmt: skip
     state = "" if metric.available else f" *Unavailable: {metric.reason}.*"
     state += f" *Weights: {', '.join(metric.needs)}.*" if metric.needs else ""
+    state += " *Published convention.*" if metric.published else ""
     return (
         f"| `{metric.id}` | {metric.title}{state} | {WORDS[metric.direction]} | "
         f"{low} … {high} | {metric.unit} | {metric.source} |"

@@ -30,6 +30,7 @@ from rsbench.catalog.models import (
     Split,
 )
 from rsbench.catalog.places import load_regions_geojson
+from rsbench.catalog.published import PublishedTable, load_published, published_names
 from rsbench.catalog.yamlfile import load_yaml, parse
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Primary",
     "Protocol",
     "ProviderSpec",
+    "PublishedTable",
     "Recipe",
     "Region",
     "Sensor",
@@ -49,6 +51,7 @@ __all__ = [
     "catalog_root",
     "choose_regions",
     "load_protocol",
+    "load_published",
     "load_recipe",
     "load_region",
     "load_regions",
@@ -57,6 +60,7 @@ __all__ = [
     "load_yaml",
     "names",
     "parse",
+    "published_names",
     "published_root",
     "recipe_canonical",
     "recipe_regions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from rsbench.check.side import (
     Row,
     Side,
     Tolerance,
+    by_kind,
     of_scores,
     of_table,
     read_side,
 )
+from rsbench.check.waivers import Waiver, waive
 from rsbench.errors import Incomparable, InputError
 from rsbench.inference import loss
 from rsbench.scores import Scores
@@ -38,6 +41,8 @@ __all__ = [
     "CheckResult",
     "Side",
     "Tolerance",
+    "Waiver",
+    "assert_passes",
     "check",
     "compare",
     "load",
@@ -65,13 +70,15 @@ class CheckResult:
         return self.exit_code == PASS
 
 
-def check(result: Path, against: Path) -> CheckResult:
+def check(result: Path, against: Path, *, today: date | None = None) -> CheckResult:
     """Compare a run or table with a run, a table or an ``expected.toml``.
 
     Every row of ``against`` must be there and not be worse. With equal provenance a tight
     tolerance holds; otherwise a row regressed where it is worse by more than the practical
     threshold and, with ≥ 8 shared regions on both sides, by more than the paired interval.
     A proven regression outranks a row that cannot be compared. Better is never a failure.
+    A row that a waiver of ``expected.toml`` names may be worse up to the waiver's last day;
+    ``today`` is given in tests only.
 
     Raises:
         InputError: one side cannot be read (exit code 2).
@@ -86,6 +93,8 @@ def check(result: Path, against: Path) -> CheckResult:
         if row.value is None:
             continue
         if key not in new.rows:
+            if key[3].startswith("share."):  # follows from skill; older tables have none
+                continue
             missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
             continue
         if _sizes_differ(new.rows[key], row):
@@ -98,7 +107,8 @@ def check(result: Path, against: Path) -> CheckResult:
         elif verdict.text:
             notes.append(verdict.text)
     leaks = oracle_leaks(new.scores) if new.scores is not None else ()
-    return _verdict(new, old, regressed, missing, notes, leaks)
+    kept, waived, more = waive(regressed, old.waivers, today or date.today())
+    return _verdict(new, old, kept, missing, [*notes, *more], leaks, waived)
 
 
 def _verdict(
@@ -108,6 +118,7 @@ def _verdict(
     missing: Sequence[tuple[Key, str]],
     notes: Sequence[str],
     leaks: Sequence[str],
+    waived: Sequence[str],
 ) -> CheckResult:
     total = sum(row.value is not None for row in old.rows.values())
     code = REGRESSED if regressed or leaks else INCOMPARABLE if missing else PASS
@@ -116,15 +127,27 @@ def _verdict(
     word = {PASS: "pass", REGRESSED: "regressed", INCOMPARABLE: "incomparable"}[code]
     counts = [f"{total} rows compared with {old.name}"]
     counts += [f"{len(regressed)} regressed"] if regressed else []
+    counts += [f"{len(waived)} waived"] if waived else []
     counts += [f"{len(missing)} not there"] if missing else []
     counts += [f"{len(leaks)} leaks"] if leaks else []
     lines = [f"{word}: {', '.join(counts)}"]
     lines += [f"  leak       {text}" for text in leaks]
     lines += [f"  regressed  {text}" for _, text in regressed]
+    lines += [f"  waived     {text}" for text in waived]
     lines += [f"  not there  {text}" for _, text in missing]
     lines += [f"  note       {text}" for text in notes]
     keys = tuple(key for key, _ in regressed), tuple(key for key, _ in missing)
     return CheckResult(code, tuple(lines), *keys)
+
+
+def assert_passes(result: Path | str, against: Path | str) -> None:
+    """Raise AssertionError with what regressed, for a test of one's own.
+
+    ``assert_passes("run", "expected.toml")`` fails where ``rsbench check`` would not exit 0.
+    """
+    found = check(Path(result), Path(against))
+    if not found.ok:
+        raise AssertionError("\n".join(found.lines))
 
 
 def _sizes_differ(new: Row, old: Row) -> bool:
@@ -165,8 +188,9 @@ def _allowed(key: Key, old: Row, theirs: Side, *, same: bool) -> float:
     assert old.value is not None
     if same:
         return theirs.tight.allows(old.value)
-    default = SKILL if key[3].startswith("skill.") else PRACTICAL
-    return (old.tolerance or theirs.practical or default).allows(old.value)
+    if old.tolerance is None and key[3].startswith("share."):
+        return by_kind(key[3]).allows(old.value)
+    return (old.tolerance or theirs.practical or by_kind(key[3])).allows(old.value)
 
 
 def _paired(metric: str, new: Row, old: Row) -> inference.Paired | None:

@@ -22,6 +22,7 @@ from rsbench.check.side import (
     Tolerance,
     provenance,
 )
+from rsbench.check.waivers import read_waivers
 from rsbench.errors import InputError, SchemaError
 from rsbench.inference import student_t_quantile
 from rsbench.scores import SCHEMA, Scores, write_whole
@@ -51,9 +52,12 @@ def read_expected(path: Path) -> Side:
         rows = dict(_expected_row(row, weights) for row in _rows_of(text))
         practical = _tolerance(text["tolerance"]) if "tolerance" in text else None
         tight = _tolerance(text["tight"]) if "tight" in text else TIGHT
+        waivers = read_waivers(text.get("waiver", []))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(asked, f"a field is missing or odd ({error})", "Write it again") from error
-    return Side(str(path), head, rows, provenance=known, practical=practical, tight=tight)
+    return Side(
+        str(path), head, rows, provenance=known, practical=practical, tight=tight, waivers=waivers
+    )
 
 
 def _rows_of(text: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -114,6 +118,8 @@ def write_expected(
     rows = table[
         (table["band"] == "all") & (table["stratum"] == strata.HEADLINE) & table["value"].notna()
     ]
+    if metrics is None:
+        rows = rows[~rows["metric"].str.startswith("share.")]  # it follows from skill
     for column, chosen in (("metric", metrics), ("lead", leads), ("model", models)):
         rows = rows if chosen is None else rows[rows[column].isin(chosen)]
     if rows.empty:

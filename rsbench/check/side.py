@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,6 +14,9 @@ from rsbench.errors import InputError
 from rsbench.inference import is_set
 from rsbench.scores import RunInfo, Scores
 from rsbench.table import read_table
+
+if TYPE_CHECKING:
+    from rsbench.check.waivers import Waiver
 
 HEAD = ("schema", "dataset_digest", "split", "protocol")
 ROW = ("model", "preset", "inputs", "metric", "band", "lead", "stratum")
@@ -40,6 +43,15 @@ TIGHT = Tolerance(rel=1e-5, abs=1e-7)
 PRACTICAL = Tolerance(rel=0.02)
 SKILL = Tolerance(abs=0.02)
 """Skill lives near 0, where a relative threshold would mean nothing."""
+SHARE = Tolerance(abs=0.25)
+"""A share of regions moves in steps of one region; where there are enough, the interval decides."""
+
+
+def by_kind(metric: str) -> Tolerance:
+    """Return the practical threshold of a metric where nothing else is said."""
+    if metric.startswith("share."):
+        return SHARE
+    return SKILL if metric.startswith("skill.") else PRACTICAL
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ class Side:
     practical: Tolerance | None = None
     tight: Tolerance = TIGHT
     scores: Scores | None = None
+    waivers: tuple[Waiver, ...] = ()
 
 
 def read_side(path: Path) -> Side:

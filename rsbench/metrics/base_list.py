@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rsbench.metrics.base_entry import ANY, SCORE, UNIT, Direction, Entry, entry
+from rsbench.metrics.base_published import PUBLISHED
 
 WANG04 = "Wang, Bovik, Sheikh and Simoncelli 2004, doi 10.1109/TIP.2003.819861"
 CHEN06 = "Chen, Yang and Xie 2006, doi 10.1109/ICIP.2006.313132"
@@ -50,13 +51,13 @@ def _pixels() -> tuple[Entry, ...]:
               "structure:ssim", perfect=1.0, min_side=6, constant_range=0.3),
         entry("ssim.blur2@1", "higher", SCORE, "1", SAT26,
               "similarity of blurred images (σ 2, zero border), published as GSSIM",
-              "structure:ssim_blur2", perfect=1.0),
+              "structure:ssim_blur2", perfect=1.0, published=True),
         entry("gssim.sobel3@1", "higher", SCORE, "1", "this project, after " + SAT26,
               "similarity of Sobel magnitudes at three scales, fixed normalisation",
               "gradient:sobel3", perfect=1.0, per_band=False, min_side=24),
         entry("gssim.sobel3-zero@1", "higher", SCORE, "1", SAT26,
               "similarity of Sobel magnitudes at three scales, zero border, min-max per image",
-              "gradient:sobel3_zero", perfect=1.0, per_band=False, min_side=8),
+              "gradient:sobel3_zero", perfect=1.0, per_band=False, min_side=8, published=True),
         entry("gssim.chen2006@1", "higher", SCORE, "1", CHEN06,
               "luminance of the images, contrast and structure of their gradients",
               "gradient:chen2006", perfect=1.0, min_side=6),
@@ -151,4 +152,5 @@ ENTRIES: tuple[Entry, ...] = (
     *_sets(),
     *_members(),
     *_changes(),
+    *PUBLISHED,
 )

@@ -161,13 +161,13 @@ def network(x: Tensor, deepest: int) -> dict[int, Tensor]:
 def to_bytes(x: Tensor, way: Bytes) -> Tensor:
     """Return pictures in [0, 1] as whole numbers 0 … 255, in float.
 
-    ``wrap`` is what a library makes of bytes that it takes for floats: 255 · b modulo 256, the
-    photographic negative.
+    ``truncate`` cuts the fraction off; ``wrap`` does so and then makes of it what a library makes
+    of bytes that it takes for floats: 255 · b modulo 256, the photographic negative.
     """
-    if way == "truncate":
-        return (x * 255.0).floor()
-    whole = (x * 255.0).round()
-    return whole if way == "round" else (whole * 255.0) % 256.0
+    if way == "round":
+        return (x * 255.0).round()
+    cut = (x * 255.0).floor()
+    return cut if way == "truncate" else (cut * 255.0) % 256.0
 
 
 def resized(x: Tensor, *, antialias: bool) -> Tensor:

@@ -32,7 +32,12 @@ class Sight:
     antialias: bool = False
 
 
-SIGHTS: dict[str, Sight] = {f"inception{tap}": Sight(tap) for tap in TAPS}
+SIGHTS: dict[str, Sight] = {
+    **{f"inception{tap}": Sight(tap) for tap in TAPS},
+    # What published scripts made of their images, through torchmetrics.
+    "inception64-raw": Sight(64, raw=True, way="truncate", antialias=True),
+    "inception2048-wrap": Sight(2048, raw=True, way="wrap", antialias=True),
+}
 
 
 def features_of(metrics: Iterable[str]) -> tuple[str, ...]:

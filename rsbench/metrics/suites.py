@@ -14,6 +14,33 @@ CHANGE = (
     "change.csi@1",
 )
 
+_SAT_JEPA_DIFF = (
+    "mae.clip@1",
+    "mse.clip@1",
+    "psnr.clip@1",
+    "ssim.zero@1",
+    "gssim.sobel3-zero@1",
+)
+_FUSION_CODES = ("stfdiff", "gpstfdiff", "swinstfm", "edcstfn", "libstf")
+
+# Definitions of published code, to read older tables with; no protocol takes them.
+PUBLISHED: dict[str, tuple[str, ...]] = {
+    # The rows of models: evaluate.py.
+    "published.sat-jepa-diff": (*_SAT_JEPA_DIFF, "lpips.vgg-raw@1", "fid.inception64-raw@1"),
+    # The row "Default", a copy of last year: calculate_original_scores.py.
+    "published.sat-jepa-diff-default": (
+        *_SAT_JEPA_DIFF,
+        "lpips.alex-raw@1",
+        "fid.inception2048-wrap@1",
+    ),
+    "published.openstl": ("mse.openstl@1", "mae.openstl@1", "ssim.openstl@1"),
+    **{f"published.{code}": (f"ergas.{code}@1", f"sam.{code}@1") for code in _FUSION_CODES},
+    "published.fusion": (
+        *(f"ergas.{code}@1" for code in _FUSION_CODES),
+        *(f"sam.{code}@1" for code in _FUSION_CODES),
+    ),
+}
+
 SUITES: dict[str, tuple[str, ...]] = {
     "pixel": ("mae@1", "mse@1", "rmse@1", "psnr@1"),
     "standard": (
@@ -28,7 +55,7 @@ SUITES: dict[str, tuple[str, ...]] = {
         "cc@1",
         "spectrum.ratio@1",
     ),
-    # Every weight-free definition, those kept for reading older tables included.
+    # The weight-free ones of one image, with every meaning of SSIM and GSSIM.
     "full": (
         "mae@1",
         "mse@1",
@@ -58,6 +85,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "ensemble": ("crps.fair@1", "spread.skill@1", "rank.deviation@1"),
     "change": CHANGE,
     "fusion": ("mae@1", "rmse@1", "psnr@1", "ssim@1", "ergas.r16@1", "sam@1", "cc@1", "uiqi@1"),
+    **PUBLISHED,
 }
 
 

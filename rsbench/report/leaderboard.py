@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from rsbench import inference, strata
-from rsbench.inference import direction, loss, unit_of
+from rsbench.inference import direction, is_published, loss, unit_of
 from rsbench.report.board import Board
 from rsbench.report.charts import minus
 from rsbench.scores import PERFECT, RunInfo
@@ -87,7 +87,7 @@ def described(name: str, run: RunInfo) -> dict[str, str]:
     return {
         "id": name,
         "unit": unit_in(name, run),
-        "way": WAYS[way],
+        "way": WAYS[way] + ("; a published convention" if is_published(name) else ""),
         "arrow": ARROWS[way],
         "dir": way,
     }

@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from rsbench import decay, strata
 from rsbench.inference import direction
+from rsbench.report import comparisons, pictures
 from rsbench.report import page_training as training
-from rsbench.report import pictures
 from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
 from rsbench.report.leaderboard import (
@@ -64,6 +64,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "panels": _panels(board, [m for m in metrics if not m.startswith("skill.")], looks),
         "skill": _skill(board, looks),
         "half_lives": _half_lives(board, [m["key"] for m in models]),
+        "comparisons": comparisons.note(board, best),
         "interval_note": decay.interval_note(regions),
         "matching": _matching(board),
         "strips": _strips(board, models),

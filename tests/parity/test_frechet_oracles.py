@@ -115,7 +115,7 @@ def test_the_jackknife_of_a_mean_is_students_interval() -> None:
     total, n = sum(values), len(values)
     leaves = [(total - v) / (n - 1) for v in values]
     found = jackknife(total / n, leaves)
-    plain = interval(values)
+    plain = interval(values, paired=True)
     assert found is not None
     assert plain is not None
     assert (found.lo, found.hi) == pytest.approx((plain.lo, plain.hi), rel=1e-12)

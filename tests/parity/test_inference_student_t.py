@@ -28,11 +28,44 @@ def test_many_degrees_of_freedom_agree_with_scipy() -> None:
 
 def test_interval_agrees_with_scipy() -> None:
     values = np.random.default_rng(0).normal(3, 2, 23)
-    ours = inference.interval(list(values))
+    ours = inference.interval(list(values), paired=True)
     theirs = stats.t.interval(0.95, 22, values.mean(), stats.sem(values))
     assert ours is not None
     assert ours[:2] == pytest.approx(theirs, rel=1e-10)
-    assert ours.name == "t95"
+    assert ours.name == "paired-t95"
+    mirrored = [*values, *(2 * values.mean() - values)]  # no skewness, so no correction
+    assert (
+        inference.interval(mirrored)[:2]
+        == pytest.approx(  # type: ignore[index]
+            inference.interval(mirrored, paired=True)[:2]  # type: ignore[index]
+        )
+    )
+
+
+@pytest.mark.parametrize("n", [8, 15, 40])
+def test_the_skewed_interval_inverts_halls_transformation(n: int) -> None:
+    for seed in range(20):
+        values = np.random.default_rng(seed).lognormal(0, 1, n)
+        found = inference.interval(values.tolist())
+        assert found is not None
+        assert found.name == "skew-t95"
+        gamma, scale = stats.skew(values), stats.sem(values)
+        assert inference.skewness_of(values.tolist()) == pytest.approx(gamma)
+
+        def hall(pivot: float, gamma: float = gamma) -> float:
+            cubic = gamma**2 * pivot**3 / (27 * n)
+            return pivot + gamma * (pivot**2 / 3 + 1 / 6) / n**0.5 + cubic
+
+        quantile = stats.t.ppf(0.975, n - 1)
+        assert hall((values.mean() - found.lo) / scale) == pytest.approx(quantile)
+        assert hall((values.mean() - found.hi) / scale) == pytest.approx(-quantile)
+        assert (found.hi - values.mean() > values.mean() - found.lo) == (gamma > 0)
+
+
+def test_a_constant_has_an_interval_without_width() -> None:
+    found = inference.interval([0.25] * 9)
+    assert found is not None
+    assert (found.lo, found.hi) == (0.25, 0.25)
 
 
 def test_paired_interval_is_scipys_paired_test() -> None:

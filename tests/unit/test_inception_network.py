@@ -92,7 +92,7 @@ def test_bytes() -> None:
     x = torch.tensor([0.0, 0.5 / 255, 0.6 / 255, 10 / 255, 1.0])
     assert inception.to_bytes(x, "round").tolist() == [0, 0, 1, 10, 255]
     assert inception.to_bytes(x, "truncate").tolist() == [0, 0, 0, 10, 255]
-    assert inception.to_bytes(x, "wrap").tolist() == [0, 0, 255, 246, 1]
+    assert inception.to_bytes(x, "wrap").tolist() == [0, 0, 0, 246, 1]
 
 
 def test_fid_and_kid_run_and_are_deterministic(

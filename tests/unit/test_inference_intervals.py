@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+from scipy import stats
+
 from rsbench import inference
 
 
@@ -31,3 +34,27 @@ def test_directions() -> None:
     assert inference.direction("spectrum.ratio@1") == "zero"
     assert inference.loss("spectrum.ratio@1", -0.5) == 0.5
     assert inference.loss("ssim@1", 0.9) < inference.loss("ssim@1", 0.8)
+
+
+def test_shares_have_wilsons_interval() -> None:
+    for successes, n in ((0, 8), (8, 8), (3, 12), (20, 40)):
+        found = inference.wilson(successes, n)
+        assert found is not None
+        theirs = stats.binomtest(successes, n).proportion_ci(method="wilson")
+        assert (found.lo, found.hi) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert inference.wilson(3, 7) is None
+
+
+def test_p_values_are_scipys_and_need_eight_regions() -> None:
+    values = [0.2, -0.1, 0.4, 0.3, 0.0, 0.25, 0.1, 0.3, -0.05]
+    assert inference.two_sided(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert inference.two_sided([0.0] * 8) == 1.0
+    assert inference.two_sided([0.5] * 8) == 0.0
+    assert inference.two_sided(values[:7]) is None
+
+
+def test_holm_by_hand() -> None:
+    # Smallest times 3, next times 2, largest times 1, never falling.
+    assert inference.holm([0.04, 0.01, 0.03]) == pytest.approx((0.06, 0.03, 0.06))
+    assert inference.holm([0.9, 0.6]) == pytest.approx((1.0, 1.0))
+    assert inference.holm([]) == ()

@@ -59,7 +59,8 @@ def flat(*values: float, side: int = 32) -> torch.Tensor:
 
 
 def test_every_pinned_id_can_run() -> None:
-    assert set(READY) == PINNED
+    published = {m for m in READY if info(m).published}
+    assert {m for m in READY if not info(m).published} | (published & PINNED) == PINNED
     assert len({m.id for m in metric_info()}) == len(metric_info())
 
 

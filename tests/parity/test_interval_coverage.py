@@ -1,0 +1,84 @@
+"""A small coverage study: the shipped intervals, counted on distributions that are known."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rsbench import inference
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "coverage.py"
+pytestmark = pytest.mark.skipif(not TOOL.is_file(), reason="not run from a checkout")
+ROUNDS = 4000
+ERROR = 4 * (0.95 * 0.05 / ROUNDS) ** 0.5
+
+
+@pytest.fixture(scope="module")
+def tool() -> dict[str, Any]:
+    return runpy.run_path(str(TOOL))
+
+
+def covered(tool: dict[str, Any], law: str, n: int) -> dict[str, float]:
+    chosen = next(one for one in tool["LAWS"] if one.name == law)
+    cells = tool["measure"](chosen, n, ("t", "skew-t"), ROUNDS)
+    return {cell.method: cell.coverage for cell in cells}
+
+
+def test_the_study_measures_the_intervals_that_are_shipped(tool: dict[str, Any]) -> None:
+    x = np.random.default_rng(3).lognormal(0, 0.8, (20, 12))
+    for name, paired in (("t", True), ("skew-t", False)):
+        low, high = tool["METHODS"][name](x, np.random.default_rng(0))
+        for values, lo, hi in zip(x, low, high, strict=True):
+            found = inference.interval(values.tolist(), paired=paired)
+            assert found is not None
+            assert (found.lo, found.hi) == pytest.approx((lo, hi), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [8, 15])
+def test_few_regions_without_skew_are_covered_as_claimed(tool: dict[str, Any], n: int) -> None:
+    found = covered(tool, "normal", n)
+    assert abs(found["t"] - 0.95) < ERROR
+    assert found["skew-t"] > 0.95 - ERROR - 0.015
+
+
+@pytest.mark.parametrize("n", [8, 15])
+def test_differences_are_covered_by_t_and_means_by_its_correction(
+    tool: dict[str, Any], n: int
+) -> None:
+    assert covered(tool, "difference", n)["t"] > 0.95 - ERROR
+    hard = covered(tool, "lognormal 1", n)
+    assert hard["skew-t"] > hard["t"] + 0.02  # what the correction is for
+    assert hard["skew-t"] < 0.95 - ERROR  # and what it does not reach
+
+
+@pytest.mark.parametrize("law", ["difference", "skill", "lognormal 0.5", "lognormal 1", "rare"])
+def test_the_laws_have_the_means_they_say(tool: dict[str, Any], law: str) -> None:
+    chosen = next(one for one in tool["LAWS"] if one.name == law)
+    x = chosen.draw(np.random.default_rng(1), (400, 2000))
+    assert x.mean() == pytest.approx(chosen.mean, abs=4 * x.std() / x.size**0.5)
+
+
+def test_the_published_study_says_the_same(tool: dict[str, Any]) -> None:
+    value = json.loads((ROOT / "results" / "coverage.json").read_text(encoding="utf-8"))
+    cells = [tool["Cell"](**cell) for cell in value["cells"]]
+    assert {(c.law, c.n, c.method) for c in cells} == {
+        (law.name, n, method)
+        for law in tool["LAWS"]
+        for n in tool["REGIONS"]
+        for method in tool["METHODS"]
+    }
+    page = (ROOT / "results" / "coverage.md").read_text(encoding="utf-8")
+    effects = {int(n): effect for n, effect in value["detectable"].items()}
+    assert tool["tables"](cells, effects, value["replications"]) == page
+    published = {(c.law, c.n): c.coverage for c in cells if c.method == "skew-t"}
+    for n in (8, 15):
+        again = covered(tool, "lognormal 0.5", n)["skew-t"]
+        assert abs(published["lognormal 0.5", n] - again) < 1.5 * ERROR
+    # Hand check of the power table: two-sided t test, 80 %, n = 15 (Cohen 1988: 0.78).
+    assert effects[15] == pytest.approx(0.78, abs=0.02)
