@@ -39,6 +39,8 @@ def build_command(
     as_json: bool,
     say: Say,
     note: Say,
+    parts: str | None = None,
+    finalise: bool = False,
 ) -> None:
     """Plan, ask where the work is long, build, and remember the store."""
     from rsbench.build.builder import build, kept_lock
@@ -46,7 +48,8 @@ def build_command(
     from rsbench.catalog import load_recipe
     from rsbench.home import remember_store
 
-    given = Lock.load(lock) if lock else None
+    part = _part(parts, finalise=finalise)
+    given = Lock.load(lock) if lock and (lock.exists() or not dry_run) else None
     chosen = load_recipe(recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
     target = out or Path(f"{chosen.name}.zarr")
     if chosen.kind == "triplets":
@@ -58,11 +61,26 @@ def build_command(
         chosen = _as_locked(chosen, given, regions=regions, years=years)
     elif (given := kept_lock(target, chosen, provider)) is not None:
         note(f"going on with the search that {target} keeps; delete the folder to search again")
+    if part or finalise:
+        _build_in_parts(
+            chosen,
+            target,
+            given,
+            part,
+            provider,
+            workers,
+            allow_incomplete=allow_incomplete,
+            say=say,
+        )
+        return
     with progress() as advance:
         frozen = given or _search(chosen, recipe, provider, advance)
         summary = describe(frozen)
         _tell(summary, as_json=as_json, dry_run=dry_run, say=say, note=note)
         if dry_run:
+            if lock is not None and not lock.exists():
+                frozen.save(lock)
+                note(f"the search is kept in {lock}")
             return
         if summary.hours > ASK_ABOVE_HOURS and not yes:
             _ask(summary)
@@ -74,6 +92,47 @@ def build_command(
             workers=workers,
             allow_incomplete=allow_incomplete,
             progress=advance,
+        )
+    remember_store(result.path)
+    say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
+
+
+def _part(text: str | None, *, finalise: bool) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if finalise or not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise InputError(
+            "--parts",
+            "it came with --finalise" if finalise else f"{text!r} is no part",
+            "Write --parts 1/10 to --parts 10/10 for the parts, then --finalise by itself",
+        )
+    return int(number), int(count)
+
+
+def _build_in_parts(
+    recipe: Recipe,
+    out: Path,
+    lock: Lock | None,
+    part: tuple[int, int] | None,
+    provider: str | None,
+    workers: int,
+    *,
+    allow_incomplete: bool,
+    say: Say,
+) -> None:
+    from rsbench.build.builder import build_part, finalise_parts
+    from rsbench.home import remember_store
+
+    with progress() as advance:
+        if part is not None:
+            names = build_part(
+                recipe, out, part, lock=lock, provider=provider, workers=workers, progress=advance
+            )
+            say(f"{out}  part {part[0]} of {part[1]}: {len(names)} regions are there")
+            return
+        result = finalise_parts(
+            recipe, out, lock=lock, allow_incomplete=allow_incomplete, progress=advance
         )
     remember_store(result.path)
     say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
@@ -166,7 +225,7 @@ def _tell(summary: PlanSummary, *, as_json: bool, dry_run: bool, say: Say, note:
     if as_json:
         say(json.dumps(asdict(summary), indent=2))
         return
-    (say if dry_run else note)(str(summary))
+    (say(summary.explain()) if dry_run else note(str(summary)))
 
 
 def _ask(summary: PlanSummary) -> None:
@@ -241,17 +300,18 @@ def _require_no_coarse(kind: str, coarse: CoarseStated) -> None:
 
 def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
     """Say what a store holds: identity, sensors, regions, splits, coverage."""
+    from rsbench.store.export_coverage import coverage, picture
     from rsbench.store.read import open_store
 
     store = open_store(path)
-    head, regions = store_identity(store), store_coverage(store)
+    head = store_identity(store)
     if as_json:
-        say(json.dumps({**head, "regions": regions}, indent=2))
+        say(json.dumps({**head, "regions": store_coverage(store)}, indent=2))
         return
     for key, item in head.items():
         say(f"{key:10} {_plain(item)}")
-    for name, entry in regions.items():
-        say(f"  {name:44} {entry['split']:6} valid {entry['valid']:.3f}")
+    for line in picture(coverage(store)):
+        say(line)
 
 
 def _plain(value: Any) -> str:
@@ -309,15 +369,10 @@ def store_identity(store: Store) -> dict[str, Any]:
 
 
 def store_coverage(store: Store) -> dict[str, dict[str, Any]]:
-    """Return split and valid share of every region, of the first sensor."""
-    sensor = next(iter(store.meta.sensors))
-    return {
-        name: {
-            "split": store.region(name).record.split,
-            "valid": float(store.read(name, sensor, array="valid").mean()),
-        }
-        for name in store.regions
-    }
+    """Return split, valid share and dates of every region, of the first sensor."""
+    from rsbench.store.export_coverage import coverage
+
+    return {name: found.to_json() for name, found in coverage(store).items()}
 
 
 def doctor_lines() -> list[str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation import Case
+    from rsbench.metrics.display import Eyes
     from rsbench.samples import Sample
     from rsbench.samples_fusion import Triplet
     from rsbench.setting_fusion import FusionPart
@@ -59,6 +60,13 @@ class Setting:
         """The sensor's metadata."""
         return self.store.sensor(self.sensor)
 
+    @property
+    def eyes(self) -> Eyes | None:
+        """How metrics see red, green and blue; None where the bands are not all there."""
+        from rsbench.metrics.display import Eyes
+
+        return Eyes.of(self.meta.display, self.bands, self.meta.unit, self.device)
+
 
 def setting_of(
     store: Store,
@@ -72,13 +80,19 @@ def setting_of(
     device: str = "auto",
     precision: str = "32-true",
     suite: str | None = None,
+    metrics: str | None = None,
 ) -> Setting:
     """Resolve names and defaults into one frozen setting.
+
+    Args:
+        suite: suites or ids in place of the protocol's.
+        metrics: suites or ids beside those.
 
     Raises:
         HorizonError: if the store has too few dates for context and horizon.
         UnknownName: for a name in no catalogue.
     """
+    from rsbench.metrics.base import info
     from rsbench.metrics.suites import for_bands
     from rsbench.metrics.suites import suite as suite_of
     from rsbench.setting_fusion import fusion_part, ratio_metrics
@@ -94,7 +108,11 @@ def setting_of(
     times = min(len(store.region(name).times[sensor]) for name in store.regions)
     leads = chosen.horizon if horizon is None else horizon
     frames = _context(chosen.context if context is None else context, times, leads)
-    ids, left_out = for_bands(suite_of(suite) if suite else chosen.suite, len(bands))
+    asked = [*(suite_of(suite) if suite else chosen.suite), *(suite_of(metrics) if metrics else ())]
+    shown = meta.display is not None and set(meta.display) <= set(bands)
+    ids, left_out = for_bands(tuple(dict.fromkeys(asked)), len(bands), rgb=shown, members=members)
+    if not any(info(metric).kind == "image" for metric in ids):
+        ids = ("mse@1", *ids)  # the matched sets of a table stand on values per image
     fusion = None
     if chosen.task == "fusion":
         fusion = fusion_part(store, chosen, frames, leads)

@@ -35,6 +35,7 @@ from rsbench.build.journal import full_disk_is_named
 from rsbench.digest import sha256_file
 from rsbench.errors import InputError
 from rsbench.spec import Grid
+from rsbench.store.export_card import write_card
 from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta, StoreMeta
 from rsbench.store.write import finalise, write_region
 
@@ -166,7 +167,9 @@ def _write(series: _Series, folder: Path, root: Path, blocks: Sequence[Block]) -
         default_protocol="year7",
         sensors={SENSOR: series.meta},
     )
-    return finalise(root, meta, regions=written)
+    digest = finalise(root, meta, regions=written)
+    write_card(root)
+    return digest
 
 
 def _read(series: _Series, block: Block, middle: list[list[float]]) -> SensorArrays:
