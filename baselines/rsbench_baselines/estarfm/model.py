@@ -147,7 +147,7 @@ class Estarfm:
         C = scene.target.shape[0]
         f, c, t = (strip.cut(v, 0.0) for v in (scene.fine, scene.coarse, scene.target))
         scaled, unlike = strip.cut(scene.scaled, torch.inf), strip.cut(scene.unlike, 1.0)
-        seen = strip.cut(scene.seen, False)  # noqa: FBT003 - the number of pixels outside
+        seen = strip.cut(scene.seen, False)
         # Infinitely unlike where not valid: no comparison of its own is needed.
         scaled = torch.where(seen, scaled, torch.inf)
         centre = torch.where(

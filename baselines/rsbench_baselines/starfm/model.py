@@ -78,7 +78,7 @@ class Starfm:
         All values are shares of the value range.
         """
         f, c, t = (strip.cut(image, 0.0) for image in (fine, coarse, target))
-        seen = strip.cut(good, False)  # noqa: FBT003 - the number of pixels outside
+        seen = strip.cut(good, False)
         spectral, temporal = (f - c).abs(), (c - t).abs()
         value = f + t - c
         weight = 1 / ((self.steepness * spectral + 1) * (self.steepness * temporal + 1))
