@@ -13,8 +13,8 @@ fewer: F_k(p) plus the window's mean coarse change.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,15 +22,13 @@ from torch import Tensor
 from rsbench import Given, Prediction, Want
 from rsbench_baselines.estarfm import card
 from rsbench_baselines.fusion_trivial.pairs import Pairs, answer, pairs_of
-from rsbench_baselines.fusion_trivial.windows import (
-    Strip,
-    box_sum,
-    offsets,
-    strips,
-)
+from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
 
 LEAST = 5
 """With so many similar pixels or fewer nothing is fitted."""
+
+PLANES = 24
+"""Arrays per band that are in use at once."""
 
 RANK_CELLS = 1 << 24
 """Numbers held at once to find the most similar pixels: 64 MiB."""
@@ -38,22 +36,46 @@ RANK_CELLS = 1 << 24
 
 @dataclass(frozen=True)
 class _Scene:
-    """One sample in shares of the value range.
+    """One sample as given; strips of it are brought to shares of the value range.
 
     Args:
         fine, coarse: ``(2, C, H, W)`` of the two references.
         target: ``(C, H, W)``, coarse.
-        scaled: ``(2C, H, W)``, fine numbers over the threshold of their band and date.
+        limits: ``(2, C, 1, 1)``, the thresholds of similarity, as shares.
         seen: ``(H, W)``, valid in all five images.
-        unlike: ``(H, W)``, 1 − R.
+        low, span: the value range.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+    target: Tensor
+    limits: Tensor
+    seen: Tensor
+    low: float
+    span: float
+
+    def share(self, values: Tensor) -> Tensor:
+        """Return values as shares of the value range, in double precision."""
+        return (values.double() - self.low) / self.span
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What a strip sees, with its margin.
+
+    Args:
+        fine, coarse, target: shares of the value range, 0 outside the image.
+        scaled: ``(2C, …)``, fine numbers over the thresholds; infinite where not valid.
+        unlike: 1 − R.
+        seen: where all five images are valid.
     """
 
     fine: Tensor
     coarse: Tensor
     target: Tensor
     scaled: Tensor
-    seen: Tensor
     unlike: Tensor
+    seen: Tensor
 
 
 @dataclass(frozen=True)
@@ -62,7 +84,7 @@ class _Sums:
 
     Args:
         count, weight: ``(h, w)``, number of similar pixels and ΣW before normalising.
-        change, fine: ``(2, C, h, w)``, ΣW (C_1 − C_k) and ΣW F_k.
+        change: ``(2, C, h, w)``, ΣW (C_1 − C_k).
         x: ``(2, C, h, w)``, Σ C_k.
         y, xx, xy: ``(C, h, w)``, Σ F, Σ C², Σ C·F over both dates.
     """
@@ -70,7 +92,6 @@ class _Sums:
     count: Tensor
     weight: Tensor
     change: Tensor
-    fine: Tensor
     x: Tensor
     y: Tensor
     xx: Tensor
@@ -106,81 +127,102 @@ class Estarfm:
 
     def fuse(self, pairs: Pairs, row: int, member: int) -> Tensor:
         """Return ``(C, H, W)`` float32 of one sample."""
-        low, high = pairs.value_range
         scene = self._scene(pairs, row, member)
         out = torch.empty_like(scene.target)
-        for strip in strips(scene.target, self.half):
-            out[:, strip.start : strip.stop] = self._strip(scene, strip)
-        return (out * (high - low) + low).float()
+
+        def work(strip: Strip) -> None:
+            share = self._strip(scene, strip, _window(scene, strip))
+            out[:, strip.rows] = (share * scene.span + scene.low).float()
+
+        each_strip(scene.target, self.half, PLANES * len(scene.target), work)
+        return out
 
     def _scene(self, pairs: Pairs, row: int, member: int) -> _Scene:
         low, high = pairs.value_range
-
-        def share(values: Tensor) -> Tensor:
-            return (values[row, member].double() - low) / (high - low)
-
-        fine, coarse, target = share(pairs.fine), share(pairs.coarse), share(pairs.target)
         seen = pairs.fine_seen[row, member].all(dim=1).all(dim=0)
         seen = seen & pairs.coarse_seen[row, member].all(dim=1).all(dim=0)
         seen = seen & pairs.target_seen[row, member].all(dim=0)
-        limits = 2 / self.classes * _deviation(fine, seen)
+        fine = pairs.fine[row, member]
+        spread = [_deviation(band.double(), seen) for date in fine for band in date]
+        limits = 2 / self.classes * torch.stack(spread).view(*fine.shape[:2], 1, 1) / (high - low)
         # A band without any spread sets no pixels apart; a tiny limit would divide by zero.
-        scaled = fine / limits.clamp(min=1e-12)
-        likeness = _likeness(fine + low / (high - low), coarse + low / (high - low))
-        return _Scene(fine, coarse, target, scaled.flatten(0, 1), seen, 1 - likeness)
-
-    def _strip(self, scene: _Scene, strip: Strip) -> Tensor:
-        """Return the answer ``(C, h, w)`` of one strip."""
-        sums = self._gather(scene, strip)
-        part = slice(strip.start, strip.stop)
-        fine = scene.fine[:, :, part]
-        when, window = self._window(scene, strip)
-        weight = sums.weight.clamp(min=1e-300)
-        fitted = (when * (fine + self._slope(sums) * sums.change / weight)).sum(dim=0)
-        steady = (when * sums.fine / weight).sum(dim=0)
-        fitted = torch.where((fitted > 0) & (fitted < 1), fitted, steady)
-        few = (when * (fine + window)).sum(dim=0)
-        return torch.where(sums.count > LEAST, fitted, few)
-
-    def _gather(self, scene: _Scene, strip: Strip) -> _Sums:
-        """Pass over all offsets and add up what the similar pixels hold."""
-        C = scene.target.shape[0]
-        f, c, t = (strip.cut(v, 0.0) for v in (scene.fine, scene.coarse, scene.target))
-        scaled, unlike = strip.cut(scene.scaled, torch.inf), strip.cut(scene.unlike, 1.0)
-        seen = strip.cut(scene.seen, False)
-        # Infinitely unlike where not valid: no comparison of its own is needed.
-        scaled = torch.where(seen, scaled, torch.inf)
-        centre = torch.where(
-            strip.inner(seen), strip.inner(scaled), strip.inner(scaled).nan_to_num()
+        return _Scene(
+            fine=fine,
+            coarse=pairs.coarse[row, member],
+            target=pairs.target[row, member],
+            limits=limits.clamp(min=1e-12),
+            seen=seen,
+            low=low,
+            span=high - low,
         )
-        weighted = torch.cat([(t - c).flatten(0, 1), f.flatten(0, 1)])
+
+    def _strip(self, scene: _Scene, strip: Strip, window: _Window) -> Tensor:
+        """Return the answer ``(C, h, w)`` of one strip."""
+        worst = self._worst_rank(strip, window.scaled)
+        sums = self._gather(strip, window, worst)
+        fine = strip.inner(window.fine)
+        when, mean = self._change(strip, window)
+        fitted = fine + self._slope(sums) * sums.change / sums.weight.clamp(min=1e-300)
+        answer = (when * fitted).sum(dim=0)
+        few = sums.count <= LEAST
+        answer = torch.where(few, (when * (fine + mean)).sum(dim=0), answer)
+        outside = ((answer <= 0) | (answer >= 1)) & ~few
+        if not bool(outside.any()):
+            return answer
+        return torch.where(outside, (when * self._steady(strip, window, worst)).sum(dim=0), answer)
+
+    def _similar(
+        self, strip: Strip, window: _Window, worst: Tensor | None
+    ) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """Yield ``(dy, dx, similar, weight)`` of every offset; the next call writes over both."""
+        centre = strip.inner(window.scaled).nan_to_num()
+        gap = torch.empty_like(centre)
+        one, weight = torch.empty_like(centre[0]), torch.empty_like(centre[0])
+        for dy, dx, distance in offsets(self.half):
+            torch.sub(strip.shift(window.scaled, dy, dx), centre, out=gap).abs_()
+            torch.lt(torch.amax(gap, dim=0, out=one), 1.0, out=one)
+            if worst is not None:
+                one *= gap.sum(dim=0).float() <= worst
+            torch.mul(strip.shift(window.unlike, dy, dx), 1 + distance / self.reach, out=weight)
+            torch.div(one, weight.add_(1e-7), out=weight)
+            yield dy, dx, one, weight
+
+    def _gather(self, strip: Strip, window: _Window, worst: Tensor | None) -> _Sums:
+        """Pass over all offsets and add up what the similar pixels hold."""
+        f, c, t = window.fine, window.coarse, window.target
+        C = len(t)
+        weighted = (t - c).flatten(0, 1)
         counted = torch.cat([c.flatten(0, 1), f.sum(0), (c * c).sum(0), (c * f).sum(0)])
-        rows, columns = centre.shape[-2:]
+        rows, columns = strip.inner(t).shape[-2:]
         new = weighted.new_zeros
         count, weight = new(rows, columns), new(rows, columns)
-        by_weight, by_count = new(4 * C, rows, columns), new(5 * C, rows, columns)
-        worst = self._worst_rank(strip, scaled, centre)
-        gap = torch.empty_like(centre)
-        for dy, dx, distance in offsets(self.half):
-            torch.sub(strip.shift(scaled, dy, dx), centre, out=gap).abs_()
-            similar = gap.amax(dim=0) < 1
-            if worst is not None:
-                similar &= gap.sum(dim=0).float() <= worst
-            one = similar.to(gap.dtype)
-            w = one / (strip.shift(unlike, dy, dx) * (1 + distance / self.reach) + 1e-7)
+        by_weight, by_count = new(2 * C, rows, columns), new(5 * C, rows, columns)
+        for dy, dx, one, w in self._similar(strip, window, worst):
             count += one
             weight += w
             by_weight.addcmul_(strip.shift(weighted, dy, dx), w)
             by_count.addcmul_(strip.shift(counted, dy, dx), one)
-        change, fine = by_weight.view(2, 2, C, rows, columns)
         x = by_count[: 2 * C].view(2, C, rows, columns)
         y, xx, xy = by_count[2 * C :].view(3, C, rows, columns)
-        return _Sums(count, weight, change, fine, x, y, xx, xy)
+        return _Sums(count, weight, by_weight.view(2, C, rows, columns), x, y, xx, xy)
 
-    def _worst_rank(self, strip: Strip, scaled: Tensor, centre: Tensor) -> Tensor | None:
+    def _steady(self, strip: Strip, window: _Window, worst: Tensor | None) -> Tensor:
+        """Return ΣW F_k ``(2, C, h, w)``: what stands for an answer out of range, rare enough for
+        a pass of its own.
+        """
+        fine = window.fine.flatten(0, 1)
+        total = torch.zeros_like(strip.inner(fine))
+        weight = torch.zeros_like(total[0])
+        for dy, dx, _, w in self._similar(strip, window, worst):
+            weight += w
+            total.addcmul_(strip.shift(fine, dy, dx), w)
+        return (total / weight.clamp(min=1e-300)).view(*window.fine.shape[:2], *weight.shape)
+
+    def _worst_rank(self, strip: Strip, scaled: Tensor) -> Tensor | None:
         """Return the distance in numbers of the last similar pixel that is kept, ``(h, w)``."""
         if self.similar is None:
             return None
+        centre = strip.inner(scaled).nan_to_num()
         rows, columns = centre.shape[-2:]
         window = (2 * self.half + 1) ** 2
         step = max(1, RANK_CELLS // (window * columns))
@@ -206,14 +248,27 @@ class Estarfm:
         believed = (apart >= self.least_change) & (slope > 0) & (slope <= self.largest)
         return torch.where(believed, slope, 1.0)
 
-    def _window(self, scene: _Scene, strip: Strip) -> tuple[Tensor, Tensor]:
+    def _change(self, strip: Strip, window: _Window) -> tuple[Tensor, Tensor]:
         """Return temporal weights and mean coarse changes of the window, both ``(2, C, h, w)``."""
-        delta = torch.where(scene.seen, scene.target - scene.coarse, 0)
-        total = box_sum(strip.cut(delta, 0.0), self.half)
-        count = box_sum(strip.cut(scene.seen.to(delta.dtype), 0.0), self.half).clamp(min=1)
-        mean = total / count
+        delta = torch.where(window.seen, window.target - window.coarse, 0)
+        count = box_sum(window.seen.to(delta.dtype), self.half).clamp(min=1)
+        mean = box_sum(delta, self.half) / count
         weight = 1 / (mean.abs() + 1e-10)
         return weight / weight.sum(dim=0, keepdim=True), mean
+
+
+def _window(scene: _Scene, strip: Strip) -> _Window:
+    """Cut a strip with its margin out of a scene."""
+    seen = strip.cut(scene.seen, outside=False)
+    fine, coarse, target = (
+        torch.where(seen, scene.share(strip.cut(v)), 0)
+        for v in (scene.fine, scene.coarse, scene.target)
+    )
+    # Infinitely unlike where not valid: no comparison of its own is needed.
+    scaled = torch.where(seen, (fine / scene.limits), torch.inf)
+    start = scene.low / scene.span
+    likeness = _likeness(fine + start, coarse + start)
+    return _Window(fine, coarse, target, scaled.flatten(0, 1), 1 - likeness, seen)
 
 
 def _likeness(fine: Tensor, coarse: Tensor) -> Tensor:
@@ -231,15 +286,26 @@ def _likeness(fine: Tensor, coarse: Tensor) -> Tensor:
     return torch.where(size > 0, (x * y).sum(dim=0) / size.clamp(min=1e-300), 0.5)
 
 
-def _deviation(fine: Tensor, seen: Tensor) -> Tensor:
-    """Return the standard deviation of every date and band over valid pixels, ``(2, C, 1, 1)``."""
-    mask = seen.to(fine.dtype)
-    count = mask.sum().clamp(min=1)
-    mean = (fine * mask).sum(dim=(-2, -1), keepdim=True) / count
-    apart = (fine - mean) * mask
-    return ((apart * apart).sum(dim=(-2, -1), keepdim=True) / count).sqrt()
+def _deviation(band: Tensor, seen: Tensor) -> Tensor:
+    """Return the standard deviation of ``(H, W)`` over valid pixels."""
+    known = band[seen]
+    return known.std(correction=0) if known.numel() else band.new_zeros(())
 
 
-def build(preset: str, **options: Any) -> Estarfm:
+def build(
+    preset: str,
+    *,
+    half: int | None = None,
+    classes: float | None = None,
+    reach: float | None = None,
+    similar: int | None = None,
+    least_change: float | None = None,
+    largest: float | None = None,
+) -> Estarfm:
     """Build the model; options are the fields of :class:`Estarfm`, over the preset's."""
-    return Estarfm(**{**card.presets[preset].options, **options})
+    options = {
+        "half": half, "classes": classes, "reach": reach, "similar": similar,
+        "least_change": least_change, "largest": largest,
+    }  # fmt: skip
+    stated = {name: value for name, value in options.items() if value is not None}
+    return Estarfm(**{**card.presets[preset].options, **stated})

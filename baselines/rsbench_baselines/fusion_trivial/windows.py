@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import hypot
 
@@ -10,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-CPU_CELLS = 1 << 16
-"""Numbers per array of a strip on a CPU: what stays in its cache while offsets go by."""
+CPU_CELLS = 1 << 17
+"""Numbers that a strip may hold on a CPU: what stays in its cache while offsets go by."""
 
-GPU_CELLS = 1 << 25
+GPU_CELLS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,12 @@ class Strip:
     stop: int
     margin: int
 
-    def cut(self, image: Tensor, outside: float) -> Tensor:
+    @property
+    def rows(self) -> slice:
+        """The strip's rows in the image."""
+        return slice(self.start, self.stop)
+
+    def cut(self, image: Tensor, outside: float = 0.0) -> Tensor:
         """Return ``(…, rows + 2 · margin, W + 2 · margin)``; ``outside`` the image as given."""
         height = image.shape[-2]
         first, last = max(0, self.start - self.margin), min(height, self.stop + self.margin)
@@ -45,13 +51,33 @@ class Strip:
         return padded[..., y : y + rows, x : x + columns]
 
 
-def strips(image: Tensor, margin: int) -> Iterator[Strip]:
-    """Cut ``(…, H, W)`` into strips small enough for the device's cache or memory."""
-    height = image.shape[-2]
+def each_strip(image: Tensor, margin: int, planes: int, work: Callable[[Strip], None]) -> None:
+    """Do some work for every strip of ``(…, H, W)``, on a CPU in as many threads as torch has.
+
+    Args:
+        margin: pixels seen beyond a strip.
+        planes: arrays of height and width that the work has in use at once; strips are as high
+            as the device's cache or memory allows for so many.
+        work: writes into its own rows of what it answers with, and nowhere else.
+    """
+    height, width = image.shape[-2:]
     cells = GPU_CELLS if image.is_cuda else CPU_CELLS
-    rows = max(1, min(height, cells // max(1, image.numel() // height)))
-    for start in range(0, height, rows):
-        yield Strip(start, min(height, start + rows), margin)
+    rows = max(2, min(height, cells // (planes * width)))
+    found = [Strip(y, min(height, y + rows), margin) for y in range(0, height, rows)]
+    threads = 1 if image.is_cuda else min(torch.get_num_threads(), len(found))
+    inference = torch.is_inference_mode_enabled()  # every thread has its own
+
+    def run(strip: Strip) -> None:
+        with torch.inference_mode(inference):
+            work(strip)
+
+    if threads == 1:
+        for strip in found:
+            work(strip)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(run, found):
+            pass
 
 
 def offsets(half: int) -> Iterator[tuple[int, int, float]]:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rsbench import Given, Prediction, Want
 from rsbench_baselines.fusion_trivial.pairs import Pairs, answer, pairs_of
-from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, offsets, strips
+from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
 from rsbench_baselines.starfm import card
+
+PLANES = 10
+"""Arrays per band that are in use at once."""
 
 
 @dataclass(frozen=True)
@@ -52,36 +54,38 @@ class Starfm:
         """Return ``(C, H, W)`` float32 of one sample."""
         low, high = pairs.value_range
         span = high - low
-        fine, coarse = (t[row, member].double() for t in (pairs.fine, pairs.coarse))
-        target = pairs.target[row, member].double()
-        good = pairs.fine_seen[row, member] & pairs.coarse_seen[row, member]
-        good = good & pairs.target_seen[row, member]
+        fine, coarse = pairs.fine[row, member], pairs.coarse[row, member]
+        target = pairs.target[row, member]
+        seen = pairs.fine_seen[row, member] & pairs.coarse_seen[row, member]
+        seen = seen & pairs.target_seen[row, member]
         out = torch.empty_like(target)
-        for strip in strips(target, self.half):
-            top = torch.zeros_like(target[:, strip.start : strip.stop])
-            bottom = torch.zeros_like(top)
-            plain = torch.zeros_like(top)
-            for k in range(fine.shape[0]):
-                plain += self._pair(
-                    strip, fine[k] / span, coarse[k] / span, target / span, good[k], top, bottom
-                )
-            near = torch.where(bottom > 0, top / bottom.clamp(min=1e-300), plain / fine.shape[0])
-            out[:, strip.start : strip.stop] = near * span
-        return out.float()
+
+        def work(strip: Strip) -> None:
+            t = strip.cut(target).double() / span
+            top = torch.zeros_like(strip.inner(t))
+            bottom, plain = torch.zeros_like(top), torch.zeros_like(top)
+            for k in range(len(fine)):
+                good = strip.cut(seen[k], outside=False)
+                f, c = (strip.cut(image[k]).double() / span for image in (fine, coarse))
+                plain += self._pair(strip, f, c, t, good, top, bottom)
+            near = torch.where(bottom > 0, top / bottom.clamp(min=1e-300), plain / len(fine))
+            out[:, strip.rows] = (near * span).float()
+
+        each_strip(target, self.half, PLANES * len(target), work)
+        return out
 
     def _pair(
-        self, strip: Strip, fine: Tensor, coarse: Tensor, target: Tensor, good: Tensor,
+        self, strip: Strip, f: Tensor, c: Tensor, t: Tensor, seen: Tensor,
         top: Tensor, bottom: Tensor,
     ) -> Tensor:  # fmt: skip
         """Add one pair's weighted sums to ``top`` and ``bottom``; return F + C1 − C of the strip.
 
-        All values are shares of the value range.
+        All values are shares of the value range, with a margin.
         """
-        f, c, t = (strip.cut(image, 0.0) for image in (fine, coarse, target))
-        seen = strip.cut(good, False)
         spectral, temporal = (f - c).abs(), (c - t).abs()
         value = f + t - c
         weight = 1 / ((self.steepness * spectral + 1) * (self.steepness * temporal + 1))
+        weighted = weight * value
         centre = strip.inner(f)
         alike = 2 / self.classes * self._sigma(f, seen)
         room = sqrt(2) * self.uncertainty
@@ -90,16 +94,16 @@ class Starfm:
         # A pixel that is not valid is never a candidate, and has none of its own.
         spectral = torch.where(seen, spectral, torch.inf)
         alike = torch.where(strip.inner(seen), alike, -1.0)
-        gap, keep, also = torch.empty_like(centre), alike > 0, alike > 0
+        # Tests answer with 0.0 and 1.0: a change of type in every pass costs more than their size.
+        keep, also = torch.empty_like(centre), torch.empty_like(centre)
         for dy, dx, distance in offsets(self.half):
-            torch.sub(strip.shift(f, dy, dx), centre, out=gap).abs_()
-            torch.le(gap, alike, out=keep)
-            keep &= torch.lt(strip.shift(spectral, dy, dx), most_spectral, out=also)
-            keep &= torch.lt(strip.shift(temporal, dy, dx), most_temporal, out=also)
-            torch.mul(strip.shift(weight, dy, dx), keep, out=gap)
+            torch.sub(strip.shift(f, dy, dx), centre, out=keep).abs_()
+            torch.le(keep, alike, out=keep)
+            keep.mul_(torch.lt(strip.shift(spectral, dy, dx), most_spectral, out=also))
+            keep.mul_(torch.lt(strip.shift(temporal, dy, dx), most_temporal, out=also))
             share = 1 / (1 + distance / self.reach)
-            bottom.add_(gap, alpha=share)
-            top.addcmul_(gap, strip.shift(value, dy, dx), value=share)
+            bottom.addcmul_(keep, strip.shift(weight, dy, dx), value=share)
+            top.addcmul_(keep, strip.shift(weighted, dy, dx), value=share)
         return strip.inner(value)
 
     def _sigma(self, padded: Tensor, seen: Tensor) -> Tensor:
@@ -113,6 +117,19 @@ class Starfm:
         return (box_sum(apart * apart, self.half) / count - mean * mean).clamp(min=0).sqrt()
 
 
-def build(preset: str, **options: Any) -> Starfm:
+def build(
+    preset: str,
+    *,
+    half: int | None = None,
+    classes: float | None = None,
+    reach: float | None = None,
+    uncertainty: float | None = None,
+    steepness: float | None = None,
+) -> Starfm:
     """Build the model; options are the fields of :class:`Starfm`, over the preset's."""
-    return Starfm(**{**card.presets[preset].options, **options})
+    options = {
+        "half": half, "classes": classes, "reach": reach,
+        "uncertainty": uncertainty, "steepness": steepness,
+    }  # fmt: skip
+    stated = {name: value for name, value in options.items() if value is not None}
+    return Starfm(**{**card.presets[preset].options, **stated})
