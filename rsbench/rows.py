@@ -53,7 +53,7 @@ def trivial_rows(setting: Setting, *, note: Note = quiet) -> Rows:
             continue
         model = create_model(name, bands=len(setting.bands), context=setting.context)
         if entry.fitted:
-            if "train" not in {r["split"] for r in setting.store.listed.values()}:
+            if "train" not in _splits(setting):
                 absent.append(Absent(name, "the store has no training split to fit on"))
                 continue
             note(f"fitting {name} on the training split")
@@ -61,7 +61,7 @@ def trivial_rows(setting: Setting, *, note: Note = quiet) -> Rows:
         rows.append(
             model_row(name, entry.default_preset, "trivial", model, entry, device=setting.device)
         )
-    shown = {row.model: setting.shown for row in rows} if setting.fusion else {}
+    shown = dict.fromkeys(TRIVIAL["fusion"], setting.shown) if setting.fusion else {}
     return Rows(tuple(rows), tuple(absent), citations, weights, shown)
 
 
@@ -144,10 +144,17 @@ def _floor(setting: Setting) -> Row:
     return floor_row(half("odd"), half("even"), both)
 
 
+def _splits(setting: Setting) -> set[str]:
+    from rsbench.samples_fusion import splits_of
+
+    if setting.fusion is not None:
+        return set(splits_of(setting.store, setting.protocol, setting.context))
+    return {str(r["split"]) for r in setting.store.listed.values()}
+
+
 def best_trivial(setting: Setting, rows: Sequence[Row]) -> str | None:
     """Return the trivial row with the least mean squared error on validation; None without one."""
-    splits = {str(r["split"]) for r in setting.store.listed.values()}
-    if "val" not in splits or not rows:
+    if "val" not in _splits(setting) or not rows:
         return None
     tally = score(
         rows, cases(setting, split="val"), ["mse@1"], bands=setting.bands,

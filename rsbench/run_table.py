@@ -122,7 +122,13 @@ def score_table(
         note("comparing sets of images")
     sets, gone = tally.sets.frame() if tally.sets else (None, ())
     if setting.members > 1 and own.row is not None:
-        run = replace(run, weights={**run.weights, first_member(own.name): own.weights})
+        alone = first_member(own.name)
+        inputs = {alone: run.inputs[own.name]} if own.name in run.inputs else {}
+        run = replace(
+            run,
+            weights={**run.weights, alone: own.weights},
+            inputs={**run.inputs, **inputs},
+        )
     run = replace(
         run,
         absent=(*run.absent, *gone),

@@ -1,11 +1,13 @@
 """Samples of fusion: a target date, its reference dates, and the pair of sensors.
 
 A date is a reference or a target if both sensors show it: the fine image of a target is the truth
-that models never see.
+that models never see. Under a protocol whose scheme is ``time`` the splits are made by target date;
+no sample of an earlier split holds the target date of a later one, in any role.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from rsbench.catalog import Protocol
     from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
+
+
+SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
+"""Shares of the target dates where splits are made by date."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,15 @@ class Triplet:
     def key(self) -> str:
         """Names the sample apart from its window, so that neighbouring tiles share it."""
         return f"{self.region}:{'+'.join(str(day) for day in self.references)}:{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class DateLeak:
+    """The fine image of a test target that training sees, as ``reference`` or ``target``."""
+
+    region: str
+    target: date
+    role: str
 
 
 def sensor_pair(store: Store) -> SensorPair:
@@ -150,19 +165,108 @@ def triplets(
             f"fusion from {count} reference dates", "models take 1 or 2", "Give --context 1 or 2"
         )
     pair = sensor_pair(store)
+    found = _found(store, protocol, pair, split, count, windows=windows)
+    if not found:
+        raise _too_few(store, protocol, pair, split, count)
+    return found
+
+
+def splits_of(store: Store, protocol: Protocol, references: int) -> tuple[str, ...]:
+    """Return the names of the splits that have samples under a protocol."""
+    names = sorted({str(r["split"]) for r in store.listed.values()})
+    if protocol.scheme == "time":
+        names = sorted(SHARES)
+    pair = sensor_pair(store)
+    return tuple(n for n in names if _found(store, protocol, pair, n, references, windows=False))
+
+
+def _found(
+    store: Store, protocol: Protocol, pair: SensorPair, split: str, count: int, *, windows: bool
+) -> tuple[Triplet, ...]:
     found: list[Triplet] = []
-    for region in store.split(split):
+    for region in _regions(store, protocol, split):
         entry = store.region(region)
         fine, coarse = entry.grids[pair.fine], entry.grids[pair.coarse]
         ratio = nesting(fine, coarse, f"region {region}")
         areas = _windows(region, fine, protocol, ratio) if windows else _whole(fine)
         both = sorted(set(entry.times[pair.fine]) & set(entry.times[pair.coarse]))
-        for at in range(1, len(both) - (count - 1)):
-            before, target, after = both[at - 1], both[at], both[at + 1 : at + count]
-            found += [Triplet(region, area, (before, *after), target) for area in areas]
-    if not found:
-        raise _too_few(store, pair, split, count)
+        own = _consecutive(region, areas, both, count)
+        found += own if protocol.scheme == "space" else split_by_date(own)[split]
     return tuple(found)
+
+
+def split_by_date(samples: Iterable[Triplet]) -> Mapping[str, tuple[Triplet, ...]]:
+    """Split samples by target date, in order of time: train, then val, then test.
+
+    Of the target dates half are for train, a tenth (from six dates on, at least two) for val and
+    the rest for test. A sample of train or val that holds a target date of a later split is left
+    out, whatever its role there: its fine image is that split's truth.
+    """
+    listed = tuple(samples)
+    targets = sorted({sample.target for sample in listed})
+    parts: dict[str, tuple[Triplet, ...]] = {}
+    later: set[date] = set()
+    for split, own in reversed(_shares(targets).items()):
+        chosen = (sample for sample in listed if sample.target in own)
+        parts[split] = tuple(s for s in chosen if not later & set(s.dates))
+        later |= set(own)
+    return parts
+
+
+def date_leaks(train: Iterable[Triplet], test: Iterable[Triplet]) -> tuple[DateLeak, ...]:
+    """Return the test targets whose fine images training sees on ground in common.
+
+    A reference shared by both is no leak: it is given to the model in the test, too.
+    """
+    seen: dict[tuple[str, date], list[tuple[str, Window]]] = {}
+    for sample in train:
+        for day in sample.dates:
+            role = "target" if day == sample.target else "reference"
+            seen.setdefault((sample.region, day), []).append((role, sample.window))
+    found = {
+        DateLeak(sample.region, sample.target, role)
+        for sample in test
+        for role, window in seen.get((sample.region, sample.target), ())
+        if _overlap(window, sample.window)
+    }
+    return tuple(sorted(found, key=lambda leak: (leak.region, leak.target, leak.role)))
+
+
+def _overlap(a: Window, b: Window) -> bool:
+    return (
+        a.y < b.y + b.height
+        and b.y < a.y + a.height
+        and a.x < b.x + b.width
+        and b.x < a.x + a.width
+    )
+
+
+def _shares(targets: Sequence[date]) -> dict[str, Sequence[date]]:
+    """Cut ascending target dates into the splits, in order of time."""
+    count = len(targets)
+    test = max(1, round(SHARES["test"] * count))
+    # The last one's later reference is a target of test, so one date alone would leave no sample.
+    val = max(2, round(SHARES["val"] * count)) if count > 5 else 0
+    train = count - test - val
+    return {
+        "train": targets[:train],
+        "val": targets[train : train + val],
+        "test": targets[train + val :],
+    }
+
+
+def _regions(store: Store, protocol: Protocol, split: str) -> tuple[str, ...]:
+    return tuple(store.regions) if protocol.scheme == "time" else tuple(store.split(split))
+
+
+def _consecutive(
+    region: str, areas: Sequence[Window], both: Sequence[date], count: int
+) -> list[Triplet]:
+    found: list[Triplet] = []
+    for at in range(1, len(both) - (count - 1)):
+        before, target, after = both[at - 1], both[at], both[at + 1 : at + count]
+        found += [Triplet(region, area, (before, *after), target) for area in areas]
+    return found
 
 
 def _whole(grid: Grid) -> tuple[Window, ...]:
@@ -180,14 +284,24 @@ def _windows(region: str, grid: Grid, protocol: Protocol, ratio: int) -> tuple[W
     return windows_of(region, grid, window=protocol.window, stride=protocol.stride)[0]
 
 
-def _too_few(store: Store, pair: SensorPair, split: str, count: int) -> InputError:
-    region = store.split(split)[0]
+def _too_few(
+    store: Store, protocol: Protocol, pair: SensorPair, split: str, count: int
+) -> InputError:
+    region = _regions(store, protocol, split)[0]
     times = store.region(region).times
     common = sorted(set(times[pair.fine]) & set(times[pair.coarse]))
     shown = ", ".join(str(day) for day in common) or "none"
     remedy = "Give --context 1" if count == 2 and len(common) == 2 else "Add dates of both sensors"
+    asked = f"fusion samples with {count} reference date{'s' if count > 1 else ''} in split {split}"
+    if len(common) > count:
+        return InputError(
+            asked,
+            f"of the {len(common) - count} target dates of region {region} none is left for it "
+            "without showing another split's truth",
+            "Add dates, or take a protocol that splits by place",
+        )
     return InputError(
-        f"fusion samples with {count} reference date{'s' if count > 1 else ''} in split {split}",
+        asked,
         f"{count + 1} dates of both {pair.fine} and {pair.coarse} are needed; "
         f"region {region} has {shown}",
         remedy,

@@ -35,6 +35,8 @@ SET_COLUMNS = [
 ]  # fmt: skip
 HALVES = "halves"
 """The row of two halves of the truth, each of half the images: a floor of set metrics."""
+REFERENCES = "n_refs="
+"""Stands in what a row of a fusion table sees, before the number of reference dates."""
 ROLES = ("model", "trivial", "oracle", "floor", "control")
 CURVES = ("starts", "targets", "both", "none")
 PERFECT = {"mse@1": 0.0, "mae@1": 0.0, "ssim@1": 1.0}
@@ -146,6 +148,11 @@ class RunInfo:
             if true and note not in self.dataset
         ]
         return f"{self.dataset} ({', '.join(notes)})" if notes else self.dataset
+
+    @property
+    def fusion(self) -> bool:
+        """Whether the rows are fusions; their inputs say how many reference dates they see."""
+        return any(REFERENCES in text for text in self.inputs.values())
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two rows to be compared."""

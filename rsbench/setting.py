@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.errors import InputError, unknown
 from rsbench.samples import require_leads
+from rsbench.scores import REFERENCES
 
 if TYPE_CHECKING:
     import torch
@@ -53,7 +54,7 @@ class Setting:
         """What every model sees, as the table writes it."""
         if self.fusion is None:
             return f"{self.sensor} k={self.context}"
-        return f"{self.sensor}+{self.fusion.coarse} n_refs={self.context}"
+        return f"{self.sensor}+{self.fusion.coarse} {REFERENCES}{self.context}"
 
     @property
     def meta(self) -> SensorMeta:
@@ -115,7 +116,7 @@ def setting_of(
         ids = ("mse@1", *ids)  # the matched sets of a table stand on values per image
     fusion = None
     if chosen.task == "fusion":
-        fusion = fusion_part(store, chosen, frames, leads)
+        fusion = fusion_part(store, chosen, split, frames, leads)
         ids = ratio_metrics(ids, fusion.footprint)
     else:
         require_leads(times, context=frames, horizon=leads)

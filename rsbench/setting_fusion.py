@@ -28,7 +28,9 @@ class FusionPart:
     footprint: int
 
 
-def fusion_part(store: Store, protocol: Protocol, references: int, horizon: int) -> FusionPart:
+def fusion_part(
+    store: Store, protocol: Protocol, split: str, references: int, horizon: int
+) -> FusionPart:
     """Check that a store can be fused with so many references, and return what is asked of it.
 
     Raises:
@@ -46,8 +48,7 @@ def fusion_part(store: Store, protocol: Protocol, references: int, horizon: int)
             f"a coarse pixel spans {', '.join(map(str, sorted(spans)))} fine pixels",
             "Put regions of one ratio into one store",
         )
-    for split in sorted({str(r["split"]) for r in store.listed.values()}):
-        triplets(store, protocol, split, references=references)
+    triplets(store, protocol, split, references=references)
     return FusionPart(pair.coarse, spans.pop())
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rsbench import inference, strata
 from rsbench.errors import Incomparable, InputError, SchemaError
 from rsbench.inference import direction, loss
-from rsbench.scores import COLUMNS, HALVES, SCHEMA, Scores, read_parquet, write_whole
+from rsbench.scores import COLUMNS, HALVES, REFERENCES, SCHEMA, Scores, read_parquet, write_whole
 
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
@@ -170,7 +170,8 @@ def to_markdown(
         arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
         about = arrow[direction(metric)] + _size(metric, rows) + _unranked(metric)
         lines += [f"### {metric} ({about})", ""]
-        lines.append("| model | preset | " + " | ".join(f"lead {lead}" for lead in leads) + " |")
+        heads = [_lead(table, lead) for lead in leads]
+        lines.append("| model | preset | " + " | ".join(heads) + " |")
         lines.append("|---|---|" + "---:|" * len(leads))
         for model, preset, cells in rows:
             texts = []
@@ -212,7 +213,7 @@ def to_latex(table: pd.DataFrame, *, best: frozenset[Cell] = frozenset()) -> str
         parts.append(f"% {metric}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
-        head = " & ".join(f"lead {lead}" for lead in leads)
+        head = " & ".join(_lead(table, lead) for lead in leads)
         parts += [rf"{_tex(metric)} & preset & {head} \\", r"\midrule"]
         for model, preset, cells in rows:
             texts = []
@@ -235,6 +236,22 @@ def _what(metric: str | None, lead: int | None) -> str:
     return f"{', '.join(parts)}: " if parts else ""
 
 
+def _is_fusion(table: pd.DataFrame) -> bool:
+    return bool(table["inputs"].astype(str).str.contains(REFERENCES, regex=False).any())
+
+
+def _lead(table: pd.DataFrame, lead: int) -> str:
+    return "target date" if _is_fusion(table) else f"lead {lead}"
+
+
+def _inputs(table: pd.DataFrame) -> str:
+    """Say what rows see, the most common first, with the names of those that differ from it."""
+    seen = table.drop_duplicates("model").groupby("inputs")["model"].agg(list)
+    usual = max(seen.index, key=lambda text: len(seen[text]))
+    others = [f"{', '.join(sorted(seen[t]))}: {t}" for t in sorted(seen.index) if t != usual]
+    return "; ".join([f"inputs: {usual}", *others])
+
+
 def _preface(table: pd.DataFrame) -> list[str]:
     first = table.iloc[0]
     regions = int(table["n_regions"].max())
@@ -243,6 +260,8 @@ def _preface(table: pd.DataFrame) -> list[str]:
         f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
         f"value [interval]: mean over regions of the region mean; {regions} regions at most",
     ]
+    if _is_fusion(table):
+        lines.append(_inputs(table))
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no superiority is claimed from it")
     if table["interval"].str.endswith(inference.ONE_SCENE).any():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
+EPOCH = date(1970, 1, 1)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy hides the number
 Array = npt.NDArray[Any]
 
@@ -105,10 +107,16 @@ class Viewer:
             targets=[t.isoformat() for t in case.targets[b]],
             truth=[self._picture(frame.numpy()) for frame in case.truth[b]],
             valid=[mask[0].numpy() for mask in case.valid[b]],
-            context=self._picture(frames.values[b, 0, -1].numpy()),
+            context=self._picture(frames.values[b, 0, self._shown(case, b)].numpy()),
         )
         self._samples[sample.region] = kept
         return kept
+
+    @staticmethod
+    def _shown(case: Case, b: int) -> int:
+        """Return the place of the frame of the start: the last of a context, the first of pairs."""
+        times = case.given.frames[case.want.sensor].times[b].tolist()
+        return times.index((case.starts[b] - EPOCH).days)
 
     def _picture(self, values: Array) -> npt.NDArray[np.uint8]:
         return display(values[self._index], self._meta.unit, self._meta.value_range)

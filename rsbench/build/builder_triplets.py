@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.builder import BuildResult, sensor_meta
-from rsbench.build.importers import place
+from rsbench.build.builder_place import place
 from rsbench.build.mask import clear, valid_values
 from rsbench.build.plan import regions_of
 from rsbench.build.simulate import sensor_grid, simulated_regions
@@ -27,6 +27,7 @@ from rsbench.build.simulate_scene import Scene, YearView, calendar, simulated
 from rsbench.catalog import Recipe, Region, SimulatedSpec, load_sensor, recipe_canonical
 from rsbench.errors import InputError
 from rsbench.spec import Grid, Window
+from rsbench.store.export_card import write_card
 from rsbench.store.layout import INDEX, RegionRecord, SensorArrays, SensorMeta, StoreMeta
 from rsbench.store.read import open_store
 from rsbench.store.write import finalise, write_region
@@ -88,6 +89,7 @@ def build_triplets(
         if progress is not None:
             progress("building", len(regions), len(regions))
         digest = finalise(root, _store_meta(recipe, spec, metas), regions=[r.name for r in regions])
+        write_card(root)
     return BuildResult(target, digest, complete=True)
 
 
@@ -178,7 +180,15 @@ def _shots(
                 f"no scene between days {SEASON[slot]} and {SEASON[slot + 1]} of {year}",
                 "Simulate more scenes per year",
             )
-        yield max(found, key=lambda shot: (int(shot.fine_valid.sum()), shot.day))
+        best = max(found, key=lambda shot: (int(shot.fine_valid.sum()), shot.day))
+        if not best.coarse_valid.any():
+            raise InputError(
+                f"triplets of {region.name}",
+                f"all scenes between days {SEASON[slot]} and {SEASON[slot + 1]} of {year} are "
+                "clouds over every coarse pixel",
+                "Simulate more scenes per year",
+            )
+        yield best
 
 
 def _look(view: YearView, scene: Scene, metas: dict[str, SensorMeta]) -> _Shot:

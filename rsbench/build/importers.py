@@ -6,11 +6,7 @@ nodata value declares, a raster without CRS, and two units in one folder are ref
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rsbench.build.builder import BuildResult
+from rsbench.build.builder_place import place
 from rsbench.build.importers_blocks import Block, cut
 from rsbench.build.importers_dates import file_dates, step_between
 from rsbench.build.importers_raster import (
@@ -31,9 +28,7 @@ from rsbench.build.importers_raster import (
     stated_of,
     valid_part,
 )
-from rsbench.build.journal import full_disk_is_named
 from rsbench.digest import sha256_file
-from rsbench.errors import InputError
 from rsbench.spec import Grid
 from rsbench.store.export_card import write_card
 from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta, StoreMeta
@@ -105,30 +100,6 @@ def import_geotiff_series(
 
 
 # Writing --------------------------------------------------------------------------------
-
-
-@contextmanager
-def place(target: Path) -> Iterator[Path]:
-    """Yield a folder beside the target that takes its place when all went well."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(
-            f"importing into {target}", "something is there already", "Choose another --out"
-        )
-    root = target.parent / f".tmp-{target.name}-{uuid.uuid4().hex[:12]}"
-    try:
-        with full_disk_is_named(target):
-            root.mkdir(parents=True)
-            yield root
-            if target.exists():
-                target.rmdir()
-            root.rename(target)
-            handle = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _write(series: _Series, folder: Path, root: Path, blocks: Sequence[Block]) -> str:

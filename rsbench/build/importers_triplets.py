@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from rsbench.build.builder import BuildResult
-from rsbench.build.importers import COMPOSITOR, place
+from rsbench.build.builder_place import place
+from rsbench.build.importers import COMPOSITOR
 from rsbench.build.importers_blocks import Block, cut
 from rsbench.build.importers_dates import file_dates
 from rsbench.build.importers_raster import (
@@ -33,6 +34,7 @@ from rsbench.build.importers_raster import (
 from rsbench.digest import sha256_file
 from rsbench.errors import InputError, PixelError
 from rsbench.spec import Window, nesting
+from rsbench.store.export_card import write_card
 from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta, StoreMeta
 from rsbench.store.write import finalise, write_region
 
@@ -40,6 +42,8 @@ KIND = "geotiff-triplets"
 FINE, COARSE = "fine", "coarse"
 FOLDERS = {FINE: ("fine", "landsat"), COARSE: ("coarse", "modis")}
 _GSD_TOLERANCE = 0.01
+_MOST_APART, _LEAST_APART = 5.0, 0.02
+"""Medians of both sensors that differ by this factor, and by this reflectance, cannot be true."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,14 @@ def import_geotiff_triplets(
             f"importing {folder}",
             f"a coarse pixel measures {gsd:g} m, a fine one {pair[0].meta.gsd:g} m",
             "State the true size of a coarse pixel with --coarse-gsd, in metres",
+        )
+    if not set(pair[0].times) & set(pair[1].times):
+        shown = (f"{sensor.times[0]} to {sensor.times[-1]}" for sensor in pair)
+        raise InputError(
+            f"importing {folder}",
+            f"the fine images ({next(shown)}) and the coarse ones ({next(shown)}) have no date in "
+            "common",
+            "State one date for both images of a pair with --dates FILE.csv",
         )
     blocks = _blocks(fine_files[0], region_size, ratio)
     with place(target) as root:
@@ -230,15 +242,25 @@ def _write(
     for block in blocks:
         fine = _read(pair[0], block.window, middles[0])
         low = _read(pair[1], _coarser(block.window, ratio), middles[1])
-        seen |= low.valid.any(axis=(1, 2))
+        clear = low.valid.any(axis=(1, 2))
+        seen |= clear
+        if len(blocks) > 1 and not (clear.all() and fine.valid.any()):
+            continue  # nothing is known of this block on some date
         name = f"{prefix}-r{block.row:02d}c{block.column:02d}"
         record = RegionRecord(name, block.split, {}, tuple(common) or pair[0].times)
         metas = {FINE: pair[0].meta, COARSE: pair[1].meta}
         write_region(root, record, {FINE: fine, COARSE: low}, metas)
         written.append(name)
     _require_seen(pair[1], seen)
+    if not written:
+        raise PixelError(
+            f"importing {folder} in blocks of {region_size}",
+            "in every block some coarse image has no valid pixel",
+            "Give a larger --region-size",
+        )
     for sensor, middle in zip(pair, middles, strict=True):
         require_plausible(sensor.files, sensor.meta, middle)
+    _require_one_scale(folder, pair, middles)
     meta = StoreMeta(
         kind="triplets",
         recipe={
@@ -267,7 +289,9 @@ def _write(
         default_protocol="fusion2" if len(common) > 2 else "fusion1",
         sensors={FINE: pair[0].meta, COARSE: pair[1].meta},
     )
-    return finalise(root, meta, regions=written)
+    digest = finalise(root, meta, regions=written)
+    write_card(root)
+    return digest
 
 
 def _coarser(window: Window, ratio: int) -> Window:
@@ -288,6 +312,25 @@ def _read(sensor: _Sensor, window: Window, middle: list[list[float]]) -> SensorA
             middle[t].append(float(np.median(pixels[:, valid[t]])))
     grid = sensor.files[0].grid.window(window)
     return SensorArrays(values, valid, valid.astype(np.uint16), sensor.times, grid)
+
+
+def _require_one_scale(
+    folder: Path, pair: tuple[_Sensor, _Sensor], middles: Sequence[Sequence[Sequence[float]]]
+) -> None:
+    """Refuse two sensors whose reflectances of one ground are worlds apart: one scale is wrong."""
+    if pair[0].meta.unit != "reflectance":
+        return
+    fine, low = (
+        float(np.median([v for file in middle for v in file])) * s.meta.scale + s.meta.offset
+        for s, middle in zip(pair, middles, strict=True)
+    )
+    if abs(fine - low) > _LEAST_APART and max(fine, low) > _MOST_APART * min(fine, low):
+        raise InputError(
+            f"importing {folder} as reflectance",
+            f"the fine images have a median of {fine:.3g}, the coarse images {low:.3g}, of the "
+            "same ground",
+            "State the true scale of each with --scale and --coarse-scale, e.g. 1/255 of bytes",
+        )
 
 
 def _require_seen(low: _Sensor, seen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:

@@ -12,6 +12,7 @@ from rsbench import inference, strata
 from rsbench.inference import direction, is_published, loss, unit_of
 from rsbench.report.board import Board
 from rsbench.report.charts import minus
+from rsbench.report.words import words_of
 from rsbench.scores import PERFECT, RunInfo
 from rsbench.table import Cell, number
 
@@ -108,7 +109,8 @@ def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         for lead in PRIMARY_LEADS:
             found = own[own["lead"] == lead]
             if len(found):
-                cells.append({"lead": lead, **_cell_text(found.iloc[0].to_dict())})
+                name = "" if board.run.fusion else f", lead {lead}"
+                cells.append({"lead": name, **_cell_text(found.iloc[0].to_dict())})
         if cells:
             shown.append({"model": row["model"], "preset": row["preset"], "cells": cells})
     return shown
@@ -162,12 +164,19 @@ def compact(
             int(n_missing), int(marked),
         ])  # fmt: skip
     shown = [{k: m[k] for k in ("model", "preset", "role", "reference", "key")} for m in models]
+    words = words_of(board.run)
+    leads = sorted(int(lead) for lead in table["lead"].unique())
     return {
+        "words": {
+            "leads": [words.lead(lead) for lead in leads],
+            "by": words.by,
+            "sets": words.sets,
+        },
         "models": shown,
         "metrics": [described(name, board.run) for name in metrics],
         "bands": bands,
         "strata": order,
-        "leads": sorted(int(lead) for lead in table["lead"].unique()),
+        "leads": leads,
         "rows": rows,
     }
 
@@ -204,7 +213,8 @@ def first_view(
             for n in leads
         ]
         shown.append({**model, "cells": cells})
-    return {"metric": metric, "leads": leads, "rows": shown}
+    heads = [words_of(board.run).lead(lead) for lead in leads]
+    return {"metric": metric, "leads": heads, "rows": shown}
 
 
 def first_metric(board: Board, metrics: Sequence[str]) -> str:

@@ -25,7 +25,8 @@ from rsbench.report.leaderboard import (
     tiles,
     unit_in,
 )
-from rsbench.scores import PERFECT
+from rsbench.report.words import words_of
+from rsbench.scores import PERFECT, RunInfo
 from rsbench.table import number, supported_best
 
 LARGEST_PICTURES = 12_000_000
@@ -49,7 +50,9 @@ def gather(board: Board, index: int) -> dict[str, Any]:
     looks = _looks(models)
     metrics = ordered(list(scores.table()["metric"].unique()))
     regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
+    words = words_of(run)
     return {
+        "words": words,
         "id": f"b{index}",
         "run": run,
         "notes": board.notes,
@@ -61,8 +64,9 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "leads": list(range(1, run.horizon + 1)),
         "data": compact(board, models, metrics, best),
         "first": first_view(board, models, metrics, best),
-        "panels": _panels(board, [m for m in metrics if not m.startswith("skill.")], looks),
-        "skill": _skill(board, looks),
+        # One target date has no curve over leads; the leaderboard says it all.
+        "panels": [] if words.fusion else _panels(board, _plain(metrics), looks),
+        "skill": [] if words.fusion else _skill(board, looks),
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "comparisons": comparisons.note(board, best),
         "interval_note": decay.interval_note(regions),
@@ -75,6 +79,10 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "counts": run.extra.get("counts") or [],
         "provenance": _provenance(board),
     }
+
+
+def _plain(metrics: Sequence[str]) -> list[str]:
+    return [name for name in metrics if not name.startswith("skill.")]
 
 
 # ------------------------------------------------------------------------- names and facts
@@ -101,7 +109,7 @@ def _looks(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
     """Return (label, value, longer text) of the header."""
     run = board.run
-    years = [start[:4] for start in run.starts]
+    years = list(dict.fromkeys(start[:4] for start in run.starts))
     starts = f"{years[0]}–{years[-1]} ({len(years)})" if len(years) > 2 else ", ".join(years)
     versions = run.versions.get("rsbench", "")
     facts = [
@@ -109,9 +117,7 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
         ("Digest", run.dataset_digest[:12], run.dataset_digest),
         ("Split", run.split, ""),
         ("Protocol", run.protocol, ""),
-        ("Context", f"k = {run.context}", "frames every model sees"),
-        ("Starts", starts or "–", ", ".join(run.starts)),
-        ("Horizon", f"{run.horizon} × {run.step}", "leads × step"),
+        *_task_facts(run, starts),
         ("Regions", str(regions), ""),
         ("Precision", run.precision, ""),
         ("Device", run.device, ""),
@@ -120,6 +126,20 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
     if run.members > 1:
         facts.append(("Members", str(run.members), ""))
     return facts + ([("rsbench", versions, "")] if versions else [])
+
+
+def _task_facts(run: RunInfo, starts: str) -> list[tuple[str, str, str]]:
+    if run.fusion:
+        given = "dates whose fine and coarse images are given, beside the target's coarse one"
+        return [
+            ("References", f"{run.context} per target", given),
+            ("First references", starts or "–", ", ".join(run.starts)),
+        ]
+    return [
+        ("Context", f"k = {run.context}", "frames every model sees"),
+        ("Starts", starts or "–", ", ".join(run.starts)),
+        ("Horizon", f"{run.horizon} × {run.step}", "leads × step"),
+    ]
 
 
 # ----------------------------------------------------------------------------------- charts
@@ -215,7 +235,7 @@ def _matching(board: Board) -> list[dict[str, Any]]:
                 found.setdefault(key, []).append(item.metric)
     return [
         {
-            "set": "same starts" if stratum == strata.HEADLINE else "same targets",
+            "set": words_of(board.run).sets.get(stratum, stratum),
             "kept": kept,
             "dropped": dropped,
             "origins": ", ".join(origins) or "none",

@@ -42,15 +42,12 @@ def pairs_of(given: Given, want: Want) -> Pairs:
     low = next(frames for name, frames in given.frames.items() if name != want.sensor)
     fine_values, fine_seen = _bands(fine, want.bands)
     coarse_values, coarse_seen = _bands(low, want.bands)
-    middle = sum(fine.value_range) / 2
-    coarse_values = _fill(coarse_values, coarse_seen, middle)
-    at_target = low.times == want.times
-    at = [int(i) for i in at_target.int().argmax(dim=1)]
+    coarse_values = _fill(coarse_values, coarse_seen, sum(fine.value_range) / 2)
+    at = [int(i) for i in (low.times == want.times).int().argmax(dim=1)]
     refs = [[k for k in range(low.times.shape[1]) if k != t] for t in at]
     reference = _take(coarse_values, refs)
-    other = _others(fine_values, fine_seen, reference)
     return Pairs(
-        fine=torch.where(fine_seen, fine_values, other),
+        fine=_instead(fine_values, fine_seen, reference),
         coarse=reference,
         target=_take(coarse_values, [[t] for t in at])[:, :, 0],
         fine_seen=fine_seen,
@@ -76,21 +73,45 @@ def _bands(frames: Frames, bands: tuple[str, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _take(values: Tensor, dates: list[list[int]]) -> Tensor:
-    """Return the dates of every batch row along axis 2."""
-    return torch.stack([values[b][:, rows] for b, rows in enumerate(dates)])
+    """Return the dates of every batch row along axis 2; a view where all rows want the same."""
+    first = dates[0]
+    if any(row != first for row in dates):
+        return torch.stack([values[b][:, rows] for b, rows in enumerate(dates)])
+    step = first[1] - first[0] if len(first) > 1 else 1
+    if first == list(range(first[0], first[-1] + 1, step)):
+        return values[:, :, first[0] : first[-1] + 1 : step]
+    return values[:, :, first]
 
 
 def _fill(values: Tensor, seen: Tensor, middle: float) -> Tensor:
     """Fill gaps by the other dates' mean, then by the band's mean over all dates and pixels."""
-    total = torch.where(seen, values, 0).sum(dim=2, keepdim=True)
-    count = seen.sum(dim=2, keepdim=True)
+    if bool(seen.all()):
+        return values
+    total, count = _total(values, seen)
     whole, pixels = total.sum(dim=(-2, -1), keepdim=True), count.sum(dim=(-2, -1), keepdim=True)
     mean = torch.where(pixels > 0, whole / pixels.clamp(min=1), middle)
-    there = torch.where(count > 0, total / count.clamp(min=1), mean)
-    return torch.where(seen, values, there)
+    total = torch.where(count > 0, total.div_(count.clamp(min=1)), mean)
+    return torch.where(seen, values, total)
 
 
-def _others(values: Tensor, seen: Tensor, instead: Tensor) -> Tensor:
-    total = torch.where(seen, values, 0).sum(dim=2, keepdim=True)
-    count = seen.sum(dim=2, keepdim=True)
-    return torch.where(count > 0, total / count.clamp(min=1), instead)
+def _instead(values: Tensor, seen: Tensor, instead: Tensor) -> Tensor:
+    """Fill gaps by the other dates' mean, then by what stands there instead."""
+    if bool(seen.all()):
+        return values
+    total, count = _total(values, seen)
+    total.div_(count.clamp(min=1))
+    filled = torch.empty(values.shape, dtype=values.dtype, device=values.device)
+    for k in range(values.shape[2]):  # date by date: the images may be large
+        own = torch.where(count[:, :, 0] > 0, total[:, :, 0], instead[:, :, k])
+        filled[:, :, k] = torch.where(seen[:, :, k], values[:, :, k], own)
+    return filled
+
+
+def _total(values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sum and number of valid values over dates, axis 2 kept."""
+    total = torch.zeros_like(values[:, :, :1])
+    count = torch.zeros_like(total)
+    for k in range(values.shape[2]):
+        total[:, :, 0] += torch.where(seen[:, :, k], values[:, :, k], 0)
+        count[:, :, 0] += seen[:, :, k]
+    return total, count

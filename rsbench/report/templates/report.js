@@ -54,9 +54,9 @@
       select.append(option);
     });
     fill(pick("metric"), data.metrics, (m) => m.id + (m.unit ? ` (${m.unit})` : ""));
-    fill(pick("lead"), data.leads, (lead) => `lead ${lead}`);
+    fill(pick("lead"), data.words.leads, (lead) => lead);
     fill(pick("band"), data.bands, (band) => (band === "all" ? "all bands" : band));
-    const names = { all: "same starts", "same-target": "same targets" };
+    const names = data.words.sets;
     fill(pick("stratum"), data.strata, (s) => names[s] || s.replace("=", ": "));
     const start = data.metrics.findIndex((m) => m.id === table.dataset.metric);
     pick("metric").value = Math.max(start, 0);
@@ -65,7 +65,7 @@
       const band = +pick("band").value, stratum = +pick("stratum").value;
       if (state.view === "leads") {
         const metric = +pick("metric").value;
-        return data.leads.map((lead) => ({ metric, band, stratum, lead, title: `lead ${lead}` }));
+        return data.leads.map((lead, i) => ({ metric, band, stratum, lead, title: data.words.leads[i] }));
       }
       const lead = data.leads[+pick("lead").value];
       return data.metrics.map((m, metric) => ({ metric, band, stratum, lead, title: m.id, way: m.arrow }));
@@ -148,7 +148,7 @@
       one("tbody", table).replaceChildren(...order.map((i) => line(i, shown)));
       all("[data-for]", controls).forEach((node) => { node.hidden = node.dataset.for !== state.view; });
       const metric = data.metrics[+pick("metric").value];
-      const what = state.view === "leads" ? `${metric.id} by lead, ${metric.way}` : `every metric at ${pick("lead").selectedOptions[0].text}`;
+      const what = state.view === "leads" ? `${metric.id}${data.words.by}, ${metric.way}` : `every metric at ${pick("lead").selectedOptions[0].text}`;
       one(`[data-caption="${id}"]`).textContent = `${what}, ${pick("band").selectedOptions[0].text}, ${pick("stratum").selectedOptions[0].text}`;
     }
     all('input[type="radio"]', controls).forEach((radio) => radio.addEventListener("change", () => {

@@ -1,0 +1,106 @@
+"""Moving windows without copies: strips of rows with a margin, shifted views, box sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import hypot
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+CPU_CELLS = 1 << 17
+"""Numbers that a strip may hold on a CPU: what stays in its cache while offsets go by."""
+
+GPU_CELLS = 1 << 26
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Rows ``start … stop`` of an image, seen with a margin on all four sides."""
+
+    start: int
+    stop: int
+    margin: int
+
+    @property
+    def rows(self) -> slice:
+        """The strip's rows in the image."""
+        return slice(self.start, self.stop)
+
+    def cut(self, image: Tensor, outside: float = 0.0) -> Tensor:
+        """Return ``(…, rows + 2 · margin, W + 2 · margin)``; ``outside`` the image as given."""
+        height = image.shape[-2]
+        first, last = max(0, self.start - self.margin), min(height, self.stop + self.margin)
+        above = self.margin - (self.start - first)
+        below = self.margin - (last - self.stop)
+        return pad(
+            image[..., first:last, :], (self.margin, self.margin, above, below), value=outside
+        )
+
+    def inner(self, padded: Tensor) -> Tensor:
+        """Return the strip itself of what :meth:`cut` returned."""
+        return self.shift(padded, 0, 0)
+
+    def shift(self, padded: Tensor, dy: int, dx: int) -> Tensor:
+        """Return the view whose pixel p shows the padded image at p + (dy, dx)."""
+        rows, columns = self.stop - self.start, padded.shape[-1] - 2 * self.margin
+        y, x = self.margin + dy, self.margin + dx
+        return padded[..., y : y + rows, x : x + columns]
+
+
+def each_strip(image: Tensor, margin: int, planes: int, work: Callable[[Strip], None]) -> None:
+    """Do some work for every strip of ``(…, H, W)``, on a CPU in as many threads as torch has.
+
+    Args:
+        margin: pixels seen beyond a strip.
+        planes: arrays of height and width that the work has in use at once; strips are as high
+            as the device's cache or memory allows for so many.
+        work: writes into its own rows of what it answers with, and nowhere else.
+    """
+    height, width = image.shape[-2:]
+    cells = GPU_CELLS if image.is_cuda else CPU_CELLS
+    rows = max(2, min(height, cells // (planes * width)))
+    found = [Strip(y, min(height, y + rows), margin) for y in range(0, height, rows)]
+    threads = 1 if image.is_cuda else min(torch.get_num_threads(), len(found))
+    inference = torch.is_inference_mode_enabled()  # every thread has its own
+
+    def run(strip: Strip) -> None:
+        with torch.inference_mode(inference):
+            work(strip)
+
+    if threads == 1:
+        for strip in found:
+            work(strip)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(run, found):
+            pass
+
+
+def offsets(half: int) -> Iterator[tuple[int, int, float]]:
+    """Yield ``(dy, dx, distance)`` of every pixel of a window, in rows."""
+    for dy in range(-half, half + 1):
+        for dx in range(-half, half + 1):
+            yield dy, dx, hypot(dy, dx)
+
+
+def box_sum(padded: Tensor, half: int) -> Tensor:
+    """Return the sums over windows of ``2 · half + 1`` pixels a side, of the inner part.
+
+    ``padded`` has a margin of ``half`` with zeros where the image ends.
+    """
+    return _along(_along(padded, half, -1), half, -2)
+
+
+def _along(values: Tensor, half: int, axis: int) -> Tensor:
+    size = 2 * half + 1
+    total = values.cumsum(dim=axis)
+    length = values.shape[axis]
+    upper = total.narrow(axis, size - 1, length - size + 1)
+    lower = torch.cat(
+        [torch.zeros_like(total.narrow(axis, 0, 1)), total.narrow(axis, 0, length - size)], axis
+    )
+    return upper - lower

@@ -1,0 +1,187 @@
+"""STARFM and ESTARFM against a loop over pixels that was written from the papers' equations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fusion_classic as loops
+import numpy as np
+import pytest
+import torch
+from fusion_toys import sample
+
+from rsbench.registry import card, create_model
+from rsbench.rollout import collect
+
+F64 = loops.F64
+KELVIN = (200.0, 350.0)
+
+
+def scene(
+    bands: int, size: tuple[int, int] = (26, 31), *, seed: int = 0, dates: int = 3
+) -> tuple[F64, F64]:
+    """Fields of four classes that change apart: fine images, and smooth coarse ones, in 0 … 1.
+
+    Every date holds a few pixels like no other, and dark ground that grows darker.
+    """
+    rng = np.random.default_rng(seed)
+    classes = np.kron(rng.integers(0, 4, (size[0] // 5 + 1, size[1] // 5 + 1)), np.ones((5, 5)))
+    classes = classes[: size[0], : size[1]].astype(int)
+    level = rng.uniform(0.1, 0.5, (4, bands))
+    level[0] = 0.02
+    growth = rng.uniform(-0.1, 0.15, (4, bands))
+    growth[0] = -0.009
+    fine = np.stack([(level + k * growth)[classes].transpose(2, 0, 1) for k in range(dates)])
+    fine += rng.normal(0, 0.006, fine.shape)
+    for _ in range(6):
+        y, x = rng.integers(0, size[0]), rng.integers(0, size[1])
+        fine[:, :, y, x] += rng.uniform(0.2, 0.4)
+    low = np.stack([[_blur(band) for band in date] for date in fine])
+    low += rng.normal(0, 0.004, (dates, bands, 1, 1)) + 0.06 * np.arange(dates)[:, None, None, None]
+    return np.float32(fine).astype(float), np.float32(low).astype(float)
+
+
+def _blur(band: F64) -> F64:
+    padded = np.pad(band, 4, mode="edge")
+    out: F64 = np.lib.stride_tricks.sliding_window_view(padded, (9, 9)).mean(axis=(2, 3))
+    return out
+
+
+def holes(shape: tuple[int, ...], seed: int) -> loops.Mask:
+    """Two blocks and some lone pixels that are not valid."""
+    seen = np.random.default_rng(seed).random(shape) > 0.03
+    seen[0, :, 3:9, 4:11] = False
+    seen[-1, :, 15:18, 20:] = False
+    return seen
+
+
+def tensor(images: F64) -> torch.Tensor:
+    return torch.tensor(images)[None]
+
+
+def answer(name: str, fine: F64, low: F64, options: dict[str, Any], **given_as: Any) -> F64:
+    """Through the door; the target stands second among the coarse dates."""
+    given, want = sample(tensor(fine), tensor(low), **given_as)
+    found = collect(create_model(name, **options), card(name), given, want).values[0, 0, 0]
+    return found.double().numpy()
+
+
+# STARFM ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_starfm_is_the_loop(bands: int, pairs: int) -> None:
+    fine, low = scene(bands)
+    refs, dates = ([0, 2], [0, 1, 2]) if pairs == 2 else ([0], [0, 1])
+    found = answer("starfm", fine[refs], low[dates], {"half": 7})
+    known = [(fine[k], low[k]) for k in refs]
+    by_loop = loops.starfm(known, low[1], half=7)
+    np.testing.assert_allclose(found, by_loop, atol=1e-6, rtol=0)
+    # The loop is no copy of a fallback: most pixels have candidates beside themselves.
+    plain = np.mean([f + low[1] - c for f, c in known], axis=0)
+    assert np.abs(found - plain).mean() > 1e-3
+
+
+def test_starfm_is_the_loop_around_holes() -> None:
+    """A pixel that one pair does not know is predicted from the other."""
+    fine, low = scene(2)
+    fine_seen, low_seen = holes((2, 1, 26, 31), 1), holes((3, 1, 26, 31), 2)
+    found = answer(
+        "starfm", fine[[0, 2]], low, {"half": 5},
+        fine_valid=tensor(fine_seen), coarse_valid=tensor(low_seen),
+    )  # fmt: skip
+    masks = [
+        np.broadcast_to(fine_seen[i] & low_seen[k] & low_seen[1], (2, 26, 31))
+        for i, k in ((0, 0), (1, 2))
+    ]
+    by_loop = loops.starfm([(fine[0], low[0]), (fine[2], low[2])], low[1], seen=masks, half=5)
+    known = (masks[0] | masks[1])[0]
+    np.testing.assert_allclose(found[:, known], by_loop[:, known], atol=1e-6, rtol=0)
+    assert (masks[0] ^ masks[1]).any()
+    assert (~known).any()
+    assert np.isfinite(found).all()
+
+
+# ESTARFM ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("similar", [None, 20])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_estarfm_is_the_loop(bands: int, similar: int | None) -> None:
+    fine, low = scene(bands, seed=bands)
+    found = answer("estarfm", fine[[0, 2]], low, {"half": 7, "similar": similar})
+    pairs = [(fine[0], low[0]), (fine[2], low[2])]
+    by_loop = loops.estarfm(pairs, low[1], half=7, similar=similar)
+    np.testing.assert_allclose(found, by_loop, atol=1e-6, rtol=0)
+
+
+def test_estarfm_is_the_loop_around_holes() -> None:
+    fine, low = scene(2, seed=4)
+    fine_seen, low_seen = holes((2, 1, 26, 31), 1), holes((3, 1, 26, 31), 2)
+    found = answer(
+        "estarfm", fine[[0, 2]], low, {"half": 6},
+        fine_valid=tensor(fine_seen), coarse_valid=tensor(low_seen),
+    )  # fmt: skip
+    seen = fine_seen.all(axis=(0, 1)) & low_seen.all(axis=(0, 1))
+    pairs = [(fine[0], low[0]), (fine[2], low[2])]
+    by_loop = loops.estarfm(pairs, low[1], seen=seen, half=6)
+    np.testing.assert_allclose(found[:, seen], by_loop[:, seen], atol=1e-6, rtol=0)
+    assert np.isfinite(found).all()
+
+
+def test_the_scenes_reach_every_branch_of_estarfm() -> None:
+    fine, low = scene(3, seed=3)
+    loops.REACHED.clear()
+    loops.estarfm([(fine[0], low[0]), (fine[2], low[2])], low[1], half=7)
+    assert set(loops.REACHED) == {"few", "fitted", "not believed", "outside"}
+
+
+# Both ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "options"), [("starfm", {"half": 5}), ("estarfm", {"half": 5})])
+def test_units_do_not_move_the_answer(name: str, options: dict[str, Any]) -> None:
+    """Weights depend on the scale of numbers; it is taken from the stated value range."""
+    fine, low = scene(2, seed=5)
+    plain = answer(name, fine[[0, 2]], low, options)
+    stored = answer(name, 1e4 * fine[[0, 2]], 1e4 * low, options, value_range=(0.0, 1e4))
+    np.testing.assert_allclose(stored / 1e4, plain, atol=2e-6, rtol=0)
+    unstated = answer(name, 1e4 * fine[[0, 2]], 1e4 * low, options)
+    assert np.abs(unstated / 1e4 - plain).max() > 1e-3
+
+
+def test_kelvin_from_one_band() -> None:
+    fine, low = scene(1, seed=6)
+    span, start = KELVIN[1] - KELVIN[0], KELVIN[0]
+    warm, cool = (np.float32(start + span * v).astype(float) for v in (fine[[0, 2]], low))
+    pairs = [((warm[i] - start) / span, (cool[k] - start) / span) for i, k in ((0, 0), (1, 2))]
+    target = (cool[1] - start) / span
+    for name, loop in (("starfm", loops.starfm), ("estarfm", loops.estarfm)):
+        if name == "estarfm":
+            # R of one band compares the numbers themselves, not their shares.
+            ratio = [np.abs(warm[i] - cool[k]) / (warm[i] + cool[k]) for i, k in ((0, 0), (1, 2))]
+            likeness = 1 - np.mean(ratio, axis=0)[0]
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(loops, "_likeness", lambda *_, r=likeness: r)
+                by_loop = loop(pairs, target, half=5)
+        else:
+            by_loop = loop(pairs, target, half=5)
+        found = answer(name, warm, cool, {"half": 5}, value_range=KELVIN)
+        np.testing.assert_allclose(found, start + span * by_loop, atol=6e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["starfm", "estarfm"])
+def test_strips_and_threads_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rsbench_baselines.fusion_trivial import windows
+
+    fine, low = scene(2, seed=7)
+    whole = answer(name, fine[[0, 2]], low, {"half": 5})
+    monkeypatch.setattr(windows, "CPU_CELLS", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        parts = answer(name, fine[[0, 2]], low, {"half": 5})
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(parts, whole, atol=1e-7, rtol=0)

@@ -1,0 +1,183 @@
+"""Samples of fusion: which dates serve as references, and which as targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from fusion_toys import BANDS, days, write_triplets
+
+from rsbench.catalog import load_protocol
+from rsbench.errors import InputError
+from rsbench.loader_fusion import fusion_batches
+from rsbench.samples_fusion import (
+    DateLeak,
+    SensorPair,
+    Triplet,
+    date_leaks,
+    sensor_pair,
+    split_by_date,
+    splits_of,
+    triplets,
+)
+from rsbench.setting import setting_of
+from rsbench.spec import Window
+from rsbench.store.read import Store
+
+TWO, ONE = load_protocol("fusion2"), load_protocol("fusion1")
+A, B, C = days(3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RSBENCH_CACHE", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.mark.parametrize(
+    ("references", "target", "says"),
+    [
+        ((A, B), B, "it is among the references"),
+        ((C, A), B, "Give each once, ascending"),
+        ((A, A), B, "Give each once, ascending"),
+        ((), B, "the references are none"),
+    ],
+)
+def test_dates_that_make_no_triplet(references: tuple[date, ...], target: date, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Triplet("place", Window(0, 0, 8, 8), references, target)
+
+
+def test_samples_are_consecutive_dates_of_both_sensors(tmp_path: Path) -> None:
+    """The coarse sensor lacks the third of six fine dates and has one more."""
+    fine = days(6)
+    coarse = (*fine[:2], *fine[3:], date(2021, 1, 1))
+    store = write_triplets(tmp_path / "s", times=fine, coarse_times=coarse)
+    both = [d for i, d in enumerate(fine) if i != 2]
+    two = triplets(store, TWO, "test")
+    assert [(s.references, s.target) for s in two] == [
+        ((before, after), at) for before, at, after in zip(both, both[1:], both[2:], strict=False)
+    ]
+    one = triplets(store, ONE, "test")
+    assert [(s.references, s.target) for s in one] == [((a,), b) for a, b in pairwise(both)]
+    assert two[0].dates == tuple(both[:3])
+    assert {s.window for s in two} == {Window(0, 0, 24, 32)}
+    assert one == triplets(store, TWO, "test", references=1)
+
+
+def test_too_few_common_dates(tmp_path: Path) -> None:
+    two = write_triplets(tmp_path / "two", times=days(2))
+    with pytest.raises(InputError, match=r"3 dates of both fine and coarse.*Give --context 1"):
+        triplets(two, TWO, "test")
+    assert len(triplets(two, ONE, "test")) == 1
+    apart = write_triplets(tmp_path / "apart", coarse_times=days(3, "2021-01-01"))
+    with pytest.raises(InputError, match=r"place-1 has none\. Add dates of both sensors"):
+        triplets(apart, ONE, "test")
+    with pytest.raises(InputError, match="fusion from 3 reference dates: models take 1 or 2"):
+        setting_of(two, "fusion1", context=3)
+    with pytest.raises(InputError, match="fusion answers one target date"):
+        setting_of(two, "fusion1", horizon=2)
+
+
+def test_windows_cover_the_region_on_whole_coarse_pixels(tmp_path: Path) -> None:
+    store = write_triplets(tmp_path / "s", size=(64, 96), splits=("train",))
+    small = TWO.model_copy(update={"window": 32, "stride": 32})
+    windows = [s.window for s in triplets(store, small, "train", windows=True)]
+    assert windows == [Window(y, x, 32, 32) for y in (0, 32) for x in (0, 32, 64)]
+
+
+def test_every_sample_is_seen_once_in_an_order_of_the_seed(tmp_path: Path) -> None:
+    store = write_triplets(tmp_path / "s", size=(32, 32), splits=("test",) * 3, times=days(4))
+    samples = triplets(store, TWO, "test")
+    pair = SensorPair("fine", "coarse")
+    assert sensor_pair(store) == pair
+
+    def order(seed: int | None) -> list[str]:
+        made = fusion_batches(store, samples, 4, pair=pair, bands=BANDS, shuffle_seed=seed)
+        return [s.key for batch in made for s in batch.samples]
+
+    plain = [s.key for s in samples]
+    assert order(None) == plain
+    assert order(3) == order(3) != plain
+    assert sorted(order(3)) == sorted(plain)
+
+
+def test_tiles_of_one_date_are_the_whole_image_cut(tmp_path: Path) -> None:
+    store: Store = write_triplets(tmp_path / "s", size=(64, 96), splits=("train",))
+    pair = sensor_pair(store)
+    small = TWO.model_copy(update={"window": 32, "stride": 32})
+    whole = next(fusion_batches(store, triplets(store, TWO, "train"), 1, pair=pair, bands=BANDS))
+    for batch in fusion_batches(
+        store, triplets(store, small, "train", windows=True), 4, pair=pair, bands=BANDS
+    ):
+        for row, sample in enumerate(batch.samples):
+            y, x = sample.window.slices
+            assert torch.equal(batch.fine[row], whole.fine[0, ..., y, x])
+            assert torch.equal(batch.coarse[row], whole.coarse[0, ..., y, x])
+            assert torch.equal(batch.truth[row], whole.truth[0, ..., y, x])
+
+
+# Splits by target date -------------------------------------------------------------------
+
+TIME = load_protocol("fusion2-time")
+
+
+def test_ten_targets_split_by_hand(tmp_path: Path) -> None:
+    """Targets 1 … 10 of 12 dates: 4 train, 2 val, 4 test; the last before a border is left out."""
+    when = days(12)
+    store = write_triplets(tmp_path / "s", times=when, splits=("test",))
+    assert splits_of(store, TIME, 2) == ("test", "train", "val")
+    found = {
+        split: [when.index(s.target) for s in triplets(store, TIME, split)]
+        for split in ("train", "val", "test")
+    }
+    assert found == {"train": [1, 2, 3], "val": [5], "test": [7, 8, 9, 10]}
+    one = {
+        split: [when.index(s.target) for s in triplets(store, TIME, split, references=1)]
+        for split in ("train", "val", "test")
+    }
+    assert one == {"train": [1, 2, 3, 4, 5], "val": [6, 7], "test": [8, 9, 10, 11]}
+
+
+@pytest.mark.parametrize("references", [1, 2])
+@pytest.mark.parametrize("count", range(3, 20))
+def test_no_split_sees_the_truth_of_a_later_one(count: int, references: int) -> None:
+    when = days(count)
+    area = Window(0, 0, 8, 8)
+    every = [
+        Triplet("place", area, (a, *rest[: references - 1]), b)
+        for a, b, *rest in (when[i : i + 3] for i in range(count - references))
+    ]
+    parts = split_by_date(every)
+    assert set(parts["test"]) <= set(every)
+    assert parts["test"]
+    for early, late in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert date_leaks(parts[early], parts[late]) == ()
+        if parts[early] and parts[late]:
+            last = max(s.target for s in parts[early])
+            assert last < min(s.target for s in parts[late])
+
+
+def test_leaks_are_named_with_their_role() -> None:
+    area, beside = Window(0, 0, 8, 8), Window(8, 0, 8, 8)
+    test = [Triplet("p", area, (A, C), B)]
+    assert date_leaks([Triplet("p", area, (A,), C)], test) == ()  # a reference in common
+    assert date_leaks([Triplet("q", area, (A, C), B)], test) == ()  # another place
+    assert date_leaks([Triplet("p", beside, (A, C), B)], test) == ()  # other ground of it
+    train = [Triplet("p", Window(4, 4, 8, 8), (B,), C), Triplet("p", area, (A, C), B)]
+    assert date_leaks(train, test) == (
+        DateLeak("p", B, "reference"), DateLeak("p", B, "target"),
+    )  # fmt: skip
+
+
+def test_too_few_dates_for_a_split_are_told(tmp_path: Path) -> None:
+    store = write_triplets(tmp_path / "s", times=days(4), splits=("train",))
+    assert [s.target for s in triplets(store, TIME, "test")] == [days(4)[2]]
+    with pytest.raises(InputError, match="of the 2 target dates of region place-1 none is left"):
+        triplets(store, TIME, "train")
+    assert splits_of(store, TIME, 2) == ("test",)
