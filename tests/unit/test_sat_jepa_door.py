@@ -416,3 +416,57 @@ def test_ablations_train_with_their_own_terms() -> None:
 
 def test_the_public_face_is_enough() -> None:
     assert issubclass(rsbench.InputError, rsbench.RsbenchError)
+
+
+def _answers(models: Any, data: Samples) -> dict[str, torch.Tensor]:
+    return {
+        name: collect(control, card(name).of("tiny"), data.given, data.want).values
+        for name, control in models.items()
+    }
+
+
+def test_controls_have_the_prior_and_nothing_that_was_taught() -> None:
+    model: Any = create_model("sat_jepa_diff", "tiny", bands=3)
+    data = samples()
+    before = _answers(model.controls(), data)
+    assert set(before) == {"vae_roundtrip", "random_adapter"}
+    network = model.module
+    with torch.no_grad():
+        for part in (network.adapter, network.lora):
+            for p in part.parameters():
+                p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(0)))
+    after = _answers(model.controls(), data)
+    for name, values in before.items():
+        assert torch.equal(after[name], values), name
+    with torch.no_grad():
+        network.vae.decoder.conv_out.bias.add_(0.5)
+    moved = _answers(model.controls(), data)
+    for name, values in before.items():
+        assert not torch.equal(moved[name], values), name
+
+
+def test_the_round_trip_is_the_last_frame_through_the_vae() -> None:
+    model: Any = create_model("vae_roundtrip", "tiny", bands=3)
+    data = samples(batch=1)
+    frames = data.given.frames[data.want.sensor]
+    valid = torch.ones_like(frames.valid)
+    given = replace(data.given, frames={data.want.sensor: replace(frames, valid=valid)})
+    found = collect(model, card("vae_roundtrip").of("tiny"), given, data.want).values[:, 0, 0]
+    vae = model.module.vae
+    with torch.no_grad():
+        last = 2 * frames.values[:, 0, -1]  # the toy preset's gain
+        mode = vae.encode(2 * last - 1).latent_dist.mode()
+        back = (vae.decode(mode).sample + 1) / 2
+    torch.testing.assert_close(found, (back / 2).clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_text_alone_sees_neither_the_last_frame_nor_tokens() -> None:
+    model: Any = create_model("sd35", "tiny_text", bands=3, sampler="sjd-fm", sampler_steps=2)
+    one, other = samples(batch=1), samples(batch=1)
+    sensor = other.want.sensor
+    frames = other.given.frames[sensor]
+    dark = replace(frames, values=frames.values * 0.5)
+    given = replace(other.given, frames={sensor: dark})
+    entry = card("sd35").of("tiny_text")
+    first = collect(model, entry, one.given, one.want).values
+    assert torch.equal(first, collect(model, entry, given, other.want).values)

@@ -58,27 +58,27 @@ def _row(
 
 _OPENSTL = "C. Tan et al., OpenSTL, NeurIPS 2023 Datasets and Benchmarks, arXiv 2306.11249"
 _SJD = "Sat-JEPA-Diff, arXiv 2603.13943, Table 1"
-# `frame-sum.*`: summed over bands and pixels, mean over frames, not clipped; `ssim.u7-frame`:
-# uniform 7×7 windows. Neither is a metric of this benchmark, and no row is comparable with one.
+# Names without a version are of definitions that have no id here: PSNR and LPIPS by frame, an
+# LPIPS and an FID whose networks the paper does not name; no row is comparable.
 _PUBLISHED = (
     *_row("mmnist", "Moving MNIST 10→10, 200 epochs",
-          {"frame-sum.mse": 23.97, "frame-sum.mae": 72.82, "ssim.u7-frame": 0.9462,
+          {"mse.openstl@1": 23.97, "mae.openstl@1": 72.82, "ssim.openstl@1": 0.9462,
            "psnr-frame": 23.28}, _OPENSTL),
     *_row("mmnist_v2", "Moving MNIST 10→10, 200 epochs",
-          {"frame-sum.mse": 24.13, "frame-sum.mae": 73.73, "ssim.u7-frame": 0.9453,
+          {"mse.openstl@1": 24.13, "mae.openstl@1": 73.73, "ssim.openstl@1": 0.9453,
            "psnr-frame": 23.21}, _OPENSTL),
     *_row("kitti", "KittiCaltech 10→1, 100 epochs",
-          {"frame-sum.mse": 130.4, "ssim.u7-frame": 0.9374, "psnr-frame": 27.81,
+          {"mse.openstl@1": 130.4, "ssim.openstl@1": 0.9374, "psnr-frame": 27.81,
            "lpips.alex-frame": 0.0740}, _OPENSTL),
     *_row("kitti_v2", "KittiCaltech 10→1, 100 epochs",
-          {"frame-sum.mse": 147.8, "ssim.u7-frame": 0.9330, "psnr-frame": 27.12,
+          {"mse.openstl@1": 147.8, "ssim.openstl@1": 0.9330, "psnr-frame": 27.12,
            "lpips.alex-frame": 0.0892}, _OPENSTL),
     *_row("kth", "KTH 10→20, 100 epochs",
-          {"frame-sum.mse": 41.07, "ssim.u7-frame": 0.9097, "psnr-frame": 27.95}, _OPENSTL),
+          {"mse.openstl@1": 41.07, "ssim.openstl@1": 0.9097, "psnr-frame": 27.95}, _OPENSTL),
     *_row("kth_v2", "KTH 10→20, 100 epochs",
-          {"frame-sum.mse": 39.57, "ssim.u7-frame": 0.9099, "psnr-frame": 28.01}, _OPENSTL),
+          {"mse.openstl@1": 39.57, "ssim.openstl@1": 0.9099, "psnr-frame": 28.01}, _OPENSTL),
     *_row("paper", "Sentinel-2 annual RGB, published split (leaks), one year ahead",
-          {"mae@1": 0.0117, "mse@1": 0.0005, "psnr@1": 38.38, "ssim.g11-zero": 0.9476,
+          {"mae.clip@1": 0.0117, "mse.clip@1": 0.0005, "psnr.clip@1": 38.38, "ssim.zero@1": 0.9476,
            "gssim.sobel3-zero@1": 0.7836, "lpips": 0.0726, "fid": 9.9720}, _SJD),
 )  # fmt: skip
 

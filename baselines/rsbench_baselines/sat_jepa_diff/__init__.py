@@ -77,13 +77,13 @@ _PUBLISHED = tuple(
         "source": "Sat-JEPA-Diff, arXiv 2603.13943, Table 1",
     }
     for metric, value in (
-        ("mae@1", 0.0158),
-        ("mse@1", 0.0004),
-        ("psnr@1", 33.81),
-        ("ssim.g11-zero", 0.8672),
+        ("mae.clip@1", 0.0158),
+        ("mse.clip@1", 0.0004),
+        ("psnr.clip@1", 33.81),
+        ("ssim.zero@1", 0.8672),
         ("gssim.sobel3-zero@1", 0.8984),
-        ("lpips", 0.4449),
-        ("fid", 0.1475),
+        ("lpips.vgg-raw@1", 0.4449),
+        ("fid.inception64-raw@1", 0.1475),
     )
 )
 _LETTERS = {

@@ -24,7 +24,7 @@ from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator
 from rsbench_baselines.sat_jepa_diff.sampling import Sampler, sampler, walk
 from rsbench_baselines.sat_jepa_diff.sizes import BANDS, LARGE, LATENT, LATENT_SIDE, SMALL, Sizes
 
-PRIOR = Stage("prior", learning_rate=4e-3, steps=600, batch_size=8, modules=("vae", "transformer"))
+PRIOR = Stage("prior", learning_rate=2e-3, steps=600, batch_size=8, modules=("vae", "transformer"))
 GENERATOR = Stage(
     "generator", learning_rate=4e-3, steps=600, batch_size=8, modules=("adapter", "lora")
 )

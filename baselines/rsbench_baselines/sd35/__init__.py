@@ -21,13 +21,13 @@ _PUBLISHED = tuple(
         "source": "Sat-JEPA-Diff, arXiv 2603.13943, Table 1",
     }
     for metric, value in (
-        ("mae@1", 0.0175),
-        ("mse@1", 0.0005),
-        ("psnr@1", 32.98),
-        ("ssim.g11-zero", 0.8398),
+        ("mae.clip@1", 0.0175),
+        ("mse.clip@1", 0.0005),
+        ("psnr.clip@1", 32.98),
+        ("ssim.zero@1", 0.8398),
         ("gssim.sobel3-zero@1", 0.8711),
-        ("lpips", 0.4528),
-        ("fid", 0.1533),
+        ("lpips.vgg-raw@1", 0.4528),
+        ("fid.inception64-raw@1", 0.1533),
     )
 )
 

@@ -1,0 +1,150 @@
+"""Forecasting models: what fusing, memory formats and threads pay, and where sampling spends time.
+
+Both sides of a pair are timed in turn in every round, so a busy machine slows both. Nothing here
+fails on time.
+
+    python -m pytest tests/bench/test_bench_models.py --benchmark-json results/bench/models.json
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from predrnn_gates import gated, unroll
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor, nn
+
+from rsbench.contract_data import Shape, make_samples
+from rsbench.registry import card, create_model
+from rsbench.rollout import collect
+from rsbench_baselines.predrnn.network import PredRNN
+from rsbench_baselines.simvp.network import SimVP
+
+ROUNDS = 3
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def quartiles(values: list[float]) -> list[float]:
+    return [round(q, 4) for q in statistics.quantiles(values, n=4)]
+
+
+def paired(
+    benchmark: BenchmarkFixture, plain: Callable[[], object], other: Callable[[], object]
+) -> dict[str, Any]:
+    """Time one after the other in every round; return seconds and their ratio."""
+    times: tuple[list[float], list[float]] = ([], [])
+
+    def timed(which: int, work: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        work()
+        times[which].append(time.perf_counter() - start)
+
+    plain(), other()  # once each before anything counts
+    benchmark.pedantic(
+        lambda: timed(1, other), setup=lambda: timed(0, plain), rounds=ROUNDS, iterations=1
+    )
+    return {
+        "plain_s": quartiles(times[0]),
+        "other_s": quartiles(times[1]),
+        "ratio": quartiles([a / b for a, b in zip(*times, strict=True)]),
+    }
+
+
+def step_of(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+    """Return one training step of plain Adam."""
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    return step
+
+
+def test_fused_convolutions_of_predrnn(benchmark: BenchmarkFixture) -> None:
+    """A training step at 3×128×128, four layers of 64: one convolution per gate against fused."""
+
+    def network() -> PredRNN:
+        torch.manual_seed(0)
+        return PredRNN((3, 3, 128, 128), num_hidden=(64,) * 4, patch_size=4, filter_size=5)
+
+    frames = torch.rand(1, 3, 3, 128, 128)
+    gates, fused = gated(network()), network()
+    torch.testing.assert_close(unroll(gates, frames), unroll(fused, frames), rtol=1e-4, atol=1e-6)
+    found = paired(
+        benchmark,
+        step_of(gates, lambda: unroll(gates, frames)),
+        step_of(fused, lambda: unroll(fused, frames)),
+    )
+    benchmark.extra_info.update(found, shape="1×3×3×128×128", width=64, threads=2)
+
+
+@pytest.mark.parametrize("what", ["channels_last", "one_thread"])
+def test_what_pays_for_simvp(benchmark: BenchmarkFixture, what: str) -> None:
+    """A training step of SimVP (gSTA 256/6/2) at 4×1×3×128×128 against the defaults."""
+
+    def network() -> SimVP:
+        torch.manual_seed(0)
+        return SimVP((1, 3, 128, 128), hid_S=64, hid_T=256, N_S=2, N_T=6)
+
+    frames = torch.rand(4, 1, 3, 128, 128)
+    plain, other = network(), network()
+    if what == "channels_last":
+        other = other.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stepped = step_of(other, lambda: other(frames).square().mean())
+
+    def second() -> None:
+        torch.set_num_threads(1 if what == "one_thread" else 2)
+        stepped()
+        torch.set_num_threads(2)
+
+    found = paired(benchmark, step_of(plain, lambda: plain(frames).square().mean()), second)
+    benchmark.extra_info.update(found, shape="4×1×3×128×128", other=what)
+
+
+def test_where_sat_jepa_diff_samples(benchmark: BenchmarkFixture) -> None:
+    """The share of each part in a rollout of seven leads with four members."""
+    pytest.importorskip("diffusers")
+    torch.manual_seed(0)
+    model: Any = create_model("sat_jepa_diff", "tiny", bands=4)
+    entry = card("sat_jepa_diff").of("tiny")
+    data = make_samples(Shape(2, 1, 7, 4, 128), members=4)
+    spent = dict.fromkeys(("encoder", "predictor", "adapter", "transformer", "vae"), 0.0)
+    begun: dict[str, float] = {}
+
+    def before(name: str) -> Callable[..., None]:
+        return lambda *_: begun.__setitem__(name, time.perf_counter())
+
+    def after(name: str) -> Callable[..., None]:
+        def add(*_: object) -> None:
+            spent[name] += time.perf_counter() - begun[name]
+
+        return add
+
+    parts = {name: model.module.get_submodule(name) for name in spent if name != "vae"}
+    coders = [model.module.vae.encoder, model.module.vae.decoder]
+    for name, part in [*parts.items(), *(("vae", coder) for coder in coders)]:
+        part.register_forward_pre_hook(before(name))
+        part.register_forward_hook(after(name))
+    benchmark.pedantic(
+        lambda: collect(model, entry, data.given, data.want), rounds=ROUNDS, iterations=1
+    )
+    total = sum(spent.values())
+    benchmark.extra_info.update(
+        shares={name: round(seconds / total, 3) for name, seconds in spent.items()},
+        members=4, leads=7, samples=2, side=128, steps=8,
+    )  # fmt: skip
+    assert all(seconds > 0 for seconds in spent.values())
