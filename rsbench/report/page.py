@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from rsbench import decay, strata
 from rsbench.inference import direction
-from rsbench.report import comparisons, pictures
+from rsbench.report import comparisons, paper, pictures, planes
 from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
 from rsbench.report.leaderboard import (
@@ -26,7 +26,7 @@ from rsbench.report.leaderboard import (
     unit_in,
 )
 from rsbench.scores import PERFECT
-from rsbench.table import number, supported_best
+from rsbench.table import number, supported_best, to_latex
 
 LARGEST_PICTURES = 12_000_000
 """Characters of pictures a board may hold, so that the page stays quick to open."""
@@ -48,6 +48,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
     models = rows_of(board)
     looks = _looks(models)
     metrics = ordered(list(scores.table()["metric"].unique()))
+    spectra = planes.spectra(board, looks)
     regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
     return {
         "id": f"b{index}",
@@ -65,6 +66,14 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "skill": _skill(board, looks),
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "comparisons": comparisons.note(board, best),
+        "plane": planes.plane(board, looks),
+        "spectra": spectra,
+        "spectra_note": planes.sentence(spectra),
+        "paper": [
+            ("Methods", paper.methods(board)),
+            ("LaTeX table", to_latex(scores.table(), best=best)),
+            ("BibTeX", paper.bibtex(board)),
+        ],
         "interval_note": decay.interval_note(regions),
         "matching": _matching(board),
         "strips": _strips(board, models),
