@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from rsbench import decay, strata
 from rsbench.inference import direction
-from rsbench.report import comparisons, paper, pictures, planes
+from rsbench.report import comparisons, paper, pictures, planes, seeds
 from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
 from rsbench.report.leaderboard import (
@@ -66,6 +66,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "skill": _skill(board, looks),
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "comparisons": comparisons.note(board, best),
+        "seeds": seeds.note(board),
         "plane": planes.plane(board, looks),
         "spectra": spectra,
         "spectra_note": planes.sentence(spectra),
