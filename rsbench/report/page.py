@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from rsbench import decay, strata
 from rsbench.inference import direction
-from rsbench.report import comparisons, paper, pictures, planes, seeds
+from rsbench.report import comparisons, paper, pictures, places, planes, seeds
 from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
 from rsbench.report.leaderboard import (
@@ -67,6 +67,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "comparisons": comparisons.note(board, best),
         "seeds": seeds.note(board),
+        "where": places.where(board, models),
         "plane": planes.plane(board, looks),
         "spectra": spectra,
         "spectra_note": planes.sentence(spectra),

@@ -43,7 +43,8 @@ def _scoring(board: Board) -> list[str]:
     run, table = board.run, board.scores.table()
     regions = int(table["n_regions"].max()) if len(table) else 0
     dropped = max((m.dropped for m in board.scores.matchings(strata.HEADLINE)), default=0)
-    gone = f"; {dropped} pairs of region and start, undefined in some row, were left out"
+    gone = f"; {dropped} pairs of region and start, undefined in some row of some metric, "
+    gone += "were left out"
     said = [
         f"Each value is the mean over {regions} regions of the region's mean over images, on "
         f"starts that every row and lead shares{gone if dropped else ''}."
@@ -66,7 +67,7 @@ def _scoring(board: Board) -> list[str]:
     sizes = sorted({int(n) for n in board.scores.sets.loc[_own(board), "n"]})
     if sizes:
         said.append(f"Distances of sets compare n = {_list(map(str, sizes))} images.")
-    told = [_metric(info) for info in _metrics(table["metric"].unique())]
+    told = [_metric(info) for info in _metrics(_scored(board))]
     said.append(f"Metrics: {'; '.join(told)}.")
     return said
 
@@ -75,6 +76,12 @@ def _own(board: Board) -> list[bool]:
     return [role != "floor" and model != HALVES
             for role, model in zip(board.scores.sets["role"], board.scores.sets["model"],
                                    strict=True)]  # fmt: skip
+
+
+def _scored(board: Board) -> list[str]:
+    """Return the metrics that have a value; those that are unavailable were not used."""
+    table = board.scores.table()
+    return [str(name) for name in table.loc[table["value"].notna(), "metric"].unique()]
 
 
 def _metrics(names: Iterable[str]) -> list[MetricInfo]:
@@ -160,7 +167,7 @@ def bibtex(board: Board) -> str:
         if licence.get("citation"):
             entries.append(_entry(f"data-{sensor}", licence["citation"]))
     sources: dict[str, list[str]] = {}
-    for info in _metrics(board.scores.table()["metric"].unique()):
+    for info in _metrics(_scored(board)):
         if info.source not in OWN:
             sources.setdefault(info.source, []).append(info.id)
     entries += [_entry(f"metric-{ids[0]}", source, {"keywords": ", ".join(ids)})

@@ -64,7 +64,7 @@ def test_the_paragraph_changes_with_the_run(tmp_path: Path) -> None:
     text = methods(boards([save_run(tmp_path / "run", Scores(units, run))])[0])
     assert "on the test split of lowland (one scene, incomplete)" in text
     assert "fewer than 8 regions" in text
-    assert "pairs of region and start, undefined in some row, were left out" in text
+    assert "pairs of region and start, undefined in some row of some metric, were left out" in text
     assert "blocks of one scene" in text
     assert "1 units could not be read" in text
     for word in ("superiority", "Skill is", "skewness"):
