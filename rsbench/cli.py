@@ -385,12 +385,22 @@ def table(
     latex: Annotated[bool, typer.Option("--latex", help="A LaTeX table.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown, the default.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV, every column.")] = False,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="What to cite, of run folders.")] = False,
+    methods: Annotated[
+        bool, typer.Option("--methods", help="A paragraph for a paper, of run folders.")
+    ] = False,
 ) -> None:
-    """Print the tidy table of one or more runs."""
+    """Print the tidy table of one or more runs, or what a paper says about it."""
     from rsbench.table import load_tables, to_csv, to_latex, to_markdown
 
-    if latex + markdown + csv > 1:
-        raise InputError("rsbench table", "more than one format", "Give one of the three")
+    if latex + markdown + csv + bibtex + methods > 1:
+        raise InputError("rsbench table", "more than one format", "Give one of them")
+    if bibtex or methods:
+        from rsbench.report import boards, paper
+
+        board = paper.one_board(boards(list(dict.fromkeys(runs))))
+        say((paper.bibtex if bibtex else paper.methods)(board))
+        return
     frame = load_tables(runs)
     render = to_latex if latex else to_csv if csv else to_markdown
     say(render(frame))

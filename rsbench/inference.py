@@ -202,6 +202,72 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
+@dataclass(frozen=True)
+class Crossed:
+    """Mean over seeds and regions, with an interval for other seeds and other regions.
+
+    Args:
+        mean: mean of all values.
+        interval: absent below ``MIN_REGIONS`` regions or ``MIN_SEEDS`` seeds.
+        between_seeds: standard deviation of the seeds' own effects; 0 where none is seen.
+        between_regions: the same of the regions.
+        n_seeds: seeds.
+        n_regions: regions that every seed has.
+    """
+
+    mean: float
+    interval: Interval | None
+    between_seeds: float
+    between_regions: float
+    n_seeds: int
+    n_regions: int
+
+
+MIN_SEEDS = 3
+"""Two seeds leave one degree of freedom, and an interval that says nothing."""
+
+
+def crossed(values: Mapping[int, Mapping[str, float]], *, level: float = LEVEL) -> Crossed | None:
+    """Compare seeds crossed with regions: both are draws, and every seed met every region.
+
+    Two-way random effects without replication: the variance of the mean is
+    (MS_regions + MS_seeds − MS_rest) / (R · S), its degrees of freedom Satterthwaite's (1946, doi
+    10.2307/3002019). More seeds shrink only the seeds' part of it.
+
+    Args:
+        values: seed → region → value. Regions that some seed lacks are left out.
+    """
+    if len(values) < 2:
+        return None
+    names = sorted(set.intersection(*(set(own) for own in values.values())))
+    seeds = sorted(values)
+    r, s = len(names), len(seeds)
+    if r < 2:
+        return None
+    mean = math.fsum(values[a][b] for a in seeds for b in names) / (r * s)
+    by_seed = [math.fsum(values[a][b] for b in names) / r for a in seeds]
+    by_region = [math.fsum(values[a][b] for a in seeds) / s for b in names]
+    ms_seeds = r * math.fsum((v - mean) ** 2 for v in by_seed) / (s - 1)
+    ms_regions = s * math.fsum((v - mean) ** 2 for v in by_region) / (r - 1)
+    rest = math.fsum(
+        (values[a][b] - by_seed[i] - by_region[j] + mean) ** 2
+        for i, a in enumerate(seeds)
+        for j, b in enumerate(names)
+    ) / ((r - 1) * (s - 1))
+    found = None
+    if r >= MIN_REGIONS and s >= MIN_SEEDS:
+        # Never below what one of the two alone would say.
+        square = max(ms_regions + ms_seeds - rest, ms_regions, ms_seeds)
+        parts = ms_regions**2 / (r - 1) + ms_seeds**2 / (s - 1) + rest**2 / ((r - 1) * (s - 1))
+        df = max(1, math.floor(square**2 / parts)) if parts > 0 else r - 1
+        half = student_t_quantile(0.5 + 0.5 * level, df) * math.sqrt(square / (r * s))
+        found = Interval(mean - half, mean + half, f"crossed-t{level * 100:.10g}")
+    return Crossed(
+        mean, found, math.sqrt(max(0.0, (ms_seeds - rest) / r)),
+        math.sqrt(max(0.0, (ms_regions - rest) / s)), s, r,
+    )  # fmt: skip
+
+
 def paired(
     a: Mapping[str, float], b: Mapping[str, float], *, level: float = LEVEL
 ) -> Paired | None:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from rsbench import decay, strata
 from rsbench.inference import direction
-from rsbench.report import comparisons, pictures
+from rsbench.report import comparisons, paper, pictures, places, planes, seeds
 from rsbench.report import page_training as training
 from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
@@ -27,7 +27,7 @@ from rsbench.report.leaderboard import (
 )
 from rsbench.report.words import words_of
 from rsbench.scores import PERFECT, RunInfo
-from rsbench.table import number, supported_best
+from rsbench.table import number, supported_best, to_latex
 
 LARGEST_PICTURES = 12_000_000
 """Characters of pictures a board may hold, so that the page stays quick to open."""
@@ -49,6 +49,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
     models = rows_of(board)
     looks = _looks(models)
     metrics = ordered(list(scores.table()["metric"].unique()))
+    spectra = planes.spectra(board, looks)
     regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
     words = words_of(run)
     return {
@@ -69,6 +70,16 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "skill": [] if words.fusion else _skill(board, looks),
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "comparisons": comparisons.note(board, best),
+        "seeds": seeds.note(board),
+        "where": places.where(board, models),
+        "plane": planes.plane(board, looks),
+        "spectra": spectra,
+        "spectra_note": planes.sentence(spectra),
+        "paper": [
+            ("Methods", paper.methods(board)),
+            ("LaTeX table", to_latex(scores.table(), best=best)),
+            ("BibTeX", paper.bibtex(board)),
+        ],
         "interval_note": decay.interval_note(regions),
         "matching": _matching(board),
         "strips": _strips(board, models),

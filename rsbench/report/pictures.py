@@ -15,6 +15,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -76,50 +77,66 @@ def strips(
         names: model names of the run → names on the page.
         shown: names on the page whose predictions are drawn, in this order.
     """
-    index = folder / "viewer" / "index.json"
-    if not index.is_file():
-        return
-    try:
-        text = json.loads(index.read_text(encoding="utf-8"))
-        if text.get("schema") != SCHEMA:
-            raise SchemaError(
-                f"reading the pictures {index}",
-                f"they have schema {text.get('schema')!r}, this version reads {SCHEMA}",
-                "Run it again",
-            )
-        label = str(text.get("error", "error"))
-        for entry in text["entries"]:
+    with told_if_damaged(folder):
+        for place, label, entry in entries(folder):
             models = [{**m, "model": names.get(m["model"], m["model"])} for m in entry["models"]]
             kept = [m for m in models if m["model"] in shown]
             kept.sort(key=lambda m: shown.index(m["model"]))
-            yield _strip(index.parent, {**entry, "models": kept}, label, simulated=simulated)
+            yield _strip(place, {**entry, "models": kept}, label, simulated=simulated)
+
+
+def entries(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
+    """Yield (viewer folder, what its errors are, entry) of a run folder; none without pictures."""
+    index = _index(folder)
+    if not index.is_file():
+        return
+    text = json.loads(index.read_text(encoding="utf-8"))
+    if text.get("schema") != SCHEMA:
+        raise SchemaError(
+            f"reading the pictures {index}",
+            f"they have schema {text.get('schema')!r}, this version reads {SCHEMA}",
+            "Run it again",
+        )
+    for entry in text["entries"]:
+        yield index.parent, str(text.get("error", "error")), entry
+
+
+def _index(folder: Path) -> Path:
+    return folder / "viewer" / "index.json"
+
+
+@contextmanager
+def told_if_damaged(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged viewer folder causes into one clear error."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"reading the pictures {index}", f"they are damaged ({error})", "Run it again"
+            f"reading the pictures {_index(folder)}", f"they are damaged ({error})", "Run it again"
         ) from error
 
 
 def _strip(folder: Path, entry: Mapping[str, Any], label: str, *, simulated: bool) -> Strip:
     leads = tuple(int(lead) for lead in entry["leads"])
-    truth = _frames(folder, entry["truth"], len(leads))
-    valid = _load(folder, entry["valid"]).astype(bool) if entry.get("valid") else None
+    truth = frames_of(folder, entry["truth"], len(leads))
+    valid = load(folder, entry["valid"]).astype(bool) if entry.get("valid") else None
     rows = [_row("truth", "truth", truth, valid, simulated=simulated)]
     errors: list[tuple[str, Array]] = []
     for item in entry["models"]:
         name = str(item["model"])
-        prediction = _frames(folder, item["prediction"], len(leads))
+        prediction = frames_of(folder, item["prediction"], len(leads))
         rows.append(_row(name, "prediction", prediction, None, simulated=simulated))
         if item.get("error"):
-            errors.append((name, _load(folder, item["error"]).astype(np.float32)))
+            errors.append((name, load(folder, item["error"]).astype(np.float32)))
     top = _top([values for _, values in errors])
     for name, values in errors:
         coloured = np.stack([colour(frame, top) for frame in values])
         rows.append(_row(f"{name}, error", "error", coloured, None, simulated=simulated))
     context = None
     if entry.get("context"):
-        frame = _load(folder, entry["context"])
+        frame = load(folder, entry["context"])
         context = link(_finish(frame if frame.ndim == 3 else frame[-1], simulated=simulated))
     targets = tuple(str(target) for target in entry.get("targets", ()))
     return Strip(
@@ -127,7 +144,8 @@ def _strip(folder: Path, entry: Mapping[str, Any], label: str, *, simulated: boo
     )
 
 
-def _load(folder: Path, name: str) -> Array:
+def load(folder: Path, name: str) -> Array:
+    """Read one file of a viewer folder, from nowhere else."""
     path = (folder / name).resolve()
     if folder.resolve() not in path.parents:
         raise InputError(f"reading the picture {name}", "it lies outside the run", "Run it again")
@@ -135,8 +153,9 @@ def _load(folder: Path, name: str) -> Array:
     return array
 
 
-def _frames(folder: Path, name: str, leads: int) -> Image:
-    frames = _load(folder, name)
+def frames_of(folder: Path, name: str, leads: int) -> Image:
+    """Read pictures (leads, H, W, 3) uint8."""
+    frames = load(folder, name)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[::3] != (leads, 3):
         raise InputError(
             f"reading the picture {name}",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,6 +76,34 @@ def test_neither_the_order_of_cases_nor_their_batches_matter(setting: Setting) -
         theirs[columns].sort_values(key).reset_index(drop=True),
         rtol=1e-6,
     )
+
+
+def test_scoring_holds_one_batch_at_a_time_however_many_there_are(store: Store) -> None:
+    setting = setting_of(store, "year7", horizon=2, suite="standard")
+    found = {}
+    for times in (1, 4, 16):
+        alive: list[weakref.ref[torch.Tensor]] = []
+        most = 0
+
+        def batches(times: int = times, alive: list[weakref.ref[torch.Tensor]] = alive) -> Any:
+            nonlocal most
+            for _ in range(times):
+                for case in cases(setting, batch_size=4):
+                    alive.append(weakref.ref(case.truth))
+                    most = max(most, sum(ref() is not None for ref in alive))
+                    yield case
+                    del case
+
+        held = score(
+            trivial_rows(setting, note=lambda _: None).rows[:1], batches(), setting.metrics,
+            bands=setting.bands, value_range=setting.meta.value_range,
+        )  # fmt: skip
+        found[times] = (len(held.sums), most, sum(unit[1] for unit in held.sums.values()))
+    # As many sums for 16 times the images, each over 16 times as many, and no batch kept behind.
+    assert {units for units, _, _ in found.values()} == {found[1][0]}
+    assert {kept for _, kept, _ in found.values()} == {found[1][1]}
+    assert found[1][1] <= 2
+    assert found[16][2] == 16 * found[1][2]
 
 
 def members_of(seed: int, truth: torch.Tensor, count: int = 5) -> torch.Tensor:

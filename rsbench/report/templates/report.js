@@ -178,6 +178,12 @@
     all("[data-row]", board).filter((n) => n.dataset.row === button.dataset.toggle).forEach((n) => n.classList.toggle("off", off));
   }));
 
+  // Texts for papers select themselves.
+  all(".copy").forEach((node) => node.addEventListener("click", () => {
+    if (String(getSelection())) return;
+    getSelection().selectAllChildren(node);
+  }));
+
   // Points say their value when pointed at or focused.
   const tip = one("#tip");
   const showTip = (node) => {
