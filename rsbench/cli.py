@@ -92,7 +92,7 @@ def build_dataset(
 
 @app.command("import-dataset")
 def import_dataset(
-    kind: Annotated[str, typer.Argument(help="geotiff-series or geotiff-triplets.")],
+    kind: Annotated[str, typer.Argument(help="geotiff-series, geotiff-triplets, cia, lgc or ahb.")],
     source: Annotated[Path, typer.Argument(help="The folder to bring in.")],
     out: Annotated[Path, typer.Option(help="Where the store goes.")],
     unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from rsbench.store.read import Store
 
 Say = Callable[[str], None]
-IMPORTERS = ("geotiff-series", "geotiff-triplets")
-LATER = ("sat-jepa-diff", "cia", "lgc", "ahb")
+PUBLISHED = ("cia", "lgc", "ahb")
+IMPORTERS = ("geotiff-series", "geotiff-triplets", *PUBLISHED)
+LATER = ("sat-jepa-diff",)
 ASK_ABOVE_HOURS = 0.1
 
 
@@ -271,13 +272,22 @@ def import_command(
     from rsbench.home import remember_store
 
     names = tuple(b.strip() for b in bands.split(",")) if bands else None
-    if kind == "geotiff-triplets":
+    if kind in PUBLISHED:
+        from rsbench.build.importers_published import import_published
+
+        _require_no_coarse(kind, coarse, "one scale and one nodata hold for both sensors")
+        told = {"--bands": bands, "--dates": dates, "--crs": crs}
+        _require_known(kind, {**told, "--unit": unit if unit != "reflectance" else None})
+        result = import_published(
+            kind, source, out, scale=scale, offset=offset, nodata=nodata, region_size=region_size
+        )
+    elif kind == "geotiff-triplets":
         result = import_geotiff_triplets(
             source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
             dates=dates, crs=crs, region_size=region_size, coarse=coarse,
         )  # fmt: skip
     else:
-        _require_no_coarse(kind, coarse)
+        _require_no_coarse(kind, coarse, "it has no coarse sensor")
         result = import_geotiff_series(
             source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
             dates=dates, crs=crs, region_size=region_size,
@@ -286,14 +296,24 @@ def import_command(
     say(f"{result.path}  digest {result.digest}")
 
 
-def _require_no_coarse(kind: str, coarse: CoarseStated) -> None:
+def _require_known(kind: str, told: Mapping[str, str | None]) -> None:
+    given = [name for name, value in told.items() if value is not None]
+    if given:
+        raise InputError(
+            f"import-dataset {kind} with {', '.join(given)}",
+            "unit, bands, dates and grid of this set are known",
+            f"Leave out {', '.join(given)}, or type geotiff-triplets",
+        )
+
+
+def _require_no_coarse(kind: str, coarse: CoarseStated, why: str) -> None:
     from dataclasses import asdict
 
     given = [f"--coarse-{name}" for name, value in asdict(coarse).items() if value is not None]
     if given:
         raise InputError(
             f"import-dataset {kind} with {', '.join(given)}",
-            "it has no coarse sensor",
+            why,
             "Leave them out, or type geotiff-triplets",
         )
 

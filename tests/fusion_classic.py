@@ -161,3 +161,147 @@ def _likeness(fine: F64, coarse: F64) -> F64:
         else:
             out[y, x] = np.corrcoef(f, c)[0, 1]
     return out
+
+
+# FSDAF -----------------------------------------------------------------------------------
+
+
+def fsdaf(
+    fine: F64,
+    coarse: F64,
+    target: F64,
+    span: int,
+    *,
+    seen: Mask | None = None,
+    half: int = 20,
+    similar: int = 20,
+    classes: int = 4,
+    pure: int = 100,
+    tail: float = 1e-4,
+) -> F64:
+    """Predict from one pair; ``span`` fine pixels along a coarse one, the last blocks cut."""
+    C, H, W = fine.shape
+    good = np.ones((H, W), bool) if seen is None else seen
+    clipped = np.stack([_clipped(band, good, tail) for band in fine])
+    labels = _classes(clipped, good, classes)
+    blocks = [
+        [(slice(y, min(H, y + span)), slice(x, min(W, x + span))) for x in range(0, W, span)]
+        for y in range(0, H, span)
+    ]
+    kinds = np.array([
+        [[(labels[at][good[at]] == k).mean() for k in range(classes)] for at in row]
+        for row in blocks
+    ])  # fmt: skip
+    alike = np.empty((H, W))
+    for y, x in places((H, W)):
+        rows, columns, _ = window(y, x, half, (H, W))
+        alike[y, x] = (labels[rows, columns] == labels[y, x]).mean()
+    change = np.stack([
+        _fsdaf_change(
+            clipped[b], coarse[b], target[b], labels, kinds, blocks, good, alike, span, pure
+        )
+        for b in range(C)
+    ])  # fmt: skip
+    return _fsdaf_smooth(clipped, coarse, target, change, good, half, similar, classes)
+
+
+def _clipped(band: F64, good: Mask, tail: float) -> F64:
+    known = np.sort(band[good])
+    out = int(tail * len(known))
+    return np.clip(band, known[out], known[len(known) - 1 - out])
+
+
+def _classes(image: F64, good: Mask, count: int) -> npt.NDArray[np.int64]:
+    known = image[:, good].T
+    order = np.argsort(known.mean(axis=1), kind="stable")
+    centres = np.stack([known[part].mean(axis=0) for part in np.array_split(order, count)])
+    for _ in range(50):
+        own = np.array([((pixel - centres) ** 2).sum(axis=1).argmin() for pixel in known])
+        moved = np.stack([
+            known[own == k].mean(axis=0) if (own == k).any() else centres[k] for k in range(count)
+        ])  # fmt: skip
+        still = np.abs(moved - centres).max() < 1e-7
+        centres = moved
+        if still:
+            break
+    labels = np.empty(good.shape, np.int64)
+    for y, x in places(good.shape):
+        labels[y, x] = ((image[:, y, x] - centres) ** 2).sum(axis=1).argmin()
+    return labels
+
+
+def _fsdaf_change(
+    fine: F64, coarse: F64, target: F64, labels: npt.NDArray[np.int64], kinds: F64,
+    blocks: list[list[tuple[slice, slice]]], good: Mask, alike: F64, span: int, pure: int,
+) -> F64:  # fmt: skip
+    from scipy.interpolate import RBFInterpolator
+
+    def means(image: F64) -> F64:
+        return np.array([[image[at][good[at]].mean() for at in row] for row in blocks])
+
+    grown = means(target) - means(coarse)
+    share, step = kinds.reshape(-1, kinds.shape[2]), grown.ravel()
+    rows, values = [], []
+    for k in range(share.shape[1]):
+        order = np.argsort(-share[:, k], kind="stable")[:pure]
+        order = order[share[order, k] > 0.01]
+        if not len(order):
+            continue
+        low, high = np.quantile(step[order], [0.1, 0.9])
+        kept = order[(step[order] >= low) & (step[order] <= high)]
+        rows.append(share[kept])
+        values.append(step[kept])
+    solved = np.linalg.lstsq(np.concatenate(rows), np.concatenate(values), rcond=None)[0]
+    temporal = fine + solved[labels]
+    middle = (span - 1) / 2
+    nodes = np.array([
+        [i * span + middle, j * span + middle]
+        for i in range(len(blocks)) for j in range(len(blocks[0]))
+    ])  # fmt: skip
+    surface = RBFInterpolator(
+        nodes, means(target).ravel(), kernel="thin_plate_spline", degree=1, smoothing=0
+    )
+    pixels = np.stack(np.meshgrid(*(np.arange(n) for n in fine.shape), indexing="ij"), axis=-1)
+    smooth = surface(pixels.reshape(-1, 2).astype(float)).reshape(fine.shape)
+    added = np.empty_like(fine)
+    for i, row in enumerate(blocks):
+        for j, at in enumerate(row):
+            ok = good[at]
+            left = grown[i, j] - (temporal[at][ok].mean() - fine[at][ok].mean())
+            apart = smooth[at] - temporal[at]
+            apart = np.where(np.sign(apart) == np.sign(left), np.abs(apart), 0.0)
+            weight = apart * alike[at] + abs(left) * (1 - alike[at]) + 1e-10
+            weight = weight / weight[ok].mean()
+            REACHED["heavy"] += int((weight > 10).sum())
+            weight = np.where(weight > 10, 1.0, weight)
+            added[at] = weight / weight[ok].mean() * left
+    lowest = max(0.0, min(temporal.min(), target.min()))
+    highest = min(1.0, max(temporal.max(), target.max()))
+    return np.clip(temporal + added, lowest, highest) - fine
+
+
+def _fsdaf_smooth(
+    fine: F64, coarse: F64, target: F64, change: F64, good: Mask, half: int, similar: int,
+    classes: int,
+) -> F64:  # fmt: skip
+    C, H, W = fine.shape
+    limits = 2 * fine[:, good].std(axis=1) / classes
+    out = np.empty_like(fine)
+    for y, x in places((H, W)):
+        rows, columns, distance = window(y, x, half, (H, W))
+        gaps = np.abs(fine[:, rows, columns] - fine[:, y, x][:, None, None])
+        size = np.maximum(np.abs(fine[:, y, x]), 1e-4)
+        rank = (gaps / size[:, None, None]).sum(axis=0)
+        alike = good[rows, columns] & (gaps < limits[:, None, None]).all(axis=0)
+        if alike.sum() > similar:
+            alike &= rank <= np.sort(rank[alike])[similar - 1]
+        weight = 1 / ((1 + distance[alike] / half) * (1 + rank[alike]))
+        for b in range(C):
+            moved = change[b, rows, columns][alike]
+            mean = (weight * moved).sum() / weight.sum() if alike.any() else change[b, y, x]
+            out[b, y, x] = fine[b, y, x] + mean
+            if not 0 <= out[b, y, x] <= 1:
+                REACHED["outside"] += 1
+                plain = fine[b, y, x] + target[b, y, x] - coarse[b, y, x]
+                out[b, y, x] = min(max(plain, 0.0), 1.0)
+    return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,21 @@ def open_all(folder: Path, crs: str | None) -> list[Raster]:
         raise InputError(
             f"importing {folder}", "it holds no GeoTIFF", "Give a folder of .tif files"
         )
-    return [_describe(path, crs) for path in files]
+    return [describe(path, crs) for path in files]
 
 
-def _describe(path: Path, crs: str | None) -> Raster:
+def describe(
+    path: Path, crs: str | None, *, nominal: Callable[[int, int], Grid] | None = None
+) -> Raster:
+    """Return what a GeoTIFF says of itself.
+
+    Args:
+        crs: coordinate system of a file that states none.
+        nominal: makes a grid of height and width for a file that states no place at all.
+
+    Raises:
+        InputError: if it cannot be read, placed, or is of several types.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -69,13 +80,10 @@ def _describe(path: Path, crs: str | None) -> Raster:
             rasterio.Env(**GDAL_ENV),
             rasterio.open(path, driver=DRIVER) as data,
         ):
-            crs_text = _crs(path, data.crs, crs)
-            a, b, c, d, e, f = (float(v) for v in tuple(data.transform)[:6])
-            if b or d or e >= 0 or a <= 0:
-                raise InputError(
-                    f"importing {path}", "its grid is rotated or flipped", "Warp it to north-up"
-                )
-            grid = Grid(crs_text, (a, b, c, d, e, f), data.height, data.width)
+            if nominal is not None and not data.crs:
+                grid = nominal(data.height, data.width)
+            else:
+                grid = _grid(path, data, crs)
             return Raster(
                 path=path,
                 grid=grid,
@@ -93,6 +101,16 @@ def _describe(path: Path, crs: str | None) -> Raster:
             f"it cannot be read as GeoTIFF ({type(error).__name__})",
             "Remove it from the folder, or repair it",
         ) from error
+
+
+def _grid(path: Path, data: Any, crs: str | None) -> Grid:
+    crs_text = _crs(path, data.crs, crs)
+    a, b, c, d, e, f = (float(v) for v in tuple(data.transform)[:6])
+    if b or d or e >= 0 or a <= 0:
+        raise InputError(
+            f"importing {path}", "its grid is rotated or flipped", "Warp it to north-up"
+        )
+    return Grid(crs_text, (a, b, c, d, e, f), data.height, data.width)
 
 
 def _one(path: Path, what: str, values: Sequence[Any]) -> Any:

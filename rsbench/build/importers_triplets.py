@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rsbench.build.builder import BuildResult
 from rsbench.build.builder_place import place
-from rsbench.build.importers import COMPOSITOR
-from rsbench.build.importers_blocks import Block, cut
 from rsbench.build.importers_dates import file_dates
+from rsbench.build.importers_pair import COARSE, FINE, SensorFiles, require_common, write_pair
 from rsbench.build.importers_raster import (
     Raster,
     Stated,
@@ -27,23 +27,15 @@ from rsbench.build.importers_raster import (
     open_all,
     read_part,
     require_alike,
-    require_plausible,
     stated_of,
     valid_part,
 )
-from rsbench.digest import sha256_file
-from rsbench.errors import InputError, PixelError
+from rsbench.errors import InputError
 from rsbench.spec import Window, nesting
-from rsbench.store.export_card import write_card
-from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta, StoreMeta
-from rsbench.store.write import finalise, write_region
 
 KIND = "geotiff-triplets"
-FINE, COARSE = "fine", "coarse"
 FOLDERS = {FINE: ("fine", "landsat"), COARSE: ("coarse", "modis")}
 _GSD_TOLERANCE = 0.01
-_MOST_APART, _LEAST_APART = 5.0, 0.02
-"""Medians of both sensors that differ by this factor, and by this reflectance, cannot be true."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +46,6 @@ class CoarseStated:
     offset: float | None = None
     nodata: float | None = None
     gsd: float | None = None
-
-
-@dataclass(frozen=True)
-class _Sensor:
-    """One sensor's files in order of time, and how their numbers are to be read."""
-
-    files: tuple[Raster, ...]
-    times: tuple[date, ...]
-    meta: SensorMeta
-    nodata: float | None
 
 
 def import_geotiff_triplets(
@@ -121,17 +103,9 @@ def import_geotiff_triplets(
             f"a coarse pixel measures {gsd:g} m, a fine one {pair[0].meta.gsd:g} m",
             "State the true size of a coarse pixel with --coarse-gsd, in metres",
         )
-    if not set(pair[0].times) & set(pair[1].times):
-        shown = (f"{sensor.times[0]} to {sensor.times[-1]}" for sensor in pair)
-        raise InputError(
-            f"importing {folder}",
-            f"the fine images ({next(shown)}) and the coarse ones ({next(shown)}) have no date in "
-            "common",
-            "State one date for both images of a pair with --dates FILE.csv",
-        )
-    blocks = _blocks(fine_files[0], region_size, ratio)
+    require_common(folder, pair)
     with place(target) as root:
-        digest = _write(folder, root, pair, blocks, ratio, region_size)
+        digest = write_pair(folder, root, pair, kind=KIND, ratio=ratio, region_size=region_size)
     return BuildResult(target, digest, complete=True)
 
 
@@ -202,142 +176,19 @@ def _sensor(
     dates: str | None,
     name: str,
     gsd: float | None,
-) -> _Sensor:
+) -> SensorFiles:
     when = file_dates([r.path for r in rasters], dates)
     ordered = tuple(sorted(rasters, key=lambda r: when[r.path]))
-    return _Sensor(
+    declared = nodata if nodata is not None else rasters[0].nodata
+
+    def read(raster: Raster, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        pixels = read_part(raster, window)
+        return pixels, valid_part(declared, raster, pixels)
+
+    return SensorFiles(
         files=ordered,
         times=tuple(when[r.path] for r in ordered),
         meta=meta_of(folder, rasters[0], how, nodata, bands, name=name, gsd=gsd),
-        nodata=nodata if nodata is not None else rasters[0].nodata,
+        nodata=declared,
+        read=read,
     )
-
-
-def _blocks(fine: Raster, size: int | None, ratio: int) -> tuple[Block, ...]:
-    height, width = fine.grid.height, fine.grid.width
-    if size is None:
-        return (Block(0, 0, Window(0, 0, height, width), "test"),)
-    if size % ratio:
-        raise InputError(
-            f"--region-size {size}",
-            f"a coarse pixel spans {ratio} fine pixels",
-            f"Give a multiple of {ratio}",
-        )
-    return cut(height, width, size)
-
-
-def _write(
-    folder: Path,
-    root: Path,
-    pair: tuple[_Sensor, _Sensor],
-    blocks: Sequence[Block],
-    ratio: int,
-    region_size: int | None,
-) -> str:
-    prefix = "".join(c if c.isalnum() or c in "_.-" else "-" for c in folder.resolve().name)
-    common = sorted(set(pair[0].times) & set(pair[1].times))
-    middles: list[list[list[float]]] = [[[] for _ in sensor.files] for sensor in pair]
-    seen = np.zeros(len(pair[1].files), np.bool_)
-    written = []
-    for block in blocks:
-        fine = _read(pair[0], block.window, middles[0])
-        low = _read(pair[1], _coarser(block.window, ratio), middles[1])
-        clear = low.valid.any(axis=(1, 2))
-        seen |= clear
-        if len(blocks) > 1 and not (clear.all() and fine.valid.any()):
-            continue  # nothing is known of this block on some date
-        name = f"{prefix}-r{block.row:02d}c{block.column:02d}"
-        record = RegionRecord(name, block.split, {}, tuple(common) or pair[0].times)
-        metas = {FINE: pair[0].meta, COARSE: pair[1].meta}
-        write_region(root, record, {FINE: fine, COARSE: low}, metas)
-        written.append(name)
-    _require_seen(pair[1], seen)
-    if not written:
-        raise PixelError(
-            f"importing {folder} in blocks of {region_size}",
-            "in every block some coarse image has no valid pixel",
-            "Give a larger --region-size",
-        )
-    for sensor, middle in zip(pair, middles, strict=True):
-        require_plausible(sensor.files, sensor.meta, middle)
-    _require_one_scale(folder, pair, middles)
-    meta = StoreMeta(
-        kind="triplets",
-        recipe={
-            "name": prefix,
-            "importer": KIND,
-            "unit": pair[0].meta.unit,
-            "ratio": ratio,
-            "region_size": region_size,
-            **{
-                sensor.meta.name: {
-                    "scale": sensor.meta.scale,
-                    "offset": sensor.meta.offset,
-                    "nodata": None if sensor.nodata is None else str(sensor.nodata),
-                    "files": {r.path.name: sha256_file(r.path) for r in sensor.files},
-                }
-                for sensor in pair
-            },
-        },
-        lock_digest=None,
-        compositor=COMPOSITOR,
-        simulated=False,
-        complete=True,
-        missing=(),
-        step="irregular",
-        default_preset="default",
-        default_protocol="fusion2" if len(common) > 2 else "fusion1",
-        sensors={FINE: pair[0].meta, COARSE: pair[1].meta},
-    )
-    digest = finalise(root, meta, regions=written)
-    write_card(root)
-    return digest
-
-
-def _coarser(window: Window, ratio: int) -> Window:
-    y, x, height, width = (n // ratio for n in (window.y, window.x, window.height, window.width))
-    return Window(y, x, height, width)
-
-
-def _read(sensor: _Sensor, window: Window, middle: list[list[float]]) -> SensorArrays:
-    """Read one window of every file; note the median of its valid numbers per file."""
-    shape = (len(sensor.files), len(sensor.meta.bands), window.height, window.width)
-    values = np.empty(shape, sensor.meta.dtype)
-    valid = np.empty((shape[0], *shape[2:]), np.bool_)
-    for t, raster in enumerate(sensor.files):
-        pixels = read_part(raster, window)
-        valid[t] = valid_part(sensor.nodata, raster, pixels)
-        values[t] = np.where(valid[t], pixels, sensor.meta.nodata)
-        if valid[t].any():
-            middle[t].append(float(np.median(pixels[:, valid[t]])))
-    grid = sensor.files[0].grid.window(window)
-    return SensorArrays(values, valid, valid.astype(np.uint16), sensor.times, grid)
-
-
-def _require_one_scale(
-    folder: Path, pair: tuple[_Sensor, _Sensor], middles: Sequence[Sequence[Sequence[float]]]
-) -> None:
-    """Refuse two sensors whose reflectances of one ground are worlds apart: one scale is wrong."""
-    if pair[0].meta.unit != "reflectance":
-        return
-    fine, low = (
-        float(np.median([v for file in middle for v in file])) * s.meta.scale + s.meta.offset
-        for s, middle in zip(pair, middles, strict=True)
-    )
-    if abs(fine - low) > _LEAST_APART and max(fine, low) > _MOST_APART * min(fine, low):
-        raise InputError(
-            f"importing {folder} as reflectance",
-            f"the fine images have a median of {fine:.3g}, the coarse images {low:.3g}, of the "
-            "same ground",
-            "State the true scale of each with --scale and --coarse-scale, e.g. 1/255 of bytes",
-        )
-
-
-def _require_seen(low: _Sensor, seen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
-    for raster, any_valid in zip(low.files, seen, strict=True):
-        if not any_valid:
-            raise PixelError(
-                f"importing {raster.path}",
-                "none of its pixels is valid",
-                "Remove it: a coarse image without a valid pixel says nothing of its date",
-            )

@@ -1,4 +1,4 @@
-"""STARFM and ESTARFM against a loop over pixels that was written from the papers' equations."""
+"""STARFM, ESTARFM and FSDAF against a loop over pixels written from the papers' equations."""
 
 from __future__ import annotations
 
@@ -137,17 +137,140 @@ def test_the_scenes_reach_every_branch_of_estarfm() -> None:
     assert set(loops.REACHED) == {"few", "fitted", "not believed", "outside"}
 
 
-# Both ------------------------------------------------------------------------------------
+# FSDAF -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "options"), [("starfm", {"half": 5}), ("estarfm", {"half": 5})])
-def test_units_do_not_move_the_answer(name: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("size", [(32, 40), (27, 30)])
+def test_fsdaf_is_the_loop(bands: int, size: tuple[int, int]) -> None:
+    """27×30 pixels end in cut blocks of 8."""
+    fine, low = scene(bands, size, seed=bands)
+    found = answer("fsdaf", fine[:1], low[:2], {"half": 6}, footprint=8)
+    by_loop = loops.fsdaf(fine[0], low[0], low[1], 8, half=6)
+    np.testing.assert_allclose(found, by_loop, atol=1e-6, rtol=0)
+    assert np.abs(by_loop - fine[0]).mean() > 0.01
+
+
+def test_fsdaf_is_the_loop_around_holes() -> None:
+    fine, low = scene(2, (32, 40), seed=9)
+    fine_seen, low_seen = holes((1, 1, 32, 40), 1), holes((2, 1, 32, 40), 2)
+    low_seen[1] |= ~low_seen[0]
+    found = answer(
+        "fsdaf", fine[:1], low[:2], {"half": 6}, footprint=8,
+        fine_valid=tensor(fine_seen), coarse_valid=tensor(low_seen),
+    )  # fmt: skip
+    seen = fine_seen.all(axis=(0, 1)) & low_seen.all(axis=(0, 1))
+    assert not seen.all()
+    # Gaps are filled before: a fine one by the coarse image there, a coarse one by the other date.
+    shown = np.where(low_seen[::-1], low[1::-1], 0)
+    low_filled = np.where(low_seen, low[:2], shown)
+    fine_filled = np.where(fine_seen[0], fine[0], low_filled[0])
+    by_loop = loops.fsdaf(fine_filled, low_filled[0], low_filled[1], 8, seen=seen, half=6)
+    np.testing.assert_allclose(found[:, seen], by_loop[:, seen], atol=1e-6, rtol=0)
+    assert np.isfinite(found).all()
+
+
+def test_fsdaf_keeps_the_mass_of_every_coarse_pixel() -> None:
+    """Block means of T + r are those of F plus the coarse change, whatever T, S, H and R are."""
+    from rsbench_baselines.fsdaf.blocks import Blocks
+    from rsbench_baselines.fsdaf.model import MOST_WEIGHT, residuals
+
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    blocks = Blocks(8, draw(30, 43) > 0.1)
+    fine, temporal, alike = draw(30, 43), draw(30, 43), draw(30, 43)
+    smooth = temporal + 5 * (draw(30, 43) > 0.98)  # single pixels draw all of the weight
+    grown = draw(4, 6) - 0.5
+    added = residuals(temporal, fine, smooth, grown, alike, blocks)
+    wanted = blocks.mean(fine) + grown
+    torch.testing.assert_close(blocks.mean(temporal + added), wanted, atol=1e-12, rtol=0)
+    left = wanted - blocks.mean(temporal)
+    share = (added / blocks.spread(left))[blocks.seen]
+    assert float(share.min()) >= 0
+    assert float(share.max()) < 2 * MOST_WEIGHT
+    assert float(share.std()) > 0.1
+
+
+def test_the_class_changes_are_those_that_a_mixture_was_made_of() -> None:
+    from rsbench_baselines.fsdaf.model import Fsdaf
+
+    kinds = torch.rand(4, 300, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    kinds = kinds**4
+    kinds /= kinds.sum(dim=0)
+    steps = torch.tensor([0.1, -0.05, 0.0, 0.2], dtype=torch.float64)
+    found = Fsdaf().class_changes(kinds, steps @ kinds)
+    torch.testing.assert_close(found, steps, atol=1e-12, rtol=0)
+    only = torch.tensor([[1.0] * 20, [0.0] * 20], dtype=torch.float64)
+    alone = Fsdaf(classes=2).class_changes(only, torch.full((20,), 0.3, dtype=torch.float64))
+    assert alone.tolist() == pytest.approx([0.3, 0.0])  # a class that is nowhere does not change
+
+
+@pytest.mark.parametrize("span", [5, 8])
+def test_the_spline_is_scipys(span: int) -> None:
+    from scipy.interpolate import RBFInterpolator
+
+    from rsbench_baselines.fsdaf.spline import spline
+
+    rng = np.random.default_rng(0)
+    values, known = rng.random((2, 6, 7)), rng.random((6, 7)) > 0.2
+    found = spline(torch.tensor(values), torch.tensor(known), span).numpy()
+    middle = (span - 1) / 2
+    nodes = np.argwhere(known) * span + middle
+    pixels = np.stack(np.meshgrid(np.arange(6 * span), np.arange(7 * span), indexing="ij"), -1)
+    for band in range(2):
+        surface = RBFInterpolator(nodes, values[band][known], kernel="thin_plate_spline", degree=1)
+        expected = surface(pixels.reshape(-1, 2).astype(float)).reshape(found[band].shape)
+        np.testing.assert_allclose(found[band], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 1), (2, 2), (50, 60)])
+def test_the_spline_of_a_plane_is_the_plane(shape: tuple[int, int]) -> None:
+    """Also where all centres lie on a line, and where a large image is solved part by part."""
+    from rsbench_baselines.fsdaf.spline import spline
+
+    h, w = shape
+    y, x = torch.meshgrid(*(torch.arange(n).double() for n in shape), indexing="ij")
+    found = spline((0.2 + 0.3 * y - 0.1 * x)[None], torch.ones(shape, dtype=torch.bool), 4)[0]
+    fine_y, fine_x = ((torch.arange(4 * n).double() - 1.5) / 4 for n in shape)
+    expected = 0.2 + (0.3 * fine_y * (h > 1))[:, None] - (0.1 * fine_x * (w > 1))[None]
+    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_parts_of_a_large_spline_agree_with_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rsbench_baselines.fsdaf import spline as module
+
+    values = torch.rand(1, 40, 40, generator=torch.Generator().manual_seed(2)).double()
+    known = torch.ones(40, 40, dtype=torch.bool)
+    whole = module.spline(values, known, 4)
+    monkeypatch.setattr(module, "WHOLE", 100)
+    parts = module.spline(values, known, 4)
+    assert float((parts - whole).abs().max()) < 0.01  # of noise between 0 and 1
+    assert not torch.equal(parts, whole)
+
+
+# All -------------------------------------------------------------------------------------
+
+CLASSIC = [
+    ("starfm", {"half": 5}, [0, 2], [0, 1, 2]),
+    ("estarfm", {"half": 5}, [0, 2], [0, 1, 2]),
+    ("fsdaf", {"half": 5}, [0], [0, 1]),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "refs", "dates"), CLASSIC)
+def test_units_do_not_move_the_answer(
+    name: str, options: dict[str, Any], refs: list[int], dates: list[int]
+) -> None:
     """Weights depend on the scale of numbers; it is taken from the stated value range."""
     fine, low = scene(2, seed=5)
-    plain = answer(name, fine[[0, 2]], low, options)
-    stored = answer(name, 1e4 * fine[[0, 2]], 1e4 * low, options, value_range=(0.0, 1e4))
-    np.testing.assert_allclose(stored / 1e4, plain, atol=2e-6, rtol=0)
-    unstated = answer(name, 1e4 * fine[[0, 2]], 1e4 * low, options)
+    fine, low = fine[refs], low[dates]
+    plain = answer(name, fine, low, options, footprint=8)
+    dn = answer(name, 1e4 * fine, 1e4 * low, options, value_range=(0.0, 1e4), footprint=8)
+    np.testing.assert_allclose(dn / 1e4, plain, atol=2e-6, rtol=0)
+    unstated = answer(name, 1e4 * fine, 1e4 * low, options, footprint=8)
     assert np.abs(unstated / 1e4 - plain).max() > 1e-3
 
 
@@ -171,17 +294,25 @@ def test_kelvin_from_one_band() -> None:
         np.testing.assert_allclose(found, start + span * by_loop, atol=6e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["starfm", "estarfm"])
-def test_strips_and_threads_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "options", "refs", "dates"), CLASSIC)
+def test_strips_and_threads_change_nothing(
+    name: str,
+    options: dict[str, Any],
+    refs: list[int],
+    dates: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from rsbench_baselines.fsdaf import model as fsdaf
     from rsbench_baselines.fusion_trivial import windows
 
     fine, low = scene(2, seed=7)
-    whole = answer(name, fine[[0, 2]], low, {"half": 5})
+    whole = answer(name, fine[refs], low[dates], options, footprint=8)
     monkeypatch.setattr(windows, "CPU_CELLS", 1)
+    monkeypatch.setattr(fsdaf, "ROWS", 8)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        parts = answer(name, fine[[0, 2]], low, {"half": 5})
+        parts = answer(name, fine[refs], low[dates], options, footprint=8)
     finally:
         torch.set_num_threads(before)
     np.testing.assert_allclose(parts, whole, atol=1e-7, rtol=0)

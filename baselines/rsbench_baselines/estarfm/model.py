@@ -30,7 +30,7 @@ LEAST = 5
 PLANES = 24
 """Arrays per band that are in use at once."""
 
-RANK_CELLS = 1 << 24
+RANK_CELLS = 1 << 23
 """Numbers held at once to find the most similar pixels: 64 MiB."""
 
 
@@ -182,7 +182,7 @@ class Estarfm:
             torch.sub(strip.shift(window.scaled, dy, dx), centre, out=gap).abs_()
             torch.lt(torch.amax(gap, dim=0, out=one), 1.0, out=one)
             if worst is not None:
-                one *= gap.sum(dim=0).float() <= worst
+                one *= gap.sum(dim=0) <= worst
             torch.mul(strip.shift(window.unlike, dy, dx), 1 + distance / self.reach, out=weight)
             torch.div(one, weight.add_(1e-7), out=weight)
             yield dy, dx, one, weight
@@ -226,13 +226,13 @@ class Estarfm:
         rows, columns = centre.shape[-2:]
         window = (2 * self.half + 1) ** 2
         step = max(1, RANK_CELLS // (window * columns))
-        kept = torch.empty(rows, columns, dtype=torch.float32, device=centre.device)
+        kept = torch.empty_like(centre[0])
         for first in range(0, rows, step):
             part = slice(first, min(rows, first + step))
-            ranks = torch.empty(window, part.stop - first, columns, device=centre.device)
+            ranks = centre.new_empty(window, part.stop - first, columns)
             for place, (dy, dx, _) in enumerate(offsets(self.half)):
                 gap = (strip.shift(scaled, dy, dx)[:, part] - centre[:, part]).abs()
-                rank = gap.sum(dim=0).float()
+                rank = gap.sum(dim=0)
                 ranks[place] = torch.where(gap.amax(dim=0) < 1, rank, torch.inf)
             last = min(self.similar, window)
             kept[part] = ranks.topk(last, dim=0, largest=False).values[-1]
