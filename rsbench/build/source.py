@@ -59,7 +59,9 @@ class Scene:
 
 
 class Engine(Protocol):
-    """Fills ``(T, C, H, W)`` integer arrays from scenes."""
+    """Fills ``(T, C, H, W)`` integer arrays from scenes; ``bytes`` of them so far."""
+
+    bytes: int
 
     def fill(
         self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
@@ -75,6 +77,8 @@ class Engine(Protocol):
 
 class NoEngine:
     """An engine for builders that must not read."""
+
+    bytes = 0
 
     def fill(
         self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
