@@ -66,10 +66,16 @@ def build_dataset(
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Finish though units failed, and say so.")
     ] = False,
-    as_json: Json = False,
+    release: Annotated[
+        Path | None,
+        typer.Option(help="Also write a folder ready for an archive or a data hub."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events, one JSON per line.")
+    ] = False,
 ) -> None:
     """Search, lock, read, mask, compose and store a dataset."""
-    from rsbench.commands import build_command
+    from rsbench.commands_build import build_command
 
     build_command(
         recipe=recipe,
@@ -84,10 +90,29 @@ def build_dataset(
         parts=parts,
         finalise=finalise,
         allow_incomplete=allow_incomplete,
+        release=release,
         as_json=as_json,
         say=say,
         note=note,
     )
+
+
+@app.command()
+def download(
+    source: Annotated[str, typer.Argument(help="NAME@VERSION, an http(s) address or a folder.")],
+    out: Annotated[Path | None, typer.Option(help="Where the store goes; NAME.zarr.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--from", help="Where releases lie; or RSBENCH_RELEASES.")
+    ] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="The digest, or its beginning, that must come out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a released dataset and verify its digest."""
+    from rsbench.commands_build import download_command
+
+    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say)
 
 
 @app.command("import-dataset")

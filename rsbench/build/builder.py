@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ import numpy.typing as npt
 
 from rsbench.build.builder_lock import kept_lock, matching, moved, require_place
 from rsbench.build.builder_region import (
+    UnitEvent,
+    Watch,
     Work,
     finish,
     has_failed,
@@ -81,6 +85,7 @@ def build(
     engine: str = "rasterio",
     allow_incomplete: bool = False,
     progress: Advance | None = None,
+    watch: Watch | None = None,
 ) -> BuildResult:
     """Build a store, or go on with one that was interrupted.
 
@@ -98,6 +103,7 @@ def build(
         engine: ``rasterio`` or ``stackstac``; the pixels are the same.
         allow_incomplete: finish although units failed; the store then says what is missing.
         progress: told as ``(label, done, total)``.
+        watch: told what happens to every unit, from the threads that do them.
 
     Raises:
         UnitFailed: if units could not be read; what was finished is kept for the next run.
@@ -129,6 +135,7 @@ def build(
         engine=engine,
         workers=workers,
         progress=progress,
+        watch=watch,
     ) as work:
         _run(work, max(1, workers), sorted(frozen.regions), allow_incomplete=allow_incomplete)
         if work.failed and not allow_incomplete:
@@ -147,6 +154,7 @@ def build_part(
     codec: str | None = None,
     engine: str = "rasterio",
     progress: Advance | None = None,
+    watch: Watch | None = None,
 ) -> tuple[str, ...]:
     """Build every ``n``-th region from the ``i``-th on, and no index: one of ``n`` parts.
 
@@ -173,6 +181,7 @@ def build_part(
         engine=engine,
         workers=workers,
         progress=progress,
+        watch=watch,
         part=part,
         names=names,
     ) as work:
@@ -245,6 +254,7 @@ def _open_work(
     engine: str,
     workers: int,
     progress: Advance | None,
+    watch: Watch | None = None,
     part: tuple[int, int] | None = None,
     names: Sequence[str] | None = None,
 ) -> Iterator[Work]:
@@ -273,6 +283,7 @@ def _open_work(
                 engine=reader,
                 memory=_MEMORY // max(1, workers),
                 progress=progress,
+                watch=watch,
             )
 
 
@@ -334,7 +345,7 @@ def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bo
     done = total - len(units)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="rsbench-unit")
     pending: dict[Future[None], tuple[str, int]] = {
-        pool.submit(_unit, work, *unit): unit for unit in units
+        pool.submit(_watched, work, *unit): unit for unit in units
     }
     try:
         while pending:
@@ -357,6 +368,26 @@ def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bo
 
 def _is_written(work: Work, region: str) -> bool:
     return (work.out / region / MANIFEST).exists()
+
+
+def _watched(work: Work, region: str, year: int) -> None:
+    """Do one unit and tell who watches."""
+    watch, begun = work.watch, time.monotonic()
+    if watch is None:
+        _unit(work, region, year)
+        return
+    worker = threading.current_thread().name.rpartition("_")[2]
+    watch(UnitEvent(region, year, "begun", worker, bytes_read=work.engine.bytes))
+    state, reason = "failed", "the build was stopped"
+    try:
+        _unit(work, region, year)
+        state, reason = "done", ""
+    except UnitFailed as error:
+        reason = f"{error.asked}: {error.found}"
+        raise
+    finally:
+        seconds = round(time.monotonic() - begun, 3)
+        watch(UnitEvent(region, year, state, worker, seconds, work.engine.bytes, reason))
 
 
 def _unit(work: Work, region: str, year: int) -> None:

@@ -26,6 +26,26 @@ Advance = Callable[[str, int, int], None]
 Pixels = npt.NDArray[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class UnitEvent:
+    """What happened to one unit.
+
+    ``state``: ``begun``, ``done`` or ``failed`` (then with the reason). ``bytes_read``: pixels the
+    whole build has read so far.
+    """
+
+    region: str
+    year: int
+    state: str
+    worker: str
+    seconds: float = 0.0
+    bytes_read: int = 0
+    reason: str = ""
+
+
+Watch = Callable[[UnitEvent], None]
+
+
 @dataclass
 class Work:
     """What all steps of one build share."""
@@ -39,6 +59,7 @@ class Work:
     engine: Engine
     memory: int
     progress: Advance | None
+    watch: Watch | None = None
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def halves(self, region: str) -> bool:

@@ -91,7 +91,7 @@ def _clean_web(full: str, catalogue: str) -> str:
     if parts.username or parts.password or not parts.hostname:
         raise _refused(f"{parts.scheme}://…{parts.path}", "it carries credentials or has no host")
     home = urlsplit(catalogue).hostname if is_web(catalogue) else None
-    if _is_private(parts.hostname) and parts.hostname != home:
+    if is_private(parts.hostname) and parts.hostname != home:
         raise _refused(
             f"{parts.scheme}://{parts.netloc}{parts.path}",
             "it points into a private network that the catalogue is not part of",
@@ -100,7 +100,8 @@ def _clean_web(full: str, catalogue: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
-def _is_private(host: str) -> bool:
+def is_private(host: str) -> bool:
+    """Return whether a host's name or number belongs to a private or local network."""
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
         return True
     try:

@@ -59,7 +59,9 @@ class Scene:
 
 
 class Engine(Protocol):
-    """Fills ``(T, C, H, W)`` integer arrays from scenes."""
+    """Fills ``(T, C, H, W)`` integer arrays from scenes; ``bytes`` of them so far."""
+
+    bytes: int
 
     def fill(
         self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
@@ -75,6 +77,8 @@ class Engine(Protocol):
 
 class NoEngine:
     """An engine for builders that must not read."""
+
+    bytes = 0
 
     def fill(
         self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
@@ -216,8 +220,8 @@ def read_window(
     from rasterio.windows import Window as Part
 
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
-        _require_bands(data, indexes, np.dtype(dtype))
-        factor, row, col = _place(data, grid)
+        require_bands(data, indexes, np.dtype(dtype))
+        factor, row, col = place_raster(data, grid)
         top, left = max(row, 0), max(col, 0)
         bottom = min(row + grid.height, data.height * factor)
         right = min(col + grid.width, data.width * factor)
@@ -245,7 +249,12 @@ def read_window(
     return out
 
 
-def _require_bands(data: Any, indexes: Sequence[int], dtype: np.dtype[Any]) -> None:
+def require_bands(data: Any, indexes: Sequence[int], dtype: np.dtype[Any]) -> None:
+    """Refuse a raster without these bands, or with numbers of another type.
+
+    Raises:
+        GridMismatchError: if so.
+    """
     for index in indexes:
         if not 1 <= index <= data.count:
             raise GridMismatchError(f"band {index} is asked of a raster with {data.count}")
@@ -255,13 +264,19 @@ def _require_bands(data: Any, indexes: Sequence[int], dtype: np.dtype[Any]) -> N
             raise GridMismatchError(f"its numbers are {held}, {dtype} is asked")
 
 
-def _place(data: Any, grid: Grid) -> tuple[int, int, int]:
-    """Return how many grid pixels one raster pixel spans and the grid's row and column in it."""
+def place_raster(data: Any, grid: Grid) -> tuple[int, int, int]:
+    """Return how many grid pixels one raster pixel spans and the grid's row and column in it.
+
+    Raises:
+        GridMismatchError: if its pixels are not those of the grid, or whole blocks of them.
+    """
     from rasterio.crs import CRS
 
     if data.crs is None:
         raise GridMismatchError("the raster has no CRS")
-    if data.crs != CRS.from_user_input(grid.crs):
+    asked = CRS.from_user_input(grid.crs)
+    # Files spell one system in several ways (names, datum shifts); the same code is the same.
+    if data.crs != asked and (asked.to_epsg() is None or data.crs.to_epsg() != asked.to_epsg()):
         raise GridMismatchError(f"its CRS is {_crs_name(data.crs)}, the region's {grid.crs}")
     a, b, c, d, e, f = tuple(data.transform)[:6]
     ga, _, gc, _, ge, gf = grid.transform

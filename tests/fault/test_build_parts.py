@@ -11,7 +11,7 @@ from build_fixtures import random_folder, recipe
 
 from rsbench.build.builder import build, build_part, finalise_parts
 from rsbench.build.plan import Lock, make_plan
-from rsbench.commands import build_command
+from rsbench.commands_build import build_command
 from rsbench.errors import InputError, UnitFailed
 from rsbench.store.read import open_store
 

@@ -86,6 +86,8 @@ def test_a_local_stac_folder_is_built(recipe_file: Path, tmp_path: Path) -> None
         wanted = np.rint(np.median([cube[cut] for cube in cubes], axis=0))
         assert (store.read(name, "s2export")[0] == wanted).all()
         assert (store.read(name, "s2export", array="n_valid") == 3).all()
+    second = build(recipe, tmp_path / "second", lock=lock, engine="stackstac")
+    assert second.digest == result.digest
     meta = store.meta.sensors["s2export"]
     assert (meta.dtype, meta.scale, meta.nodata) == ("int16", 1e-4, -32768)
 

@@ -19,8 +19,9 @@ from build_fixtures import BANDS, ORIGIN, random_folder, recipe, write_raster, w
 from rsbench.build import source
 from rsbench.build.builder import build
 from rsbench.build.plan import Lock, make_plan
+from rsbench.build.plan_lock import LockAsset
 from rsbench.build.server import Fault, Request, serve
-from rsbench.build.source import GDAL_ENV, RasterioEngine, read_window
+from rsbench.build.source import GDAL_ENV, RasterioEngine, Scene, make_engine, read_window
 from rsbench.errors import InputError, UnitFailed
 from rsbench.spec import Grid
 from rsbench.store.read import open_store
@@ -46,8 +47,11 @@ def test_a_missing_file_never_becomes_nodata(tmp_path: Path) -> None:
             build(recipe(), tmp_path / engine, provider=url, engine=engine)
 
 
+@pytest.mark.parametrize("engine", ["rasterio", "stackstac"])
 @pytest.mark.parametrize("tag", [None, 0, 65535, 500])
-def test_the_nodata_tag_of_a_file_decides_nothing(tag: float | None, tmp_path: Path) -> None:
+def test_the_nodata_tag_of_a_file_decides_nothing(
+    tag: float | None, engine: str, tmp_path: Path
+) -> None:
     root = tmp_path / "stac"
     values = np.full((96, 96), 500, np.uint16)
     values[:, :5] = 0
@@ -55,7 +59,9 @@ def test_the_nodata_tag_of_a_file_decides_nothing(tag: float | None, tmp_path: P
     folder = write_scene(root, "a", "2021-06-01T10:00:00Z", dict.fromkeys(BANDS, values), scl)
     for band in BANDS:
         write_raster(folder / f"{band}.tif", values, nodata=tag)
-    store = open_store(build(recipe(years=(2021, 2021)), tmp_path / "out", provider=str(root)).path)
+    only = recipe(years=(2021, 2021))
+    made = build(only, tmp_path / "out", provider=str(root), engine=engine)
+    store = open_store(made.path)
     valid = store.read("west", "s2", array="valid")[0]
     assert not valid[:, :5].any()
     assert valid[:, 5:].all()
@@ -80,6 +86,14 @@ def test_a_vrt_cannot_read_local_files(tmp_path: Path) -> None:
         read_window(str(tmp_path / "B02.tif"), [1], GRID, np.uint16, whole=True, nodata=0)
     with serve(tmp_path) as url, pytest.raises(rasterio.errors.RasterioIOError):
         read_window(f"/vsicurl/{url}/files/B02.tif", [1], GRID, np.uint16, whole=True, nodata=0)
+    out = np.zeros((1, 1, GRID.height, GRID.width), np.uint16)
+    scene = Scene("a", (("B02", LockAsset("B02.tif", 1)),))
+    for engine in ("rasterio", "stackstac"):
+        made = make_engine(engine, str(tmp_path), "none")
+        with pytest.raises(UnitFailed, match=r"B02|from a on"):
+            made.fill(out, [scene], GRID, whole=True, nodata=0)
+        made.close()
+    assert not out.any()
 
 
 def test_a_side_file_changes_nothing(tmp_path: Path) -> None:
