@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rsbench.store.read import Store
 
 Say = Callable[[str], None]
-IMPORTERS = ("geotiff-series", "geotiff-triplets")
-LATER = ("sat-jepa-diff", "cia", "lgc", "ahb")
+IMPORTERS = ("geotiff-series", "geotiff-triplets", "sat-jepa-diff")
+LATER = ("cia", "lgc", "ahb")
 ASK_ABOVE_HOURS = 0.1
 
 
@@ -255,6 +255,7 @@ def import_command(
     crs: str | None,
     region_size: int | None,
     coarse: CoarseStated,
+    split: str | None,
     say: Say,
 ) -> None:
     """Import one kind of folder and remember the store."""
@@ -271,10 +272,30 @@ def import_command(
     from rsbench.home import remember_store
 
     names = tuple(b.strip() for b in bands.split(",")) if bands else None
+    if split is not None and kind != "sat-jepa-diff":
+        raise InputError(
+            f"import-dataset {kind} --split {split}",
+            "its blocks are split by place",
+            "Leave --split out",
+        )
     if kind == "geotiff-triplets":
         result = import_geotiff_triplets(
             source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
             dates=dates, crs=crs, region_size=region_size, coarse=coarse,
+        )  # fmt: skip
+    elif kind == "sat-jepa-diff":
+        from rsbench.build.importers_sjd import import_sat_jepa_diff
+
+        _require_no_coarse(kind, coarse)
+        if dates is not None:
+            raise InputError(
+                f"import-dataset {kind} --dates {dates}",
+                "the year stands in the names of the layout",
+                "Leave --dates out",
+            )
+        result = import_sat_jepa_diff(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            crs=crs, patch=region_size, split=split or "space",
         )  # fmt: skip
     else:
         _require_no_coarse(kind, coarse)
