@@ -33,18 +33,22 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Footprint:
-    """The ground of a region: its name, CRS and ``(left, bottom, right, top)`` in CRS units."""
+    """The ground of a region: its name, CRS and ``(left, bottom, right, top)`` in CRS units.
+
+    ``last`` is the last date of its frames (ISO), empty where it is not known.
+    """
 
     region: str
     crs: str
     bounds: tuple[float, float, float, float]
+    last: str = ""
 
     @classmethod
-    def of(cls, region: str, grid: Grid) -> Self:
+    def of(cls, region: str, grid: Grid, last: str = "") -> Self:
         """Return the footprint of a region's grid."""
         a, _, c, _, e, f = grid.transform
         xs, ys = sorted((c, c + a * grid.width)), sorted((f, f + e * grid.height))
-        return cls(region, grid.crs, (xs[0], ys[0], xs[1], ys[1]))
+        return cls(region, grid.crs, (xs[0], ys[0], xs[1], ys[1]), last)
 
     def overlaps(self, other: Footprint) -> bool:
         """Say whether both lie in one CRS and share ground."""
@@ -126,7 +130,7 @@ class Checkpoint:
             for name in ("bands", "selected_on", "stages", "history"):
                 known[name] = tuple(known[name])
             known["regions"] = tuple(
-                Footprint(r["region"], r["crs"], (b[0], b[1], b[2], b[3]))
+                Footprint(r["region"], r["crs"], (b[0], b[1], b[2], b[3]), r.get("last", ""))
                 for r in known["regions"]
                 for b in (r["bounds"],)
             )
@@ -251,15 +255,21 @@ def load_into(
 def require_unseen(note: Checkpoint, store: Store, split: str) -> None:
     """Refuse to score regions that the weights were trained on, by name or by ground.
 
+    In a store that is split forward in time, ground is trained on only where a date that is asked
+    for is not later than all of training's.
+
     Raises:
         InputError: names the first few of them.
     """
     names = {f.region for f in note.regions}
+    forward = store.meta.recipe.get("scheme") == "time"
     seen = []
     for region in store.split(split):
-        grids = store.region(region).grids
-        ground = [Footprint.of(region, grid) for grid in grids.values()]
-        inside = any(mine.overlaps(theirs) for mine in ground for theirs in note.regions)
+        entry = store.region(region)
+        ground = [Footprint.of(region, grid) for grid in entry.grids.values()]
+        asked = min((t[1].isoformat() for t in entry.times.values() if len(t) > 1), default="")
+        trained = [f for f in note.regions if not (forward and f.last and f.last < asked)]
+        inside = any(mine.overlaps(theirs) for mine in ground for theirs in trained)
         if inside or (region in names and note.dataset_digest == store.digest):
             seen.append(region)
     if seen:

@@ -117,7 +117,10 @@ def download(
 
 @app.command("import-dataset")
 def import_dataset(
-    kind: Annotated[str, typer.Argument(help="geotiff-series, geotiff-triplets, cia, lgc or ahb.")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="geotiff-series, geotiff-triplets, sat-jepa-diff, cia, lgc or ahb."),
+    ],
     source: Annotated[Path, typer.Argument(help="The folder to bring in.")],
     out: Annotated[Path, typer.Option(help="Where the store goes.")],
     unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,
@@ -133,6 +136,9 @@ def import_dataset(
     coarse_nodata: Annotated[float | None, typer.Option(help="Nodata of coarse images.")] = None,
     coarse_gsd: Annotated[
         float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of sat-jepa-diff: space, time or published.")
     ] = None,
 ) -> None:
     """Bring a folder of dated images in as a store; units are stated, never guessed."""
@@ -152,6 +158,7 @@ def import_dataset(
         crs=crs,
         region_size=region_size,
         coarse=CoarseStated(coarse_scale, coarse_offset, coarse_nodata, coarse_gsd),
+        split=split,
         say=say,
     )
 

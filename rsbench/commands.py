@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 PUBLISHED = ("cia", "lgc", "ahb")
-IMPORTERS = ("geotiff-series", "geotiff-triplets", *PUBLISHED)
-LATER = ("sat-jepa-diff",)
+IMPORTERS = ("geotiff-series", "geotiff-triplets", "sat-jepa-diff", *PUBLISHED)
 
 
 def import_command(
@@ -34,22 +33,23 @@ def import_command(
     crs: str | None,
     region_size: int | None,
     coarse: CoarseStated,
+    split: str | None,
     say: Say,
 ) -> None:
     """Import one kind of folder and remember the store."""
-    if kind in LATER:
-        raise InputError(
-            f"import-dataset {kind}",
-            "this version does not read that layout yet",
-            f"It reads: {', '.join(IMPORTERS)}",
-        )
     if kind not in IMPORTERS:
-        raise unknown("import", kind, (*IMPORTERS, *LATER))
+        raise unknown("import", kind, IMPORTERS)
     from rsbench.build.importers import import_geotiff_series
     from rsbench.build.importers_triplets import import_geotiff_triplets
     from rsbench.home import remember_store
 
     names = tuple(b.strip() for b in bands.split(",")) if bands else None
+    if split is not None and kind != "sat-jepa-diff":
+        raise InputError(
+            f"import-dataset {kind} --split {split}",
+            "its split follows from places or dates",
+            "Leave --split out",
+        )
     if kind in PUBLISHED:
         from rsbench.build.importers_published import import_published
 
@@ -63,6 +63,20 @@ def import_command(
         result = import_geotiff_triplets(
             source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
             dates=dates, crs=crs, region_size=region_size, coarse=coarse,
+        )  # fmt: skip
+    elif kind == "sat-jepa-diff":
+        from rsbench.build.importers_sjd import import_sat_jepa_diff
+
+        _require_no_coarse(kind, coarse, "it has no coarse sensor")
+        if dates is not None:
+            raise InputError(
+                f"import-dataset {kind} --dates {dates}",
+                "the year stands in the names of the layout",
+                "Leave --dates out",
+            )
+        result = import_sat_jepa_diff(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            crs=crs, patch=region_size, split=split or "space",
         )  # fmt: skip
     else:
         _require_no_coarse(kind, coarse, "it has no coarse sensor")

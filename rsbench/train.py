@@ -316,7 +316,12 @@ def _write(
         context=plan.context,
         window=plan.window,
         regions=tuple(
-            Footprint.of(name, store.region(name).grids[plan.sensor]) for name in crops.regions
+            Footprint.of(
+                name,
+                store.region(name).grids[plan.sensor],
+                store.region(name).times[plan.sensor][-1].isoformat(),
+            )
+            for name in crops.regions
         ),
         selected_on=store.split("val"),
         seed=plan.seed,

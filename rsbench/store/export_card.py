@@ -20,6 +20,14 @@ NEAR_KM = 50.0
 """Regions of different splits that lie nearer share weather and land; the card names them."""
 
 
+LEAKS = {
+    "same": "are trained on themselves",
+    "target_seen": "ask for an image that training was given or asked for",
+    "ground_seen": "lie on a patch that is trained on in some year",
+    "beside": "lie on such a patch or touch one",
+}
+
+
 def write_card(path: Path | str) -> Path:
     """Write the data card and the coverage picture into a finished store.
 
@@ -177,6 +185,10 @@ def _leaks(store: Store) -> Iterator[str]:
         yield "All regions are blocks of one series of images; splits lie one block apart."
         yield ""
         return
+    told = store.meta.recipe.get("leaks")
+    if told is not None:
+        yield from _told(str(store.meta.recipe["scheme"]), told)
+        return
     places = {name: _place(store, name) for name in store.regions}
     split = {name: str(store.listed[name]["split"]) for name in store.regions}
     apart = sorted(
@@ -198,6 +210,14 @@ def _leaks(store: Store) -> Iterator[str]:
         listed = "; ".join(f"{a} – {b} {d:.0f} km" for d, a, b in near[:10])
         yield f"{len(near)} pairs of regions of different splits are nearer than {NEAR_KM:.0f} km: "
         yield listed + "."
+    yield ""
+
+
+def _told(scheme: str, shares: Mapping[str, float]) -> Iterator[str]:
+    yield f"The split is `{scheme}`. Of the test samples (one patch, one year to the next):"
+    yield ""
+    for key, text in LEAKS.items():
+        yield f"- {shares[key]:.1%} {text}"
     yield ""
 
 

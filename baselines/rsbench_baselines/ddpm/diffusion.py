@@ -10,7 +10,7 @@ Times run 0 … T − 1, from the least noise to the most; −1 is the clean ima
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -135,6 +135,37 @@ class Diffusion:
         last = self.steps - 1
         return [round(last * (count - 1 - i) / (count - 1)) for i in range(count)]
 
+    def posterior_step(
+        self,
+        noisy: Tensor,
+        noise: Tensor,
+        time: int,
+        before: int,
+        *,
+        fresh: Tensor | None = None,
+        bound: float | None = 1.0,
+    ) -> Tensor:
+        """Return x at ``before`` drawn from q(x_before | x_time, x̂_0): DDPM between any two times.
+
+        Equal to :meth:`ddim_step` with η = 1 while ``bound`` holds nothing; where it does, x_time
+        itself enters here and the estimated noise there.
+        """
+        image = self.clean(noisy, noise, time)
+        if bound is not None:
+            image = image.clamp(-bound, bound)
+        now, then = self.alpha_bar(time), self.alpha_bar(before)
+        step = now / then
+        found = (
+            math.sqrt(then) * (1 - step) / (1 - now) * image
+            + math.sqrt(step) * (1 - then) / (1 - now) * noisy
+        )
+        sigma = self.sigma(time, before, 1.0)
+        if sigma == 0.0:
+            return found
+        if fresh is None:
+            raise ValueError("a step of DDPM needs fresh noise")
+        return found + sigma * fresh
+
     def sample(
         self,
         denoise: Denoiser,
@@ -143,15 +174,30 @@ class Diffusion:
         steps: int,
         eta: float = 0.0,
         bound: float | None = 1.0,
+        times: Sequence[int] | None = None,
+        ancestral: bool = False,
     ) -> Tensor:
         """Sample a clean image in ``steps`` calls of the denoiser.
 
         Noise is drawn under the names ``start`` and ``step/<time>``, so that what is drawn
         depends on no other draw.
+
+        Args:
+            denoise, draw: the network and the noise.
+            steps: number of calls.
+            eta: of :meth:`ddim_step`.
+            bound: the estimate of the clean image is held within ±bound.
+            times: the times to visit, descending; :meth:`times` of ``steps`` where None.
+            ancestral: step by DDPM's posterior instead of DDIM.
         """
-        times = self.times(steps)
+        visited = list(self.times(steps) if times is None else times)
+        eta = 1.0 if ancestral else eta
         x = draw("start")
-        for time, before in zip(times, [*times[1:], -1], strict=True):
+        for time, before in zip(visited, [*visited[1:], -1], strict=True):
             fresh = draw(f"step/{time}") if self.sigma(time, before, eta) > 0 else None
-            x = self.ddim_step(x, denoise(x, time), time, before, fresh=fresh, eta=eta, bound=bound)
+            noise = denoise(x, time)
+            if ancestral:
+                x = self.posterior_step(x, noise, time, before, fresh=fresh, bound=bound)
+            else:
+                x = self.ddim_step(x, noise, time, before, fresh=fresh, eta=eta, bound=bound)
         return x

@@ -13,7 +13,8 @@ from rsbench import Frames, Given, Prediction, Stage, Want
 from rsbench_baselines.ddpm import card
 from rsbench_baselines.ddpm.diffusion import Diffusion
 from rsbench_baselines.ddpm.network import UNet
-from rsbench_baselines.persistence.model import bands_of, fill
+from rsbench_baselines.ddpm.pixels import image_of, slots_of, target_of
+from rsbench_baselines.persistence.model import bands_of
 
 MAX_SLOTS = 7
 STAGES = {
@@ -83,7 +84,8 @@ class DiffusionModel:
         self._network.eval()
         self._check(want)
         frames = given.frames[want.sensor]
-        condition, last = self._condition(frames, want.bands)
+        slots, last = slots_of(frames, want.bands, self._variant.slots)
+        condition = slots.flatten(2, 3)
         M = want.members
         condition = condition.expand(-1, M, -1, -1, -1).flatten(0, 1)
         last = last.expand(-1, M, -1, -1, -1).flatten(0, 1)
@@ -98,20 +100,20 @@ class DiffusionModel:
             eta=self._sampler.eta,
         )
         low, high = frames.value_range
-        values = low + self._image(drawn, last) * (high - low)
+        values = low + image_of(drawn, last, self._variant.gain) * (high - low)
         B = len(want.samples)
         return Prediction(values.reshape(B, M, 1, *values.shape[1:]))
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
         """Return the mean of ‖ε − ε̂‖² over valid pixels, at times drawn evenly."""
         self._check(want)
-        condition, last = self._condition(given.frames[want.sensor], want.bands)
-        condition, last = condition.flatten(0, 1), last.flatten(0, 1)
+        slots, last = slots_of(given.frames[want.sensor], want.bands, self._variant.slots)
+        condition, last = slots.flatten(2, 3).flatten(0, 1), last.flatten(0, 1)
         low, high = truth.value_range
         values, valid = bands_of(truth, want.bands)
         valid = valid[:, :, 0].flatten(0, 1)
         share = torch.where(valid, (values[:, :, 0].flatten(0, 1) - low) / (high - low), last)
-        clean = self._target(share, last)
+        clean = target_of(share, last, self._variant.gain)
         N = clean.shape[0]
         if self._network.training and self._variant.condition_dropout > 0:
             kept = torch.rand(N, 1, 1, 1) >= self._variant.condition_dropout
@@ -135,30 +137,6 @@ class DiffusionModel:
             return told
         untold = self._noise(noisy, times, torch.zeros_like(condition))
         return untold + weight * (told - untold)
-
-    def _target(self, share: Tensor, last: Tensor) -> Tensor:
-        gain = self._variant.gain
-        return (gain * (share - last)).clamp(-1, 1) if gain else 2 * share - 1
-
-    def _image(self, drawn: Tensor, last: Tensor) -> Tensor:
-        gain = self._variant.gain
-        return last + drawn / gain if gain else (drawn + 1) / 2
-
-    def _condition(self, frames: Frames, bands: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        """Return ``(B, M|1, slots·(C + 1), H, W)`` and the last frame in shares of the range.
-
-        Per slot the frame, scaled to ±1, and a channel that is 1 where all bands were seen.
-        """
-        slots = self._variant.slots
-        values, valid = bands_of(frames, bands)
-        low, high = frames.value_range
-        shares = (fill(values, valid, frames.value_range) - low) / (high - low)
-        seen = valid.all(dim=3, keepdim=True).to(shares.dtype)
-        slot = torch.cat([2 * shares - 1, seen], dim=3)[:, :, -slots:]
-        absent = slots - slot.shape[2]
-        if absent:
-            slot = torch.cat([slot.new_zeros(*slot.shape[:2], absent, *slot.shape[3:]), slot], 2)
-        return slot.flatten(2, 3), shares[:, :, -1]
 
     def _check(self, want: Want) -> None:
         if len(want.bands) != self._variant.bands:
