@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from rsbench.build.builder import BuildResult
-from rsbench.build.importers import COMPOSITOR, place
+from rsbench.build.builder_place import place
+from rsbench.build.importers import COMPOSITOR
 from rsbench.build.importers_places import Place, find_places
 from rsbench.build.importers_raster import (
     SENSOR,
