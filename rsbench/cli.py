@@ -9,8 +9,19 @@ from typing import Annotated
 
 import typer
 
-from rsbench import cli_lists
-from rsbench.cli_app import Force, Json, app, dump, lock_app, note, quiet, say
+from rsbench import cli_lists, cli_outside
+from rsbench.cli_app import (
+    Force,
+    Json,
+    Metrics,
+    Suite,
+    app,
+    dump,
+    lock_app,
+    note,
+    quiet,
+    say,
+)
 from rsbench.cli_door import run_app
 from rsbench.errors import InputError
 
@@ -42,7 +53,16 @@ def build_dataset(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long build.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Units built side by side.")] = 2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read.")] = False,
-    lock: Annotated[Path | None, typer.Option(help="Rebuild from this lock, no search.")] = None,
+    lock: Annotated[
+        Path | None,
+        typer.Option(help="Rebuild from this lock, no search; with --dry-run, write it there."),
+    ] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="Build one part, as 3/10; then --finalise.")
+    ] = None,
+    finalise: Annotated[
+        bool, typer.Option("--finalise", help="End a build whose parts are done.")
+    ] = False,
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Finish though units failed, and say so.")
     ] = False,
@@ -61,6 +81,8 @@ def build_dataset(
         workers=workers,
         dry_run=dry_run,
         lock=lock,
+        parts=parts,
+        finalise=finalise,
         allow_incomplete=allow_incomplete,
         as_json=as_json,
         say=say,
@@ -70,7 +92,7 @@ def build_dataset(
 
 @app.command("import-dataset")
 def import_dataset(
-    kind: Annotated[str, typer.Argument(help="geotiff-series")],
+    kind: Annotated[str, typer.Argument(help="geotiff-series or geotiff-triplets.")],
     source: Annotated[Path, typer.Argument(help="The folder to bring in.")],
     out: Annotated[Path, typer.Option(help="Where the store goes.")],
     unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,
@@ -81,8 +103,15 @@ def import_dataset(
     dates: Annotated[str | None, typer.Option(help="A pattern, or a CSV of file,date.")] = None,
     crs: Annotated[str | None, typer.Option(help="EPSG code, where the files have none.")] = None,
     region_size: Annotated[int | None, typer.Option(help="Side of a region in pixels.")] = None,
+    coarse_scale: Annotated[float | None, typer.Option(help="Scale of coarse images.")] = None,
+    coarse_offset: Annotated[float | None, typer.Option(help="Offset of coarse images.")] = None,
+    coarse_nodata: Annotated[float | None, typer.Option(help="Nodata of coarse images.")] = None,
+    coarse_gsd: Annotated[
+        float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
+    ] = None,
 ) -> None:
     """Bring a folder of dated images in as a store; units are stated, never guessed."""
+    from rsbench.build.importers_triplets import CoarseStated
     from rsbench.commands import import_command
 
     import_command(
@@ -97,6 +126,7 @@ def import_dataset(
         dates=dates,
         crs=crs,
         region_size=region_size,
+        coarse=CoarseStated(coarse_scale, coarse_offset, coarse_nodata, coarse_gsd),
         say=say,
     )
 
@@ -220,7 +250,8 @@ def run(
     device: Device = "auto",
     precision: Precision = "32-true",
     checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint folder.")] = None,
-    suite: Annotated[str | None, typer.Option(help="A suite of metrics.")] = None,
+    suite: Suite = None,
+    metrics: Metrics = None,
     budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     out: Annotated[Path | None, typer.Option(help="Where the run goes.")] = None,
@@ -243,6 +274,7 @@ def run(
         precision=precision,
         checkpoint=checkpoint,
         suite=suite,
+        metrics=metrics,
         budget=budget,
         keep=keep_predictions,
         out=out,
@@ -360,6 +392,7 @@ def table(
     say(render(frame))
 
 
+cli_outside.register()
 cli_lists.register()
 
 if __name__ == "__main__":

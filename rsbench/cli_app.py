@@ -26,6 +26,11 @@ app.add_typer(lock_app, name="lock")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 
+Suite = Annotated[
+    str | None, typer.Option(help="Suites or ids of metrics, in place of the protocol's.")
+]
+Metrics = Annotated[str | None, typer.Option(help="Suites or ids of metrics, beside those.")]
+
 
 def say(text: str = "") -> None:
     """Write a result to the standard output."""

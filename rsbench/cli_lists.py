@@ -87,12 +87,18 @@ def weights_check(as_json: Json = False) -> None:
 
 
 def weights_fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which, as `weights check` lists them; all if none.")
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="A folder; default RSBENCH_WEIGHTS.")] = None,
 ) -> None:
     """Fetch the weight files of perceptual metrics and check their digests."""
+    from rsbench.console import progress
     from rsbench.weights import fetch
 
-    for path in fetch(to):
+    with progress() as advance:
+        paths = fetch(to, names=names or None, progress=advance)
+    for path in paths:
         say(str(path))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,14 @@ from rsbench.console import Advance, progress
 from rsbench.errors import InputError, RsbenchError, unknown
 
 if TYPE_CHECKING:
+    from rsbench.build.importers_triplets import CoarseStated
     from rsbench.build.plan import Lock, PlanSummary
     from rsbench.catalog import Recipe, Region
     from rsbench.store.read import Store
 
 Say = Callable[[str], None]
-IMPORTERS = ("geotiff-series",)
-LATER = ("sat-jepa-diff", "cia", "lgc", "ahb", "geotiff-triplets")
+IMPORTERS = ("geotiff-series", "geotiff-triplets")
+LATER = ("sat-jepa-diff", "cia", "lgc", "ahb")
 ASK_ABOVE_HOURS = 0.1
 
 
@@ -38,6 +39,8 @@ def build_command(
     as_json: bool,
     say: Say,
     note: Say,
+    parts: str | None = None,
+    finalise: bool = False,
 ) -> None:
     """Plan, ask where the work is long, build, and remember the store."""
     from rsbench.build.builder import build, kept_lock
@@ -45,19 +48,39 @@ def build_command(
     from rsbench.catalog import load_recipe
     from rsbench.home import remember_store
 
-    given = Lock.load(lock) if lock else None
+    part = _part(parts, finalise=finalise)
+    given = Lock.load(lock) if lock and (lock.exists() or not dry_run) else None
     chosen = load_recipe(recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
     target = out or Path(f"{chosen.name}.zarr")
+    if chosen.kind == "triplets":
+        asked = {"--lock": lock, "--provider": provider, "--years": years}
+        _build_triplets(chosen, target, regions, asked, dry_run=dry_run, say=say)
+        return
     chosen = _narrow(chosen, regions, years)
     if given is not None:
         chosen = _as_locked(chosen, given, regions=regions, years=years)
     elif (given := kept_lock(target, chosen, provider)) is not None:
         note(f"going on with the search that {target} keeps; delete the folder to search again")
+    if part or finalise:
+        _build_in_parts(
+            chosen,
+            target,
+            given,
+            part,
+            provider,
+            workers,
+            allow_incomplete=allow_incomplete,
+            say=say,
+        )
+        return
     with progress() as advance:
         frozen = given or _search(chosen, recipe, provider, advance)
         summary = describe(frozen)
         _tell(summary, as_json=as_json, dry_run=dry_run, say=say, note=note)
         if dry_run:
+            if lock is not None and not lock.exists():
+                frozen.save(lock)
+                note(f"the search is kept in {lock}")
             return
         if summary.hours > ASK_ABOVE_HOURS and not yes:
             _ask(summary)
@@ -72,6 +95,78 @@ def build_command(
         )
     remember_store(result.path)
     say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
+
+
+def _part(text: str | None, *, finalise: bool) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, _, count = text.partition("/")
+    if finalise or not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise InputError(
+            "--parts",
+            "it came with --finalise" if finalise else f"{text!r} is no part",
+            "Write --parts 1/10 to --parts 10/10 for the parts, then --finalise by itself",
+        )
+    return int(number), int(count)
+
+
+def _build_in_parts(
+    recipe: Recipe,
+    out: Path,
+    lock: Lock | None,
+    part: tuple[int, int] | None,
+    provider: str | None,
+    workers: int,
+    *,
+    allow_incomplete: bool,
+    say: Say,
+) -> None:
+    from rsbench.build.builder import build_part, finalise_parts
+    from rsbench.home import remember_store
+
+    with progress() as advance:
+        if part is not None:
+            names = build_part(
+                recipe, out, part, lock=lock, provider=provider, workers=workers, progress=advance
+            )
+            say(f"{out}  part {part[0]} of {part[1]}: {len(names)} regions are there")
+            return
+        result = finalise_parts(
+            recipe, out, lock=lock, allow_incomplete=allow_incomplete, progress=advance
+        )
+    remember_store(result.path)
+    say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
+
+
+def _build_triplets(
+    recipe: Recipe,
+    target: Path,
+    regions: str | None,
+    asked: Mapping[str, object],
+    *,
+    dry_run: bool,
+    say: Say,
+) -> None:
+    """Build a recipe of triplets; it is made from the simulated Earth without a search."""
+    from rsbench.build.builder_triplets import build_triplets
+    from rsbench.home import remember_store
+
+    given = [name for name, value in asked.items() if value is not None]
+    if given:
+        raise InputError(
+            f"build-dataset --recipe {recipe.name} with {', '.join(given)}",
+            "triplets are made from the simulated Earth, without a search",
+            f"Leave out {', '.join(given)}",
+        )
+    chosen = _narrow(recipe, regions, None)
+    if dry_run:
+        count = len(chosen.regions) if chosen.regions != "all" else "all"
+        say(f"{recipe.name}: {count} regions, nothing to download")
+        return
+    with progress() as advance:
+        result = build_triplets(chosen, target, progress=advance)
+    remember_store(result.path)
+    say(f"{result.path}  digest {result.digest}")
 
 
 def _as_locked(recipe: Recipe, lock: Lock, *, regions: str | None, years: str | None) -> Recipe:
@@ -130,7 +225,7 @@ def _tell(summary: PlanSummary, *, as_json: bool, dry_run: bool, say: Say, note:
     if as_json:
         say(json.dumps(asdict(summary), indent=2))
         return
-    (say if dry_run else note)(str(summary))
+    (say(summary.explain()) if dry_run else note(str(summary)))
 
 
 def _ask(summary: PlanSummary) -> None:
@@ -159,6 +254,7 @@ def import_command(
     dates: str | None,
     crs: str | None,
     region_size: int | None,
+    coarse: CoarseStated,
     say: Say,
 ) -> None:
     """Import one kind of folder and remember the store."""
@@ -171,37 +267,51 @@ def import_command(
     if kind not in IMPORTERS:
         raise unknown("import", kind, (*IMPORTERS, *LATER))
     from rsbench.build.importers import import_geotiff_series
+    from rsbench.build.importers_triplets import import_geotiff_triplets
     from rsbench.home import remember_store
 
-    result = import_geotiff_series(
-        source,
-        out,
-        unit=unit,
-        scale=scale,
-        offset=offset,
-        nodata=nodata,
-        bands=tuple(b.strip() for b in bands.split(",")) if bands else None,
-        dates=dates,
-        crs=crs,
-        region_size=region_size,
-    )
+    names = tuple(b.strip() for b in bands.split(",")) if bands else None
+    if kind == "geotiff-triplets":
+        result = import_geotiff_triplets(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            dates=dates, crs=crs, region_size=region_size, coarse=coarse,
+        )  # fmt: skip
+    else:
+        _require_no_coarse(kind, coarse)
+        result = import_geotiff_series(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            dates=dates, crs=crs, region_size=region_size,
+        )  # fmt: skip
     remember_store(result.path)
     say(f"{result.path}  digest {result.digest}")
 
 
+def _require_no_coarse(kind: str, coarse: CoarseStated) -> None:
+    from dataclasses import asdict
+
+    given = [f"--coarse-{name}" for name, value in asdict(coarse).items() if value is not None]
+    if given:
+        raise InputError(
+            f"import-dataset {kind} with {', '.join(given)}",
+            "it has no coarse sensor",
+            "Leave them out, or type geotiff-triplets",
+        )
+
+
 def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
     """Say what a store holds: identity, sensors, regions, splits, coverage."""
+    from rsbench.store.export_coverage import coverage, picture
     from rsbench.store.read import open_store
 
     store = open_store(path)
-    head, regions = store_identity(store), store_coverage(store)
+    head = store_identity(store)
     if as_json:
-        say(json.dumps({**head, "regions": regions}, indent=2))
+        say(json.dumps({**head, "regions": store_coverage(store)}, indent=2))
         return
     for key, item in head.items():
         say(f"{key:10} {_plain(item)}")
-    for name, entry in regions.items():
-        say(f"  {name:44} {entry['split']:6} valid {entry['valid']:.3f}")
+    for line in picture(coverage(store)):
+        say(line)
 
 
 def _plain(value: Any) -> str:
@@ -259,15 +369,10 @@ def store_identity(store: Store) -> dict[str, Any]:
 
 
 def store_coverage(store: Store) -> dict[str, dict[str, Any]]:
-    """Return split and valid share of every region, of the first sensor."""
-    sensor = next(iter(store.meta.sensors))
-    return {
-        name: {
-            "split": store.region(name).record.split,
-            "valid": float(store.read(name, sensor, array="valid").mean()),
-        }
-        for name in store.regions
-    }
+    """Return split, valid share and dates of every region, of the first sensor."""
+    from rsbench.store.export_coverage import coverage
+
+    return {name: found.to_json() for name, found in coverage(store).items()}
 
 
 def doctor_lines() -> list[str]:

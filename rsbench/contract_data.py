@@ -13,6 +13,8 @@ from rsbench.noise import Noise
 from rsbench.spec import Grid, Window
 
 SENSOR = "contract"
+COARSE = "contract-coarse"
+FOOTPRINT = 8
 YEAR = 365
 WAVES = 6
 GROWTH = 0.35
@@ -28,10 +30,16 @@ class Shape:
     leads: int
     bands: int
     side: int
+    task: str = "forecast"
 
     @staticmethod
     def of(card: Card, *, samples: int = 3, leads: int = 3, bands: int = 4) -> Shape:
         """Return small sizes that a card allows."""
+        if card.task == "fusion":
+            unit = math.lcm(card.multiple_of, FOOTPRINT)
+            side = card.fixed_size or -(-32 // unit) * unit
+            references = max(card.min_context, min(2, card.max_context or 2))
+            return Shape(samples, references, 1, bands, side, "fusion")
         context = max(card.min_context, min(3, card.max_context or 3))
         unit = card.multiple_of
         side = card.fixed_size or -(-max(32, 4 * card.halo) // unit) * unit
@@ -49,6 +57,8 @@ class Samples:
 
 def make_samples(shape: Shape, *, seed: int = 0, masked: bool = True, members: int = 1) -> Samples:
     """Make samples; ``masked`` marks a share of the context's pixels as invalid."""
+    if shape.task == "fusion":
+        return _triplets(replace(shape, leads=1), seed=seed, masked=masked, members=members)
     generator = torch.Generator().manual_seed(seed)
     B, K, L, C, side = shape.samples, shape.context, shape.leads, shape.bands, shape.side
     series = _series(shape, generator)
@@ -78,12 +88,49 @@ def make_samples(shape: Shape, *, seed: int = 0, masked: bool = True, members: i
     return Samples(given, want, whole.last(L))
 
 
+def _triplets(shape: Shape, *, seed: int, masked: bool, members: int) -> Samples:
+    """Make a series, and show its blocks' means as the coarse sensor of every date."""
+    K = shape.context
+    plain = make_samples(replace(shape, task="forecast"), seed=seed, masked=False, members=members)
+    context, truth = plain.given.frames[SENSOR], plain.truth
+    series = torch.cat([context.values, truth.values], dim=2)
+    times = torch.cat([context.times, truth.times], dim=1)
+    # The target lies between two references, and after a single one.
+    order = [0, 2, 1] if K == 2 else [0, 1]
+    series = series[:, :, order]
+    blocks = torch.nn.functional.avg_pool2d(series.flatten(0, 3)[:, None], FOOTPRINT)
+    coarse = torch.nn.functional.interpolate(blocks, scale_factor=FOOTPRINT).view(series.shape)
+    at, refs = [K - 1 if K == 2 else K], [0, K] if K == 2 else [0]
+    generator = torch.Generator().manual_seed(seed + 1)
+
+    def shown(values: Tensor, dates: list[int], share: float) -> Frames:
+        picked = values[:, :, dates].clone()
+        valid = torch.ones_like(picked[:, :, :, :1], dtype=torch.bool)
+        if masked:
+            valid = torch.rand(valid.shape, generator=generator) > share
+            picked = torch.where(valid, picked, 0)
+        return replace(
+            context, values=picked, valid=valid, times=times[:, dates].clone(),
+            predicted=(False,) * len(dates),
+        )  # fmt: skip
+
+    fine = shown(series, refs, 0.1)
+    low = replace(shown(coarse, list(range(K + 1)), 0.05), footprint=FOOTPRINT)
+    grids = plain.want.grids
+    given = Given({SENSOR: fine, COARSE: low}, {SENSOR: grids, COARSE: grids}, plain.given.samples)
+    target = series[:, :, at].clone()
+    answer = replace(truth, values=target, valid=torch.ones_like(target[:, :, :, :1]).bool())
+    answer = replace(answer, times=times[:, at].clone())
+    return Samples(given, replace(plain.want, times=answer.times.clone()), answer)
+
+
 def rows(samples: Samples, index: list[int]) -> Samples:
     """Return some batch rows, in the order asked."""
     pick = torch.tensor(index)
     refs = tuple(samples.want.samples[i] for i in index)
     grids = tuple(samples.want.grids[i] for i in index)
-    given = Given({SENSOR: _pick(samples.given.frames[SENSOR], pick)}, {SENSOR: grids}, refs)
+    frames = {name: _pick(item, pick) for name, item in samples.given.frames.items()}
+    given = Given(frames, dict.fromkeys(frames, grids), refs)
     want = replace(samples.want, times=samples.want.times[pick].clone(), grids=grids, samples=refs)
     return Samples(given, want, _pick(samples.truth, pick))
 

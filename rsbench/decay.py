@@ -101,7 +101,8 @@ def curves(
             f"Metrics: {', '.join(known)}",
         )
     match = _matching(scores, metric.removeprefix("skill."), band, stratum)
-    named = scores.units[["model", "role"]].drop_duplicates()
+    parts = [part[["model", "role"]] for part in (scores.units, scores.sets) if len(part)]
+    named = pd.concat(parts).drop_duplicates()
     roles = dict(zip(named["model"], named["role"], strict=True))
     return tuple(
         _curve(scores, str(model), str(preset), roles.get(str(model), "model"), group, match)
@@ -114,6 +115,10 @@ def _matching(scores: Scores, metric: str, band: str, stratum: str) -> strata.Ma
     for item in scores.matchings(stratum):
         if (item.metric, item.band) == (metric, band):
             return item
+    own = scores.sets[scores.sets["metric"] == metric]
+    if len(own) and stratum == strata.HEADLINE:
+        origins = tuple(sorted({day for days in own["origins"] for day in str(days).split()}))
+        return strata.Matching(stratum, metric, band, origins, len(origins), 0)
     return strata.Matching(stratum, metric, band, (), 0, 0)
 
 

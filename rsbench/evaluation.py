@@ -7,25 +7,28 @@ mean of a simulation, or the data's own noise floor. Truth meets predictions onl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 
-from rsbench.metrics.engine import image_metrics
+from rsbench.evaluation_sets import SetBook
+from rsbench.metrics.base import info
+from rsbench.metrics.engine import image_metrics, member_metrics
 from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rsbench.metrics.display import Eyes
     from rsbench.metrics.images import PerImage
 
 EPOCH = date(1970, 1, 1)
 Answer = Iterator[tuple[int, "Tensor"]]
-"""Leads from 1 on, each with values ``(B, C, H, W)`` in the sensor's unit."""
+"""Leads from 1 on with values in the sensor's unit, ``(B, C, H, W)`` or ``(B, M, C, H, W)``."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,14 @@ def model_row(
     name: str, preset: str, role: str, model: Model, card: Card, *, device: torch.device,
     autocast: torch.dtype | None = None, rolled: Rolled = roll,
 ) -> Row:  # fmt: skip
-    """Return the row of a model: the harness rolls it out; of several members, their mean."""
+    """Return the row of a model: the harness rolls it out, all members of it."""
 
     def answer(case: Case) -> Answer:
         given, want = case.given.to(device), case.want.to(device)
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             for lead, prediction in rolled(model, card, given, want):
-                yield lead, prediction.values[:, :, 0].float().mean(dim=1).cpu()
+                values = prediction.values[:, :, 0].float().cpu()
+                yield lead, values if values.shape[1] > 1 else values[:, 0]
 
     return Row(name, preset, role, answer)
 
@@ -135,12 +139,14 @@ class Tally:
     bands: tuple[str, ...]
     sums: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    sets: SetBook | None = None
 
     def add(self, row: Row, case: Case, lead: int, found: Mapping[str, PerImage]) -> None:
         """Add one lead of one batch."""
         for metric, values in found.items():
             for name, number in values.counts.items():
-                key = (row.model, metric, name)
+                what = f"{name}, lead {lead}" if name.startswith("rank ") else name
+                key = (row.model, metric, what)
                 self.counts[key] = self.counts.get(key, 0) + int(number)
             self._add(row, case, lead, metric, "all", values.value.tolist(), values.ok.tolist())
             if values.per_band is not None and values.band_ok is not None:
@@ -182,6 +188,7 @@ def score(
     *,
     bands: tuple[str, ...],
     value_range: tuple[float, float],
+    eyes: Eyes | None = None,
     seen: Callable[[Row, Case, int, Tensor], None] | None = None,
     on_case: Callable[[int], None] | None = None,
 ) -> Tally:
@@ -193,33 +200,71 @@ def score(
         metrics: metric ids.
         bands: names along C.
         value_range: the dataset's range in the unit; never guessed.
+        eyes: which bands are red, green and blue, for metrics that see these only.
         seen: called with each answer, e.g. to keep pictures.
         on_case: called with the number of images of each finished case.
     """
-    tally = Tally(bands)
+    kinds = {metric: info(metric).kind for metric in metrics}
+    images = [metric for metric, kind in kinds.items() if kind in ("image", "change")]
+    whole = tuple(metric for metric, kind in kinds.items() if kind == "set")
+    ensembles = [metric for metric, kind in kinds.items() if kind == "members"]
+    needs_context = "change" in kinds.values()
+    tally = Tally(bands, sets=SetBook(whole, value_range, eyes) if whole else None)
     for case in cases:
         for row in rows:
             for lead, values in row.answer(case):
                 if all(curve[lead - 1] == "none" for curve in case.curves):
                     continue  # rolled through, but on no matched set
-                found = _measure(metrics, values, case, lead, value_range, row)
-                tally.add(row, case, lead, found)
-                if seen is not None:
-                    seen(row, case, lead, values)
+                truth, valid = _reference(row, case, lead)
+                before = _before(case) if needs_context else (None, None)
+                for scored, answer in _answers(row, values):
+                    found = image_metrics(
+                        images, answer, truth, valid=valid, data_range=value_range, display=eyes,
+                        before=before[0], before_valid=before[1],
+                    )  # fmt: skip
+                    tally.add(scored, case, lead, found)
+                    if tally.sets is not None:
+                        tally.sets.add(scored, case, lead, answer, truth, valid)
+                    if seen is not None:
+                        seen(scored, case, lead, answer)
+                if ensembles and row.role == "model" and values.ndim == 5:
+                    found = member_metrics(
+                        ensembles, values, truth, valid=valid, data_range=value_range
+                    )
+                    tally.add(row, case, lead, found)
         if on_case is not None:
             on_case(len(case.samples))
     return tally
 
 
-def _measure(
-    metrics: Sequence[str], values: Tensor, case: Case, lead: int,
-    value_range: tuple[float, float], row: Row,
-) -> Mapping[str, PerImage]:  # fmt: skip
+def first_member(model: str) -> str:
+    """Name the row of an ensemble's first member."""
+    return f"{model} · member 0"
+
+
+def _answers(row: Row, values: Tensor) -> Iterator[tuple[Row, Tensor]]:
+    """Yield what is scored as an image: of an ensemble its mean and, of a model, member 0."""
+    if values.ndim == 4:
+        yield row, values
+        return
+    yield row, values.mean(dim=1)
+    if row.role == "model":
+        yield replace(row, model=first_member(row.model)), values[:, 0]
+
+
+def _before(case: Case) -> tuple[Tensor, Tensor]:
+    """Return the last context frame and its mask, bands in the order asked for."""
+    frames = case.given.frames[case.want.sensor]
+    chosen = [frames.bands.index(band) for band in case.want.bands]
+    valid = frames.valid[:, 0, -1]
+    return frames.values[:, 0, -1][:, chosen], valid if valid.shape[1] == 1 else valid[:, chosen]
+
+
+def _reference(row: Row, case: Case, lead: int) -> tuple[Tensor, Tensor]:
+    """Return truth and mask of a lead, or what a row that is no forecast has in their place."""
     if row.reference is not None:
-        truth, valid = row.reference(case, lead)
-    else:
-        truth, valid = case.truth[:, lead - 1], case.valid[:, lead - 1]
-    return image_metrics(metrics, values, truth, valid=valid, data_range=value_range)
+        return row.reference(case, lead)
+    return case.truth[:, lead - 1], case.valid[:, lead - 1]
 
 
 def curve_of(start: int, lead: int, *, times: int, context: int, horizon: int) -> str:

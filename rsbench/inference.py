@@ -133,6 +133,22 @@ def paired(
     return Paired(mean, interval(values, level=level, paired=True), differences)
 
 
+def jackknife(value: float, leaves: Sequence[float], *, level: float = LEVEL) -> Interval | None:
+    """Return the interval of a value from the values without each region in turn.
+
+    The variance is (R − 1)/R · Σ (leaf − mean)² (Miller 1974, doi 10.1093/biomet/61.1.1), the
+    quantile Student's t with R − 1 degrees of freedom; ``None`` below ``MIN_REGIONS`` regions.
+    It says how far other regions would move the value; a bias that all n share stays in it.
+    """
+    n = len(leaves)
+    if n < MIN_REGIONS:
+        return None
+    mean = math.fsum(leaves) / n
+    variance = (n - 1) / n * math.fsum((leaf - mean) ** 2 for leaf in leaves)
+    half = student_t_quantile(0.5 + 0.5 * level, n - 1) * math.sqrt(variance)
+    return Interval(value - half, value + half, f"jackknife-{method(level)}")
+
+
 # ---------------------------------------------------------------------------- which way is better
 
 _HIGHER = ("skill.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
@@ -140,13 +156,25 @@ _HIGHER = ("skill.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
 
 @lru_cache(maxsize=1)
 def _catalogue() -> dict[str, MetricInfo]:
-    return {info.id: info for info in metric_info()}
+    return {info.id: info for info in metric_info(probe=False)}
 
 
 def unit_of(metric: str) -> str:
     """Return the unit of a metric's values, empty where it has none."""
     info = _catalogue().get(metric)
     return info.unit if info is not None and info.unit not in ("-", "1") else ""
+
+
+def is_set(metric: str) -> bool:
+    """Say whether a metric compares whole sets of images, whose value depends on n."""
+    info = _catalogue().get(metric)
+    return info is not None and info.kind == "set"
+
+
+def is_ranked(metric: str) -> bool:
+    """Say whether rows may be ordered by a metric; not by what is conditioned on the truth."""
+    info = _catalogue().get(metric)
+    return info is None or info.ranked
 
 
 def direction(metric: str) -> Direction:

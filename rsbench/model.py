@@ -31,6 +31,8 @@ class Frames:
         unit: ``reflectance``, ``kelvin`` or ``display``.
         predicted: ``(T,)`` flags, True for frames a rollout appended.
         value_range: the dataset's value range in the unit, for models that normalise.
+        footprint: pixels of this grid along one side of what the sensor measured: the ratio of
+            pixel sizes for coarse frames brought to the fine grid, otherwise 1.
     """
 
     values: Tensor
@@ -40,6 +42,7 @@ class Frames:
     unit: str
     predicted: tuple[bool, ...]
     value_range: tuple[float, float]
+    footprint: int = 1
 
     def to(self, device: torch.device | str) -> Self:
         """Return the frames on a device."""
@@ -80,7 +83,12 @@ class SampleRef:
 
 @dataclass(frozen=True)
 class Given:
-    """All that a model may see: frames per sensor, their grids, and which samples they are."""
+    """All that a model may see: frames per sensor, their grids, and which samples they are.
+
+    In fusion the wanted (fine) sensor has one frame per reference date, and the other (coarse)
+    sensor one frame per reference date and one at the target date; dates ascend, and all frames
+    lie on the fine grid.
+    """
 
     frames: Mapping[str, Frames]
     grids: Mapping[str, tuple[Grid, ...]]
@@ -270,7 +278,9 @@ class Card:
         halo: pixels of context a tile needs on each side.
         multiple_of: sides must be a multiple of this.
         fixed_size: exact side, if the model takes one size only.
-        min_context, max_context: number of context frames; None for no upper bound.
+        min_context, max_context: number of context frames, in fusion of reference dates; None
+            for no upper bound. A fusion model of one reference that is given two is asked once
+            for each, and the two answers are averaged.
         sampler_tolerance: largest change, as a share of the value range, that other batch
             neighbours or sizes may cause in float32.
         build: ``package.module:function`` called as ``function(preset, **options)``. A function

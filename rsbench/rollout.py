@@ -53,6 +53,8 @@ def roll(
             f"the template has {horizon}",
             f"Ask for 1 to {horizon}",
         )
+    if card.task == "fusion":
+        return _fusion(model, card, given, want)
     shown = _context(card, given, want)
     if card.rollout == "native":
         return _native(model, card, shown, _times(want, 0, count))
@@ -102,6 +104,60 @@ def _context(card: Card, given: Given, want: Want) -> Given:
             f"Give --context {card.min_context} or more, or choose another preset",
         )
     return replace(given, frames={n: f.last(card.max_context) for n, f in given.frames.items()})
+
+
+def _fusion(model: Model, card: Card, given: Given, want: Want) -> Iterator[tuple[int, Prediction]]:
+    """Answer one target date; a model of fewer references is asked for each, then averaged."""
+    if int(want.times.shape[1]) != 1:
+        raise InputError(
+            f"a prediction of {card.name}",
+            f"{want.times.shape[1]} target dates are wanted at once",
+            "Fusion answers one target date per sample",
+        )
+    have = len(given.frames[want.sensor].predicted)
+    if have < card.min_context:
+        raise HorizonError(
+            f"{card.name} with {have} reference dates",
+            f"it needs {card.min_context}",
+            f"Take a protocol whose context is {card.min_context}, as fusion2",
+        )
+    if card.max_context is None or have <= card.max_context:
+        yield 1, _predict(model, card, given, want)
+        return
+    parts = [one_reference(given, want, k) for k in range(have)]
+    answers = [_predict(model, card, part, want).values for part in parts]
+    yield 1, Prediction(torch.stack(answers).mean(dim=0))
+
+
+def one_reference(given: Given, want: Want, index: int) -> Given:
+    """Return what is given with one reference date only, and the target date."""
+    kept = given.frames[want.sensor].times[:, index : index + 1]
+    frames = {
+        name: _at_dates(item, kept if name == want.sensor else torch.cat([kept, want.times], 1))
+        for name, item in given.frames.items()
+    }
+    return replace(given, frames=frames)
+
+
+def _at_dates(frames: Frames, dates: Tensor) -> Frames:
+    """Return the frames at some dates, ascending; every batch row holds each of them once."""
+    chosen = (frames.times[:, :, None] == dates.to(frames.times.device)[:, None, :]).any(dim=2)
+    count = dates.shape[1]
+    place = chosen.nonzero()[:, 1].view(-1, count)
+    if bool((place == place[:1]).all()):
+        at = place[0]
+        values, valid = frames.values[:, :, at], frames.valid[:, :, at]
+    else:
+        rows = torch.arange(len(place), device=place.device)[:, None]
+        values = frames.values.transpose(1, 2)[rows, place].transpose(1, 2)
+        valid = frames.valid.transpose(1, 2)[rows, place].transpose(1, 2)
+    return replace(
+        frames,
+        values=values,
+        valid=valid,
+        times=frames.times.gather(1, place),
+        predicted=(False,) * count,
+    )
 
 
 def _native(model: Model, card: Card, given: Given, want: Want) -> Iterator[tuple[int, Prediction]]:

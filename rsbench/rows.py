@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,11 @@ from rsbench.setting import Note, Setting, cases, quiet
 if TYPE_CHECKING:
     from rsbench.model import Given, Want
 
-TRIVIAL = ("persistence", "climatology", "linear_trend", "damped_persistence")
+TRIVIAL: Mapping[str, tuple[str, ...]] = {
+    "forecast": ("persistence", "climatology", "linear_trend", "damped_persistence"),
+    "fusion": ("copy_f0", "copy_f2", "mean_refs", "add_change", "copy_c1"),
+}
+"""The rows that always stand in a table, by task."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,19 @@ class Rows:
     absent: tuple[Absent, ...]
     citations: Mapping[str, str]
     weights: Mapping[str, str | None]
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 def trivial_rows(setting: Setting, *, note: Note = quiet) -> Rows:
     """Return the trivial rows that the context allows; the others are absent with the reason."""
     rows, absent, citations = [], [], {}
     weights: dict[str, str | None] = {}
-    for name in TRIVIAL:
+    for name in TRIVIAL[setting.protocol.task]:
         entry = card(name)
         citations[name] = entry.citation
         if setting.context < entry.min_context:
-            why = f"needs {entry.min_context} context frames, the table has {setting.context}"
+            kind = "context frames" if setting.fusion is None else "reference dates"
+            why = f"needs {entry.min_context} {kind}, the table has {setting.context}"
             absent.append(Absent(name, why))
             continue
         model = create_model(name, bands=len(setting.bands), context=setting.context)
@@ -55,7 +61,8 @@ def trivial_rows(setting: Setting, *, note: Note = quiet) -> Rows:
         rows.append(
             model_row(name, entry.default_preset, "trivial", model, entry, device=setting.device)
         )
-    return Rows(tuple(rows), tuple(absent), citations, weights)
+    shown = {row.model: setting.shown for row in rows} if setting.fusion else {}
+    return Rows(tuple(rows), tuple(absent), citations, weights, shown)
 
 
 def fit(model: Model, setting: Setting) -> str:
@@ -83,7 +90,9 @@ def training_pairs(setting: Setting) -> Iterator[tuple[Given, Want, Frames]]:
 
 def control_rows(setting: Setting) -> tuple[Row, ...]:
     """Return the oracle of a simulation and the floor, where the store has them."""
-    rows = []
+    rows: list[Row] = []
+    if setting.fusion is not None:
+        return ()  # no conditional mean and no halves are known of a single date
     if setting.store.meta.simulation is not None:
         rows.append(_oracle(setting))
     held = setting.store.arrays(setting.store.split(setting.split)[0], setting.sensor)

@@ -9,19 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from rsbench.console import Advance, silent
 from rsbench.digest import sha256_json
-from rsbench.errors import InputError, TrainingError, unknown
+from rsbench.errors import InputError, unknown
 from rsbench.run_folder import finished, require_writable, whole
-from rsbench.scores import Absent, RunInfo, Scores
-from rsbench.setting import Note, Setting, cases, groups_of, quiet, setting_of
+from rsbench.run_table import behind_the_door, score_table, weights_of
+from rsbench.scores import Scores
+from rsbench.setting import (
+    Note,
+    Setting,
+    groups_of,
+    quiet,
+    setting_of,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation import Case, Row
-    from rsbench.model import Card, Model
+    from rsbench.model import Model
     from rsbench.predictions import PredictionCache
-    from rsbench.rows import Rows
     from rsbench.store.read import Store
+
+    Seen = Callable[[Row, Case, int, torch.Tensor], None]
 
 KEEP = ("none", "viewer", "all")
 HEADLINE = ("mse@1", "psnr@1", "ssim@1", "gssim.sobel3@1", "skill.mse@1")
@@ -44,6 +52,7 @@ class RunRequest:
     precision: str = "32-true"
     checkpoint: Path | None = None
     suite: str | None = None
+    metrics: str | None = None
     budget: str | None = None
     keep: str = "viewer"
     out: Path | None = None
@@ -86,6 +95,7 @@ def evaluate(
     *,
     context: str | int | None = None,
     suite: str | None = None,
+    metrics: str | None = None,
 ) -> Scores:
     """Score a model beside the trivial rows on a store.
 
@@ -101,7 +111,8 @@ def evaluate(
         device: ``auto``, ``cpu``, ``cuda`` …
         precision: as Lightning Fabric names it; metrics are always float32 with float64 sums.
         context: context frames, or ``all``.
-        suite: a suite of metrics; the protocol's where None.
+        suite: suites or ids of metrics; the protocol's where None.
+        metrics: suites or ids beside these.
 
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
@@ -109,144 +120,13 @@ def evaluate(
     setting = setting_of(
         store, protocol or store.meta.default_protocol, split=split, context=context,
         horizon=horizon, members=members, seed=seed, device=device, precision=precision,
-        suite=suite,
+        suite=suite, metrics=metrics,
     )  # fmt: skip
-    return _scores(setting, model)
-
-
-def _scores(
-    setting: Setting,
-    model: Model,
-    *,
-    note: Note = quiet,
-    advance: Advance = silent,
-    seen: Callable[[Row, Case, int, torch.Tensor], None] | None = None,
-    info: Mapping[str, Any] | None = None,
-    kept: PredictionCache | None = None,
-) -> Scores:
-    from rsbench.evaluation import model_row, score
-    from rsbench.registry import identity
-    from rsbench.rollout import roll
-    from rsbench.rows import TRIVIAL, best_trivial, control_rows, trivial_rows
-
-    own = identity(model)
-    digest = weights_of(model, own.card)
-    rows = trivial_rows(setting, note=note)
-    everyone = list(rows.rows)
-    if own.name not in TRIVIAL:
-        everyone.insert(0, model_row(
-            own.name, own.preset, "model", model, own.card, device=setting.device,
-            autocast=_autocast(setting.precision), rolled=kept.roll if kept else roll,
-        ))  # fmt: skip
-    everyone += control_rows(setting)
-    reference = best_trivial(setting, rows.rows)
-    total = sum(len(group) for group in groups_of(setting, setting.split))
-    done = 0
-
-    def count(images: int) -> None:
-        nonlocal done
-        done += images
-        advance("scoring", done, total)
-
-    tally = score(
-        everyone, cases(setting), setting.metrics, bands=setting.bands,
-        value_range=setting.meta.value_range, seen=seen, on_case=count,
-    )  # fmt: skip
-    strata = {n: dict(setting.store.region(n).record.strata) for n in setting.store.regions}
-    run = _info(setting, rows, own.name, digest, reference, info or {})
-    run = replace(
-        run,
-        device=(kept.made_on if kept else None) or run.device,
-        citations={**run.citations, own.name: own.card.citation},
-        extra={**run.extra, "counts": _counts(tally.counts)},
-    )
-    return Scores(tally.frame(strata), run)
-
-
-def _counts(counts: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
-    return [
-        {"model": model, "metric": metric, "what": what, "count": number}
-        for (model, metric, what), number in sorted(counts.items())
-        if number
-    ]
-
-
-def weights_of(model: Model, card: Card) -> str | None:
-    """Return the digest of a model's weights; a trainable model without any is refused."""
-    if not card.trainable:
-        return None
-    from rsbench.checkpoint import loaded_digest
-
-    digest = loaded_digest(model)
-    if digest is None:
-        raise TrainingError(
-            f"scoring {card.name}",
-            "its weights were neither trained nor loaded, and untrained weights are never scored",
-            f"Type: rsbench train --model {card.name}, or give --checkpoint",
-        )
-    return digest
-
-
-def _autocast(precision: str) -> torch.dtype | None:
-    import torch
-
-    known = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if precision not in known:
-        raise unknown("precision", precision, known)
-    return known[precision]
-
-
-def _info(
-    setting: Setting, rows: Rows, model: str, digest: str | None, reference: str | None,
-    info: Mapping[str, Any],
-) -> RunInfo:  # fmt: skip
-    from rsbench.provenance import versions
-
-    store, meta = setting.store, setting.meta
-    starts = sorted({
-        store.region(s.region).times[setting.sensor][s.start].isoformat()
-        for group in groups_of(setting, setting.split) for s in group
-    })  # fmt: skip
-    gone = [Absent("*", why, metric) for metric, why in setting.left_out.items()]
-    return RunInfo(
-        dataset=store.recipe,
-        dataset_digest=store.digest,
-        split=setting.split,
-        protocol=setting.protocol.name,
-        context=setting.context,
-        horizon=setting.horizon,
-        step=store.meta.step,
-        sensor=setting.sensor,
-        bands=setting.bands,
-        value_range=meta.value_range,
-        unit=meta.unit,
-        starts=tuple(starts),
-        display=meta.display,
-        simulated=store.simulated,
-        one_scene=store.one_scene,
-        complete=store.complete,
-        missing=store.meta.missing,
-        seed=setting.seed,
-        precision=setting.precision,
-        device=str(setting.device),
-        members=setting.members,
-        versions=versions(),
-        weights={**rows.weights, model: digest or rows.weights.get(model)},
-        licences={setting.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
-        citations=rows.citations,
-        absent=(*rows.absent, *gone),
-        best_trivial=reference,
-        **dict(info),
-    )
+    return score_table(setting, behind_the_door(setting, model))
 
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
     """Do what `rsbench run` does: find data and weights, score, and write everything."""
-    from rsbench.report import write_report
-    from rsbench.store.write import disk_is_named
-    from rsbench.table import to_markdown, to_parquet
-    from rsbench.viewer import Viewer
-
     if request.keep not in KEEP:
         raise unknown("choice of --keep-predictions", request.keep, KEEP)
     store, setting, preset = _resolve(request, note)
@@ -259,20 +139,34 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         return RunResult(out, done)
     require_writable(out)
     model, history = _with_weights(request, setting, preset, note=note, advance=advance)
+    own = behind_the_door(setting, model, _kept(request, setting, preset, model, note))
+    info = {"command": request.command, "history": history, "extra": {"key": key}}
+    scores = publish(
+        out, setting, request.keep,
+        lambda seen: score_table(
+            setting, own, note=note, advance=advance, seen=seen, info=info
+        ),
+    )  # fmt: skip
+    return RunResult(out, scores)
+
+
+def publish(out: Path, setting: Setting, keep: str, make: Callable[[Seen], Scores]) -> Scores:
+    """Write table, scores, pictures and report of what ``make`` scores; all of it or nothing."""
+    from rsbench.report import write_report
+    from rsbench.store.write import disk_is_named
+    from rsbench.table import to_markdown, to_parquet
+    from rsbench.viewer import Viewer
+
     with disk_is_named(f"writing the run {out}", "give another --out"), whole(out) as folder:
-        viewer = Viewer(folder / "viewer", setting.meta, setting.bands, keep=request.keep)
-        scores = _scores(
-            setting, model, note=note, advance=advance, seen=viewer.see,
-            kept=_kept(request, setting, preset, model, note),
-            info={"command": request.command, "history": history, "extra": {"key": key}},
-        )  # fmt: skip
+        viewer = Viewer(folder / "viewer", setting.meta, setting.bands, keep=keep)
+        scores = make(viewer.see)
         viewer.close()
         table = scores.table()
         to_parquet(table, folder / "table.parquet")
-        (folder / "table.md").write_text(to_markdown(table), encoding="utf-8")
+        (folder / "table.md").write_text(to_markdown(table, scores=scores), encoding="utf-8")
         scores.save(folder)
         write_report([folder], folder / "report.html", force=True)
-    return RunResult(out, scores)
+    return scores
 
 
 def _kept(
@@ -288,7 +182,7 @@ def _kept(
 
     if request.keep != "all":
         return None
-    if request.model in TRIVIAL:
+    if request.model in TRIVIAL[setting.protocol.task]:
         note(f"{request.model} costs less than reading it back: no predictions are kept")
         return None
     key = PredictionKey(
@@ -333,9 +227,21 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
         store, request.protocol or store.meta.default_protocol, split=request.split,
         context=request.context, horizon=request.horizon, members=request.members,
         seed=request.seed, device=request.device, precision=request.precision,
-        suite=request.suite,
+        suite=request.suite, metrics=request.metrics,
     )  # fmt: skip
+    if entry.task != setting.protocol.task:
+        raise InputError(
+            f"model {request.model}, whose task is {entry.task}",
+            f"protocol {setting.protocol.name} asks for {setting.protocol.task}",
+            f"Choose a model of that task: {_of_task(setting.protocol.task)}",
+        )
     return store, setting, preset
+
+
+def _of_task(task: str) -> str:
+    from rsbench.registry import cards
+
+    return ", ".join(sorted(name for name, entry in cards().items() if entry.task == task))
 
 
 def _key(request: RunRequest, setting: Setting, preset: str) -> str:

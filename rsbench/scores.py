@@ -28,6 +28,12 @@ COLUMNS = [
     "weights", "seed", "precision", "metric", "band", "lead", "step", "stratum", "value", "lo",
     "hi", "interval", "n_regions", "n_samples", "n_missing",
 ]  # fmt: skip
+SET_COLUMNS = [
+    "model", "preset", "role", "metric", "lead", "value", "lo", "hi", "interval", "n_regions", "n",
+    "d", "n_missing", "halves", "origins", "notes",
+]  # fmt: skip
+HALVES = "halves"
+"""The row of two halves of the truth, each of half the images: a floor of set metrics."""
 ROLES = ("model", "trivial", "oracle", "floor", "control")
 CURVES = ("starts", "targets", "both", "none")
 PERFECT = {"mse@1": 0.0, "mae@1": 0.0, "ssim@1": 1.0}
@@ -152,10 +158,13 @@ class Scores:
 
     ``value_sum`` is Σ over images of the per-image value, ``weight`` the number of images with a
     defined value, ``n_images`` all images of the unit, ``n_missing`` those without a value.
+    ``sets`` holds metrics of whole sets of images, one row per (model, lead, metric): they have
+    no sums.
     """
 
     units: pd.DataFrame
     run: RunInfo
+    sets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SET_COLUMNS))
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -175,7 +184,11 @@ class Scores:
                 "adding scores", f"the parts differ in {', '.join(differ)}", "Add parts of one run"
             )
         both = pd.concat([self.units, other.units], ignore_index=True)
-        return Scores(both, _merge(self.run, other.run))
+        run = _merge(self.run, other.run)
+        why = "a distance of sets does not add up over parts; score them in one run"
+        metrics = sorted({*self.sets["metric"], *other.sets["metric"]})
+        gone = tuple(Absent("*", why, str(metric)) for metric in metrics)
+        return Scores(both, replace(run, absent=tuple(dict.fromkeys(run.absent + gone))))
 
     @classmethod
     def sum(cls, parts: Sequence[Scores]) -> Scores:
@@ -206,7 +219,7 @@ class Scores:
 
     def _tidy(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
         if "tidy" not in self._made:
-            self._made["tidy"] = _tidy(self.run, *self._pooled())
+            self._made["tidy"] = _tidy(self.run, *self._pooled(), self.sets)
         return cast("tuple[pd.DataFrame, tuple[Absent, ...]]", self._made["tidy"])
 
     def matchings(self, stratum: str) -> tuple[strata.Matching, ...]:
@@ -220,11 +233,10 @@ class Scores:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
-        frame = pa.Table.from_pandas(self.units, preserve_index=False)
-        metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
-        frame = frame.replace_schema_metadata(metadata)
         text = json.dumps(run.to_json(), indent=1, sort_keys=True, allow_nan=False)
-        write_whole(folder / "scores.parquet", lambda path: pq.write_table(frame, path))
+        _write_parquet(self.units, folder / "scores.parquet")
+        if len(self.sets):
+            _write_parquet(self.sets, folder / "sets.parquet")
         write_whole(
             folder / "run.json", lambda path: path.write_text(text + "\n", encoding="utf-8")
         )
@@ -244,7 +256,17 @@ class Scores:
             if isinstance(error, SchemaError):
                 raise SchemaError(asked, error.found, error.remedy) from error
             raise InputError(asked, f"run.json is damaged ({error})", "Run it again") from error
-        return cls(read_parquet(folder / "scores.parquet"), run)
+        units = read_parquet(folder / "scores.parquet")
+        if not (folder / "sets.parquet").is_file():
+            return cls(units, run)
+        return cls(units, run, read_parquet(folder / "sets.parquet"))
+
+
+def _write_parquet(values: pd.DataFrame, path: Path) -> None:
+    frame = pa.Table.from_pandas(values, preserve_index=False)
+    metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
+    frame = frame.replace_schema_metadata(metadata)
+    write_whole(path, lambda temporary: pq.write_table(frame, temporary))
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
@@ -375,7 +397,11 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
 
 
 def _tidy(
-    run: RunInfo, means: pd.DataFrame, skill: pd.DataFrame, absent: tuple[Absent, ...]
+    run: RunInfo,
+    means: pd.DataFrame,
+    skill: pd.DataFrame,
+    absent: tuple[Absent, ...],
+    sets: pd.DataFrame,
 ) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
     cells = _stack(_cells(means, paired=False), _cells(skill, paired=True))
     itself = cells["metric"].str.startswith("skill.") & (cells["model"] == run.best_trivial)
@@ -384,6 +410,7 @@ def _tidy(
     if run.one_scene:
         spread = cells["interval"] != inference.NONE
         cells.loc[spread, "interval"] += inference.ONE_SCENE
+    cells = _stack(cells, _set_cells(sets))
     cells = _stack(cells, _null_rows(cells, run.absent + absent, run))
     cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
     cells["weights"] = cells["model"].map(run.weights).astype(object)
@@ -416,6 +443,13 @@ def _cells(means: pd.DataFrame, *, paired: bool) -> pd.DataFrame:
     table["interval"] = np.where(enough, inference.method(paired=paired), inference.NONE)
     table["n_regions"] = table["count"]
     return table.drop(columns=["mean", "std", "count"])
+
+
+def _set_cells(sets: pd.DataFrame) -> pd.DataFrame:
+    """Set rows as cells of the headline stratum; ``n_samples`` is n."""
+    columns = ["model", "preset", "metric", "lead", "value", "lo", "hi", "interval", "n_regions"]
+    cells = sets[columns].assign(n_samples=sets["n"], n_missing=sets["n_missing"])
+    return cells.assign(band="all", stratum=strata.HEADLINE)
 
 
 def _each_model(absent: Sequence[Absent], models: Sequence[str]) -> Iterator[Absent]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation import Case
+    from rsbench.metrics.display import Eyes
     from rsbench.samples import Sample
+    from rsbench.samples_fusion import Triplet
+    from rsbench.setting_fusion import FusionPart
     from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
 
@@ -43,11 +46,26 @@ class Setting:
     device: torch.device
     precision: str
     left_out: Mapping[str, str] = field(default_factory=dict)
+    fusion: FusionPart | None = None
+
+    @property
+    def shown(self) -> str:
+        """What every model sees, as the table writes it."""
+        if self.fusion is None:
+            return f"{self.sensor} k={self.context}"
+        return f"{self.sensor}+{self.fusion.coarse} n_refs={self.context}"
 
     @property
     def meta(self) -> SensorMeta:
         """The sensor's metadata."""
         return self.store.sensor(self.sensor)
+
+    @property
+    def eyes(self) -> Eyes | None:
+        """How metrics see red, green and blue; None where the bands are not all there."""
+        from rsbench.metrics.display import Eyes
+
+        return Eyes.of(self.meta.display, self.bands, self.meta.unit, self.device)
 
 
 def setting_of(
@@ -62,31 +80,48 @@ def setting_of(
     device: str = "auto",
     precision: str = "32-true",
     suite: str | None = None,
+    metrics: str | None = None,
 ) -> Setting:
     """Resolve names and defaults into one frozen setting.
+
+    Args:
+        suite: suites or ids in place of the protocol's.
+        metrics: suites or ids beside those.
 
     Raises:
         HorizonError: if the store has too few dates for context and horizon.
         UnknownName: for a name in no catalogue.
     """
+    from rsbench.metrics.base import info
     from rsbench.metrics.suites import for_bands
     from rsbench.metrics.suites import suite as suite_of
+    from rsbench.setting_fusion import fusion_part, ratio_metrics
 
     chosen = load_protocol(protocol)
+    _require_kind(store, chosen)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    sensor = next(iter(store.meta.sensors))
+    sensor = _wanted_sensor(store, chosen)
     meta = store.sensor(sensor)
     bands = meta.bands if chosen.bands == "store" else chosen.bands
     meta.band_index(bands)
     times = min(len(store.region(name).times[sensor]) for name in store.regions)
     leads = chosen.horizon if horizon is None else horizon
     frames = _context(chosen.context if context is None else context, times, leads)
-    require_leads(times, context=frames, horizon=leads)
-    ids, left_out = for_bands(suite_of(suite) if suite else chosen.suite, len(bands))
+    asked = [*(suite_of(suite) if suite else chosen.suite), *(suite_of(metrics) if metrics else ())]
+    shown = meta.display is not None and set(meta.display) <= set(bands)
+    ids, left_out = for_bands(tuple(dict.fromkeys(asked)), len(bands), rgb=shown, members=members)
+    if not any(info(metric).kind == "image" for metric in ids):
+        ids = ("mse@1", *ids)  # the matched sets of a table stand on values per image
+    fusion = None
+    if chosen.task == "fusion":
+        fusion = fusion_part(store, chosen, frames, leads)
+        ids = ratio_metrics(ids, fusion.footprint)
+    else:
+        require_leads(times, context=frames, horizon=leads)
     return Setting(
         store=store,
-        protocol=_fitting(chosen, store, sensor),
+        protocol=chosen if fusion else _fitting(chosen, store, sensor),
         split=split,
         context=frames,
         horizon=leads,
@@ -98,7 +133,28 @@ def setting_of(
         device=_device(device),
         precision=precision,
         left_out=left_out,
+        fusion=fusion,
     )
+
+
+def _require_kind(store: Store, protocol: Protocol) -> None:
+    """Refuse a protocol of another task than the store was built for."""
+    fits = "fusion" if store.meta.kind == "triplets" else "forecast"
+    if protocol.task != fits:
+        raise InputError(
+            f"protocol {protocol.name}, whose task is {protocol.task}",
+            f"{store.path} holds {store.meta.kind}",
+            f"Take a protocol whose task is {fits}, as {store.meta.default_protocol}",
+        )
+
+
+def _wanted_sensor(store: Store, protocol: Protocol) -> str:
+    """Return the sensor that is predicted: the fine one in fusion, the store's first otherwise."""
+    from rsbench.samples_fusion import sensor_pair
+
+    if protocol.task == "fusion":
+        return sensor_pair(store).fine
+    return next(iter(store.meta.sensors))
 
 
 def _context(asked: str | int, times: int, horizon: int) -> int:
@@ -144,13 +200,17 @@ def cases(setting: Setting, *, split: str | None = None, batch_size: int = 8) ->
     from rsbench.evaluation import Case, day
     from rsbench.loader import batches
     from rsbench.noise import Noise
+    from rsbench.setting_fusion import fusion_cases
     from rsbench.task import ForecastTask
 
+    if setting.fusion is not None:
+        yield from fusion_cases(setting, split or setting.split, batch_size)
+        return
     task = ForecastTask(
         setting.protocol, setting.meta, bands=setting.bands,
         members=setting.members, noise=Noise(setting.seed),
     )  # fmt: skip
-    for group in groups_of(setting, split or setting.split):
+    for group in forecast_groups(setting, split or setting.split):
         times = len(setting.store.region(group[0].region).times[setting.sensor])
         for batch in batches(
             setting.store, group, batch_size, sensor=setting.sensor, bands=setting.bands
@@ -176,7 +236,31 @@ def _curves(setting: Setting, sample: Sample, times: int) -> tuple[str, ...]:
     )
 
 
-def groups_of(setting: Setting, split: str) -> list[list[Sample]]:
+def groups_of(setting: Setting, split: str) -> Sequence[Sequence[Sample | Triplet]]:
+    """Return the samples of a split in the groups in which they are scored."""
+    from rsbench.setting_fusion import fusion_groups
+
+    if setting.fusion is not None:
+        return fusion_groups(setting, split)
+    return forecast_groups(setting, split)
+
+
+def start_dates(setting: Setting) -> tuple[str, ...]:
+    """Return the ISO dates of the starts that are scored; in fusion of the first references."""
+    from rsbench.samples_fusion import Triplet
+
+    found = set()
+    for group in groups_of(setting, setting.split):
+        for sample in group:
+            if isinstance(sample, Triplet):
+                found.add(sample.references[0].isoformat())
+            else:
+                times = setting.store.region(sample.region).times[setting.sensor]
+                found.add(times[sample.start].isoformat())
+    return tuple(sorted(found))
+
+
+def forecast_groups(setting: Setting, split: str) -> list[list[Sample]]:
     """Return the samples of a split in groups of one start and one number of leads."""
     from rsbench.samples import index
 

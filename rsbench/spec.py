@@ -72,3 +72,44 @@ class Grid:
         """Read the JSON form."""
         a, b, c, d, e, f = (float(v) for v in value["transform"])
         return cls(str(value["crs"]), (a, b, c, d, e, f), int(value["height"]), int(value["width"]))
+
+
+_EDGE = 1e-3
+"""Largest distance of two pixel edges that still coincide, as a share of a fine pixel."""
+
+
+def nesting(fine: Grid, coarse: Grid, place: str) -> int:
+    """Return how many fine pixels lie along one side of a coarse pixel; 1 for equal grids.
+
+    Raises:
+        InputError: if CRS, corners, extents or pixel sizes do not fit; ``place`` names the region.
+    """
+    ratio = coarse.width and fine.width // coarse.width
+    fault = _nesting_fault(fine, coarse, ratio)
+    if fault:
+        raise InputError(
+            f"fine and coarse images of {place}",
+            fault,
+            "Resample the coarse images to a grid of whole blocks of fine pixels, or to the fine "
+            "grid itself",
+        )
+    return ratio
+
+
+def _nesting_fault(fine: Grid, coarse: Grid, ratio: int) -> str:
+    if fine.crs != coarse.crs:
+        return f"their CRSs are {fine.crs[:40]} and {coarse.crs[:40]}"
+    if (coarse.height * ratio, coarse.width * ratio) != (fine.height, fine.width):
+        return (
+            f"{fine.height}×{fine.width} fine pixels are no whole blocks of "
+            f"{coarse.height}×{coarse.width} coarse pixels"
+        )
+    pixel = min(abs(fine.transform[0]), abs(fine.transform[4]))
+    wanted = tuple(v * ratio if i in (0, 1, 3, 4) else v for i, v in enumerate(fine.transform))
+    apart = max(
+        abs(have - want) * (max(coarse.height, coarse.width) if i in (0, 1, 3, 4) else 1)
+        for i, (have, want) in enumerate(zip(coarse.transform, wanted, strict=True))
+    )
+    if apart > _EDGE * pixel:
+        return f"their pixel edges lie up to {apart / pixel:.3g} fine pixels apart"
+    return ""

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from rsbench import inference, strata
 from rsbench.errors import Incomparable, InputError, SchemaError
 from rsbench.inference import direction, loss
-from rsbench.scores import COLUMNS, SCHEMA, Scores, read_parquet, write_whole
+from rsbench.scores import COLUMNS, HALVES, SCHEMA, Scores, read_parquet, write_whole
 
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
@@ -127,7 +127,7 @@ def supported_best(scores: Scores) -> frozenset[Cell]:
         cell.setdefault((model, preset), {})[region] = loss(metric, float(value))
     found = []
     for (metric, band, lead, stratum), contenders in losses.items():
-        winner = _winner(contenders)
+        winner = _winner(contenders) if inference.is_ranked(metric) else None
         if winner is not None:
             found.append((*winner, metric, band, lead, stratum))
     return frozenset(found)
@@ -168,7 +168,8 @@ def to_markdown(
     lines = [*_preface(table), ""]
     for metric, leads, rows in _blocks(table):
         arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
-        lines += [f"### {metric} ({arrow[direction(metric)]})", ""]
+        about = arrow[direction(metric)] + _size(metric, rows) + _unranked(metric)
+        lines += [f"### {metric} ({about})", ""]
         lines.append("| model | preset | " + " | ".join(f"lead {lead}" for lead in leads) + " |")
         lines.append("|---|---|" + "---:|" * len(leads))
         for model, preset, cells in rows:
@@ -184,6 +185,22 @@ def to_markdown(
     if scores is not None:
         lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in scores.absences()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _unranked(metric: str) -> str:
+    return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
+
+
+def _size(metric: str, rows: Sequence[tuple[str, str, dict[int, pd.Series]]]) -> str:
+    """Say how many images a distance of sets stands on; a value of another n does not compare."""
+    if not inference.is_set(metric):
+        return ""
+    cells = [cell for model, _, own in rows if model != HALVES for cell in own.values()]
+    sizes = sorted({int(cell["n_samples"]) for cell in cells if math.isfinite(cell["value"])})
+    if not sizes:
+        return ""
+    text = ", ".join(str(n) for n in sizes)
+    return f"; n = {text} images, {HALVES}: two halves of the truth, n = {sizes[-1] // 2}"
 
 
 def to_latex(table: pd.DataFrame, *, best: frozenset[Cell] = frozenset()) -> str:
@@ -251,6 +268,8 @@ def _blocks(
 def _rank(metric: str, cell: pd.Series | None) -> float:
     if cell is None or not math.isfinite(float(cell["value"])):
         return math.inf
+    if not inference.is_ranked(metric):
+        return 0.0
     return loss(metric, float(cell["value"]))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.errors import DiskFull
+from rsbench.metrics.display import GAMMA, WHITE
 from rsbench.scores import write_whole
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from rsbench.store.layout import SensorMeta
 
 SCHEMA = 1
-DISPLAY_WHITE = 0.6
-GAMMA = 2.2
 ROLES = ("model", "trivial", "oracle")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy hides the number
 Array = npt.NDArray[Any]
@@ -35,7 +34,7 @@ Array = npt.NDArray[Any]
 def display(values: Array, unit: str, value_range: tuple[float, float]) -> npt.NDArray[np.uint8]:
     """Return ``(3|1, H, W)`` values as a picture ``(H, W, 3)`` uint8."""
     if unit == "reflectance":
-        shown = np.clip(values / DISPLAY_WHITE, 0.0, 1.0) ** (1.0 / GAMMA)
+        shown = np.clip(values / WHITE, 0.0, 1.0) ** (1.0 / GAMMA)
     else:
         low, high = value_range
         shown = np.clip((values - low) / (high - low), 0.0, 1.0)

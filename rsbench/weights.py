@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.util
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
@@ -44,6 +45,7 @@ class Weights:
         bytes: size of the published file, about.
         metrics: ids that need it.
         licence: of the weights; what they were trained on has terms of its own.
+        packaged: ``(package, path in it)`` of installed packages that bring the same file.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Weights:
     bytes: int
     metrics: tuple[str, ...]
     licence: str
+    packaged: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,26 @@ class Status:
 
 _TORCH = "https://download.pytorch.org/models/"
 _IMAGENET = "BSD-3-Clause; trained on ImageNet-1k (non-commercial research terms)"
+_LPIPS = (
+    "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/"
+)
+
+
+def _heads(net: str, digest: str, size: int) -> Weights:
+    """The five to seven 1 × 1 layers of LPIPS 0.1 for one network."""
+    return Weights(
+        f"lpips-{net}",
+        ((f"lpips-v0.1-{net}.pth", digest),),
+        f"{_LPIPS}{net}.pth",
+        size,
+        (f"lpips.{net}@1",),
+        "BSD-2-Clause",
+        (
+            ("torchmetrics", f"functional/image/lpips_models/{net}.pth"),
+            ("lpips", f"weights/v0.1/{net}.pth"),
+        ),
+    )
+
 
 TABLE: tuple[Weights, ...] = (
     Weights(
@@ -130,6 +153,9 @@ TABLE: tuple[Weights, ...] = (
         (*(f"fid.inception{d}@1" for d in (64, 192, 768, 2048)), "kid.inception2048@1"),
         "Apache-2.0; trained on ImageNet-1k (non-commercial research terms)",
     ),
+    _heads("alex", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", 6_009),
+    _heads("squeeze", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76", 10_811),
+    _heads("vgg", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", 7_289),
 )
 
 
@@ -175,6 +201,22 @@ def find(name: str) -> tuple[Path, str]:
     )
 
 
+def absence(name: str) -> str | None:
+    """Say in one sentence why some weights cannot be used here; None where they can."""
+    state = _status(weights(name))
+    if state.state == "ok":
+        return None
+    if state.path is not None:
+        return (
+            f"{Path(state.path).name} is not the published file of the weights {name} "
+            f"(its SHA-256 begins with {(state.sha256 or '')[:12]})"
+        )
+    return (
+        f"the weights {name} are not here: type `rsbench weights fetch`, "
+        f"or name a folder that holds them in {SETTING}"
+    )
+
+
 def status() -> tuple[Status, ...]:
     """Say of all weights whether they are here and as published."""
     return tuple(_status(entry) for entry in TABLE)
@@ -183,16 +225,25 @@ def status() -> tuple[Status, ...]:
 def _status(entry: Weights) -> Status:
     metrics = " ".join(entry.metrics)
     altered: Status | None = None
+    for path, listed in _places(entry):
+        if not path.is_file():
+            continue
+        digest = _digest(path)
+        if digest == listed:
+            return Status(entry.name, "ok", str(path), digest, metrics)
+        altered = altered or Status(entry.name, "altered", str(path), digest, metrics)
+    return altered or Status(entry.name, "absent", None, None, metrics)
+
+
+def _places(entry: Weights) -> Iterator[tuple[Path, str]]:
+    """Where a file of some weights may lie, and the digest it must have there."""
     for folder in folders():
         for file, listed in entry.files:
-            path = folder / file
-            if not path.is_file():
-                continue
-            digest = _digest(path)
-            if digest == listed:
-                return Status(entry.name, "ok", str(path), digest, metrics)
-            altered = altered or Status(entry.name, "altered", str(path), digest, metrics)
-    return altered or Status(entry.name, "absent", None, None, metrics)
+            yield folder / file, listed
+    for package, inside in entry.packaged:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            yield Path(spec.origin).parent / inside, entry.files[0][1]
 
 
 _DIGESTS: dict[tuple[str, int, int], str] = {}

@@ -19,6 +19,7 @@ def line(metric: MetricInfo) -> str:
     low, high = ("−∞" if metric.range[0] is None else f"{metric.range[0]:g}",
                  "∞" if metric.range[1] is None else f"{metric.range[1]:g}")  # fmt: skip
     state = "" if metric.available else f" *Unavailable: {metric.reason}.*"
+    state += f" *Weights: {', '.join(metric.needs)}.*" if metric.needs else ""
     return (
         f"| `{metric.id}` | {metric.title}{state} | {WORDS[metric.direction]} | "
         f"{low} … {high} | {metric.unit} | {metric.source} |"
@@ -28,7 +29,7 @@ def line(metric: MetricInfo) -> str:
 def table() -> str:
     """Return the whole table, between its marks."""
     head = ["| id | what | better | range | unit | source |", "|---|---|---|---|---|---|"]
-    return "\n".join([BEGIN, *head, *(line(m) for m in metric_info()), END])
+    return "\n".join([BEGIN, *head, *(line(m) for m in metric_info(probe=False)), END])
 
 
 def renew(text: str) -> str:

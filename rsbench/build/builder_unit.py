@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -28,19 +29,24 @@ _STRIP_ROWS = 512
 
 @dataclass(frozen=True, slots=True)
 class UnitResult:
-    """Medians ``(C, H, W)``, count ``(H, W)``, halves, and how many scenes were listed and read."""
+    """The parts of a composite by name (see :class:`compose.Composite`), and what it was made of.
 
-    values: Pixels
-    n_valid: npt.NDArray[np.uint16]
-    odd: Pixels | None
-    even: Pixels | None
+    ``valid`` stands among them only where it says more than ``n_valid > 0``. ``listed``, ``read``:
+    scenes; ``dates``: one instant per observation, in the order that ``source`` counts.
+    """
+
+    parts: Mapping[str, Pixels]
     listed: int
     read: int
+    dates: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, Pixels]:
         """Return the arrays that are there, by name."""
-        named = {"values": self.values, "n_valid": self.n_valid, "odd": self.odd, "even": self.even}
-        return {name: array for name, array in named.items() if array is not None}
+        return dict(self.parts)
+
+    def note(self) -> dict[str, Any]:
+        """Return what a region keeps of how this unit was made."""
+        return {"listed": self.listed, "read": self.read, "dates": list(self.dates)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ def compose_unit(
     whole: bool,
     halves: bool,
     memory: int = 600 << 20,
+    rule: compose.Rule | None = None,
 ) -> UnitResult:
     """Read, mask and composite one unit.
 
@@ -69,37 +76,66 @@ def compose_unit(
         whole: every raster must cover the region.
         halves: also the medians of every second observation.
         memory: bytes of pixels to hold at once; more scenes are read in strips of rows.
+        rule: how observations become one frame; the plain median if None.
     """
     looks = _observations(engine, sensor, grid, items, whole=whole)
     count = sum(len(observation) for observation in looks)
     dtype = np.dtype(sensor.dtype)
     bands = len(sensor.bands)
     rows = _strip_rows(grid, count * bands * dtype.itemsize, memory)
+    rule = rule or compose.Rule()
     parts = []
     for top in range(0, grid.height, rows):
         window = Window(top, 0, min(rows, grid.height - top), grid.width)
-        parts.append(_strip(engine, sensor, grid, looks, window, whole=whole, halves=halves))
+        part = _strip(engine, sensor, grid, looks, window, whole=whole, halves=halves, rule=rule)
+        parts.append(_named(part, rule))
     return UnitResult(
-        values=np.concatenate([part.values for part in parts], axis=1),
-        n_valid=np.concatenate([part.n_valid for part in parts], axis=0),
-        odd=_joined([part.odd for part in parts]),
-        even=_joined([part.even for part in parts]),
+        # Rows are the last axis but one of planes and of bands alike.
+        parts={name: np.concatenate([p[name] for p in parts], axis=-2) for name in parts[0]},
         listed=len(items),
         read=count,
+        dates=tuple(observation[0].item.datetime for observation in looks),
     )
 
 
-def empty_unit(sensor: Sensor, grid: Grid, *, halves: bool) -> UnitResult:
+def empty_unit(
+    sensor: Sensor, grid: Grid, *, halves: bool, rule: compose.Rule | None = None
+) -> UnitResult:
     """Return a unit without any observation."""
-    shape = (len(sensor.bands), grid.height, grid.width)
-    values = np.full(shape, sensor.nodata, sensor.dtype)
-    half = values if halves else None
-    return UnitResult(values, np.zeros(shape[1:], np.uint16), half, half, 0, 0)
+    rule = rule or compose.Rule()
+    size = (grid.height, grid.width)
+    nothing = np.zeros((0, len(sensor.bands), *size), sensor.dtype)
+    made = compose.composite(
+        nothing,
+        np.zeros((0, *size), np.bool_),
+        sensor.nodata,
+        halves=halves,
+        rule=rule,
+        when=_when([]),
+    )
+    return UnitResult(_named(made, rule), 0, 0)
 
 
-def _joined(parts: Sequence[Pixels | None]) -> Pixels | None:
-    there = [part for part in parts if part is not None]
-    return np.concatenate(there, axis=1) if there else None
+def _named(made: compose.Composite, rule: compose.Rule) -> dict[str, Pixels]:
+    said = rule.min_dates > 1 or rule.min_months > 1
+    named = {
+        "values": made.values,
+        "valid": made.valid if said else None,
+        "n_valid": made.n_valid,
+        "odd": made.odd,
+        "even": made.even,
+        "spread": made.spread,
+        "source": made.source,
+    }
+    return {name: array for name, array in named.items() if array is not None}
+
+
+def _when(looks: Sequence[Sequence[_Look]]) -> compose.When:
+    times = [datetime.fromisoformat(observation[0].item.datetime) for observation in looks]
+    return compose.When(
+        np.array([t.month for t in times], np.uint8),
+        np.array([t.timetuple().tm_yday for t in times], np.int16),
+    )
 
 
 def _strip_rows(grid: Grid, bytes_per_pixel: int, memory: int) -> int:
@@ -172,6 +208,7 @@ def _strip(
     *,
     whole: bool,
     halves: bool,
+    rule: compose.Rule,
 ) -> compose.Composite:
     flat = [look for observation in looks for look in observation]
     dtype = np.dtype(sensor.dtype)
@@ -187,7 +224,9 @@ def _strip(
         np.logical_and(look.clear[window.slices], valid, out=clear[t])
     if len(flat) != len(looks):
         values, clear = _fused(values, clear, looks, window)
-    return compose.composite(values, clear, sensor.nodata, halves=halves)
+    return compose.composite(
+        values, clear, sensor.nodata, halves=halves, rule=rule, when=_when(looks)
+    )
 
 
 def _fused(

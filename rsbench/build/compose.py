@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.build.compose_pick import medoid, nearest, picked
+
 U16 = npt.NDArray[np.uint16]
 Bool = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[Any]
@@ -100,11 +102,45 @@ def _block(values: U16, clear: Bool, number: U16, work: U16, out: U16) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Composite:
-    """One composite: medians ``(C, H, W)`` as stored, ``n_valid`` ``(H, W)``; optional halves.
+class Rule:
+    """How observations become one frame.
 
-    ``odd`` and ``even`` are medians of every second observation in time order, beginning with the
-    first and with the second: two independent looks at the same year.
+    ``kind``: ``median`` per band, ``medoid`` or ``best`` (nearest to day ``day`` of the year) of
+    whole observations. A pixel with fewer than ``min_dates`` clear observations, or in fewer than
+    ``min_months`` months, is not valid. ``spread``: also the median absolute deviation.
+    """
+
+    kind: str = "median"
+    min_dates: int = 1
+    min_months: int = 1
+    spread: bool = False
+    day: int = 183
+
+    @property
+    def name(self) -> str:
+        """Name and version of what makes a frame, as the store states it."""
+        name = f"{self.kind}@1"
+        if self.min_dates > 1 or self.min_months > 1:
+            name += f" dates>={self.min_dates} months>={self.min_months}"
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """When the observations were made: ``(T,)`` months and days of the year."""
+
+    months: npt.NDArray[np.uint8]
+    days: npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """One composite: ``(C, H, W)`` as stored, ``valid`` and ``n_valid`` ``(H, W)``; optional parts.
+
+    ``odd`` and ``even`` are composites of every second observation in time order, beginning with
+    the first and with the second: two independent looks at the same year. ``spread``
+    ``(C, H, W)`` uint16: median absolute deviation from the median, in stored steps. ``source``
+    ``(H, W)`` uint16: number of the observation kept, from 1; 0 where none is.
     """
 
     values: Pixels
@@ -112,6 +148,8 @@ class Composite:
     n_valid: U16
     odd: Pixels | None
     even: Pixels | None
+    spread: U16 | None = None
+    source: U16 | None = None
 
 
 def to_keys(stored: Pixels) -> U16:
@@ -132,19 +170,85 @@ def from_keys(keys: U16, dtype: np.dtype[Any]) -> Pixels:
     return keys.astype(dtype, copy=False)
 
 
-def composite(values: Pixels, clear: Bool, nodata: int, *, halves: bool = False) -> Composite:
-    """Return the median composite of ``(T, C, H, W)`` observations in time order.
+def composite(
+    values: Pixels,
+    clear: Bool,
+    nodata: int,
+    *,
+    halves: bool = False,
+    rule: Rule | None = None,
+    when: When | None = None,
+) -> Composite:
+    """Return the composite of ``(T, C, H, W)`` observations in time order.
 
     An observation counts where ``clear`` ``(T, H, W)`` says so, for all bands alike, so that the
     bands of a pixel come from the same dates.
     """
+    rule = rule or Rule()
+    if when is None and (rule.kind == "best" or rule.min_months > 1):
+        raise ValueError("this rule needs the dates of the observations")
     keys = to_keys(values)
-    whole, number = _bands(keys, clear, values.dtype, nodata)
+    whole, number, source = _made(values, keys, clear, nodata, rule, when)
+    valid = number >= rule.min_dates
+    if when is not None and rule.min_months > 1:
+        valid &= months_seen(clear, when.months) >= rule.min_months
+    if rule.min_dates > 1 or rule.min_months > 1:
+        whole = np.where(valid, whole, np.asarray(nodata, whole.dtype))
     odd = even = None
     if halves:
-        odd = _bands(keys[0::2], clear[0::2], values.dtype, nodata)[0]
-        even = _bands(keys[1::2], clear[1::2], values.dtype, nodata)[0]
-    return Composite(whole, number > 0, number, odd, even)
+        odd = _made(values[0::2], keys[0::2], clear[0::2], nodata, rule, _every(when, 0))[0]
+        even = _made(values[1::2], keys[1::2], clear[1::2], nodata, rule, _every(when, 1))[0]
+    spread = deviation(keys, clear) if rule.spread else None
+    return Composite(whole, valid, number, odd, even, spread, source)
+
+
+def _every(when: When | None, first: int) -> When | None:
+    return None if when is None else When(when.months[first::2], when.days[first::2])
+
+
+def _made(
+    values: Pixels, keys: U16, clear: Bool, nodata: int, rule: Rule, when: When | None
+) -> tuple[Pixels, U16, U16 | None]:
+    if rule.kind == "median":
+        return *_bands(keys, clear, values.dtype, nodata), None
+    if rule.kind == "medoid":
+        index = medoid(values, clear)
+    elif rule.kind == "best" and when is not None:
+        index = nearest(when.days, clear, rule.day)
+    else:
+        raise ValueError(f"no composite is called {rule.kind!r}")
+    number = clear.sum(axis=0, dtype=np.uint16)
+    source = np.where(number > 0, index + 1, 0).astype(np.uint16)
+    if len(values) == 0:
+        return np.full(values.shape[1:], nodata, values.dtype), number, source
+    nothing = np.asarray(nodata, values.dtype)
+    return np.where(number > 0, picked(values, index), nothing), number, source
+
+
+def months_seen(clear: Bool, months: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return ``(H, W)``: in how many different months a pixel was clear."""
+    seen = np.zeros(clear.shape[1:], np.uint8)
+    for month in np.unique(months):
+        seen += clear[months == month].any(axis=0)
+    return seen
+
+
+def deviation(keys: U16, clear: Bool) -> U16:
+    """Return ``(C, H, W)``: the median absolute deviation from the median; 0 where none is clear.
+
+    Integers like the median itself: both are rounded half to even.
+    """
+    count, bands, height, width = keys.shape
+    out = np.zeros((bands, height, width), np.uint16)
+    rows = max(1, 4 * BLOCK // max(1, width))  # a few rows at a time: no second cube in memory
+    for top in range(0, height if count else 0, rows):
+        part = np.s_[top : top + rows]
+        for band in range(bands):
+            held, seen = keys[:, band, part], clear[:, part]
+            middle, _ = masked_median(held, seen)
+            apart = np.where(held > middle, held - middle, middle - held)
+            out[band, part] = masked_median(apart, seen)[0]
+    return out
 
 
 def _bands(keys: U16, clear: Bool, dtype: np.dtype[Any], nodata: int) -> tuple[Pixels, U16]:

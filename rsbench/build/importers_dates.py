@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,9 +21,9 @@ def file_dates(files: Sequence[Path], given: str | None) -> dict[Path, date]:
 
     Args:
         files: the rasters.
-        given: a CSV file with the columns ``file,date``; a regular expression whose groups (named
-            ``year``, ``month``, ``day``, or a single one) hold the date; None to find the one
-            date in each name. A year alone stands for its 1 July.
+        given: a CSV file with the columns ``file,date``; a regular expression whose groups hold
+            the date: ``year``, ``month``, ``day``, or ``year`` and ``doy`` (day of the year), or a
+            single one; None to find the one date in each name. A year alone stands for its 1 July.
 
     Raises:
         InputError: if a file has no date, more than one, or the date of another file.
@@ -94,11 +94,22 @@ def _from_pattern(files: Sequence[Path], pattern: str) -> dict[Path, date]:
 
 def _from_match(file: Path, match: re.Match[str]) -> date:
     named = match.groupdict()
+    if named.get("doy"):
+        return _ordinal(named["year"], named["doy"], file.name)
     if named.get("year"):
         month, day = named.get("month"), named.get("day")
         return _parse(named["year"], month or ("07" if not day else "01"), day or "01")
     text = match.group(1) if match.re.groups else match.group(0)
     return parse_date(text, file.name)
+
+
+def _ordinal(year: str, doy: str, where: str) -> date:
+    try:
+        return datetime.strptime(f"{year}-{doy}", "%Y-%j").date()
+    except ValueError as error:
+        raise InputError(
+            f"the date of {where}", f"there is no day {doy} in {year}", "Correct --dates"
+        ) from error
 
 
 def parse_date(text: str, where: str) -> date:

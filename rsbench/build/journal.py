@@ -33,12 +33,17 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def open_journal(out: Path, identity: Mapping[str, Any]) -> Iterator[Journal]:
+def open_journal(
+    out: Path, identity: Mapping[str, Any], part: tuple[int, int] | None = None
+) -> Iterator[Journal]:
     """Open or continue the journal of a build; no other builder may use the output meanwhile.
+
+    Builders of parts share it: each holds its own part alone.
 
     Args:
         out: folder of the store.
         identity: what the parts depend on (lock digest, compositor); other parts are refused.
+        part: which of how many parts this builder does; None for the whole.
 
     Raises:
         InputError: if another builder is at work there, or another build was begun there.
@@ -46,8 +51,25 @@ def open_journal(out: Path, identity: Mapping[str, Any]) -> Iterator[Journal]:
     folder = out / JOURNAL
     with full_disk_is_named(out):
         folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder / "lock", f"building {out}"):
-        yield Journal(out, folder, dict(identity))
+    with hold(folder / "lock", f"building {out}", shared=part is not None):
+        if part is None:
+            yield Journal(out, folder, dict(identity))
+            return
+        with _hold_part(folder, part, f"building part {part[0]} of {part[1]} of {out}"):
+            yield Journal(out, folder, dict(identity), alone=False)
+
+
+@contextmanager
+def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]:
+    """Hold one part alone; parts of another division would do the same regions at once."""
+    number, count = part
+    own = folder / f"lock-of-{count}"
+    with hold(own, what, shared=True), hold(folder / f"lock-{number}-of-{count}", what):
+        for other in sorted(folder.glob("lock-of-*")):
+            if other != own:
+                with hold(other, f"{what} beside a division in {other.name[8:]}"):
+                    pass
+        yield
 
 
 @contextmanager
@@ -70,8 +92,11 @@ def full_disk_is_named(path: Path) -> Iterator[None]:
 class Journal:
     """Finished units of one build, by region and year."""
 
-    def __init__(self, out: Path, folder: Path, identity: dict[str, Any]) -> None:
+    def __init__(
+        self, out: Path, folder: Path, identity: dict[str, Any], *, alone: bool = True
+    ) -> None:
         self._out = out
+        self._alone = alone
         self._folder = folder
         self._begin({"schema": SCHEMA, **identity})
 
@@ -96,6 +121,8 @@ class Journal:
             _sync(self._folder)
 
     def _tidy(self) -> None:
+        if not self._alone:
+            return  # what looks left behind may be another builder's work in hand
         for leftover in self._folder.glob("*/.tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -115,7 +142,12 @@ class Journal:
                 _sync(temporary)
                 if target.exists():
                     shutil.rmtree(target)
-                temporary.rename(target)
+                try:
+                    temporary.rename(target)
+                except OSError:
+                    # Another builder of the same unit was faster, with the same pixels.
+                    if not self.has(region, year):
+                        raise
                 _sync(target.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)

@@ -6,16 +6,19 @@ import fnmatch
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rsbench.build import harmonise
+from rsbench.build.plan_cost import PlanSummary, describe
 from rsbench.build.plan_hold import hold
 from rsbench.build.plan_href import is_web, reduce_href
+from rsbench.build.plan_keep import Found, KeptSearch
 from rsbench.build.plan_lock import Lock, LockAsset, LockChange, LockItem, diff
 from rsbench.build.plan_search import ApiCatalogue, FolderCatalogue, Query, item_time, outline
+from rsbench.build.plan_season import months_of, on_lattice
 from rsbench.catalog import (
     ProviderSpec,
     Recipe,
@@ -48,12 +51,14 @@ __all__ = [
 Advance = Callable[[str, int, int], None]
 Item = Mapping[str, Any]
 SIMULATED = "simulated"
+SEARCHES = 4
+"""Searches at a time: more of them only meet the provider's rate limit."""
 
 
 def regions_of(recipe: Recipe) -> tuple[Region, ...]:
     """Return the regions of a recipe: of the world, inline, or of its simulated Earth."""
     if recipe.simulated is None:
-        return recipe_regions(recipe)
+        return tuple(on_lattice(recipe, region) for region in recipe_regions(recipe))
     from rsbench.build.simulate import simulated_regions
 
     made = {region.name: region for region in simulated_regions(recipe.simulated)}
@@ -138,25 +143,57 @@ def make_plan(
     sensors = recipe_sensors(recipe)
     key, address = _provider(recipe, sensors, provider)
     simulated = recipe.simulated if key == SIMULATED and not address else None
-    found: dict[str, dict[str, dict[int, tuple[LockItem, ...]]]] = {}
     with open_catalogue(address, simulated, progress) as catalogue:
         catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s) for s in sensors}
-        for done, region in enumerate(places):
-            found[region.name] = {
-                sensor.name: _search(recipe, region, sensor, key, catalogues[sensor.name])
-                for sensor in sensors
-            }
-            if progress:
-                progress("searching", done + 1, len(places))
+        address_of = {n: c.url for n, c in catalogues.items()}
+        # What was found at a provider is kept until all is found: a search of many regions may
+        # be stopped by one bad hour of the provider, and goes on from there.
+        remote = is_web(next(iter(address_of.values()))) and simulated is None
+        kept = KeptSearch([recipe_canonical(recipe), key, address_of]) if remote else None
+
+        def one(region: Region) -> Found:
+            held = kept.load(region) if kept else None
+            if held is None:
+                held = {
+                    sensor.name: _search(recipe, region, sensor, key, catalogues[sensor.name])
+                    for sensor in sensors
+                }
+                if kept:
+                    kept.save(region, held)
+            return held
+
+        found = _search_all(one, places, SEARCHES if remote else 1, progress)
+    if kept:
+        kept.remove()
     _require_scenes(recipe, key, found)
     return Lock(
         recipe=recipe_canonical(recipe),
         provider=key,
         catalogue="" if simulated else (address or sensors[0].provider(key).api),
-        query={s.name: _conditions(recipe, s.provider(key), "*") for s in sensors},
+        query={s.name: _conditions(recipe, s, key, "*") for s in sensors},
         places={region.name: region for region in sorted(places, key=lambda r: r.name)},
         regions={name: found[name] for name in sorted(found)},
     )
+
+
+def _search_all(
+    one: Callable[[Region], Found],
+    places: Sequence[Region],
+    threads: int,
+    progress: Advance | None,
+) -> dict[str, Found]:
+    """Search all regions; the first error is raised when those that had begun are done."""
+    found: dict[str, Found] = {}
+    with ThreadPoolExecutor(threads, thread_name_prefix="rsbench-search") as pool:
+        tasks = {pool.submit(one, region): region.name for region in places}
+        try:
+            for task in as_completed(tasks):
+                found[tasks[task]] = task.result()
+                if progress:
+                    progress("searching", len(found), len(places))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return found
 
 
 def _require_scenes(recipe: Recipe, key: str, found: Mapping[str, Any]) -> None:
@@ -174,7 +211,7 @@ def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Reg
     if regions is None:
         return regions_of(recipe)
     known = {region.name: region for region in regions_of(recipe)}
-    return tuple(
+    asked = (
         region
         if isinstance(region, Region)
         else known[region]
@@ -182,6 +219,7 @@ def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Reg
         else load_region(region)
         for region in regions
     )
+    return tuple(on_lattice(recipe, region) for region in asked)
 
 
 def _provider(recipe: Recipe, sensors: Sequence[Sensor], provider: str | None) -> tuple[str, str]:
@@ -219,8 +257,9 @@ def _catalogue(address: str, sensor: Sensor) -> ApiCatalogue | FolderCatalogue:
     )
 
 
-def _conditions(recipe: Recipe, spec: ProviderSpec, tile: str) -> dict[str, Any]:
-    conditions: dict[str, Any] = dict(spec.query)
+def _conditions(recipe: Recipe, sensor: Sensor, key: str, tile: str) -> dict[str, Any]:
+    spec = sensor.provider(key)
+    conditions: dict[str, Any] = {**spec.query, **recipe.query.get(sensor.name, {})}
     if spec.tile_property and tile:
         conditions[spec.tile_property] = {"eq": spec.tile_value(tile)}
     if spec.cloud_property and recipe.max_cloud < 100:
@@ -236,16 +275,18 @@ def _search(
     catalogue: ApiCatalogue | FolderCatalogue,
 ) -> dict[int, tuple[LockItem, ...]]:
     spec = sensor.provider(key)
-    conditions = _conditions(recipe, spec, region.tile)
+    conditions = _conditions(recipe, sensor, key, region.tile)
     grid = sensor_grid(region, sensor)
+    months = months_of(recipe, region)
     query = Query(spec.collection, outline(grid), recipe.years, conditions)
     # A server may ignore conditions it does not know, so they are checked here as well.
     items = [
         item
         for item in catalogue.search(query)
-        if item_time(item).month in recipe.months
+        if item_time(item).month in months
         and recipe.years[0] <= item_time(item).year <= recipe.years[1]
         and _holds(item, conditions)
+        and (recipe.lattice is None or _in_zone(item, region.epsg))
     ]
     if spec.tile_property and not region.tile:
         items = _one_tile(items, spec.tile_property)
@@ -254,6 +295,13 @@ def _search(
         locked = _lock_item(item, sensor, spec, key, catalogue.url)
         by_year[item_time(item).year].append(locked)
     return {year: _ordered(by_year[year]) for year in sorted(by_year)}
+
+
+def _in_zone(item: Item, epsg: int) -> bool:
+    """Whether a scene is in the region's own zone: neighbours repeat the ground on another grid."""
+    properties = item.get("properties", {})
+    code = str(properties.get("proj:code") or properties.get("proj:epsg") or "")
+    return code.removeprefix("EPSG:") == str(epsg)
 
 
 def _holds(item: Item, conditions: Mapping[str, Any]) -> bool:
@@ -364,82 +412,3 @@ def _datatake(item: Item, spec: ProviderSpec) -> str:
         # Rows of one pass overlap and are seconds apart.
         return f"{properties.get('platform')}_{path}_{item_time(item):%Y%m%d}"
     return str(item["id"])
-
-
-@dataclass(frozen=True, slots=True)
-class PlanSummary:
-    """What a build will read. ``bytes`` and ``hours`` are estimates from the rates beside them."""
-
-    recipe: str
-    provider: str
-    regions: int
-    units: int
-    empty_units: int
-    scenes: int
-    requests: int
-    bytes: int
-    hours: float
-    rates: str
-
-    def __str__(self) -> str:
-        empty = f" ({self.empty_units} without any scene)" if self.empty_units else ""
-        return (
-            f"{self.recipe} from {self.provider}: {self.regions} regions, "
-            f"{self.units} region-years{empty}, {self.scenes} scenes, {self.requests} requests, "
-            f"{self.bytes / 1e9:.2f} GB, about {self.hours:.2f} hours ({self.rates})"
-        )
-
-
-# Measured on two cores: compressed bytes per pixel of 16-bit reflectance and of class bands,
-# pixels decoded and composited per second; assumed: the network.
-_BYTES_PER_PIXEL = 1.72
-_MASK_BYTES_PER_PIXEL = 0.16
-_PIXELS_PER_SECOND = 100e6
-_NETWORK_BYTES_PER_SECOND = 50e6
-_LATENCY = 0.05
-_IN_FLIGHT = 16
-_BLOCK = 512
-
-
-def describe(lock: Lock) -> PlanSummary:
-    """Return the scenes, requests, bytes and hours of a build from a lock."""
-    sensors = {s["name"]: s for s in lock.recipe["sensors"]}
-    scenes = requests = 0
-    size = pixels = 0.0
-    filled = set()
-    for region, by_sensor in lock.regions.items():
-        place = lock.places[region]
-        extent = place.size * place.gsd
-        for name, by_year in by_sensor.items():
-            side = extent / sensors[name]["gsd"]
-            mask_side = extent / (sensors[name]["mask"]["gsd"] or sensors[name]["gsd"])
-            for year, items in by_year.items():
-                filled.add((region, year))
-                scenes += len(items)
-                for item in items:
-                    pixels += side * side * len(item.assets)
-                    size += side * side * len(item.assets) * _BYTES_PER_PIXEL
-                    size += mask_side * mask_side * len(item.masks) * _MASK_BYTES_PER_PIXEL
-                    requests += len(item.assets) * (2 + max(1, round(side / _BLOCK)) ** 2)
-                    requests += len(item.masks) * 3
-    units = len(list(lock.units()))
-    rates = f"{_PIXELS_PER_SECOND / 1e6:.0f} Mpx/s on 2 cores"
-    seconds = pixels / _PIXELS_PER_SECOND
-    if is_web(lock.catalogue):
-        seconds = max(seconds, size / _NETWORK_BYTES_PER_SECOND, requests * _LATENCY / _IN_FLIGHT)
-        rates += (
-            f", {_NETWORK_BYTES_PER_SECOND / 1e6:.0f} MB/s, "
-            f"{_LATENCY * 1e3:.0f} ms per request, {_IN_FLIGHT} at a time"
-        )
-    return PlanSummary(
-        recipe=str(lock.recipe["name"]),
-        provider=lock.provider,
-        regions=len(lock.regions),
-        units=units,
-        empty_units=units - len(filled),
-        scenes=scenes,
-        requests=requests,
-        bytes=round(size),
-        hours=round(seconds / 3600, 4),
-        rates=rates,
-    )

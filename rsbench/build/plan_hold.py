@@ -11,9 +11,10 @@ from rsbench.errors import InputError
 
 
 @contextmanager
-def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+def hold(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold the lock file ``path`` for the time of the block.
 
+    ``shared``: others may hold it so at the same time, and nobody may hold it alone meanwhile.
     The operating system drops the lock when the process ends, however it ends.
 
     Raises:
@@ -22,7 +23,7 @@ def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _acquire(handle, wait):
+        if not _acquire(handle, wait, shared):
             raise InputError(
                 what,
                 "another process is working on it",
@@ -33,13 +34,14 @@ def hold(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
         os.close(handle)
 
 
-def _acquire(handle: int, wait: bool) -> bool:
+def _acquire(handle: int, wait: bool, shared: bool) -> bool:
     try:
         import fcntl
     except ImportError:  # pragma: no cover - Windows
-        return _acquire_windows(handle, wait)
+        return shared or _acquire_windows(handle, wait)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(handle, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True

@@ -7,6 +7,7 @@ because a lock made from it would silently hold too few scenes.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,6 +70,7 @@ class ApiCatalogue:
     def __init__(self, url: str) -> None:
         self.url = url
         self._client: Any = None
+        self._opening = threading.Lock()
 
     def search(self, query: Query) -> list[Item]:
         """Return all items of a query, sorted by id, each with the address to resolve links."""
@@ -111,6 +113,10 @@ class ApiCatalogue:
         return found
 
     def _open(self) -> Any:
+        with self._opening:
+            return self._opened()
+
+    def _opened(self) -> Any:
         if self._client is None:
             from pystac_client import Client
             from pystac_client.stac_api_io import StacApiIO
@@ -139,6 +145,7 @@ class _Found:
         self.counted = False
         self._matched: int | None = None
         self._repeated = 0
+        self._cut = False
 
     def add(self, page: Mapping[str, Any], url: str) -> bool:
         """Take one page; false if it brought nothing new, so that a loop of pages ends."""
@@ -147,6 +154,8 @@ class _Found:
             self._matched = int(matched)
         before = len(self.items)
         features = page.get("features", ())
+        links = [link.get("rel") for link in page.get("links", ())]
+        self._cut = len(features) >= PAGE and "next" not in links
         for item in features:
             if item["id"] in self.items:
                 self._repeated += 1
@@ -164,6 +173,8 @@ class _Found:
         count = len(self.items)
         if self._matched is not None and self._matched != count:
             self.problem = f"the catalogue counts {self._matched} items and gave {count}"
+        elif self._cut and self._matched is None:
+            self.problem = f"a full page of {PAGE} items names no next one, so some may be missing"
         elif self._repeated and self.problem is None:
             self.problem = f"{self._repeated} items came twice"
             # With the full count at hand nothing can be missing.

@@ -196,6 +196,11 @@ class YearView:
         self.vigour = vigour(sim.history, sim.land, sim.params, year)[self.index]
         self.gain = sim.surfaces.gain.astype(np.float32)
 
+    def ground(self, scene: Scene, band: int) -> F32:
+        """Return ``(H, W)`` reflectance of the ground: no haze, no noise, no clouds."""
+        bare = self.surface[:, scene.number, band][self.code]
+        return self.texture * bare + self.gain[:, band][self.code] * self.vigour
+
     def render(self, scene: Scene, *, older: bool = False) -> Frame:
         """Render one scene; ``older`` renders its earlier, poorer processing."""
         seed, name = self.sim.spec.seed, self.sim.region.name

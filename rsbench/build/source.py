@@ -73,6 +73,21 @@ class Engine(Protocol):
         """Stop reading and free the threads."""
 
 
+class NoEngine:
+    """An engine for builders that must not read."""
+
+    def fill(
+        self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
+    ) -> None:
+        """Refuse."""
+        raise UnitFailed(
+            f"reading {len(scenes)} scenes", "this step reads nothing", "Run the missing part again"
+        )
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class GridMismatchError(Exception):
     """A raster lies on another grid than asked; reading it again would not help."""
 

@@ -100,6 +100,11 @@ def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
     return tuple(r if isinstance(r, Region) else load_region(r) for r in recipe.regions)
 
 
+_LATER_OPTIONS = (
+    *("min_dates", "min_months", "spread", "shift", "season", "seasons", "lattice", "query"),
+)
+
+
 def recipe_canonical(recipe: Recipe) -> dict[str, Any]:
     """Return what decides the pixels, as JSON values: no titles, no hosts, no defaults for runs."""
     plain = recipe.model_dump(
@@ -111,6 +116,12 @@ def recipe_canonical(recipe: Recipe) -> dict[str, Any]:
     for sensor in sensors:
         for provider in sensor["providers"].values():
             del provider["api"], provider["signing"], provider["refused"]
+    # Options left as they were before they existed say nothing: older locks stay as good.
+    for name in _LATER_OPTIONS:
+        if getattr(recipe, name) == Recipe.model_fields[name].get_default(
+            call_default_factory=True
+        ):
+            del plain[name]
     return {**plain, "sensors": sensors}
 
 

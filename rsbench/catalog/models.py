@@ -309,14 +309,36 @@ def _require_ascending(years: tuple[int, int]) -> None:
         raise ValueError("the first year lies after the last")
 
 
+class Lattice(Entry):
+    """Where a sensor's own pixels lie, for sensors whose grid is not that of the MGRS tiles.
+
+    A recipe with a lattice takes, around the centre of every region, the square of ``size`` pixels
+    of ``gsd`` metres whose corners are ``phase`` metres past multiples of ``gsd``. With ``north``
+    the southern hemisphere too is counted in the northern zones, as Landsat's files are.
+    """
+
+    gsd: float = Field(gt=0)
+    size: int = Field(ge=16)
+    phase: float = Field(default=0.0, ge=0)
+    north: bool = False
+
+
+Season = tuple[int, int]
+
+
 class Recipe(Entry):
     """What to build.
 
     ``bands``: sensor → bands in the store's order (a sensor left out: all its bands).
     ``years``: first and last, inclusive. ``months``: months that enter a composite.
     ``max_cloud``: scenes above this cloud cover (percent, as the provider states it) are not
-    listed. ``floor``: also store medians of odd and even dates. With ``simulated`` the regions
-    are those of the simulated Earth and ``regions`` stays ``all``.
+    listed. ``query``: sensor → further search conditions. ``floor``: also store medians of odd and
+    even dates. A pixel of a year with fewer than ``min_dates`` clear dates, or in fewer than
+    ``min_months`` different months, is not valid. ``spread``: also store the median absolute
+    deviation; ``shift``: measure how far each year lies beside the others. ``season``
+    ``by-latitude``: four months a year with high sun or little cloud (see
+    ``build.plan_season``), ``seasons``: other first and last months for named regions. With
+    ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
     """
 
     name: Name
@@ -327,7 +349,15 @@ class Recipe(Entry):
     bands: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     years: tuple[int, int]
     months: tuple[int, ...] = tuple(range(1, 13))
-    compositing: Literal["yearly-median"] = "yearly-median"
+    compositing: Literal["yearly-median", "yearly-medoid", "yearly-best"] = "yearly-median"
+    min_dates: int = Field(default=1, ge=1, le=1000)
+    min_months: int = Field(default=1, ge=1, le=12)
+    spread: bool = False
+    shift: bool = False
+    season: Literal["by-latitude"] | None = None
+    seasons: Mapping[str, Season] = Field(default_factory=dict)
+    lattice: Lattice | None = None
+    query: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     step: Literal["P1Y"] = "P1Y"
     max_cloud: float = Field(default=100.0, gt=0, le=100)
     mask_also: tuple[str, ...] = ()
@@ -345,9 +375,24 @@ class Recipe(Entry):
             raise ValueError("months are 1 to 12, at least one")
         return months
 
+    @field_validator("seasons")
+    @classmethod
+    def _within_a_year(cls, seasons: Mapping[str, Season]) -> Mapping[str, Season]:
+        for name, (first, last) in seasons.items():
+            if not 1 <= first <= last <= 12:
+                raise ValueError(f"the season of {name} is no ascending pair of months 1 to 12")
+        return seasons
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         _require_ascending(self.years)
+        if self.seasons and self.season is None:
+            raise ValueError("seasons of regions need a season for all: season: by-latitude")
+        if self.season is not None and len(self.months) < 12:
+            raise ValueError("months and season are two answers to one question; keep one")
+        for name in self.query:
+            if name not in self.sensor_names:
+                raise ValueError(f"query names {name!r}, which is no sensor of the recipe")
         return self
 
     @property
@@ -367,6 +412,10 @@ class Primary(Entry):
 class Protocol(Entry):
     """One named frozen way to score: the same for all rows of a table.
 
+    In fusion ``context`` is the number of reference dates and ``horizon`` is 1; whole regions are
+    scored, and ``window`` is what is trained on. ``resampling``: how coarse images are brought to
+    the fine grid.
+
     ``window``, ``stride``: pixels. ``context``: number of frames given (k). ``horizon``: largest
     lead. ``bands``: ``store`` for all bands of the store, or names. ``curves``: which matched
     sets decay curves use. ``scheme``: how the split separates train from test.
@@ -384,12 +433,15 @@ class Protocol(Entry):
     bands: Literal["store"] | tuple[Name, ...] = "store"
     suite: tuple[MetricId, ...] = Field(min_length=1)
     curves: tuple[Literal["starts", "targets"], ...] = ("starts", "targets")
+    resampling: Literal["nearest", "bilinear"] = "nearest"
     primary: Primary | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(set(self.suite)) != len(self.suite):
             raise ValueError("a metric stands twice in suite")
+        if self.task == "fusion" and (self.horizon != 1 or self.context > 2):
+            raise ValueError("fusion has a horizon of 1 and a context of 1 or 2 reference dates")
         if self.primary is not None:
             if self.primary.metric not in self.suite:
                 raise ValueError(f"the primary metric {self.primary.metric} is not in suite")

@@ -88,6 +88,10 @@ def check(result: Path, against: Path) -> CheckResult:
         if key not in new.rows:
             missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
             continue
+        if _sizes_differ(new.rows[key], row):
+            text = f"n = {new.rows[key].n} images against {row.n}: its value depends on n"
+            missing.append((key, f"{_label(key)}: {text}"))
+            continue
         verdict = _judge(key, new.rows[key], row, new, old)
         if verdict.failed:
             regressed.append((key, verdict.text))
@@ -121,6 +125,10 @@ def _verdict(
     lines += [f"  note       {text}" for text in notes]
     keys = tuple(key for key, _ in regressed), tuple(key for key, _ in missing)
     return CheckResult(code, tuple(lines), *keys)
+
+
+def _sizes_differ(new: Row, old: Row) -> bool:
+    return new.n is not None and old.n is not None and new.n != old.n
 
 
 # ------------------------------------------------------------------------------- one row
@@ -304,6 +312,8 @@ def _change(key: Key, a: Row, b: Row) -> list[str]:
     if a.value is None or b.value is None:
         return [f"{_label(key)}: {number(a.value)} → {number(b.value)}"]
     text = f"{_label(key)}: {number(a.value)} → {number(b.value)}"
+    if _sizes_differ(b, a):
+        return [f"{text}, which do not compare: n = {a.n} images against {b.n}"]
     worse = loss(key[3], b.value) - loss(key[3], a.value)
     text += f", {'worse' if worse > 0 else 'better'} by {number(abs(worse), 3)}"
     pair = inference.paired(b.regions, a.regions)

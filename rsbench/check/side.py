@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rsbench.errors import InputError
+from rsbench.inference import is_set
 from rsbench.scores import RunInfo, Scores
 from rsbench.table import read_table
 
@@ -43,12 +44,13 @@ SKILL = Tolerance(abs=0.02)
 
 @dataclass(frozen=True)
 class Row:
-    """One value of a result with what is known about it."""
+    """One value of a result with what is known about it; ``n`` only where the value needs it."""
 
     value: float | None
     weights: str | None = None
     regions: Mapping[str, float] = field(default_factory=dict)
     tolerance: Tolerance | None = None
+    n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def _rows(
     table: pd.DataFrame, regions: Mapping[tuple[Any, ...], Mapping[str, float]]
 ) -> dict[Key, Row]:
     rows: dict[Key, Row] = {}
-    for values in table[[*ROW, "value", "weights"]].itertuples(index=False, name=None):
-        model, preset, inputs, metric, band, lead, stratum, value, weights = values
+    for values in table[[*ROW, "value", "weights", "n_samples"]].itertuples(index=False, name=None):
+        model, preset, inputs, metric, band, lead, stratum, value, weights, n = values
         key = (
             str(model),
             str(preset),
@@ -128,5 +130,6 @@ def _rows(
             float(value) if there else None,
             weights=str(weights) if isinstance(weights, str) else None,
             regions=regions.get((model, preset, metric, band, lead, stratum), {}),
+            n=int(n) if there and is_set(str(metric)) else None,
         )
     return rows

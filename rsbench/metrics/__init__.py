@@ -15,28 +15,37 @@ from rsbench.metrics.base import MetricInfo, info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
 if TYPE_CHECKING:
+    from rsbench.metrics.display import Eyes as Eyes
     from rsbench.metrics.engine import compute as compute
-    from rsbench.metrics.engine import compute_sets as compute_sets
     from rsbench.metrics.engine import image_metrics as image_metrics
+    from rsbench.metrics.engine import member_metrics as member_metrics
+    from rsbench.metrics.frechet import SetScore as SetScore
     from rsbench.metrics.images import PerImage as PerImage
+    from rsbench.metrics.sets import compute_sets as compute_sets
 
 # Resolved on first use: the list of metrics is readable without torch.
 _LAZY = {
     "compute": "engine",
-    "compute_sets": "engine",
+    "compute_sets": "sets",
     "image_metrics": "engine",
+    "member_metrics": "engine",
     "PerImage": "images",
+    "Eyes": "display",
+    "SetScore": "frechet",
 }
 
 __all__ = [
     "SUITES",
+    "Eyes",
     "MetricInfo",
     "PerImage",
+    "SetScore",
     "compute",
     "compute_sets",
     "for_bands",
     "image_metrics",
     "info",
+    "member_metrics",
     "metric_info",
     "suite",
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rsbench.errors import InputError, MetricUnavailable
-from rsbench.metrics.base import implementation, info
+from rsbench.errors import InputError
+from rsbench.metrics.base import Kind, implementation, info
+from rsbench.metrics.display import Eyes
 from rsbench.metrics.images import Pairs, PerImage, check_pairs
 
 
@@ -21,15 +23,23 @@ def compute(
     valid: Tensor | None = None,
     *,
     data_range: float | tuple[float, float],
+    display: Eyes | None = None,
+    before: Tensor | None = None,
+    before_valid: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Score image pairs: {id: (N,) float64}, one value per image.
 
     ``prediction``, ``truth`` (N, C, H, W) float in the data's unit; ``valid`` (N, 1|C, H, W) bool
     or None. ``data_range`` is a number L for values in [0, L] or a pair (low, high); it belongs to
-    the dataset and is never guessed. An image for which a metric is undefined is an error here;
-    `image_metrics` says which images those are instead.
+    the dataset and is never guessed. ``display`` says which bands are red, green and blue, for
+    metrics that see these only; three bands need no saying. ``before`` (N, C, H, W) is the last
+    context frame with its mask, for metrics of change. An image for which a metric is
+    undefined is an error here; `image_metrics` says which images those are instead.
     """
-    found = image_metrics(ids, prediction, truth, valid=valid, data_range=data_range)
+    found = image_metrics(
+        ids, prediction, truth, valid=valid, data_range=data_range, display=display,
+        before=before, before_valid=before_valid,
+    )  # fmt: skip
     for metric, result in found.items():
         if not bool(result.ok.all()):
             images = torch.nonzero(~result.ok).flatten().tolist()
@@ -52,6 +62,9 @@ def image_metrics(
     data_range: float | tuple[float, float],
     bands: Sequence[str] | None = None,
     chunk: int | None = None,
+    display: Eyes | None = None,
+    before: Tensor | None = None,
+    before_valid: Tensor | None = None,
 ) -> dict[str, PerImage]:
     """Score image pairs with per-band values, definedness and counts: {id: PerImage}.
 
@@ -61,9 +74,11 @@ def image_metrics(
     """
     if isinstance(ids, str):
         ids = (ids,)
-    wanted = [(metric, *_runnable(metric)) for metric in dict.fromkeys(ids)]
-    with _exact():
+    wanted = [(metric, *_runnable(metric, ("image", "change"))) for metric in dict.fromkeys(ids)]
+    with exact():
         pairs = check_pairs(prediction, truth, valid, data_range, bands)
+        _check_before(before, before_valid, pairs)
+        pairs = replace(pairs, eyes=display, before=before, before_valid=before_valid)
         for metric, _, _ in wanted:
             _check_size(metric, pairs)
         parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}
@@ -73,32 +88,61 @@ def image_metrics(
     return {metric: PerImage.join(found) for metric, found in parts.items()}
 
 
-def compute_sets(
+def member_metrics(
     ids: Sequence[str],
-    predictions: Tensor,
-    truths: Tensor,
+    members: Tensor,
+    truth: Tensor,
     *,
+    valid: Tensor | None = None,
     data_range: float | tuple[float, float],
-) -> dict[str, Tensor]:
-    """Compare two sets of images by their distributions; no set metric can run in this version."""
-    for metric in (ids,) if isinstance(ids, str) else ids:
-        known = info(metric)
-        if known.kind == "image":
-            raise InputError(
-                f"set metric {metric!r}", "it compares images one by one",
-                "Use rsbench.metrics.compute",
-            )  # fmt: skip
-        implementation(metric)
-    raise MetricUnavailable("set metrics", "no id was given", "Name at least one metric id")
-
-
-def _runnable(metric: str) -> tuple[Callable[..., PerImage], dict[str, Any]]:
-    known = info(metric)
-    if known.available and known.kind != "image":
+) -> dict[str, PerImage]:
+    """Score ensembles (N, M, C, H, W) against truths (N, C, H, W): {id: PerImage}."""
+    wanted = [(m, *_runnable(m, ("members",))) for m in ((ids,) if isinstance(ids, str) else ids)]
+    if members.ndim != 5 or members.shape[1] < 2:
         raise InputError(
-            f"metric {metric!r}", "it compares sets of images", "Use rsbench.metrics.compute_sets"
-        )
+            "scoring an ensemble", f"shape {tuple(members.shape)}",
+            "Give (N, M, C, H, W) with two members or more",
+        )  # fmt: skip
+    with exact():
+        # A value that is not finite in one member is not finite in the mean.
+        pairs = check_pairs(members.mean(1), truth, valid, data_range, None)
+        parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}
+        for images in pairs.chunks():
+            own = members[images.first : images.first + len(images.truth)].to(images.truth.dtype)
+            if images.valid is not None:
+                own = torch.where(images.valid[:, None], own, 0.0)
+            for metric, function, options in wanted:
+                parts[metric].append(function(images, own, **options))
+    return {metric: PerImage.join(found) for metric, found in parts.items()}
+
+
+_WHERE = {
+    "image": "it compares images one by one; use rsbench.metrics.compute",
+    "change": "it compares images one by one; use rsbench.metrics.compute",
+    "set": "it compares sets of images; use rsbench.metrics.compute_sets",
+    "members": "it scores ensembles; use rsbench.metrics.member_metrics",
+}
+
+
+def _runnable(
+    metric: str, kinds: tuple[Kind, ...]
+) -> tuple[Callable[..., PerImage], dict[str, Any]]:
+    known = info(metric)
+    if known.kind not in kinds:
+        found, _, remedy = _WHERE[known.kind].partition("; ")
+        raise InputError(f"metric {metric!r}", found, remedy.capitalize())
     return implementation(metric)
+
+
+def _check_before(before: Tensor | None, valid: Tensor | None, pairs: Pairs) -> None:
+    shape = tuple(pairs.truth.shape)
+    if before is not None and tuple(before.shape) != shape:
+        raise InputError("before", f"shape {tuple(before.shape)}", f"Give {shape}, as the truth")
+    masks = {shape, (shape[0], 1, *shape[2:])}
+    if valid is not None and (valid.dtype != torch.bool or tuple(valid.shape) not in masks):
+        raise InputError(
+            "before_valid", f"{valid.dtype} {tuple(valid.shape)}", "Give a bool mask of `before`"
+        )
 
 
 def _check_size(metric: str, pairs: Pairs) -> None:
@@ -118,7 +162,7 @@ def _check_size(metric: str, pairs: Pairs) -> None:
 
 
 @contextmanager
-def _exact() -> Iterator[None]:
+def exact() -> Iterator[None]:
     """No gradients, and full float32 products whatever the caller allowed for training.
 
     TF32 or bfloat16 products, which `torch.set_float32_matmul_precision` switches on for the whole

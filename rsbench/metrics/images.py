@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from rsbench.errors import InputError, PixelError
+
+if TYPE_CHECKING:
+    from rsbench.metrics.display import Eyes
 
 T = TypeVar("T")
 AXES = ("N (images)", "C (bands)", "H (rows)", "W (columns)")
@@ -88,7 +91,9 @@ class Images:
 
     ``prediction``, ``truth`` (n, C, H, W) float32 or float64 in the data's unit, zero where
     invalid; ``valid`` (n, 1|C, H, W) bool, or None when every pixel is valid. ``low`` and ``high``
-    bound the data range. ``first`` is the place of the first pair in the whole set.
+    bound the data range. ``first`` is the place of the first pair in the whole set. ``eyes`` says
+    which bands are red, green and blue, where that was said. ``before`` and ``before_valid`` are
+    the last context frame, for metrics of change.
     """
 
     prediction: Tensor
@@ -97,6 +102,9 @@ class Images:
     low: float
     high: float
     first: int = 0
+    eyes: Eyes | None = None
+    before: Tensor | None = None
+    before_valid: Tensor | None = None
     _shared: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -202,6 +210,9 @@ class Pairs:
     low: float
     high: float
     bands: tuple[str, ...] | None
+    eyes: Eyes | None = None
+    before: Tensor | None = None
+    before_valid: Tensor | None = None
 
     def chunks(self, size: int | None = None) -> Iterator[Images]:
         """Cut into pieces that fit the cache; values do not depend on the cut."""
@@ -223,7 +234,15 @@ class Pairs:
             truth = torch.where(valid, truth, 0.0)
         self._finite("prediction", prediction, part.start)
         self._finite("truth", truth, part.start)
-        return Images(prediction, truth, valid, self.low, self.high, part.start)
+        before, seen = (None if x is None else x[part] for x in (self.before, self.before_valid))
+        if before is not None:
+            before = before.to(dtype)
+            if seen is not None:
+                before = torch.where(seen, before, 0.0)
+            self._finite("context", before, part.start)
+        return Images(
+            prediction, truth, valid, self.low, self.high, part.start, self.eyes, before, seen
+        )
 
     def _finite(self, name: str, x: Tensor, first: int) -> None:
         # The sum of finite numbers is finite unless it overflows; the slow look decides then.

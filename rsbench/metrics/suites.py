@@ -5,6 +5,15 @@ from __future__ import annotations
 from rsbench.errors import unknown
 from rsbench.metrics.base import info
 
+# Conditioned on the truth: each alone misleads, so they always come together.
+CHANGE = (
+    "rmse.changed@1",
+    "rmse.unchanged@1",
+    "change.hit@1",
+    "change.false@1",
+    "change.csi@1",
+)
+
 SUITES: dict[str, tuple[str, ...]] = {
     "pixel": ("mae@1", "mse@1", "rmse@1", "psnr@1"),
     "standard": (
@@ -37,29 +46,60 @@ SUITES: dict[str, tuple[str, ...]] = {
         "uiqi@1",
         "spectrum.ratio@1",
     ),
+    # Needs weights, and red, green and blue.
+    "perceptual": ("lpips.alex@1", "lpips.squeeze@1", "lpips.vgg@1"),
+    # Of whole sets of images; the Inception ones need weights, and red, green and blue.
+    "distribution": (
+        "fd.texture@1",
+        "mmd.rbf@1",
+        "fid.inception2048@1",
+        "kid.inception2048@1",
+    ),
+    "ensemble": ("crps.fair@1", "spread.skill@1", "rank.deviation@1"),
+    "change": CHANGE,
     "fusion": ("mae@1", "rmse@1", "psnr@1", "ssim@1", "ergas.r16@1", "sam@1", "cc@1", "uiqi@1"),
 }
 
 
 def suite(name: str) -> tuple[str, ...]:
-    """Return the ids of a suite; ids of one metric may be given in place of a suite's name."""
-    if name in SUITES:
-        return SUITES[name]
-    if "@" in name:
-        return (info(name).id,)
-    raise unknown("suite", name, SUITES)
+    """Return the ids of suites and single ids, several joined by commas, each once.
+
+    One metric of change brings the others.
+    """
+    found: dict[str, None] = {}
+    for part in name.replace(",", " ").split():
+        if part in SUITES:
+            found |= dict.fromkeys(SUITES[part])
+        elif "@" in part:
+            found[info(part).id] = None
+        else:
+            raise unknown("suite", part, SUITES)
+    if not found.keys().isdisjoint(CHANGE):
+        found |= dict.fromkeys(CHANGE)
+    if not found:
+        raise unknown("suite", name, SUITES)
+    return tuple(found)
 
 
-def for_bands(ids: tuple[str, ...], bands: int) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Split ids into those that this many bands allow and the reason for each of the others.
+def for_bands(
+    ids: tuple[str, ...], bands: int, *, rgb: bool = True, members: int = 2
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Split ids into those that can run on such data and the reason for each of the others.
 
-    ``sam@1`` needs two bands: on one band it is absent with its reason, never a number.
+    ``sam@1`` needs two bands, LPIPS needs to know red, green and blue (``rgb``) and its weights:
+    without them it is absent with its reason, never a number.
     """
     kept, dropped = [], {}
     for metric in ids:
-        needed = info(metric).min_bands
-        if bands >= needed:
-            kept.append(metric)
+        known = info(metric)
+        if bands < known.min_bands:
+            dropped[metric] = f"needs {known.min_bands} bands, the data have {bands}"
+        elif known.rgb and not rgb:
+            dropped[metric] = "sees red, green and blue, which the data do not name"
+        elif known.kind == "members" and members < 2:
+            dropped[metric] = "scores ensembles, and one member was asked for (--members)"
+        elif not known.available:
+            dropped[metric] = str(known.reason)
         else:
-            dropped[metric] = f"needs {needed} bands, the data have {bands}"
+            kept.append(metric)
     return tuple(kept), dropped

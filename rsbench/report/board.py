@@ -54,7 +54,13 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
         names.append(called)
         if part is not None:
             parts.append(part)
-    whole = Scores(pd.concat([part.units for part in parts], ignore_index=True), _described(parts))
+    sets = [part.sets for part in parts if len(part.sets)]
+    whole = Scores(
+        pd.concat([part.units for part in parts], ignore_index=True),
+        _described(parts),
+        pd.concat(sets, ignore_index=True) if sets else parts[0].sets,
+    )
+    sizes = {int(n) for n in whole.sets.loc[whole.sets["role"] != "floor", "n"]}
     references = {scores.run.best_trivial for _, scores in members} - {None}
     notes = []
     if len(references) > 1:
@@ -62,6 +68,12 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
             f"The runs chose different reference rows on validation "
             f"({', '.join(sorted(str(r) for r in references))}); skill here is against "
             f"{whole.run.best_trivial}."
+        )
+    if len(sizes) > 1:
+        several = ", ".join(str(n) for n in sorted(sizes))
+        notes.append(
+            f"Metrics of sets stand on different numbers of images (n = {several}): their rows "
+            "do not compare."
         )
     folders = tuple(folder for folder, _ in members)
     return Board(whole, folders, tuple(s.run for _, s in members), tuple(names), tuple(notes))
@@ -74,7 +86,8 @@ def _without_repeats(
     run, units = scores.run, scores.units
     called: dict[str, str] = {}
     dropped: list[tuple[str, str]] = []
-    pairs = units[["model", "preset"]].drop_duplicates().itertuples(index=False, name=None)
+    both = [part[["model", "preset"]] for part in (units, scores.sets) if len(part)]
+    pairs = pd.concat(both).drop_duplicates().itertuples(index=False, name=None)
     for model, preset in pairs:
         trained = run.weights.get(model)
         stamp = (trained, run.seed if trained is not None else None, run.precision)
@@ -86,12 +99,20 @@ def _without_repeats(
             dropped.append((model, preset))
         taken[(name, preset)] = stamp
         called[str(model)] = name
-    gone = pd.Series(zip(units["model"], units["preset"], strict=True)).isin(dropped).to_numpy()
-    kept = units[~gone]
+    kept = _left(units, dropped, called)
     if kept.empty:
         return None, called
-    renamed = kept.assign(model=kept["model"].map(lambda model: called[str(model)]))
-    return Scores(renamed, _renamed(run, called)), called
+    return Scores(kept, _renamed(run, called), _left(scores.sets, dropped, called)), called
+
+
+def _left(
+    rows: pd.DataFrame, dropped: Sequence[tuple[str, str]], called: dict[str, str]
+) -> pd.DataFrame:
+    if rows.empty:
+        return rows
+    gone = pd.Series(zip(rows["model"], rows["preset"], strict=True)).isin(dropped).to_numpy()
+    kept = rows[~gone]
+    return kept.assign(model=kept["model"].map(lambda model: called[str(model)]))
 
 
 def _renamed(run: RunInfo, called: dict[str, str]) -> RunInfo:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from rsbench import inference, strata
 from rsbench.inference import direction, loss, unit_of
 from rsbench.report.board import Board
@@ -22,8 +24,10 @@ PRIMARY_LEADS = (1, 3)
 
 def rows_of(board: Board) -> list[dict[str, Any]]:
     """Return the rows: models first, then trivial rows, then bounds."""
-    units, run = board.scores.units, board.run
-    rows = units[["model", "preset", "role"]].drop_duplicates()
+    run = board.run
+    parts = [p for p in (board.scores.units, board.scores.sets) if len(p)]
+    columns = ["model", "preset", "role"]
+    rows = pd.concat([part[columns] for part in parts]).drop_duplicates()
     found = [
         {
             "model": str(model),

@@ -69,6 +69,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "strips": _strips(board, models),
         "training": _training(board),
         "absent": _absent(board),
+        "sets": _sets(board),
         "counts": run.extra.get("counts") or [],
         "provenance": _provenance(board),
     }
@@ -297,6 +298,25 @@ def _absent(board: Board) -> list[dict[str, str]]:
         }
         for (model, metric, reason), leads in found.items()
     ]
+
+
+def _sets(board: Board) -> list[dict[str, Any]]:
+    """Return what metrics of sets stand on: n, d, and what two halves of the truth differ by."""
+    rows = board.scores.sets
+    own = rows[rows["role"] != "floor"]
+    found = []
+    for metric, part in own.groupby("metric", sort=True):
+        leads = part.drop_duplicates("lead").sort_values("lead")
+        found.append({
+            "metric": str(metric),
+            "n": ", ".join(str(n) for n in sorted({int(n) for n in part["n"]})),
+            "d": int(part["d"].iloc[0]),
+            "halves": [
+                {"lead": int(lead), "value": number(float(value), 3)}
+                for lead, value in zip(leads["lead"], leads["halves"], strict=True)
+            ],
+        })  # fmt: skip
+    return found
 
 
 def _provenance(board: Board) -> list[dict[str, Any]]:

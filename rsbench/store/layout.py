@@ -31,13 +31,16 @@ TEMPORARY = ".tmp-"
 JOURNAL = ".rsbench-journal"
 LOCK = "lock.json.gz"
 """The frozen search a store was built from; imports have none."""
+CARD = "README.md"
+COVERAGE = "coverage.svg"
+"""The data card and its picture, made from the finished store."""
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 UNITS = ("reflectance", "kelvin", "display")
 EPOCH = date(1970, 1, 1)
 CHUNK = 128
 REBUILD = "Run the build again (it keeps what is whole), or copy the store again"
-ARRAYS = ("values", "valid", "n_valid", "odd", "even")
+ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -182,6 +185,8 @@ class SensorArrays:
         n_valid: ``(T, H, W)`` uint16, observations behind each pixel.
         times: T dates, ascending.
         odd, even: ``(T, C, H, W)`` composites of the odd and the even dates; nodata where absent.
+        spread: ``(T, C, H, W)`` uint16, median absolute deviation in stored steps.
+        source: ``(T, H, W)`` uint16, which observation was kept, counted from 1; 0 for none.
     """
 
     values: Array
@@ -191,6 +196,8 @@ class SensorArrays:
     grid: Grid
     odd: Array | None = None
     even: Array | None = None
+    spread: Array | None = None
+    source: Array | None = None
 
     def named(self) -> dict[str, Array]:
         """Return the arrays that are there, by name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,9 +27,7 @@ def canonical_arrays(name: str, arrays: SensorArrays, meta: SensorMeta) -> Senso
         _require_finite(asked, arrays, meta)
     hidden = ~arrays.valid[:, None]
     values = np.where(hidden, np.asarray(meta.nodata, dtype=values.dtype), values)
-    return SensorArrays(
-        values, arrays.valid, arrays.n_valid, arrays.times, arrays.grid, arrays.odd, arrays.even
-    )
+    return dataclasses.replace(arrays, values=values)
 
 
 def _require_shapes(asked: str, arrays: SensorArrays, meta: SensorMeta) -> None:
@@ -39,6 +39,8 @@ def _require_shapes(asked: str, arrays: SensorArrays, meta: SensorMeta) -> None:
         "n_valid": (plane, "uint16"),
         "odd": (cube, meta.dtype),
         "even": (cube, meta.dtype),
+        "spread": (cube, "uint16"),
+        "source": (plane, "uint16"),
     }
     for key, array in arrays.named().items():
         shape, dtype = wanted[key]

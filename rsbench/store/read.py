@@ -124,8 +124,8 @@ class Store:
 
     @property
     def one_scene(self) -> bool:
-        """Whether all regions are blocks cut from one series of images."""
-        return self.meta.recipe.get("importer") == "geotiff-series"
+        """Whether all regions are cut from one series of images of one place."""
+        return str(self.meta.recipe.get("importer")).startswith("geotiff-")
 
     @property
     def complete(self) -> bool:

@@ -16,6 +16,8 @@ from rsbench.digest import sha256_file
 from rsbench.errors import StoreError
 from rsbench.spec import Grid
 from rsbench.store.layout import (
+    CARD,
+    COVERAGE,
     INDEX,
     JOURNAL,
     LOCK,
@@ -62,7 +64,7 @@ def _check_root(store: Store) -> Iterator[Finding]:
     except StoreError as error:
         yield Finding("file", "zarr.json", error.found)
     yield from _check_lock(store.path / LOCK)
-    known = {INDEX, LOCK, "zarr.json", JOURNAL, *store.regions}
+    known = {INDEX, LOCK, CARD, COVERAGE, "zarr.json", JOURNAL, *store.regions}
     for path in sorted(store.path.iterdir()):
         if path.name not in known:
             yield Finding("extra", path.name, "the index does not list it")

@@ -139,8 +139,8 @@ def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = Non
     with disk_is_named(f"writing {root}", "give another --out"):
         for leftover in root.glob(f"{TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        _replace_text(root / "zarr.json", json.dumps(_root_group(index), indent=1))
-        _replace_text(root / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
+        replace_text(root / "zarr.json", json.dumps(_root_group(index), indent=1))
+        replace_text(root / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
     return digest
 
 
@@ -321,7 +321,8 @@ def _write_cube(target: Path, key: str, array: Array, meta: SensorMeta, codec: s
     height, width = array.shape[-2:]
     inner = (*array.shape[:-2], min(CHUNK, height), min(CHUNK, width))
     shard = tuple(-(-n // c) * c for n, c in zip(array.shape, inner, strict=True))
-    is_value = array.ndim == 4
+    is_cube = array.ndim == 4
+    is_value = is_cube and key != "spread"
     # Both spellings: xarray makes `spatial_ref` a coordinate, rioxarray follows `grid_mapping`.
     attributes: dict[str, Any] = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
     if is_value:
@@ -332,6 +333,8 @@ def _write_cube(target: Path, key: str, array: Array, meta: SensorMeta, codec: s
             "rsbench:scale": held["scale"],
             "rsbench:offset": held["offset"],
         }
+    elif is_cube:  # a difference of two stored numbers: the offset has fallen out
+        attributes |= {"units": meta.unit, "rsbench:scale": meta.to_json()["scale"]}
     _create(
         target,
         key,
@@ -340,7 +343,7 @@ def _write_cube(target: Path, key: str, array: Array, meta: SensorMeta, codec: s
         shards=shard,
         compressors=_compressors(codec, array.dtype.itemsize),
         fill_value=array.dtype.type(meta.nodata if is_value else 0),
-        dimension_names=("time", "band", "y", "x") if is_value else ("time", "y", "x"),
+        dimension_names=("time", "band", "y", "x") if is_cube else ("time", "y", "x"),
         attributes=attributes,
     )
 
@@ -455,7 +458,8 @@ def _sync_tree(folder: Path) -> None:
     _sync(folder)
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:12]}")
     try:
         temporary.write_text(text, encoding="utf-8")

@@ -27,7 +27,11 @@ import rsbench as rb
 from rsbench.metrics import metric_info
 
 FOUR = ("ssim@1", "psnr@1", "ergas.r1@1", "sam@1")
-OTHERS = tuple(m.id for m in metric_info() if m.available and m.id not in FOUR)
+OTHERS = tuple(
+    m.id
+    for m in metric_info(probe=False)
+    if m.available and m.kind == "image" and not m.needs and m.id not in FOUR
+)
 ROUNDS = 15
 THREADS = 2
 

@@ -382,7 +382,7 @@ def test_incomplete_regions_are_tried_again_after_a_kill(
     from rsbench.build import builder
 
     broken = first_times(10**6, Fault(status=404), "S2_2022_1/B03.tif")
-    monkeypatch.setattr(builder, "_finish", lambda work: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(builder, "finish", lambda work: (_ for _ in ()).throw(KeyboardInterrupt))
     with serve(folder, fault=broken) as url:
         lock = make_plan(recipe(), provider=url)
         with pytest.raises(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ import rsbench as rb
 from rsbench.errors import InputError, MetricUnavailable
 from rsbench.metrics import image_metrics, metric_info
 
-READY = tuple(m.id for m in metric_info() if m.available)
+READY = tuple(
+    m.id for m in metric_info(probe=False) if m.available and m.kind == "image" and not m.needs
+)
 
 
 def scenes(n: int = 2, c: int = 3, side: int = 64) -> torch.Tensor:
@@ -97,7 +100,11 @@ def test_a_process_that_allows_bf16_products_gets_the_same_bits_and_its_setting_
         assert torch.equal(found[metric], expected[metric]), metric
 
 
-def test_what_cannot_run_is_absent_not_zero() -> None:
+def test_what_cannot_run_is_absent_not_zero(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("RSBENCH_WEIGHTS", "RSBENCH_CACHE", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     with pytest.raises(MetricUnavailable):
         rb.metrics.compute(["lpips.alex@1"], scenes(), scenes(), data_range=1.0)
     with pytest.raises(MetricUnavailable):

@@ -1,0 +1,206 @@
+"""One row beside the trivial rows and the controls: from a setting to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rsbench.console import Advance, silent
+from rsbench.errors import TrainingError, unknown
+from rsbench.scores import Absent, RunInfo, Scores
+from rsbench.setting import Note, Setting, cases, groups_of, quiet, start_dates
+
+if TYPE_CHECKING:
+    import torch
+
+    from rsbench.evaluation import Case, Row
+    from rsbench.model import Card, Model
+    from rsbench.predictions import PredictionCache
+    from rsbench.rows import Rows
+
+    Seen = Callable[[Row, Case, int, torch.Tensor], None]
+
+
+@dataclass(frozen=True)
+class Own:
+    """The row that a table is about.
+
+    Args:
+        row: how it answers; None where it is one of the trivial rows already.
+        weights: digest of what it was made with.
+        device: where it was made; where it is made now if None.
+        most_context: frames that it takes at most; None for any number.
+    """
+
+    name: str
+    row: Row | None
+    weights: str | None
+    citation: str
+    device: str | None = None
+    most_context: int | None = None
+
+
+def behind_the_door(setting: Setting, model: Model, kept: PredictionCache | None = None) -> Own:
+    """Return the row of a model; ``kept`` stores what it predicts.
+
+    Raises:
+        TrainingError: if it is trainable and has no weights.
+    """
+    from rsbench.evaluation import model_row
+    from rsbench.registry import identity
+    from rsbench.rollout import roll
+    from rsbench.rows import TRIVIAL
+
+    own = identity(model)
+    digest = weights_of(model, own.card)
+    row = None
+    if own.name not in TRIVIAL[setting.protocol.task]:
+        row = model_row(
+            own.name, own.preset, "model", model, own.card, device=setting.device,
+            autocast=_autocast(setting.precision), rolled=kept.roll if kept else roll,
+        )  # fmt: skip
+    return Own(
+        own.name, row, digest, own.card.citation,
+        device=kept.made_on if kept else None, most_context=own.card.max_context,
+    )  # fmt: skip
+
+
+def score_table(
+    setting: Setting,
+    own: Own,
+    *,
+    note: Note = quiet,
+    advance: Advance = silent,
+    seen: Seen | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Scores:
+    """Score one row beside the trivial rows and the controls; the one path of every table."""
+    from rsbench.evaluation import first_member, score
+    from rsbench.rows import best_trivial, control_rows, trivial_rows
+
+    for metric, why in setting.left_out.items():
+        note(f"{metric} is unavailable: {why}")
+    rows = trivial_rows(setting, note=note)
+    everyone = [*([own.row] if own.row else []), *rows.rows, *control_rows(setting)]
+    reference = best_trivial(setting, rows.rows)
+    total = sum(len(group) for group in groups_of(setting, setting.split))
+    done = 0
+
+    def count(images: int) -> None:
+        nonlocal done
+        done += images
+        advance("scoring", done, total)
+
+    tally = score(
+        everyone, cases(setting), setting.metrics, bands=setting.bands,
+        value_range=setting.meta.value_range, eyes=setting.eyes, seen=seen, on_case=count,
+    )  # fmt: skip
+    strata = {n: dict(setting.store.region(n).record.strata) for n in setting.store.regions}
+    run = _info(setting, rows, own, reference, info or {})
+    if tally.sets is not None:
+        note("comparing sets of images")
+    sets, gone = tally.sets.frame() if tally.sets else (None, ())
+    if setting.members > 1 and own.row is not None:
+        run = replace(run, weights={**run.weights, first_member(own.name): own.weights})
+    run = replace(
+        run,
+        absent=(*run.absent, *gone),
+        device=own.device or run.device,
+        citations={**run.citations, own.name: own.citation},
+        extra={**run.extra, "counts": _counts(tally.counts), **_networks(setting.metrics)},
+    )
+    units = tally.frame(strata)
+    return Scores(units, run) if sets is None else Scores(units, run, sets)
+
+
+def _networks(metrics: Sequence[str]) -> dict[str, Any]:
+    """Say which weight files metrics were computed with, where any were."""
+    from rsbench.metrics.base import info
+    from rsbench.weights import find
+
+    names = sorted({name for metric in metrics for name in info(metric).needs})
+    found = {name: find(name) for name in names}
+    files = {name: {"file": path.name, "sha256": digest} for name, (path, digest) in found.items()}
+    return {"metric_weights": files} if files else {}
+
+
+def _counts(counts: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
+    return [
+        {"model": model, "metric": metric, "what": what, "count": number}
+        for (model, metric, what), number in sorted(counts.items())
+        if number
+    ]
+
+
+def weights_of(model: Model, card: Card) -> str | None:
+    """Return the digest of a model's weights; a trainable model without any is refused."""
+    if not card.trainable:
+        return None
+    from rsbench.checkpoint import loaded_digest
+
+    digest = loaded_digest(model)
+    if digest is None:
+        raise TrainingError(
+            f"scoring {card.name}",
+            "its weights were neither trained nor loaded, and untrained weights are never scored",
+            f"Type: rsbench train --model {card.name}, or give --checkpoint",
+        )
+    return digest
+
+
+def _autocast(precision: str) -> torch.dtype | None:
+    import torch
+
+    known = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    if precision not in known:
+        raise unknown("precision", precision, known)
+    return known[precision]
+
+
+def _info(
+    setting: Setting, rows: Rows, own: Own, reference: str | None, info: Mapping[str, Any]
+) -> RunInfo:
+    from rsbench.provenance import versions
+
+    store, meta = setting.store, setting.meta
+    gone = [Absent("*", why, metric) for metric, why in setting.left_out.items()]
+    return RunInfo(
+        dataset=store.recipe,
+        dataset_digest=store.digest,
+        split=setting.split,
+        protocol=setting.protocol.name,
+        context=setting.context,
+        horizon=setting.horizon,
+        step=store.meta.step,
+        sensor=setting.sensor,
+        bands=setting.bands,
+        value_range=meta.value_range,
+        unit=meta.unit,
+        starts=start_dates(setting),
+        inputs={**rows.inputs, **_inputs(setting, own)},
+        display=meta.display,
+        simulated=store.simulated,
+        one_scene=store.one_scene,
+        complete=store.complete,
+        missing=store.meta.missing,
+        seed=setting.seed,
+        precision=setting.precision,
+        device=str(setting.device),
+        members=setting.members,
+        versions=versions(),
+        weights={**rows.weights, own.name: own.weights or rows.weights.get(own.name)},
+        licences={setting.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
+        citations=rows.citations,
+        absent=(*rows.absent, *gone),
+        best_trivial=reference,
+        **dict(info),
+    )
+
+
+def _inputs(setting: Setting, own: Own) -> dict[str, str]:
+    """Say what the table's own row sees, where the trivial rows have not said it."""
+    if setting.fusion is None or own.row is None:
+        return {}
+    alone = own.most_context is not None and own.most_context < setting.context
+    return {own.name: setting.shown + (", one at a time, averaged" if alone else "")}

@@ -1,0 +1,194 @@
+"""Samples of fusion: a target date, its reference dates, and the pair of sensors.
+
+A date is a reference or a target if both sensors show it: the fine image of a target is the truth
+that models never see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+from rsbench.errors import InputError
+from rsbench.samples import windows_of
+from rsbench.spec import Grid, Window, nesting
+
+if TYPE_CHECKING:
+    from rsbench.catalog import Protocol
+    from rsbench.store.layout import SensorMeta
+    from rsbench.store.read import Store
+
+
+@dataclass(frozen=True)
+class SensorPair:
+    """The fine and the coarse sensor of a store of triplets."""
+
+    fine: str
+    coarse: str
+
+
+@dataclass(frozen=True, slots=True)
+class Triplet:
+    """One window of one region with its reference dates, ascending, and its target date.
+
+    Raises:
+        InputError: if the target is among the references, or these do not ascend.
+    """
+
+    region: str
+    window: Window
+    references: tuple[date, ...]
+    target: date
+
+    def __post_init__(self) -> None:
+        asked = f"target {self.target} of region {self.region}"
+        shown = ", ".join(str(day) for day in self.references)
+        if self.target in self.references:
+            raise InputError(
+                asked, f"it is among the references {shown}", "Its fine image is the truth"
+            )
+        if not self.references or list(self.references) != sorted(set(self.references)):
+            raise InputError(
+                asked, f"the references are {shown or 'none'}", "Give each once, ascending"
+            )
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """References and target, ascending."""
+        return tuple(sorted((*self.references, self.target)))
+
+    @property
+    def key(self) -> str:
+        """Names the sample apart from its window, so that neighbouring tiles share it."""
+        return f"{self.region}:{'+'.join(str(day) for day in self.references)}:{self.target}"
+
+
+def sensor_pair(store: Store) -> SensorPair:
+    """Return which sensor of a store is fine and which coarse, after checking that they fit.
+
+    Raises:
+        InputError: if the store does not hold two sensors of one unit, one list of bands and two
+            pixel sizes.
+    """
+    metas = sorted(store.meta.sensors.values(), key=lambda meta: meta.gsd)
+    if len(metas) != 2:
+        raise InputError(
+            f"fusion on {store.path}",
+            f"the store holds {len(metas)} sensor{'s' if len(metas) != 1 else ''} "
+            f"({', '.join(store.meta.sensors)})",
+            "Fusion needs a fine and a coarse sensor: rsbench build-dataset --recipe demo-fusion",
+        )
+    fine, coarse = metas
+    require_fitting(fine, coarse)
+    return SensorPair(fine.name, coarse.name)
+
+
+def require_fitting(fine: SensorMeta, coarse: SensorMeta) -> None:
+    """Refuse two sensors whose numbers cannot stand beside each other.
+
+    Raises:
+        InputError: says whether units, bands, their order or the pixel sizes differ.
+    """
+    asked = f"fusion of {fine.name} and {coarse.name}"
+    if fine.unit != coarse.unit:
+        raise InputError(
+            asked,
+            f"the one is {fine.unit}, the other {coarse.unit}",
+            "Bring both to one unit; a brightness in one cannot correct the other",
+        )
+    if fine.bands != coarse.bands:
+        same = set(fine.bands) == set(coarse.bands)
+        raise InputError(
+            asked,
+            f"the bands {'stand in another order' if same else 'differ'}: "
+            f"{', '.join(fine.bands)} and {', '.join(coarse.bands)}",
+            "Bring both to the same bands in one order",
+        )
+    if coarse.gsd < 1.5 * fine.gsd:
+        raise InputError(
+            asked,
+            f"their pixels measure {fine.gsd:g} and {coarse.gsd:g} m",
+            "State the true pixel size of the coarse sensor",
+        )
+
+
+def footprint(store: Store, pair: SensorPair, region: str) -> int:
+    """Return how many fine pixels one coarse measurement spans along one side.
+
+    Coarse images that were resampled to the fine grid before still span what they measured.
+    """
+    grids = store.region(region).grids
+    ratio = nesting(grids[pair.fine], grids[pair.coarse], f"region {region}")
+    if ratio > 1:
+        return ratio
+    return max(1, round(store.sensor(pair.coarse).gsd / store.sensor(pair.fine).gsd))
+
+
+def triplets(
+    store: Store,
+    protocol: Protocol,
+    split: str,
+    *,
+    references: int | None = None,
+    windows: bool = False,
+) -> tuple[Triplet, ...]:
+    """Return the samples of a split: consecutive dates that both sensors show.
+
+    With two references they are the dates before and after the target; with one, the date before.
+
+    Args:
+        references: 1 or 2; the protocol's context where None.
+        windows: cut regions into the protocol's windows, as for training; whole regions otherwise.
+
+    Raises:
+        InputError: if no region of the split has enough dates in common.
+    """
+    count = protocol.context if references is None else references
+    if count not in (1, 2):
+        raise InputError(
+            f"fusion from {count} reference dates", "models take 1 or 2", "Give --context 1 or 2"
+        )
+    pair = sensor_pair(store)
+    found: list[Triplet] = []
+    for region in store.split(split):
+        entry = store.region(region)
+        fine, coarse = entry.grids[pair.fine], entry.grids[pair.coarse]
+        ratio = nesting(fine, coarse, f"region {region}")
+        areas = _windows(region, fine, protocol, ratio) if windows else _whole(fine)
+        both = sorted(set(entry.times[pair.fine]) & set(entry.times[pair.coarse]))
+        for at in range(1, len(both) - (count - 1)):
+            before, target, after = both[at - 1], both[at], both[at + 1 : at + count]
+            found += [Triplet(region, area, (before, *after), target) for area in areas]
+    if not found:
+        raise _too_few(store, pair, split, count)
+    return tuple(found)
+
+
+def _whole(grid: Grid) -> tuple[Window, ...]:
+    return (Window(0, 0, grid.height, grid.width),)
+
+
+def _windows(region: str, grid: Grid, protocol: Protocol, ratio: int) -> tuple[Window, ...]:
+    for name, value in (("window", protocol.window), ("stride", protocol.stride)):
+        if value % ratio:
+            raise InputError(
+                f"the {name} of protocol {protocol.name}, {value} px",
+                f"a coarse pixel spans {ratio} fine pixels",
+                f"Take a multiple of {ratio}",
+            )
+    return windows_of(region, grid, window=protocol.window, stride=protocol.stride)[0]
+
+
+def _too_few(store: Store, pair: SensorPair, split: str, count: int) -> InputError:
+    region = store.split(split)[0]
+    times = store.region(region).times
+    common = sorted(set(times[pair.fine]) & set(times[pair.coarse]))
+    shown = ", ".join(str(day) for day in common) or "none"
+    remedy = "Give --context 1" if count == 2 and len(common) == 2 else "Add dates of both sensors"
+    return InputError(
+        f"fusion samples with {count} reference date{'s' if count > 1 else ''} in split {split}",
+        f"{count + 1} dates of both {pair.fine} and {pair.coarse} are needed; "
+        f"region {region} has {shown}",
+        remedy,
+    )

@@ -1,0 +1,39 @@
+"""What docs/models.md shows runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import toys
+from torch import nn
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="not run from a checkout")
+def test_the_wrapped_network_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    marked = re.search(r"test_docs_models.py -->\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert marked is not None
+    code = marked.group(1)
+    store = toys.write_store(
+        tmp_path / "toy", size=32, years=5, simulated=False, simulation=None, floor=False
+    )
+    net = nn.Conv2d(len(toys.BANDS), len(toys.BANDS), 1, bias=False)
+    with torch.no_grad():  # grows every band by a tenth at every step
+        net.weight.copy_(1.1 * torch.eye(len(toys.BANDS))[:, :, None, None])
+    names: dict[str, Any] = {"net": net, "path": store.path}
+    exec(compile(code, str(PAGE), "exec"), names)
+    table = names["table"]
+    mine = table[(table["model"] == "mine") & (table["stratum"] == "all")]
+    bias = mine[(mine["metric"] == "mae@1") & (mine["band"] == "all")].set_index("lead")["value"]
+    assert list(bias.index) == [1, 2, 3]
+    # Fields grow by 3 % of their first value a year; 1.1ⁿ overshoots more at every lead.
+    assert bias[1] < bias[2] < bias[3]
+    assert names["model"].predict.__code__.co_argcount == 3
+    body = [x for x in code.splitlines() if x.strip() and not x.startswith(("import", "from"))]
+    assert len(body) <= 15

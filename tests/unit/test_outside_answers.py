@@ -1,0 +1,244 @@
+"""Predictions made elsewhere: read from files, checked, and scored by the path of every row."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import toys
+from typer.testing import CliRunner
+
+import rsbench as rb
+from rsbench import Card, Given, Prediction, PresetInfo, Want
+from rsbench.errors import Incomparable, InputError, PixelError, RsbenchError, SchemaError
+from rsbench.outside import export_task, score_answers
+from rsbench.registry import adopt
+from rsbench.store.read import Store
+
+SIDE, HORIZON = 256, 2
+
+
+class Copy:
+    """The last frame, zeros where it is invalid."""
+
+    def predict(self, given: Given, want: Want) -> Prediction:
+        last = given.frames[want.sensor].values[:, :, -1:]
+        return Prediction(last.expand(-1, want.members, want.times.shape[1], -1, -1, -1))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RSBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield toys.write_store(
+            tmp_path_factory.mktemp("toy") / "s", regions=4, size=SIDE, years=4, simulated=False,
+            simulation=None, floor=False, meta=toys.sensor_meta(bands=toys.BANDS[:3]),
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exported(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("tasks")
+    return {
+        form: export_task(store, root / form, horizon=HORIZON, form=form)
+        for form in ("npy", "zarr", "geotiff")
+    }
+
+
+def frame(folder: Path, form: str, region: str, day: str) -> np.ndarray[Any, Any]:
+    if form == "npy":
+        return np.load(folder / "context" / region / f"{day}.npy")
+    if form == "zarr":
+        import zarr
+
+        return np.asarray(zarr.open_array(folder / "context", path=f"{region}/{day}")[...])
+    import rasterio
+
+    with rasterio.open(folder / "context" / region / f"{day}.tif") as file:
+        return np.asarray(file.read())
+
+
+def write_answer(
+    place: Path, form: str, item: dict[str, Any], values: Any, grid: dict[str, Any]
+) -> None:
+    region, start = item["region"], item["start"]
+    (place / region).mkdir(exist_ok=True)
+    if form == "npy":
+        np.save(place / region / f"{start}.npy", values)
+    elif form == "zarr":
+        import zarr
+
+        zarr.save_array(place / region / start, values)
+    else:
+        import rasterio
+
+        (place / region / start).mkdir()
+        for day, image in zip(item["targets"], values, strict=True):
+            with rasterio.open(
+                place / region / start / f"{day}.tif", "w", driver="GTiff", dtype="float32",
+                count=len(image), height=SIDE, width=SIDE, crs=grid["crs"],
+                transform=rasterio.Affine(*grid["transform"]),
+            ) as file:  # fmt: skip
+                file.write(image)
+
+
+def answer(task_folder: Path, place: Path, form: str = "npy", members: int = 0) -> Path:
+    """Copy the last frame the way a stranger would: from task.json and the files alone."""
+    shutil.copytree(task_folder / "predictions", place)
+    note = json.loads((place / "answer.json").read_text())
+    (place / "answer.json").write_text(json.dumps({**note, "model": "copy"}))
+    task = json.loads((task_folder / "task.json").read_text())
+    for item in task["forecasts"]:
+        last = frame(task_folder, form, item["region"], item["context"][-1])
+        values = np.stack([last] * len(item["targets"]))
+        if members:
+            off = np.arange(members, dtype=np.float32) - (members - 1) / 2
+            values = values[:, None] + off[None, :, None, None, None]
+        write_answer(place, form, item, values, task["regions"][item["region"]])
+    return place
+
+
+def units(frame: pd.DataFrame) -> pd.DataFrame:
+    key = ["region", "start", "lead", "metric", "band"]
+    return frame[frame["model"] == "copy"].sort_values(key).drop(columns="preset")
+
+
+@pytest.mark.parametrize("form", ["npy", "zarr", "geotiff"])
+def test_answers_score_as_the_model_itself_does(
+    store: Store, exported: dict[str, Path], form: str, tmp_path: Path
+) -> None:
+    place = answer(exported[form], tmp_path / "mine", form)
+    scores = score_answers(place, store, tmp_path / "run", suite="pixel").scores
+    model = Copy()
+    card = Card("copy", "forecast", "copy", {"default": PresetInfo(0, 0)}, "m:build", "-", "-")
+    adopt(model, card)
+    inside = rb.evaluate(model, store, horizon=HORIZON, suite="pixel")
+    pd.testing.assert_frame_equal(
+        units(scores.units).reset_index(drop=True), units(inside.units).reset_index(drop=True),
+        rtol=1e-12,
+    )  # fmt: skip
+    assert {"persistence", "damped_persistence"} <= set(scores.units["model"])
+    assert scores.run.device == "elsewhere"
+    assert len(scores.run.weights["copy"] or "") == 64
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_only_context_is_written(store: Store, exported: dict[str, Path]) -> None:
+    task = json.loads((exported["npy"] / "task.json").read_text())
+    given = {day for item in task["forecasts"] for day in item["context"]}
+    wanted = {day for item in task["forecasts"] for day in item["targets"]}
+    assert wanted - given == {"2020-07-01"}
+    written = {p.name[:10] for p in (exported["npy"] / "context").rglob("*.npy")}
+    assert written == given
+    assert set(task["regions"]) == set(store.split("test"))
+    item = task["forecasts"][0]
+    values, valid = store.read_physical(item["region"], "s2")
+    first = item["context"][0]
+    assert np.array_equal(frame(exported["npy"], "npy", item["region"], first), values[0])
+    seen = np.load(exported["npy"] / "context" / item["region"] / f"{first}.valid.npy")
+    assert np.array_equal(seen, valid[0])
+
+
+def test_members_are_scored_by_their_mean(
+    store: Store, exported: dict[str, Path], tmp_path: Path
+) -> None:
+    one = answer(exported["npy"], tmp_path / "one")
+    five = answer(exported["npy"], tmp_path / "five", members=5)
+    a, b = (
+        score_answers(place, store, tmp_path / f"{place.name}-run", suite="mae@1").scores
+        for place in (one, five)
+    )
+    pd.testing.assert_frame_equal(units(a.units), units(b.units), rtol=1e-5)
+
+
+def spoil_note(place: Path, **changes: Any) -> None:
+    note = json.loads((place / "answer.json").read_text())
+    (place / "answer.json").write_text(json.dumps({**note, **changes}))
+
+
+def spoil_array(place: Path, change: Callable[[np.ndarray[Any, Any]], Any]) -> None:
+    path = sorted(place.rglob("*.npy"))[0]
+    np.save(path, change(np.load(path)))
+
+
+def nan_at(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    values[1, 2, 130, 7] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "words"),
+    [
+        (lambda p: spoil_note(p, digest="0" * 64), Incomparable, "dataset 000000000000"),
+        (lambda p: spoil_note(p, model="name-your-model"), InputError, "no name"),
+        (lambda p: spoil_note(p, model="oracle"), InputError, "a row of every table"),
+        (lambda p: spoil_note(p, bands=["B04", "B03", "B02"]), Incomparable, "they hold s2 B04"),
+        (lambda p: spoil_note(p, schema="rsbench.task@9"), SchemaError, "rsbench.task@9"),
+        (lambda p: spoil_note(p, format="hdf5"), InputError, "format 'hdf5'"),
+        (lambda p: spoil_note(p, colour="red"), InputError, "colour"),
+        (lambda p: (p / "answer.json").write_text("{"), InputError, "no JSON"),
+        (lambda p: (p / "answer.json").unlink(), InputError, "there is no answer.json"),
+        (lambda p: shutil.rmtree(p / "toy-04"), InputError, "3 of 3 forecasts are absent"),
+        (lambda p: spoil_array(p, lambda v: v[:, :2]), InputError, r"its shape is \(2, 2, 256"),
+        (lambda p: spoil_array(p, lambda v: v[..., 1:]), InputError, r"its shape is \(2, 3, 256"),
+        (lambda p: spoil_array(p, lambda v: v.astype(int)), InputError, "its type is int"),
+        (
+            lambda p: spoil_array(p, nan_at), PixelError,
+            "start 2017-07-01: 1 values are not finite, the first at lead 2, band B04, row 130",
+        ),
+        (
+            lambda p: sorted(p.rglob("*.npy"))[0].write_bytes(b"\x93NUMPY"), InputError,
+            "cut short",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scored_is_refused_in_words(
+    store: Store, exported: dict[str, Path], tmp_path: Path, spoil: Callable[[Path], object],
+    kind: type[RsbenchError], words: str,
+) -> None:  # fmt: skip
+    place = answer(exported["npy"], tmp_path / "mine")
+    spoil(place)
+    with pytest.raises(kind, match=words) as caught:
+        score_answers(place, store, tmp_path / "run", suite="pixel")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_geotiff_on_another_grid_is_refused(
+    store: Store, exported: dict[str, Path], tmp_path: Path
+) -> None:
+    import rasterio
+
+    place = answer(exported["geotiff"], tmp_path / "mine", "geotiff")
+    with rasterio.open(sorted(place.rglob("*.tif"))[0], "r+") as file:
+        file.transform = file.transform @ rasterio.Affine.translation(1, 0)
+    with pytest.raises(InputError, match="another grid"):
+        score_answers(place, store, tmp_path / "run", suite="pixel")
+
+
+def test_the_commands(store: Store, tmp_path: Path) -> None:
+    from rsbench.cli import app
+
+    runner = CliRunner()
+    task, out = tmp_path / "task", tmp_path / "run"
+    done = runner.invoke(
+        app, ["export-task", str(store.path), str(task), "--horizon", "1", "--split", "val"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "rsbench score" in done.output
+    place = answer(task, tmp_path / "mine")
+    typed = ["score", str(place), "--data", str(store.path), "--out", str(out), "--suite", "pixel"]
+    done = runner.invoke(app, typed)
+    assert done.exit_code == 0, done.output
+    assert "copy" in done.output
+    assert json.loads((out / "run.json").read_text())["split"] == "val"
+    again = runner.invoke(app, typed)
+    assert "nothing was left to do" in again.output
+    with pytest.raises(InputError, match="exists already"):
+        export_task(store, task)

@@ -1,0 +1,103 @@
+"""An ensemble in a table: its mean, its first member, its own scores; change beside all rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import toys
+
+import rsbench as rb
+from rsbench.evaluation import first_member
+from rsbench.metrics import suite
+from rsbench.model import Card, Given, Prediction, PresetInfo, Want
+from rsbench.registry import adopt
+from rsbench.scores import Scores
+from rsbench.table import supported_best, to_markdown
+
+
+class Jitter:
+    """The last frame with noise of its own per member."""
+
+    def predict(self, given: Given, want: Want) -> Prediction:
+        frames = given.frames[want.sensor]
+        times = want.times.shape[1]
+        noise = want.noise.normal("jitter", want, channels=len(want.bands))
+        last = frames.values[:, :1, -1]
+        values = (last + 0.003 * noise)[:, :, None].expand(-1, -1, times, -1, -1, -1)
+        return Prediction(values.float().contiguous())
+
+
+CARD = Card(
+    "jitter", "forecast", "Jitter", {"default": PresetInfo(0, 0)}, "none:none", "none", "none",
+    rollout="step",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> Scores:
+    root = tmp_path_factory.mktemp("ensemble")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RSBENCH_CACHE", str(root / "cache"))
+        store = toys.write_store(
+            root / "toy",
+            regions=20,
+            size=32,
+            years=4,
+            simulated=False,
+            simulation=None,
+            invalid=0.0,
+        )
+        model = Jitter()
+        adopt(model, CARD)
+        return rb.evaluate(
+            model, store, horizon=2, members=3, suite="pixel", metrics="ensemble,change"
+        )
+
+
+def value(scores: Scores, model: str, metric: str, lead: int = 1) -> float:
+    table = scores.table()
+    found = table[
+        (table["model"] == model) & (table["metric"] == metric) & (table["lead"] == lead)
+        & (table["band"] == "all") & (table["stratum"] == "all")
+    ]  # fmt: skip
+    assert len(found) == 1
+    return float(found["value"].iloc[0])
+
+
+def test_mean_and_first_member_are_both_scored(scores: Scores) -> None:
+    mean, member = (value(scores, m, "mse@1") for m in ("jitter", first_member("jitter")))
+    # Averaging three members leaves a third of the noise that each adds.
+    still = value(scores, "persistence", "mse@1")
+    assert still < mean < member
+    assert (member - still) / (mean - still) == pytest.approx(3.0, rel=0.1)
+
+
+def test_the_ensemble_is_scored_once_under_its_own_name(scores: Scores) -> None:
+    for metric in suite("ensemble"):
+        assert scores.units.loc[scores.units["metric"] == metric, "model"].unique() == ["jitter"]
+        assert value(scores, "jitter", metric) == value(scores, "jitter", metric)
+    counts = [c for c in scores.run.extra["counts"] if c["metric"] == "rank.deviation@1"]
+    assert {c["what"] for c in counts} == {f"rank {r}, lead {n}" for r in range(4) for n in (1, 2)}
+    # The spread is far smaller than the error of two different years.
+    assert value(scores, "jitter", "spread.skill@1", 2) < 0
+
+
+def test_change_is_shown_for_all_rows_and_ranks_none(scores: Scores) -> None:
+    for metric in suite("change"):
+        rows = scores.units[scores.units["metric"] == metric]
+        assert {"jitter", "persistence"} <= set(rows["model"])
+    assert value(scores, "persistence", "change.false@1") == 0.0
+    text = to_markdown(scores.table(), scores=scores)
+    assert "### change.false@1 (lower is better; conditioned on the truth, not ranked)" in text
+    ranked = {cell[2] for cell in supported_best(scores)}
+    assert not ranked & set(suite("change"))
+
+
+def test_without_members_the_reason_stands_in_the_table(tmp_path: Path) -> None:
+    store = toys.write_store(tmp_path / "toy", size=32, years=4, simulated=False, simulation=None)
+    found = rb.evaluate(
+        rb.create_model("persistence"), store, horizon=1, suite="pixel", metrics="crps.fair@1"
+    )
+    assert any("--members" in a.reason and a.metric == "crps.fair@1" for a in found.absences())
+    assert not (found.units["metric"] == "crps.fair@1").any()
