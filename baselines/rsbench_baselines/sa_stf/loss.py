@@ -106,7 +106,8 @@ class FusionLoss:
         parts = {"absolute": _mean(estimate - truth, valid)}
         total = parts["absolute"]
         if self._features is not None:
-            parts["perceptual"] = self._distance(self._features, estimate, truth)
+            features = self._features.to(estimate.device)
+            parts["perceptual"] = self._distance(features, estimate, truth)
             total = total + self.plan.perceptual_weight * parts["perceptual"]
         if alignment is not None:
             target = alignment.target.detach() if self.plan.detach else alignment.target
