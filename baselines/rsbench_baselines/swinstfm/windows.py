@@ -68,7 +68,7 @@ class Bias(nn.Module):
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
     """Turn ``(windows, places, C)`` to ``(windows, heads, places, C/heads)``."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 class Mlp(nn.Module):
