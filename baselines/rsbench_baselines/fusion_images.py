@@ -30,6 +30,7 @@ class Scene:
     Args:
         c1: coarse, of the target date.
         coarse, fine: of the reference dates, ascending; one or two of each.
+        seen: where each fine reference was given and not filled, bool.
         value_range: lowest and highest value of the unit, which the domain's ends stand for.
         domain: lowest and highest value that the network is shown.
     """
@@ -37,6 +38,7 @@ class Scene:
     c1: Tensor
     coarse: tuple[Tensor, ...]
     fine: tuple[Tensor, ...]
+    seen: tuple[Tensor, ...]
     value_range: tuple[float, float]
     domain: Domain
 
@@ -66,6 +68,7 @@ class Scene:
             scaled(pairs.target[:, 0]),
             tuple(scaled(pairs.coarse[:, 0, k]) for k in range(have)),
             tuple(scaled(pairs.fine[:, 0, k]) for k in range(have)),
+            tuple(pairs.fine_seen[:, 0, k] for k in range(have)),
             pairs.value_range,
             domain,
         )
@@ -95,9 +98,13 @@ class Scene:
 
     def turned(self, truth: Tensor, valid: Tensor, turn: Turn) -> tuple[Scene, Tensor, Tensor]:
         """Return scene, truth and mask with every image of a sample turned alike."""
-        c1, truth, valid, *rest = turn([self.c1, truth, valid, *self.coarse, *self.fine])
-        count = len(self.coarse)
-        scene = replace(self, c1=c1, coarse=tuple(rest[:count]), fine=tuple(rest[count:]))
+        parts = (*self.coarse, *self.fine, *self.seen)
+        c1, truth, valid, *rest = turn([self.c1, truth, valid, *parts])
+        K = len(self.coarse)
+        scene = replace(
+            self, c1=c1, coarse=tuple(rest[:K]), fine=tuple(rest[K : 2 * K]),
+            seen=tuple(rest[2 * K :]),
+        )  # fmt: skip
         return scene, truth, valid
 
 

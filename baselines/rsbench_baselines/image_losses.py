@@ -15,6 +15,14 @@ SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 RAISE, LIFT = 0.01, 0.05
 
 
+def absolute(error: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Return the mean of |error| over valid pixels, all where None."""
+    if valid is None:
+        return error.abs().mean()
+    valid = valid.expand_as(error)
+    return torch.where(valid, error, 0).abs().sum() / valid.sum().clamp(min=1)
+
+
 def charbonnier(estimate: Tensor, truth: Tensor, epsilon: float = 1e-3) -> Tensor:
     """Return the mean of √(error² + ε²)."""
     return ((estimate - truth).square() + epsilon**2).sqrt().mean()

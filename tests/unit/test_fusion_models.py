@@ -15,8 +15,8 @@ from rsbench.registry import card, create_model
 from rsbench.rollout import collect
 from rsbench_baselines.fusion_images import UNSIGNED, Scene, any_way, mirrored
 
-SAMPLERS = ("sa_stf",)
-TWO = ("sa_stf",)
+SAMPLERS = ("sa_stf", "rddm", "stfdiff")
+NETWORKS = (*SAMPLERS, "swinstfm")
 
 
 def samples(name: str = "sa_stf", *, members: int = 1, count: int = 2, seed: int = 0) -> Samples:
@@ -116,7 +116,7 @@ def test_members_differ_by_their_noise_alone(name: str) -> None:
     assert not torch.allclose(predicted(name, seeded), one, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", TWO)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_published_presets_count_for_the_bands_of_the_data(name: str) -> None:
     with torch.device("meta"):
         six, three = (create_model(name, "paper", bands=bands) for bands in (6, 3))

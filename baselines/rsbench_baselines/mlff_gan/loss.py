@@ -8,23 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from rsbench_baselines.image_losses import ms_ssim
+from rsbench_baselines.image_losses import absolute, ms_ssim
 
 ADVERSARIAL_WEIGHT = 0.01
 
 
-def generator_loss(estimate: Tensor, truth: Tensor, scores: Tensor) -> Mapping[str, Tensor]:
+def generator_loss(
+    estimate: Tensor, truth: Tensor, scores: Tensor, valid: Tensor | None = None
+) -> Mapping[str, Tensor]:
     """Return ``total`` and its parts before weighting.
 
     Args:
         estimate, truth: ``(N, C, H, W)`` in [0, 1].
         scores: what the discriminator says of the estimate.
+        valid: where the truth is known; elsewhere it must show the estimate.
     """
+    alike = cosine_similarity(estimate, truth, dim=1)
+    whole = torch.ones_like(alike) if valid is None else valid.all(dim=1).to(alike)
     parts = {
         "adversarial": (scores - 1).square().mean(),
-        "absolute": (estimate - truth).abs().mean(),
+        "absolute": absolute(estimate - truth, valid),
         "structure": 1 - ms_ssim(estimate, truth, 1.0, "halved"),
-        "spectrum": 1 - cosine_similarity(estimate, truth, dim=1).mean(),
+        "spectrum": ((1 - alike) * whole).sum() / whole.sum().clamp(min=1),
     }
     rest = torch.stack([parts[name] for name in ("absolute", "structure", "spectrum")]).sum()
     return {"total": ADVERSARIAL_WEIGHT * parts["adversarial"] + rest, **parts}

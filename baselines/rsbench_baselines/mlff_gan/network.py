@@ -91,7 +91,7 @@ class Generator(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         widths, dropout = size.widths, size.dropout
-        self.multiple_of = int(2 ** (len(widths) - 1))
+        self.multiple_of, self.residual = int(2 ** (len(widths) - 1)), size.residual
         self.coarse = Features(size)
         self.fine = Features(size)
         self.mixers = nn.ModuleList(Mixer(width) for width in widths)
@@ -118,15 +118,14 @@ class Generator(nn.Module):
             )
         before, target, fine = self.coarse(c0), self.coarse(c1), self.fine(f0)
         mixed = [
-            mixer(*maps)
-            for mixer, *maps in zip(self.mixers, before, target, fine, strict=True)
+            mixer(*maps) for mixer, *maps in zip(self.mixers, before, target, fine, strict=True)
         ]
         x = torch.cat([mixed.pop(), target[-1]], dim=1)
         for up, block in zip(self.ups, self.blocks, strict=True):
             x = block(F.leaky_relu(up(x), SLOPE))
             x = torch.cat([x, mixed.pop()], dim=1)
         out: Tensor = self.head(x)
-        return out
+        return f0 + out if self.residual else out
 
 
 class Discriminator(nn.Module):

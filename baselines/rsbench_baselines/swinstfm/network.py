@@ -112,7 +112,9 @@ class SwinSTFM(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         widths = size.widths
-        self.multiple_of = size.multiple_of
+        if widths[-1] != widths[-2]:
+            raise ValueError(f"widths are {widths}: the bottom is as wide as the level above it")
+        self.multiple_of, self.residual = size.multiple_of, size.residual
         self.coarse = Encoder(size)
         self.fine = Encoder(size)
         self.bottom = Fusion(widths[-1], 1, size)
@@ -138,4 +140,5 @@ class SwinSTFM(nn.Module):
         for up in self.ups:
             x = up(x, *maps.pop())
         x = self.head(self.norm(x)).permute(0, 3, 1, 2)
-        return torch.tanh(self.out(x))
+        x = torch.tanh(self.out(x))
+        return f0 + x if self.residual else x
