@@ -14,9 +14,10 @@ from rsbench.model import Frames, Trainable
 from rsbench.registry import card, create_model
 from rsbench.rollout import collect
 from rsbench_baselines.fusion_images import UNSIGNED, Scene, any_way, mirrored
+from rsbench_baselines.mlff_gan.model import Sample
 
 SAMPLERS = ("sa_stf", "rddm", "stfdiff")
-NETWORKS = (*SAMPLERS, "swinstfm")
+NETWORKS = (*SAMPLERS, "swinstfm", "mlff_gan")
 
 
 def samples(name: str = "sa_stf", *, members: int = 1, count: int = 2, seed: int = 0) -> Samples:
@@ -143,3 +144,17 @@ def test_the_weight_of_alignment_rises_with_the_samples_seen() -> None:
     model.module.eval()
     model.loss(stage, data.given, data.want, data.truth)
     assert int(model.module.state_dict()["seen"]) == 12
+
+
+def test_dates_are_exchanged_with_their_masks_sample_by_sample() -> None:
+    parts = [torch.full((40, 1, 2, 2), float(i)) for i in range(4)]
+    seen, valid = torch.zeros(40, 1, 2, 2).bool(), torch.ones(40, 1, 2, 2).bool()
+    torch.manual_seed(0)
+    found = Sample(*parts, valid).swapped(seen)
+    turned = found.c0[:, 0, 0, 0] == 2
+    assert 10 < int(turned.sum()) < 30
+    for row, turn in enumerate(turned):
+        order = [2.0, 3.0, 0.0, 1.0] if turn else [0.0, 1.0, 2.0, 3.0]
+        values = [t[row].unique().tolist() for t in (found.c0, found.f0, found.c1, found.f1)]
+        assert values == [[v] for v in order]
+        assert bool(found.valid[row].all()) is not bool(turn)

@@ -91,7 +91,7 @@ class Generator(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         widths, dropout = size.widths, size.dropout
-        self.multiple_of, self.residual = int(2 ** (len(widths) - 1)), size.residual
+        self.multiple_of = int(2 ** (len(widths) - 1))
         self.coarse = Features(size)
         self.fine = Features(size)
         self.mixers = nn.ModuleList(Mixer(width) for width in widths)
@@ -125,7 +125,7 @@ class Generator(nn.Module):
             x = block(F.leaky_relu(up(x), SLOPE))
             x = torch.cat([x, mixed.pop()], dim=1)
         out: Tensor = self.head(x)
-        return f0 + out if self.residual else out
+        return out
 
 
 class Discriminator(nn.Module):
