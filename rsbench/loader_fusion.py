@@ -89,14 +89,14 @@ def fusion_batches(
         bucket = waiting.setdefault(shape, [])
         bucket.append(sample)
         if len(bucket) == batch_size:
-            yield _assemble(store, caches, tuple(bucket), tuple(bands), span, resampling)
+            yield assemble(store, caches, tuple(bucket), tuple(bands), span, resampling)
             bucket.clear()
     for (_, _, _, span), bucket in waiting.items():
         if bucket:
-            yield _assemble(store, caches, tuple(bucket), tuple(bands), span, resampling)
+            yield assemble(store, caches, tuple(bucket), tuple(bands), span, resampling)
 
 
-def _assemble(
+def assemble(
     store: Store,
     caches: tuple[Cache, Cache],
     samples: tuple[Triplet, ...],
@@ -104,6 +104,12 @@ def _assemble(
     span: int,
     resampling: str,
 ) -> FusionBatch:
+    """Return the batch of some samples of one window size, number of references and footprint.
+
+    Args:
+        caches: of the fine and the coarse sensor.
+        span: fine pixels along one side of a coarse measurement.
+    """
     fine, coarse = caches
     references = [_read(fine, s, s.references, s.window, bands) for s in samples]
     truths = [_read(fine, s, (s.target,), s.window, bands) for s in samples]

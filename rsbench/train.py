@@ -35,7 +35,8 @@ from rsbench.errors import InputError, TrainingError, unknown
 from rsbench.model import Card, Fitted, Model, Trainable
 from rsbench.provenance import provenance
 from rsbench.registry import adopt, create_model, identity
-from rsbench.train_data import Crops, Validation, require_splits
+from rsbench.train_data import Checked, Crops, Source, Validation, require_splits
+from rsbench.train_fusion import Pixels, TripletCrops, TripletValidation
 from rsbench.train_guard import Interrupted, derive, deterministic, seeded
 from rsbench.train_loop import Loop
 from rsbench.train_plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
@@ -120,6 +121,12 @@ def train(
     """
     rules = load_protocol(protocol) if isinstance(protocol, str) else protocol
     able = trainable(model)
+    if card.task != rules.task:
+        raise InputError(
+            f"training {card.name}, whose task is {card.task}",
+            f"protocol {rules.name} asks for {rules.task}",
+            f"Take a protocol whose task is {card.task}",
+        )
     _require(store, rules, devices, precision, batch_size)
     _known(model, card, preset)
     plan = _plan(
@@ -142,14 +149,12 @@ def _trained(
     model: Trainable, card: Card, store: Store, protocol: Protocol, plan: Plan, *,
     fabric: Fabric, folder: Path, resume: bool, budget: str | None, advance: Advance,
 ) -> TrainResult:  # fmt: skip
-    cache = open_cache(store, plan.sensor, progress=advance)
     states = StateFolder(folder, plan.digest)
     if not resume and fabric.is_global_zero:
         states.clear()
     begun = states.load()
     before = begun[0].steps if begun else 0
-    crops = Crops(cache, plan, protocol)
-    validation = Validation(cache, plan, protocol, card)
+    crops, validation = _data(store, plan, protocol, card, advance)
     loop = Loop(
         fabric, model, plan, crops=crops, validation=validation, states=states, advance=advance
     )
@@ -160,6 +165,17 @@ def _trained(
         _write(model, store, plan, position, crops, folder=folder, budget=budget, fabric=fabric)
         states.clear()
     return _result(folder, position, before)
+
+
+def _data(
+    store: Store, plan: Plan, protocol: Protocol, card: Card, advance: Advance
+) -> tuple[Source, Checked]:
+    """Return what is trained on and what is validated on."""
+    if protocol.task == "fusion":
+        pixels = Pixels.open(store, plan, protocol, advance)
+        return TripletCrops(pixels), TripletValidation(pixels, card)
+    cache = open_cache(store, plan.sensor, progress=advance)
+    return Crops(cache, plan, protocol), Validation(cache, plan, protocol, card)
 
 
 def _result(folder: Path, position: Position, before: int) -> TrainResult:
@@ -225,7 +241,12 @@ def _plan(
     bands: tuple[str, ...], context: int, budget: str | None, seed: int, devices: int,
     precision: str, batch_size: int | None,
 ) -> Plan:  # fmt: skip
-    stages = tuple(model.stages())
+    try:
+        stages = tuple(model.stages())
+    except ValueError as error:
+        raise TrainingError(
+            f"training {card.name}, preset {preset}", str(error), "Or choose another preset"
+        ) from error
     if not stages:
         raise TrainingError(
             f"training {card.name}", "it names no stage", "A trainable model has at least one"
@@ -259,6 +280,7 @@ def _plan(
         precision=precision,
         batch_size=batch_size,
         initial=tensors_digest(model.module.state_dict()),
+        resampling=protocol.resampling if card.task == "fusion" else None,
     )
 
 
@@ -299,7 +321,7 @@ def _fabric(device: str, devices: int, precision: str) -> Fabric:
 
 
 def _write(
-    model: Trainable, store: Store, plan: Plan, position: Position, crops: Crops, *,
+    model: Trainable, store: Store, plan: Plan, position: Position, crops: Source, *,
     folder: Path, budget: str | None, fabric: Fabric,
 ) -> None:  # fmt: skip
     tensors = model.module.state_dict()

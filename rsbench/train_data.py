@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,12 @@ from rsbench.task import ForecastTask
 
 if TYPE_CHECKING:
     from rsbench.cache import Cache
-    from rsbench.catalog import Protocol
+    from rsbench.catalog import Protocol as Rules
     from rsbench.model import Card, Frames, Given, Model, Noise, Want
     from rsbench.store.read import Store
     from rsbench.train_plan import Plan
 
+T = TypeVar("T")
 TRIES = 8
 VALIDATION = 32
 VALIDATION_BATCH = 8
@@ -59,6 +60,31 @@ class Parcel:
         return Parcel(self.given.to(device), self.want.to(device), self.truth.to(device))
 
 
+class Source(Protocol):
+    """Where the batches of a step come from; which they are depends on seed, stage and step."""
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions that are trained on."""
+        ...
+
+    def draw(self, stage: int, step: int, count: int) -> Sequence[Any]:
+        """Return the samples of a step."""
+        ...
+
+    def parcel(self, samples: Sequence[Any], noise: Noise) -> Parcel:
+        """Return samples as given, want and truth."""
+        ...
+
+
+class Checked(Protocol):
+    """A fixed set of samples that tells how good weights are."""
+
+    def mse(self, model: Model, noise: Noise, device: torch.device) -> float:
+        """Return the mean squared error over valid pixels, in the unit squared."""
+        ...
+
+
 class Crops:
     """Random crops of the training regions, aligned in time only.
 
@@ -66,7 +92,7 @@ class Crops:
     nor on threads or processes.
     """
 
-    def __init__(self, cache: Cache, plan: Plan, protocol: Protocol) -> None:
+    def __init__(self, cache: Cache, plan: Plan, protocol: Rules) -> None:
         self._cache = cache
         self._plan = plan
         self._protocol = protocol
@@ -142,7 +168,7 @@ class Crops:
 class Validation:
     """A fixed, evenly spread part of the validation windows."""
 
-    def __init__(self, cache: Cache, plan: Plan, protocol: Protocol, card: Card) -> None:
+    def __init__(self, cache: Cache, plan: Plan, protocol: Rules, card: Card) -> None:
         self._cache = cache
         self._plan = plan
         self._card = card
@@ -152,8 +178,7 @@ class Validation:
             cache.store, protocol, "val", horizon=leads, context=plan.context, sensor=plan.sensor
         )
         whole = [s for s in found if len(s.targets) == leads]
-        places = np.linspace(0, len(whole) - 1, min(VALIDATION, len(whole))).round().astype(int)
-        self.samples = tuple(whole[int(i)] for i in places)
+        self.samples = spread_evenly(whole, VALIDATION)
 
     def mse(self, model: Model, noise: Noise, device: torch.device) -> float:
         """Return the mean squared error over valid pixels of all leads, in the unit squared.
@@ -162,20 +187,38 @@ class Validation:
             TrainingError: if the validation windows hold no valid pixel.
         """
         task = ForecastTask(self._protocol, self._cache.meta, noise, self._plan.bands)
-        total, count = 0.0, 0
-        for batch in batches(self._cache, self.samples, VALIDATION_BATCH, bands=self._plan.bands):
-            given, want, truth = task.split(batch)
-            given, want = given.to(device), want.to(device)
-            for lead, answer in roll(model, self._card, given, want):
-                mean = answer.values[:, :, 0].float().mean(dim=1).cpu()
-                valid = truth.valid[:, 0, lead - 1].expand_as(mean)
-                error = (mean - truth.values[:, 0, lead - 1])[valid].double()
-                total += float(error.square().sum())
-                count += error.numel()
-        if count == 0:
-            raise TrainingError(
-                f"validating {self._plan.model}",
-                "the validation windows hold no valid pixel",
-                "Use a dataset whose validation regions have valid pixels",
-            )
-        return total / count
+        found = batches(self._cache, self.samples, VALIDATION_BATCH, bands=self._plan.bands)
+        return mean_squared(model, self._card, (Parcel(*task.split(b)) for b in found), device)
+
+
+def mean_squared(
+    model: Model, card: Card, parcels: Iterable[Parcel], device: torch.device
+) -> float:
+    """Return the mean squared error of the members' mean over valid pixels of all leads.
+
+    Raises:
+        TrainingError: if there is no valid pixel.
+    """
+    total, count = 0.0, 0
+    for parcel in parcels:
+        truth = parcel.truth
+        given, want = parcel.given.to(device), parcel.want.to(device)
+        for lead, answer in roll(model, card, given, want):
+            mean = answer.values[:, :, 0].float().mean(dim=1).cpu()
+            valid = truth.valid[:, 0, lead - 1].expand_as(mean)
+            error = (mean - truth.values[:, 0, lead - 1])[valid].double()
+            total += float(error.square().sum())
+            count += error.numel()
+    if count == 0:
+        raise TrainingError(
+            f"validating {card.name}",
+            "the validation windows hold no valid pixel",
+            "Use a dataset whose validation regions have valid pixels",
+        )
+    return total / count
+
+
+def spread_evenly(samples: Sequence[T], most: int) -> tuple[T, ...]:
+    """Return at most so many of the samples, evenly spread over them."""
+    places = np.linspace(0, len(samples) - 1, min(most, len(samples))).round().astype(int)
+    return tuple(samples[int(i)] for i in places)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rsbench.errors import TrainingError
 from rsbench.noise import Noise, Scoped
-from rsbench.train_data import Crops, Parcel, Validation
+from rsbench.train_data import Checked, Parcel, Source
 from rsbench.train_guard import Interrupted, StopSign, derive, is_out_of_memory, seed_all
 from rsbench.train_plan import Budget, Plan, one_cycle
 from rsbench.train_state import Position, StateFolder, pack, unpack
@@ -65,8 +65,8 @@ class Loop:
     """Trains all stages from a position on; interrupted or not, the weights end the same."""
 
     def __init__(
-        self, fabric: Fabric, model: Trainable, plan: Plan, *, crops: Crops,
-        validation: Validation, states: StateFolder, advance: Advance,
+        self, fabric: Fabric, model: Trainable, plan: Plan, *, crops: Source,
+        validation: Checked, states: StateFolder, advance: Advance,
     ) -> None:  # fmt: skip
         self.fabric = fabric
         self.model = model

@@ -100,6 +100,7 @@ class Plan:
         leads: leads of one training sample, by stage.
         batch_size: most samples at once; a stage's larger batch is gathered in parts.
         initial: digest of the weights that training starts from.
+        resampling: in fusion, how coarse images are brought to the fine grid; None otherwise.
     """
 
     model: str
@@ -122,12 +123,16 @@ class Plan:
     precision: str
     batch_size: int | None
     initial: str
+    resampling: str | None = None
     trainer: int = TRAINER
 
     @property
     def digest(self) -> str:
-        """Digest of the plan."""
-        return sha256_json(asdict(self))
+        """Digest of the plan; what does not concern a task is left out of it."""
+        value = asdict(self)
+        if self.resampling is None:
+            del value["resampling"]
+        return sha256_json(value)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

@@ -7,6 +7,7 @@ ICLR 2015. Layers stand and are named as in torchvision's published files.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class WeightsUnavailable(LookupError):
+class WeightsUnavailable(ValueError):
     """A loss needs weights that are not here; says what was asked, found, and how to help it."""
 
     def __init__(self, asked: str, found: str, remedy: str) -> None:
@@ -109,6 +110,15 @@ class VggFeatures(nn.Module):
             )
         self.load_state_dict({name: state[name] for name in own}, strict=True)
         return self
+
+
+def usual_folders() -> tuple[Path, ...]:
+    """Return ``$RSBENCH_WEIGHTS``, where set, and the folder that torch downloads to."""
+    named = os.environ.get("RSBENCH_WEIGHTS")
+    xdg = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    torch_home = Path(os.environ.get("TORCH_HOME") or Path(xdg) / "torch")
+    found = [Path(named).expanduser()] if named else []
+    return (*found, torch_home / "hub" / "checkpoints")
 
 
 def vgg(kind: str, taps: Sequence[int], folders: Iterable[Path]) -> VggFeatures:

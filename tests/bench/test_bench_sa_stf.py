@@ -35,7 +35,7 @@ def two_threads() -> Iterator[None]:
 
 
 def drawer(base: int, side: int, steps: int) -> Callable[[bool], torch.Tensor]:
-    size = replace(SIZES["paper"], base=base, groups=min(32, base))
+    size = replace(SIZES["official"], base=base, groups=min(32, base))
     torch.manual_seed(0)
     network = SASTF(size).eval()
     g = torch.Generator().manual_seed(1)

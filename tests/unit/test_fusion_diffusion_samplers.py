@@ -101,7 +101,7 @@ def test_rddm_learns_with_every_parameter_and_samples(objective: Objective) -> N
 
 
 def test_rddm_refuses_sides_that_do_not_halve() -> None:
-    net = RDDM(replace(rddm_sizes.SIZES["tiny"], bands=1, images=1))
+    net = RDDM(replace(rddm_sizes.SIZES["tiny"], bands=1, images=1, mult=(1, 2, 2)))
     with pytest.raises(ValueError, match=r"18×16.*multiples of 4"):
         net(*torch.zeros(2, 1, 1, 18, 16), torch.zeros(1), torch.zeros(1))
 
@@ -186,3 +186,49 @@ def test_stfdiff_takes_one_band_and_refuses_sides_that_do_not_halve() -> None:
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"10×8.*multiples of 4"):
         net.condition(*torch.zeros(3, 1, 1, 10, 8))
+
+
+# Repairs and masks that both share with the others
+
+
+def test_what_is_not_valid_teaches_neither() -> None:
+    clean, coarse, eps = images()
+    valid = torch.ones_like(clean, dtype=torch.bool)
+    valid[..., :5] = False
+    outputs = Outputs(coarse - clean + 0.5, eps + 0.25)
+    broken = torch.where(valid, clean, 1e6)
+    parts = rddm.loss("pred_res_noise", outputs, broken, coarse, eps, valid)
+    assert float(parts["residual"]) == pytest.approx(0.5, rel=1e-5)
+    assert float(parts["noise"]) == pytest.approx(0.25, rel=1e-5)
+    net, diffusion, times = built(), stfdiff.process(20), torch.tensor([3, 9])
+    found = [
+        stfdiff.loss(
+            net, diffusion, clean, eps, times, coarse, coarse, coarse, valid=mask
+        ).item()
+        for mask in (valid, ~valid, None)
+    ]  # fmt: skip
+    share = valid.float().mean().item()
+    assert found[2] == pytest.approx(share * found[0] + (1 - share) * found[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["pred_res", "pred_x0_noise"])
+def test_rddm_answers_are_added_to_what_the_mean_of_the_references_gives(
+    objective: Objective,
+) -> None:
+    size = replace(rddm_sizes.SIZES["tiny"], objective=objective, bands=2)
+    nets = []
+    for residual in (True, False):
+        torch.manual_seed(0)
+        nets.append(RDDM(replace(size, residual=residual)).eval())
+    c1, f0, c0, f2, c2 = images(bands=2, count=5)
+    given, level = torch.cat([c1, f0, c0, f2, c2], dim=1), torch.tensor([2.0, 3.0])
+    added, alone = (net(c0, given, level, level).residual for net in nets)
+    mean = (f0 + f2) / 2
+    torch.testing.assert_close(added - alone, mean if objective != "pred_res" else c1 - mean)
+
+
+def test_stfdiff_answers_are_added_to_the_reference() -> None:
+    c0, f0, c1 = images()
+    times = torch.tensor([2, 3])
+    added, alone = (built(residual=r)(c0, times, c0, f0, c1) for r in (True, False))
+    torch.testing.assert_close(added - alone, f0)

@@ -106,7 +106,9 @@ class RDDM(nn.Module):
     def __init__(self, size: Size) -> None:
         super().__init__()
         channels = size.bands * (1 + size.images)
-        self.multiple_of = size.multiple_of
+        self.multiple_of, self.bands = size.multiple_of, size.bands
+        self.anchors = size.residual
+        self.images = size.objective == "pred_x0_noise"
         self.residual = UNet(channels, size) if size.objective != "pred_noise" else None
         self.noise = UNet(channels, size) if size.objective != "pred_res" else None
 
@@ -115,14 +117,24 @@ class RDDM(nn.Module):
 
         Args:
             x: noisy images ``(N, bands, H, W)``.
-            given: condition images as channels ``(N, images·bands, H, W)``.
+            given: condition images as channels ``(N, images·bands, H, W)``: C1, then fine and
+                coarse of each reference date.
             alpha, beta: ᾱ·T and β̄·T ``(N,)``.
         """
         H, W = x.shape[-2:]
         if H % self.multiple_of or W % self.multiple_of:
             raise ValueError(f"image of {H}×{W}: both sides are multiples of {self.multiple_of}")
         joined = torch.cat([x, given], dim=1)
+        residual = None if self.residual is None else self.residual(joined, alpha)
+        if self.anchors and residual is not None:
+            residual = residual + self._anchor(given)
         return Outputs(
-            None if self.residual is None else self.residual(joined, alpha),
+            residual,
             None if self.noise is None else self.noise(joined, beta),
         )
+
+    def _anchor(self, given: Tensor) -> Tensor:
+        """Return what the mean of the fine references would be an estimate of."""
+        coarse, *rest = given.chunk(given.shape[1] // self.bands, dim=1)
+        mean = torch.stack(rest[0::2]).mean(dim=0)
+        return mean if self.images else coarse - mean

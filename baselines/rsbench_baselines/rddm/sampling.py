@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rsbench_baselines.image_losses import absolute
 from rsbench_baselines.rddm.network import RDDM, Outputs
 from rsbench_baselines.rddm.schedule import Draw, ResidualSchedule
 from rsbench_baselines.rddm.sizes import Objective
@@ -56,7 +57,12 @@ def estimates(
 
 
 def loss(
-    objective: Objective, outputs: Outputs, clean: Tensor, coarse: Tensor, noise: Tensor
+    objective: Objective,
+    outputs: Outputs,
+    clean: Tensor,
+    coarse: Tensor,
+    noise: Tensor,
+    valid: Tensor | None = None,
 ) -> Mapping[str, Tensor]:
     """Return ``total``, the sum of the absolute errors of what the networks estimate.
 
@@ -64,13 +70,14 @@ def loss(
         objective: what the outputs stand for.
         outputs: of the networks.
         clean, coarse, noise: F, C and the noise that was added ``(N, C, H, W)``.
+        valid: where F is known; everywhere if None.
     """
     parts = {}
     if outputs.residual is not None:
         target = clean if objective == "pred_x0_noise" else coarse - clean
-        parts["residual"] = (outputs.residual - target).abs().mean()
+        parts["residual"] = absolute(outputs.residual - target, valid)
     if outputs.noise is not None:
-        parts["noise"] = (outputs.noise - noise).abs().mean()
+        parts["noise"] = absolute(outputs.noise - noise, valid)
     return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from rsbench_baselines.image_losses import absolute
 from rsbench_baselines.sa_stf.deep import Alignment
 from rsbench_baselines.vgg import VggFeatures, WeightsUnavailable, vgg
 
@@ -103,10 +104,11 @@ class FusionLoss:
         """
         if valid is not None:
             truth = torch.where(valid, truth, estimate.detach())
-        parts = {"absolute": _mean(estimate - truth, valid)}
+        parts = {"absolute": absolute(estimate - truth, valid)}
         total = parts["absolute"]
         if self._features is not None:
-            parts["perceptual"] = self._distance(self._features, estimate, truth)
+            features = self._features.to(estimate.device)
+            parts["perceptual"] = self._distance(features, estimate, truth)
             total = total + self.plan.perceptual_weight * parts["perceptual"]
         if alignment is not None:
             target = alignment.target.detach() if self.plan.detach else alignment.target
@@ -125,10 +127,3 @@ class FusionLoss:
         grey = (grey + 1) / 2 if self.plan.rescale else grey
         found: list[Tensor] = features(grey.expand(-1, 3, -1, -1))
         return found
-
-
-def _mean(error: Tensor, valid: Tensor | None) -> Tensor:
-    if valid is None:
-        return error.abs().mean()
-    valid = valid.expand_as(error)
-    return torch.where(valid, error, 0).abs().sum() / valid.sum().clamp(min=1)

@@ -56,19 +56,26 @@ class Condition:
         fused: F_d.
         skips: fused maps of the other levels, from full size down.
         alignment: what the alignment loss compares.
+        anchor: image to which answers are added; None where they stand alone, as published.
     """
 
     deepest: Tensor
     fused: Tensor
     skips: tuple[Tensor, ...]
     alignment: Alignment | None
+    anchor: Tensor | None = None
 
     def repeat(self, members: int) -> Condition:
         """Repeat each image ``members`` times in a row along the batch; for sampling only."""
         deepest, fused, *skips = (
             t.repeat_interleave(members, dim=0) for t in (self.deepest, self.fused, *self.skips)
         )
-        return Condition(deepest, fused, tuple(skips), None)
+        anchor = None if self.anchor is None else self.anchor.repeat_interleave(members, dim=0)
+        return Condition(deepest, fused, tuple(skips), None, anchor)
+
+    def anchored(self, image: Tensor) -> Tensor:
+        """Return the answer of a network's output."""
+        return image if self.anchor is None else self.anchor + image
 
 
 class ImageEncoder(nn.Module):
@@ -165,7 +172,7 @@ class SASTF(nn.Module):
         super().__init__()
         widths = [size.base * m for m in size.mult]
         groups, self.multiple_of = size.groups, size.multiple_of
-        self.diffuses = size.variant != "tfa_saf"
+        self.diffuses, self.residual = size.variant != "tfa_saf", size.residual
         code = size.base if self.diffuses else None
         self.images = ImageEncoder(size.bands, widths, groups)
         self.shallow = nn.ModuleList(MapFusion(width, groups) for width in widths[:-1])
@@ -188,7 +195,8 @@ class SASTF(nn.Module):
             cast(Tensor, fuse(maps)) for fuse, maps in zip(self.shallow, levels[:-1], strict=True)
         )
         fused, alignment = self.deep(levels[-1])
-        return Condition(levels[-1].c1, fused, skips, alignment)
+        anchor = (given.f0 + given.f2) / 2 if self.residual else None
+        return Condition(levels[-1].c1, fused, skips, alignment, anchor)
 
     def denoise(self, x: Tensor, alpha: Tensor, beta: Tensor, condition: Condition) -> Tensor:
         """Return the clean image that a noisy one hides.
@@ -202,15 +210,13 @@ class SASTF(nn.Module):
             raise ValueError("a network without diffusion has no noisy image: call `direct`")
         codes = self.alpha(alpha), self.beta(beta)
         y = self.removal(self.noise(x, codes[0]), condition, *codes)
-        out: Tensor = self.decoder(y, condition, codes[1])
-        return out
+        return condition.anchored(self.decoder(y, condition, codes[1]))
 
     def direct(self, condition: Condition) -> Tensor:
         """Return the image in one pass, without diffusion."""
         if self.diffuses:
             raise ValueError("a network with diffusion needs a noisy image: call `denoise`")
-        out: Tensor = self.decoder(condition.fused, condition, None)
-        return out
+        return condition.anchored(self.decoder(condition.fused, condition, None))
 
     def forward(
         self, given: References, x: Tensor | None, alpha: Tensor | None, beta: Tensor | None

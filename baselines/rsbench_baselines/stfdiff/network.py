@@ -21,18 +21,23 @@ STANDARD = (True, False)
 
 @dataclass(frozen=True)
 class Condition:
-    """Maps of the clean branch: after the stem, of each level, at the bottom."""
+    """Maps of the clean branch: after the stem, of each level, at the bottom.
+
+    ``anchor`` is the image to which answers are added; None where they stand alone, as published.
+    """
 
     stem: Tensor
     levels: tuple[Tensor, ...]
     bottom: Tensor
+    anchor: Tensor | None = None
 
     def repeat(self, members: int) -> Condition:
         """Repeat each image ``members`` times in a row along the batch."""
         stem, bottom, *levels = (
             t.repeat_interleave(members, dim=0) for t in (self.stem, self.bottom, *self.levels)
         )
-        return Condition(stem, tuple(levels), bottom)
+        anchor = None if self.anchor is None else self.anchor.repeat_interleave(members, dim=0)
+        return Condition(stem, tuple(levels), bottom, anchor)
 
 
 class Branch(nn.Module):
@@ -68,7 +73,7 @@ class STFDiff(nn.Module):
         base, code = size.base, 4 * size.base
         widths = [base, *(base * m for m in size.mult)]
         pairs = list(enumerate(pairwise(widths)))
-        self.multiple_of = size.multiple_of
+        self.multiple_of, self.residual = size.multiple_of, size.residual
         self.time = TimeEmbedding(base, code)
         self.fine = nn.Conv2d(size.bands, base, 3, padding=1)
         self.coarse = nn.Conv2d(2 * size.bands, base, 3, padding=1)
@@ -92,7 +97,7 @@ class STFDiff(nn.Module):
         coarse = self.coarse(torch.cat([c0, c1], dim=1))
         stem = self.join(torch.cat([self.fine(f0), coarse], dim=1))
         levels, bottom = self.clean_branch(stem, None)
-        return Condition(stem, tuple(levels), bottom)
+        return Condition(stem, tuple(levels), bottom, f0 if self.residual else None)
 
     def denoise(self, x: Tensor, times: Tensor, condition: Condition) -> Tensor:
         """Return the clean image in a noisy one ``(N, bands, H, W)`` at steps ``(N,)``."""
@@ -105,7 +110,7 @@ class STFDiff(nn.Module):
             y = grow(block(torch.cat([y, skips.pop()], dim=1), code))
         y = self.final(torch.cat([y, stem - condition.stem], dim=1), code)
         out: Tensor = self.out(y)
-        return out
+        return out if condition.anchor is None else condition.anchor + out
 
     def forward(self, x: Tensor, times: Tensor, c0: Tensor, f0: Tensor, c1: Tensor) -> Tensor:
         """Return the clean image of the target date."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rsbench_baselines.ddpm.diffusion import Diffusion, Draw
+from rsbench_baselines.image_losses import absolute
 from rsbench_baselines.rddm.schedule import even_times
 from rsbench_baselines.stfdiff.network import STFDiff
 
@@ -25,6 +26,7 @@ def loss(
     noise: Tensor,
     times: Tensor,
     *references: Tensor,
+    valid: Tensor | None = None,
 ) -> Tensor:
     """Return the mean absolute error of the clean image.
 
@@ -34,10 +36,11 @@ def loss(
         clean, noise: F1 in [−1, 1] and standard normal ``(N, C, H, W)``.
         times: ``(N,)`` in 0 … T − 1.
         references: C0, F0, C1 ``(N, C, H, W)``.
+        valid: where F1 is known; everywhere if None.
     """
     noisy = diffusion.noised(clean, noise, times)
     estimate: Tensor = network(noisy, times, *references)
-    return (estimate - clean).abs().mean()
+    return absolute(estimate.float() - clean, valid)
 
 
 def step(

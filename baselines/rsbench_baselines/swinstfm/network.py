@@ -1,0 +1,144 @@
+"""SwinSTFM: a coarse and a fine pyramid of windowed attention, joined from the bottom up.
+
+SwinSTFM, IEEE TGRS 2022. The size is the published one to the digit. What the paper leaves open
+is read so that it is: norms behind each level of both pyramids as in Swin's dense backbones and
+one before the head, three norms in a fusion block (one for all images, one for the change, one
+before the MLP), biases in all its projections, and Swin's shift in every second block.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle
+
+from rsbench_baselines.swinstfm.sizes import Size
+from rsbench_baselines.swinstfm.windows import FusionBlock, stack
+
+
+class Merging(nn.Module):
+    """Four neighbours to one token."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * inputs)
+        self.reduction = nn.Linear(4 * inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, H, W, inputs)`` to ``(N, H/2, W/2, outputs)``."""
+        corners = [x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)]
+        out: Tensor = self.reduction(self.norm(torch.cat(corners, dim=-1)))
+        return out
+
+
+class Enlarge(nn.Module):
+    """3×3 convolution to four times the channels, spread over twice the sides."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, 4 * width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, H, W, C)`` to ``(N, 2H, 2W, C)``."""
+        x = pixel_shuffle(self.conv(x.permute(0, 3, 1, 2)), 2)
+        return x.permute(0, 2, 3, 1)
+
+
+class Encoder(nn.Module):
+    """2×2 pixels to a token; window blocks and merging per level."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        widths = size.widths
+        self.embed = nn.Conv2d(size.bands, widths[0], 2, stride=2)
+        self.norm = nn.LayerNorm(widths[0])
+        self.levels = nn.ModuleList(
+            stack(width, depth, size.head, size.window)
+            for width, depth in zip(widths[:-1], size.depths, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[:-1])
+        self.merging = nn.ModuleList(Merging(a, b) for a, b in pairwise(widths))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return maps ``(N, h, w, C)`` of ``(N, bands, H, W)``, the bottom last."""
+        x = self.norm(self.embed(x).permute(0, 2, 3, 1))
+        found = []
+        for level, norm, merging in zip(self.levels, self.norms, self.merging, strict=True):
+            x = level(x)
+            found.append(norm(x))
+            x = merging(x)
+        return [*found, x]
+
+
+class Fusion(nn.Module):
+    """Fusion blocks on the change, to which the fine reference's map is added."""
+
+    def __init__(self, width: int, depth: int, size: Size) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            FusionBlock(width, size.head, size.window, shifted=i % 2 == 1) for i in range(depth)
+        )
+
+    def forward(self, c0: Tensor, f0: Tensor, c1: Tensor) -> Tensor:
+        """Return ``(N, h, w, C)`` from maps of that shape."""
+        change = c1 - c0
+        for block in self.blocks:
+            change = block(change, c0, f0, c1)
+        return change + f0
+
+
+class UpLevel(nn.Module):
+    """Coarse target, fused map and what comes from below, joined and refined."""
+
+    def __init__(self, width: int, outputs: int, depth: int, size: Size, *, last: bool) -> None:
+        super().__init__()
+        self.fusion = Fusion(width, 2, size)
+        self.join = nn.Linear(3 * width, outputs)
+        self.blocks = stack(outputs, depth, size.head, size.window)
+        self.enlarge = nn.Identity() if last else Enlarge(outputs)
+
+    def forward(self, below: Tensor, c0: Tensor, f0: Tensor, c1: Tensor) -> Tensor:
+        """Return ``(N, 2h, 2w, outputs)``, at the last level ``(N, h, w, outputs)``."""
+        x = self.join(torch.cat([c1, self.fusion(c0, f0, c1), below], dim=-1))
+        out: Tensor = self.enlarge(self.blocks(x))
+        return out
+
+
+class SwinSTFM(nn.Module):
+    """The network of a `Size`; images are ``(N, bands, H, W)`` scaled to [−1, 1]."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        widths = size.widths
+        if widths[-1] != widths[-2]:
+            raise ValueError(f"widths are {widths}: the bottom is as wide as the level above it")
+        self.multiple_of, self.residual = size.multiple_of, size.residual
+        self.coarse = Encoder(size)
+        self.fine = Encoder(size)
+        self.bottom = Fusion(widths[-1], 1, size)
+        self.enlarge = Enlarge(widths[-1])
+        inputs = widths[-2::-1]
+        outputs = [*inputs[1:], widths[0]]
+        last = len(inputs) - 1
+        self.ups = nn.ModuleList(
+            UpLevel(a, b, depth, size, last=i == last)
+            for i, (a, b, depth) in enumerate(zip(inputs, outputs, size.up_depths, strict=True))
+        )
+        self.norm = nn.LayerNorm(widths[0])
+        self.head = Enlarge(widths[0])
+        self.out = nn.Conv2d(widths[0], size.bands, 3, padding=1)
+
+    def forward(self, c0: Tensor, f0: Tensor, c1: Tensor) -> Tensor:
+        """Return the fine image of the target date within [−1, 1]."""
+        H, W = f0.shape[-2:]
+        if H % self.multiple_of or W % self.multiple_of:
+            raise ValueError(f"image of {H}×{W}: both sides are multiples of {self.multiple_of}")
+        maps = list(zip(self.coarse(c0), self.fine(f0), self.coarse(c1), strict=True))
+        x = self.enlarge(self.bottom(*maps.pop()))
+        for up in self.ups:
+            x = up(x, *maps.pop())
+        x = self.head(self.norm(x)).permute(0, 3, 1, 2)
+        x = torch.tanh(self.out(x))
+        return f0 + x if self.residual else x

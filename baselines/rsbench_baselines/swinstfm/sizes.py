@@ -1,0 +1,64 @@
+"""Sizes of SwinSTFM under their names, with what they count; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Size:
+    """What shapes the network.
+
+    Args:
+        parameters: in all, at ``bands``.
+        bands: of every image.
+        widths: of the levels, the last at the bottom and as wide as the one above it.
+        depths: window blocks of each level but the last, going down.
+        up_depths: window blocks of each level, coming up.
+        window: side of a window in tokens; a token is 2×2 pixels at the first level.
+        head: width of one attention head.
+        residual: answers are added to the fine reference; our change, for trainings of a minute.
+    """
+
+    parameters: int
+    bands: int = 6
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    up_depths: tuple[int, ...] = (2, 6, 2, 2)
+    window: int = 8
+    head: int = 32
+    residual: bool = False
+
+    @property
+    def multiple_of(self) -> int:
+        """What both sides must be a multiple of, so that windows fill the bottom."""
+        return int(2 ** len(self.widths) * self.window)
+
+
+_PAPER = Size(37_535_290)
+
+SIZES: Mapping[str, Size] = MappingProxyType(
+    {
+        "paper": _PAPER,
+        "tiny": replace(
+            _PAPER,
+            parameters=41_352,
+            widths=(16, 16),
+            depths=(2,),
+            up_depths=(2,),
+            window=4,
+            head=8,
+            residual=True,
+        ),
+    }
+)
+
+
+def idle(size: Size) -> dict[str, str]:
+    """Return beginnings of names of parameters without effect, with the reason."""
+    blocks = ["bottom.blocks.0"]
+    blocks += [f"ups.{i}.fusion.blocks.{j}" for i in range(len(size.up_depths)) for j in range(2)]
+    why = "shifts all scores of a place alike, which the softmax takes off again"
+    return {f"{block}.{key}.bias": why for block in blocks for key in ("key_fine", "key_coarse")}
