@@ -34,8 +34,9 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
+# Two processes of one thread each: twice the threads on as many cores would wait for each other.
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/bench -q --benchmark-only --benchmark-json results/bench/latest.json
