@@ -71,6 +71,12 @@ def test_the_paragraph_changes_with_the_run(tmp_path: Path) -> None:
         assert word not in text
 
 
+def test_the_paragraph_of_a_fusion_speaks_of_dates(tmp_path: Path) -> None:
+    text = methods(board(tmp_path, protocol="fusion2/w64", context=2))
+    assert "coarse images of 2 reference dates and the coarse image of the target date" in text
+    assert "context frame" not in text
+
+
 def entries(text: str) -> dict[str, dict[str, str]]:
     """A small reader of BibTeX; braces must balance."""
     found = {}
