@@ -65,10 +65,12 @@ def _scoring(board: Board) -> list[str]:
         said.append(f"There are no intervals: fewer than {inference.MIN_REGIONS} regions.")
     else:
         level = f"{inference.LEVEL * 100:.10g} %"
-        said.append(
-            f"Intervals are {level} intervals over regions: Student's t corrected for skewness for "
-            "means, paired t for skill."
+        kind = (
+            "Student's t on the variance of windows of neighbouring blocks (moving-block bootstrap)"
+            if run.one_scene
+            else "Student's t corrected for skewness for means, paired t for skill"
         )
+        said.append(f"Intervals are {level} intervals over regions: {kind}.")
     if run.one_scene:
         said.append("The regions are blocks of one scene, so intervals hold for that scene only.")
     if run.best_trivial:

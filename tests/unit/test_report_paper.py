@@ -78,6 +78,12 @@ def test_the_paragraph_of_a_fusion_speaks_of_dates(tmp_path: Path) -> None:
     assert "context frame" not in text
 
 
+def test_blocks_of_one_scene_have_an_interval_of_their_own(tmp_path: Path) -> None:
+    text = methods(board(tmp_path, one_scene=True))
+    assert "windows of neighbouring blocks" in text
+    assert "skewness" not in text
+
+
 def entries(text: str) -> dict[str, dict[str, str]]:
     """A small reader of BibTeX; braces must balance."""
     found = {}
