@@ -261,11 +261,16 @@ def save_figure(
     write_whole(path, lambda temporary: chart.savefig(temporary, format=kind, dpi=dpi))
 
 
-def interval_note(n_regions: int) -> str:
+def interval_note(n_regions: int, *, one_scene: bool = False) -> str:
     """Say what the bands are, or why there are none."""
     if n_regions < inference.MIN_REGIONS:
         return f"No intervals: {n_regions} regions, at least {inference.MIN_REGIONS} are needed."
     level = f"{inference.LEVEL * 100:.10g} %"
+    if one_scene:
+        return (
+            f"Bands: {level} intervals of the mean over {n_regions} blocks of one scene, from "
+            "windows of neighbouring blocks."
+        )
     return (
         f"Bands: {level} t intervals of the mean over {n_regions} regions, corrected for skewness; "
         "of skill without the correction, as it is paired."

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from rsbench import inference, strata
 from rsbench.errors import Incomparable, InputError, SchemaError
-from rsbench.scores_cells import cells_of, set_cells, share_cells, shares
+from rsbench.scores_cells import cells_of, of_blocks, set_cells, share_cells, shares
 
 SCHEMA = 1
 KEYS = [
@@ -417,6 +417,8 @@ def _tidy(
         cells_of(skill, paired=True),
         share_cells(shares(skill, run.best_trivial)),
     )
+    if run.one_scene:
+        cells = of_blocks(cells, _stack(means, skill))
     itself = cells["metric"].str.startswith("skill.") & (cells["model"] == run.best_trivial)
     cells.loc[itself, ["lo", "hi"]] = float("nan")  # zero by definition, not by measurement
     cells.loc[itself, "interval"] = inference.NONE

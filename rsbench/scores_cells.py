@@ -45,6 +45,30 @@ def _skewness(means: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
     return (third / second.where(second > 0) ** 1.5).fillna(0.0)
 
 
+def of_blocks(cells: pd.DataFrame, means: pd.DataFrame) -> pd.DataFrame:
+    """Return cells over blocks of one scene with intervals that know the blocks are neighbours.
+
+    Shares of blocks get none: nothing is known of the share of another scene.
+    """
+    keys = [*strata.MODEL, *strata.SERIES, "lead", strata.GROUP]
+    known = means[means["value"].notna()]
+    columns = [*keys, "region", "value"]
+    values: dict[tuple[object, ...], dict[str, float]] = {}
+    for *key, region, value in known[columns].itertuples(index=False, name=None):
+        values.setdefault(tuple(key), {})[str(region)] = float(value)
+    names = [*strata.MODEL, *strata.SERIES, "lead", "stratum"]
+    rows = cells[names].itertuples(index=False, name=None)
+    found = [inference.blocks(values.get(tuple(row), {})) for row in rows]
+    share = cells["metric"].isin(SHARE.values())
+    changed = cells.copy()
+    for place, name in enumerate(("lo", "hi", "interval")):
+        changed[name] = [
+            old if new is None else new[place] for old, new in zip(cells[name], found, strict=True)
+        ]
+        changed.loc[share, name] = inference.NONE if name == "interval" else float("nan")
+    return changed
+
+
 def set_cells(sets: pd.DataFrame) -> pd.DataFrame:
     """Set rows as cells of the headline stratum; ``n_samples`` is n."""
     columns = ["model", "preset", "metric", "lead", "value", "lo", "hi", "interval", "n_regions"]

@@ -16,6 +16,9 @@ SAME_TARGET = "same-target"
 GROUP_COLUMNS = ("biome", "stratum")
 """Region properties of the catalogue by which the table is grouped, where there are ≥ 2 groups."""
 
+YEAR = "year"
+"""Stratum by the year that is forecast, where there are ≥ 2 of them at one lead."""
+
 FORECASTS = ("model", "trivial", "oracle", "control")
 """Roles that take part in matching; a ``floor`` row is no forecast and hides no start."""
 
@@ -96,6 +99,22 @@ def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
             continue
         named = headline[headline[column].notna() & (headline[column] != "")]
         yield named.assign(**{GROUP: column + "=" + named[column].astype(str)})
+    yield from _years(headline)
+
+
+def _years(headline: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Group by target year, all bands pooled; with one start a year is a lead and says no more."""
+    years = headline["target"].astype(str).str.slice(0, 4)
+    pooled = headline["band"] == "all"
+    if not pooled.any() or years[pooled].groupby(headline.loc[pooled, "lead"]).nunique().max() < 2:
+        return
+    rows = headline[pooled]
+    yield rows.assign(**{GROUP: YEAR + "=" + years[pooled]})
+
+
+def is_derived(metric: str, stratum: str) -> bool:
+    """Say whether a row follows from the units of other rows and may lack in an older table."""
+    return metric.startswith("share.") or stratum.startswith(f"{YEAR}=")
 
 
 def _origin(stratum: str) -> tuple[str, tuple[str, str]]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsbench.inference import student_t_quantile
+from rsbench.inference_blocks import windows
 
 Array = NDArray[np.float64]
 SEED = 20
@@ -49,6 +50,14 @@ def _difference(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     return np.asarray(level * (rng.lognormal(0.0, 0.15, shape) - rng.lognormal(0.0, 0.15, shape)))
 
 
+def _neighbours(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
+    """Blocks in four lines, whose correlation halves with every step between them."""
+    place = np.stack(np.divmod(np.arange(shape[1]), 4), axis=1).astype(float)
+    apart = np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1))
+    root = np.linalg.cholesky(0.5**apart)
+    return np.asarray(rng.normal(size=shape) @ root.T)
+
+
 LAWS = (
     Law("normal", "region means without skew", 0.0, lambda rng, shape: rng.normal(size=shape)),
     Law("difference", "paired differences of two models", 0.0, _difference),
@@ -58,6 +67,8 @@ LAWS = (
     Law("lognormal 1", "errors with a few very hard regions", math.exp(0.5), _lognormal(1.0)),
     Law("rare", "nine regions of ten near zero, one at 1: rare events", 0.1,
         lambda rng, shape: (rng.random(shape) < 0.1) + 0.02 * rng.normal(size=shape)),
+    Law("one scene", "neighbouring blocks of one scene, for the mean of scenes like it", 0.0,
+        _neighbours),
 )  # fmt: skip
 
 Ends = tuple[Array, Array]
@@ -146,12 +157,29 @@ def bca(x: Array, rng: np.random.Generator) -> Ends:
     return found[0], found[1]
 
 
+def blocked(x: Array, _rng: np.random.Generator) -> Ends:
+    """The moving-block interval of `rsbench.inference.blocks`, regions in four lines."""
+    n = x.shape[1]
+    spots = tuple((i // 4, i % 4) for i in range(n))
+    parts = windows(spots)
+    means = np.stack([x[:, part].mean(1) for part in parts], axis=1)
+    mean, fitting = x.mean(1), n / len(parts[0])
+    error = np.sqrt(((means - mean[:, None]) ** 2).mean(1) / (fitting - 1.0))
+    half = student_t_quantile(0.975, max(1, math.floor(fitting - 1.0))) * error
+    return mean - half, mean + half
+
+
 METHODS: Mapping[str, Method] = {
-    "t": t, "skew-t": skewed, "studentised": studentised, "bca": bca, "percentile": percentile,
+    "t": t, "skew-t": skewed, "block-t": blocked, "studentised": studentised, "bca": bca,
+    "percentile": percentile,
 }  # fmt: skip
 
 
-SHIPPED = {"t": "t, shipped for differences and skill", "skew-t": "skew-t, shipped for means"}
+SHIPPED = {
+    "t": "t, shipped for differences and skill",
+    "skew-t": "skew-t, shipped for means",
+    "block-t": "block-t, shipped for blocks of one scene",
+}
 
 
 @dataclass(frozen=True)

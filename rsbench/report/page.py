@@ -80,7 +80,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
             ("LaTeX table", to_latex(scores.table(), best=best)),
             ("BibTeX", paper.bibtex(board)),
         ],
-        "interval_note": decay.interval_note(regions),
+        "interval_note": decay.interval_note(regions, one_scene=run.one_scene),
         "matching": _matching(board),
         "strips": _strips(board, models),
         "training": training.curves(board.run.history, simulated=board.run.simulated),

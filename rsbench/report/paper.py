@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rsbench import inference, strata
 from rsbench.metrics.base import MetricInfo, metric_info
 from rsbench.report.board import Board
+from rsbench.report.published import task_of
 from rsbench.scores import HALVES, RunInfo
 
 OWN = ("arithmetic", "this project")
@@ -25,18 +26,29 @@ def methods(board: Board) -> str:
 def _data(board: Board) -> list[str]:
     run = board.run
     low, high = run.value_range
-    frames = "frame" if run.context == 1 else "frames"
     version = run.versions.get("rsbench", "")
-    starts = f"{run.starts[0]} to {run.starts[-1]}" if len(run.starts) > 1 else "".join(run.starts)
-    leads = "lead 1" if run.horizon == 1 else f"leads 1 to {run.horizon}"
     return [
         f"Predictions were scored with rsbench {version}".rstrip()
         + f" on the {run.split} split of {run.label} (dataset digest "
         f"{run.dataset_digest[:LONGEST]}), sensor {run.sensor}, bands {_list(run.bands)}, in "
         f"{run.unit or 'its own unit'} with a value range of {low:g} to {high:g}.",
-        f"Under protocol {run.protocol}, k = {run.context} context {frames} were given and {leads} "
-        f"of {run.step} predicted" + (f", from starts {starts}." if starts else "."),
+        f"Under protocol {run.protocol}, {_given(run)}.",
     ]
+
+
+def _given(run: RunInfo) -> str:
+    """Say what models saw and what they predicted."""
+    if task_of(run.protocol) == "fusion":
+        dates = "date" if run.context == 1 else "dates"
+        return (
+            f"the fine and coarse images of {run.context} reference {dates} and the coarse image "
+            "of the target date were given and the fine image of the target date predicted"
+        )
+    frames = "frame" if run.context == 1 else "frames"
+    leads = "lead 1" if run.horizon == 1 else f"leads 1 to {run.horizon}"
+    said = f"k = {run.context} context {frames} were given and {leads} of {run.step} predicted"
+    starts = f"{run.starts[0]} to {run.starts[-1]}" if len(run.starts) > 1 else "".join(run.starts)
+    return said + (f", from starts {starts}" if starts else "")
 
 
 def _scoring(board: Board) -> list[str]:
@@ -53,10 +65,12 @@ def _scoring(board: Board) -> list[str]:
         said.append(f"There are no intervals: fewer than {inference.MIN_REGIONS} regions.")
     else:
         level = f"{inference.LEVEL * 100:.10g} %"
-        said.append(
-            f"Intervals are {level} intervals over regions: Student's t corrected for skewness for "
-            "means, paired t for skill."
+        kind = (
+            "Student's t on the variance of windows of neighbouring blocks (moving-block bootstrap)"
+            if run.one_scene
+            else "Student's t corrected for skewness for means, paired t for skill"
         )
+        said.append(f"Intervals are {level} intervals over regions: {kind}.")
     if run.one_scene:
         said.append("The regions are blocks of one scene, so intervals hold for that scene only.")
     if run.best_trivial:

@@ -25,6 +25,8 @@ PERCEPTION = (
 """What may stand for perception, best first; the last says only how much detail there is."""
 BINS = 16
 LEAST_VALID = 0.9
+LARGEST = 256
+"""Pixels of a picture's middle that go into its spectrum, so that large ones cost little."""
 Array = npt.NDArray[Any]
 Looks = Mapping[str, Mapping[str, Any]]
 
@@ -124,21 +126,28 @@ def _pairs(folder: Path, called: Mapping[str, str]) -> Iterator[tuple[int, str, 
         for place, _, entry in pictures.entries(folder):
             leads = [int(lead) for lead in entry["leads"]]
             truth = _grey(place, entry["truth"], len(leads))
-            valid = (
-                pictures.load(place, entry["valid"]).astype(bool) if entry.get("valid") else None
-            )
+            masked = entry.get("valid")
+            valid = _middle(pictures.load(place, masked).astype(bool)) if masked else None
+            seen = [None if valid is None else valid[i] for i in range(len(leads))]
+            whole = [i for i, mask in enumerate(seen) if mask is None or mask.mean() >= LEAST_VALID]
+            true = {i: radial(truth[i], seen[i]) for i in whole}
             for item in entry["models"]:
                 prediction = _grey(place, item["prediction"], len(leads))
                 name = called.get(str(item["model"]), str(item["model"]))
-                for i, lead in enumerate(leads):
-                    seen = None if valid is None else valid[i]
-                    if seen is None or seen.mean() >= LEAST_VALID:
-                        yield lead, name, radial(prediction[i], seen), radial(truth[i], seen)
+                for i in whole:
+                    yield leads[i], name, radial(prediction[i], seen[i]), true[i]
+
+
+def _middle(frames: Array) -> Array:
+    """Return the middle of (…, H, W), at most ``LARGEST`` pixels a side."""
+    height, width = frames.shape[-2:]
+    top, left = (max(0, (side - LARGEST) // 2) for side in (height, width))
+    return frames[..., top : top + LARGEST, left : left + LARGEST]
 
 
 def _grey(place: Path, name: str, leads: int) -> Array:
     frames = pictures.frames_of(place, name, leads)
-    return np.asarray(frames.astype(np.float64).mean(-1) / 255.0)
+    return _middle(np.asarray(frames.astype(np.float64).mean(-1) / 255.0))
 
 
 def radial(image: Array, valid: Array | None) -> Array:

@@ -47,7 +47,7 @@ def _verdict(
     table: PublishedTable, column: PublishedColumn, board: Board, ids: set[str]
 ) -> Verdict:
     run = board.run
-    if _task(run.protocol) not in (None, table.task):
+    if task_of(run.protocol) not in (None, table.task):
         return Verdict(column, "no", f"its task is {table.task}")
     if column.metric is None:
         like = f"; the nearest here is {column.nearest}" if column.nearest else ""
@@ -81,9 +81,10 @@ def beside(board: Board, tables: Sequence[PublishedTable]) -> list[dict[str, Any
     return [_beside(board, table) for table in tables]
 
 
-def _task(protocol: str) -> str | None:
+def task_of(protocol: str) -> str | None:
     """Return the task of a protocol of the catalogue; None where this version has none of it."""
-    return load_protocol(protocol).task if protocol in names("protocols") else None
+    name = protocol.partition("/")[0]  # what fitted the store is written behind it
+    return load_protocol(name).task if name in names("protocols") else None
 
 
 def _beside(board: Board, table: PublishedTable) -> dict[str, Any]:

@@ -45,6 +45,9 @@ const toggle = q('[data-toggle="simvp/tiny"]');
 toggle.click();
 out.hidden = all('[data-row="simvp/tiny"]').every((n) => n.classList.contains("off"));
 out.pressed = toggle.getAttribute("aria-pressed");
+q(".copy").closest("details").open = true;
+q(".copy").click();
+out.selected = String(getSelection()).startsWith("Predictions were scored");
 q('.kind-prediction .shot').click();
 out.dialog = q("#viewer").open;
 out.pictures = [q("#viewer-truth").naturalWidth > 0, q("#viewer-other").naturalWidth > 0];
@@ -71,7 +74,9 @@ def dump(page: Path, profile: Path, width: int) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [500, 1400])
 def test_page_works_in_a_browser(tmp_path: Path, width: int) -> None:
-    page = write_report([save_run(tmp_path / "run", viewer=True)], tmp_path / "r.html")
+    page = write_report(
+        [save_run(tmp_path / "run", viewer=True)], tmp_path / "r.html", published=["sat-jepa-diff"]
+    )
     text = page.read_text()
     cut = text.rindex("</body>")
     later = "<script>window.onerror = (m) => { document.title = 'ERROR' + m; };</script>"
@@ -99,5 +104,6 @@ def test_page_works_in_a_browser(tmp_path: Path, width: int) -> None:
     assert found["pressed"] == "false"
     assert found["dialog"]
     assert found["pictures"] == [True, True]
+    assert found["selected"]
     assert found["theme"] in ("dark", "light")
     assert found["wide"], "the page scrolls sideways"

@@ -38,6 +38,12 @@ def test_the_study_measures_the_intervals_that_are_shipped(tool: dict[str, Any])
             found = inference.interval(values.tolist(), paired=paired)
             assert found is not None
             assert (found.lo, found.hi) == pytest.approx((lo, hi), rel=1e-9)
+    names = [f"toy-r{i // 4:02d}c{i % 4:02d}" for i in range(12)]
+    low, high = tool["METHODS"]["block-t"](x, np.random.default_rng(0))
+    for values, lo, hi in zip(x, low, high, strict=True):
+        found = inference.blocks(dict(zip(names, values.tolist(), strict=True)))
+        assert found is not None
+        assert (found.lo, found.hi) == pytest.approx((lo, hi), rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [8, 15])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rsbench.cli import app
 from rsbench.report import write_report
 from rsbench.report.board import Board, boards
 from rsbench.report.paper import bibtex, methods
-from rsbench.report.planes import BINS, plane, radial, spectra
+from rsbench.report.planes import BINS, LARGEST, _middle, plane, radial, spectra
 from rsbench.scores import Scores
 
 LOOKS = {
@@ -69,6 +70,18 @@ def test_the_paragraph_changes_with_the_run(tmp_path: Path) -> None:
     assert "1 units could not be read" in text
     for word in ("superiority", "Skill is", "skewness"):
         assert word not in text
+
+
+def test_the_paragraph_of_a_fusion_speaks_of_dates(tmp_path: Path) -> None:
+    text = methods(board(tmp_path, protocol="fusion2/w64", context=2))
+    assert "coarse images of 2 reference dates and the coarse image of the target date" in text
+    assert "context frame" not in text
+
+
+def test_blocks_of_one_scene_have_an_interval_of_their_own(tmp_path: Path) -> None:
+    text = methods(board(tmp_path, one_scene=True))
+    assert "windows of neighbouring blocks" in text
+    assert "skewness" not in text
 
 
 def entries(text: str) -> dict[str, dict[str, str]]:
@@ -155,6 +168,27 @@ def test_spectra_say_who_lost_detail(tmp_path: Path) -> None:
     assert all(count == 2 for _, _, count in found)
     assert all(chart.count("<path") == 2 for _, chart, _ in found)
     assert spectra(board(tmp_path / "none"), LOOKS) == []
+
+
+def test_masked_and_large_pictures_count_as_they_should(tmp_path: Path) -> None:
+    made = board(tmp_path, viewer=True)
+    folder = made.folders[0] / "viewer"
+    before = [chart for _, chart, _ in spectra(made, LOOKS)]
+    index = json.loads((folder / "index.json").read_text())
+    shape = np.load(folder / index["entries"][0]["truth"]).shape[:3]
+    clear = np.ones(shape, bool)
+    clear[0, : shape[1] // 2] = False  # half of lead 1 of the first region
+    np.save(folder / "valid.npy", clear)
+    index["entries"][0]["valid"] = "valid.npy"
+    (folder / "index.json").write_text(json.dumps(index))
+    found = spectra(made, LOOKS)
+    assert [count for _, _, count in found] == [1, 2]
+    assert found[0][1] != before[0]
+    assert found[1][1] == before[1]
+    wide = np.arange(600 * 300).reshape(1, 600, 300)
+    assert _middle(wide).shape == (1, LARGEST, LARGEST)
+    assert _middle(wide)[0, 0, 0] == wide[0, (600 - LARGEST) // 2, (300 - LARGEST) // 2]
+    assert _middle(wide[:, :64]).shape == (1, 64, LARGEST)
 
 
 def test_the_page_holds_texts_for_a_paper(tmp_path: Path) -> None:

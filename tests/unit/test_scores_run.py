@@ -114,9 +114,30 @@ def test_same_target_rows_share_their_target_dates() -> None:
 def test_groups_need_two_members() -> None:
     units = make_units(metrics=("mse@1",), bands=("all",), regions=9)
     table = Scores(units.assign(biome="forest"), make_run()).table()
-    assert set(table["stratum"]) == {
+    assert {name for name in table["stratum"] if not name.startswith("year=")} == {
         "all", "same-target", "stratum=irrigated", "stratum=savanna", "stratum=desert",
     }  # fmt: skip
+
+
+def test_target_years_regroup_the_sums_of_the_matched_starts() -> None:
+    units = make_units(metrics=("mse@1",), regions=9)
+    table = Scores(units, make_run()).table()
+    years = {name for name in table["stratum"] if name.startswith("year=")}
+    # Starts 2017 to 2021 with three leads each.
+    assert years == {f"year={year}" for year in range(2018, 2025)}
+    assert set(table.loc[table["stratum"].isin(years), "band"]) == {"all"}
+    cell = row(table, model="simvp", metric="mse@1", lead=2, stratum="year=2020", band="all")
+    own = units[(units["model"] == "simvp") & (units["lead"] == 2) & (units["band"] == "all")]
+    own = own[own["target"] == "2020-07-01"]
+    assert len(own) == 9
+    assert cell["value"] == pytest.approx((own["value_sum"] / own["weight"]).mean())
+    late = table[(table["stratum"] == "year=2024") & table["value"].notna()]
+    assert set(late["lead"]) == {3}
+
+
+def test_one_start_has_no_years_beside_its_leads() -> None:
+    table = make_scores(years=4, horizon=3, regions=8).table()
+    assert not any(name.startswith("year=") for name in table["stratum"])
 
 
 def test_a_shorter_horizon_does_not_empty_the_others() -> None:
