@@ -30,6 +30,12 @@ Stratum = Literal[
 Continent = Literal["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
 
 
+TripletKind = Literal[
+    "no-land-cover-change", "land-cover-change", "change-and-back", "cloud-00", "cloud-10",
+    "cloud-30", "gap-16", "gap-48", "gap-96",
+]  # fmt: skip
+
+
 class Entry(BaseModel):
     """Base of all catalogue entries: no unknown keys, no change after reading."""
 
@@ -340,6 +346,8 @@ class Recipe(Entry):
     ``by-latitude``: four months a year with high sun or little cloud (see
     ``build.plan_season``), ``seasons``: other first and last months for named regions. With
     ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
+    ``triplets``: kinds of simulated triplets that regions take in turn (see
+    ``build.builder_kinds``); with and without land-cover change where none are named.
     """
 
     name: Name
@@ -368,6 +376,7 @@ class Recipe(Entry):
     default_preset: Name
     default_protocol: Name
     simulated: SimulatedSpec | None = None
+    triplets: tuple[TripletKind, ...] = ()
 
     @field_validator("months")
     @classmethod
