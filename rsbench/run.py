@@ -20,6 +20,7 @@ from rsbench.setting import (
     quiet,
     setting_of,
 )
+from rsbench.setting_fusion import leak_notes
 
 if TYPE_CHECKING:
     import torch
@@ -229,6 +230,8 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
         seed=request.seed, device=request.device, precision=request.precision,
         suite=request.suite, metrics=request.metrics,
     )  # fmt: skip
+    for line in leak_notes(setting):
+        note(line)
     if entry.task != setting.protocol.task:
         raise InputError(
             f"model {request.model}, whose task is {entry.task}",

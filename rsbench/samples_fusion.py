@@ -174,7 +174,9 @@ def triplets(
 def splits_of(store: Store, protocol: Protocol, references: int) -> tuple[str, ...]:
     """Return the names of the splits that have samples under a protocol."""
     names = sorted({str(r["split"]) for r in store.listed.values()})
-    if protocol.scheme == "time":
+    if protocol.dates is not None:
+        names = sorted(protocol.dates)
+    elif protocol.scheme == "time":
         names = sorted(SHARES)
     pair = sensor_pair(store)
     return tuple(n for n in names if _found(store, protocol, pair, n, references, windows=False))
@@ -190,9 +192,37 @@ def _found(
         ratio = nesting(fine, coarse, f"region {region}")
         areas = _windows(region, fine, protocol, ratio) if windows else _whole(fine)
         both = sorted(set(entry.times[pair.fine]) & set(entry.times[pair.coarse]))
+        if protocol.dates is not None:
+            found += _listed(protocol, split, region, areas, both, count)
+            continue
         own = _consecutive(region, areas, both, count)
         found += own if protocol.scheme == "space" else split_by_date(own)[split]
     return tuple(found)
+
+
+def _listed(
+    protocol: Protocol, split: str, region: str, areas: Sequence[Window], both: Sequence[date],
+    count: int,
+) -> list[Triplet]:  # fmt: skip
+    """Return a protocol's own triplets; all of them must be there, or the split is another one."""
+    listed = (protocol.dates or {}).get(split, ())
+    asked = f"split {split} of protocol {protocol.name}"
+    if count != protocol.context:
+        raise InputError(
+            f"{asked} with {count} reference dates",
+            f"it lists triplets with {protocol.context}",
+            "Leave --context out",
+        )
+    absent = sorted({day for days in listed for day in days} - set(both))
+    if absent:
+        raise InputError(
+            asked,
+            f"region {region} lacks {', '.join(map(str, absent))}",
+            "Import all dates of the set, or take a protocol without a list, as fusion2-time",
+        )
+    return [
+        Triplet(region, area, (days[0], *days[2:]), days[1]) for days in listed for area in areas
+    ]
 
 
 def split_by_date(samples: Iterable[Triplet]) -> Mapping[str, tuple[Triplet, ...]]:

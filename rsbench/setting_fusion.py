@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsbench.errors import InputError
-from rsbench.samples_fusion import Triplet, footprint, sensor_pair, triplets
+from rsbench.samples_fusion import (
+    Triplet,
+    date_leaks,
+    footprint,
+    sensor_pair,
+    splits_of,
+    triplets,
+)
 
 if TYPE_CHECKING:
     from rsbench.catalog import Protocol
@@ -57,6 +64,22 @@ def ratio_metrics(ids: Sequence[str], ratio: int) -> tuple[str, ...]:
     found = {name: int(match[1]) for name in ids if (match := _ERGAS.fullmatch(name))}
     best = min(found, key=lambda name: (abs(found[name] - ratio), found[name]), default="")
     return tuple(name for name in ids if name not in found or name == best)
+
+
+def leak_notes(setting: Setting) -> Iterator[str]:
+    """Say what a published list of triplets lets training see of its test."""
+    protocol, store = setting.protocol, setting.store
+    if protocol.dates is None:
+        return
+    there = {s: triplets(store, protocol, s) for s in splits_of(store, protocol, setting.context)}
+    leaks = date_leaks(there.get("train", ()), there.get("test", ()))
+    if leaks:
+        days = sorted({leak.target.isoformat() for leak in leaks})
+        roles = " and ".join(sorted({leak.role for leak in leaks}))
+        yield (
+            f"{protocol.name} leaks: the fine images of {', '.join(days)}, which are to be "
+            f"predicted in the test, are seen in training as {roles}"
+        )
 
 
 def pair_of(setting: Setting) -> SensorPair:

@@ -85,7 +85,8 @@ class Viewer:
             if case.curves[b][0] not in ("starts", "both"):
                 continue
             kept = self._samples.get(sample.region) or self._begin(case, b)
-            if kept is None or kept.start != case.starts[b].isoformat():
+            targets = [t.isoformat() for t in case.targets[b]]
+            if kept is None or (kept.start, kept.targets) != (case.starts[b].isoformat(), targets):
                 continue
             if (sample.window.y, sample.window.x) != (0, 0):
                 continue

@@ -2,14 +2,15 @@
 
 A region has three dates of one season. In regions without land-cover change they lie in one year;
 in the others the first date lies a year before, so that a year's changes stand between it and the
-target, and none between the target and the last date. Of each stretch of the season the clearest
-scene is taken. The coarse image is the mean of the ground over blocks of fine pixels, not of the
-noisy fine image, with a gain per band and date (view and light differ) and its own noise.
+target, and none between the target and the last date; a recipe may ask for other kinds. Of each
+stretch of the season the clearest scene is taken. The coarse image is the mean of the ground over
+blocks of fine pixels, not of the noisy fine image, with a gain per band and date (view and light
+differ) and its own noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.builder import BuildResult, sensor_meta
+from rsbench.build.builder_kinds import PLAIN, Slot, choices, hidden
 from rsbench.build.builder_place import place
 from rsbench.build.mask import clear, valid_values
 from rsbench.build.plan import regions_of
@@ -37,9 +39,6 @@ Advance = Callable[[str, int, int], None]
 COMPOSITOR = "simulated-triplets@1"
 RATIO = 16
 FINE, COARSE = "landsat", "mod09a1"
-CHANGED, STABLE = "land-cover-change", "no-land-cover-change"
-SEASON = (110, 150, 190, 230)
-"""Days of the year between which the first, the target and the last scene are looked for."""
 SEEN = 0.5
 """Share of clear fine pixels from which a coarse pixel is valid."""
 _GAIN = 0.015
@@ -85,7 +84,8 @@ def build_triplets(
         for done, region in enumerate(regions):
             if progress is not None:
                 progress("building", done, len(regions))
-            _write_region(root, spec, region, metas)
+            kind = kind_of(spec, region, recipe.triplets or PLAIN)
+            _write_region(root, spec, region, metas, kind)
         if progress is not None:
             progress("building", len(regions), len(regions))
         digest = finalise(root, _store_meta(recipe, spec, metas), regions=[r.name for r in regions])
@@ -118,23 +118,22 @@ def _metas(recipe: Recipe) -> dict[str, SensorMeta]:
     return {FINE: fine, COARSE: coarse}
 
 
-def has_change(spec: SimulatedSpec, region: Region) -> bool:
-    """Say whether land cover changes between a region's dates: every other region of a split.
+def kind_of(spec: SimulatedSpec, region: Region, kinds: Sequence[str] = PLAIN) -> str:
+    """Return the kind of a region's triplet: kinds take turns within a split.
 
-    Kinds of ground follow one another in a fixed order; after each round the two kinds of triplets
-    change places, so that no kind of ground has only one of them.
+    Kinds of ground follow one another in a fixed order; after each round the kinds of triplets move
+    on by one, so that no kind of ground has only one of them.
     """
     same = [r for r in simulated_regions(spec) if r.split == region.split]
     place_ = [r.name for r in same].index(region.name)
-    kinds = len({r.stratum for r in simulated_regions(spec)})
-    return (place_ + place_ // kinds) % 2 == 1
+    grounds = len({r.stratum for r in simulated_regions(spec)})
+    return kinds[(place_ + place_ // grounds) % len(kinds)]
 
 
 def _write_region(
-    root: Path, spec: SimulatedSpec, region: Region, metas: dict[str, SensorMeta]
+    root: Path, spec: SimulatedSpec, region: Region, metas: dict[str, SensorMeta], kind: str
 ) -> None:
-    changed = has_change(spec, region)
-    shots = tuple(_shots(spec, region, metas, changed=changed))
+    shots = _shots(spec, region, metas, kind)
     times = tuple(shot.day for shot in shots)
     whole = sensor_grid(region, FINE)
     part = Window(0, 0, *shots[0].fine.shape[1:])
@@ -144,6 +143,7 @@ def _write_region(
     coarse_grid = Grid(fine_grid.crs, wide, part.height // RATIO, part.width // RATIO)
     fine_valid = np.stack([shot.fine_valid for shot in shots])
     coarse_valid = np.stack([shot.coarse_valid for shot in shots])
+    coarse_valid[1] &= ~hidden(kind, spec.seed, region.name, coarse_valid.shape[1:])
     arrays = {
         FINE: SensorArrays(
             np.stack([shot.fine for shot in shots]), fine_valid, fine_valid.astype(np.uint16),
@@ -156,39 +156,42 @@ def _write_region(
     }  # fmt: skip
     strata = {
         **region.strata(),
-        "stratum": CHANGED if changed else STABLE,
+        "stratum": kind,
         "ground": region.stratum,
     }
     write_region(root, RegionRecord(region.name, region.split, strata, times), arrays, metas)
 
 
 def _shots(
-    spec: SimulatedSpec, region: Region, metas: dict[str, SensorMeta], *, changed: bool
-) -> Iterator[_Shot]:
-    first, later = spec.years[0], spec.years[0] + (1 if changed else 0)
-    earth = simulated(spec, region.name)
-    for slot, year in enumerate((first, later, later)):
-        view = YearView(earth, FINE, year)
-        found = [
-            _look(view, scene, metas)
-            for scene in calendar(spec, region.name, FINE, year)
-            if SEASON[slot] <= scene.when.timetuple().tm_yday < SEASON[slot + 1]
-        ]
-        if not found:
-            raise InputError(
-                f"triplets of {region.name}",
-                f"no scene between days {SEASON[slot]} and {SEASON[slot + 1]} of {year}",
-                "Simulate more scenes per year",
-            )
-        best = max(found, key=lambda shot: (int(shot.fine_valid.sum()), shot.day))
-        if not best.coarse_valid.any():
-            raise InputError(
-                f"triplets of {region.name}",
-                f"all scenes between days {SEASON[slot]} and {SEASON[slot + 1]} of {year} are "
-                "clouds over every coarse pixel",
-                "Simulate more scenes per year",
-            )
-        yield best
+    spec: SimulatedSpec, region: Region, metas: dict[str, SensorMeta], kind: str
+) -> tuple[_Shot, ...]:
+    """Return the scenes of the first choice of slots in which all three dates are to be seen."""
+    for choice in choices(kind, spec.years[0]):
+        found = [_clearest(spec, region, metas, slot) for slot in choice]
+        shots = tuple(shot for shot in found if shot is not None)
+        if len(shots) == len(found):
+            return shots
+    raise InputError(
+        f"triplets of {region.name}, {kind}",
+        "a date has no scene, or clouds over every coarse pixel in all of them",
+        "Simulate more scenes per year",
+    )
+
+
+def _clearest(
+    spec: SimulatedSpec, region: Region, metas: dict[str, SensorMeta], slot: Slot
+) -> _Shot | None:
+    """Return the clearest scene of a slot; None where no coarse pixel is to be seen."""
+    view = YearView(simulated(spec, region.name), FINE, slot.ground)
+    found = [
+        _look(view, scene, metas)
+        for scene in calendar(spec, region.name, FINE, slot.ground)
+        if slot.first <= scene.when.timetuple().tm_yday < slot.last
+    ]
+    best = max(found, key=lambda shot: (int(shot.fine_valid.sum()), shot.day), default=None)
+    if best is None or not best.coarse_valid.any():
+        return None
+    return replace(best, day=best.day.replace(year=slot.dated))
 
 
 def _look(view: YearView, scene: Scene, metas: dict[str, SensorMeta]) -> _Shot:

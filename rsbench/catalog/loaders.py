@@ -102,6 +102,7 @@ def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
 
 _LATER_OPTIONS = (
     *("min_dates", "min_months", "spread", "shift", "season", "seasons", "lattice", "query"),
+    "triplets",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -27,6 +28,12 @@ Stratum = Literal[
     "delta-coast",
 ]
 Continent = Literal["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
+
+
+TripletKind = Literal[
+    "no-land-cover-change", "land-cover-change", "change-and-back", "cloud-00", "cloud-10",
+    "cloud-30", "gap-16", "gap-48", "gap-96",
+]  # fmt: skip
 
 
 class Entry(BaseModel):
@@ -339,6 +346,8 @@ class Recipe(Entry):
     ``by-latitude``: four months a year with high sun or little cloud (see
     ``build.plan_season``), ``seasons``: other first and last months for named regions. With
     ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
+    ``triplets``: kinds of simulated triplets that regions take in turn (see
+    ``build.builder_kinds``); with and without land-cover change where none are named.
     """
 
     name: Name
@@ -367,6 +376,7 @@ class Recipe(Entry):
     default_preset: Name
     default_protocol: Name
     simulated: SimulatedSpec | None = None
+    triplets: tuple[TripletKind, ...] = ()
 
     @field_validator("months")
     @classmethod
@@ -416,6 +426,10 @@ class Protocol(Entry):
     scored, and ``window`` is what is trained on. ``resampling``: how coarse images are brought to
     the fine grid.
 
+    ``dates``: in fusion, the triplets of every split as a publication lists them, each with its
+    target second (``[reference, target]`` or ``[reference, target, reference]``); every region
+    then is of every split, and what leaks is told.
+
     ``window``, ``stride``: pixels. ``context``: number of frames given (k). ``horizon``: largest
     lead. ``bands``: ``store`` for all bands of the store, or names. ``curves``: which matched
     sets decay curves use. ``scheme``: how the split separates train from test.
@@ -434,6 +448,7 @@ class Protocol(Entry):
     suite: tuple[MetricId, ...] = Field(min_length=1)
     curves: tuple[Literal["starts", "targets"], ...] = ("starts", "targets")
     resampling: Literal["nearest", "bilinear"] = "nearest"
+    dates: Mapping[Name, tuple[tuple[date, ...], ...]] | None = None
     primary: Primary | None = None
 
     @model_validator(mode="after")
@@ -442,12 +457,26 @@ class Protocol(Entry):
             raise ValueError("a metric stands twice in suite")
         if self.task == "fusion" and (self.horizon != 1 or self.context > 2):
             raise ValueError("fusion has a horizon of 1 and a context of 1 or 2 reference dates")
+        if self.dates is not None:
+            self._require_dates()
         if self.primary is not None:
             if self.primary.metric not in self.suite:
                 raise ValueError(f"the primary metric {self.primary.metric} is not in suite")
             if max(self.primary.leads) > self.horizon:
                 raise ValueError("a primary lead lies beyond the horizon")
         return self
+
+    def _require_dates(self) -> None:
+        if self.task != "fusion" or self.scheme != "time":
+            raise ValueError("dates of triplets are for fusion with the scheme time")
+        for split, listed in (self.dates or {}).items():
+            if split not in ("train", "val", "test"):
+                raise ValueError(f"there is no split {split}: use train, val and test")
+            for days in listed:
+                if len(days) != self.context + 1 or list(days) != sorted(set(days)):
+                    raise ValueError(
+                        f"{', '.join(map(str, days))} are not {self.context + 1} ascending dates"
+                    )
 
 
 def stem(metric: str) -> str:

@@ -11,9 +11,11 @@ import pytest
 import torch
 from fusion_toys import BANDS, days, write_triplets
 
-from rsbench.catalog import load_protocol
+from rsbench.build.importers_published import PUBLISHED
+from rsbench.catalog import Protocol, load_protocol
 from rsbench.errors import InputError
 from rsbench.loader_fusion import fusion_batches
+from rsbench.run import RunRequest, run_model
 from rsbench.samples_fusion import (
     DateLeak,
     SensorPair,
@@ -25,6 +27,7 @@ from rsbench.samples_fusion import (
     triplets,
 )
 from rsbench.setting import setting_of
+from rsbench.setting_fusion import leak_notes
 from rsbench.spec import Window
 from rsbench.store.read import Store
 
@@ -181,3 +184,85 @@ def test_too_few_dates_for_a_split_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="of the 2 target dates of region place-1 none is left"):
         triplets(store, TIME, "train")
     assert splits_of(store, TIME, 2) == ("test",)
+
+
+# Published lists -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
+    """One small region with all the dates of each set."""
+    root = tmp_path_factory.mktemp("published")
+    return {
+        name: write_triplets(root / name, times=known.dates, size=(16, 16))
+        for name, known in PUBLISHED.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "counts"),
+    [
+        ("stfdiff-cia", "cia", (9, 4)),
+        ("stfdiff-lgc", "lgc", (6, 1)),
+        ("stfdiff-hh-ahb", "ahb", (21, 4)),
+        ("survey-cia", "cia", (10, 5)),
+        ("survey-lgc", "lgc", (8, 4)),
+        ("survey-ahb", "ahb", (19, 6)),
+    ],
+)
+def test_published_lists_and_what_they_leak(
+    name: str, data: str, counts: tuple[int, int], published: dict[str, Store]
+) -> None:
+    protocol = load_protocol(name)
+    store = published[data]
+    train, test = (triplets(store, protocol, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == counts
+    assert splits_of(store, protocol, protocol.context) == ("test", "train")
+    leaks = date_leaks(train, test)
+    if name != "stfdiff-hh-ahb":
+        assert leaks == ()
+    else:
+        days = ["2015-03-17", "2016-08-26", "2018-02-05", "2018-10-03"]
+        assert sorted({leak.target.isoformat() for leak in leaks}) == days
+        assert {leak.role for leak in leaks} == {"reference"}
+    setting = setting_of(store, name)
+    notes = list(leak_notes(setting))
+    assert len(notes) == bool(leaks)
+    assert all("2018-10-03" in note and "seen in training as reference" in note for note in notes)
+
+
+def test_a_list_needs_all_of_its_dates(tmp_path: Path) -> None:
+    store = write_triplets(tmp_path / "s", times=PUBLISHED["cia"].dates[:9], size=(16, 16))
+    with pytest.raises(InputError, match=r"place-1 lacks 2002-02-22, 2002-03-10.*fusion2-time"):
+        setting_of(store, "stfdiff-cia")
+    with pytest.raises(InputError, match="it lists triplets with 2"):
+        setting_of(store, "stfdiff-cia", context=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"dates": {"test": [["2001-01-01", "2001-01-02"]]}}, "are not 3 ascending dates"),
+        ({"dates": {"test": [["2001-01-03", "2001-01-02", "2001-01-04"]]}}, "not 3 ascending"),
+        ({"scheme": "space"}, "with the scheme time"),
+    ],
+)
+def test_lists_that_are_none(changes: dict[str, object], says: str) -> None:
+    good = load_protocol("stfdiff-cia").model_dump(mode="json")
+    with pytest.raises(ValueError, match=says):
+        Protocol.model_validate({**good, **changes})
+
+
+def test_two_targets_after_one_first_reference_are_both_scored(
+    published: dict[str, Store], tmp_path: Path
+) -> None:
+    """2002-02-22 stands before two targets of the test; pictures show one of them."""
+    request = RunRequest(
+        "add_change", data=published["cia"].path, protocol="stfdiff-cia", out=tmp_path / "run",
+        metrics="mse@1", suite="mse@1",
+    )  # fmt: skip
+    units = run_model(request).scores.units
+    rows = units[(units["model"] == "add_change") & (units["band"] == "all")]
+    assert sorted(rows["target"]) == ["2001-11-09", "2002-03-10", "2002-03-17", "2002-04-18"]
+    assert (rows["weight"] == 1).all()
+    assert (tmp_path / "run" / "report.html").is_file()
