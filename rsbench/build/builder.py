@@ -28,11 +28,12 @@ from rsbench.build.builder_region import (
 from rsbench.build.builder_unit import UnitResult, compose_unit
 from rsbench.build.journal import Journal, full_disk_is_named, open_journal
 from rsbench.build.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of, sensor_grid
+from rsbench.build.plan_hold import hold
 from rsbench.build.source import Engine, NoEngine, make_engine
 from rsbench.catalog import Recipe, Region, Sensor, load_recipe, recipe_sensors
 from rsbench.errors import InputError, StoreError, UnitFailed
 from rsbench.store.export_card import write_card
-from rsbench.store.layout import CARD, INDEX, LOCK, MANIFEST
+from rsbench.store.layout import CARD, INDEX, JOURNAL, LOCK, MANIFEST, TEMPORARY
 from rsbench.store.read import open_store
 
 __all__ = [
@@ -122,6 +123,7 @@ def build(
     require_place(target)
     early = _finished(target, frozen)
     if early is not None and (early.complete or allow_incomplete):
+        _tidy(target)
         if not (target / CARD).exists():
             with contextlib.suppress(StoreError):  # a finished store may be read-only
                 write_card(target)
@@ -209,6 +211,7 @@ def finalise_parts(
     target = Path(out)
     early = _finished(target, frozen)
     if early is not None:
+        _tidy(target)
         return early
     with _open_work(
         recipe, target, frozen, None, codec=codec, engine="none", workers=1, progress=progress
@@ -310,6 +313,20 @@ def _finished(out: Path, lock: Lock) -> BuildResult | None:
         for m in store.meta.missing
     )
     return BuildResult(out, store.digest, store.complete, failed)
+
+
+def _tidy(out: Path) -> None:
+    """Clear what a build left behind that was killed after its index was written."""
+    left = [path for path in (*out.glob(f"{TEMPORARY}*"), out / JOURNAL) if path.exists()]
+    if not left:
+        return
+    # The place may be read-only, or another builder at work in it.
+    with contextlib.suppress(OSError, InputError), hold(out / JOURNAL / "lock", f"tidying {out}"):
+        for path in {*left, out / JOURNAL}:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _reopen(out: Path, journal: Journal, names: Sequence[str] | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -186,9 +187,15 @@ class Lock:
         data = (canonical_json(self.to_json()) + "\n").encode()
         if target.suffix == ".gz":
             data = gzip.compress(data, mtime=0)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:12]}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path | str) -> Lock:
