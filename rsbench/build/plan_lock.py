@@ -182,9 +182,19 @@ class Lock:
         }
 
     def save(self, path: Path | str) -> None:
-        """Write canonical JSON, packed if the name ends in ``.gz``; whole or not at all."""
+        """Write canonical JSON, packed if the name ends in ``.gz``; whole or not at all.
+
+        Raises:
+            InputError: if it would be larger than what is read.
+        """
         target = Path(path)
         data = (canonical_json(self.to_json()) + "\n").encode()
+        if len(data) > _MAX_BYTES:
+            raise InputError(
+                f"keeping the search of {len(self.regions)} regions",
+                f"a lock of {len(data) / 1e9:.1f} GB could not be read again",
+                "Build several stores of fewer regions, each with --regions",
+            )
         if target.suffix == ".gz":
             data = gzip.compress(data, mtime=0)
         temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:12]}")
