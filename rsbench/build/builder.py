@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from rsbench.build.builder_lock import kept_lock, matching, moved, require_place
 from rsbench.build.builder_region import (
+    Steps,
+    Unit,
     UnitEvent,
     Watch,
     Work,
@@ -28,11 +30,12 @@ from rsbench.build.builder_region import (
 from rsbench.build.builder_unit import UnitResult, compose_unit
 from rsbench.build.journal import Journal, full_disk_is_named, open_journal
 from rsbench.build.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of, sensor_grid
+from rsbench.build.plan_hold import hold
 from rsbench.build.source import Engine, NoEngine, make_engine
 from rsbench.catalog import Recipe, Region, Sensor, load_recipe, recipe_sensors
 from rsbench.errors import InputError, StoreError, UnitFailed
 from rsbench.store.export_card import write_card
-from rsbench.store.layout import CARD, INDEX, LOCK, MANIFEST
+from rsbench.store.layout import CARD, INDEX, JOURNAL, LOCK, MANIFEST, TEMPORARY
 from rsbench.store.read import open_store
 
 __all__ = [
@@ -122,6 +125,7 @@ def build(
     require_place(target)
     early = _finished(target, frozen)
     if early is not None and (early.complete or allow_incomplete):
+        _tidy(target)
         if not (target / CARD).exists():
             with contextlib.suppress(StoreError):  # a finished store may be read-only
                 write_card(target)
@@ -209,6 +213,7 @@ def finalise_parts(
     target = Path(out)
     early = _finished(target, frozen)
     if early is not None:
+        _tidy(target)
         return early
     with _open_work(
         recipe, target, frozen, None, codec=codec, engine="none", workers=1, progress=progress
@@ -223,7 +228,7 @@ def finalise_parts(
             raise _incomplete(work)
         for region in sorted(frozen.regions):
             if not _is_written(work, region):
-                write(work, region, _unit)
+                _steps(recipe).write(work, region)
         return _finish(work)
 
 
@@ -259,7 +264,8 @@ def _open_work(
     names: Sequence[str] | None = None,
 ) -> Iterator[Work]:
     """Hold the output, keep the lock in it, and open catalogue and reader (none: no address)."""
-    identity = {"lock": frozen.digest, "compositor": rule_of(recipe).name, "floor": recipe.floor}
+    made_by = rule_of(recipe).name if recipe.kind == "series" else recipe.kind
+    identity = {"lock": frozen.digest, "compositor": made_by, "floor": recipe.floor}
     with open_journal(target, identity, part) as journal:
         _reopen(target, journal, names)
         with full_disk_is_named(target):
@@ -288,7 +294,7 @@ def _open_work(
 
 
 def _finish(work: Work) -> BuildResult:
-    digest = finish(work)
+    digest = _steps(work.recipe).finish(work)
     work.journal.remove()
     write_card(work.out)
     failed = tuple(FailedUnit(r, y, reason) for (r, y), reason in sorted(work.failed.items()))
@@ -310,6 +316,20 @@ def _finished(out: Path, lock: Lock) -> BuildResult | None:
         for m in store.meta.missing
     )
     return BuildResult(out, store.digest, store.complete, failed)
+
+
+def _tidy(out: Path) -> None:
+    """Clear what a build left behind that was killed after its index was written."""
+    left = [path for path in (*out.glob(f"{TEMPORARY}*"), out / JOURNAL) if path.exists()]
+    if not left:
+        return
+    # The place may be read-only, or another builder at work in it.
+    with contextlib.suppress(OSError, InputError), hold(out / JOURNAL / "lock", f"tidying {out}"):
+        for path in {*left, out / JOURNAL}:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _reopen(out: Path, journal: Journal, names: Sequence[str] | None) -> None:
@@ -336,6 +356,7 @@ def _reopen(out: Path, journal: Journal, names: Sequence[str] | None) -> None:
 
 def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bool) -> None:
     """Do the units that are missing and write each region when its last unit is done."""
+    steps = _steps(work.recipe)
     mine = [unit for unit in work.lock.units() if unit[0] in set(names)]
     units = [unit for unit in mine if not _is_written(work, unit[0])]
     left = {region: 0 for region, _ in units}
@@ -345,7 +366,7 @@ def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bo
     done = total - len(units)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="rsbench-unit")
     pending: dict[Future[None], tuple[str, int]] = {
-        pool.submit(_watched, work, *unit): unit for unit in units
+        pool.submit(_watched, work, steps.unit, *unit): unit for unit in units
     }
     try:
         while pending:
@@ -361,26 +382,34 @@ def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bo
                 if work.progress:
                     work.progress("region-years", done, total)
                 if left[region] == 0 and (allow_incomplete or not has_failed(work, region)):
-                    write(work, region, _unit)
+                    steps.write(work, region)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _steps(recipe: Recipe) -> Steps:
+    if recipe.kind == "pairs":
+        from rsbench.build.builder_pairs import STEPS
+
+        return STEPS
+    return Steps(_unit, lambda work, region: write(work, region, _unit), lambda work: finish(work))
 
 
 def _is_written(work: Work, region: str) -> bool:
     return (work.out / region / MANIFEST).exists()
 
 
-def _watched(work: Work, region: str, year: int) -> None:
+def _watched(work: Work, unit: Unit, region: str, year: int) -> None:
     """Do one unit and tell who watches."""
     watch, begun = work.watch, time.monotonic()
     if watch is None:
-        _unit(work, region, year)
+        unit(work, region, year)
         return
     worker = threading.current_thread().name.rpartition("_")[2]
     watch(UnitEvent(region, year, "begun", worker, bytes_read=work.engine.bytes))
     state, reason = "failed", "the build was stopped"
     try:
-        _unit(work, region, year)
+        unit(work, region, year)
         state, reason = "done", ""
     except UnitFailed as error:
         reason = f"{error.asked}: {error.found}"

@@ -43,6 +43,7 @@ class UnitEvent:
     reason: str = ""
 
 
+Unit = Callable[["Work", str, int], None]
 Watch = Callable[[UnitEvent], None]
 
 
@@ -70,6 +71,15 @@ class Work:
         """How observations of a region become one frame."""
         months = months_of(self.recipe, self.lock.places[region])
         return rule_of(self.recipe, middle_day(months))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a kind of dataset does: one unit, one region from its units, the index."""
+
+    unit: Unit
+    write: Callable[[Work, str], None]
+    finish: Callable[[Work], str]
 
 
 def rule_of(recipe: Recipe, day: int = 183) -> Rule:
@@ -101,7 +111,7 @@ def sensor_meta(sensor: Sensor) -> SensorMeta:
     )
 
 
-def write(work: Work, region: str, make: Callable[[Work, str, int], None]) -> None:
+def write(work: Work, region: str, make: Unit) -> None:
     """Write a region from its units; one that is absent or damaged is made again."""
     place = work.lock.places[region]
     times = tuple(date(year, 7, 1) for year in work.lock.years)
@@ -167,7 +177,7 @@ def has_failed(work: Work, region: str) -> bool:
 
 
 def _part(
-    work: Work, region: str, year: int, make: Callable[[Work, str, int], None]
+    work: Work, region: str, year: int, make: Unit
 ) -> tuple[dict[str, Pixels], dict[str, Any]]:
     """Return the arrays of a unit; one that failed is all nodata, and listed as missing."""
     if (region, year) not in work.failed:
@@ -188,12 +198,19 @@ def _part(
 
 def finish(work: Work) -> str:
     """Write the index; every region of the lock must be there."""
+    meta = store_meta(work, rule_of(work.recipe).name)
+    with full_disk_is_named(work.out):
+        return finalise(work.out, meta, regions=sorted(work.lock.regions))
+
+
+def store_meta(work: Work, compositor: str, **said: Any) -> StoreMeta:
+    """Return what is true of the whole store; ``said`` is added to its recipe."""
     spec = work.recipe.simulated if work.lock.provider == SIMULATED else None
-    meta = StoreMeta(
+    return StoreMeta(
         kind=work.recipe.kind,
-        recipe=dict(work.lock.recipe),
+        recipe={**work.lock.recipe, **said},
         lock_digest=work.lock.digest,
-        compositor=rule_of(work.recipe).name,
+        compositor=compositor,
         simulated=spec is not None,
         complete=not work.failed,
         missing=tuple(
@@ -206,5 +223,3 @@ def finish(work: Work) -> str:
         sensors={sensor.name: sensor_meta(sensor) for sensor in work.sensors},
         simulation=None if spec is None else spec.model_dump(mode="json"),
     )
-    with full_disk_is_named(work.out):
-        return finalise(work.out, meta, regions=sorted(work.lock.regions))

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from rsbench.build.plan_hold import hold
 from rsbench.digest import canonical_json
-from rsbench.errors import DiskFull, InputError
+from rsbench.errors import DiskFull, InputError, RsbenchError
 from rsbench.store.layout import JOURNAL, MANIFEST
 
 Pixels = npt.NDArray[Any]
@@ -30,6 +30,7 @@ Pixels = npt.NDArray[Any]
 SCHEMA = 1
 _NOTE = "part.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 @contextmanager
@@ -74,10 +75,10 @@ def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]
 
 @contextmanager
 def full_disk_is_named(path: Path) -> Iterator[None]:
-    """Turn the errors of a full device, quota or file size limit into one clear sentence."""
+    """Turn the errors of a full device, quota, size limit or closed folder into one sentence."""
     try:
         yield
-    except DiskFull:
+    except RsbenchError:
         raise
     except OSError as error:
         if error.errno in _FULL:
@@ -85,6 +86,12 @@ def full_disk_is_named(path: Path) -> Iterator[None]:
                 f"writing {path}",
                 "the device has no room left",
                 "Free some space and run the same command again; what was finished is kept",
+            ) from error
+        if error.errno in _CLOSED:
+            raise InputError(
+                f"writing {path}",
+                f"it cannot be written to ({error.strerror})",
+                "Make the folder writable, or choose another --out",
             ) from error
         raise
 

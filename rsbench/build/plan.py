@@ -154,10 +154,7 @@ def make_plan(
         def one(region: Region) -> Found:
             held = kept.load(region) if kept else None
             if held is None:
-                held = {
-                    sensor.name: _search(recipe, region, sensor, key, catalogues[sensor.name])
-                    for sensor in sensors
-                }
+                held = _found(recipe, region, sensors, key, catalogues)
                 if kept:
                     kept.save(region, held)
             return held
@@ -170,10 +167,24 @@ def make_plan(
         recipe=recipe_canonical(recipe),
         provider=key,
         catalogue="" if simulated else (address or sensors[0].provider(key).api),
-        query={s.name: _conditions(recipe, s, key, "*") for s in sensors},
+        query={s.name: conditions_of(recipe, s, key, "*") for s in sensors},
         places={region.name: region for region in sorted(places, key=lambda r: r.name)},
         regions={name: found[name] for name in sorted(found)},
     )
+
+
+def _found(
+    recipe: Recipe,
+    region: Region,
+    sensors: Sequence[Sensor],
+    key: str,
+    catalogues: Mapping[str, ApiCatalogue | FolderCatalogue],
+) -> Found:
+    if recipe.pairs is not None:
+        from rsbench.build.plan_pairs import search_pairs
+
+        return search_pairs(recipe, region, sensors, key, catalogues)
+    return {s.name: _search(recipe, region, s, key, catalogues[s.name]) for s in sensors}
 
 
 def _search_all(
@@ -257,7 +268,8 @@ def _catalogue(address: str, sensor: Sensor) -> ApiCatalogue | FolderCatalogue:
     )
 
 
-def _conditions(recipe: Recipe, sensor: Sensor, key: str, tile: str) -> dict[str, Any]:
+def conditions_of(recipe: Recipe, sensor: Sensor, key: str, tile: str) -> dict[str, Any]:
+    """Return the conditions of the search of a sensor in one tile."""
     spec = sensor.provider(key)
     conditions: dict[str, Any] = {**spec.query, **recipe.query.get(sensor.name, {})}
     if spec.tile_property and tile:
@@ -275,7 +287,7 @@ def _search(
     catalogue: ApiCatalogue | FolderCatalogue,
 ) -> dict[int, tuple[LockItem, ...]]:
     spec = sensor.provider(key)
-    conditions = _conditions(recipe, sensor, key, region.tile)
+    conditions = conditions_of(recipe, sensor, key, region.tile)
     grid = sensor_grid(region, sensor)
     months = months_of(recipe, region)
     query = Query(spec.collection, outline(grid), recipe.years, conditions)
@@ -285,14 +297,14 @@ def _search(
         for item in catalogue.search(query)
         if item_time(item).month in months
         and recipe.years[0] <= item_time(item).year <= recipe.years[1]
-        and _holds(item, conditions)
+        and holds(item, conditions)
         and (recipe.lattice is None or _in_zone(item, region.epsg))
     ]
     if spec.tile_property and not region.tile:
         items = _one_tile(items, spec.tile_property)
     by_year: dict[int, list[LockItem]] = defaultdict(list)
     for item in items:
-        locked = _lock_item(item, sensor, spec, key, catalogue.url)
+        locked = lock_item(item, sensor, spec, key, catalogue.url)
         by_year[item_time(item).year].append(locked)
     return {year: _ordered(by_year[year]) for year in sorted(by_year)}
 
@@ -304,7 +316,8 @@ def _in_zone(item: Item, epsg: int) -> bool:
     return code.removeprefix("EPSG:") == str(epsg)
 
 
-def _holds(item: Item, conditions: Mapping[str, Any]) -> bool:
+def holds(item: Item, conditions: Mapping[str, Any]) -> bool:
+    """Return whether an item meets the conditions; a server may ignore those it does not know."""
     tests: dict[str, Callable[[Any, Any], bool]] = {
         "eq": lambda value, wanted: value == wanted,
         "neq": lambda value, wanted: value != wanted,
@@ -338,9 +351,12 @@ def _ordered(items: Sequence[LockItem]) -> tuple[LockItem, ...]:
     return tuple(sorted(newest, key=lambda i: (first[i.datatake], i.datatake)))
 
 
-def _lock_item(
-    item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogue: str
-) -> LockItem:
+def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogue: str) -> LockItem:
+    """Return what a lock keeps of an item.
+
+    Raises:
+        InputError: if its metadata contradict themselves, or lack an asset.
+    """
     collection = str(item.get("collection", ""))
     if collection in spec.refused:
         raise InputError(f"collection {collection}", spec.refused[collection], "Use another one")

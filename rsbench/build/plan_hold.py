@@ -20,8 +20,15 @@ def hold(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> 
     Raises:
         InputError: if another process (or thread) holds it and ``wait`` is false.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError as error:
+        raise InputError(
+            what,
+            f"{path.parent} cannot be written to ({error.strerror})",
+            "Make the folder writable, or choose another one",
+        ) from error
     try:
         if not _acquire(handle, wait, shared):
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -181,14 +182,30 @@ class Lock:
         }
 
     def save(self, path: Path | str) -> None:
-        """Write canonical JSON, packed if the name ends in ``.gz``; whole or not at all."""
+        """Write canonical JSON, packed if the name ends in ``.gz``; whole or not at all.
+
+        Raises:
+            InputError: if it would be larger than what is read.
+        """
         target = Path(path)
         data = (canonical_json(self.to_json()) + "\n").encode()
+        if len(data) > _MAX_BYTES:
+            raise InputError(
+                f"keeping the search of {len(self.regions)} regions",
+                f"a lock of {len(data) / 1e9:.1f} GB could not be read again",
+                "Build several stores of fewer regions, each with --regions",
+            )
         if target.suffix == ".gz":
             data = gzip.compress(data, mtime=0)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:12]}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path | str) -> Lock:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from rsbench.errors import InputError, UnitFailed
 from rsbench.spec import Grid
 
 Pixels = npt.NDArray[Any]
+T = TypeVar("T")
 Signer = Callable[[str, int], str]
 
 TRIES = 3
@@ -147,32 +148,45 @@ class RasterioEngine:
         whole: bool,
         nodata: int,
     ) -> None:
+        indexes = [scene.layers[c][1].index for c in planes]
+        names = ", ".join(scene.layers[c][0] for c in planes)
+
+        def read(path: str) -> Pixels:
+            return read_window(path, indexes, grid, out.dtype, whole=whole, nodata=nodata)
+
+        for plane, c in zip(self.attempt(scene.item, names, href, read), planes, strict=True):
+            out[c] = plane
+
+    def attempt(self, item: str, names: str, href: str, read: Callable[[str], T]) -> T:
+        """Return what ``read`` makes of a file, tried three times at newly signed addresses.
+
+        Args:
+            item, names: what is read, for the error.
+            href: the link that a lock keeps.
+            read: takes a path for GDAL.
+
+        Raises:
+            UnitFailed: naming item, asset and cause.
+        """
         from rasterio.errors import RasterioError
         from requests.exceptions import RequestException
 
         cause = "the build was stopped"
-        for attempt in range(TRIES):
+        for number in range(TRIES):
             if self._stop.is_set():
                 break
-            if attempt:
-                time.sleep(0.25 * 2**attempt if is_web(self._catalogue) else 0.0)
+            if number:
+                time.sleep(0.25 * 2**number if is_web(self._catalogue) else 0.0)
             try:
-                path = self._address(href, attempt)
-                indexes = [scene.layers[c][1].index for c in planes]
-                data = read_window(path, indexes, grid, out.dtype, whole=whole, nodata=nodata)
+                return read(self._address(href, number))
             except GridMismatchError as error:
                 cause = str(error)
                 break
             except (RasterioError, RequestException, OSError, ValueError, MemoryError) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
-                continue
-            for plane, c in zip(data, planes, strict=True):
-                out[c] = plane
-            return
         # Raised outside of `except`: the first error may carry a signed address.
-        names = ", ".join(scene.layers[c][0] for c in planes)
         raise UnitFailed(
-            f"reading {names} of item {scene.item}",
+            f"reading {names} of item {item}",
             f"{cause}; file {href}",
             "Run the same build again, it goes on from here; or leave the item out",
         )

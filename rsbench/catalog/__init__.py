@@ -29,6 +29,7 @@ from rsbench.catalog.models import (
     SimulatedSpec,
     Split,
 )
+from rsbench.catalog.models_pairs import PairsSpec
 from rsbench.catalog.places import load_regions_geojson
 from rsbench.catalog.published import PublishedTable, load_published, published_names
 from rsbench.catalog.yamlfile import load_yaml, parse
@@ -39,6 +40,7 @@ __all__ = [
     "BitField",
     "Lattice",
     "MaskRule",
+    "PairsSpec",
     "Primary",
     "Protocol",
     "ProviderSpec",

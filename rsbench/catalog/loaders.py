@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rsbench.catalog.models import Entry, NamedRegion, Protocol, Recipe, Region, Sensor
+from rsbench.catalog.models import NamedRegion, Protocol, Recipe, Region, Sensor
+from rsbench.catalog.models_base import Entry
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
 from rsbench.errors import CatalogError, InputError, unknown
 
@@ -89,8 +90,16 @@ def _keep(recipe: Recipe, sensor: Sensor) -> Sensor:
     wanted = recipe.bands.get(sensor.name, sensor.band_names)
     bands = tuple(sensor.band(name) for name in wanted)
     display = sensor.display if sensor.display and set(sensor.display) <= set(wanted) else None
-    mask = sensor.mask.also(recipe.mask_also)
-    return sensor.model_copy(update={"bands": bands, "display": display, "mask": mask})
+    mask = sensor.mask if sensor.mask.kind == "none" else sensor.mask.also(recipe.mask_also)
+    changes: dict[str, Any] = {"bands": bands, "display": display, "mask": mask}
+    if recipe.pairs is not None and sensor.name == recipe.pairs.fine:
+        coarse = next(
+            s if isinstance(s, Sensor) else load_sensor(s)
+            for s in recipe.sensors
+            if (s if isinstance(s, str) else s.name) == recipe.pairs.coarse
+        )
+        changes["gsd"] = coarse.gsd / recipe.pairs.ratio
+    return sensor.model_copy(update=changes)
 
 
 def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
@@ -102,7 +111,7 @@ def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
 
 _LATER_OPTIONS = (
     *("min_dates", "min_months", "spread", "shift", "season", "seasons", "lattice", "query"),
-    "triplets",
+    *("triplets", "pairs"),
 )
 
 
@@ -230,7 +239,8 @@ def _check_references(document: Document, recipe: Recipe) -> None:
             at = ("provider",)
             sensor.provider(recipe.provider)
             at = ("mask_also",)
-            sensor.mask.also(recipe.mask_also)
+            if sensor.mask.kind != "none" or len(recipe.sensors) == 1:
+                sensor.mask.also(recipe.mask_also)
         for name, bands in recipe.bands.items():
             at = ("bands", name)
             if name not in sensors:

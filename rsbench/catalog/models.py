@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog import tiles
+from rsbench.catalog.models_base import Entry, Name
+from rsbench.catalog.models_pairs import PairsSpec
 from rsbench.spec import Grid
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, Field(min_length=1)]
 MetricId = Annotated[str, Field(pattern=r"^[a-z0-9_.-]+@[0-9]+$")]
 Split = Literal["train", "val", "test"]
@@ -34,12 +35,6 @@ TripletKind = Literal[
     "no-land-cover-change", "land-cover-change", "change-and-back", "cloud-00", "cloud-10",
     "cloud-30", "gap-16", "gap-48", "gap-96",
 ]  # fmt: skip
-
-
-class Entry(BaseModel):
-    """Base of all catalogue entries: no unknown keys, no change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Band(Entry):
@@ -367,6 +362,7 @@ class Recipe(Entry):
     seasons: Mapping[str, Season] = Field(default_factory=dict)
     lattice: Lattice | None = None
     query: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    pairs: PairsSpec | None = None
     step: Literal["P1Y"] = "P1Y"
     max_cloud: float = Field(default=100.0, gt=0, le=100)
     mask_also: tuple[str, ...] = ()
@@ -400,6 +396,10 @@ class Recipe(Entry):
             raise ValueError("seasons of regions need a season for all: season: by-latitude")
         if self.season is not None and len(self.months) < 12:
             raise ValueError("months and season are two answers to one question; keep one")
+        if (self.kind == "pairs") != (self.pairs is not None):
+            raise ValueError("a recipe of kind pairs has an entry pairs, and no other has")
+        if self.pairs and {self.pairs.fine, self.pairs.coarse} != set(self.sensor_names):
+            raise ValueError("pairs names its fine and its coarse sensor, which are the sensors")
         for name in self.query:
             if name not in self.sensor_names:
                 raise ValueError(f"query names {name!r}, which is no sensor of the recipe")

@@ -138,7 +138,10 @@ def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = Non
     }
     with disk_is_named(f"writing {root}", "give another --out"):
         for leftover in root.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
         replace_text(root / "zarr.json", json.dumps(_root_group(index), indent=1))
         replace_text(root / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
     return digest

@@ -371,7 +371,7 @@ def test_a_read_only_place_is_one_clear_error(folder: Path, tmp_path: Path) -> N
     if os.geteuid() == 0:
         pytest.skip("the superuser writes everywhere")
     tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
+    with pytest.raises(InputError, match="cannot be written to"):
         build(recipe(), tmp_path / "out", provider=str(folder))
 
 

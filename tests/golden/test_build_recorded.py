@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rsbench.build.plan import _lock_item
+from rsbench.build.plan import lock_item
 from rsbench.build.plan_search import item_time
 from rsbench.catalog import Sensor, load_sensor
 from rsbench.errors import InputError
@@ -27,7 +27,7 @@ def features(name: str) -> list[dict[str, Any]]:
 
 
 def lock(item: dict[str, Any], sensor: Sensor, key: str, url: str) -> Any:
-    return _lock_item({**item, "_url": url}, sensor, sensor.provider(key), key, url)
+    return lock_item({**item, "_url": url}, sensor, sensor.provider(key), key, url)
 
 
 def few(name: str, *bands: str) -> Sensor:

@@ -199,3 +199,15 @@ def test_summary_counts_what_will_be_read(folder: Path) -> None:
 def test_a_region_that_no_whole_number_of_pixels_fills_is_refused() -> None:
     with pytest.raises(InputError, match="no whole number"):
         sensor_grid(region("west", ORIGIN, "test", size=49), load_sensor("landsat"))
+
+
+def test_a_lock_that_could_not_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rsbench.build import plan_lock
+
+    lock = make_plan(recipe(), provider=str(random_folder(tmp_path / "stac", per_year=1)))
+    monkeypatch.setattr(plan_lock, "_MAX_BYTES", 500)
+    with pytest.raises(InputError, match="could not be read again"):
+        lock.save(tmp_path / "lock.json.gz")
+    assert {path.name for path in tmp_path.iterdir()} == {"stac"}
