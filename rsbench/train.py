@@ -38,6 +38,7 @@ from rsbench.registry import adopt, create_model, identity
 from rsbench.train_data import Crops, Validation, require_splits
 from rsbench.train_guard import Interrupted, derive, deterministic, seeded
 from rsbench.train_loop import Loop
+from rsbench.train_options import Options, faster
 from rsbench.train_plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
 from rsbench.train_state import Position, StateFolder, locked
 
@@ -94,6 +95,7 @@ def train(
     devices: int = 1,
     precision: str = "32-true",
     batch_size: int | None = None,
+    options: Options | None = None,
     out_dir: Path | None = None,
     resume: bool = True,
     progress: Advance | None = None,
@@ -109,6 +111,7 @@ def train(
         devices: number of devices; a step's batch is divided among them.
         batch_size: most samples at once on a device; the gradient of a larger batch is gathered
             in parts, so the plan of training stays the same apart from rounding.
+        options: augmentation, averaged weights and what makes it faster; all off where None.
         out_dir: the checkpoint's folder; a folder of the plan under the cache where None.
         resume: go on where an interrupted training stopped, and keep a finished one.
         progress: called as ``progress(label, done, total)``.
@@ -125,7 +128,7 @@ def train(
     plan = _plan(
         able, card, store, rules, preset=preset, sensor=sensor, bands=tuple(bands),
         context=context, budget=budget, seed=seed, devices=devices, precision=precision,
-        batch_size=batch_size,
+        batch_size=batch_size, options=options or Options(),
     )  # fmt: skip
     folder = out_dir or _home(plan, store) / plan.digest[:SHORT]
     if resume and (folder / NOTE).is_file():
@@ -153,7 +156,8 @@ def _trained(
     loop = Loop(
         fabric, model, plan, crops=crops, validation=validation, states=states, advance=advance
     )
-    with seeded(plan.seed), deterministic(fabric.device):
+    extras = Options.of(plan.extras)
+    with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
         position = loop.run(begun)
     mark_trained(model)
     if fabric.is_global_zero:
@@ -223,7 +227,7 @@ def _known(model: Model, card: Card, preset: str) -> None:
 def _plan(
     model: Trainable, card: Card, store: Store, protocol: Protocol, *, preset: str, sensor: str,
     bands: tuple[str, ...], context: int, budget: str | None, seed: int, devices: int,
-    precision: str, batch_size: int | None,
+    precision: str, batch_size: int | None, options: Options,
 ) -> Plan:  # fmt: skip
     stages = tuple(model.stages())
     if not stages:
@@ -236,6 +240,12 @@ def _plan(
             f"training {card.name} on {devices} devices",
             f"stage {small[0]} has too few samples or steps",
             "Use fewer devices, or a preset with larger batches",
+        )
+    if options.augment and getattr(model, "reads_places", False):
+        raise InputError(
+            f"training {card.name} with {', '.join(options.augment)}",
+            "it reads rasters of its own at the samples' places, which would not be moved",
+            "Leave --augment out",
         )
     store.sensor(sensor).band_index(bands)
     return Plan(
@@ -259,6 +269,7 @@ def _plan(
         precision=precision,
         batch_size=batch_size,
         initial=tensors_digest(model.module.state_dict()),
+        extras=options.chosen(),
     )
 
 
@@ -329,6 +340,7 @@ def _write(
         stages=tuple(asdict(stage) for stage in plan.stages),
         precision=plan.precision,
         budget=budget,
+        training=plan.extras,
         selection=dict(position.best or {}),
         weights_digest=tensors_digest(tensors),
         plan=plan.digest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Self
 
@@ -100,6 +100,7 @@ class Plan:
         leads: leads of one training sample, by stage.
         batch_size: most samples at once; a stage's larger batch is gathered in parts.
         initial: digest of the weights that training starts from.
+        extras: what was turned on of :class:`rsbench.train_options.Options`.
     """
 
     model: str
@@ -122,12 +123,16 @@ class Plan:
     precision: str
     batch_size: int | None
     initial: str
+    extras: Mapping[str, Any] = field(default_factory=dict)
     trainer: int = TRAINER
 
     @property
     def digest(self) -> str:
         """Digest of the plan."""
-        return sha256_json(asdict(self))
+        whole = asdict(self)
+        if not self.extras:  # what is off leaves no trace
+            del whole["extras"]
+        return sha256_json(whole)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

@@ -91,6 +91,11 @@ class SatJepaDiff:
         """What the predictor was trained towards."""
         return targets.ALPHA_EARTH if self._embeddings else targets.SUBSTITUTE
 
+    @property
+    def reads_places(self) -> bool:
+        """Whether the loss reads rasters at the samples' places, so that these must not move."""
+        return self._embeddings is not None
+
     def stages(self) -> Sequence[Stage]:
         """As published one; else the own prior where there is one, the predictor, the rest."""
         return self._variant.stages
