@@ -76,6 +76,7 @@ class Checkpoint:
         weights_digest: SHA-256 of the tensors (see ``tensors_digest``).
         history: points of the learning curve.
         plan: digest of everything that decides the weights.
+        training: options of the training that were turned on.
         finished: UTC time, to tell older from newer.
     """
 
@@ -103,6 +104,7 @@ class Checkpoint:
     seconds: float = 0.0
     history: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
     finished: str = ""
     schema: int = SCHEMA
 

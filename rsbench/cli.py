@@ -245,11 +245,29 @@ def train(
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Devices that share a step.")] = 1,
     precision: Precision = "32-true",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Most samples at once; larger steps go in parts.")
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="Of flips,rotations,mixup,cutmix; off without.")
+    ] = None,
+    ema: Annotated[float, typer.Option(help="Rate of averaged weights, as 0.999.")] = 0.0,
+    channels_last: Annotated[bool, typer.Option(help="Channels last in memory.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile the network.")] = False,
+    tf32: Annotated[bool, typer.Option(help="Let a GPU round products of float32.")] = False,
 ) -> None:
     """Train a model on a store's training split; the checkpoint is found again by `run`."""
     from rsbench.console import progress
     from rsbench.run import RunRequest, train_model
+    from rsbench.train_options import Options
 
+    options = Options(
+        augment=tuple(name.strip() for name in augment.split(",")) if augment else (),
+        ema=ema,
+        channels_last=channels_last,
+        compile="inductor" if compiled else "",
+        tf32=tf32,
+    )
     request = RunRequest(
         model=model,
         preset=preset,
@@ -263,7 +281,10 @@ def train(
     )
     tell = note if _first_alone() else quiet
     with progress() as advance:
-        result = train_model(request, devices=devices, note=tell, advance=advance)
+        result = train_model(
+            request, devices=devices, batch_size=batch_size, options=options, note=tell,
+            advance=advance,
+        )  # fmt: skip
     if _first_alone():
         say(str(result))
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rsbench.model import Model
     from rsbench.predictions import PredictionCache
     from rsbench.store.read import Store
+    from rsbench.train_options import Options
 
     Seen = Callable[[Row, Case, int, torch.Tensor], None]
 
@@ -292,8 +293,9 @@ def _with_weights(
 
 
 def train_model(
-    request: RunRequest, *, devices: int = 1, note: Note = quiet, advance: Advance = silent
-) -> Path:
+    request: RunRequest, *, devices: int = 1, batch_size: int | None = None,
+    options: Options | None = None, note: Note = quiet, advance: Advance = silent,
+) -> Path:  # fmt: skip
     """Do what `rsbench train` does, and return the checkpoint's folder."""
     from rsbench.registry import card
     from rsbench.train import fresh_model, train
@@ -314,5 +316,5 @@ def train_model(
         model, entry.of(preset), store, preset=preset, protocol=setting.protocol,
         sensor=setting.sensor, bands=setting.bands, context=setting.context,
         budget=request.budget, seed=request.seed, device=str(setting.device), devices=devices,
-        precision=request.precision, progress=advance,
+        precision=request.precision, batch_size=batch_size, options=options, progress=advance,
     ).checkpoint  # fmt: skip

@@ -115,6 +115,24 @@ def index_report(
     return SampleIndex(tuple(samples), dropped)
 
 
+def backward(samples: Iterable[Sample], times: Mapping[str, int]) -> tuple[Sample, ...]:
+    """Return the samples with time turned round: the first context date becomes the last.
+
+    Given are later dates, descending; lead 1 is the date just before the earliest of them.
+
+    Args:
+        times: region → its number of dates.
+    """
+    return tuple(
+        replace(
+            s,
+            context=tuple(times[s.region] - 1 - t for t in s.context),
+            targets=tuple(times[s.region] - 1 - t for t in s.targets),
+        )
+        for s in samples
+    )
+
+
 def starts(
     times: int, *, context: int, horizon: int
 ) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final
 
-from rsbench.errors import InputError, PixelError
+import torch
+
+from rsbench.errors import InputError, PixelError, unknown
 from rsbench.model import Frames, Given, Noise, SampleRef, Want
 from rsbench.store.layout import EPOCH, SensorMeta
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from rsbench.catalog import Protocol
     from rsbench.loader import Batch
+
+DIRECTIONS = ("future", "past")
 
 
 @final
@@ -27,6 +31,8 @@ class ForecastTask:
         noise: where all randomness of a model comes from.
         bands: bands to forecast; those of the batch where None.
         members: ensemble members asked for.
+        direction: ``future``, or ``past``: from later frames to earlier ones, the latest of the
+            earlier first; samples come from :func:`rsbench.samples.backward`.
     """
 
     protocol: Protocol
@@ -34,8 +40,11 @@ class ForecastTask:
     noise: Noise
     bands: tuple[str, ...] | None = None
     members: int = 1
+    direction: Literal["future", "past"] = "future"
 
     def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise unknown("direction", self.direction, DIRECTIONS)
         if self.members < 1:
             raise InputError("members", str(self.members), "Give 1 or more")
         if self.protocol.task != "forecast":
@@ -57,6 +66,7 @@ class ForecastTask:
                 f"the batch holds {', '.join(batch.bands)}",
                 "Load the batch with the task's bands",
             )
+        self._require_order(batch)
         self._require_finite(batch)
         references = tuple(
             SampleRef(s.region, f"{s.region}:{_iso(int(day))}", s.window)
@@ -91,6 +101,18 @@ class ForecastTask:
             predicted=(False,) * values.shape[1],
             value_range=self.meta.value_range,
         )
+
+    def _require_order(self, batch: Batch) -> None:
+        """Refuse dates that run against the direction, before anything is scored."""
+        dates = torch.cat([batch.context_times, batch.target_times], dim=1)
+        steps = dates.diff(dim=1)
+        if not bool((steps < 0 if self.direction == "past" else steps > 0).all()):
+            raise InputError(
+                f"a forecast of the {self.direction}",
+                f"the dates of {batch.samples[0].region} run "
+                + ", ".join(_iso(int(day)) for day in dates[0]),
+                "Take samples of rsbench.samples.index for the future, backward(…) for the past",
+            )
 
     def _require_finite(self, batch: Batch) -> None:
         parts = (

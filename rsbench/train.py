@@ -39,6 +39,7 @@ from rsbench.train_data import Checked, Crops, Source, Validation, require_split
 from rsbench.train_fusion import Pixels, TripletCrops, TripletValidation
 from rsbench.train_guard import Interrupted, derive, deterministic, seeded
 from rsbench.train_loop import Loop
+from rsbench.train_options import Options, faster
 from rsbench.train_plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
 from rsbench.train_state import Position, StateFolder, locked
 
@@ -95,6 +96,7 @@ def train(
     devices: int = 1,
     precision: str = "32-true",
     batch_size: int | None = None,
+    options: Options | None = None,
     out_dir: Path | None = None,
     resume: bool = True,
     progress: Advance | None = None,
@@ -110,6 +112,7 @@ def train(
         devices: number of devices; a step's batch is divided among them.
         batch_size: most samples at once on a device; the gradient of a larger batch is gathered
             in parts, so the plan of training stays the same apart from rounding.
+        options: augmentation, averaged weights and what makes it faster; all off where None.
         out_dir: the checkpoint's folder; a folder of the plan under the cache where None.
         resume: go on where an interrupted training stopped, and keep a finished one.
         progress: called as ``progress(label, done, total)``.
@@ -132,7 +135,7 @@ def train(
     plan = _plan(
         able, card, store, rules, preset=preset, sensor=sensor, bands=tuple(bands),
         context=context, budget=budget, seed=seed, devices=devices, precision=precision,
-        batch_size=batch_size,
+        batch_size=batch_size, options=options or Options(),
     )  # fmt: skip
     folder = out_dir or _home(plan, store) / plan.digest[:SHORT]
     if resume and (folder / NOTE).is_file():
@@ -158,7 +161,8 @@ def _trained(
     loop = Loop(
         fabric, model, plan, crops=crops, validation=validation, states=states, advance=advance
     )
-    with seeded(plan.seed), deterministic(fabric.device):
+    extras = Options.of(plan.extras)
+    with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
         position = loop.run(begun)
     mark_trained(model)
     if fabric.is_global_zero:
@@ -239,7 +243,7 @@ def _known(model: Model, card: Card, preset: str) -> None:
 def _plan(
     model: Trainable, card: Card, store: Store, protocol: Protocol, *, preset: str, sensor: str,
     bands: tuple[str, ...], context: int, budget: str | None, seed: int, devices: int,
-    precision: str, batch_size: int | None,
+    precision: str, batch_size: int | None, options: Options,
 ) -> Plan:  # fmt: skip
     try:
         stages = tuple(model.stages())
@@ -257,6 +261,12 @@ def _plan(
             f"training {card.name} on {devices} devices",
             f"stage {small[0]} has too few samples or steps",
             "Use fewer devices, or a preset with larger batches",
+        )
+    if options.augment and getattr(model, "reads_places", False):
+        raise InputError(
+            f"training {card.name} with {', '.join(options.augment)}",
+            "it reads rasters of its own at the samples' places, which would not be moved",
+            "Leave --augment out",
         )
     store.sensor(sensor).band_index(bands)
     return Plan(
@@ -281,6 +291,7 @@ def _plan(
         batch_size=batch_size,
         initial=tensors_digest(model.module.state_dict()),
         resampling=protocol.resampling if card.task == "fusion" else None,
+        extras=options.chosen(),
     )
 
 
@@ -351,6 +362,7 @@ def _write(
         stages=tuple(asdict(stage) for stage in plan.stages),
         precision=plan.precision,
         budget=budget,
+        training=plan.extras,
         selection=dict(position.best or {}),
         weights_digest=tensors_digest(tensors),
         plan=plan.digest,

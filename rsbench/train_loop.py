@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from rsbench.errors import TrainingError
 from rsbench.noise import Noise, Scoped
+from rsbench.train_augment import augmented
 from rsbench.train_data import Checked, Parcel, Source
 from rsbench.train_guard import Interrupted, StopSign, derive, is_out_of_memory, seed_all
+from rsbench.train_options import Average, Options
 from rsbench.train_plan import Budget, Plan, one_cycle
 from rsbench.train_state import Position, StateFolder, pack, unpack
 
@@ -59,6 +61,7 @@ class Tools:
     wrapped: Any
     optimizer: torch.optim.Optimizer
     fabric_optimizer: Any
+    average: Average
 
 
 class Loop:
@@ -71,6 +74,7 @@ class Loop:
         self.fabric = fabric
         self.model = model
         self.plan = plan
+        self.options = Options.of(plan.extras)
         self.crops = crops
         self.validation = validation
         self.states = states
@@ -102,12 +106,18 @@ class Loop:
         with self._focused(stage):
             optimizer = self._optimizer(stage)
             wrapped, fabric_optimizer = self.fabric.setup(LossModule(self.model, stage), optimizer)
+            average = Average(self.model.module, self.options.ema)
             if tensors is not None:
                 unpack(tensors, self.model.module, optimizer)
                 self._load_scaler()
+                if self.position.step:
+                    average.restore(tensors)
+                else:
+                    average = Average(self.model.module, self.options.ema)
             tools = Tools(
-                index, stage, self.plan.budgets[index], wrapped, optimizer, fabric_optimizer
-            )
+                index, stage, self.plan.budgets[index], wrapped, optimizer, fabric_optimizer,
+                average,
+            )  # fmt: skip
             with ThreadPoolExecutor(1, thread_name_prefix="rsbench-crops") as pool:
                 self._steps(tools, pool, sign)
         self._next_stage(index)
@@ -201,8 +211,12 @@ class Loop:
         most = self.plan.batch_size or len(samples)
         # The same sample gets fresh noise at every step.
         noise = Scoped(Noise(self.plan.seed), f"train/{tools.index}/{step}")
+        seed = derive(self.plan.seed, "augment", tools.index, step, rank)
         return [
-            self.crops.parcel(samples[i : i + most], noise) for i in range(0, len(samples), most)
+            augmented(
+                self.crops.parcel(samples[i : i + most], noise), self.options.augment, seed + i
+            )
+            for i in range(0, len(samples), most)
         ]
 
     def _guarded_step(self, tools: Tools, parcels: Future[list[Parcel]]) -> dict[str, float]:
@@ -236,6 +250,7 @@ class Loop:
         self._clip(tools)
         tools.fabric_optimizer.step()
         tools.fabric_optimizer.zero_grad(set_to_none=True)
+        tools.average.update(at.step + 1)
         return loss
 
     def _total(self, terms: Mapping[str, Tensor], tools: Tools) -> Tensor:
@@ -323,12 +338,14 @@ class Loop:
         # Before the last stage a part of the model is untrained: its images would choose nothing.
         if not self._selects(tools):
             return None
-        point["validation"] = value = self._validate()
+        with tools.average.shown():
+            point["validation"] = value = self._validate()
+            kept = {n: t.detach().cpu().clone() for n, t in self.model.module.state_dict().items()}
         if at.best is not None and value >= at.best["value"]:
             at.waited += 1
             return None
         at.best, at.waited = {"metric": "mse", "value": value, "step": at.steps}, 0
-        return {n: t.detach().cpu().clone() for n, t in self.model.module.state_dict().items()}
+        return kept
 
     def _validate(self) -> float:
         value = 0.0
@@ -359,6 +376,7 @@ class Loop:
         if self.fabric.is_global_zero:
             self.position.scaler = self._scaler_state()
             tensors = pack(self.model.module, tools.optimizer if tools else None)
+            tensors |= tools.average.tensors() if tools else {}
             self.states.save(self.position, tensors, best)
         if self.fabric.world_size > 1:
             self.fabric.barrier()

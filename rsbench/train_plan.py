@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Self
 
@@ -101,6 +101,7 @@ class Plan:
         batch_size: most samples at once; a stage's larger batch is gathered in parts.
         initial: digest of the weights that training starts from.
         resampling: in fusion, how coarse images are brought to the fine grid; None otherwise.
+        extras: what was turned on of :class:`rsbench.train_options.Options`.
     """
 
     model: str
@@ -124,15 +125,18 @@ class Plan:
     batch_size: int | None
     initial: str
     resampling: str | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict)
     trainer: int = TRAINER
 
     @property
     def digest(self) -> str:
-        """Digest of the plan; what does not concern a task is left out of it."""
-        value = asdict(self)
+        """Digest of the plan; what is off, or does not concern a task, leaves no trace in it."""
+        whole = asdict(self)
         if self.resampling is None:
-            del value["resampling"]
-        return sha256_json(value)
+            del whole["resampling"]
+        if not self.extras:
+            del whole["extras"]
+        return sha256_json(whole)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:

@@ -159,6 +159,7 @@ def leftovers(folder: Path) -> list[Path]:
         (("build-dataset", "--provider", "empty"), "no STAC items"),
         (("build-dataset", "--lock", "toy/index.json"), "lock"),
         (("contract", "persistnce"), "Did you mean persistence"),
+        (("train", "--model", "simvp", "--augment", "flip"), "Did you mean flips"),
         (("import-dataset", "geotif-series", "good"), "Did you mean geotiff-series"),
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else "",
@@ -166,7 +167,7 @@ def leftovers(folder: Path) -> list[Path]:
 def test_a_wrong_name_or_number_is_one_sentence(
     place: Place, args: tuple[str, ...], says: str, tmp_path: Path
 ) -> None:
-    out = () if args[0] in ("contract", "modles") else ("--out", str(tmp_path / "out"))
+    out = () if args[0] in ("contract", "modles", "train") else ("--out", str(tmp_path / "out"))
     done = place.rsbench(*args, *out)
     assert (says in sentence(done), done.returncode) == (True, 2), done.stderr
     assert list(tmp_path.iterdir()) == []

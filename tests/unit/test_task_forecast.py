@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from rsbench.catalog import load_protocol
-from rsbench.errors import InputError, PixelError
+from rsbench.errors import InputError, PixelError, UnknownName
 from rsbench.loader import Batch, batches
 from rsbench.noise import Noise
-from rsbench.samples import index
+from rsbench.samples import backward, index
 from rsbench.store.read import Store
 from rsbench.task import ForecastTask
 from tests import toys
@@ -152,3 +152,39 @@ def test_bad_settings() -> None:
     other = PROTOCOL.model_copy(update={"task": "fusion"})
     with pytest.raises(InputError, match="forecast"):
         ForecastTask(other, toys.sensor_meta(), Noise(0))
+
+
+def test_the_past_from_the_future_is_the_same_task_with_time_turned_round(store: Store) -> None:
+    samples = index(store, PROTOCOL, "train")
+    frames = {name: len(store.region(name).times["s2"]) for name in store.regions}
+    turned = backward(samples, frames)
+    assert backward(turned, frames) == samples
+    assert [s.window for s in turned] == [s.window for s in samples]
+    batch = next(batches(store, turned, 8))
+    given, want, truth = task(direction="past").split(batch)
+    sample, last = batch.samples[0], frames[batch.samples[0].region] - 1
+    assert sample.context == (last, last - 1, last - 2)
+    assert sample.targets == (last - 3, last - 4, last - 5)
+    whole = torch.from_numpy(store.read_physical(sample.region, "s2")[0])
+    rows, columns = sample.window.slices
+    for t, year in enumerate(sample.context):
+        seen = given.frames["s2"].valid[0, 0, t]
+        expected = torch.where(seen, whole[year][:, rows, columns], 0)
+        torch.testing.assert_close(given.frames["s2"].values[0, 0, t], expected)
+    for lead, year in enumerate(sample.targets):
+        seen = truth.valid[0, 0, lead]
+        expected = torch.where(seen, whole[year][:, rows, columns], 0)
+        torch.testing.assert_close(truth.values[0, 0, lead], expected)
+    dates = torch.cat([given.frames["s2"].times, want.times], dim=1)
+    assert bool((dates.diff(dim=1) < 0).all())
+
+
+def test_a_direction_against_the_dates_or_unknown_is_refused(store: Store, batch: Batch) -> None:
+    frames = {name: len(store.region(name).times["s2"]) for name in store.regions}
+    turned = backward(index(store, PROTOCOL, "train"), frames)
+    with pytest.raises(InputError, match=r"a forecast of the past: the dates .* run 2017-07-01"):
+        task(direction="past").split(batch)
+    with pytest.raises(InputError, match=r"a forecast of the future: the dates .* run 2024-07-01"):
+        task().split(next(batches(store, turned, 8)))
+    with pytest.raises(UnknownName, match="Did you mean past"):
+        task(direction="pasd")

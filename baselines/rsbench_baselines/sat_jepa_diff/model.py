@@ -66,6 +66,11 @@ class SatJepaDiff(Diffusion):
         """What the predictor was trained towards."""
         return targets.ALPHA_EARTH if self._embeddings else targets.SUBSTITUTE
 
+    @property
+    def reads_places(self) -> bool:
+        """Whether the loss reads rasters at the samples' places, so that these must not move."""
+        return self._embeddings is not None
+
     def conditions(self, image: Tensor, copies: int, want: Want) -> Conditions:
         """Return the prompt, and the adapter's answer to the foreseen tokens of the whole grid."""
         network = self._network
