@@ -64,8 +64,8 @@ def scanned(x: F64, step: F64, a: F64, b: F64, c: F64, d: F64) -> F64:
     return found
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 8, 64])
-def test_the_scan_is_the_recurrence_whatever_the_chunk(chunk: int) -> None:
+@pytest.mark.parametrize("chunk", [1, 3, 8, 64, None])
+def test_the_scan_is_the_recurrence_whatever_the_chunk(chunk: int | None) -> None:
     x, step = picture(2, 3, 4, 13), picture(2, 3, 4, 13, seed=2).exp()
     a, d = -picture(3, 4, 2, seed=3).exp(), picture(3, 4, seed=4)
     b, c = picture(2, 3, 2, 13, seed=5), picture(2, 3, 2, 13, seed=6)
@@ -76,22 +76,16 @@ def test_the_scan_is_the_recurrence_whatever_the_chunk(chunk: int) -> None:
         np.testing.assert_allclose(found[n, k], expected, rtol=1e-10, atol=1e-12)
 
 
-def test_the_gradient_does_not_depend_on_the_chunk() -> None:
-    grads = []
-    for chunk in (1, 4, 64):
-        inputs = [
-            t.requires_grad_()
-            for t in (
-                picture(1, 2, 3, 11), picture(1, 2, 3, 11, seed=2).exp(),
-                -picture(2, 3, 2, seed=3).exp(), picture(1, 2, 2, 11, seed=4),
-                picture(1, 2, 2, 11, seed=5), picture(2, 3, seed=6),
-            )
-        ]  # fmt: skip
-        (selective_scan(*inputs, chunk) ** 2).sum().backward()
-        grads.append([t.grad for t in inputs])
-    for other in grads[1:]:
-        for one, two in zip(grads[0], other, strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-11)
+@pytest.mark.parametrize("chunk", [1, 2, 64, None])
+def test_the_gradient_of_the_scan_is_that_of_small_differences(chunk: int | None) -> None:
+    inputs = (
+        picture(1, 2, 2, 7), picture(1, 2, 2, 7, seed=2).exp(),
+        -picture(2, 2, 2, seed=3).exp(), picture(1, 2, 2, 7, seed=4),
+        picture(1, 2, 2, 7, seed=5), picture(2, 2, seed=6),
+    )  # fmt: skip
+    assert torch.autograd.gradcheck(
+        lambda *t: selective_scan(*t, chunk), [t.requires_grad_() for t in inputs]
+    )
 
 
 def test_long_scans_stay_finite_where_products_of_decays_vanish() -> None:

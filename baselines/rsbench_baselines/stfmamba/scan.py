@@ -1,23 +1,78 @@
 """Selective scans in plain torch, and the block that scans a map in four directions.
 
 A. Gu, T. Dao, "Mamba: Linear-time sequence modeling with selective state spaces", 2023; Y. Liu
-and others, "VMamba: Visual state space model", NeurIPS 2024. The recurrence is solved in chunks:
-by doubling inside each, one after the other between them.
+and others, "VMamba: Visual state space model", NeurIPS 2024.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CHUNK = 64
 EXPANSION = 2
 DIRECTIONS = 4
 
 
+class Recurrence(torch.autograd.Function):
+    """h_l = a_l·h_{l−1} + b_l along the first axis; its gradient is the same from behind.
+
+    Autograd would keep every intermediate step, this keeps a and h alone.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, decay: Tensor, drive: Tensor, chunk: int | None) -> Tensor:
+        """Return h of a and b ``(L, …)``."""
+        states = solved(decay, drive, chunk)
+        ctx.chunk = chunk
+        ctx.save_for_backward(decay, states)
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Return the gradients of a and b."""
+        decay, states = ctx.saved_tensors
+        following = torch.cat([decay[1:], torch.zeros_like(decay[:1])])
+        drive = solved(following.flip(0), grads[0].flip(0), ctx.chunk).flip(0)
+        before = torch.cat([torch.zeros_like(states[:1]), states[:-1]])
+        return drive * before, drive, None
+
+
+def solved(decay: Tensor, drive: Tensor, chunk: int | None) -> Tensor:
+    """Return h with h_l = a_l·h_{l−1} + b_l, h before the first place being 0.
+
+    All chunks are solved at once, place by place, and then joined one after the other.
+
+    Args:
+        decay, drive: a and b ``(L, …)``.
+        chunk: places of a chunk; √L where None, so that steps are fewest.
+    """
+    length = len(drive)
+    size = min(chunk or math.isqrt(length - 1) + 1, length)
+    absent = -length % size
+    shape = (-1, size, *drive.shape[1:])
+    if absent:
+        decay, drive = (torch.cat([t, t.new_zeros(absent, *t.shape[1:])]) for t in (decay, drive))
+    kept, found = decay.reshape(shape).clone(), drive.reshape(shape).clone()
+    for at in range(1, size):
+        found[:, at].addcmul_(kept[:, at], found[:, at - 1])
+        kept[:, at].mul_(kept[:, at - 1])
+    for part in range(1, len(found)):
+        found[part].addcmul_(kept[part], found[part - 1, -1])
+    return found.flatten(0, 1)[:length]
+
+
 def selective_scan(
-    x: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, chunk: int = CHUNK
+    x: Tensor,
+    step: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    d: Tensor,
+    chunk: int | None = None,
 ) -> Tensor:
     """Solve h_l = exp(Δ_l·A)·h_{l−1} + Δ_l·B_l·x_l and return y_l = C_l·h_l + D·x_l.
 
@@ -26,28 +81,14 @@ def selective_scan(
         a: A ``(K, E, S)``, negative; S states per feature.
         b, c: B and C ``(N, K, S, L)``.
         d: D ``(K, E)``.
-        chunk: places solved at once; changes rounding alone.
+        chunk: of :func:`solved`; changes rounding alone.
     """
-    decay = torch.exp(step[:, :, :, None] * a[None, ..., None])
-    drive = (step * x)[:, :, :, None] * b[:, :, None]
-    length = x.shape[-1]
-    absent = -length % min(chunk, length)
-    size = min(chunk, length)
-    decay, drive = (F.pad(t, (0, absent)).unfold(-1, size, size) for t in (decay, drive))
-    reach = 1
-    while reach < size:
-        # Each place takes up what the one `reach` before it has gathered.
-        drive = drive + decay * F.pad(drive[..., :-reach], (reach, 0))
-        decay = decay * F.pad(decay[..., :-reach], (reach, 0), value=1.0)
-        reach *= 2
-    state = torch.zeros_like(drive[..., 0, 0])
-    found = []
-    for part in range(drive.shape[-2]):
-        now = drive[..., part, :] + decay[..., part, :] * state[..., None]
-        state = now[..., -1]
-        found.append(now)
-    states = torch.cat(found, dim=-1)[..., :length]
-    return (states * c[:, :, None]).sum(dim=3) + d[None, ..., None] * x
+    along, steps, b, c = (t.permute(3, 0, 1, 2) for t in (x, step, b, c))
+    decay = torch.exp(steps[..., None] * a)
+    drive = (steps * along)[..., None] * b[:, :, :, None]
+    states: Tensor = Recurrence.apply(decay, drive, chunk)  # type: ignore[no-untyped-call]
+    found = (states @ c[..., None])[..., 0] + d * along
+    return found.permute(1, 2, 3, 0)
 
 
 def unrolled(x: Tensor) -> Tensor:
