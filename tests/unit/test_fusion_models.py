@@ -11,8 +11,9 @@ from torch import Tensor
 from rsbench.contract_data import Samples, Shape, make_samples
 from rsbench.errors import InputError
 from rsbench.model import Frames, Trainable
-from rsbench.registry import card, create_model
+from rsbench.registry import card, create_model, extra
 from rsbench.rollout import collect
+from rsbench_baselines import stfmamba
 from rsbench_baselines.fusion_images import UNSIGNED, Scene, any_way, mirrored
 from rsbench_baselines.mlff_gan.model import Sample
 
@@ -158,3 +159,24 @@ def test_dates_are_exchanged_with_their_masks_sample_by_sample() -> None:
         values = [t[row].unique().tolist() for t in (found.c0, found.f0, found.c1, found.f1)]
         assert values == [[v] for v in order]
         assert bool(found.valid[row].all()) is not bool(turn)
+
+
+def test_stfmamba_answers_and_learns_from_all_four_images() -> None:
+    with extra(stfmamba.card):
+        with torch.device("meta"):
+            paper = create_model("stfmamba")
+        assert isinstance(paper, Trainable)
+        count = sum(p.numel() for p in paper.module.parameters())
+        assert count == stfmamba.card.presets["paper"].parameters == 20_311_484
+        data = samples("stfmamba", members=2)
+        two = predicted("stfmamba", data)
+        assert torch.equal(two[:, 0], two[:, 1])
+        model = create_model("stfmamba", "tiny", bands=4)
+        assert isinstance(model, Trainable)
+        parts = dict(model.loss(model.stages()[0], data.given, data.want, data.truth))
+        total = parts.pop("total")
+        assert len(parts) == 4
+        torch.testing.assert_close(total, torch.stack(list(parts.values())).sum())
+        total.backward()
+        for name, parameter in model.module.named_parameters():
+            assert parameter.grad is not None, name

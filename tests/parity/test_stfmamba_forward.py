@@ -1,0 +1,280 @@
+"""STFMamba: published size to the digit, the scan and the network by hand in float64 loops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fusion_loops import (
+    F64,
+    Weights,
+    conv,
+    gelu,
+    layer_norm,
+    picture,
+    shaken,
+    silu,
+    softmax,
+    weights,
+)
+
+from rsbench_baselines.stfmamba.network import STFMamba
+from rsbench_baselines.stfmamba.scan import ScanBlock, rolled, selective_scan, unrolled
+from rsbench_baselines.stfmamba.sizes import SIZES, idle
+
+TOY = replace(
+    SIZES["tiny"], bands=1, side=16, widths=(2, 3), pairs=(1, 1), middle=2, residuals=2,
+    sharpen_width=2, spare=True, state=2, rank=2, block=8, token=4, heads=2,
+)  # fmt: skip
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_size_counts_what_it_says(name: str) -> None:
+    with torch.device("meta"):
+        net = STFMamba(SIZES[name])
+    assert count(net) == SIZES[name].parameters
+    names = [n for n, _ in net.named_parameters()]
+    for head in idle(SIZES[name]):
+        assert any(n.startswith(head) for n in names), head
+
+
+def test_the_published_size_and_its_parts() -> None:
+    with torch.device("meta"):
+        net = STFMamba(SIZES["paper"])
+    assert count(net) == 20_311_484
+    assert f"{count(net.sharpen) / 1e6:.2f}" == "0.95"
+    fusion = count(net.encoder) + count(net.from_fine) + count(net.from_coarse)
+    assert f"{fusion / 1e6:.2f}" == "19.36"
+    assert 5_000 <= count(net.join) < 6_000
+
+
+def scanned(x: F64, step: F64, a: F64, b: F64, c: F64, d: F64) -> F64:
+    """One direction, place by place: x, step (E, L); a (E, S); b, c (S, L); d (E,)."""
+    state, found = np.zeros_like(a), np.empty_like(x)
+    for at in range(x.shape[1]):
+        decay = np.exp(step[:, at, None] * a)
+        state = decay * state + (step[:, at] * x[:, at])[:, None] * b[None, :, at]
+        found[:, at] = state @ c[:, at] + d * x[:, at]
+    return found
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8, 64, None])
+def test_the_scan_is_the_recurrence_whatever_the_chunk(chunk: int | None) -> None:
+    x, step = picture(2, 3, 4, 13), picture(2, 3, 4, 13, seed=2).exp()
+    a, d = -picture(3, 4, 2, seed=3).exp(), picture(3, 4, seed=4)
+    b, c = picture(2, 3, 2, 13, seed=5), picture(2, 3, 2, 13, seed=6)
+    found = selective_scan(x, step, a, b, c, d, chunk)
+    for n, k in np.ndindex(2, 3):
+        parts = (x[n, k], step[n, k], a[k], b[n, k], c[n, k], d[k])
+        expected = scanned(*(t.numpy() for t in parts))
+        np.testing.assert_allclose(found[n, k], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 64, None])
+def test_the_gradient_of_the_scan_is_that_of_small_differences(chunk: int | None) -> None:
+    inputs = (
+        picture(1, 2, 2, 7), picture(1, 2, 2, 7, seed=2).exp(),
+        -picture(2, 2, 2, seed=3).exp(), picture(1, 2, 2, 7, seed=4),
+        picture(1, 2, 2, 7, seed=5), picture(2, 2, seed=6),
+    )  # fmt: skip
+    assert torch.autograd.gradcheck(
+        lambda *t: selective_scan(*t, chunk), [t.requires_grad_() for t in inputs]
+    )
+
+
+def test_long_scans_stay_finite_where_products_of_decays_vanish() -> None:
+    x = torch.ones(1, 1, 1, 4096)
+    a, d = torch.full((1, 1, 1), -16.0), torch.zeros(1, 1)
+    b = c = torch.ones(1, 1, 1, 4096)
+    found = selective_scan(x, 10 * x, a, b, c, d)
+    torch.testing.assert_close(found, torch.full_like(found, 10.0))
+
+
+def test_four_directions_there_and_back() -> None:
+    x = torch.arange(6.0).view(1, 1, 2, 3)
+    ways = unrolled(x)[0, :, 0].tolist()
+    assert ways == [
+        [0, 1, 2, 3, 4, 5], [0, 3, 1, 4, 2, 5], [5, 4, 3, 2, 1, 0], [5, 2, 4, 1, 3, 0],
+    ]  # fmt: skip
+    assert torch.equal(rolled(unrolled(x), 2, 3), 4 * x)
+
+
+def norm(w: Weights, name: str, x: F64) -> F64:
+    return layer_norm(x, w(f"{name}.weight"), w(f"{name}.bias"))
+
+
+def affine(w: Weights, name: str, x: F64) -> F64:
+    found: F64 = x @ w(f"{name}.weight").T + w(f"{name}.bias")
+    return found
+
+
+def block(w: Weights, name: str, x: F64) -> F64:
+    """A scan block on (rows, columns, features)."""
+    rows, columns, _ = x.shape
+    at = f"{name}.scan"
+    y = norm(w, f"{name}.norm1", x) @ w(f"{at}.enter.weight").T
+    inside, gate = np.split(y, 2, axis=-1)
+    E = inside.shape[-1]
+    inside = conv(
+        inside.transpose(2, 0, 1), w(f"{at}.conv.weight"), w(f"{at}.conv.bias"), padding=1, groups=E
+    )
+    inside = silu(inside)
+    places = [(r, c) for r in range(rows) for c in range(columns)]
+    turned = [(r, c) for c in range(columns) for r in range(rows)]
+    total = np.zeros_like(inside)
+    rank, state = w(f"{at}.step").shape[2], w(f"{at}.log_rates").shape[2]
+    for k, order in enumerate((places, turned, places[::-1], turned[::-1])):
+        x_k = np.stack([inside[:, r, c] for r, c in order], axis=1)
+        chosen = w(f"{at}.select")[k] @ x_k
+        low, b, c_ = chosen[:rank], chosen[rank : rank + state], chosen[rank + state :]
+        step = np.log1p(np.exp(w(f"{at}.step")[k] @ low + w(f"{at}.shift")[k][:, None]))
+        a, d = -np.exp(w(f"{at}.log_rates")[k]), w(f"{at}.pass_on")[k]
+        y_k = scanned(x_k, step, a, b, c_, d)
+        for i, (r, c) in enumerate(order):
+            total[:, r, c] += y_k[:, i]
+    y = norm(w, f"{at}.norm", total.transpose(1, 2, 0)) * silu(gate)
+    x = x + y @ w(f"{at}.leave.weight").T
+    y = gelu(affine(w, f"{name}.fc1", norm(w, f"{name}.norm2", x)))
+    return x + affine(w, f"{name}.fc2", y)
+
+
+def test_a_scan_block() -> None:
+    net = shaken(ScanBlock(3, 2, 2))
+    x = picture(1, 3, 4, 3)
+    w = {f"b.{k}": v.numpy() for k, v in net.state_dict().items()}
+    found = block(lambda n: w[n], "b", x[0].numpy())
+    np.testing.assert_allclose(net(x)[0].detach(), found, rtol=1e-8, atol=1e-10)
+
+
+def places(w: Weights, name: str, x: F64) -> F64:
+    """A block with a feature per channel of (C, H, W)."""
+    return block(w, name, x.transpose(1, 2, 0)).transpose(2, 0, 1)
+
+
+def one(w: Weights, name: str, x: F64, *, padding: int = 0, stride: int = 1) -> F64:
+    return conv(x, w(f"{name}.weight"), w(f"{name}.bias"), padding=padding, stride=stride)
+
+
+def pair(w: Weights, name: str, x: F64) -> F64:
+    return places(w, f"{name}.places", block(w, f"{name}.columns", x))
+
+
+def painted(x: F64, w: F64, b: F64) -> F64:
+    """Transposed convolution: kernel 4, stride 2, padding 1."""
+    found = np.zeros((w.shape[1], 2 * x.shape[1] + 2, 2 * x.shape[2] + 2))
+    for c, r, s in np.ndindex(x.shape):
+        found[:, 2 * r : 2 * r + 4, 2 * s : 2 * s + 4] += x[c, r, s] * w[c]
+    return found[:, 1:-1, 1:-1] + b[:, None, None]
+
+
+def sharpened(w: Weights, x: F64) -> F64:
+    y = one(w, "sharpen.down", x, padding=1, stride=2)
+    y = y + pair(w, "sharpen.blocks.0.0", y)  # the second block is spare
+    return x + painted(y, w("sharpen.up.weight"), w("sharpen.up.bias"))
+
+
+def encoded(w: Weights, x: F64) -> list[F64]:
+    x = one(w, "encoder.embed", x, stride=4)
+    x = norm(w, "encoder.norm", x.transpose(1, 2, 0)).transpose(2, 0, 1)
+    first = pair(w, "encoder.stages.0.0", x)
+    corners = [first[:, i::2, j::2] for i, j in ((0, 0), (1, 0), (0, 1), (1, 1))]
+    y = norm(w, "encoder.merging.0.norm", np.concatenate(corners).transpose(1, 2, 0))
+    y = (y @ w("encoder.merging.0.reduction.weight").T).transpose(2, 0, 1)
+    return [first, pair(w, "encoder.stages.1.0", y)]
+
+
+def batch_norm(w: Weights, name: str, x: F64) -> F64:
+    scale = w(f"{name}.weight") / np.sqrt(w(f"{name}.running_var") + 1e-5)
+    y = (x - w(f"{name}.running_mean")[:, None, None]) * scale[:, None, None]
+    return y + w(f"{name}.bias")[:, None, None]
+
+
+def relu(x: F64) -> F64:
+    return np.maximum(x, 0)
+
+
+def mixed(w: Weights, name: str, d: F64, e: F64, g: F64) -> F64:
+    def layout(kind: str, x: F64) -> F64:
+        y = one(w, f"{name}.{kind}.join", x)
+        return block(w, f"{name}.{kind}.columns", places(w, f"{name}.{kind}.places", y))
+
+    C, H, W = d.shape
+    woven = np.empty((C, H, 3 * W))
+    for i, part in enumerate((d, e, g)):
+        woven[:, :, i::3] = part
+    woven = layout("woven", woven)
+    beside = layout("beside", np.concatenate([d, e, g], axis=2))
+    parts = [layout("stacked", np.concatenate([d, e, g]))]
+    parts += [woven[:, :, i::3] for i in range(3)]
+    parts += [beside[:, :, i * W : (i + 1) * W] for i in range(3)]
+    return relu(batch_norm(w, f"{name}.norm", one(w, f"{name}.conv", np.concatenate(parts))))
+
+
+def expanded(w: Weights, name: str, x: F64) -> F64:
+    y = (x.transpose(1, 2, 0) @ w(f"{name}.linear.weight").T).transpose(2, 0, 1)
+    C, H, W = x.shape
+    found = np.zeros((C, 2 * H, 2 * W))
+    for c, i, j in np.ndindex(C, 2, 2):
+        found[c, i::2, j::2] = y[4 * c + 2 * i + j]
+    return norm(w, f"{name}.norm", found.transpose(1, 2, 0)).transpose(2, 0, 1)
+
+
+def decoded(w: Weights, name: str, c0: list[F64], f0: list[F64], c1: list[F64]) -> F64:
+    x: F64 | None = None
+    for i in range(2):
+        a, b, c = c0[-1 - i], f0[-1 - i], c1[-1 - i]
+        level = mixed(w, f"{name}.mixes.{i}", b - a, c - a, c)
+        x = level if x is None else expanded(w, f"{name}.expands.0", x) + level
+        for j in range(2):
+            at = f"{name}.residuals.{i}.{j}"
+            y = relu(batch_norm(w, f"{at}.norm1", one(w, f"{at}.conv1", x, padding=1)))
+            x = relu(x + batch_norm(w, f"{at}.norm2", one(w, f"{at}.conv2", y, padding=1)))
+    assert x is not None
+    for i in range(2):
+        x = expanded(w, f"{name}.last.{i}", x)
+    found: F64 = np.tanh(one(w, f"{name}.out", places(w, f"{name}.scan", x)))
+    return found
+
+
+def joined(w: Weights, first: F64, second: F64) -> F64:
+    """Attention within squares of 8×8 pixels, query by query."""
+    C, H, W = first.shape
+    found = np.zeros((2 * C, H, W))
+    for top, left in np.ndindex(H // 8, W // 8):
+        square = (slice(None), slice(8 * top, 8 * top + 8), slice(8 * left, 8 * left + 8))
+        a, b = (x[square].reshape(C, -1).T for x in (first, second))
+        both = np.concatenate([a, b], axis=1) @ w("join.both.weight").T + w("join.place")
+        k, v = (both @ w(f"join.{n}.weight").T for n in ("key", "value"))
+        for i, x in enumerate((a, b)):
+            q = (affine(w, f"join.tokens.{i}", x) + w("join.place")) @ w("join.query.weight").T
+            told = np.zeros_like(q)
+            for h in (slice(0, 2), slice(2, 4)):
+                told[:, h] = softmax(q[:, h] @ k[:, h].T / np.sqrt(2)) @ v[:, h]
+            answer = affine(w, f"join.back.{i}", told).T.reshape(C, 8, 8)
+            found[(slice(i * C, (i + 1) * C), *square[1:])] = answer
+    return one(w, "join.out", found)
+
+
+def test_the_whole_network() -> None:
+    net = shaken(STFMamba(TOY))
+    w = weights(net)
+    images = [0.5 * picture(1, 1, 16, 16, seed=s) for s in range(3)]
+    c0, f0, c1 = (t[0].numpy() for t in images)
+    sharp0, sharp1 = sharpened(w, c0), sharpened(w, c1)
+    maps = [encoded(w, x) for x in (sharp0, f0, sharp1)]
+    first = f0 + decoded(w, "from_fine", *maps)
+    second = sharp1 + decoded(w, "from_coarse", *maps)
+    expected = (joined(w, first, second), first, second, sharp1)
+    for mine, hand in zip(net(*images), expected, strict=True):
+        np.testing.assert_allclose(mine[0].detach(), hand, rtol=1e-6, atol=1e-7)
+
+
+def test_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="image of 16×32: this network takes 16×16"):
+        STFMamba(TOY)(*torch.zeros(3, 1, 1, 16, 32))
