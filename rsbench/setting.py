@@ -140,6 +140,12 @@ def setting_of(
 
 def _require_kind(store: Store, protocol: Protocol) -> None:
     """Refuse a protocol of another task than the store was built for."""
+    if store.meta.kind == "pairs":
+        raise InputError(
+            f"a task on {store.path}",
+            "it holds pairs, and no task of this version is made of pairs",
+            "Read them with rsbench.open_store or xarray, or take a store of kind series",
+        )
     fits = "fusion" if store.meta.kind == "triplets" else "forecast"
     if protocol.task != fits:
         raise InputError(

@@ -217,7 +217,7 @@ def store_meta(work: Work, compositor: str, **said: Any) -> StoreMeta:
             {"region": region, "time": f"{year}-07-01", "reason": reason}
             for (region, year), reason in sorted(work.failed.items())
         ),
-        step=work.recipe.step,
+        step="irregular" if work.recipe.kind == "pairs" else work.recipe.step,
         default_preset=work.recipe.default_preset,
         default_protocol=work.recipe.default_protocol,
         sensors={sensor.name: sensor_meta(sensor) for sensor in work.sensors},

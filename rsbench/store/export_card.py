@@ -49,6 +49,7 @@ def card(store: Store, found: Mapping[str, Coverage]) -> str:
         *_sources(store),
         *_statistics(store),
         *_coverage(store, found),
+        *_pairs(store),
         *_leaks(store),
         *_reading(store),
     ]
@@ -176,6 +177,31 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
         yield f"- missing: {unit['region']} {unit['time']}: {unit['reason']}"
     if store.meta.missing:
         yield ""
+
+
+def _pairs(store: Store) -> Iterator[str]:
+    """Say of every pair how well its images fit, and why others were refused."""
+    if store.meta.kind != "pairs":
+        return
+    yield "## Pairs"
+    yield ""
+    yield "| region | day | days apart | tier | median correlation | shift (coarse px) |"
+    yield "|---|---|---|---|---|---|"
+    for name in store.regions:
+        kept = load_json(store.path / name / "zarr.json")["attributes"][ROOT_KEY]["provenance"]
+        for pair in kept["pairs"]:
+            middle = float(np.median(list(pair["correlation"].values())))
+            apart = math.hypot(*pair["shift"])
+            mark = " (flagged)" if pair["shifted"] else ""
+            yield (
+                f"| {name} | {pair['day']} | {pair['days_apart']:+d} | {pair['tier']} | "
+                f"{middle:.2f} | {apart:.2f}{mark} |"
+            )
+    yield ""
+    for name, years in dict(store.meta.recipe.get("refused", {})).items():
+        for year, reason in years.items():
+            yield f"- refused: {name} {year}: {reason}"
+    yield ""
 
 
 def _leaks(store: Store) -> Iterator[str]:

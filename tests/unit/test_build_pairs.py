@@ -232,6 +232,19 @@ def test_a_pair_nests_and_shows_one_ground(folder: Path, tmp_path: Path) -> None
     assert set(refused) == {"2021"}  # 2020 has no single day that covers the place
     assert "no scene is clear enough" in refused["2021"]
     assert store.meta.sensors["naip"].gsd == 1.0
+    card = (made.path / "README.md").read_text()
+    assert "| Fields | 2019-07-10 | -2 | close | 1.00 | 0.0" in card
+    assert f"- refused: Fields 2021: {refused['2021']}" in card
+
+
+def test_pairs_are_no_forecast(folder: Path, tmp_path: Path) -> None:
+    from rsbench.run import RunRequest, run_model
+
+    made = build(recipe(), tmp_path / "out", provider=str(folder))
+    assert open_store(made.path).meta.step == "irregular"
+    request = RunRequest(model="persistence", data=made.path, horizon=1, out=tmp_path / "run")
+    with pytest.raises(InputError, match="no task of this version is made of pairs"):
+        run_model(request)
 
 
 def test_the_lock_holds_the_choice_and_parts_and_kills_end_equal(
