@@ -73,11 +73,10 @@ class RunResult:
         table = self.scores.table()
         leads = sorted({1, self.scores.run.horizon})
         shown = table[
-            (table["stratum"] == "all")
-            & (table["band"] == "all")
-            & table["lead"].isin(leads)
-            & table["metric"].isin(HEADLINE)
+            (table["stratum"] == "all") & (table["band"] == "all") & table["lead"].isin(leads)
         ]
+        known = shown["metric"].isin(HEADLINE)
+        shown = shown[known] if known.any() else shown  # others were asked for by name
         grid = shown.pivot_table(
             index="model", columns=["metric", "lead"], values="value", sort=False
         )
