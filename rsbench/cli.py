@@ -252,9 +252,13 @@ def train(
         str | None, typer.Option(help="Of flips,rotations,mixup,cutmix; off without.")
     ] = None,
     ema: Annotated[float, typer.Option(help="Rate of averaged weights, as 0.999.")] = 0.0,
-    channels_last: Annotated[bool, typer.Option(help="Channels last in memory.")] = False,
+    channels_last: Annotated[
+        bool, typer.Option("--channels-last", help="Channels last in memory.")
+    ] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile the network.")] = False,
-    tf32: Annotated[bool, typer.Option(help="Let a GPU round products of float32.")] = False,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let a GPU round products of float32.")
+    ] = False,
 ) -> None:
     """Train a model on a store's training split; the checkpoint is found again by `run`."""
     from rsbench.console import progress
