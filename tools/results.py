@@ -2,9 +2,9 @@
 
 Usage: python tools/results.py STORE --models starfm swinstfm:tiny --seeds 0 1 2 --out results/NAME
 
-Writes ``table.md`` (what a reader wants), ``table.csv`` (every value of every run, without
-intervals of bands and biomes) beside it. A model without training runs once: its seed changes
-nothing. Runs are kept in ``--runs`` and done once.
+Writes ``table.md`` (means over seeds) and, beside it, ``table.csv`` (every run, with intervals;
+all bands together, all regions and by stratum). A model without training runs once: its seed
+changes nothing. Runs are kept in ``--runs`` and done once.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from rsbench import Frames, Given, Prediction, Stage, Want
 from rsbench_baselines.ddpm import card
 from rsbench_baselines.ddpm.diffusion import Diffusion
 from rsbench_baselines.ddpm.network import UNet
-from rsbench_baselines.ddpm.pixels import image_of, slots_of, target_of
+from rsbench_baselines.ddpm.pixels import image_of, lesson, slots_of, target_of
 from rsbench_baselines.persistence.model import bands_of
 
 MAX_SLOTS = 7
@@ -114,14 +114,9 @@ class DiffusionModel:
         valid = valid[:, :, 0].flatten(0, 1)
         share = torch.where(valid, (values[:, :, 0].flatten(0, 1) - low) / (high - low), last)
         clean = target_of(share, last, self._variant.gain)
-        N = clean.shape[0]
-        if self._network.training and self._variant.condition_dropout > 0:
-            kept = torch.rand(N, 1, 1, 1) >= self._variant.condition_dropout
-            condition = condition * kept.to(condition)
-        times = torch.randint(0, self._diffusion.steps, (N,)).to(clean.device)
-        noise = torch.randn(clean.shape).to(clean)
-        noisy = self._diffusion.noised(clean, noise, times)
-        error = self._noise(noisy, times, condition) - noise
+        dropout = self._variant.condition_dropout if self._network.training else 0.0
+        shown = lesson(self._diffusion, clean, condition, dropout=dropout)
+        error = self._noise(shown.noisy, shown.times, shown.condition) - shown.noise
         total = torch.where(valid, error, 0).square().sum() / valid.sum().clamp(min=1)
         return {"total": total}
 

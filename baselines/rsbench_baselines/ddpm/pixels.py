@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from rsbench import Frames
+from rsbench_baselines.ddpm.diffusion import Diffusion
 from rsbench_baselines.persistence.model import bands_of, fill
 
 
@@ -39,3 +42,26 @@ def target_of(share: Tensor, last: Tensor, gain: float) -> Tensor:
 def image_of(drawn: Tensor, last: Tensor, gain: float) -> Tensor:
     """Undo :func:`target_of`: the image in shares of the range."""
     return last + drawn / gain if gain else (drawn + 1) / 2
+
+
+class Lesson(NamedTuple):
+    """What one training step shows: noisy images, their times, the noise, the condition."""
+
+    noisy: Tensor
+    times: Tensor
+    noise: Tensor
+    condition: Tensor
+
+
+def lesson(diffusion: Diffusion, clean: Tensor, condition: Tensor, *, dropout: float) -> Lesson:
+    """Disturb clean images ``(N, C, H, W)`` at times drawn evenly.
+
+    Args:
+        dropout: how often a sample goes without its condition, which is then all zeros.
+    """
+    N = clean.shape[0]
+    if dropout > 0:
+        condition = condition * (torch.rand(N, 1, 1, 1) >= dropout).to(condition)
+    times = torch.randint(0, diffusion.steps, (N,)).to(clean.device)
+    noise = torch.randn(clean.shape).to(clean)
+    return Lesson(diffusion.noised(clean, noise, times), times, noise, condition)

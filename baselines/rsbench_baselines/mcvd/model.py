@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rsbench import Frames, Given, Prediction, Stage, Want
 from rsbench_baselines.ddpm.diffusion import Denoiser, Diffusion, Draw
-from rsbench_baselines.ddpm.pixels import image_of, slots_of, target_of
+from rsbench_baselines.ddpm.pixels import image_of, lesson, slots_of, target_of
 from rsbench_baselines.mcvd import card
 from rsbench_baselines.mcvd.network import UNet
 from rsbench_baselines.persistence.model import bands_of
@@ -153,16 +153,11 @@ class MCVDModel:
         values, valid = (part.flatten(0, 1) for part in bands_of(truth, want.bands))
         share = torch.where(valid, (values - low) / (high - low), last)
         clean, valid = target_of(share, last, variant.gain).flatten(1, 2), valid.flatten(1, 2)
-        N = clean.shape[0]
-        if self._network.training and variant.prob_mask_cond > 0:
-            kept = torch.rand(N, 1, 1, 1) >= variant.prob_mask_cond
-            condition = condition * kept.to(condition)
-        times = torch.randint(0, self._diffusion.steps, (N,)).to(clean.device)
-        noise = torch.randn(clean.shape).to(clean)
-        noisy = self._diffusion.noised(clean, noise, times)
-        error = self._noise(noisy, times, condition) - noise
+        dropout = variant.prob_mask_cond if self._network.training else 0.0
+        shown = lesson(self._diffusion, clean, condition, dropout=dropout)
+        error = self._noise(shown.noisy, shown.times, shown.condition) - shown.noise
         total = torch.where(valid, error, 0).square().sum()
-        share_of = valid.sum().clamp(min=1) if variant.repaired else 2 * N
+        share_of = valid.sum().clamp(min=1) if variant.repaired else 2 * len(clean)
         return {"total": total / share_of}
 
     def _noise(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
