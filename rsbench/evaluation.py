@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 import torch
@@ -17,6 +18,7 @@ import torch
 from rsbench.evaluation_sets import SetBook
 from rsbench.metrics.base import info
 from rsbench.metrics.engine import image_metrics, member_metrics
+from rsbench.metrics.pixel_classes import ADDITIVE, class_sums
 from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from rsbench.metrics.display import Eyes
     from rsbench.metrics.images import PerImage
+    from rsbench.metrics.pixel_classes import ClassSums
 
 EPOCH = date(1970, 1, 1)
 Answer = Iterator[tuple[int, "Tensor"]]
@@ -55,6 +58,12 @@ class Case:
     def samples(self) -> tuple[SampleRef, ...]:
         """Which samples the batch rows are."""
         return self.want.samples
+
+    @cached_property
+    def input_valid(self) -> tuple[float, ...]:
+        """Share of valid pixels in the frames given of the sensor that is asked for, per row."""
+        seen = self.given.frames[self.want.sensor].valid
+        return tuple(seen.flatten(1).double().mean(1).tolist())
 
 
 @dataclass(frozen=True)
@@ -134,10 +143,14 @@ def _cut(whole: Whole, case: Case, index: int) -> Tensor:
 
 @dataclass
 class Tally:
-    """Sums per unit (row, region, start, lead, metric, band); grows with units, not samples."""
+    """Sums per unit (row, region, start, lead, metric, band); grows with units, not samples.
+
+    ``pixels`` holds the parts that classes of pixels have in them, by unit and class.
+    """
 
     bands: tuple[str, ...]
     sums: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
+    pixels: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     sets: SetBook | None = None
 
@@ -158,27 +171,71 @@ class Tally:
         self, row: Row, case: Case, lead: int, metric: str, band: str,
         values: Sequence[float], ok: Sequence[bool],
     ) -> None:  # fmt: skip
-        for b, sample in enumerate(case.samples):
-            key = (
-                row.model, row.preset, row.role, sample.region, case.starts[b].isoformat(), lead,
-                case.targets[b][lead - 1].isoformat(), case.curves[b][lead - 1], metric, band,
-            )  # fmt: skip
-            unit = self.sums.setdefault(key, [0.0, 0.0, 0, 0])
+        for b, share in enumerate(case.input_valid):
+            key = (*_unit(row, case, lead, b), metric, band)
+            unit = self.sums.setdefault(key, [0.0, 0.0, 0, 0, 0.0])
             if ok[b]:
                 unit[0] += values[b]
                 unit[1] += 1.0
             unit[2] += 1
             unit[3] += 0 if ok[b] else 1
+            unit[4] += share
+
+    def add_classes(
+        self, row: Row, case: Case, lead: int, found: ClassSums, labels: Sequence[str]
+    ) -> None:
+        """Add the parts that classes of pixels have in one lead of one batch."""
+        weights = found.weight.tolist()
+        for metric, values in found.value.items():
+            for b, parts in enumerate(values.tolist()):
+                unit_key = (*_unit(row, case, lead, b), metric, "all")
+                for label, value, weight in zip(labels, parts, weights[b], strict=True):
+                    unit = self.pixels.setdefault((*unit_key, label), [0.0, 0.0, 0, 0])
+                    unit[0] += value
+                    unit[1] += weight
+                    unit[2] += 1
+                    unit[3] += 0 if weight > 0 else 1
 
     def frame(self, strata: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
         """Return unit rows, with the regions' strata joined."""
-        names = ["model", "preset", "role", "region", "start", "lead", "target", "curve", "metric",
-                 "band", "value_sum", "weight", "n_images", "n_missing"]  # fmt: skip
+        names = [*UNIT, "metric", "band", *SUMS, "input_valid"]
         frame = pd.DataFrame([(*key, *unit) for key, unit in self.sums.items()], columns=names)
         for stratum in sorted({name for values in strata.values() for name in values}):
             column = f"region_{stratum}" if stratum in names else stratum
             frame[column] = frame["region"].map({r: v.get(stratum, "") for r, v in strata.items()})
         return frame.astype({"lead": "int64", "n_images": "int64", "n_missing": "int64"})
+
+    def pixel_frame(self) -> pd.DataFrame:
+        """Return one row per unit and class of pixels; classes that nowhere occur are left out."""
+        names = [*UNIT, "metric", "band", "pixel_class", *SUMS]
+        frame = pd.DataFrame([(*key, *unit) for key, unit in self.pixels.items()], columns=names)
+        frame = frame[frame.groupby("pixel_class")["weight"].transform("sum") > 0]
+        return frame.astype({"lead": "int64", "n_images": "int64", "n_missing": "int64"})
+
+
+UNIT = ("model", "preset", "role", "region", "start", "lead", "target", "curve")
+SUMS = ("value_sum", "weight", "n_images", "n_missing")
+
+
+def _unit(row: Row, case: Case, lead: int, b: int) -> tuple[Any, ...]:
+    """Name the unit of one batch row at one lead, as ``UNIT`` says."""
+    return (
+        row.model, row.preset, row.role, case.samples[b].region, case.starts[b].isoformat(), lead,
+        case.targets[b][lead - 1].isoformat(), case.curves[b][lead - 1],
+    )  # fmt: skip
+
+
+class Layers(Protocol):
+    """Classes of pixels, fixed from inputs or an earlier catalogue, never from the truth."""
+
+    @property
+    def labels(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the strata, per layer."""
+        ...
+
+    def of(self, case: Case) -> tuple[Tensor, ...]:
+        """Return ``(B, H, W)`` int64 per layer: the place of each pixel's class in its labels."""
+        ...
 
 
 def score(
@@ -189,6 +246,7 @@ def score(
     bands: tuple[str, ...],
     value_range: tuple[float, float],
     eyes: Eyes | None = None,
+    layers: Layers | None = None,
     seen: Callable[[Row, Case, int, Tensor], None] | None = None,
     on_case: Callable[[int], None] | None = None,
 ) -> Tally:
@@ -201,6 +259,7 @@ def score(
         bands: names along C.
         value_range: the dataset's range in the unit; never guessed.
         eyes: which bands are red, green and blue, for metrics that see these only.
+        layers: classes of pixels, whose parts in the errors are added up beside the wholes.
         seen: called with each answer, e.g. to keep pictures.
         on_case: called with the number of images of each finished case.
     """
@@ -208,9 +267,11 @@ def score(
     images = [metric for metric, kind in kinds.items() if kind in ("image", "change")]
     whole = tuple(metric for metric, kind in kinds.items() if kind == "set")
     ensembles = [metric for metric, kind in kinds.items() if kind == "members"]
+    additive = [metric for metric in ADDITIVE if layers is not None and metric in images]
     needs_context = "change" in kinds.values()
     tally = Tally(bands, sets=SetBook(whole, value_range, eyes) if whole else None)
     for case in cases:
+        classes = layers.of(case) if layers is not None and additive else ()
         for row in rows:
             for lead, values in row.answer(case):
                 if all(curve[lead - 1] == "none" for curve in case.curves):
@@ -223,6 +284,9 @@ def score(
                         before=before[0], before_valid=before[1],
                     )  # fmt: skip
                     tally.add(scored, case, lead, found)
+                    for labels, of in zip(layers.labels if layers else (), classes, strict=False):
+                        parts = class_sums(additive, answer, truth, valid, of, len(labels))
+                        tally.add_classes(scored, case, lead, parts, labels)
                     if tally.sets is not None:
                         tally.sets.add(scored, case, lead, answer, truth, valid)
                     if seen is not None:

@@ -97,6 +97,7 @@ def score_table(
     """Score one row beside the trivial rows and the controls; the one path of every table."""
     from rsbench.evaluation import first_member, score
     from rsbench.rows import best_trivial, control_rows, trivial_rows
+    from rsbench.strata_pixels import pixel_layers, region_strata
 
     for metric, why in setting.left_out.items():
         note(f"{metric} is unavailable: {why}")
@@ -112,11 +113,14 @@ def score_table(
         done += images
         advance("scoring", done, total)
 
+    layers = pixel_layers(setting.store, setting.sensor)
     tally = score(
         everyone, cases(setting), setting.metrics, bands=setting.bands,
-        value_range=setting.meta.value_range, eyes=setting.eyes, seen=seen, on_case=count,
+        value_range=setting.meta.value_range, eyes=setting.eyes, layers=layers, seen=seen,
+        on_case=count,
     )  # fmt: skip
-    strata = {n: dict(setting.store.region(n).record.strata) for n in setting.store.regions}
+    regions = setting.store.split(setting.split)
+    strata, no_season = region_strata(setting.store, setting.sensor, regions, layers)
     run = _info(setting, rows, own, reference, info or {})
     if tally.sets is not None:
         note("comparing sets of images")
@@ -134,10 +138,18 @@ def score_table(
         absent=(*run.absent, *gone),
         device=own.device or run.device,
         citations={**run.citations, own.name: own.citation},
-        extra={**run.extra, "counts": _counts(tally.counts), **_networks(setting.metrics)},
+        extra={
+            **run.extra,
+            "counts": _counts(tally.counts),
+            "strata": {
+                "sources": {f"pixel {layer.name}": layer.source for layer in layers.layers},
+                "absent": {**layers.absent, **no_season},
+            },
+            **_networks(setting.metrics),
+        },
     )
-    units = tally.frame(strata)
-    return Scores(units, run) if sets is None else Scores(units, run, sets)
+    own_sets = {} if sets is None else {"sets": sets}
+    return Scores(tally.frame(strata), run, pixels=tally.pixel_frame(), **own_sets)
 
 
 def _networks(metrics: Sequence[str]) -> dict[str, Any]:

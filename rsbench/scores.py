@@ -24,6 +24,8 @@ KEYS = [
     "model", "preset", "role", "region", "start", "lead", "target", "curve", "metric", "band",
 ]  # fmt: skip
 SUMS = ["value_sum", "weight", "n_images", "n_missing"]
+PIXEL_KEYS = [*KEYS, strata.PIXEL_CLASS]
+PIXEL_COLUMNS = [*PIXEL_KEYS, *SUMS]
 COLUMNS = [
     "schema", "dataset", "dataset_digest", "split", "protocol", "model", "preset", "inputs",
     "weights", "seed", "precision", "metric", "band", "lead", "step", "stratum", "value", "lo",
@@ -166,17 +168,22 @@ class Scores:
 
     ``value_sum`` is Σ over images of the per-image value, ``weight`` the number of images with a
     defined value, ``n_images`` all images of the unit, ``n_missing`` those without a value.
-    ``sets`` holds metrics of whole sets of images, one row per (model, lead, metric): they have
-    no sums.
+    ``pixels`` has the same rows once more per class of pixels (column ``pixel_class``), for metrics
+    that are means over pixels: there ``value_sum`` and ``weight`` are the parts that a class has in
+    those of the unit, so that the classes of one layer add up to the unit. ``sets`` holds metrics
+    of whole sets of images, one row per (model, lead, metric): they have no sums.
     """
 
     units: pd.DataFrame
     run: RunInfo
     sets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SET_COLUMNS))
+    pixels: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PIXEL_COLUMNS))
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", _checked(self.units))
+        object.__setattr__(self, "units", _checked(self.units, KEYS))
+        if len(self.pixels):
+            object.__setattr__(self, "pixels", _checked(self.pixels, PIXEL_KEYS))
 
     def __add__(self, other: Scores) -> Scores:
         """Return the scores of both parts: sums and weights of equal units add."""
@@ -192,11 +199,13 @@ class Scores:
                 "adding scores", f"the parts differ in {', '.join(differ)}", "Add parts of one run"
             )
         both = pd.concat([self.units, other.units], ignore_index=True)
+        pixels = _stack(self.pixels, other.pixels)
         run = _merge(self.run, other.run)
         why = "a distance of sets does not add up over parts; score them in one run"
         metrics = sorted({*self.sets["metric"], *other.sets["metric"]})
         gone = tuple(Absent("*", why, str(metric)) for metric in metrics)
-        return Scores(both, replace(run, absent=tuple(dict.fromkeys(run.absent + gone))))
+        run = replace(run, absent=tuple(dict.fromkeys(run.absent + gone)))
+        return Scores(both, run, pixels=pixels)
 
     @classmethod
     def sum(cls, parts: Sequence[Scores]) -> Scores:
@@ -222,7 +231,10 @@ class Scores:
 
     def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
         if "pooled" not in self._made:  # table, check and report all start from it
-            means = strata.region_means(strata.grouped(self.units, self.run.horizon))
+            offered = strata.grouped(self.units, self.run.horizon)
+            if len(self.pixels):
+                offered = _stack(offered, strata.grouped_pixels(self.pixels, self.run.horizon))
+            means = strata.region_means(offered)
             self._made["pooled"] = (means, *_skill(means, self.run))
         return cast("tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]", self._made["pooled"])
 
@@ -239,13 +251,17 @@ class Scores:
         return cast("tuple[strata.Matching, ...]", self._made[name])
 
     def save(self, folder: Path) -> None:
-        """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all."""
+        """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all.
+
+        ``sets.parquet`` and ``pixels.parquet`` stand beside them where there are such scores.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
         text = json.dumps(run.to_json(), indent=1, sort_keys=True, allow_nan=False)
         _write_parquet(self.units, folder / "scores.parquet")
-        if len(self.sets):
-            _write_parquet(self.sets, folder / "sets.parquet")
+        for name, part in (("sets", self.sets), ("pixels", self.pixels)):
+            if len(part):
+                _write_parquet(part, folder / f"{name}.parquet")
         write_whole(
             folder / "run.json", lambda path: path.write_text(text + "\n", encoding="utf-8")
         )
@@ -266,9 +282,12 @@ class Scores:
                 raise SchemaError(asked, error.found, error.remedy) from error
             raise InputError(asked, f"run.json is damaged ({error})", "Run it again") from error
         units = read_parquet(folder / "scores.parquet")
-        if not (folder / "sets.parquet").is_file():
-            return cls(units, run)
-        return cls(units, run, read_parquet(folder / "sets.parquet"))
+        beside = {
+            name: read_parquet(folder / f"{name}.parquet")
+            for name in ("sets", "pixels")
+            if (folder / f"{name}.parquet").is_file()
+        }
+        return cls(units, run, **beside)
 
 
 def _write_parquet(values: pd.DataFrame, path: Path) -> None:
@@ -312,25 +331,27 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and next(folder.iterdir(), None) is None
 
 
-def _checked(units: pd.DataFrame) -> pd.DataFrame:
+def _checked(units: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return units with all columns, plain types and one row per unit, or say what is wrong."""
-    lacking = [name for name in KEYS + SUMS if name not in units.columns]
+    lacking = [name for name in keys + SUMS if name not in units.columns]
     if lacking:
         raise InputError(
             "reading scores",
             f"the units lack the columns {', '.join(lacking)}",
             "Write them with `rsbench run` or `rsbench score`",
         )
-    others = [name for name in units.columns if name not in KEYS + SUMS]
-    frame = units[KEYS + SUMS + others].copy()
+    others = [name for name in units.columns if name not in keys + SUMS]
+    frame = units[keys + SUMS + others].copy()
     frame["preset"] = frame["preset"].fillna("")
     for name in ("start", "target"):
         frame[name] = frame[name].astype(str)
     _refuse_bad(frame)
-    if frame.duplicated(KEYS).any():
+    if frame.duplicated(keys).any():
         how: dict[str, str] = {**dict.fromkeys(SUMS, "sum"), **dict.fromkeys(others, "first")}
-        frame = frame.groupby(KEYS, sort=False, dropna=False).agg(how).reset_index()
-    return frame.sort_values(KEYS, kind="stable").reset_index(drop=True)
+        if strata.INPUT_VALID in how:
+            how[strata.INPUT_VALID] = "sum"
+        frame = frame.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
+    return frame.sort_values(keys, kind="stable").reset_index(drop=True)
 
 
 def _refuse_bad(frame: pd.DataFrame) -> None:

@@ -1,7 +1,12 @@
-"""Groups of units, and the matched sets on which leads may be compared."""
+"""Groups of units and of pixels, and the matched sets on which leads may be compared.
+
+A stratum is fixed before scoring, from inputs or an earlier catalogue. Unit strata regroup stored
+sums of whole images; pixel strata have sums of their own, whose parts add up to the whole.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,11 +18,32 @@ HEADLINE = "all"
 SAME_TARGET = "same-target"
 """Stratum of the table: the same target dates for all leads, at a fixed context."""
 
-GROUP_COLUMNS = ("biome", "stratum")
-"""Region properties of the catalogue by which the table is grouped, where there are ≥ 2 groups."""
+GROUP_COLUMNS = {"biome": "biome", "stratum": "stratum", "land_cover": "land cover"}
+"""Region properties of the catalogue → the name of the stratum, where there are ≥ 2 groups."""
 
 YEAR = "year"
 """Stratum by the year that is forecast, where there are ≥ 2 of them at one lead."""
+
+SEASON = "season"
+HEMISPHERE = "hemisphere"
+"""Stratum by the season of the date that is forecast; units carry the side of the equator."""
+
+VALID = "valid fraction"
+INPUT_VALID = "input_valid"
+"""Stratum by the share of valid input pixels; units carry its sum over their images."""
+
+VALID_CLASSES = ((0.5, "below 0.5"), (0.8, "0.5 to 0.8"), (0.95, "0.8 to 0.95"))
+VALID_MOST = "0.95 to 1"
+"""Upper ends (left out) and names of the classes of the valid fraction, fixed for all tables."""
+
+SEASONS = ("winter", "spring", "summer", "autumn")
+"""Quarters of the year from December on, north of the equator; south of it two quarters later."""
+
+PIXEL = "pixel "
+"""Begins the name of a stratum of pixels."""
+
+LEAST_SHARE = 0.01
+"""A region takes part in a stratum of pixels that covers at least this share of what is scored."""
 
 FORECASTS = ("model", "trivial", "oracle", "control")
 """Roles that take part in matching; a ``floor`` row is no forecast and hides no start."""
@@ -25,6 +51,8 @@ FORECASTS = ("model", "trivial", "oracle", "control")
 MODEL = ["model", "preset"]
 SERIES = ["metric", "band"]
 GROUP = "_group"
+PIXEL_CLASS = "pixel_class"
+"""Column of pixel sums that names the stratum, e.g. ``pixel land cover=water``."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +76,24 @@ class Matching:
     dropped: int
 
 
-def matched(units: pd.DataFrame, horizon: int, stratum: str) -> pd.DataFrame:
+def matched(
+    units: pd.DataFrame, horizon: int, stratum: str, *, within: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """Return the units offered to a curve with a bool column ``kept``.
 
     A pair (region, start) — or (region, target) for ``same-target`` — is kept where every lead
     of every row is defined, so that no lead and no model is scored on easier ground. A row that
-    lacks a lead everywhere (its horizon is shorter) takes part with the leads it has.
+    lacks a lead everywhere (its horizon is shorter) takes part with the leads it has. ``within``
+    names columns whose values are matched apart from one another.
     """
+    series = [*SERIES, *within]
     origin, flags = _origin(stratum)
     offered = units[units["curve"].isin(flags) & units["lead"].between(1, horizon)].copy()
     defined = offered[(offered["weight"] > 0) & offered["role"].isin(FORECASTS)]
-    cells = defined[[*SERIES, *MODEL, "lead"]].drop_duplicates()
-    need = cells.groupby(SERIES, observed=True).size().rename("_need")
-    have = defined.groupby([*SERIES, "region", origin], observed=True).size().rename("_have")
-    joined = offered.join(need, on=SERIES).join(have, on=[*SERIES, "region", origin])
+    cells = defined[[*series, *MODEL, "lead"]].drop_duplicates()
+    need = cells.groupby(series, observed=True).size().rename("_need")
+    have = defined.groupby([*series, "region", origin], observed=True).size().rename("_have")
+    joined = offered.join(need, on=series).join(have, on=[*series, "region", origin])
     complete = joined["_need"].notna() & (joined["_need"] == joined["_have"])
     offered["kept"] = (complete & (offered["weight"] > 0)).to_numpy(dtype=bool)
     return offered
@@ -94,27 +126,82 @@ def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
     headline = matched(units, horizon, HEADLINE)
     yield headline.assign(**{GROUP: HEADLINE})
     yield matched(units, horizon, SAME_TARGET).assign(**{GROUP: SAME_TARGET})
-    for column in GROUP_COLUMNS:
-        if column not in headline.columns or headline[column].nunique() < 2:
-            continue
-        named = headline[headline[column].notna() & (headline[column] != "")]
-        yield named.assign(**{GROUP: column + "=" + named[column].astype(str)})
-    yield from _years(headline)
+    for column, name in GROUP_COLUMNS.items():
+        if column in headline.columns:
+            yield from _named(headline, name, headline[column].fillna("").astype(str))
+    pooled = headline[headline["band"] == "all"]  # all bands together, to keep the table small
+    yield from _named(pooled, YEAR, pooled["target"].astype(str).str.slice(0, 4), at_one_lead=True)
+    if HEMISPHERE in pooled.columns:
+        yield from _named(pooled, SEASON, seasons(pooled), at_one_lead=True)
+    if INPUT_VALID in pooled.columns:
+        yield from _named(pooled, VALID, valid_classes(pooled))
 
 
-def _years(headline: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Group by target year, all bands pooled; with one start a year is a lead and says no more."""
-    years = headline["target"].astype(str).str.slice(0, 4)
-    pooled = headline["band"] == "all"
-    if not pooled.any() or years[pooled].groupby(headline.loc[pooled, "lead"]).nunique().max() < 2:
-        return
-    rows = headline[pooled]
-    yield rows.assign(**{GROUP: YEAR + "=" + years[pooled]})
+def _named(
+    rows: pd.DataFrame, name: str, labels: pd.Series, *, at_one_lead: bool = False
+) -> Iterator[pd.DataFrame]:
+    """Group rows by labels, where these are two or more; an empty label belongs to no group.
+
+    ``at_one_lead`` asks for two at one lead: with one start a year is a lead and says no more.
+    """
+    there = labels[labels != ""]
+    if at_one_lead and len(there):
+        most = there.groupby(rows.loc[there.index, "lead"]).nunique().max()
+    else:
+        most = there.nunique()
+    if most >= 2:
+        yield rows.loc[there.index].assign(**{GROUP: name + "=" + there})
+
+
+def season_of(month: int, hemisphere: str) -> str:
+    """Return the season of a month (1 … 12) in the ``north`` or the ``south``; elsewhere ``""``."""
+    later = {"north": 0, "south": 2}.get(hemisphere)
+    return "" if later is None else SEASONS[(month % 12 // 3 + later) % 4]
+
+
+def seasons(units: pd.DataFrame) -> pd.Series:
+    """Return the season of each unit's target date, ``""`` where the hemisphere is not known."""
+    months = units["target"].astype(str).str.slice(5, 7).astype(int)
+    places = units[HEMISPHERE].fillna("").astype(str)
+    found = [season_of(m, place) for m, place in zip(months, places, strict=True)]
+    return pd.Series(found, index=units.index, dtype=object)
+
+
+def valid_classes(units: pd.DataFrame) -> pd.Series:
+    """Return the class of each unit's valid fraction of inputs, ``""`` where it is not known."""
+    shares = units[INPUT_VALID].astype(float) / units["n_images"]
+    return shares.map(valid_class).astype(object)
+
+
+def valid_class(share: float) -> str:
+    """Return the class of a share of valid pixels, 0 … 1; ``""`` for NaN."""
+    if math.isnan(share):
+        return ""
+    rounded = round(share, 9)  # a sum in another order must not change sides
+    return next((name for end, name in VALID_CLASSES if rounded < end), VALID_MOST)
+
+
+def grouped_pixels(pixels: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    """Return the offered sums of pixel classes, the label in column ``_group``.
+
+    A layer with one class only says nothing that the whole does not say, and is left out.
+    """
+    layers = pixels[PIXEL_CLASS].astype(str).str.partition("=")[0]
+    classes = pixels[PIXEL_CLASS].groupby(layers).transform("nunique")
+    enough = pixels["weight"] >= LEAST_SHARE * pixels["n_images"]
+    usable = pixels.assign(
+        weight=pixels["weight"].where(enough, 0.0),
+        value_sum=pixels["value_sum"].where(enough, 0.0),
+        n_missing=pixels["n_missing"].where(enough, pixels["n_images"]),
+    )[classes >= 2]
+    offered = matched(usable, horizon, HEADLINE, within=(PIXEL_CLASS,))
+    return offered.rename(columns={PIXEL_CLASS: GROUP})
 
 
 def is_derived(metric: str, stratum: str) -> bool:
     """Say whether a row follows from the units of other rows and may lack in an older table."""
-    return metric.startswith("share.") or stratum.startswith(f"{YEAR}=")
+    later = (YEAR, SEASON, VALID, GROUP_COLUMNS["land_cover"])
+    return metric.startswith("share.") or stratum.partition("=")[0] in later
 
 
 def _origin(stratum: str) -> tuple[str, tuple[str, str]]:

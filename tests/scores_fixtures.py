@@ -93,6 +93,20 @@ def make_units(
     return pd.DataFrame(rows)
 
 
+def pixel_parts(units: pd.DataFrame, shares: Mapping[str, float]) -> pd.DataFrame:
+    """Classes of pixels that hold the same mean error, in these shares of every image."""
+    mse = units[(units["metric"] == "mse@1") & (units["band"] == "all")]
+    parts = [
+        mse.assign(
+            pixel_class=f"pixel land cover={name}",
+            value_sum=mse["value_sum"] * share,
+            weight=mse["weight"] * share,
+        )
+        for name, share in shares.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
 def make_run(**changes: Any) -> RunInfo:
     run = RunInfo(
         dataset="demo",

@@ -10,6 +10,7 @@ places, and no superiority of a model is to be claimed from it.
 
 from __future__ import annotations
 
+from rsbench.build.simulate_cover import COVERS, first_land_cover
 from rsbench.build.simulate_oracle import conditional_mean, yearly_truth
 from rsbench.build.simulate_random import VERSION
 from rsbench.build.simulate_region import simulated_regions
@@ -21,10 +22,12 @@ from rsbench.build.simulate_write import (
 )
 
 __all__ = [
+    "COVERS",
     "VERSION",
     "catalogue_bytes",
     "catalogue_digest",
     "conditional_mean",
+    "first_land_cover",
     "sensor_bands",
     "sensor_grid",
     "simulated_regions",

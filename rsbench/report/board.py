@@ -54,11 +54,15 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
         names.append(called)
         if part is not None:
             parts.append(part)
-    sets = [part.sets for part in parts if len(part.sets)]
+    sets, pixels = (
+        [part for part in found if len(part)]
+        for found in ([p.sets for p in parts], [p.pixels for p in parts])
+    )
     whole = Scores(
         pd.concat([part.units for part in parts], ignore_index=True),
         _described(parts),
         pd.concat(sets, ignore_index=True) if sets else parts[0].sets,
+        pd.concat(pixels, ignore_index=True) if pixels else parts[0].pixels,
     )
     sizes = {int(n) for n in whole.sets.loc[whole.sets["role"] != "floor", "n"]}
     references = {scores.run.best_trivial for _, scores in members} - {None}
@@ -102,7 +106,8 @@ def _without_repeats(
     kept = _left(units, dropped, called)
     if kept.empty:
         return None, called
-    return Scores(kept, _renamed(run, called), _left(scores.sets, dropped, called)), called
+    beside = [_left(part, dropped, called) for part in (scores.sets, scores.pixels)]
+    return Scores(kept, _renamed(run, called), *beside), called
 
 
 def _left(

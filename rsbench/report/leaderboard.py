@@ -120,10 +120,10 @@ def _cell_text(row: Mapping[Any, Any]) -> dict[str, str]:
     value = minus(number(row["value"]))
     if row["interval"] == inference.NONE:
         return {"value": value, "span": ""}
-    return {"value": value, "span": _span(row["lo"], row["hi"])}
+    return {"value": value, "span": span_text(row["lo"], row["hi"])}
 
 
-def _span(lo: float, hi: float) -> str:
+def span_text(lo: float, hi: float) -> str:
     """Write both ends with as many decimals as the larger needs for three digits."""
     largest = max(abs(lo), abs(hi))
     places = 2 - math.floor(math.log10(largest)) if largest > 0 else 0

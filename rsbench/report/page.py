@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from rsbench import decay, strata
 from rsbench.inference import direction
-from rsbench.report import comparisons, paper, pictures, places, planes, seeds
+from rsbench.report import comparisons, groups, paper, pictures, places, planes, seeds
 from rsbench.report import page_training as training
 from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
@@ -71,6 +71,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "comparisons": comparisons.note(board, best),
         "seeds": seeds.note(board),
+        "strata": groups.groups(board, models),
         "where": places.where(board, models),
         "plane": planes.plane(board, looks),
         "spectra": spectra,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scores_fixtures import MODELS, make_run, make_scores, make_units, save_run
+from scores_fixtures import MODELS, make_run, make_scores, make_units, pixel_parts, save_run
 
 from rsbench.errors import InputError, SchemaError
 from rsbench.report import boards, charts, pictures, render, write_report
@@ -198,6 +198,52 @@ def test_two_runs_share_a_board_and_their_trivial_rows(tmp_path: Path) -> None:
     assert models >= {"simvp", "simvp (seed 1)", "persistence", "oracle", "floor"}
     assert board.scores.units["weight"].max() == 4  # nothing was counted twice
     assert "simvp (seed 1)" in words(render([board]))
+
+
+def test_strata_stand_on_the_page_in_order_with_their_source_and_what_is_absent(
+    tmp_path: Path,
+) -> None:
+    units = make_units(metrics=("mse@1",), bands=("all",))
+    low = units["region"] <= "sim-04"
+    units["input_valid"] = units["n_images"] * np.where(low, 0.2, 1.0)
+    notes = {
+        "sources": {"pixel land cover": "an older map"},
+        "absent": {"season": "a frame covers more than a season"},
+    }
+    weights = {**make_run().weights, "simvp": "77" * 32}
+    runs = [make_run(extra={"strata": notes}), make_run(seed=1, weights=weights)]
+    folders = [
+        save_run(
+            tmp_path / f"run{i}",
+            Scores(units, run, pixels=pixel_parts(units, {"water": 0.25, "crops": 0.75})),
+        )
+        for i, run in enumerate(runs)
+    ]
+    (board,) = boards(folders)
+    # Both runs' classes are there, and those of the rows they share once.
+    parts = board.scores.pixels
+    assert set(parts["model"]) >= {"simvp", "simvp (seed 1)"}
+    sums = parts.groupby("model")["weight"].sum()
+    assert sums["persistence"] == pytest.approx(sums["simvp"])
+    text = render([board])
+    titles = re.findall(r"<summary>([^<]+?) <span class=\"muted\">\d groups", text)
+    assert titles == [
+        "Biome", "Kind of land", "Year that is forecast", "Valid fraction of the inputs",
+        "Pixels by land cover",
+    ]  # fmt: skip
+    said = words(text)
+    assert "an older map" in said
+    assert "season of the target date (a frame covers more than a season)" in said
+    assert said.index("below 0.5") < said.index("0.95 to 1")
+    table = board.scores.table()
+    own = table[
+        (table["stratum"] == "pixel land cover=water") & (table["metric"] == "skill.mse@1")
+        & (table["model"] == "simvp") & (table["lead"] == 1)
+    ]  # fmt: skip
+    start = text.index('aria-label="Pixels by land cover"')
+    assert (
+        charts.minus(f"{own['value'].iloc[0]:.4f}") in text[start : text.index("</table>", start)]
+    )
 
 
 def test_the_same_run_twice_is_one(tmp_path: Path) -> None:
