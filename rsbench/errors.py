@@ -82,6 +82,22 @@ class TrainingError(RsbenchError, RuntimeError):
     """Training cannot start or go on."""
 
 
+UPGRADE = "pip install --upgrade rsbench"
+
+
+def other_schema(asked: str, found: object, reads: int, again: str) -> SchemaError:
+    """Build the error for a file of another schema, with the command that makes one of this.
+
+    Args:
+        found: the schema it states, of whatever type a file may hold.
+        reads: the schema this version reads.
+        again: the command that makes an older file again; a newer one asks for a newer rsbench.
+    """
+    newer = isinstance(found, int) and found > reads
+    text = f"it was written under schema {found!r}; this version reads {reads}"
+    return SchemaError(asked, text, f"Type: {UPGRADE if newer else again}")
+
+
 def unknown(kind: str, name: str, options: Iterable[str]) -> UnknownName:
     """Build the error for a name that is in no catalogue, with the nearest known names."""
     known = sorted(options)

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, Self, cast
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsbench import inference, strata
-from rsbench.errors import Incomparable, InputError, SchemaError
+from rsbench.errors import UPGRADE, Incomparable, InputError, SchemaError, other_schema
 from rsbench.scores_cells import cells_of, of_blocks, set_cells, share_cells, shares
+from rsbench.scores_units import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 
 SCHEMA = 1
-KEYS = [
-    "model", "preset", "role", "region", "start", "lead", "target", "curve", "metric", "band",
-]  # fmt: skip
-SUMS = ["value_sum", "weight", "n_images", "n_missing"]
-PIXEL_KEYS = [*KEYS, strata.PIXEL_CLASS]
-PIXEL_COLUMNS = [*PIXEL_KEYS, *SUMS]
 COLUMNS = [
     "schema", "dataset", "dataset_digest", "split", "protocol", "model", "preset", "inputs",
     "weights", "seed", "precision", "metric", "band", "lead", "step", "stratum", "value", "lo",
@@ -39,8 +34,6 @@ HALVES = "halves"
 """The row of two halves of the truth, each of half the images: a floor of set metrics."""
 REFERENCES = "n_refs="
 """Stands in what a row of a fusion table sees, before the number of reference dates."""
-ROLES = ("model", "trivial", "oracle", "floor", "control")
-CURVES = ("starts", "targets", "both", "none")
 PERFECT = {"mse@1": 0.0, "mae@1": 0.0, "ssim@1": 1.0}
 """Metrics that have a skill row, and their perfect value."""
 
@@ -116,13 +109,8 @@ class RunInfo:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read the JSON form, of this schema only."""
-        found = value.get("schema")
-        if found != SCHEMA:
-            raise SchemaError(
-                "reading a run",
-                f"it has schema {found!r}, this version reads {SCHEMA}",
-                "Run it again, or read it with the version that wrote it",
-            )
+        if value.get("schema") != SCHEMA:
+            raise other_schema("reading a run", value.get("schema"), SCHEMA, run_again(value))
         known = {item.name for item in fields(cls)} - {"extra"}
         own: dict[str, Any] = {name: value[name] for name in known & set(value)}
         for name in ("bands", "value_range", "starts", "missing", "display"):
@@ -181,9 +169,9 @@ class Scores:
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", _checked(self.units, KEYS))
+        object.__setattr__(self, "units", checked(self.units, KEYS))
         if len(self.pixels):
-            object.__setattr__(self, "pixels", _checked(self.pixels, PIXEL_KEYS))
+            object.__setattr__(self, "pixels", checked(self.pixels, PIXEL_KEYS))
 
     def __add__(self, other: Scores) -> Scores:
         """Return the scores of both parts: sums and weights of equal units add."""
@@ -199,7 +187,7 @@ class Scores:
                 "adding scores", f"the parts differ in {', '.join(differ)}", "Add parts of one run"
             )
         both = pd.concat([self.units, other.units], ignore_index=True)
-        pixels = _stack(self.pixels, other.pixels)
+        pixels = stack(self.pixels, other.pixels)
         run = _merge(self.run, other.run)
         why = "a distance of sets does not add up over parts; score them in one run"
         metrics = sorted({*self.sets["metric"], *other.sets["metric"]})
@@ -226,14 +214,14 @@ class Scores:
         Columns: model preset role metric band lead stratum region value n_samples n_missing.
         """
         means, skill, _ = self._pooled()
-        parts = _stack(means, skill, shares(skill, self.run.best_trivial))
+        parts = stack(means, skill, shares(skill, self.run.best_trivial))
         return parts.rename(columns={strata.GROUP: "stratum"})
 
     def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
         if "pooled" not in self._made:  # table, check and report all start from it
             offered = strata.grouped(self.units, self.run.horizon)
             if len(self.pixels):
-                offered = _stack(offered, strata.grouped_pixels(self.pixels, self.run.horizon))
+                offered = stack(offered, strata.grouped_pixels(self.pixels, self.run.horizon))
             means = strata.region_means(offered)
             self._made["pooled"] = (means, *_skill(means, self.run))
         return cast("tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]", self._made["pooled"])
@@ -279,7 +267,9 @@ class Scores:
             run = RunInfo.from_json(json.loads((folder / "run.json").read_text(encoding="utf-8")))
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             if isinstance(error, SchemaError):
-                raise SchemaError(asked, error.found, error.remedy) from error
+                here = f"{error.remedy} --out {shlex.quote(f'{folder}-again')}"
+                remedy = error.remedy if UPGRADE in error.remedy else here
+                raise SchemaError(asked, error.found, remedy) from error
             raise InputError(asked, f"run.json is damaged ({error})", "Run it again") from error
         units = read_parquet(folder / "scores.parquet")
         beside = {
@@ -288,6 +278,16 @@ class Scores:
             if (folder / f"{name}.parquet").is_file()
         }
         return cls(units, run, **beside)
+
+
+TABLE_AGAIN = "rsbench table RUN --csv, where RUN is the folder of its run, made again"
+"""What to do with a file of a run that does not say which command made it."""
+
+
+def run_again(value: Mapping[str, Any]) -> str:
+    """Return the command that made a run, as its ``run.json`` of any schema states it."""
+    stated = value.get("command")
+    return stated if isinstance(stated, str) and stated else "rsbench run --model NAME --data STORE"
 
 
 def _write_parquet(values: pd.DataFrame, path: Path) -> None:
@@ -309,11 +309,8 @@ def read_parquet(path: Path) -> pd.DataFrame:
         ) from error
     found = (frame.schema.metadata or {}).get(b"rsbench.schema")
     if found is not None and found != str(SCHEMA).encode():
-        raise SchemaError(
-            asked,
-            f"it has schema {found.decode()}, this version reads {SCHEMA}",
-            "Run it again, or read it with the version that wrote it",
-        )
+        stated = int(found) if found.isdigit() else found.decode()
+        raise other_schema(asked, stated, SCHEMA, TABLE_AGAIN)
     return cast(pd.DataFrame, frame.to_pandas())
 
 
@@ -329,53 +326,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and next(folder.iterdir(), None) is None
-
-
-def _checked(units: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return units with all columns, plain types and one row per unit, or say what is wrong."""
-    lacking = [name for name in keys + SUMS if name not in units.columns]
-    if lacking:
-        raise InputError(
-            "reading scores",
-            f"the units lack the columns {', '.join(lacking)}",
-            "Write them with `rsbench run` or `rsbench score`",
-        )
-    others = [name for name in units.columns if name not in keys + SUMS]
-    frame = units[keys + SUMS + others].copy()
-    frame["preset"] = frame["preset"].fillna("")
-    for name in ("start", "target"):
-        frame[name] = frame[name].astype(str)
-    _refuse_bad(frame)
-    if frame.duplicated(keys).any():
-        how: dict[str, str] = {**dict.fromkeys(SUMS, "sum"), **dict.fromkeys(others, "first")}
-        if strata.INPUT_VALID in how:
-            how[strata.INPUT_VALID] = "sum"
-        frame = frame.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
-    return frame.sort_values(keys, kind="stable").reset_index(drop=True)
-
-
-def _refuse_bad(frame: pd.DataFrame) -> None:
-    bad = frame[(frame["weight"] > 0) & ~np.isfinite(frame["value_sum"].astype(float))]
-    if len(bad):
-        row = bad.iloc[0]
-        raise InputError(
-            f"scores of {row['model']}",
-            f"{row['metric']} is not finite in region {row['region']}, lead {row['lead']}, "
-            f"band {row['band']}",
-            "Mask the pixels, or leave the image out and count it in n_missing",
-        )
-    for name, allowed in (("role", ROLES), ("curve", CURVES)):
-        odd = sorted(set(frame[name].astype(str)) - set(allowed))
-        if odd:
-            raise InputError("reading scores", f"{name} {odd[0]!r}", f"Use {', '.join(allowed)}")
-    if ((frame["lead"] < 1) | (frame["weight"] < 0)).any():
-        raise InputError("reading scores", "a lead below 1 or a weight below 0", "Score it again")
-
-
-def _stack(*parts: pd.DataFrame) -> pd.DataFrame:
-    """Concatenate; empty parts are left out because their null columns would change types."""
-    full = [part for part in parts if len(part)]
-    return pd.concat(full, ignore_index=True) if full else parts[0]
 
 
 def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
@@ -433,21 +383,21 @@ def _tidy(
     absent: tuple[Absent, ...],
     sets: pd.DataFrame,
 ) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
-    cells = _stack(
+    cells = stack(
         cells_of(means, paired=False),
         cells_of(skill, paired=True),
         share_cells(shares(skill, run.best_trivial)),
     )
     if run.one_scene:
-        cells = of_blocks(cells, _stack(means, skill))
+        cells = of_blocks(cells, stack(means, skill))
     itself = cells["metric"].str.startswith("skill.") & (cells["model"] == run.best_trivial)
     cells.loc[itself, ["lo", "hi"]] = float("nan")  # zero by definition, not by measurement
     cells.loc[itself, "interval"] = inference.NONE
     if run.one_scene:
         spread = cells["interval"] != inference.NONE
         cells.loc[spread, "interval"] += inference.ONE_SCENE
-    cells = _stack(cells, set_cells(sets))
-    cells = _stack(cells, _null_rows(cells, run.absent + absent, run))
+    cells = stack(cells, set_cells(sets))
+    cells = stack(cells, _null_rows(cells, run.absent + absent, run))
     cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
     cells["weights"] = cells["model"].map(run.weights).astype(object)
     cells["weights"] = cells["weights"].where(cells["weights"].notna(), None)

@@ -11,9 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsbench import inference, strata
-from rsbench.errors import Incomparable, InputError, SchemaError
+from rsbench.errors import Incomparable, InputError, other_schema
 from rsbench.inference import direction, loss
-from rsbench.scores import COLUMNS, HALVES, REFERENCES, SCHEMA, Scores, read_parquet, write_whole
+from rsbench.scores import (
+    COLUMNS,
+    HALVES,
+    REFERENCES,
+    SCHEMA,
+    TABLE_AGAIN,
+    Scores,
+    read_parquet,
+    write_whole,
+)
 
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
@@ -72,11 +81,7 @@ def read_table(path: Path) -> pd.DataFrame:
         )
     odd = sorted({int(v) for v in table["schema"].unique()} - {SCHEMA})
     if odd:
-        raise SchemaError(
-            asked,
-            f"it has schema {odd[0]}, this version reads {SCHEMA}",
-            "Run it again, or read it with the version that wrote it",
-        )
+        raise other_schema(asked, odd[0], SCHEMA, TABLE_AGAIN)
     return table[COLUMNS]
 
 

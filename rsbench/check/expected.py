@@ -23,7 +23,7 @@ from rsbench.check.side import (
     provenance,
 )
 from rsbench.check.waivers import read_waivers
-from rsbench.errors import InputError, SchemaError
+from rsbench.errors import InputError, other_schema
 from rsbench.inference import student_t_quantile
 from rsbench.scores import SCHEMA, Scores, write_whole
 
@@ -43,8 +43,8 @@ def read_expected(path: Path) -> Side:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise InputError(asked, f"it is no TOML ({error})", "Write it again") from error
     if text.get("schema") != SCHEMA:
-        found = f"it has schema {text.get('schema')!r}, this version reads {SCHEMA}"
-        raise SchemaError(asked, found, "Write it again from a run")
+        again = f"rsbench check RUN --against {path} --write"
+        raise other_schema(asked, text.get("schema"), SCHEMA, again)
     try:
         head = {"schema": SCHEMA, **{name: str(text["identity"][name]) for name in HEAD[1:]}}
         known = text.get("provenance")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.digest import ArrayHasher, sha256_json
-from rsbench.errors import InputError, SchemaError, StoreError
+from rsbench.errors import InputError, StoreError, other_schema
 from rsbench.spec import Grid
 
 Array = npt.NDArray[Any]
@@ -258,17 +259,45 @@ def load_json(path: Path) -> dict[str, Any]:
 
 
 def require_schema(path: Path, value: Mapping[str, Any]) -> None:
-    """Refuse what was written under another schema.
+    """Refuse what was written under another schema, with the command that makes it again.
 
     Raises:
         SchemaError: if ``value["schema"]`` is not the schema this version reads.
     """
     if value.get("schema") != SCHEMA:
-        raise SchemaError(
-            f"reading {path}",
-            f"it was written under schema {value.get('schema')!r}; this version reads {SCHEMA}",
-            "Build it again, or install the version of rsbench that wrote it",
-        )
+        root = path.parent if path.name == INDEX else path.parent.parent
+        raise other_schema(f"reading {path}", value.get("schema"), SCHEMA, build_again(root))
+
+
+def build_again(root: Path) -> str:
+    """Return the command that makes a store again under this schema, beside the old one.
+
+    It takes what the store keeps: the lock it was built from (the same pixels, so the same
+    digest), else the name of its recipe, else how it was imported.
+    """
+    from rsbench.catalog import names
+
+    recipe = _recipe(root / INDEX)
+    out = shlex.quote(str(root.with_name(f"{root.stem}-again{root.suffix}")))
+    if "importer" in recipe:
+        told = {f"--{key}": recipe.get(key) for key in ("unit", "scale", "offset", "nodata")}
+        options = "".join(f" {key} {value}" for key, value in told.items() if value is not None)
+        return f"rsbench import-dataset {recipe['importer']} SOURCE{options} --out {out}"
+    name = str(recipe.get("name", "NAME"))
+    if (root / LOCK).is_file():
+        own = "" if name in names("recipes") else f" --recipe {name}.yaml"
+        lock = shlex.quote(str(root / LOCK))
+        return f"rsbench build-dataset{own} --lock {lock} --out {out}"
+    return f"rsbench build-dataset --recipe {name} --out {out}"
+
+
+def _recipe(index: Path) -> Mapping[str, Any]:
+    """Return the recipe an index of any schema states, or nothing."""
+    try:
+        found = json.loads(index.read_text(encoding="utf-8")).get("recipe")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
