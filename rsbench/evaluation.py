@@ -260,7 +260,8 @@ def score(
         value_range: the dataset's range in the unit; never guessed.
         eyes: which bands are red, green and blue, for metrics that see these only.
         layers: classes of pixels, whose parts in the errors are added up beside the wholes.
-        seen: called with each answer, e.g. to keep pictures.
+        seen: called with each answer, e.g. to keep pictures; of an ensemble with its mean and
+            its first ``MOST_SEEN`` members.
         on_case: called with the number of images of each finished case.
     """
     kinds = {metric: info(metric).kind for metric in metrics}
@@ -291,6 +292,9 @@ def score(
                         tally.sets.add(scored, case, lead, answer, truth, valid)
                     if seen is not None:
                         seen(scored, case, lead, answer)
+                if seen is not None and row.role == "model" and values.ndim == 5:
+                    for m in range(1, min(values.shape[1], MOST_SEEN)):  # the first was a row
+                        seen(replace(row, model=member(row.model, m)), case, lead, values[:, m])
                 if ensembles and row.role == "model" and values.ndim == 5:
                     found = member_metrics(
                         ensembles, values, truth, valid=valid, data_range=value_range
@@ -301,9 +305,18 @@ def score(
     return tally
 
 
+MOST_SEEN = 8
+"""Members of an ensemble that are shown to ``seen``."""
+
+
 def first_member(model: str) -> str:
     """Name the row of an ensemble's first member."""
-    return f"{model} · member 0"
+    return member(model, 0)
+
+
+def member(model: str, number: int) -> str:
+    """Name a member of an ensemble."""
+    return f"{model} · member {number}"
 
 
 def _answers(row: Row, values: Tensor) -> Iterator[tuple[Row, Tensor]]:

@@ -150,18 +150,24 @@ def make_scores(run: Mapping[str, Any] | None = None, **units: Any) -> Scores:
     return Scores(make_units(**units), make_run(**changes))
 
 
-def save_run(folder: Path, scores: Scores | None = None, *, viewer: bool = False) -> Path:
+def save_run(
+    folder: Path,
+    scores: Scores | None = None,
+    *,
+    viewer: bool = False,
+    pictured: Sequence[str] = ("simvp", "persistence"),
+) -> Path:
     from rsbench import table
 
     scores = scores or make_scores()
     scores.save(folder)
     table.write(scores, folder)
     if viewer:
-        save_viewer(folder, scores)
+        save_viewer(folder, scores, pictured)
     return folder
 
 
-def save_viewer(folder: Path, scores: Scores, size: int = 96) -> None:
+def save_viewer(folder: Path, scores: Scores, pictured: Sequence[str], size: int = 96) -> None:
     """Truth, predictions and error maps of two regions, as `run` keeps them."""
     import json
 
@@ -175,15 +181,19 @@ def save_viewer(folder: Path, scores: Scores, size: int = 96) -> None:
         base = _scene(rng, size)
         truth = np.stack([_grow(base, lead) for lead in leads])
         np.save(target / f"{region}.truth.npy", truth)
+        valid = np.ones(truth.shape[:3], dtype=bool)
+        valid[:, : size // 8, : size // 4] = False
+        np.save(target / f"{region}.valid.npy", valid)
         entry: dict[str, Any] = {
             "region": region,
             "start": "2017-07-01",
             "targets": [f"{2017 + lead}-07-01" for lead in leads],
             "leads": leads,
             "truth": f"{region}.truth.npy",
+            "valid": f"{region}.valid.npy",
             "models": [],
         }
-        for model in ("simvp", "persistence"):
+        for model in pictured:
             blur = base if model == "persistence" else truth
             noise = rng.normal(0, 6, truth.shape)
             guess = np.clip(np.broadcast_to(blur, truth.shape) + noise, 0, 255).astype(np.uint8)
@@ -193,7 +203,7 @@ def save_viewer(folder: Path, scores: Scores, size: int = 96) -> None:
             entry["models"].append(
                 {
                     "model": model,
-                    "preset": MODELS[model][1],
+                    "preset": MODELS[model.partition(" · ")[0]][1],
                     "prediction": f"{region}.{model}.npy",
                     "error": f"{region}.{model}.error.npy",
                 }

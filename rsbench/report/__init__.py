@@ -48,7 +48,7 @@ def write_report(
 def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> str:
     """Return the page's HTML, with papers' tables beside each board."""
     from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    from markupsafe import Markup, escape
 
     folder = resources.files("rsbench.report") / "templates"
 
@@ -58,6 +58,8 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    # Long names break at their underscores rather than anywhere.
+    environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     gathered = [page.gather(board, index) for index, board in enumerate(found)]
     return environment.from_string(text("report.html.j2")).render(
         boards=gathered,

@@ -90,11 +90,13 @@ def _without_repeats(
     run, units = scores.run, scores.units
     called: dict[str, str] = {}
     dropped: list[tuple[str, str]] = []
-    both = [part[["model", "preset"]] for part in (units, scores.sets) if len(part)]
-    pairs = pd.concat(both).drop_duplicates().itertuples(index=False, name=None)
-    for model, preset in pairs:
+    both = [part[["model", "preset", "role"]] for part in (units, scores.sets) if len(part)]
+    rows = pd.concat(both).drop_duplicates().itertuples(index=False, name=None)
+    for model, preset, role in rows:
         trained = run.weights.get(model)
-        stamp = (trained, run.seed if trained is not None else None, run.precision)
+        # What is fitted in closed form is the same row whatever the seed of its run was.
+        seeded = trained is not None and role != "trivial"
+        stamp = (trained, run.seed if seeded else None, run.precision)
         name, number = str(model), 1
         while taken.get((name, preset), stamp) != stamp:
             number += 1

@@ -262,20 +262,19 @@ def _matching(board: Board) -> list[dict[str, Any]]:
 
 def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return strips until the page grows heavy: the models, the reference and the oracle."""
-    names = [m["model"] for m in models if m["role"] == "model"][:4]
+    names = [m["model"] for m in models if m["role"] == "model"]
     names += [m["model"] for m in models if m["reference"]]
     names += [m["model"] for m in models if m["model"] == "persistence" and len(names) < 2]
     names += [m["model"] for m in models if m["role"] == "oracle"]
+    shown = list(dict.fromkeys(names)) or [n for called in board.names for n in called.values()]
+    folders = list(zip(board.folders, board.names, strict=True))
     found: list[dict[str, Any]] = []
     weight = 0
-    for folder, run, called in zip(board.folders, board.runs, board.names, strict=True):
-        shown = list(dict.fromkeys(names)) or list(called.values())
-        for strip in pictures.strips(folder, simulated=run.simulated, names=called, shown=shown):
-            weight += strip.weight
-            if weight > LARGEST_PICTURES and found:
-                return found
-            top = number(strip.error_max, 3)
-            found.append({"strip": strip, "top": top, "run": folder.name})
+    for strip in pictures.strips(folders, simulated=board.run.simulated, shown=shown):
+        weight += strip.weight
+        if weight > LARGEST_PICTURES and found:
+            return found
+        found.append({"strip": strip, "top": number(strip.error_max, 3)})
     return found
 
 

@@ -14,7 +14,7 @@ import base64
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,13 +33,23 @@ LARGEST = 256
 """Longest side of a picture on the page, in pixels; larger ones are thinned."""
 
 
+MEMBER = " · member "
+"""Stands between a model's name and the number of a member in what a run keeps."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """One row of a strip: pictures as data links, one per lead."""
+    """One row of a strip: pictures as data links, one per lead.
+
+    Args:
+        kind: ``truth``, ``prediction``, ``error`` or ``mask``.
+        model: whose prediction or error it is, empty for the others.
+    """
 
     name: str
     kind: str
     pictures: tuple[str, ...]
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,22 +77,65 @@ class Strip:
 
 
 def strips(
-    folder: Path, *, simulated: bool, names: Mapping[str, str], shown: Sequence[str]
+    folders: Sequence[tuple[Path, Mapping[str, str]]], *, simulated: bool, shown: Sequence[str]
 ) -> Iterator[Strip]:
-    """Read the strips of a run folder one by one; none where it keeps no pictures.
+    """Read the strips of run folders one by one; none where they keep no pictures.
+
+    A region and start that several runs kept is one strip: the truth, then every row of every run.
 
     Args:
-        folder: a run folder.
+        folders: run folders, each with model names of the run → names on the page.
         simulated: burn the word into every picture.
-        names: model names of the run → names on the page.
-        shown: names on the page whose predictions are drawn, in this order.
+        shown: names on the page whose predictions are drawn, in this order, members after them.
     """
-    with told_if_damaged(folder):
-        for place, label, entry in entries(folder):
-            models = [{**m, "model": names.get(m["model"], m["model"])} for m in entry["models"]]
-            kept = [m for m in models if m["model"] in shown]
-            kept.sort(key=lambda m: shown.index(m["model"]))
-            yield _strip(place, {**entry, "models": kept}, label, simulated=simulated)
+    found: dict[tuple[object, ...], list[_Kept]] = {}
+    for folder, names in folders:
+        with told_if_damaged(folder):
+            for place, label, entry in entries(folder):
+                kept = [_Model(place, _page_name(str(m["model"]), names), m)
+                        for m in entry["models"]]  # fmt: skip
+                parts = ("leads", "targets")
+                key = (entry["region"], entry["start"], *(tuple(entry.get(n, ())) for n in parts))
+                found.setdefault(key, []).append(_Kept(folder, place, label, entry, kept))
+    for group in found.values():
+        models: dict[str, _Model] = {}
+        for part in group:
+            for model in part.models:
+                if model.name.partition(MEMBER)[0] in shown or model.name in shown:
+                    models.setdefault(model.name, model)
+        with told_if_damaged(group[0].folder):
+            yield _strip(group[0], sorted(models.values(), key=_order(shown)), simulated=simulated)
+
+
+@dataclass(frozen=True)
+class _Model:
+    place: Path
+    name: str
+    entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What one run kept of one region."""
+
+    folder: Path
+    place: Path
+    label: str
+    entry: Mapping[str, Any]
+    models: Sequence[_Model]
+
+
+def _page_name(model: str, names: Mapping[str, str]) -> str:
+    base, member, number = model.partition(MEMBER)
+    return names.get(model, names.get(base, base) + member + number)
+
+
+def _order(shown: Sequence[str]) -> Callable[[_Model], tuple[int, int]]:
+    def place(model: _Model) -> tuple[int, int]:
+        base, _, number = model.name.partition(MEMBER)
+        return shown.index(base if base in shown else model.name), int(number or -1)
+
+    return place
 
 
 def entries(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
@@ -118,30 +171,39 @@ def told_if_damaged(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _strip(folder: Path, entry: Mapping[str, Any], label: str, *, simulated: bool) -> Strip:
+def _strip(kept: _Kept, models: Sequence[_Model], *, simulated: bool) -> Strip:
+    entry, folder = kept.entry, kept.place
     leads = tuple(int(lead) for lead in entry["leads"])
     truth = frames_of(folder, entry["truth"], len(leads))
     valid = load(folder, entry["valid"]).astype(bool) if entry.get("valid") else None
     rows = [_row("truth", "truth", truth, valid, simulated=simulated)]
     errors: list[tuple[str, Array]] = []
-    for item in entry["models"]:
-        name = str(item["model"])
-        prediction = frames_of(folder, item["prediction"], len(leads))
-        rows.append(_row(name, "prediction", prediction, None, simulated=simulated))
+    for model in models:
+        item, place = model.entry, model.place
+        prediction = frames_of(place, item["prediction"], len(leads))
+        rows.append(
+            _row(model.name, "prediction", prediction, None, simulated=simulated, model=model.name)
+        )
         if item.get("error"):
-            errors.append((name, load(folder, item["error"]).astype(np.float32)))
+            errors.append((model.name, load(place, item["error"]).astype(np.float32)))
     top = _top([values for _, values in errors])
     for name, values in errors:
         coloured = np.stack([colour(frame, top) for frame in values])
-        rows.append(_row(f"{name}, error", "error", coloured, None, simulated=simulated))
+        rows.append(
+            _row(f"{name}, error", "error", coloured, None, simulated=simulated, model=name)
+        )
+    if valid is not None:
+        white = np.where(valid[..., None], 235, 35).astype(np.uint8).repeat(3, axis=-1)
+        rows.append(_row("mask (light: scored)", "mask", white, None, simulated=simulated))
     context = None
     if entry.get("context"):
         frame = load(folder, entry["context"])
         context = link(_finish(frame if frame.ndim == 3 else frame[-1], simulated=simulated))
     targets = tuple(str(target) for target in entry.get("targets", ()))
     return Strip(
-        str(entry["region"]), str(entry["start"]), leads, targets, tuple(rows), context, label, top
-    )
+        str(entry["region"]), str(entry["start"]), leads, targets, tuple(rows), context,
+        kept.label, top,
+    )  # fmt: skip
 
 
 def load(folder: Path, name: str) -> Array:
@@ -165,12 +227,14 @@ def frames_of(folder: Path, name: str, leads: int) -> Image:
     return frames
 
 
-def _row(name: str, kind: str, frames: Image, valid: Array | None, *, simulated: bool) -> Row:
+def _row(
+    name: str, kind: str, frames: Image, valid: Array | None, *, simulated: bool, model: str = ""
+) -> Row:
     pictures = []
     for number, frame in enumerate(frames):
         shown = frame if valid is None else _hatched(frame, valid[number])
         pictures.append(link(_finish(shown, simulated=simulated)))
-    return Row(name, kind, tuple(pictures))
+    return Row(name, kind, tuple(pictures), model)
 
 
 def _hatched(frame: Image, valid: Array) -> Image:

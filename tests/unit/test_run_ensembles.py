@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import toys
 
 import rsbench as rb
-from rsbench.evaluation import first_member
+from rsbench.evaluation import first_member, model_row, score
 from rsbench.metrics import suite
 from rsbench.model import Card, Given, Prediction, PresetInfo, Want
 from rsbench.registry import adopt
 from rsbench.scores import Scores
+from rsbench.setting import cases, setting_of
 from rsbench.table import supported_best, to_markdown
 
 
@@ -71,6 +73,26 @@ def test_mean_and_first_member_are_both_scored(scores: Scores) -> None:
     still = value(scores, "persistence", "mse@1")
     assert still < mean < member
     assert (member - still) / (mean - still) == pytest.approx(3.0, rel=0.1)
+
+
+def test_every_member_is_shown_to_the_viewer_and_only_the_first_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    store = toys.write_store(tmp_path / "toy", size=16, years=3, simulated=False, simulation=None)
+    setting = setting_of(store, "year7", horizon=1, members=3, suite="pixel")
+    row = model_row("jitter", "default", "model", Jitter(), CARD, device=torch.device("cpu"))
+    seen: dict[str, list[torch.Tensor]] = {}
+    tally = score(
+        [row], cases(setting), setting.metrics, bands=setting.bands,
+        value_range=setting.meta.value_range,
+        seen=lambda r, _, lead, values: seen.setdefault(r.model, []).append(values),
+    )  # fmt: skip
+    members = [f"jitter · member {m}" for m in range(3)]
+    assert set(seen) == {"jitter", *members}
+    for mean, *parts in zip(seen["jitter"], *(seen[m] for m in members), strict=True):
+        torch.testing.assert_close(mean, torch.stack(parts).mean(dim=0))
+    assert {key[0] for key in tally.sums} == {"jitter", members[0]}
 
 
 def test_the_ensemble_is_scored_once_under_its_own_name(scores: Scores) -> None:

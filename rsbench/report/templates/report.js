@@ -8,6 +8,7 @@
     if (className) node.className = className;
     return node;
   };
+  const breakable = (name) => name.split(/(?<=_)/).flatMap((piece, i) => (i ? [document.createElement("wbr"), piece] : [piece]));
   all(".js").forEach((node) => { node.hidden = false; });
 
   // Theme: the system's, until the reader chooses.
@@ -106,7 +107,7 @@
       th.scope = "row";
       const swatch = element("span", undefined, swatches.get(model) || "swatch");
       swatch.setAttribute("aria-hidden", "true");
-      th.append(swatch, `${info.model} `, element("span", info.preset, "preset"));
+      th.append(swatch, ...breakable(info.model), " ", element("span", info.preset, "preset"));
       if (info.role !== "model") th.append(element("span", info.role + (info.reference ? ", reference of skill" : ""), "role"));
       row.append(th);
       for (const column of shown) {
@@ -201,20 +202,73 @@
   document.addEventListener("focusout", () => { tip.hidden = true; });
   document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
-  // A picture over the truth, with a slider between them.
-  const viewer = one("#viewer"), mix = one("#viewer-mix"), other = one("#viewer-other");
-  mix.addEventListener("input", () => { other.style.opacity = mix.value / 100; });
+  // The viewer: any lead, row and layer of any region of a board, over the truth or beside another.
+  const viewer = one("#viewer");
+  const part = (name) => one(`#viewer-${name}`);
+  let boxes = [], layer = "prediction";
+  const layers = all('input[name="viewer-layer"]', viewer);
+  const options = (select, values, chosen) => {
+    select.replaceChildren(...values.map(([value, label]) => {
+      const option = element("option", label);
+      option.value = value;
+      return option;
+    }));
+    select.value = values.some(([value]) => value === chosen) ? chosen : values[0][0];
+  };
+  const box = () => boxes[+part("region").value];
+  const picture = (kind, model) => one(`tr.kind-${kind}[data-model="${CSS.escape(model)}"] .shot[data-column="${part("lead").value}"] img`, box());
+  const layerOf = (kind, model) => picture(kind, kind === "truth" || kind === "mask" ? "" : model);
+
+  function rows(row, beside) {
+    const models = all("tr.kind-prediction", box()).map((tr) => tr.dataset.model);
+    const values = models.map((model) => [model, model]);
+    options(part("row"), values.length ? values : [["", "truth"]], row);
+    options(part("beside"), [["", "nothing"], ...values], beside);
+    const last = box().dataset.leads.split("|").length - 1;
+    part("lead").max = last;
+    part("lead").disabled = last === 0;
+  }
+
+  function look() {
+    const row = part("row").value, beside = part("beside").value;
+    for (const radio of layers) radio.disabled = !layerOf(radio.value, row);
+    const shown = layerOf(layer, row) ? layer : "truth";
+    layers.forEach((radio) => { radio.checked = radio.value === shown; });
+    const truth = layerOf("truth", ""), other = layerOf(shown, row);
+    part("truth").src = truth.src;
+    part("other").src = other.src;
+    part("other").alt = other.alt;
+    part("other").style.opacity = part("mix").value / 100;
+    part("mix").disabled = shown === "truth";
+    part("mix-text").textContent = shown === "truth" ? "" : `${part("mix").value} % ${shown}`;
+    const second = beside && layerOf(shown, beside);
+    part("second").hidden = !second;
+    if (second) {
+      part("beside-picture").src = second.src;
+      part("beside-picture").alt = second.alt;
+    }
+    viewer.classList.toggle("double", Boolean(second));
+    const lead = box().dataset.leads.split("|")[+part("lead").value];
+    part("lead-text").textContent = lead;
+    part("lead").setAttribute("aria-valuetext", lead);
+    const who = shown === "truth" || shown === "mask" ? "" : second ? `${row} | ${beside}, ` : `${row}, `;
+    const scale = shown === "error" ? `, bright from ${box().dataset.top}` : "";
+    part("name").textContent = `${who}${shown} · ${box().dataset.title} · ${lead}${scale}`;
+  }
+  layers.forEach((radio) => radio.addEventListener("change", () => { layer = radio.value; look(); }));
+  ["lead", "mix", "row", "beside"].forEach((name) => part(name).addEventListener("input", look));
+  part("region").addEventListener("input", () => { rows(part("row").value, part("beside").value); look(); });
   all(".shot").forEach((shot) => shot.addEventListener("click", () => {
-    const truth = one(`.kind-truth .shot[data-column="${shot.dataset.column}"] img`, shot.closest("table"));
-    const picture = one("img", shot);
-    one("#viewer-truth").src = truth.src;
-    other.src = picture.src;
-    other.alt = picture.alt;
-    one("#viewer-name").textContent = picture.alt;
-    one("#viewer-kind").textContent = shot.dataset.kind;
-    mix.value = 100;
-    other.style.opacity = 1;
+    const own = shot.closest(".strip-box");
+    boxes = all(".strip-box", shot.closest(".part"));
+    options(part("region"), boxes.map((node, i) => [String(i), node.dataset.title]), String(boxes.indexOf(own)));
+    layer = shot.dataset.kind;
+    rows(shot.closest("tr").dataset.model, "");
+    part("lead").value = shot.dataset.column;
+    part("mix").value = 100;
+    look();
     viewer.showModal();
+    part("lead").focus();
   }));
   viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
 })();

@@ -1,0 +1,234 @@
+"""The page as a person uses it: keys, the viewer, narrow and wide, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import BROWSER, Page, page
+from scores_fixtures import make_run, make_units, pixel_parts, save_run
+
+from rsbench.report import write_report
+from rsbench.scores import Scores
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not BROWSER, reason="no chromium here"),
+]
+MEMBERS = ("simvp", "simvp · member 0", "simvp · member 1", "persistence")
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with page(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one model, one of them an ensemble, on one board."""
+    folder = tmp_path_factory.mktemp("runs")
+    units = make_units()
+    first = Scores(units, make_run(), pixels=pixel_parts(units, {"water": 0.3, "crops": 0.7}))
+    weights = {**make_run().weights, "simvp": "77" * 32}
+    second = Scores(make_units(seed=5), make_run(seed=1, weights=weights))
+    runs = [
+        save_run(folder / "a", first, viewer=True, pictured=MEMBERS),
+        save_run(folder / "b", second, viewer=True),
+    ]
+    return write_report(runs, folder / "r.html")
+
+
+def text(tab: Page, selector: str) -> str:
+    return str(tab.run(f"document.querySelector({selector!r}).textContent"))
+
+
+def focused(tab: Page) -> str:
+    return str(tab.run("document.activeElement.id || document.activeElement.className"))
+
+
+def choose(tab: Page, selector: str, value: str) -> None:
+    """Choose an option as the browser does it for a person."""
+    tab.run(
+        f"(() => {{ const s = document.querySelector({selector!r}); s.value = {value!r}; "
+        "s.dispatchEvent(new Event('input', { bubbles: true })); "
+        "s.dispatchEvent(new Event('change', { bubbles: true })); })()"
+    )
+
+
+def shown(tab: Page) -> dict[str, Any]:
+    """Return which pictures the viewer shows, by the row and column of the strip they are from."""
+    return dict(
+        tab.run("""(() => {
+      const from = (img) => { const same = [...document.querySelectorAll(".strip-box .shot")]
+        .filter((s) => s.querySelector("img").src === img.src)
+        .map((s) => [s.closest("tr").className, s.closest("tr").dataset.model, +s.dataset.column,
+                     s.closest(".strip-box").dataset.title].join(" / ")); return same; };
+      const q = (id) => document.querySelector("#viewer-" + id);
+      return { truth: from(q("truth")), other: from(q("other")),
+        second: q("second").hidden ? null : from(q("beside-picture")),
+        opacity: q("other").style.opacity, name: q("name").textContent,
+        loaded: q("other").naturalWidth > 0 };
+    })()""")
+    )
+
+
+def test_runs_share_a_strip_with_a_row_each_and_a_mask(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    rows = tab.run(
+        "[...document.querySelectorAll('.strip-box')].map((b) => "
+        "[...b.querySelectorAll('tbody tr')].map((r) => r.querySelector('th').textContent))"
+    )
+    models = ["simvp", "simvp · member 0", "simvp · member 1", "simvp (seed 1)"]
+    assert len(rows) == 2  # a region each, not one for each run
+    for row in rows:
+        predictions = [name for name in row if "error" not in name and "mask" not in name]
+        assert set(predictions) == {"truth", *models}
+        assert predictions.index("simvp · member 0") == predictions.index("simvp") + 1
+        assert row[-1].startswith("mask")
+    leads = tab.run("[...document.querySelector('.strip-box thead').querySelectorAll('th')].length")
+    assert leads == 3
+
+
+def test_the_viewer_moves_by_keys_over_leads_layers_regions_and_members(
+    tab: Page, html: Path
+) -> None:
+    tab.open(html, 1400)
+    tab.run("document.querySelector('.kind-prediction[data-model=\"simvp\"] .shot').focus()")
+    tab.key("Enter")
+    assert tab.run("document.querySelector('#viewer').open")
+    assert focused(tab) == "viewer-lead"
+    start = shown(tab)
+    assert "kind-prediction / simvp / 0 / sim-01, start 2017" in start["other"]
+    assert "kind-truth /  / 0 / sim-01, start 2017" in start["truth"]
+    assert start["loaded"]
+    tab.key("ArrowRight", 2)
+    later = shown(tab)
+    assert "kind-prediction / simvp / 2 / sim-01, start 2017" in later["other"]
+    assert "lead 3, 2020" in later["name"]
+    tab.key("Tab")  # to the slider over the truth
+    assert focused(tab) == "viewer-mix"
+    tab.key("Home")
+    assert shown(tab)["opacity"] == "0"
+    tab.key("End")
+    choose(tab, "#viewer-region", "1")
+    choose(tab, "#viewer-row", "simvp · member 1")
+    found = shown(tab)
+    assert "kind-prediction / simvp · member 1 / 2 / sim-02, start 2017" in found["other"]
+    tab.run("document.querySelector('input[value=\"prediction\"]').focus()")
+    tab.key("ArrowRight")
+    error = shown(tab)
+    assert "kind-error / simvp · member 1 / 2 / sim-02, start 2017" in error["other"]
+    assert "bright from" in error["name"]
+    choose(tab, "#viewer-beside", "simvp (seed 1)")
+    both = shown(tab)
+    assert "kind-error / simvp (seed 1) / 2 / sim-02, start 2017" in both["second"]
+    tab.key("ArrowRight")
+    mask = shown(tab)
+    assert "kind-mask /  / 2 / sim-02, start 2017" in mask["other"]
+    tab.key("Escape")
+    assert not tab.run("document.querySelector('#viewer').open")
+    assert focused(tab) == "shot"  # where it was opened
+    assert tab.faults == []
+
+
+def test_tab_goes_through_the_page_in_its_order_and_enter_sorts(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    seen = []
+    for _ in range(60):
+        tab.key("Tab")
+        seen.append(str(tab.run(
+            "(() => { const n = document.activeElement; return n.dataset.pick || n.value && n.type "
+            "=== 'radio' && 'view' || n.id || n.className || n.tagName; })()"
+        )))  # fmt: skip
+        if seen[-1] == "sort":
+            break
+    assert seen[0] == "skip"
+    assert seen[-1] == "sort", seen
+    wanted = ["theme", "view", "metric", "band", "stratum", "filter", "scroll", "sort"]
+    assert [name for name in seen if name in wanted] == wanted
+    names = "[...document.querySelectorAll('.leaderboard tbody th')].map((n) => n.textContent)"
+    before = tab.run(names)
+    tab.key("Enter")
+    best = tab.run(names)
+    assert focused(tab) == "sort"  # the table was drawn again, the focus stays
+    assert text(tab, ".leaderboard thead [aria-sort] button") == "lead 1"
+    tab.key("Enter")
+    worst = tab.run(names)
+    assert best != worst
+    assert set(best) == set(worst) == set(before)
+    scored = [name for name in best if not name.startswith("linear")]
+    assert scored == [name for name in reversed(worst) if not name.startswith("linear")]
+
+
+def test_a_stratum_and_a_filter_change_the_table(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    options = tab.run(
+        "[...document.querySelector('[data-pick=stratum]').options].map((o) => [o.text, o.value])"
+    )
+    water = dict(options)["pixel land cover: water"]
+    choose(tab, "[data-pick=metric]", str(tab.run(
+        "[...document.querySelector('[data-pick=metric]').options]"
+        ".find((o) => o.text.startsWith('mse@1')).value"
+    )))  # fmt: skip
+    choose(tab, "[data-pick=stratum]", water)
+    choose(tab, "[data-pick=filter]", "simvp")
+    rows = tab.run(
+        "[...document.querySelectorAll('.leaderboard tbody tr')].map((r) => "
+        "[r.querySelector('th').textContent, r.querySelector('.value').textContent])"
+    )
+    assert [name.split(" tiny")[0] for name, _ in rows] == ["simvp", "simvp (seed 1)"]
+    values = {name.split(" tiny")[0]: value for name, value in rows}
+    assert float(values["simvp"]) > 0
+    assert values["simvp (seed 1)"] == "–"  # that run has no classes of pixels
+    assert "pixel land cover: water" in text(tab, ".caption")
+
+
+CONTRAST = """(() => {
+  const rgb = (c) => c.match(/[\\d.]+/g).slice(0, 3)
+    .map((v) => (c.startsWith("color(") ? +v : v / 255))
+    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  const light = (c) => { const [r, g, b] = rgb(c); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (n) => { while (n) { const c = getComputedStyle(n).backgroundColor;
+    if (!c.endsWith(", 0)") && c !== "transparent") return c; n = n.parentElement; }
+    return "rgb(255, 255, 255)"; };
+  return [...document.querySelectorAll("p, th, td, h1, h2, h3, summary, label, figcaption, a, li")]
+    .filter((n) => n.textContent.trim() && n.offsetParent)
+    .map((n) => { const [a, b] = [light(getComputedStyle(n).color), light(ground(n))];
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), n.className || n.tagName]; })
+    .filter(([ratio]) => ratio < 4.5).map(([r, n]) => n + " " + r.toFixed(2)); })()"""
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [400, 2000])
+def test_narrow_and_wide_light_and_dark(tab: Page, html: Path, width: int, dark: bool) -> None:
+    tab.open(html, width, dark=dark)
+    assert tab.faults == []
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    ground = tab.run("getComputedStyle(document.body).backgroundColor")
+    first = int(str(ground).partition("(")[2].partition(",")[0])
+    assert (first < 60) if dark else (first > 200)
+    assert tab.run(CONTRAST) == []
+    tab.run("document.querySelector('.kind-error .shot').click()")
+    edges = tab.run(
+        "(() => { const r = document.querySelector('#viewer').getBoundingClientRect(); "
+        "return [r.left, r.right, r.top, r.bottom]; })()"
+    )
+    assert edges[0] >= 0
+    assert edges[1] <= width
+    assert edges[2] >= 0
+    assert edges[3] <= 1000
+    slider = tab.run("document.querySelector('#viewer-lead').getBoundingClientRect().width")
+    assert slider >= 200
+    choose(tab, "#viewer-beside", "simvp (seed 1)")
+    sides = tab.run(
+        "['#viewer-truth', '#viewer-beside-picture'].map((s) => "
+        "{ const r = document.querySelector(s).getBoundingClientRect(); "
+        "return [r.left, r.right, r.top, r.width]; })"
+    )
+    assert sides[0][1] <= sides[1][0]  # side by side,
+    assert abs(sides[0][2] - sides[1][2]) < 1  # on one line,
+    assert sides[1][3] >= 120  # and large enough to see
+    assert tab.run("document.querySelector('#viewer').scrollWidth") <= width
