@@ -17,7 +17,7 @@ import torch
 
 from rsbench.evaluation_sets import SetBook
 from rsbench.metrics.base import info
-from rsbench.metrics.engine import image_metrics, member_metrics
+from rsbench.metrics.engine import exact, image_metrics, member_metrics
 from rsbench.metrics.pixel_classes import ADDITIVE, class_sums
 from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
@@ -229,12 +229,12 @@ class Layers(Protocol):
     """Classes of pixels, fixed from inputs or an earlier catalogue, never from the truth."""
 
     @property
-    def labels(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the strata, per layer."""
+    def labels(self) -> tuple[str, ...]:
+        """Names of the K classes of all layers."""
         ...
 
-    def of(self, case: Case) -> tuple[Tensor, ...]:
-        """Return ``(B, H, W)`` int64 per layer: the place of each pixel's class in its labels."""
+    def of(self, case: Case) -> Tensor:
+        """Return ``(B, H, W, K)`` float32, 1 where a pixel is of a class and 0 elsewhere."""
         ...
 
 
@@ -272,7 +272,7 @@ def score(
     needs_context = "change" in kinds.values()
     tally = Tally(bands, sets=SetBook(whole, value_range, eyes) if whole else None)
     for case in cases:
-        classes = layers.of(case) if layers is not None and additive else ()
+        classes = layers.of(case) if layers is not None and layers.labels and additive else None
         for row in rows:
             for lead, values in row.answer(case):
                 if all(curve[lead - 1] == "none" for curve in case.curves):
@@ -285,9 +285,10 @@ def score(
                         before=before[0], before_valid=before[1],
                     )  # fmt: skip
                     tally.add(scored, case, lead, found)
-                    for labels, of in zip(layers.labels if layers else (), classes, strict=False):
-                        parts = class_sums(additive, answer, truth, valid, of, len(labels))
-                        tally.add_classes(scored, case, lead, parts, labels)
+                    if layers is not None and classes is not None:
+                        with exact():
+                            parts = class_sums(additive, answer, truth, valid, classes)
+                        tally.add_classes(scored, case, lead, parts, layers.labels)
                     if tally.sets is not None:
                         tally.sets.add(scored, case, lead, answer, truth, valid)
                     if seen is not None:

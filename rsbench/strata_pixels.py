@@ -57,19 +57,21 @@ class PixelLayers:
     absent: Mapping[str, str]
 
     @property
-    def labels(self) -> tuple[tuple[str, ...], ...]:
-        """Names of the strata, per layer."""
+    def labels(self) -> tuple[str, ...]:
+        """Names of the strata of all layers."""
         return tuple(
-            tuple(f"{PIXEL}{layer.name}={name}" for name in layer.classes) for layer in self.layers
+            f"{PIXEL}{layer.name}={name}" for layer in self.layers for name in layer.classes
         )
 
-    def of(self, case: Case) -> tuple[torch.Tensor, ...]:
-        """Return ``(B, H, W)`` int64 per layer, from regions, windows and starts of a case."""
+    def of(self, case: Case) -> torch.Tensor:
+        """Return ``(B, H, W, K)`` float32 memberships, from regions, windows and starts alone."""
         rows = list(zip(case.samples, case.starts, strict=True))
-        return tuple(
-            torch.from_numpy(np.stack([layer.read(s.region, s.window, day) for s, day in rows]))
-            for layer in self.layers
-        )
+        layers = []
+        for layer in self.layers:
+            places = np.stack([layer.read(s.region, s.window, day) for s, day in rows])
+            number = len(layer.classes)
+            layers.append(torch.nn.functional.one_hot(torch.from_numpy(places), number).float())
+        return torch.cat(layers, dim=-1)
 
 
 def pixel_layers(store: Store, sensor: str) -> PixelLayers:

@@ -18,9 +18,10 @@ class ClassSums:
 
     Args:
         value: metric → ``(N, K)`` float64, Σ error over the class ÷ valid elements of the image.
-            Summed over the classes it is the image's value.
-        weight: ``(N, K)`` float64, valid elements of the class ÷ those of the image: sums to 1,
-            or to 0 where the image has no valid element. Value ÷ weight is the mean of the class.
+            Summed over the classes of a layer it is the image's value.
+        weight: ``(N, K)`` float64, valid elements of the class ÷ those of the image: over a layer
+            it sums to 1, or to 0 where the image has no valid element. Value ÷ weight is the mean
+            of the class.
     """
 
     value: dict[str, Tensor]
@@ -28,34 +29,25 @@ class ClassSums:
 
 
 def class_sums(
-    metrics: Sequence[str],
-    prediction: Tensor,
-    truth: Tensor,
-    valid: Tensor,
-    classes: Tensor,
-    number: int,
+    metrics: Sequence[str], prediction: Tensor, truth: Tensor, valid: Tensor, member: Tensor
 ) -> ClassSums:
     """Add up errors over classes of pixels, in one pass over them.
+
+    A row of an image is summed in float32, rows are added in float64.
 
     Args:
         metrics: those of ``ADDITIVE`` that are wanted.
         prediction, truth: ``(N, C, H, W)`` float32 in the data's unit.
         valid: ``(N, 1|C, H, W)`` bool; what stands elsewhere changes nothing.
-        classes: ``(N, H, W)`` int64 in 0 … ``number`` − 1, fixed without the truth.
-        number: how many classes K there are.
+        member: ``(N, H, W, K)`` float32, 1 where a pixel is of a class and 0 elsewhere, fixed
+            without the truth. Classes of several layers stand one after another.
     """
-    n, bands = truth.shape[:2]
-    seen = valid.expand(-1, bands, -1, -1)
-    error = torch.where(seen, prediction - truth, 0.0)
-    place = torch.arange(n, device=truth.device)[:, None, None] * number + classes
-
-    def summed(values: Tensor) -> Tensor:
-        """Sum ``(N, H, W)`` over the pixels of each class, in float64."""
-        found = torch.bincount(place.flatten(), values.flatten().double(), minlength=n * number)
-        return found.reshape(n, number).cpu()
-
-    elements = summed(seen.sum(1))
-    whole = elements.sum(1, keepdim=True).clamp_min(1.0)
-    makers = {"mse@1": lambda: error.square().sum(1), "mae@1": lambda: error.abs().sum(1)}
-    value = {metric: summed(makers[metric]()) / whole for metric in metrics}
-    return ClassSums(value, elements / whole)
+    bands = truth.shape[1]
+    error = torch.where(valid, prediction - truth, 0.0)
+    seen = valid.sum(1).float() * (bands // valid.shape[1])
+    maps = {"mse@1": lambda: error.square().sum(1), "mae@1": lambda: error.abs().sum(1)}
+    stacked = torch.stack([*(maps[metric]() for metric in metrics), seen], dim=2)  # (N, H, M, W)
+    sums = torch.matmul(stacked, member.to(stacked)).double().sum(1).cpu()  # (N, M, K)
+    whole = seen.double().sum((1, 2)).cpu().clamp_min(1.0)[:, None]
+    value = {metric: sums[:, place] / whole for place, metric in enumerate(metrics)}
+    return ClassSums(value, sums[:, -1] / whole)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import one_hot
 
 from rsbench.metrics import image_metrics
 from rsbench.metrics.pixel_classes import ADDITIVE, ClassSums, class_sums
@@ -29,7 +30,7 @@ def test_the_parts_of_classes_are_the_whole(
 ) -> None:
     prediction, truth, valid = drawn(seed, masked, per_band)
     classes = torch.from_numpy(np.random.default_rng(seed).integers(0, number, (N, SIDE, SIDE)))
-    found = class_sums(ADDITIVE, prediction, truth, valid, classes, number)
+    found = class_sums(ADDITIVE, prediction, truth, valid, one_hot(classes, number).float())
     whole = image_metrics(ADDITIVE, prediction, truth, valid=valid, data_range=1.0)
     torch.testing.assert_close(found.weight.sum(1), torch.ones(N, dtype=torch.float64))
     for metric in ADDITIVE:
@@ -57,7 +58,7 @@ def loop(
 def test_the_mean_of_a_class_is_that_of_a_loop(per_band: bool) -> None:
     prediction, truth, valid = drawn(5, 0.2, per_band)
     classes = torch.from_numpy(np.random.default_rng(5).integers(0, 3, (N, SIDE, SIDE)))
-    found = class_sums(ADDITIVE, prediction, truth, valid, classes, 4)
+    found = class_sums(ADDITIVE, prediction, truth, valid, one_hot(classes, 4).float())
     for (n, k), (squared, absolute, elements) in loop(prediction, truth, valid, classes).items():
         means = {m: float(found.value[m][n, k] / found.weight[n, k]) for m in ADDITIVE}
         assert means["mse@1"] == pytest.approx(squared / elements, rel=1e-6)
@@ -69,13 +70,13 @@ def test_the_mean_of_a_class_is_that_of_a_loop(per_band: bool) -> None:
 def test_what_is_masked_changes_nothing_and_an_empty_image_is_in_no_class() -> None:
     prediction, truth, valid = drawn(7, 0.4, False)
     valid[1] = False
-    classes = torch.zeros(N, SIDE, SIDE, dtype=torch.int64)
+    member = torch.ones(N, SIDE, SIDE, 1)
     holes = (~valid).expand(-1, C, -1, -1)
     hidden = [x.masked_fill(holes, float("nan")) for x in (prediction, truth)]
 
     def same(a: ClassSums, b: ClassSums) -> bool:
         return all(torch.equal(a.value[m], b.value[m]) for m in ADDITIVE)
 
-    clean = class_sums(ADDITIVE, prediction, truth, valid, classes, 1)
-    assert same(clean, class_sums(ADDITIVE, hidden[0], hidden[1], valid, classes, 1))
+    clean = class_sums(ADDITIVE, prediction, truth, valid, member)
+    assert same(clean, class_sums(ADDITIVE, hidden[0], hidden[1], valid, member))
     assert clean.weight[:, 0].tolist() == [1.0, 0.0, 1.0]

@@ -14,7 +14,11 @@ from scores_fixtures import make_run, make_units, pixel_parts
 
 import rsbench as rb
 from rsbench import strata
+from rsbench.cache import Cache
+from rsbench.evaluation import score
+from rsbench.rows import trivial_rows
 from rsbench.scores import Scores
+from rsbench.setting import cases, groups_of, setting_of
 from rsbench.spec import Grid, Window
 from rsbench.store.read import Store
 from rsbench.strata_pixels import Layer, PixelLayers, hemisphere, pixel_layers, region_strata
@@ -69,6 +73,39 @@ def test_a_class_is_what_a_loop_over_the_inputs_finds(store: Store, scores: Scor
         error = np.abs(raw[start] - raw[target])[:, own]
         assert row.value_sum / row.weight == pytest.approx(error.mean(), rel=2e-6)
         assert row.weight == pytest.approx(own.sum() / seen[target].sum(), rel=1e-12)
+
+
+def test_classes_cost_no_second_reading_of_the_pixels(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = setting_of(store, "year7", horizon=2, suite="pixel")
+    rows = trivial_rows(setting).rows
+    reads: list[tuple[object, ...]] = []
+    patch, read = Cache.patch, Store.read
+
+    def counted_patch(self: Cache, *args: object) -> object:
+        reads.append(("pixels", *map(str, args)))
+        return patch(self, *args)  # type: ignore[arg-type]
+
+    def counted_read(self: Store, region: str, sensor: str, **options: object) -> object:
+        reads.append((options["array"], region, str(options["times"])))
+        return read(self, region, sensor, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Cache, "patch", counted_patch)
+    monkeypatch.setattr(Store, "read", counted_read)
+    found = {}
+    for layers in (None, pixel_layers(store, "s2")):
+        reads.clear()
+        score(
+            rows, cases(setting), setting.metrics, bands=setting.bands,
+            value_range=setting.meta.value_range, layers=layers,
+        )  # fmt: skip
+        found[layers is not None] = list(reads)
+    assert [r for r in found[True] if r[0] == "pixels"] == found[False]
+    beside = [r for r in found[True] if r[0] != "pixels"]
+    starts = {(s.region, s.start) for group in groups_of(setting, "test") for s in group}
+    assert {r[0] for r in beside} == {"n_valid"}
+    assert len(beside) == len(starts)  # one plane per region and start
 
 
 def test_pixel_rows_stand_in_the_table_and_come_back_from_files(
