@@ -170,7 +170,22 @@ def checkpoint_dir(
     return cache_dir("checkpoints") / re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
-def find_checkpoint(
+@dataclass(frozen=True)
+class Fitting:
+    """The finished checkpoints of a setting, newest last.
+
+    Args:
+        same: trained as a run of this setting would train: within the same budget, with no option
+            of training turned on. The newest of them is taken.
+        others: trained otherwise; they count only where `--checkpoint` names them, so that no
+            score depends on what happened to be trained before.
+    """
+
+    same: tuple[Path, ...]
+    others: tuple[tuple[Path, Checkpoint], ...]
+
+
+def fitting_checkpoints(
     *,
     model: str,
     preset: str,
@@ -181,30 +196,38 @@ def find_checkpoint(
     sensor: str | None = None,
     bands: Sequence[str] | None = None,
     budget: str | None = None,
-) -> Path | None:
-    """Return the newest finished checkpoint of a setting, None without one.
+) -> Fitting:
+    """Look for the finished checkpoints of a setting.
 
     Args:
         digest: of the dataset.
         split: scheme of the split, e.g. ``space``.
-        sensor, bands, budget: count only where given.
+        sensor, bands: count only where given.
+        budget: as asked for; None for the preset's own.
     """
     base = checkpoint_dir(
         model=model, preset=preset, digest=digest, split=split, seed=seed, context=context
     )
-    found = []
-    for note in sorted(base.glob(f"*/{NOTE}")):
-        kept = Checkpoint.load(note.parent)
-        same = (
-            (kept.model, kept.preset, kept.dataset_digest) == (model, preset, digest)
-            and (kept.scheme, kept.seed, kept.context) == (split, seed, context)
-            and sensor in (None, kept.sensor)
-            and (bands is None or tuple(bands) == kept.bands)
-            and budget in (None, kept.budget)
-        )
-        if same:
-            found.append((kept.finished, note.parent))
-    return max(found)[1] if found else None
+    kept = [(Checkpoint.load(note.parent), note.parent) for note in sorted(base.glob(f"*/{NOTE}"))]
+    fits = sorted(
+        ((note, folder) for note, folder in kept
+         if (note.model, note.preset, note.dataset_digest) == (model, preset, digest)
+         and (note.scheme, note.seed, note.context) == (split, seed, context)
+         and sensor in (None, note.sensor)
+         and (bands is None or tuple(bands) == note.bands)),
+        key=lambda entry: (entry[0].finished, entry[1]),
+    )  # fmt: skip
+    alike = [_within(note, budget) and not note.training for note, _ in fits]
+    return Fitting(
+        tuple(folder for (_, folder), same in zip(fits, alike, strict=True) if same),
+        tuple((folder, n) for (n, folder), same in zip(fits, alike, strict=True) if not same),
+    )
+
+
+def _within(note: Checkpoint, budget: str | None) -> bool:
+    """Whether a checkpoint was trained within a budget; the preset's own may be said in steps."""
+    own = f"{sum(int(stage['steps']) for stage in note.stages)}steps"
+    return (note.budget or own).replace(" ", "") == (budget or own).replace(" ", "")
 
 
 def load_into(

@@ -219,7 +219,9 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
     entry.of(preset)
     whose = "" if request.preset else ", the recipe's" if preset == wished else ", its default"
     from_where = f", {why}" if why else ""
-    note(f"model {request.model}, preset {preset}{whose}; data {path}{from_where}")
+    source = f"of {request.checkpoint}" if request.checkpoint else f"trained {_within(request)}"
+    weights = f"; weights {source}" if entry.trainable else ""
+    note(f"model {request.model}, preset {preset}{whose}{weights}; data {path}{from_where}")
     if store.simulated:
         note("the data are simulated: numbers from them say nothing about real places")
     if not store.complete:
@@ -269,18 +271,26 @@ def _with_weights(
     options = {"bands": len(setting.bands), "context": setting.context}
     if not entry.trainable:
         return create_model(request.model, preset, **options), {}
-    from rsbench.checkpoint import Checkpoint, find_checkpoint, load_into
+    from rsbench.checkpoint import Checkpoint, fitting_checkpoints, load_into
     from rsbench.train import fresh_model, train
 
     model = fresh_model(request.model, preset, seed=request.seed, **options)
-
-    path = request.checkpoint or find_checkpoint(
-        model=request.model, preset=preset, digest=setting.store.digest,
-        split=setting.protocol.scheme, seed=request.seed, context=setting.context,
-        sensor=setting.sensor, bands=setting.bands, budget=request.budget,
-    )  # fmt: skip
+    path = request.checkpoint
     if path is None:
-        note(f"no checkpoint fits: {request.model} is trained first, within its preset's budget")
+        found = fitting_checkpoints(
+            model=request.model, preset=preset, digest=setting.store.digest,
+            split=setting.protocol.scheme, seed=request.seed, context=setting.context,
+            sensor=setting.sensor, bands=setting.bands, budget=request.budget,
+        )  # fmt: skip
+        for folder, kept in found.others:
+            how = "".join(f", {name} {value}" for name, value in kept.training.items())
+            note(
+                f"passed over, trained within {kept.budget or 'its own budget'}{how}: "
+                f"give --checkpoint {folder} to score it"
+            )
+        path = found.same[-1] if found.same else None
+    if path is None:
+        note(f"no checkpoint fits: {request.model} is trained first, {_within(request)}")
         path = train(
             model, entry.of(preset), setting.store, preset=preset, protocol=setting.protocol,
             sensor=setting.sensor, bands=setting.bands, context=setting.context,
@@ -289,6 +299,10 @@ def _with_weights(
         ).checkpoint  # fmt: skip
     checkpoint: Checkpoint = load_into(model, path, setting.store, split=setting.split)
     return model, {request.model: checkpoint.history}
+
+
+def _within(request: RunRequest) -> str:
+    return f"within {request.budget or 'the budget of the preset'}"
 
 
 def train_model(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rsbench.errors import InputError, PixelError
+from rsbench.metrics.windows import Work, borrowed_work
 
 if TYPE_CHECKING:
     from rsbench.metrics.display import Eyes
@@ -20,6 +21,7 @@ T = TypeVar("T")
 AXES = ("N (images)", "C (bands)", "H (rows)", "W (columns)")
 # Elements of one map that stay in a core's cache; larger temporaries cost page faults.
 CPU_ELEMENTS = 200_000
+GROUP_ELEMENTS = 100_000
 GPU_ELEMENTS = 1 << 24
 MOST_IMAGES_CPU = 8
 
@@ -93,7 +95,7 @@ class Images:
     invalid; ``valid`` (n, 1|C, H, W) bool, or None when every pixel is valid. ``low`` and ``high``
     bound the data range. ``first`` is the place of the first pair in the whole set. ``eyes`` says
     which bands are red, green and blue, where that was said. ``before`` and ``before_valid`` are
-    the last context frame, for metrics of change.
+    the last context frame, for metrics of change. ``work`` lends buffers for arithmetic.
     """
 
     prediction: Tensor
@@ -105,6 +107,7 @@ class Images:
     eyes: Eyes | None = None
     before: Tensor | None = None
     before_valid: Tensor | None = None
+    work: Work = field(default_factory=Work, repr=False)
     _shared: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -121,7 +124,7 @@ class Images:
     def band_groups(self) -> list[slice]:
         """Bands to blur at a time, so that temporaries stay in the cache."""
         n, c, height, width = self.truth.shape
-        limit = CPU_ELEMENTS if self.truth.device.type == "cpu" else GPU_ELEMENTS
+        limit = GROUP_ELEMENTS if self.truth.device.type == "cpu" else GPU_ELEMENTS
         step = max(1, limit // (n * height * width))
         return [slice(start, min(start + step, c)) for start in range(0, c, step)]
 
@@ -161,12 +164,24 @@ class Images:
 
     @cached_property
     def scaled(self) -> tuple[Tensor, Tensor]:
-        """Both images clipped to the range and mapped onto [0, 1]; zero where invalid."""
+        """Both images clipped to the range and mapped onto [0, 1]; zero where invalid.
+
+        May be the images themselves: not to be written into.
+        """
         return self._scale(self.prediction), self._scale(self.truth)
+
+    @cached_property
+    def middle(self) -> tuple[Tensor, Tensor]:
+        """Means of the scaled images per band, (n, C) float64; NaN where nothing is valid."""
+        x, y = self.scaled
+        return (
+            self.prediction_mean if x is self.prediction else total(x) / self.count,
+            self.truth_mean if y is self.truth else total(y) / self.count,
+        )
 
     def _scale(self, x: Tensor) -> Tensor:
         if self.low == 0.0 and self.high == 1.0:
-            return x.clamp(0.0, 1.0)
+            return x.clamp(0.0, 1.0) if self._reaches_out(x) else x
         y = ((x - self.low) / self.span).clamp_(0.0, 1.0)
         return y if self.valid is None else y.masked_fill_(~self.valid, 0.0)
 
@@ -180,10 +195,13 @@ class Images:
             "clipped_truth": self._outside(self.truth),
         }
 
+    def _reaches_out(self, x: Tensor) -> bool:
+        """Whether anything lies outside the range; zeros at invalid pixels may."""
+        name = "prediction reaches out" if x is self.prediction else "truth reaches out"
+        return self.share(name, lambda: bool(x.amin() < self.low) or bool(x.amax() > self.high))
+
     def _outside(self, x: Tensor) -> int:
-        least, most = torch.aminmax(x)
-        # Zeros at invalid pixels may lie outside the range: then the careful count decides.
-        if bool(least >= self.low) and bool(most <= self.high):
+        if not self._reaches_out(x):
             return 0
         outside = (x < self.low) | (x > self.high)
         if self.valid is not None:
@@ -215,13 +233,17 @@ class Pairs:
     before_valid: Tensor | None = None
 
     def chunks(self, size: int | None = None) -> Iterator[Images]:
-        """Cut into pieces that fit the cache; values do not depend on the cut."""
+        """Cut into pieces that fit the cache; values do not depend on the cut.
+
+        A piece is done with when the next is asked for: they share buffers.
+        """
         n = self.truth.shape[0]
         step = size or _chunk(self.truth)
-        for start in range(0, n, step):
-            yield self._piece(slice(start, min(start + step, n)))
+        with borrowed_work() as work:
+            for start in range(0, n, step):
+                yield self._piece(slice(start, min(start + step, n)), work)
 
-    def _piece(self, part: slice) -> Images:
+    def _piece(self, part: slice, work: Work) -> Images:
         dtype = torch.float64 if self.truth.dtype == torch.float64 else torch.float32
         prediction = self.prediction[part].to(dtype)
         truth = self.truth[part].to(dtype)
@@ -241,7 +263,7 @@ class Pairs:
                 before = torch.where(seen, before, 0.0)
             self._finite("context", before, part.start)
         return Images(
-            prediction, truth, valid, self.low, self.high, part.start, self.eyes, before, seen
+            prediction, truth, valid, self.low, self.high, part.start, self.eyes, before, seen, work
         )
 
     def _finite(self, name: str, x: Tensor, first: int) -> None:

@@ -71,7 +71,10 @@ def ssim_zero(images: Images) -> PerImage:
     parts = []
     for bands in images.band_groups():
         here = None if norm is None else norm.of(bands)
-        quality = similarity(moments(x[:, bands], y[:, bands], ZERO, here), C1, C2)
+        maps = images.work.take("maps", (4, *x[:, bands].shape), x)
+        maps[0], maps[1] = x[:, bands], y[:, bands]
+        found = moments(maps, ZERO, here, work=images.work)
+        quality = similarity(found, C1, C2, work=images.work)
         parts.append(average(quality, None if here is None else here.keep))
     return of_parts(parts, images)
 

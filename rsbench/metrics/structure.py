@@ -42,27 +42,34 @@ class Piece:
     keep: Tensor | None  # (n, 1|bands, H, W) bool, None when every pixel counts
 
 
-def shared_pieces(images: Images) -> list[Piece]:
-    """Local statistics of the scaled images, made once for SSIM and its relatives."""
-    return images.share("pieces", lambda: list(_pieces(images)))
+def shared_pieces(images: Images) -> Iterator[Piece]:
+    """Local statistics of the scaled images, made once for SSIM and its relatives.
+
+    The first metric that asks works on each piece as soon as it is made, still in the cache.
+    """
+    made: list[Piece] = images.share("pieces", list)
+    yield from made
+    for piece in images.share("pieces to come", lambda: _pieces(images)):
+        made.append(piece)
+        yield piece
 
 
 def _pieces(images: Images) -> Iterator[Piece]:
     x, y = images.scaled
     norm = None if images.valid is None else normalise(images.valid, REFLECT, x.dtype)
-    count = images.count.clamp_min(1.0)
-    middle_x, middle_y = ((total(z) / count)[..., None, None].to(x.dtype) for z in (x, y))
+    middle_x, middle_y = (mean.nan_to_num()[..., None, None].to(x.dtype) for mean in images.middle)
+    work = images.work
     for bands in images.band_groups():
         here = None if norm is None else norm.of(bands)
-        weight = None if images.weight is None else of_bands(images.weight, bands)
         centre = middle_x[:, bands], middle_y[:, bands]
-        a, b = x[:, bands] - centre[0], y[:, bands] - centre[1]
-        if weight is not None:
-            a.mul_(weight)
-            b.mul_(weight)
-        yield Piece(
-            bands, moments(a, b, REFLECT, here, centre), None if here is None else here.keep
-        )
+        maps = work.take("maps", (4, *x[:, bands].shape), x)
+        torch.sub(x[:, bands], centre[0], out=maps[0])
+        torch.sub(y[:, bands], centre[1], out=maps[1])
+        if images.weight is not None:
+            maps[:2].mul_(of_bands(images.weight, bands))
+        kept = work.take(f"moments {bands.start}", maps.shape, x)
+        made = moments(maps, REFLECT, here, centre=centre, out=kept, work=work)
+        yield Piece(bands, made, None if here is None else here.keep)
 
 
 def average(quality: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -84,7 +91,7 @@ def ssim(images: Images, *, constant_range: float = 1.0) -> PerImage:
     """
     scale = constant_range**2
     parts = [
-        average(similarity(piece.moments, C1 * scale, C2 * scale), piece.keep)
+        average(similarity(piece.moments, C1 * scale, C2 * scale, work=images.work), piece.keep)
         for piece in shared_pieces(images)
     ]
     return of_parts(parts, images)
@@ -105,14 +112,16 @@ def ssim_blur2(images: Images) -> PerImage:
     x, y = images.scaled
     wide = None if images.valid is None else normalise(images.valid, WIDE_ZERO, x.dtype)
     norm = None if wide is None else normalise(wide.keep, ZERO, x.dtype)
-    parts = []
+    parts, work = [], images.work
     for bands in images.band_groups():
-        a, b = blur(x[:, bands], WIDE_ZERO), blur(y[:, bands], WIDE_ZERO)
+        maps = work.take("maps", (4, *x[:, bands].shape), x)
+        blur(x[:, bands], WIDE_ZERO, out=maps[0], work=work)
+        blur(y[:, bands], WIDE_ZERO, out=maps[1], work=work)
         here = None if norm is None else norm.of(bands)
         if wide is not None:
-            factor = wide.of(bands).factor
-            a, b = a * factor, b * factor
-        quality = similarity(moments(a, b, ZERO, here), C1, C2, epsilon=1e-8)
+            maps[:2].mul_(wide.of(bands).factor)
+        found = moments(maps, ZERO, here, work=work)
+        quality = similarity(found, C1, C2, epsilon=1e-8, work=work)
         parts.append(average(quality, None if here is None else here.keep))
     return of_parts(parts, images)
 

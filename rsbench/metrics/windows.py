@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -10,10 +14,11 @@ import torch
 from torch import Tensor
 
 RADIUS = 5  # 11 taps
-# Up to this length one dense product is fastest; above it the empty part of the band costs more
-# than cutting it away.
-DENSE = 192
-BLOCK = 64
+# Output rows per product: short blocks leave out the empty part of the band, long ones are few.
+# An accelerator does one dense product faster than several short ones.
+BLOCK_CPU = 32
+BLOCK_GPU = 192
+KEPT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,42 +52,82 @@ def band_matrix(window: Window, length: int, dtype: torch.dtype, device: torch.d
         return matrix.to(device=device, dtype=dtype)
 
 
-def blur(x: Tensor, window: Window) -> Tensor:
-    """Blur the last two axes: (…, H, W) → (…, H, W)."""
+class Work:
+    """Buffers for arithmetic, used again for every chunk, every map and every call.
+
+    Fresh memory has to be paged in, which takes longer than what is computed in it. A buffer lasts
+    until its name is asked for again.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(held.nbytes for held in self._buffers.values())
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it holds no memory of an accelerator."""
+        return all(device.type == "cpu" for _, _, device in self._buffers)
+
+    def take(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Return an uninitialised contiguous tensor of ``shape``."""
+        key, size = (name, like.dtype, like.device), math.prod(shape)
+        held = self._buffers.get(key)
+        if held is None or held.numel() < size:
+            # A buffer made under the caller's inference mode could not be written outside of it.
+            with torch.inference_mode(False):
+                held = torch.empty(size, dtype=like.dtype, device=like.device)
+            self._buffers[key] = held
+        return held[:size].view(tuple(shape))
+
+
+_FREE = threading.local()
+
+
+@contextmanager
+def borrowed_work() -> Iterator[Work]:
+    """Lend buffers to one call; those of up to 64 MiB on the CPU wait for the thread's next."""
+    free: list[Work] = _FREE.__dict__.setdefault("works", [])
+    work = free.pop() if free else Work()
+    try:
+        yield work
+    finally:
+        if not free and work.on_cpu and work.size <= KEPT_BYTES:
+            free.append(work)
+
+
+def blur(
+    x: Tensor, window: Window, *, out: Tensor | None = None, work: Work | None = None
+) -> Tensor:
+    """Blur the last two axes: (…, H, W) → (…, H, W); ``out`` may be ``x`` itself."""
     height, width = x.shape[-2:]
     rows = band_matrix(window, height, x.dtype, x.device)
     columns = band_matrix(window, width, x.dtype, x.device)
-    return _rows(_columns(x.contiguous(), columns), rows)
-
-
-def _columns(x: Tensor, matrix: Tensor) -> Tensor:
-    length = x.shape[-1]
-    flat = x.view(-1, length)
-    if length <= DENSE:
-        return (flat @ matrix.T).view_as(x)
-    out = torch.empty_like(flat)
-    for start, stop, low, high in _blocks(length):
-        torch.mm(flat[:, low:high], matrix[start:stop, low:high].T, out=out[:, start:stop])
-    return out.view_as(x)
-
-
-def _rows(x: Tensor, matrix: Tensor) -> Tensor:
-    length = x.shape[-2]
-    if length <= DENSE:
-        return torch.matmul(matrix, x)
-    out = torch.empty_like(x)
-    for start, stop, low, high in _blocks(length):
-        out[..., start:stop, :] = torch.matmul(matrix[start:stop, low:high], x[..., low:high, :])
+    x = x.contiguous()
+    out = torch.empty_like(x) if out is None else out
+    between = (work or Work()).take("blur", (x.numel() // width, width), x)
+    flat, maps = x.view(-1, width), between.view(-1, height, width)
+    for start, stop, low, high in _blocks(width, x.device.type):
+        torch.mm(flat[:, low:high], columns[start:stop, low:high].T, out=between[:, start:stop])
+    into = out.view(-1, height, width)
+    for start, stop, low, high in _blocks(height, x.device.type):
+        block = rows[start:stop, low:high].expand(len(maps), -1, -1)
+        torch.bmm(block, maps[:, low:high], out=into[:, start:stop])
     return out
 
 
-def _blocks(length: int) -> list[tuple[int, int, int, int]]:
+@lru_cache(maxsize=64)
+def _blocks(length: int, device: str) -> list[tuple[int, int, int, int]]:
     """Output rows start:stop and the input rows low:high that they need."""
     # A reflected border reads inwards only, so clipping the reach loses nothing.
+    block = BLOCK_CPU if device == "cpu" else BLOCK_GPU
     return [
-        (start, min(start + BLOCK, length), max(0, start - RADIUS),
-         min(length, start + BLOCK + RADIUS))
-        for start in range(0, length, BLOCK)
+        (start, min(start + block, length), max(0, start - RADIUS),
+         min(length, start + block + RADIUS))
+        for start in range(0, length, block)
     ]  # fmt: skip
 
 
@@ -128,49 +173,57 @@ def normalise(valid: Tensor, window: Window, dtype: torch.dtype) -> Norm:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Local statistics of two maps x, y: products of means, sum of variances, covariance."""
+    """Local statistics of two maps x, y, each (n, C, H, W)."""
 
-    means: Tensor  # µx µy
-    mean_squares: Tensor  # µx² + µy²
+    mean_x: Tensor  # µx
+    mean_y: Tensor  # µy
     variances: Tensor  # σx² + σy²
     covariance: Tensor  # σxy
 
 
 def moments(
-    x: Tensor,
-    y: Tensor,
+    maps: Tensor,
     window: Window,
-    norm: Norm | None,
+    norm: Norm | None = None,
+    *,
     centre: tuple[Tensor, Tensor] | None = None,
+    out: Tensor | None = None,
+    work: Work | None = None,
 ) -> Moments:
     """Blur x, y, x² + y² and xy, and turn them into local statistics.
 
-    ``centre`` holds what was subtracted from x and from y beforehand, (n, C, 1, 1) each: variances
-    do not change and keep the digits that float32 would lose; the means get it back.
+    ``maps`` (4, n, C, H, W) holds x and y in its first two places; the others are filled here, and
+    without ``out`` of the same shape the result takes its place. ``centre`` holds what was
+    subtracted from x and from y beforehand, (n, C, 1, 1) each: variances do not change and keep
+    the digits that float32 would lose; the means get it back.
     """
-    stacked = torch.empty((4, *x.shape), dtype=x.dtype, device=x.device)
-    stacked[0], stacked[1] = x, y
-    torch.mul(x, x, out=stacked[2])
-    stacked[2].addcmul_(y, y)
-    torch.mul(x, y, out=stacked[3])
-    mean_x, mean_y, variances, covariance = blur(stacked, window).unbind(0)
+    x, y = maps[0], maps[1]
+    torch.mul(x, x, out=maps[2])
+    maps[2].addcmul_(y, y)
+    torch.mul(x, y, out=maps[3])
+    blurred = blur(maps, window, out=maps if out is None else out, work=work)
     if norm is not None:
-        mean_x, mean_y = mean_x * norm.factor, mean_y * norm.factor
-        variances, covariance = variances * norm.factor, covariance * norm.factor
-    means = mean_x * mean_y
-    mean_squares = (mean_x * mean_x).addcmul_(mean_y, mean_y)
-    variances.sub_(mean_squares)
-    covariance.sub_(means)
+        blurred.mul_(norm.factor)
+    mean_x, mean_y, variances, covariance = blurred.unbind(0)
+    variances.addcmul_(mean_x, mean_x, value=-1.0).addcmul_(mean_y, mean_y, value=-1.0)
+    covariance.addcmul_(mean_x, mean_y, value=-1.0)
     if centre is not None:
-        mean_x, mean_y = mean_x + centre[0], mean_y + centre[1]
-        torch.mul(mean_x, mean_y, out=means)
-        torch.mul(mean_x, mean_x, out=mean_squares).addcmul_(mean_y, mean_y)
-    return Moments(means, mean_squares, variances, covariance)
+        mean_x.add_(centre[0])
+        mean_y.add_(centre[1])
+    return Moments(mean_x, mean_y, variances, covariance)
 
 
-def similarity(m: Moments, c1: float, c2: float, *, epsilon: float = 0.0) -> Tensor:
-    """The SSIM map ((2µxµy + C1)(2σxy + C2)) / ((µx² + µy² + C1)(σx² + σy² + C2))."""
-    top = torch.mul(m.means, 2).add_(c1)
-    top.mul_(torch.mul(m.covariance, 2).add_(c2))
-    below = (m.mean_squares + c1).mul_(m.variances + c2)
-    return top.div_(below.add_(epsilon) if epsilon else below)
+def similarity(
+    m: Moments, c1: float, c2: float, *, epsilon: float = 0.0, work: Work | None = None
+) -> Tensor:
+    """The SSIM map ((2µxµy + C1)(2σxy + C2)) / ((µx² + µy² + C1)(σx² + σy² + C2)).
+
+    With ``work`` the map stands in its buffers, until the next one is made.
+    """
+    work = work or Work()
+    top, below, term = work.take("similarity", (3, *m.mean_x.shape), m.mean_x).unbind(0)
+    torch.mul(m.mean_x, m.mean_y, out=top).add_(c1 / 2)
+    top.mul_(torch.add(m.covariance, c2 / 2, out=term))
+    torch.mul(m.mean_x, m.mean_x, out=below).addcmul_(m.mean_y, m.mean_y).add_(c1)
+    below.mul_(torch.add(m.variances, c2, out=term))
+    return top.div_(below.add_(epsilon) if epsilon else below).mul_(4.0)

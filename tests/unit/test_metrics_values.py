@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -321,3 +322,25 @@ def test_the_list_of_metrics_loads_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_borrowed_buffers_carry_nothing_from_one_call_to_the_next() -> None:
+    """Between two calls: a larger one, in inference mode; one that fails; several in threads."""
+    ids = ["ssim@1", "ssim.blur2@1", "gssim.sobel3@1", "gssim.sobel3-zero@1", "gssim.chen2006@1"]
+    g = torch.Generator().manual_seed(11)
+    p, t = (torch.rand(2, 3, 40, 52, generator=g) for _ in range(2))
+    before = {metric: values.clone() for metric, values in score(ids, p, t).items()}
+    with torch.inference_mode():
+        score(ids, torch.rand(9, 4, 64, 64), torch.rand(9, 4, 64, 64))
+    with pytest.raises(PixelError):
+        score(ids, torch.full_like(p, math.nan), t)
+    with ThreadPoolExecutor(2) as pool:
+        others = list(pool.map(lambda _: score(ids, p, t), range(4)))
+    for found in (score(ids, p, t), *others):
+        assert all(torch.equal(found[metric], before[metric]) for metric in ids)
+    alone = {metric: score([metric], p, t)[metric] for metric in reversed(ids)}
+    assert all(torch.equal(alone[metric], before[metric]) for metric in ids)
+
+
+def score(ids: list[str], p: torch.Tensor, t: torch.Tensor) -> dict[str, torch.Tensor]:
+    return rb.metrics.compute(ids, p, t, data_range=1.0)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toys
 
+from rsbench import loader
 from rsbench.errors import InputError
-from rsbench.run import RunRequest, run_model
+from rsbench.model import SampleRef, Want
+from rsbench.predictions import Array, PredictionCache
+from rsbench.run import RunRequest, run_model, train_model
+from rsbench.samples import Sample
 from rsbench.scores import Scores
+from rsbench.store.read import Store, open_store
 from rsbench_baselines.simvp.model import SimVPModel
 
 
@@ -93,3 +101,64 @@ def test_nothing_is_kept_unless_asked(request_: RunRequest, tmp_path: Path) -> N
     run_model(trivial, note=said.append)
     assert not (tmp_path / "cache" / "predictions").exists()
     assert any("no predictions are kept" in line for line in said)
+
+
+def test_a_run_says_which_weights_it_takes_and_which_it_passes_over(
+    request_: RunRequest, tmp_path: Path
+) -> None:
+    other = train_model(replace(request_, budget="1steps"))
+    said: list[str] = []
+    run_model(request_, note=said.append)
+    assert "; weights trained within 2steps; data " in said[0]
+    assert f"passed over, trained within 1steps: give --checkpoint {other} to score it" in said
+    assert any("trained first, within 2steps" in line for line in said)
+    said.clear()
+    named = replace(request_, out=tmp_path / "named", keep="none", checkpoint=other, budget=None)
+    run_model(named, note=said.append)
+    assert f"; weights of {other}; data " in said[0]
+    assert not any("trained first" in line for line in said)
+
+
+class Counted:
+    """A kept prediction that counts how often each of its leads is read."""
+
+    def __init__(self, values: Array, reads: Counter[int]) -> None:
+        self._values, self._reads = values, reads
+
+    def __getitem__(self, lead: int) -> Array:
+        self._reads[lead] += 1
+        return self._values[lead]
+
+
+def test_scoring_again_reads_each_pixel_once(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the metrics and the rows: one read of each prediction and of each truth."""
+    run_model(request_)
+    predicted: dict[Path, Counter[int]] = {}
+    truths: Counter[tuple[str, str, int, int]] = Counter()
+    read, pick = PredictionCache.read, loader.batches
+
+    def counted(self: PredictionCache, sample: SampleRef, want: Want) -> Counted:
+        path = self.path(sample, want)
+        assert path not in predicted, "opened twice"
+        found = read(self, sample, want)
+        assert found is not None
+        return Counted(found, predicted.setdefault(path, Counter()))
+
+    def batches(source: Store, samples: Sequence[Sample], *args: Any, **options: Any) -> Any:
+        for batch in pick(source, samples, *args, **options):
+            if batch.samples[0].region in store.split("test"):
+                truths.update((s.region, s.key, s.window.y, s.window.x) for s in batch.samples)
+            yield batch
+
+    store = open_store(request_.data or Path())
+    monkeypatch.setattr(SimVPModel, "predict", refuse)
+    monkeypatch.setattr(PredictionCache, "read", counted)
+    monkeypatch.setattr(loader, "batches", batches)
+    other = (request_.out or Path()).parent / "again"
+    run_model(replace(request_, suite="standard,change,mae.clip@1", out=other))
+    assert len(predicted) == len(truths) > 1
+    assert all(reads == {0: 1, 1: 1} or reads == {0: 1} for reads in predicted.values())
+    assert any(len(reads) == 2 for reads in predicted.values())
+    assert set(truths.values()) == {1}

@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import toys
 import train_toys as tt
 
+from rsbench.checkpoint import Checkpoint, Fitting, fitting_checkpoints
 from rsbench.errors import InputError, TrainingError
 from rsbench.store.read import Store
 from rsbench.train import Interrupted
 from rsbench.train_loop import POINTS
+from rsbench.train_options import Options
 
 
 @pytest.fixture(autouse=True)
@@ -226,3 +229,23 @@ def test_it_trains_outside_the_main_thread(store: Store) -> None:
     thread.start()
     thread.join()
     assert results[0].steps == 20
+
+
+def test_what_was_trained_before_does_not_choose_the_weights_of_a_run(store: Store) -> None:
+    """Another budget, or an option of training, counts only where its checkpoint is named."""
+
+    def fitting(budget: str | None) -> Fitting:
+        return fitting_checkpoints(
+            model="toy", preset="default", digest=store.digest, split="space", seed=0, context=1,
+            sensor="s2", bands=toys.BANDS, budget=budget,
+        )  # fmt: skip
+
+    short = tt.run(tt.model(), store, budget="4steps").checkpoint
+    assert fitting(None) == Fitting((), ((short, Checkpoint.load(short)),))
+    assert fitting("4 steps").same == (short,)
+    own = tt.run(tt.model(), store, budget=None).checkpoint
+    smooth = tt.run(tt.model(), store, budget=None, options=Options(ema=0.9)).checkpoint
+    tt.run(tt.model(), store, budget="5steps")
+    assert fitting(None).same == (own,)
+    assert fitting("40steps").same == (own,)  # the toy's own budget, said in steps
+    assert smooth in [folder for folder, _ in fitting(None).others]
