@@ -181,13 +181,14 @@ def find_checkpoint(
     sensor: str | None = None,
     bands: Sequence[str] | None = None,
     budget: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path | None:
     """Return the newest finished checkpoint of a setting, None without one.
 
     Args:
         digest: of the dataset.
         split: scheme of the split, e.g. ``space``.
-        sensor, bands, budget: count only where given.
+        sensor, bands, budget, options: count only where given.
     """
     base = checkpoint_dir(
         model=model, preset=preset, digest=digest, split=split, seed=seed, context=context
@@ -201,6 +202,7 @@ def find_checkpoint(
             and sensor in (None, kept.sensor)
             and (bands is None or tuple(bands) == kept.bands)
             and budget in (None, kept.budget)
+            and (options is None or plain_options(options) == dict(kept.options))
         )
         if same:
             found.append((kept.finished, note.parent))

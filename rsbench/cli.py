@@ -231,12 +231,17 @@ Context = Annotated[str | None, typer.Option(help="Context frames k, or `all`.")
 Seed = Annotated[int, typer.Option(help="The only seed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed …")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="NAME=VALUE of the model, e.g. sampler=sjd-fm; repeatable."),
+]
 
 
 @app.command()
 def train(
     model: ModelName,
     preset: Preset = None,
+    option: Option = None,
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
@@ -262,6 +267,7 @@ def train(
 ) -> None:
     """Train a model on a store's training split; the checkpoint is found again by `run`."""
     from rsbench.console import progress
+    from rsbench.registry import parse_option
     from rsbench.run import RunRequest, train_model
     from rsbench.train_options import Options
 
@@ -282,6 +288,7 @@ def train(
         device=device,
         precision=precision,
         budget=budget,
+        options=dict(map(parse_option, option or ())),
     )
     tell = note if _first_alone() else quiet
     with progress() as advance:
@@ -297,6 +304,7 @@ def train(
 def run(
     model: ModelName,
     preset: Preset = None,
+    option: Option = None,
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
@@ -315,6 +323,7 @@ def run(
 ) -> None:
     """Run a model beside the trivial rows and write table, scores and report."""
     from rsbench.console import progress
+    from rsbench.registry import parse_option
     from rsbench.run import RunRequest, run_model
 
     request = RunRequest(
@@ -333,6 +342,7 @@ def run(
         suite=suite,
         metrics=metrics,
         budget=budget,
+        options=dict(map(parse_option, option or ())),
         keep=keep_predictions,
         out=out,
         command="rsbench " + " ".join(sys.argv[1:]),

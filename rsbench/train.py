@@ -274,7 +274,7 @@ def _plan(
         preset=preset,
         options=plain_options(identity(model).options),
         dataset_digest=store.digest,
-        scheme=protocol.scheme,
+        scheme=protocol.trained_for,
         sensor=sensor,
         bands=bands,
         window=window_of(card, protocol.window),

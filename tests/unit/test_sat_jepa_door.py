@@ -177,7 +177,7 @@ def test_alpha_earth_rasters_are_read_and_averaged(tmp_path: Path) -> None:
     assert (sample.window.x, sample.window.y) == (0, 0)
     assert float(found[0, 0, 1]) == pytest.approx(-0.08)
     assert float(found[0, -1, 1]) == pytest.approx(-0.16)
-    with pytest.raises(ValueError, match="there are no embeddings"):
+    with pytest.raises(InputError, match="there is neither"):
         targets.AlphaEarth(tmp_path).read(replace(want, times=want.times + 400), 8)
 
 
