@@ -79,9 +79,8 @@ def test_each_sample_gets_the_embeddings_of_its_ground_and_target_year(
     for row, sample in enumerate(samples):
         place = next(name for name in NAMES if sample.region.startswith(name))
         entry = store.region(sample.region)
-        assert entry.times["image"][sample.targets[0]] == date(
-            year := entry.times["image"][sample.start].year + 1, 7, 1
-        )
+        year = entry.times["image"][sample.start].year + 1
+        assert entry.times["image"][sample.targets[0]] == date(year, 7, 1)
         origin = 300_000 + 200_000.0 * NAMES.index(place)
         grid = entry.grids["image"].window(sample.window)
         x, y = (grid.transform[2] - origin) / 10, (5_000_020 - grid.transform[5]) / 10
