@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,11 +28,6 @@ from rsbench.errors import InputError
 def main() -> None:
     """Run the command line."""
     sys.exit(run_app())
-
-
-def _first_alone() -> bool:
-    """Say whether this is the first of the processes of one training; only it speaks."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 # ------------------------------------------------------------------------------- building
@@ -269,6 +263,7 @@ def train(
     from rsbench.console import progress
     from rsbench.registry import parse_option
     from rsbench.run import RunRequest, train_model
+    from rsbench.train_crew import speaks
     from rsbench.train_options import Options
 
     options = Options(
@@ -290,13 +285,13 @@ def train(
         budget=budget,
         options=dict(map(parse_option, option or ())),
     )
-    tell = note if _first_alone() else quiet
+    tell = note if speaks() else quiet
     with progress() as advance:
         result = train_model(
             request, devices=devices, batch_size=batch_size, options=options, note=tell,
             advance=advance,
         )  # fmt: skip
-    if _first_alone():
+    if speaks():
         say(str(result))
 
 

@@ -242,6 +242,14 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
             f"protocol {setting.protocol.name} asks for {setting.protocol.task}",
             f"Choose a model of that task: {_of_task(setting.protocol.task)}",
         )
+    needed = entry.of(preset).min_context
+    if setting.context < needed:
+        what = "frames" if setting.fusion is None else "reference dates"
+        raise InputError(
+            f"{request.model}, preset {preset}, with a context of {setting.context}",
+            f"it needs at least {needed} {what}",
+            f"Give --context {needed} or more, or choose another preset",
+        )
     return store, setting, preset
 
 

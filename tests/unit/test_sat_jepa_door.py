@@ -385,7 +385,7 @@ def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"preset": "fixed", "bands": 4}, "red, green and blue, not 4"),
+        ({"preset": "fixed", "bands": 4}, "not 4: choose .* --protocol year7-rgb"),
         ({"preset": "tiny", "sampler": "euler"}, "there is no sampler 'euler'"),
         ({"preset": "tiny", "steps": [1]}, "1 numbers for 3 stages"),
         ({"preset": "tiny", "embeddings": "nowhere"}, "no folder nowhere"),
