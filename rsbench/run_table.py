@@ -217,7 +217,11 @@ def _info(
         device=str(setting.device),
         members=setting.members,
         versions=versions(),
-        weights={**rows.weights, own.name: own.weights or rows.weights.get(own.name)},
+        weights={
+            **rows.weights,
+            **{row.model: own.weights for row in own.controls},
+            own.name: own.weights or rows.weights.get(own.name),
+        },
         licences={setting.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
         citations=rows.citations,
         absent=(*rows.absent, *gone),
