@@ -137,8 +137,8 @@ def _cell(found: pd.Series) -> str:
     return f"{mean} ({number(float(found.min()), 3)} … {number(float(found.max()), 3)})"
 
 
-def main() -> int:
-    """Run what is missing, then write the tables."""
+def arguments() -> argparse.ArgumentParser:
+    """Return what a person may type."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("store", type=Path)
     parser.add_argument("--models", nargs="+", required=True)
@@ -150,14 +150,31 @@ def main() -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
-    asked = parser.parse_args()
+    return parser
+
+
+def passed_on(asked: argparse.Namespace) -> list[str]:
+    """Return the words that go on to `rsbench run`."""
     told = {n: getattr(asked, n) for n in ("protocol", "context", "horizon")}
-    extra = [word for n, v in told.items() if v is not None for word in (f"--{n}", str(v))]
+    return [word for n, v in told.items() if v is not None for word in (f"--{n}", str(v))]
+
+
+def typed(asked: argparse.Namespace) -> list[str]:
+    """Return what a person types to get this table again."""
+    seeds = [str(seed) for seed in asked.seeds]
+    lead = [] if asked.lead == 1 else ["--lead", str(asked.lead)]
+    out = ["--out", str(asked.out)]
+    return ["--models", *asked.models, "--seeds", *seeds, *passed_on(asked), *lead, *out]
+
+
+def main() -> int:
+    """Run what is missing, then write the tables."""
+    asked = arguments().parse_args()
     try:
         store = open_store(asked.store)
         work = jobs(asked.models, asked.seeds, asked.runs)
         with ThreadPoolExecutor(asked.jobs) as pool:
-            list(pool.map(lambda job: run(*job, asked.store, extra), work))
+            list(pool.map(lambda job: run(*job, asked.store, passed_on(asked)), work))
         folders = [folder for _, _, folder in work]
         table = values(folders)
     except RsbenchError as error:
@@ -170,7 +187,7 @@ def main() -> int:
         f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: seeds "
         f"{seeds}, mean (smallest … largest). Values are means over regions of a region's mean; "
         "skill is against the trivial row that was best on validation.\n\n"
-        f"Made by `python tools/results.py STORE {shlex.join(_typed(asked, extra))}`."
+        f"Made by `python tools/results.py STORE {shlex.join(typed(asked))}`."
     )
     asked.out.mkdir(parents=True, exist_ok=True)
     if table["lead"].nunique() > 1:
@@ -179,14 +196,6 @@ def main() -> int:
     table.drop(columns=["weights"]).to_csv(asked.out / "table.csv", index=False)
     print(asked.out / "table.md")
     return 0
-
-
-def _typed(asked: argparse.Namespace, extra: Sequence[str]) -> list[str]:
-    """Return what a person types to get this table again."""
-    seeds = [str(seed) for seed in asked.seeds]
-    lead = [] if asked.lead == 1 else ["--lead", str(asked.lead)]
-    out = ["--out", str(asked.out)]
-    return ["--models", *asked.models, "--seeds", *seeds, *extra, *lead, *out]
 
 
 if __name__ == "__main__":
