@@ -196,13 +196,14 @@ def fitting_checkpoints(
     sensor: str | None = None,
     bands: Sequence[str] | None = None,
     budget: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Fitting:
     """Look for the finished checkpoints of a setting.
 
     Args:
         digest: of the dataset.
         split: scheme of the split, e.g. ``space``.
-        sensor, bands: count only where given.
+        sensor, bands, options: count only where given.
         budget: as asked for; None for the preset's own.
     """
     base = checkpoint_dir(
@@ -214,7 +215,8 @@ def fitting_checkpoints(
          if (note.model, note.preset, note.dataset_digest) == (model, preset, digest)
          and (note.scheme, note.seed, note.context) == (split, seed, context)
          and sensor in (None, note.sensor)
-         and (bands is None or tuple(bands) == note.bands)),
+         and (bands is None or tuple(bands) == note.bands)
+         and (options is None or plain_options(options) == dict(note.options))),
         key=lambda entry: (entry[0].finished, entry[1]),
     )  # fmt: skip
     alike = [_within(note, budget) and not note.training for note, _ in fits]

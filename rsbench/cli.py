@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,11 +28,6 @@ from rsbench.errors import InputError
 def main() -> None:
     """Run the command line."""
     sys.exit(run_app())
-
-
-def _first_alone() -> bool:
-    """Say whether this is the first of the processes of one training; only it speaks."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 # ------------------------------------------------------------------------------- building
@@ -231,12 +225,17 @@ Context = Annotated[str | None, typer.Option(help="Context frames k, or `all`.")
 Seed = Annotated[int, typer.Option(help="The only seed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed …")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="NAME=VALUE of the model, e.g. sampler=sjd-fm; repeatable."),
+]
 
 
 @app.command()
 def train(
     model: ModelName,
     preset: Preset = None,
+    option: Option = None,
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
@@ -262,7 +261,9 @@ def train(
 ) -> None:
     """Train a model on a store's training split; the checkpoint is found again by `run`."""
     from rsbench.console import progress
+    from rsbench.registry import parse_option
     from rsbench.run import RunRequest, train_model
+    from rsbench.train_crew import speaks
     from rsbench.train_options import Options
 
     options = Options(
@@ -282,14 +283,15 @@ def train(
         device=device,
         precision=precision,
         budget=budget,
+        options=dict(map(parse_option, option or ())),
     )
-    tell = note if _first_alone() else quiet
+    tell = note if speaks() else quiet
     with progress() as advance:
         result = train_model(
             request, devices=devices, batch_size=batch_size, options=options, note=tell,
             advance=advance,
         )  # fmt: skip
-    if _first_alone():
+    if speaks():
         say(str(result))
 
 
@@ -297,6 +299,7 @@ def train(
 def run(
     model: ModelName,
     preset: Preset = None,
+    option: Option = None,
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
@@ -315,6 +318,7 @@ def run(
 ) -> None:
     """Run a model beside the trivial rows and write table, scores and report."""
     from rsbench.console import progress
+    from rsbench.registry import parse_option
     from rsbench.run import RunRequest, run_model
 
     request = RunRequest(
@@ -333,6 +337,7 @@ def run(
         suite=suite,
         metrics=metrics,
         budget=budget,
+        options=dict(map(parse_option, option or ())),
         keep=keep_predictions,
         out=out,
         command="rsbench " + " ".join(sys.argv[1:]),

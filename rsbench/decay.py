@@ -253,10 +253,11 @@ def figure(
 
 
 def save_figure(
-    drawn: Sequence[Curve], path: Path, *, simulated: bool, unit: str = "", dpi: int = 160
-) -> None:
+    drawn: Sequence[Curve], path: Path, *, simulated: bool, unit: str = "", dpi: int = 160,
+    width: float = 6.4,
+) -> None:  # fmt: skip
     """Write the figure as PNG, SVG or PDF, by the suffix of ``path``."""
-    chart = figure(drawn, simulated=simulated, unit=unit)
+    chart = figure(drawn, simulated=simulated, unit=unit, width=width)
     kind = path.suffix.removeprefix(".") or "png"
     write_whole(path, lambda temporary: chart.savefig(temporary, format=kind, dpi=dpi))
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import PurePath
 from typing import Any
 
 from rsbench.errors import InputError, RsbenchError, unknown
@@ -111,6 +112,44 @@ def adopt(
     _IDENTITIES[key] = identity
     weakref.finalize(model, _IDENTITIES.pop, key, None)
     return identity
+
+
+def called(model: Model) -> str:
+    """Return the preset as a row names it: with the options it was built with, if there are any.
+
+    Folders are named by their last part: where they lie says nothing of the model.
+    """
+    own = identity(model)
+    chosen = {n: v for n, v in own.options.items() if n not in FACTS and v is not None}
+    return " ".join([own.preset, *(f"{n}={_short(v)}" for n, v in sorted(chosen.items()))])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return PurePath(value).name if isinstance(value, str | PurePath) else str(value)
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Read ``NAME=VALUE`` of the command line: numbers, true, false, lists with commas, or text.
+
+    Raises:
+        InputError: if it has no name or no value.
+    """
+    name, _, value = text.partition("=")
+    if not name.isidentifier() or not value:
+        raise InputError(f"--option {text}", "it is no NAME=VALUE", "As in --option sampler=sjd-fm")
+    parts = [_plain(part) for part in value.split(",")]
+    return name, parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _plain(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def identity(model: Model) -> Identity:

@@ -93,7 +93,7 @@ def control_rows(setting: Setting) -> tuple[Row, ...]:
     rows: list[Row] = []
     if setting.fusion is not None:
         return ()  # no conditional mean and no halves are known of a single date
-    if setting.store.meta.simulation is not None:
+    if setting.store.meta.simulation is not None and setting.protocol.direction == "future":
         rows.append(_oracle(setting))
     held = setting.store.arrays(setting.store.split(setting.split)[0], setting.sensor)
     if {"odd", "even"} <= set(held):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsbench.checkpoint import plain_options
 from rsbench.console import Advance, silent
 from rsbench.digest import sha256_json
 from rsbench.errors import InputError, unknown
@@ -56,6 +57,7 @@ class RunRequest:
     suite: str | None = None
     metrics: str | None = None
     budget: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     keep: str = "viewer"
     out: Path | None = None
     command: str = ""
@@ -131,7 +133,8 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     if request.keep not in KEEP:
         raise unknown("choice of --keep-predictions", request.keep, KEEP)
     store, setting, preset = _resolve(request, note)
-    name = f"{request.model}-{preset}-{store.digest[:8]}-s{request.seed}"
+    chosen = f"-{sha256_json(plain_options(request.options))[:8]}" if request.options else ""
+    name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     key = _key(request, setting, preset)
     done = finished(out, key)
@@ -191,7 +194,8 @@ def _kept(
         split=setting.split, model=request.model, preset=preset, seed=setting.seed,
         precision=setting.precision, members=setting.members, horizon=setting.horizon,
         context=setting.context, weights=weights_of(model, identity(model).card),
-        options={"bands": list(setting.bands)}, code=__version__,
+        options={"bands": list(setting.bands), **plain_options(request.options)},
+        code=__version__,
     )  # fmt: skip
     cache = PredictionCache(cache_dir("predictions"), key, keep="all")
     samples = [
@@ -240,6 +244,14 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, Setting, str]:
             f"protocol {setting.protocol.name} asks for {setting.protocol.task}",
             f"Choose a model of that task: {_of_task(setting.protocol.task)}",
         )
+    needed = entry.of(preset).min_context
+    if setting.context < needed:
+        what = "frames" if setting.fusion is None else "reference dates"
+        raise InputError(
+            f"{request.model}, preset {preset}, with a context of {setting.context}",
+            f"it needs at least {needed} {what}",
+            f"Give --context {needed} or more, or choose another preset",
+        )
     return store, setting, preset
 
 
@@ -259,16 +271,17 @@ def _key(request: RunRequest, setting: Setting, preset: str) -> str:
         "members": setting.members, "seed": setting.seed, "precision": setting.precision,
         "metrics": list(setting.metrics), "budget": request.budget, "keep": request.keep,
         "checkpoint": str(request.checkpoint) if request.checkpoint else None,
+        **({"options": plain_options(request.options)} if request.options else {}),
     })  # fmt: skip
 
 
 def _with_weights(
     request: RunRequest, setting: Setting, preset: str, *, note: Note, advance: Advance
 ) -> tuple[Model, Mapping[str, Any]]:
-    from rsbench.registry import card, create_model
+    from rsbench.registry import card, create_model, identity
 
     entry = card(request.model)
-    options = {"bands": len(setting.bands), "context": setting.context}
+    options = {"bands": len(setting.bands), "context": setting.context, **request.options}
     if not entry.trainable:
         return create_model(request.model, preset, **options), {}
     from rsbench.checkpoint import Checkpoint, fitting_checkpoints, load_into
@@ -279,8 +292,9 @@ def _with_weights(
     if path is None:
         found = fitting_checkpoints(
             model=request.model, preset=preset, digest=setting.store.digest,
-            split=setting.protocol.scheme, seed=request.seed, context=setting.context,
+            split=setting.protocol.trained_for, seed=request.seed, context=setting.context,
             sensor=setting.sensor, bands=setting.bands, budget=request.budget,
+            options=identity(model).options,
         )  # fmt: skip
         for folder, kept in found.others:
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
@@ -323,7 +337,7 @@ def train_model(
         )
     model = fresh_model(
         request.model, preset, seed=request.seed, bands=len(setting.bands),
-        context=setting.context,
+        context=setting.context, **request.options,
     )  # fmt: skip
     return train(
         model, entry.of(preset), store, preset=preset, protocol=setting.protocol,

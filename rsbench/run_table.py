@@ -32,6 +32,7 @@ class Own:
         device: where it was made; where it is made now if None.
         most_context: frames that it takes at most; None for any number.
         controls: rows made of its weights that must stand beside it.
+        inputs: what it was made with beside the frames that it is given.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Own:
     device: str | None = None
     most_context: int | None = None
     controls: tuple[Row, ...] = ()
+    inputs: str | None = None
 
 
 def behind_the_door(setting: Setting, model: Model, kept: PredictionCache | None = None) -> Own:
@@ -50,7 +52,7 @@ def behind_the_door(setting: Setting, model: Model, kept: PredictionCache | None
         TrainingError: if it is trainable and has no weights.
     """
     from rsbench.evaluation import model_row
-    from rsbench.registry import identity
+    from rsbench.registry import called, identity
     from rsbench.rollout import roll
     from rsbench.rows import TRIVIAL
 
@@ -59,13 +61,13 @@ def behind_the_door(setting: Setting, model: Model, kept: PredictionCache | None
     row = None
     if own.name not in TRIVIAL[setting.protocol.task]:
         row = model_row(
-            own.name, own.preset, "model", model, own.card, device=setting.device,
+            own.name, called(model), "model", model, own.card, device=setting.device,
             autocast=_autocast(setting.precision), rolled=kept.roll if kept else roll,
         )  # fmt: skip
     return Own(
         own.name, row, digest, own.card.citation,
         device=kept.made_on if kept else None, most_context=own.card.max_context,
-        controls=_controls(model, own.preset, setting),
+        controls=_controls(model, called(model), setting), inputs=getattr(model, "inputs", None),
     )  # fmt: skip
 
 
@@ -227,7 +229,11 @@ def _info(
         device=str(setting.device),
         members=setting.members,
         versions=versions(),
-        weights={**rows.weights, own.name: own.weights or rows.weights.get(own.name)},
+        weights={
+            **rows.weights,
+            **{row.model: own.weights for row in own.controls},
+            own.name: own.weights or rows.weights.get(own.name),
+        },
         licences={setting.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
         citations=rows.citations,
         absent=(*rows.absent, *gone),
@@ -238,7 +244,10 @@ def _info(
 
 def _inputs(setting: Setting, own: Own) -> dict[str, str]:
     """Say what the table's own row sees, where the trivial rows have not said it."""
-    if setting.fusion is None or own.row is None:
+    if own.row is None:
         return {}
+    if setting.fusion is None:
+        frames = f"{setting.sensor} k={setting.context}"
+        return {} if own.inputs is None else {own.name: f"{frames}, {own.inputs}"}
     alone = own.most_context is not None and own.most_context < setting.context
     return {own.name: setting.shown + (", one at a time, averaged" if alone else "")}

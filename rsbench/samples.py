@@ -25,7 +25,7 @@ class Sample:
     """One window of one region with the indices of its dates.
 
     Args:
-        context: time indices given, ascending.
+        context: time indices given, ascending; descending in a forecast of the past.
         targets: time indices asked for, consecutive after the context: lead 1, lead 2 …
     """
 
@@ -98,11 +98,12 @@ def index_report(
     samples: list[Sample] = []
     dropped: dict[str, int] = {}
     longest = 0
+    lengths: dict[str, int] = {}
     for region in store.split(split):
         entry = store.region(region)
         times, grid = entry.times[name], entry.grids[name]
         _require_even(region, times)
-        longest = max(longest, len(times))
+        longest, lengths[region] = max(longest, len(times)), len(times)
         windows, dropped[region] = windows_of(
             region, grid, window=protocol.window, stride=protocol.stride
         )
@@ -112,7 +113,8 @@ def index_report(
             for window in windows
         ]
     require_leads(longest, context=frames, horizon=leads)
-    return SampleIndex(tuple(samples), dropped)
+    found = backward(samples, lengths) if protocol.direction == "past" else tuple(samples)
+    return SampleIndex(found, dropped)
 
 
 def backward(samples: Iterable[Sample], times: Mapping[str, int]) -> tuple[Sample, ...]:

@@ -237,8 +237,11 @@ def cases(setting: Setting, *, split: str | None = None, batch_size: int = 8) ->
 def _curves(setting: Setting, sample: Sample, times: int) -> tuple[str, ...]:
     from rsbench.evaluation import curve_of
 
+    # A matched set is one of steps along the direction: counted from the first date given.
+    past = setting.protocol.direction == "past"
+    start = times - 1 - sample.start if past else sample.start
     return tuple(
-        curve_of(sample.start, lead, times=times, context=setting.context, horizon=setting.horizon)
+        curve_of(start, lead, times=times, context=setting.context, horizon=setting.horizon)
         for lead in range(1, len(sample.targets) + 1)
     )
 

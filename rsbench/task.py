@@ -32,7 +32,8 @@ class ForecastTask:
         bands: bands to forecast; those of the batch where None.
         members: ensemble members asked for.
         direction: ``future``, or ``past``: from later frames to earlier ones, the latest of the
-            earlier first; samples come from :func:`rsbench.samples.backward`.
+            earlier first; samples come from :func:`rsbench.samples.backward`. The protocol's
+            where None.
     """
 
     protocol: Protocol
@@ -40,11 +41,11 @@ class ForecastTask:
     noise: Noise
     bands: tuple[str, ...] | None = None
     members: int = 1
-    direction: Literal["future", "past"] = "future"
+    direction: Literal["future", "past"] | None = None
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise unknown("direction", self.direction, DIRECTIONS)
+        if self.direction not in (None, *DIRECTIONS):
+            raise unknown("direction", str(self.direction), DIRECTIONS)
         if self.members < 1:
             raise InputError("members", str(self.members), "Give 1 or more")
         if self.protocol.task != "forecast":
@@ -106,9 +107,10 @@ class ForecastTask:
         """Refuse dates that run against the direction, before anything is scored."""
         dates = torch.cat([batch.context_times, batch.target_times], dim=1)
         steps = dates.diff(dim=1)
-        if not bool((steps < 0 if self.direction == "past" else steps > 0).all()):
+        direction = self.direction or self.protocol.direction
+        if not bool((steps < 0 if direction == "past" else steps > 0).all()):
             raise InputError(
-                f"a forecast of the {self.direction}",
+                f"a forecast of the {direction}",
                 f"the dates of {batch.samples[0].region} run "
                 + ", ".join(_iso(int(day)) for day in dates[0]),
                 "Take samples of rsbench.samples.index for the future, backward(…) for the past",

@@ -35,6 +35,7 @@ from rsbench.errors import InputError, TrainingError, unknown
 from rsbench.model import Card, Fitted, Model, Trainable
 from rsbench.provenance import provenance
 from rsbench.registry import adopt, create_model, identity
+from rsbench.train_crew import Crew
 from rsbench.train_data import Checked, Crops, Source, Validation, require_splits
 from rsbench.train_fusion import Pixels, TripletCrops, TripletValidation
 from rsbench.train_guard import Interrupted, derive, deterministic, seeded
@@ -109,7 +110,8 @@ def train(
         protocol: window, stride and split scheme.
         context: largest number of context frames; shorter ones are drawn too, down to the card's.
         budget: ``2000steps`` or ``10min``; the steps of the model's stages where None.
-        devices: number of devices; a step's batch is divided among them.
+        devices: number of devices; a step's batch is divided among them. Under ``torchrun`` the
+            processes it started, on all of its nodes, which then share the cache's folder.
         batch_size: most samples at once on a device; the gradient of a larger batch is gathered
             in parts, so the plan of training stays the same apart from rounding.
         options: augmentation, averaged weights and what makes it faster; all off where None.
@@ -123,6 +125,7 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM; the same call goes on.
     """
     rules = load_protocol(protocol) if isinstance(protocol, str) else protocol
+    crew = Crew.of(devices)
     able = trainable(model)
     if card.task != rules.task:
         raise InputError(
@@ -134,13 +137,13 @@ def train(
     _known(model, card, preset)
     plan = _plan(
         able, card, store, rules, preset=preset, sensor=sensor, bands=tuple(bands),
-        context=context, budget=budget, seed=seed, devices=devices, precision=precision,
+        context=context, budget=budget, seed=seed, devices=crew.size, precision=precision,
         batch_size=batch_size, options=options or Options(),
     )  # fmt: skip
     folder = out_dir or _home(plan, store) / plan.digest[:SHORT]
     if resume and (folder / NOTE).is_file():
         return _found(model, folder, store, plan)
-    fabric = _fabric(device, devices, precision)
+    fabric = _fabric(device, crew, precision)
     with locked(folder) if fabric.is_global_zero else nullcontext():
         return _trained(
             able, card, store, rules, plan, fabric=fabric, folder=folder, resume=resume,
@@ -274,7 +277,7 @@ def _plan(
         preset=preset,
         options=plain_options(identity(model).options),
         dataset_digest=store.digest,
-        scheme=protocol.scheme,
+        scheme=protocol.trained_for,
         sensor=sensor,
         bands=bands,
         window=window_of(card, protocol.window),
@@ -302,7 +305,7 @@ def _home(plan: Plan, store: Store) -> Path:
     )  # fmt: skip
 
 
-def _fabric(device: str, devices: int, precision: str) -> Fabric:
+def _fabric(device: str, crew: Crew, precision: str) -> Fabric:
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
@@ -311,22 +314,23 @@ def _fabric(device: str, devices: int, precision: str) -> Fabric:
         ) from error
     kind, _, number = device.partition(":")
     options: Any = {"precision": precision}
-    chosen: Any = [int(number)] if number.isdigit() and devices == 1 else devices
+    chosen: Any = [int(number)] if number.isdigit() and crew.size == 1 else crew.devices
     try:
         fabric = Fabric(
             accelerator=kind,
             devices=chosen,
+            num_nodes=crew.nodes,
             **options,
             # A model may leave some parameters out of a step, e.g. under random contexts.
-            strategy="ddp_find_unused_parameters_true" if devices > 1 else "auto",
+            strategy="ddp_find_unused_parameters_true" if crew.size > 1 else "auto",
         )
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"training on {devices} × {device} with {precision}",
+            f"training on {crew.size} × {device} with {precision}",
             str(error).splitlines()[0],
             "Give --device cpu or cuda and as many --devices as there are",
         ) from error
-    if devices > 1:
+    if crew.size > 1:
         fabric.launch()
     return fabric
 

@@ -11,7 +11,7 @@ import torch
 from rsbench.errors import HorizonError, InputError, TrainingError
 from rsbench.loader import assemble, batches
 from rsbench.rollout import roll
-from rsbench.samples import Sample, index
+from rsbench.samples import Sample, backward, index
 from rsbench.spec import Window
 from rsbench.task import ForecastTask
 
@@ -152,6 +152,8 @@ class Crops:
                 tuple(range(start - context + 1, start + 1)),
                 tuple(range(start + 1, start + leads + 1)),
             )
+            if self._protocol.direction == "past":
+                (sample,) = backward([sample], self._frames)
             # A crop whose truth is all invalid teaches nothing: draw again, a few times.
             _, valid = self._cache.patch(region, sample.window, sample.targets)
             if valid.any():

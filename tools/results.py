@@ -3,22 +3,27 @@
 Usage: python tools/results.py STORE --models starfm swinstfm:tiny --seeds 0 1 2 --out results/NAME
 
 Writes ``table.md`` (means over seeds) and, beside it, ``table.csv`` (every run, with intervals;
-all bands together, all regions and by stratum). A model without training runs once: its seed
-changes nothing. Runs are kept in ``--runs`` and done once.
+all bands together, all regions and by stratum); of more than one lead also ``decay.png``, with the
+span of seeds as bands. A model without training runs once: its seed changes nothing. Runs are kept
+in ``--runs`` and done once. Controls are named after the model whose weights they were made of.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
+from rsbench.decay import Curve, curves, save_figure
 from rsbench.errors import InputError, RsbenchError
 from rsbench.registry import card
 from rsbench.scores import Scores
@@ -27,6 +32,8 @@ from rsbench.table import number
 
 HEADLINE = ("skill.mse@1", "rmse@1", "ssim@1", "sam@1", "spectrum.ratio@1")
 KEPT = ("stratum=", "all")
+DRAWN = "mse@1"
+TRAINED = ("model", "control")
 
 
 def jobs(models: Sequence[str], seeds: Sequence[int], runs: Path) -> list[tuple[str, int, Path]]:
@@ -57,14 +64,51 @@ def values(folders: Sequence[Path]) -> pd.DataFrame:
     """Return the tidy tables of all runs under one another; rows that all share stand once."""
     parts = []
     for folder in folders:
-        table = Scores.load(folder).table()
-        kept = table["stratum"].str.startswith(KEPT) & (table["band"] == "all")
-        parts.append(table[kept])
+        scores = Scores.load(folder)
+        table = scores.table()
+        kept = table[table["stratum"].str.startswith(KEPT) & (table["band"] == "all")].copy()
+        roles = dict(scores.units[["model", "role"]].drop_duplicates().itertuples(index=False))
+        own = kept["model"].map(lambda name, roles=roles: roles.get(name) in TRAINED)
+        kept.loc[~own, "seed"] = 0
+        kept["model"] = kept["model"].map(
+            lambda name, roles=roles, folder=folder: _named(name, roles.get(name), folder)
+        )
+        parts.append(kept)
     whole = pd.concat(parts, ignore_index=True)
     keys = ["model", "preset", "weights", "seed", "metric", "lead", "stratum"]
-    trained = whole["model"].map(lambda name: name in {f.name.split("-")[0] for f in folders})
-    whole.loc[~trained, "seed"] = 0
     return whole.drop_duplicates(keys).sort_values(keys, ignore_index=True)
+
+
+def _named(model: str, role: str | None, folder: Path) -> str:
+    return f"{model} of {folder.name.split('-')[0]}" if role == "control" else model
+
+
+def seeds_as_bands(folders: Sequence[Path]) -> list[Curve]:
+    """Return a curve per row: the mean over seeds, and their span where there are some."""
+    found: dict[tuple[str, str], list[Curve]] = {}
+    for folder in folders:
+        for curve in curves(Scores.load(folder), DRAWN):
+            named = replace(curve, model=_named(curve.model, curve.role, folder))
+            found.setdefault((named.model, named.preset), []).append(named)
+    merged = []
+    for alike in found.values():
+        own = alike if alike[0].role in TRAINED else alike[:1]
+        by_lead = [[v for v in values if v is not None] for values in
+                   zip(*(c.values for c in own), strict=True)]  # fmt: skip
+        merged.append(replace(
+            own[0],
+            values=tuple(fmean(v) if v else None for v in by_lead),
+            lo=tuple(min(v) if v else None for v in by_lead),
+            hi=tuple(max(v) if v else None for v in by_lead),
+        ))  # fmt: skip
+    return merged
+
+
+def draw(folders: Sequence[Path], path: Path) -> None:
+    """Draw the decay of all rows by lead."""
+    run = Scores.load(folders[0]).run
+    drawn = seeds_as_bands(folders)
+    save_figure(drawn, path, simulated=run.simulated, unit=run.unit, width=8.5)
 
 
 def markdown(table: pd.DataFrame, heading: str, lead: int) -> str:
@@ -93,25 +137,46 @@ def _cell(found: pd.Series) -> str:
     return f"{mean} ({number(float(found.min()), 3)} … {number(float(found.max()), 3)})"
 
 
-def main() -> int:
-    """Run what is missing, then write the tables."""
+def arguments() -> argparse.ArgumentParser:
+    """Return what a person may type."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("store", type=Path)
     parser.add_argument("--models", nargs="+", required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--protocol")
+    parser.add_argument("--context", type=int)
     parser.add_argument("--horizon", type=int)
     parser.add_argument("--lead", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--jobs", type=int, default=2)
-    asked = parser.parse_args()
-    extra = [] if asked.horizon is None else ["--horizon", str(asked.horizon)]
+    return parser
+
+
+def passed_on(asked: argparse.Namespace) -> list[str]:
+    """Return the words that go on to `rsbench run`."""
+    told = {n: getattr(asked, n) for n in ("protocol", "context", "horizon")}
+    return [word for n, v in told.items() if v is not None for word in (f"--{n}", str(v))]
+
+
+def typed(asked: argparse.Namespace) -> list[str]:
+    """Return what a person types to get this table again."""
+    seeds = [str(seed) for seed in asked.seeds]
+    lead = [] if asked.lead == 1 else ["--lead", str(asked.lead)]
+    out = ["--out", str(asked.out)]
+    return ["--models", *asked.models, "--seeds", *seeds, *passed_on(asked), *lead, *out]
+
+
+def main() -> int:
+    """Run what is missing, then write the tables."""
+    asked = arguments().parse_args()
     try:
         store = open_store(asked.store)
         work = jobs(asked.models, asked.seeds, asked.runs)
         with ThreadPoolExecutor(asked.jobs) as pool:
-            list(pool.map(lambda job: run(*job, asked.store, extra), work))
-        table = values([folder for _, _, folder in work])
+            list(pool.map(lambda job: run(*job, asked.store, passed_on(asked)), work))
+        folders = [folder for _, _, folder in work]
+        table = values(folders)
     except RsbenchError as error:
         print(f"results: {error}", file=sys.stderr)
         return error.exit_code
@@ -122,10 +187,11 @@ def main() -> int:
         f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: seeds "
         f"{seeds}, mean (smallest … largest). Values are means over regions of a region's mean; "
         "skill is against the trivial row that was best on validation.\n\n"
-        f"Made by `python tools/results.py STORE --models {' '.join(asked.models)} --out "
-        f"{asked.out}`."
+        f"Made by `python tools/results.py STORE {shlex.join(typed(asked))}`."
     )
     asked.out.mkdir(parents=True, exist_ok=True)
+    if table["lead"].nunique() > 1:
+        draw(folders, asked.out / "decay.png")
     (asked.out / "table.md").write_text(markdown(table, heading, asked.lead), encoding="utf-8")
     table.drop(columns=["weights"]).to_csv(asked.out / "table.csv", index=False)
     print(asked.out / "table.md")

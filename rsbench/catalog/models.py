@@ -431,7 +431,8 @@ class Protocol(Entry):
     then is of every split, and what leaks is told.
 
     ``window``, ``stride``: pixels. ``context``: number of frames given (k). ``horizon``: largest
-    lead. ``bands``: ``store`` for all bands of the store, or names. ``curves``: which matched
+    lead. ``bands``: ``store`` for all bands of the store, or names. ``direction``: ``past`` asks
+    for earlier frames from later ones, lead 1 the latest of them. ``curves``: which matched
     sets decay curves use. ``scheme``: how the split separates train from test.
     """
 
@@ -444,6 +445,7 @@ class Protocol(Entry):
     context: int = Field(ge=1)
     horizon: int = Field(ge=1)
     starts: Literal["all"] = "all"
+    direction: Literal["future", "past"] = "future"
     bands: Literal["store"] | tuple[Name, ...] = "store"
     suite: tuple[MetricId, ...] = Field(min_length=1)
     curves: tuple[Literal["starts", "targets"], ...] = ("starts", "targets")
@@ -457,6 +459,8 @@ class Protocol(Entry):
             raise ValueError("a metric stands twice in suite")
         if self.task == "fusion" and (self.horizon != 1 or self.context > 2):
             raise ValueError("fusion has a horizon of 1 and a context of 1 or 2 reference dates")
+        if self.direction == "past" and (self.task, self.scheme) != ("forecast", "space"):
+            raise ValueError("the direction past is for forecasts with the scheme space")
         if self.dates is not None:
             self._require_dates()
         if self.primary is not None:
@@ -465,6 +469,11 @@ class Protocol(Entry):
             if max(self.primary.leads) > self.horizon:
                 raise ValueError("a primary lead lies beyond the horizon")
         return self
+
+    @property
+    def trained_for(self) -> str:
+        """The scheme, and the direction where it is the past: what weights of a model fit."""
+        return self.scheme if self.direction == "future" else f"{self.scheme}-{self.direction}"
 
     def _require_dates(self) -> None:
         if self.task != "fusion" or self.scheme != "time":

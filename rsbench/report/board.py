@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -136,6 +137,26 @@ def _renamed(run: RunInfo, called: dict[str, str]) -> RunInfo:
     )
 
 
+def _by_row(parts: Sequence[tuple[Scores, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return what belongs to rows by model, and by model and preset where it has several."""
+    found: dict[str, dict[str, Any]] = {}
+    for scores, values in parts:
+        rows = scores.units[["model", "preset"]].drop_duplicates()
+        presets = dict(rows.itertuples(index=False, name=None))
+        for model, value in values.items():
+            found.setdefault(model, {}).setdefault(str(presets.get(model, "")), value)
+    return {
+        model if len(presets) == 1 else f"{model} {preset}": value
+        for model, presets in found.items()
+        for preset, value in presets.items()
+    }
+
+
+def of_row(values: Mapping[str, Any], model: str, preset: str) -> Any:
+    """Return what belongs to one row; None where there is nothing."""
+    return values.get(f"{model} {preset}", values.get(model))
+
+
 def _described(parts: Sequence[Scores]) -> RunInfo:
     """Return the union of the descriptions; a row that one run has is not absent."""
     first = parts[0].run
@@ -147,11 +168,11 @@ def _described(parts: Sequence[Scores]) -> RunInfo:
         starts=tuple(sorted({start for run in runs for start in run.starts})),
         complete=all(run.complete for run in runs),
         simulated=any(run.simulated for run in runs),
-        weights={k: v for run in reversed(runs) for k, v in run.weights.items()},
+        weights=_by_row([(part, part.run.weights) for part in parts]),
         inputs={k: v for run in reversed(runs) for k, v in run.inputs.items()},
         licences={k: v for run in runs for k, v in run.licences.items()},
         citations={k: v for run in reversed(runs) for k, v in run.citations.items()},
-        history={k: v for run in reversed(runs) for k, v in run.history.items()},
+        history=_by_row([(part, part.run.history) for part in parts]),
         absent=tuple(
             item
             for item in absent

@@ -10,7 +10,7 @@ import pandas as pd
 
 from rsbench import inference, strata
 from rsbench.inference import direction, is_published, loss, unit_of
-from rsbench.report.board import Board
+from rsbench.report.board import Board, of_row
 from rsbench.report.charts import minus
 from rsbench.report.words import words_of
 from rsbench.scores import PERFECT, RunInfo
@@ -35,7 +35,7 @@ def rows_of(board: Board) -> list[dict[str, Any]]:
             "preset": str(preset),
             "role": str(role),
             "inputs": run.inputs.get(model, f"{run.sensor} k={run.context}"),
-            "weights": run.weights.get(model),
+            "weights": of_row(run.weights, str(model), str(preset)),
             "reference": model == run.best_trivial,
             "key": f"{model}/{preset}",
         }

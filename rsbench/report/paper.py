@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rsbench import inference, strata
 from rsbench.metrics.base import MetricInfo, metric_info
-from rsbench.report.board import Board
+from rsbench.report.board import Board, of_row
 from rsbench.report.published import task_of
 from rsbench.scores import HALVES, RunInfo
 
@@ -113,7 +113,7 @@ def _models(board: Board) -> list[str]:
     trained, standing = [], []
     for model, preset, role in rows.itertuples(index=False, name=None):
         run = _run_of(board, str(model))
-        digest = board.run.weights.get(str(model))
+        digest = of_row(board.run.weights, str(model), str(preset))
         name = f"{model} ({preset})" if preset else str(model)
         if role in ("model", "control") and digest:
             trained.append(

@@ -130,6 +130,11 @@ def test_the_protocols_fix_context_leads_and_endpoint():
     assert (three.primary.metric, three.primary.score) == ("mse@1", "skill")
     assert three.primary.leads == (1, 3)
     assert seven.suite == three.suite
+    colours = load_protocol("year7-rgb")
+    assert colours.bands == ("B04", "B03", "B02")
+    assert colours.model_copy(update={"name": "year7", "bands": "store"}) == seven
+    back = load_protocol("year3-past")
+    assert (back.direction, back.context, back.horizon) == ("past", 3, 3)
 
 
 def test_the_demo_has_enough_test_regions_for_intervals():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from scores_fixtures import make_run, make_units, save_run
 
+from rsbench.report import write_report
+from rsbench.report.board import boards, of_row
 from rsbench.report.page_training import collapsed, curves
+from rsbench.scores import Scores
 
 
 def history(*ratios: float) -> list[dict[str, Any]]:
@@ -40,3 +45,29 @@ def test_models_without_terms_keep_their_curve() -> None:
     (only,) = curves({"simvp": points}, simulated=False)
     assert [name for name, _, _ in only.key] == ["loss", "validation"]
     assert "simulated" not in only.chart
+
+
+def test_presets_of_one_model_keep_their_own_curves_and_weights(tmp_path: Path) -> None:
+    """Ablations are presets of one model: the report draws all, and warns of the one that fell."""
+    folders = []
+    for preset, ratio in (("tiny_a", 0.02), ("tiny", 0.6)):
+        models = {
+            "persistence": ("trivial", "", 1.0), "damped_persistence": ("trivial", "", 0.9),
+            "sjd": ("model", preset, 0.8),
+        }  # fmt: skip
+        units = make_units(models=models, metrics=("mse@1",), bands=("all",))
+        run = make_run(
+            weights={"sjd": preset.ljust(64, "0")}, history={"sjd": history(0.9, ratio, 1, 1)}
+        )
+        folders.append(save_run(tmp_path / preset, Scores(units, run)))
+    (board,) = boards(folders)
+    assert set(board.run.history) == {"sjd tiny_a", "sjd tiny"}
+    assert collapsed(board.run.history) == [("sjd tiny_a", 0.02)]
+    assert of_row(board.run.weights, "sjd", "tiny_a").startswith("tiny_a")
+    assert of_row(board.run.weights, "sjd", "tiny").startswith("tiny0")
+    picture = curves(board.run.history, simulated=True)[-1]
+    assert [name for name, _, _ in picture.key] == ["sjd tiny_a", "sjd tiny"]
+    write_report(folders, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "sjd tiny_a" in page
+    assert "spread of predicted over target embeddings" in page

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import toys
 
 import rsbench
+from rsbench.errors import InputError
 from rsbench.model import Card, Given, Model, Prediction, PresetInfo, Want
 from rsbench.registry import adopt, extra
+from rsbench.run import RunRequest, run_model
 
 CONTROL = Card(
     "half", "forecast", "half of it", {"default": PresetInfo(0, 0)}, "none:none", "none", "none",
@@ -60,3 +63,14 @@ def test_controls_are_rows_of_their_own(tmp_path: Path) -> None:
     assert values["whole"] == values["persistence"]
     assert values["half"] > values["whole"]
     assert scores.run.best_trivial != "half"
+
+
+@pytest.mark.parametrize(("name", "needed"), [("climatology", 2), ("linear_trend", 3)])
+def test_a_model_that_needs_more_years_says_so_and_writes_nothing(
+    name: str, needed: int, tmp_path: Path
+) -> None:
+    store = toys.write_store(tmp_path / "toy", size=32, years=4)
+    asked = RunRequest(name, data=store.path, context="1", horizon=1, out=tmp_path / "run")
+    with pytest.raises(InputError, match=f"at least {needed} frames. Give --context {needed}"):
+        run_model(asked)
+    assert not (tmp_path / "run").exists()

@@ -177,7 +177,7 @@ def test_alpha_earth_rasters_are_read_and_averaged(tmp_path: Path) -> None:
     assert (sample.window.x, sample.window.y) == (0, 0)
     assert float(found[0, 0, 1]) == pytest.approx(-0.08)
     assert float(found[0, -1, 1]) == pytest.approx(-0.16)
-    with pytest.raises(ValueError, match="there are no embeddings"):
+    with pytest.raises(InputError, match="there is neither"):
         targets.AlphaEarth(tmp_path).read(replace(want, times=want.times + 400), 8)
 
 
@@ -385,7 +385,7 @@ def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"preset": "fixed", "bands": 4}, "red, green and blue, not 4"),
+        ({"preset": "fixed", "bands": 4}, "not 4: choose .* --protocol year7-rgb"),
         ({"preset": "tiny", "sampler": "euler"}, "there is no sampler 'euler'"),
         ({"preset": "tiny", "steps": [1]}, "1 numbers for 3 stages"),
         ({"preset": "tiny", "embeddings": "nowhere"}, "no folder nowhere"),

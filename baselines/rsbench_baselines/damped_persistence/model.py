@@ -48,8 +48,9 @@ class DampedPersistence:
     """x̂(t + l) = µ + a(l)·(x_last − µ), µ and a per band, from the training split.
 
     µ is the mean of x_last over the training pixels; a(l) the least-squares coefficient of the
-    lead. What counts is the elapsed time: at times near a fitted lead's its a is taken; between
-    two leads a is linear; past the last one it goes on as a power of time, towards µ.
+    lead. What counts is the elapsed time, forward or back: at times near a fitted lead's its a is
+    taken; between two leads a is linear; past the last one it goes on as a power of time, towards
+    µ.
     """
 
     parameters: dict[str, float] = field(default_factory=dict)
@@ -82,7 +83,7 @@ class DampedPersistence:
             raise ValueError("damped_persistence was not fitted: call fit or restore first")
         frames = given.frames[want.sensor]
         last = last_valid(frames, want.bands)[:, :, None]
-        elapsed = want.times - frames.times[:, -1:]
+        elapsed = (want.times - frames.times[:, -1:]).abs()
         mean = torch.tensor(
             [self._mean(band) for band in want.bands], dtype=last.dtype, device=last.device
         ).view(1, 1, 1, -1, 1, 1)
@@ -102,7 +103,7 @@ class DampedPersistence:
         last = last_valid(frames, want.bands)[:, 0].double()
         seen = valid.any(dim=2)[:, 0]
         future, known = bands_of(truth, want.bands)
-        elapsed = (want.times - frames.times[:, -1:]).tolist()
+        elapsed = (want.times - frames.times[:, -1:]).abs().tolist()
         for b, row in enumerate(elapsed):
             for index, days in enumerate(row):
                 use = seen[b] & known[b, 0, index]

@@ -186,7 +186,7 @@ def sizes_of(options: Mapping[str, Any], bands: int | None) -> tuple[Sizes, int]
     if not sizes.own_prior and count != BANDS:
         raise ValueError(
             f"the frozen VAE knows {BANDS} bands, red, green and blue, not {count}: choose a "
-            "protocol of three bands, or the preset tiny"
+            "protocol of three bands, as --protocol year7-rgb, or the preset tiny"
         )
     return sizes, count
 

@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rsbench import Want
+from rsbench import InputError, Want
 from rsbench_baselines.sat_jepa_diff.sizes import EMBEDDING
 
-SUBSTITUTE = "patch-statistics@1"
-ALPHA_EARTH = "alphaearth-annual"
+SUBSTITUTE = "towards patch-statistics@1"
+ALPHA_EARTH = "towards alphaearth-annual"
 SEED = 64
 EPOCH = date(1970, 1, 1)
 INT8_TOP = 127.5
 MASKED = -128
+PUBLISHED = ("embedding_", "gee_embeddings_")
 
 
 def substitute(image: Tensor, patch: int) -> Tensor:
@@ -49,10 +50,13 @@ def substitute(image: Tensor, patch: int) -> Tensor:
 
 
 class AlphaEarth:
-    """Reader of annual embedding rasters ``<region>_<year>.tif``: 64 bands on the store's grid.
+    """Reader of annual embedding rasters of 64 bands on the grids of the store's regions.
 
-    Stored int8 is read as ``sign(v)·(v / 127.5)²`` with −128 masked; floats are taken as they
-    are, with NaN masked. Masked pixels count as zero in a token's mean.
+    A folder holds ``<region>_<year>.tif``, or is the one that ``import-dataset sat-jepa-diff``
+    read: ``<Region>/embedding_<Region>_<year>_10km.tif``, or with the prefix ``gee_embeddings_``;
+    there a region of the store may be cut from the published one. Stored int8 is read as
+    ``sign(v)·(v / 127.5)²`` with −128 masked; floats are taken as they are, with NaN masked.
+    Masked pixels count as zero in a token's mean.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,9 +65,32 @@ class AlphaEarth:
         self.folder = folder
 
     def read(self, want: Want, patch: int) -> Tensor:
-        """Return ``(B, N, 64)`` for the first wanted time of every sample."""
+        """Return ``(B, N, 64)`` for the first wanted time of every sample.
+
+        Raises:
+            InputError: if a raster is absent, has other bands, or does not lie on the grid.
+        """
         found = [self._one(want, index, patch) for index in range(len(want.samples))]
-        return torch.from_numpy(np.stack(found))
+        return torch.from_numpy(np.stack(found)).to(want.times.device)
+
+    def _path(self, region: str, year: int) -> Path:
+        flat = self.folder / f"{region}_{year}.tif"
+        place = region
+        while not (self.folder / place).is_dir() and "-" in place:
+            place = place.rpartition("-")[0]  # a cut is named after its place: <Region>-train
+        published = [
+            path
+            for prefix in PUBLISHED
+            for path in sorted((self.folder / place).glob(f"{prefix}*_{year}_*.tif"))
+        ]
+        for path in (flat, *published):
+            if path.is_file():
+                return path
+        raise InputError(
+            f"embeddings of {region} in {year}",
+            f"there is neither {flat} nor a raster of that year in {self.folder / place}",
+            "Add it, or leave the option embeddings out: a substitute then stands in",
+        )
 
     def _one(self, want: Want, index: int, patch: int) -> np.ndarray:
         import rasterio
@@ -71,20 +98,27 @@ class AlphaEarth:
 
         sample, grid = want.samples[index], want.grids[index]
         year = (EPOCH + timedelta(days=int(want.times[index, 0]))).year
-        path = self.folder / f"{sample.region}_{year}.tif"
-        if not path.is_file():
-            raise ValueError(f"there are no embeddings {path}")
+        path = self._path(sample.region, year)
         w = sample.window
         with rasterio.open(path, driver="GTiff") as source:
-            raster = cast(tuple[float, ...], tuple(source.window_transform(
-                Window(w.x, w.y, w.width, w.height))[:6]))  # fmt: skip
-            same = np.allclose(raster, grid.transform) and source.crs == grid.crs
-            if source.count != EMBEDDING or not same:
-                raise ValueError(
-                    f"{path} has {source.count} bands in {source.crs}; it takes {EMBEDDING} bands "
-                    "on the grid of the region"
+            # The grid is the window's: its corner says where that lies in the raster.
+            right, _, left, _, down, top = source.transform[:6]
+            column = round((grid.transform[2] - left) / right)
+            row = round((grid.transform[5] - top) / down)
+            window = Window(column, row, w.width, w.height)
+            there = cast(tuple[float, ...], tuple(source.window_transform(window)[:6]))
+            inside = min(column, row) >= 0 and (
+                column + w.width <= source.width and row + w.height <= source.height
+            )
+            same = inside and np.allclose(there, grid.transform[:6], atol=1e-3, rtol=1e-9)
+            if source.count != EMBEDDING or not same or source.crs not in (None, grid.crs):
+                raise InputError(
+                    f"embeddings of {sample.region} in {path}",
+                    f"it has {source.count} bands of {source.width}×{source.height} px in "
+                    f"{source.crs}, upper-left corner {source.transform[2]}, {source.transform[5]}",
+                    f"It takes {EMBEDDING} bands on the grid of the region",
                 )
-            values = source.read(window=Window(w.x, w.y, w.width, w.height))
+            values = source.read(window=window)
         if values.dtype == np.int8:
             share = values.astype(np.float32) / INT8_TOP
             real = np.where(values == MASKED, 0, np.sign(share) * share**2)
