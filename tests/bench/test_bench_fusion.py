@@ -65,10 +65,14 @@ def quartiles(values: list[float]) -> list[float]:
     return [round(q, 3) for q in statistics.quantiles(values, n=4)]
 
 
+@pytest.mark.parametrize("engine", ["torch", "compiled"])
 @pytest.mark.parametrize(("name", "window"), [("starfm", 31), ("estarfm", 51)])
 def test_against_a_loop_over_pixels(
-    benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, name: str, window: int
-) -> None:
+    benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, name: str, window: int,
+    engine: str,
+) -> None:  # fmt: skip
+    if engine == "compiled":
+        pytest.importorskip("numba")
     fine, low = scene()
     pairs = [(fine[0], low[0]), (fine[2], low[2])]
     places = np.random.default_rng(1).integers(0, SIDE, (SUBSET, 2))
@@ -82,7 +86,7 @@ def test_against_a_loop_over_pixels(
         known = correlation(fine[[0, 2]], low[[0, 2]])
         monkeypatch.setattr(loops, "_likeness", lambda *_: known)
         loop = lambda: loops.estarfm(pairs, low[1], half=window // 2, at=at)  # noqa: E731
-    model = create_model(name, half=window // 2)
+    model = create_model(name, half=window // 2, engine=engine)
     rows, columns = zip(*at, strict=True)
     found = model.predict(given, want).values[0, 0, 0].double().numpy()[:, rows, columns]
     np.testing.assert_allclose(found, loop()[:, rows, columns], atol=1e-6, rtol=0)
@@ -101,7 +105,7 @@ def test_against_a_loop_over_pixels(
     )  # fmt: skip
     up = SIDE * SIDE / SUBSET
     benchmark.extra_info.update(
-        size=f"{SIDE}×{SIDE}×{BANDS}", window=window, threads=THREADS, subset=SUBSET,
+        size=f"{SIDE}×{SIDE}×{BANDS}", window=window, engine=engine, threads=THREADS, subset=SUBSET,
         loop_s=quartiles([up * wall for wall, _ in by_loop]),
         model_s=quartiles([wall for wall, _ in by_model]),
         ratio=quartiles([up * a[0] / b[0] for a, b in zip(by_loop, by_model, strict=True)]),
@@ -118,14 +122,14 @@ from fusion_toys import COARSE, sample
 from rsbench.registry import create_model
 from rsbench.rollout import one_reference
 
-name, side = sys.argv[1], 2000
+name, preset, side = *sys.argv[1:], 2000
 draw = torch.Generator().manual_seed(0)
 fine = torch.rand(1, 2, 6, side, side, generator=draw)
 low = torch.rand(1, 3, 6, side, side, generator=draw)
 seen = torch.ones(1, 3, 1, side, side, dtype=torch.bool)
 seen[:, 0, :, :50] = False
 given, want = sample(fine, low, fine_valid=seen[:, :2], coarse_valid=seen.flip(3), footprint=16)
-del fine, low, seen
+del seen
 if name == "fsdaf":
     given = one_reference(given, want, 0)
 
@@ -133,7 +137,10 @@ def status(field):
     lines = open("/proc/self/status").read().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
 
-model = create_model(name, half=1)  # memory does not depend on the window
+model = create_model(name, preset, half=1)  # memory does not depend on the window
+if preset == "compiled":  # what the compiler takes is no matter of size
+    model.predict(*sample(fine[..., :40, :40], low[..., :40, :40], footprint=8))
+del fine, low
 open("/proc/self/clear_refs", "w").write("5")
 before = status("VmRSS")
 values = model.predict(given, want).values
@@ -142,15 +149,25 @@ print(status("VmHWM") - before - values.numel() * values.element_size())
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is Linux's")
-@pytest.mark.parametrize("name", ["starfm", "estarfm", "fsdaf"])
-def test_memory_above_inputs_and_output(benchmark: BenchmarkFixture, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("starfm", "default"), ("estarfm", "default"), ("fsdaf", "default"),
+        ("starfm", "compiled"), ("estarfm", "compiled"),
+    ],
+)  # fmt: skip
+def test_memory_above_inputs_and_output(
+    benchmark: BenchmarkFixture, name: str, preset: str
+) -> None:
     """2000×2000×6 with gaps in both sensors, in a process of its own."""
+    if preset == "compiled":
+        pytest.importorskip("numba")
     script = textwrap.dedent(MEASURE).format(tests=str(Path(__file__).parents[1]))
     sizes: list[int] = []
 
     def measure() -> None:
         done = subprocess.run(
-            [sys.executable, "-c", script, name], capture_output=True, text=True, check=True
+            [sys.executable, "-c", script, name, preset], capture_output=True, text=True, check=True
         )
         sizes.append(int(done.stdout))
 

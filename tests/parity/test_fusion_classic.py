@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import fusion_classic as loops
@@ -10,6 +11,7 @@ import pytest
 import torch
 from fusion_toys import sample
 
+from rsbench.errors import InputError
 from rsbench.registry import card, create_model
 from rsbench.rollout import collect
 
@@ -135,6 +137,79 @@ def test_the_scenes_reach_every_branch_of_estarfm() -> None:
     loops.REACHED.clear()
     loops.estarfm([(fine[0], low[0]), (fine[2], low[2])], low[1], half=7)
     assert set(loops.REACHED) == {"few", "fitted", "not believed", "outside"}
+
+
+# Compiled loops ---------------------------------------------------------------------------
+
+
+def compiled(name: str, fine: F64, low: F64, options: dict[str, Any], **given_as: Any) -> F64:
+    """The compiled answer, which is held to that of plain torch first."""
+    pytest.importorskip("numba")
+    found = answer(name, fine, low, {**options, "engine": "compiled"}, **given_as)
+    plain = answer(name, fine, low, options, **given_as)
+    np.testing.assert_allclose(found, plain, atol=1e-6, rtol=0)
+    return found
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_compiled_starfm_is_the_loop_around_holes(pairs: int) -> None:
+    fine, low = scene(2)
+    refs, dates = ([0, 2], [0, 1, 2]) if pairs == 2 else ([0], [0, 1])
+    fine_seen = holes((len(refs), 1, 26, 31), 1)
+    found = compiled("starfm", fine[refs], low[dates], {"half": 5}, fine_valid=tensor(fine_seen))
+    masks = [np.broadcast_to(seen, (2, 26, 31)) for seen in fine_seen]
+    by_loop = loops.starfm([(fine[k], low[k]) for k in refs], low[1], seen=masks, half=5)
+    known = fine_seen.any(axis=0)[0]
+    np.testing.assert_allclose(found[:, known], by_loop[:, known], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("similar", [None, 20])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_compiled_estarfm_is_the_loop_around_holes(bands: int, similar: int | None) -> None:
+    """The scene of three bands reaches every branch, see above."""
+    fine, low = scene(bands, seed=3)
+    fine_seen = holes((2, 1, 26, 31), 1)
+    options = {"half": 7, "similar": similar}
+    found = compiled("estarfm", fine[[0, 2]], low, options, fine_valid=tensor(fine_seen))
+    seen = fine_seen.all(axis=(0, 1))
+    pairs = [(fine[0], low[0]), (fine[2], low[2])]
+    by_loop = loops.estarfm(pairs, low[1], seen=seen, half=7, similar=similar)
+    np.testing.assert_allclose(found[:, seen], by_loop[:, seen], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["starfm", "estarfm"])
+def test_compiled_strips_and_threads_change_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba")
+    from rsbench_baselines.fusion_trivial import windows
+
+    fine, low = scene(2, seed=7)
+    options = {"half": 5, "engine": "compiled"}
+    whole = answer(name, fine[[0, 2]], low, options)
+    real = windows.each_strip
+    for model in ("starfm", "estarfm"):
+        module = f"rsbench_baselines.{model}.model.each_strip"
+        monkeypatch.setattr(module, lambda *parts: real(*parts[:4], 1))  # strips of two rows
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        parts = answer(name, fine[[0, 2]], low, options)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(parts, whole, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["starfm", "estarfm"])
+def test_compiled_without_numba_says_how_to_install(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(InputError, match=r"engine='compiled'.*pip install 'rsbench\[compiled\]'"):
+        create_model(name, "compiled")
+    assert create_model(name) is not None  # the default asks for nothing
+    with pytest.raises(InputError, match="no such engine"):
+        create_model(name, engine="fast")
 
 
 # FSDAF -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from fusion_loops import (
     F64,
     Weights,
@@ -21,8 +22,8 @@ from fusion_loops import (
 )
 
 from rsbench_baselines.stfmamba.network import STFMamba
-from rsbench_baselines.stfmamba.scan import ScanBlock, rolled, selective_scan, unrolled
-from rsbench_baselines.stfmamba.sizes import SIZES, idle
+from rsbench_baselines.stfmamba.scan import Scan, ScanBlock, rolled, selective_scan, unrolled
+from rsbench_baselines.stfmamba.sizes import PUBLISHED, SIZES, Start, idle
 
 TOY = replace(
     SIZES["tiny"], bands=1, side=16, widths=(2, 3), pairs=(1, 1), middle=2, residuals=2,
@@ -66,22 +67,22 @@ def scanned(x: F64, step: F64, a: F64, b: F64, c: F64, d: F64) -> F64:
 
 @pytest.mark.parametrize("chunk", [1, 3, 8, 64, None])
 def test_the_scan_is_the_recurrence_whatever_the_chunk(chunk: int | None) -> None:
-    x, step = picture(2, 3, 4, 13), picture(2, 3, 4, 13, seed=2).exp()
-    a, d = -picture(3, 4, 2, seed=3).exp(), picture(3, 4, seed=4)
-    b, c = picture(2, 3, 2, 13, seed=5), picture(2, 3, 2, 13, seed=6)
+    x, step = picture(3, 13, 2, 4), picture(3, 13, 2, 4, seed=2).exp()
+    a, d = -picture(3, 2, 4, seed=3).exp(), picture(3, 4, seed=4)
+    b, c = picture(3, 13, 2, 2, seed=5), picture(3, 13, 2, 2, seed=6)
     found = selective_scan(x, step, a, b, c, d, chunk)
     for n, k in np.ndindex(2, 3):
-        parts = (x[n, k], step[n, k], a[k], b[n, k], c[n, k], d[k])
+        parts = (x[k, :, n].T, step[k, :, n].T, a[k].T, b[k, :, n].T, c[k, :, n].T, d[k])
         expected = scanned(*(t.numpy() for t in parts))
-        np.testing.assert_allclose(found[n, k], expected, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found[k, :, n].T, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 64, None])
 def test_the_gradient_of_the_scan_is_that_of_small_differences(chunk: int | None) -> None:
     inputs = (
-        picture(1, 2, 2, 7), picture(1, 2, 2, 7, seed=2).exp(),
-        -picture(2, 2, 2, seed=3).exp(), picture(1, 2, 2, 7, seed=4),
-        picture(1, 2, 2, 7, seed=5), picture(2, 2, seed=6),
+        picture(2, 7, 2, 3), picture(2, 7, 2, 3, seed=2).exp(),
+        -picture(2, 2, 3, seed=3).exp(), picture(2, 7, 2, 2, seed=4),
+        picture(2, 7, 2, 2, seed=5), picture(2, 3, seed=6),
     )  # fmt: skip
     assert torch.autograd.gradcheck(
         lambda *t: selective_scan(*t, chunk), [t.requires_grad_() for t in inputs]
@@ -89,16 +90,15 @@ def test_the_gradient_of_the_scan_is_that_of_small_differences(chunk: int | None
 
 
 def test_long_scans_stay_finite_where_products_of_decays_vanish() -> None:
-    x = torch.ones(1, 1, 1, 4096)
+    x = b = c = torch.ones(1, 4096, 1, 1)
     a, d = torch.full((1, 1, 1), -16.0), torch.zeros(1, 1)
-    b = c = torch.ones(1, 1, 1, 4096)
     found = selective_scan(x, 10 * x, a, b, c, d)
     torch.testing.assert_close(found, torch.full_like(found, 10.0))
 
 
 def test_four_directions_there_and_back() -> None:
-    x = torch.arange(6.0).view(1, 1, 2, 3)
-    ways = unrolled(x)[0, :, 0].tolist()
+    x = torch.arange(6.0).view(1, 2, 3, 1)
+    ways = unrolled(x)[:, :, 0, 0].tolist()
     assert ways == [
         [0, 1, 2, 3, 4, 5], [0, 3, 1, 4, 2, 5], [5, 4, 3, 2, 1, 0], [5, 2, 4, 1, 3, 0],
     ]  # fmt: skip
@@ -273,6 +273,16 @@ def test_the_whole_network() -> None:
     expected = (joined(w, first, second), first, second, sharp1)
     for mine, hand in zip(net(*images), expected, strict=True):
         np.testing.assert_allclose(mine[0].detach(), hand, rtol=1e-6, atol=1e-7)
+
+
+def test_scans_start_with_the_steps_and_weights_that_a_size_says() -> None:
+    torch.manual_seed(0)
+    published, other = (Scan(8, 2, 1, start) for start in (PUBLISHED, Start((0.1, 1.0), 8.0)))
+    for scan, (low, high), gain in ((published, (1e-3, 1e-1), 1), (other, (0.1, 1.0), 8)):
+        steps = F.softplus(scan.shift.detach())
+        assert low * 0.999 <= float(steps.min()) < 2 * low
+        assert high / 2 < float(steps.max()) <= high * 1.001
+        assert float(scan.select.detach().abs().max()) == pytest.approx(gain / 4, rel=0.05)
 
 
 def test_another_size_is_refused() -> None:

@@ -19,6 +19,13 @@ card = Card(
             note="only the 20 most similar pixels of a window, as the authors' fast version",
             options={"similar": 20},
         ),
+        "compiled": PresetInfo(
+            parameters=0,
+            trainable=0,
+            note="default, as a loop over pixels that numba compiles, on CPUs; needs "
+            "rsbench[compiled]",
+            options={"engine": "compiled"},
+        ),
     },
     build="rsbench_baselines.estarfm.model:build",
     citation="Zhu, Chen, Gao, Chen and Masek 2010, An enhanced spatial and temporal adaptive "

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from rsbench import Given, Prediction, Want
 from rsbench_baselines.estarfm import card
+from rsbench_baselines.estarfm.loop import summed
+from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
 from rsbench_baselines.fusion_trivial.pairs import Pairs, answer, pairs_of
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
 
@@ -87,6 +89,7 @@ class _Sums:
         change: ``(2, C, h, w)``, ΣW (C_1 − C_k).
         x: ``(2, C, h, w)``, Σ C_k.
         y, xx, xy: ``(C, h, w)``, Σ F, Σ C², Σ C·F over both dates.
+        steady: ``(2, C, h, w)``, ΣW F_k; None where it was not asked for.
     """
 
     count: Tensor
@@ -96,6 +99,7 @@ class _Sums:
     y: Tensor
     xx: Tensor
     xy: Tensor
+    steady: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class Estarfm:
         similar: keep so many of the most similar pixels; all where None.
         least_change: share of the value range from which a conversion coefficient is fitted.
         largest: conversion coefficients above this are not believed.
+        engine: ``torch``, or ``compiled``: a loop over pixels made by numba, on CPUs.
     """
 
     half: int = 25
@@ -117,6 +122,7 @@ class Estarfm:
     similar: int | None = None
     least_change: float = 0.02
     largest: float = 5.0
+    engine: str = "torch"
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Fuse every sample on its own."""
@@ -134,7 +140,8 @@ class Estarfm:
             share = self._strip(scene, strip, _window(scene, strip))
             out[:, strip.rows] = (share * scene.span + scene.low).float()
 
-        each_strip(scene.target, self.half, PLANES * len(scene.target), work)
+        cells = CELLS if self.engine == "compiled" else None
+        each_strip(scene.target, self.half, PLANES * len(scene.target), work, cells)
         return out
 
     def _scene(self, pairs: Pairs, row: int, member: int) -> _Scene:
@@ -158,8 +165,12 @@ class Estarfm:
 
     def _strip(self, scene: _Scene, strip: Strip, window: _Window) -> Tensor:
         """Return the answer ``(C, h, w)`` of one strip."""
-        worst = self._worst_rank(strip, window.scaled)
-        sums = self._gather(strip, window, worst)
+        worst = None
+        if self.engine == "compiled":
+            sums = self._looped(window)
+        else:
+            worst = self._worst_rank(strip, window.scaled)
+            sums = self._gather(strip, window, worst)
         fine = strip.inner(window.fine)
         when, mean = self._change(strip, window)
         fitted = fine + self._slope(sums) * sums.change / sums.weight.clamp(min=1e-300)
@@ -169,7 +180,9 @@ class Estarfm:
         outside = ((answer <= 0) | (answer >= 1)) & ~few
         if not bool(outside.any()):
             return answer
-        return torch.where(outside, (when * self._steady(strip, window, worst)).sum(dim=0), answer)
+        total = self._steady(strip, window, worst) if sums.steady is None else sums.steady
+        held = when * total / sums.weight.clamp(min=1e-300)
+        return torch.where(outside, held.sum(dim=0), answer)
 
     def _similar(
         self, strip: Strip, window: _Window, worst: Tensor | None
@@ -206,17 +219,25 @@ class Estarfm:
         y, xx, xy = by_count[2 * C :].view(3, C, rows, columns)
         return _Sums(count, weight, by_weight.view(2, C, rows, columns), x, y, xx, xy)
 
+    def _looped(self, window: _Window) -> _Sums:
+        """Add up the same pixel by pixel."""
+        w = window
+        count, weight, sums = summed(
+            w.scaled, w.fine, w.coarse, w.target, w.unlike,
+            half=self.half, reach=self.reach, similar=self.similar,
+        )  # fmt: skip
+        y, xx, xy = sums[6:]
+        return _Sums(count, weight, sums[:2], sums[2:4], y, xx, xy, steady=sums[4:6])
+
     def _steady(self, strip: Strip, window: _Window, worst: Tensor | None) -> Tensor:
         """Return ΣW F_k ``(2, C, h, w)``: what stands for an answer out of range, rare enough for
         a pass of its own.
         """
         fine = window.fine.flatten(0, 1)
         total = torch.zeros_like(strip.inner(fine))
-        weight = torch.zeros_like(total[0])
         for dy, dx, _, w in self._similar(strip, window, worst):
-            weight += w
             total.addcmul_(strip.shift(fine, dy, dx), w)
-        return (total / weight.clamp(min=1e-300)).view(*window.fine.shape[:2], *weight.shape)
+        return total.view(*window.fine.shape[:2], *total.shape[-2:])
 
     def _worst_rank(self, strip: Strip, scaled: Tensor) -> Tensor | None:
         """Return the distance in numbers of the last similar pixel that is kept, ``(h, w)``."""
@@ -301,11 +322,14 @@ def build(
     similar: int | None = None,
     least_change: float | None = None,
     largest: float | None = None,
+    engine: str | None = None,
 ) -> Estarfm:
     """Build the model; options are the fields of :class:`Estarfm`, over the preset's."""
     options = {
         "half": half, "classes": classes, "reach": reach, "similar": similar,
-        "least_change": least_change, "largest": largest,
+        "least_change": least_change, "largest": largest, "engine": engine,
     }  # fmt: skip
     stated = {name: value for name, value in options.items() if value is not None}
-    return Estarfm(**{**card.presets[preset].options, **stated})
+    model = Estarfm(**{**card.presets[preset].options, **stated})
+    check_engine("estarfm", model.engine)
+    return model

@@ -51,7 +51,13 @@ class Strip:
         return padded[..., y : y + rows, x : x + columns]
 
 
-def each_strip(image: Tensor, margin: int, planes: int, work: Callable[[Strip], None]) -> None:
+def each_strip(
+    image: Tensor,
+    margin: int,
+    planes: int,
+    work: Callable[[Strip], None],
+    cells: int | None = None,
+) -> None:
     """Do some work for every strip of ``(…, H, W)``, on a CPU in as many threads as torch has.
 
     Args:
@@ -59,9 +65,10 @@ def each_strip(image: Tensor, margin: int, planes: int, work: Callable[[Strip], 
         planes: arrays of height and width that the work has in use at once; strips are as high
             as the device's cache or memory allows for so many.
         work: writes into its own rows of what it answers with, and nowhere else.
+        cells: numbers that a strip may hold, where not what suits the device.
     """
     height, width = image.shape[-2:]
-    cells = GPU_CELLS if image.is_cuda else CPU_CELLS
+    cells = cells or (GPU_CELLS if image.is_cuda else CPU_CELLS)
     rows = max(2, min(height, cells // (planes * width)))
     found = [Strip(y, min(height, y + rows), margin) for y in range(0, height, rows)]
     threads = 1 if image.is_cuda else min(torch.get_num_threads(), len(found))
@@ -85,6 +92,12 @@ def offsets(half: int) -> Iterator[tuple[int, int, float]]:
     for dy in range(-half, half + 1):
         for dx in range(-half, half + 1):
             yield dy, dx, hypot(dy, dx)
+
+
+def distances(half: int) -> Tensor:
+    """Return the distance of every pixel of a window from its centre, float64."""
+    side = 2 * half + 1
+    return torch.tensor([far for *_, far in offsets(half)], dtype=torch.float64).view(side, side)
 
 
 def box_sum(padded: Tensor, half: int) -> Tensor:

@@ -20,6 +20,13 @@ card = Card(
             note="window 51 and distance factor 25 pixels: 1500 m and 750 m at 30 m",
             options={"half": 25, "reach": 25.0},
         ),
+        "compiled": PresetInfo(
+            parameters=0,
+            trainable=0,
+            note="default, as a loop over pixels that numba compiles, on CPUs; needs "
+            "rsbench[compiled]",
+            options={"engine": "compiled"},
+        ),
     },
     build="rsbench_baselines.starfm.model:build",
     citation="Gao, Masek, Schwaller and Hall 2006, On the blending of the Landsat and MODIS "

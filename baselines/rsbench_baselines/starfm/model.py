@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from rsbench import Given, Prediction, Want
+from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
 from rsbench_baselines.fusion_trivial.pairs import Pairs, answer, pairs_of
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
 from rsbench_baselines.starfm import card
+from rsbench_baselines.starfm.loop import add_candidates
 
 PLANES = 10
 """Arrays per band that are in use at once."""
@@ -35,6 +37,7 @@ class Starfm:
         reach: pixels of distance that halve a weight.
         uncertainty: of either sensor, as a share of the value range.
         steepness: b of the weights.
+        engine: ``torch``, or ``compiled``: a loop over pixels made by numba, on CPUs.
     """
 
     half: int = 15
@@ -42,6 +45,7 @@ class Starfm:
     reach: float = 5.0
     uncertainty: float = 0.005
     steepness: float = 1e4
+    engine: str = "torch"
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Fuse every sample on its own."""
@@ -71,7 +75,8 @@ class Starfm:
             near = torch.where(bottom > 0, top / bottom.clamp(min=1e-300), plain / len(fine))
             out[:, strip.rows] = (near * span).float()
 
-        each_strip(target, self.half, PLANES * len(target), work)
+        cells = CELLS if self.engine == "compiled" else None
+        each_strip(target, self.half, PLANES * len(target), work, cells)
         return out
 
     def _pair(
@@ -94,6 +99,12 @@ class Starfm:
         # A pixel that is not valid is never a candidate, and has none of its own.
         spectral = torch.where(seen, spectral, torch.inf)
         alike = torch.where(strip.inner(seen), alike, -1.0)
+        if self.engine == "compiled":
+            images, limits = (f, spectral, temporal, weight, weighted), (alike, most_spectral)
+            add_candidates(
+                images, (*limits, most_temporal), top, bottom, half=self.half, reach=self.reach
+            )
+            return strip.inner(value)
         # Tests answer with 0.0 and 1.0: a change of type in every pass costs more than their size.
         keep, also = torch.empty_like(centre), torch.empty_like(centre)
         for dy, dx, distance in offsets(self.half):
@@ -125,11 +136,14 @@ def build(
     reach: float | None = None,
     uncertainty: float | None = None,
     steepness: float | None = None,
+    engine: str | None = None,
 ) -> Starfm:
     """Build the model; options are the fields of :class:`Starfm`, over the preset's."""
     options = {
         "half": half, "classes": classes, "reach": reach,
-        "uncertainty": uncertainty, "steepness": steepness,
+        "uncertainty": uncertainty, "steepness": steepness, "engine": engine,
     }  # fmt: skip
     stated = {name: value for name, value in options.items() if value is not None}
-    return Starfm(**{**card.presets[preset].options, **stated})
+    model = Starfm(**{**card.presets[preset].options, **stated})
+    check_engine("starfm", model.engine)
+    return model

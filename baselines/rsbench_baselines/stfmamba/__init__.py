@@ -10,7 +10,8 @@ from rsbench_baselines.stfmamba.sizes import SIZES, idle
 _NOTES = {
     "paper": "128×128 pixels at once; trained without the distance of VGG-19's features, whose "
     "weight is 1e-3; an extra block that nothing reads is kept, as published",
-    "tiny": "one stage of 8 channels on 32×32 pixels, one block that sharpens",
+    "tiny": "one stage of 8 channels on 16×16 pixels, one block that sharpens; scans start with "
+    "steps and weights that suit a map of 16 places",
 }
 _HALO = {"paper": 32, "tiny": 4}
 

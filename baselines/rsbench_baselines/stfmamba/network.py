@@ -24,17 +24,22 @@ class Pair(nn.Module):
 
     def __init__(self, channels: int, columns: int, size: Size) -> None:
         super().__init__()
-        self.columns = ScanBlock(columns, size.state, size.rank)
-        self.places = ScanBlock(channels, size.state, size.rank)
+        self.columns = block(columns, size)
+        self.places = block(channels, size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape ``(N, C, H, W)``."""
         return over_places(self.places, self.columns(x))
 
 
-def over_places(block: nn.Module, x: Tensor) -> Tensor:
+def block(features: int, size: Size) -> ScanBlock:
+    """Return a block of so many features."""
+    return ScanBlock(features, size.state, size.rank, size.start)
+
+
+def over_places(inner: nn.Module, x: Tensor) -> Tensor:
     """Run a block with a feature per channel."""
-    out: Tensor = block(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    out: Tensor = inner(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     return out
 
 
@@ -108,8 +113,8 @@ class Layout(nn.Module):
     def __init__(self, channels: int, columns: int, size: Size) -> None:
         super().__init__()
         self.join = nn.Conv2d(channels, size.middle, 1)
-        self.places = ScanBlock(size.middle, size.state, size.rank)
-        self.columns = ScanBlock(columns, size.state, size.rank)
+        self.places = block(size.middle, size)
+        self.columns = block(columns, size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, channels, H, columns)`` to ``(N, middle, H, columns)``."""
@@ -183,7 +188,7 @@ class Decoder(nn.Module):
         self.last = nn.Sequential(
             *(Expand(size.middle) for _ in range(size.patch.bit_length() - 1))
         )
-        self.scan = ScanBlock(size.middle, size.state, size.rank)
+        self.scan = block(size.middle, size)
         self.out = nn.Conv2d(size.middle, size.bands, 1)
 
     def forward(self, c0: list[Tensor], f0: list[Tensor], c1: list[Tensor]) -> Tensor:

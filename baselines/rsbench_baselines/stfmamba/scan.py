@@ -7,62 +7,88 @@ and others, "VMamba: Visual state space model", NeurIPS 2024.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rsbench_baselines.stfmamba.sizes import PUBLISHED, Start
+
 EXPANSION = 2
 DIRECTIONS = 4
 
 
-class Recurrence(torch.autograd.Function):
-    """h_l = a_l·h_{l−1} + b_l along the first axis; its gradient is the same from behind.
+class SelectiveScan(torch.autograd.Function):
+    """The scan and its gradient, which is a scan from behind.
 
-    Autograd would keep every intermediate step, this keeps a and h alone.
+    Autograd would keep every intermediate step of ``solved``; this keeps the states alone and
+    computes decays again.
     """
 
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, drive: Tensor, chunk: int | None) -> Tensor:
-        """Return h of a and b ``(L, …)``."""
-        states = solved(decay, drive, chunk)
+    def forward(
+        ctx: Any, x: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor,
+        chunk: int | None,
+    ) -> Tensor:  # fmt: skip
+        """Return y; see :func:`selective_scan`."""
+        decay = (step[..., None, :] * a[:, None, None]).exp_()
+        states = solved(decay, (step * x)[..., None, :] * b[..., None], chunk)
         ctx.chunk = chunk
-        ctx.save_for_backward(decay, states)
-        return states
+        ctx.save_for_backward(x, step, a, b, c, d, states)
+        return (states * c[..., None]).sum(dim=-2) + d[:, None, None] * x
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Return the gradients of a and b."""
-        decay, states = ctx.saved_tensors
-        following = torch.cat([decay[1:], torch.zeros_like(decay[:1])])
-        drive = solved(following.flip(0), grads[0].flip(0), ctx.chunk).flip(0)
-        before = torch.cat([torch.zeros_like(states[:1]), states[:-1]])
-        return drive * before, drive, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, Δ, A, B, C and D."""
+        x, step, a, b, c, d, states = ctx.saved_tensors
+        y = grads[0]
+        by_c = (states * y[..., None, :]).sum(dim=-1)
+        decay = (step[..., None, :] * a[:, None, None]).exp_()
+        following = torch.cat([decay[:, 1:], decay[:, :1]], dim=1)
+        drive = solved(following, y[..., None, :] * c[..., None], ctx.chunk, behind=True)
+        by_b = (drive * (step * x)[..., None, :]).sum(dim=-1)
+        both = (drive * b[..., None]).sum(dim=-2)
+        rate = drive[:, 1:].mul_(states[:, :-1]).mul_(decay[:, 1:])
+        by_a = (rate * step[:, 1:, :, None]).sum(dim=(1, 2))
+        by_step = both * x
+        by_step[:, 1:] += (rate * a[:, None, None]).sum(dim=-2)
+        by_d = (y * x).sum(dim=(1, 2))
+        return both * step + d[:, None, None] * y, by_step, by_a, by_b, by_c, by_d, None
 
 
-def solved(decay: Tensor, drive: Tensor, chunk: int | None) -> Tensor:
+def solved(decay: Tensor, drive: Tensor, chunk: int | None, *, behind: bool = False) -> Tensor:
     """Return h with h_l = a_l·h_{l−1} + b_l, h before the first place being 0.
 
     All chunks are solved at once, place by place, and then joined one after the other.
 
     Args:
-        decay, drive: a and b ``(L, …)``.
-        chunk: places of a chunk; √L where None, so that steps are fewest.
+        decay, drive: a and b ``(K, L, …)``; both are written over.
+        chunk: places of a chunk; near √L where None, so that steps are fewest.
+        behind: h_l = a_l·h_{l+1} + b_l instead, h behind the last place being 0.
     """
-    length = len(drive)
-    size = min(chunk or math.isqrt(length - 1) + 1, length)
-    absent = -length % size
-    shape = (-1, size, *drive.shape[1:])
-    if absent:
-        decay, drive = (torch.cat([t, t.new_zeros(absent, *t.shape[1:])]) for t in (decay, drive))
-    kept, found = decay.reshape(shape).clone(), drive.reshape(shape).clone()
-    for at in range(1, size):
-        found[:, at].addcmul_(kept[:, at], found[:, at - 1])
-        kept[:, at].mul_(kept[:, at - 1])
-    for part in range(1, len(found)):
-        found[part].addcmul_(kept[part], found[part - 1, -1])
-    return found.flatten(0, 1)[:length]
+    length = drive.shape[1]
+    size = min(chunk or fewest(length), length)
+    if absent := -length % size:
+        gap = drive.new_zeros(len(drive), absent, *drive.shape[2:])
+        decay, drive = (torch.cat([t, gap], dim=1) for t in (decay, drive))
+    kept, found = (t.view(len(t), -1, size, *t.shape[2:]) for t in (decay, drive))
+    way, last = (-1, 0) if behind else (1, size - 1)
+    places, parts = range(size)[::way], range(found.shape[1])[::way]
+    for before, at in pairwise(places):
+        found[:, :, at].addcmul_(kept[:, :, at], found[:, :, before])
+        kept[:, :, at].mul_(kept[:, :, before])
+    for before, part in pairwise(parts):
+        found[:, part].addcmul_(kept[:, part], found[:, before, last, None])
+    return found.flatten(1, 2)[:, :length]
+
+
+def fewest(length: int) -> int:
+    """Return the size of chunks that takes few steps, one that divides the length where it can."""
+    root = math.isqrt(length - 1) + 1
+    even = [size for size in range(root // 2 + 1, root + 1) if length % size == 0]
+    return even[-1] if even else root
 
 
 def selective_scan(
@@ -77,38 +103,41 @@ def selective_scan(
     """Solve h_l = exp(Δ_l·A)·h_{l−1} + Δ_l·B_l·x_l and return y_l = C_l·h_l + D·x_l.
 
     Args:
-        x, step: x and Δ ``(N, K, E, L)``: K directions, E features, L places.
-        a: A ``(K, E, S)``, negative; S states per feature.
-        b, c: B and C ``(N, K, S, L)``.
+        x, step: x and Δ ``(K, L, N, E)``: K directions, L places, E features.
+        a: A ``(K, S, E)``, negative; S states per feature.
+        b, c: B and C ``(K, L, N, S)``.
         d: D ``(K, E)``.
         chunk: of :func:`solved`; changes rounding alone.
     """
-    along, steps, b, c = (t.permute(3, 0, 1, 2) for t in (x, step, b, c))
-    decay = torch.exp(steps[..., None] * a)
-    drive = (steps * along)[..., None] * b[:, :, :, None]
-    states: Tensor = Recurrence.apply(decay, drive, chunk)  # type: ignore[no-untyped-call]
-    found = (states @ c[..., None])[..., 0] + d * along
-    return found.permute(1, 2, 3, 0)
+    y: Tensor = SelectiveScan.apply(x, step, a, b, c, d, chunk)  # type: ignore[no-untyped-call]
+    return y
 
 
 def unrolled(x: Tensor) -> Tensor:
-    """Turn ``(N, E, H, W)`` to ``(N, 4, E, H·W)``: by rows, by columns, and both from behind."""
-    both = torch.stack([x.flatten(2), x.transpose(2, 3).flatten(2)], dim=1)
-    return torch.cat([both, both.flip(-1)], dim=1)
+    """Turn ``(N, H, W, E)`` to ``(4, H·W, N, E)``: by rows, by columns, and both from behind."""
+    N, _, _, E = x.shape
+    both = torch.stack([x.permute(p).reshape(-1, N, E) for p in ((1, 2, 0, 3), (2, 1, 0, 3))])
+    return torch.cat([both, both.flip(1)])
 
 
 def rolled(y: Tensor, H: int, W: int) -> Tensor:
-    """Add up the four directions of ``(N, 4, E, H·W)`` in place: ``(N, E, H, W)``."""
-    both = y[:, :2] + y[:, 2:].flip(-1)
-    rows, columns = both.unbind(1)
-    N, E = rows.shape[:2]
-    return rows.reshape(N, E, H, W) + columns.reshape(N, E, W, H).transpose(2, 3)
+    """Add up the four directions of ``(4, H·W, N, E)`` in place: ``(N, H, W, E)``."""
+    rows, columns = y[:2] + y[2:].flip(1)
+    N, E = y.shape[2:]
+    both: Tensor = rows.reshape(H, W, N, E) + columns.reshape(W, H, N, E).transpose(0, 1)
+    return both.permute(2, 0, 1, 3)
 
 
 class Scan(nn.Module):
-    """A gated selective scan of a map ``(N, H, W, C)`` in four directions."""
+    """A gated selective scan of a map ``(N, H, W, C)`` in four directions.
 
-    def __init__(self, width: int, state: int, rank: int) -> None:
+    Args:
+        width: C.
+        state, rank: states of a feature, and rank of Δ.
+        start: values before training.
+    """
+
+    def __init__(self, width: int, state: int, rank: int, start: Start = PUBLISHED) -> None:
         super().__init__()
         inner = EXPANSION * width
         self.state, self.rank = state, rank
@@ -122,26 +151,28 @@ class Scan(nn.Module):
         self.pass_on = nn.Parameter(torch.ones(DIRECTIONS, inner))
         self.norm = nn.LayerNorm(inner)
         self.leave = nn.Linear(inner, width, bias=False)
-        nn.init.uniform_(self.select, -(inner**-0.5), inner**-0.5)
+        bound = start.gain * inner**-0.5
+        nn.init.uniform_(self.select, -bound, bound)
         nn.init.uniform_(self.step, -(rank**-0.5), rank**-0.5)
-        # Steps between 0.001 and 0.1 at the start, on a logarithmic scale.
-        start = torch.exp(torch.rand(DIRECTIONS, inner) * 4.605170 - 6.907755)
+        low, high = (math.log(end) for end in start.steps)
+        first = torch.exp(low + torch.rand(DIRECTIONS, inner) * (high - low))
         with torch.no_grad():
-            self.shift.copy_(start + torch.log(-torch.expm1(-start)))
+            self.shift.copy_(first + torch.log(-torch.expm1(-first)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape."""
-        _, H, W, _ = x.shape
+        N, H, W, _ = x.shape
         inside, gate = self.enter(x).chunk(2, dim=-1)
-        inside = F.silu(self.conv(inside.permute(0, 3, 1, 2)))
+        inside = F.silu(self.conv(inside.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
         sequence = unrolled(inside)
-        chosen = torch.einsum("nkel,kre->nkrl", sequence, self.select)
+        flat = sequence.flatten(1, 2)
+        chosen = flat @ self.select.transpose(1, 2)
         low, b, c = chosen.split([self.rank, self.state, self.state], dim=2)  # type: ignore[no-untyped-call]
-        step = torch.einsum("nkrl,ker->nkel", low, self.step) + self.shift[None, ..., None]
-        y = selective_scan(
-            sequence, F.softplus(step), -torch.exp(self.log_rates), b, c, self.pass_on
-        )
-        y = self.norm(rolled(y, H, W).permute(0, 2, 3, 1))
+        step = F.softplus(torch.baddbmm(self.shift[:, None], low, self.step.transpose(1, 2)))
+        b, c, step = (t.unflatten(1, (H * W, N)) for t in (b, c, step))
+        rates = -torch.exp(self.log_rates).transpose(1, 2)
+        y = selective_scan(sequence, step, rates, b, c, self.pass_on)
+        y = self.norm(rolled(y, H, W))
         out: Tensor = self.leave(y * F.silu(gate))
         return out
 
@@ -149,10 +180,10 @@ class Scan(nn.Module):
 class ScanBlock(nn.Module):
     """A scan and an MLP of ratio 4, each behind a norm and with a shortcut."""
 
-    def __init__(self, width: int, state: int, rank: int) -> None:
+    def __init__(self, width: int, state: int, rank: int, start: Start = PUBLISHED) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.scan = Scan(width, state, rank)
+        self.scan = Scan(width, state, rank, start)
         self.norm2 = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)

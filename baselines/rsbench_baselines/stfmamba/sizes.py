@@ -8,6 +8,23 @@ from types import MappingProxyType
 
 
 @dataclass(frozen=True)
+class Start:
+    """What a scan starts from; as published where nothing else is said.
+
+    Args:
+        steps: the least and the largest Δ, which spread evenly over their logarithm. A state is
+            remembered for about 1/Δ places.
+        gain: of the weights that choose Δ, B and C from a place, over 1/√features.
+    """
+
+    steps: tuple[float, float] = (1e-3, 1e-1)
+    gain: float = 1.0
+
+
+PUBLISHED = Start()
+
+
+@dataclass(frozen=True)
 class Size:
     """What shapes the network; some scans have as many features as a map has columns.
 
@@ -24,6 +41,7 @@ class Size:
         sharpen_blocks, sharpen_pairs: its blocks, and the pairs of scan blocks of each.
         spare: whether the published count's extra block, which nothing reads, is kept.
         state, rank: of the selective scan.
+        start: values of the scans before training.
         block: side of the squares of pixels within which the two answers are joined.
         token, heads: width and heads of that attention.
     """
@@ -42,6 +60,7 @@ class Size:
     spare: bool = True
     state: int = 16
     rank: int = 2
+    start: Start = PUBLISHED
     block: int = 16
     token: int = 16
     heads: int = 4
@@ -54,21 +73,22 @@ SIZES: Mapping[str, Size] = MappingProxyType(
         "paper": _PAPER,
         "tiny": replace(
             _PAPER,
-            parameters=71_460,
-            side=32,
+            parameters=33_440,
+            side=16,
             widths=(8,),
             pairs=(1,),
-            middle=6,
+            middle=4,
             residuals=1,
-            sharpen_width=4,
+            sharpen_width=16,
             sharpen_blocks=1,
             sharpen_pairs=1,
             spare=False,
-            state=2,
+            state=1,
             rank=1,
-            block=8,
-            token=8,
-            heads=2,
+            # Sixteen places and few features: as published, states would not fade within the map
+            # and would add a thousandth of what passes beside them.
+            start=Start(steps=(0.1, 1.0), gain=8.0),
+            block=4,
         ),
     }
 )
