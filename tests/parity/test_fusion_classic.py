@@ -130,6 +130,25 @@ def test_estarfm_is_the_loop_around_holes() -> None:
     assert np.isfinite(found).all()
 
 
+def test_estarfm_answers_in_a_hole_from_the_reference_that_shows_it() -> None:
+    """The ground under a cloud of the first reference is the second's, plus the mean change."""
+    fine, low = scene(2, seed=4)
+    seen = np.ones((2, 1, 26, 31), np.bool_)
+    seen[0, :, 8:18, 10:20] = False
+    hidden = np.where(seen, fine[[0, 2]], -9999.0)
+    found = answer("estarfm", hidden, low, {"half": 6}, fine_valid=tensor(seen))
+    change = np.where(seen[0], low[1] - low[2], np.nan)
+    for y, x in ((8, 10), (12, 15), (17, 19)):
+        window = change[:, y - 6 : y + 7, x - 6 : x + 7]
+        expected = fine[2, :, y, x] + np.nanmean(window, axis=(1, 2))
+        np.testing.assert_allclose(found[:, y, x], expected, atol=1e-6, rtol=0)
+    neither = seen.copy()
+    neither[1] = seen[0]
+    found = answer("estarfm", fine[[0, 2]], low, {"half": 6}, fine_valid=tensor(neither))
+    low_change = np.abs(found - low[1])[:, 8:18, 10:20]
+    assert low_change.mean() < 0.05  # what fills the gap is the coarse image of the date
+
+
 def test_the_scenes_reach_every_branch_of_estarfm() -> None:
     fine, low = scene(3, seed=3)
     loops.REACHED.clear()

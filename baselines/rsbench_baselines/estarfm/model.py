@@ -8,7 +8,9 @@ least squares of fine on coarse numbers of the similar pixels at both dates, whe
 differs between the dates by 2 % of the value range or more and 0 < V ≤ 5, otherwise 1;
 F̂_k = F_k(p) + V · Σ W (C_1 − C_k); and the mean of both with weights 1 / |mean(C_1) − mean(C_k)|
 over the window. An answer outside the value range takes Σ W F_k in place of F̂_k. With five or
-fewer: F_k(p) plus the window's mean coarse change.
+fewer: F_k(p) plus the window's mean coarse change. So too where p itself is not valid in all five
+images, which the publication leaves blank: of the pairs whose fine image shows it, and where none
+does, of what fills the gaps of both.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ class _Scene:
         target: ``(C, H, W)``, coarse.
         limits: ``(2, C, 1, 1)``, the thresholds of similarity, as shares.
         seen: ``(H, W)``, valid in all five images.
+        known: ``(2, H, W)``, valid in the fine image of each reference.
         low, span: the value range.
     """
 
@@ -51,6 +54,7 @@ class _Scene:
     target: Tensor
     limits: Tensor
     seen: Tensor
+    known: Tensor
     low: float
     span: float
 
@@ -152,6 +156,7 @@ class Estarfm:
             target=pairs.target[row, member],
             limits=limits.clamp(min=1e-12),
             seen=seen,
+            known=pairs.fine_seen[row, member].all(dim=1),
             low=low,
             span=high - low,
         )
@@ -165,11 +170,18 @@ class Estarfm:
         fitted = fine + self._slope(sums) * sums.change / sums.weight.clamp(min=1e-300)
         answer = (when * fitted).sum(dim=0)
         few = sums.count <= LEAST
-        answer = torch.where(few, (when * (fine + mean)).sum(dim=0), answer)
+        answer = torch.where(few, self._few(scene, strip, when, mean), answer)
         outside = ((answer <= 0) | (answer >= 1)) & ~few
         if not bool(outside.any()):
             return answer
         return torch.where(outside, (when * self._steady(strip, window, worst)).sum(dim=0), answer)
+
+    def _few(self, scene: _Scene, strip: Strip, when: Tensor, mean: Tensor) -> Tensor:
+        """Return the answer ``(C, h, w)`` where nothing is fitted: references plus mean change."""
+        known = scene.known[:, None, strip.rows]
+        weight = when * torch.where(known.any(dim=0), known, True)
+        filled = scene.share(scene.fine[..., strip.rows, :])
+        return (weight * (filled + mean)).sum(dim=0) / weight.sum(dim=0)
 
     def _similar(
         self, strip: Strip, window: _Window, worst: Tensor | None
