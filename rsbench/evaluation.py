@@ -19,6 +19,7 @@ from rsbench.metrics.base import info
 from rsbench.metrics.engine import image_metrics, member_metrics
 from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
+from rsbench.strata import CONDITION
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,7 @@ class Case:
         starts: date of the last context frame, one per batch row.
         targets: dates of the leads, ``L`` per batch row.
         curves: membership in the matched sets, ``L`` per batch row.
+        conditions: the strain each batch row is under; empty where there is none.
     """
 
     given: Given
@@ -50,6 +52,7 @@ class Case:
     starts: tuple[date, ...]
     targets: tuple[tuple[date, ...], ...]
     curves: tuple[tuple[str, ...], ...]
+    conditions: tuple[str, ...] = ()
 
     @property
     def samples(self) -> tuple[SampleRef, ...]:
@@ -162,6 +165,7 @@ class Tally:
             key = (
                 row.model, row.preset, row.role, sample.region, case.starts[b].isoformat(), lead,
                 case.targets[b][lead - 1].isoformat(), case.curves[b][lead - 1], metric, band,
+                case.conditions[b] if case.conditions else "",
             )  # fmt: skip
             unit = self.sums.setdefault(key, [0.0, 0.0, 0, 0])
             if ok[b]:
@@ -173,8 +177,10 @@ class Tally:
     def frame(self, strata: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
         """Return unit rows, with the regions' strata joined."""
         names = ["model", "preset", "role", "region", "start", "lead", "target", "curve", "metric",
-                 "band", "value_sum", "weight", "n_images", "n_missing"]  # fmt: skip
+                 "band", CONDITION, "value_sum", "weight", "n_images", "n_missing"]  # fmt: skip
         frame = pd.DataFrame([(*key, *unit) for key, unit in self.sums.items()], columns=names)
+        if not frame[CONDITION].any():
+            frame = frame.drop(columns=CONDITION)
         for stratum in sorted({name for values in strata.values() for name in values}):
             column = f"region_{stratum}" if stratum in names else stratum
             frame[column] = frame["region"].map({r: v.get(stratum, "") for r, v in strata.items()})

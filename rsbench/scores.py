@@ -321,16 +321,17 @@ def _checked(units: pd.DataFrame) -> pd.DataFrame:
             f"the units lack the columns {', '.join(lacking)}",
             "Write them with `rsbench run` or `rsbench score`",
         )
-    others = [name for name in units.columns if name not in KEYS + SUMS]
-    frame = units[KEYS + SUMS + others].copy()
+    keys = [*KEYS, strata.CONDITION] if strata.CONDITION in units.columns else KEYS
+    others = [name for name in units.columns if name not in keys + SUMS]
+    frame = units[keys + SUMS + others].copy()
     frame["preset"] = frame["preset"].fillna("")
     for name in ("start", "target"):
         frame[name] = frame[name].astype(str)
     _refuse_bad(frame)
-    if frame.duplicated(KEYS).any():
+    if frame.duplicated(keys).any():
         how: dict[str, str] = {**dict.fromkeys(SUMS, "sum"), **dict.fromkeys(others, "first")}
-        frame = frame.groupby(KEYS, sort=False, dropna=False).agg(how).reset_index()
-    return frame.sort_values(KEYS, kind="stable").reset_index(drop=True)
+        frame = frame.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
+    return frame.sort_values(keys, kind="stable").reset_index(drop=True)
 
 
 def _refuse_bad(frame: pd.DataFrame) -> None:

@@ -16,6 +16,9 @@ SAME_TARGET = "same-target"
 GROUP_COLUMNS = ("biome", "stratum")
 """Region properties of the catalogue by which the table is grouped, where there are ≥ 2 groups."""
 
+CONDITION = "condition"
+"""Column of the units, where samples were put under strain on purpose, and its strata."""
+
 YEAR = "year"
 """Stratum by the year that is forecast, where there are ≥ 2 of them at one lead."""
 
@@ -60,8 +63,9 @@ def matched(units: pd.DataFrame, horizon: int, stratum: str) -> pd.DataFrame:
     defined = offered[(offered["weight"] > 0) & offered["role"].isin(FORECASTS)]
     cells = defined[[*SERIES, *MODEL, "lead"]].drop_duplicates()
     need = cells.groupby(SERIES, observed=True).size().rename("_need")
-    have = defined.groupby([*SERIES, "region", origin], observed=True).size().rename("_have")
-    joined = offered.join(need, on=SERIES).join(have, on=[*SERIES, "region", origin])
+    pair = [*SERIES, "region", origin, *([CONDITION] if CONDITION in units.columns else [])]
+    have = defined.groupby(pair, observed=True).size().rename("_have")
+    joined = offered.join(need, on=SERIES).join(have, on=pair)
     complete = joined["_need"].notna() & (joined["_need"] == joined["_have"])
     offered["kept"] = (complete & (offered["weight"] > 0)).to_numpy(dtype=bool)
     return offered
@@ -94,12 +98,15 @@ def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
     headline = matched(units, horizon, HEADLINE)
     yield headline.assign(**{GROUP: HEADLINE})
     yield matched(units, horizon, SAME_TARGET).assign(**{GROUP: SAME_TARGET})
+    if CONDITION in headline.columns:
+        yield headline.assign(**{GROUP: CONDITION + "=" + headline[CONDITION].astype(str)})
     for column in GROUP_COLUMNS:
         if column not in headline.columns or headline[column].nunique() < 2:
             continue
         named = headline[headline[column].notna() & (headline[column] != "")]
         yield named.assign(**{GROUP: column + "=" + named[column].astype(str)})
-    yield from _years(headline)
+    if CONDITION not in headline.columns:
+        yield from _years(headline)
 
 
 def _years(headline: pd.DataFrame) -> Iterator[pd.DataFrame]:
