@@ -100,6 +100,7 @@ def fusion_cases(setting: Setting, split: str, batch_size: int) -> Iterator[Case
     from rsbench.evaluation import Case
     from rsbench.loader_fusion import fusion_batches
     from rsbench.noise import Noise
+    from rsbench.setting_zones import zones_of
     from rsbench.task_fusion import FusionTask
 
     pair = pair_of(setting)
@@ -122,4 +123,5 @@ def fusion_cases(setting: Setting, split: str, batch_size: int) -> Iterator[Case
                 targets=tuple((s.target,) for s in batch.samples),
                 curves=(("starts",),) * len(batch.samples),
                 conditions=tuple(s.condition for s in batch.samples),
+                zones=zones_of(given, want),
             )

@@ -19,6 +19,12 @@ GROUP_COLUMNS = ("biome", "stratum")
 CONDITION = "condition"
 """Column of the units, where samples were put under strain on purpose, and its strata."""
 
+ZONE = "zone"
+"""Column of the units that hold a part of an image's pixels, chosen from what models see."""
+
+ADDED = (CONDITION, ZONE)
+"""Key columns that units only have where they say something; empty where they say nothing."""
+
 YEAR = "year"
 """Stratum by the year that is forecast, where there are ≥ 2 of them at one lead."""
 
@@ -59,6 +65,7 @@ def matched(units: pd.DataFrame, horizon: int, stratum: str) -> pd.DataFrame:
     lacks a lead everywhere (its horizon is shorter) takes part with the leads it has.
     """
     origin, flags = _origin(stratum)
+    units = whole(units)
     offered = units[units["curve"].isin(flags) & units["lead"].between(1, horizon)].copy()
     defined = offered[(offered["weight"] > 0) & offered["role"].isin(FORECASTS)]
     cells = defined[[*SERIES, *MODEL, "lead"]].drop_duplicates()
@@ -69,6 +76,11 @@ def matched(units: pd.DataFrame, horizon: int, stratum: str) -> pd.DataFrame:
     complete = joined["_need"].notna() & (joined["_need"] == joined["_have"])
     offered["kept"] = (complete & (offered["weight"] > 0)).to_numpy(dtype=bool)
     return offered
+
+
+def whole(units: pd.DataFrame) -> pd.DataFrame:
+    """Return the units of whole images."""
+    return units[units[ZONE] == ""] if ZONE in units.columns else units
 
 
 def matchings(units: pd.DataFrame, horizon: int, stratum: str) -> tuple[Matching, ...]:
@@ -98,6 +110,7 @@ def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
     headline = matched(units, horizon, HEADLINE)
     yield headline.assign(**{GROUP: HEADLINE})
     yield matched(units, horizon, SAME_TARGET).assign(**{GROUP: SAME_TARGET})
+    yield from _zones(units, horizon)
     if CONDITION in headline.columns:
         yield headline.assign(**{GROUP: CONDITION + "=" + headline[CONDITION].astype(str)})
     for column in GROUP_COLUMNS:
@@ -107,6 +120,13 @@ def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
         yield named.assign(**{GROUP: column + "=" + named[column].astype(str)})
     if CONDITION not in headline.columns:
         yield from _years(headline)
+
+
+def _zones(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
+    names = sorted(set(units[ZONE]) - {""}) if ZONE in units.columns else []
+    for name in names:
+        part = units[units[ZONE] == name].assign(**{ZONE: ""})
+        yield matched(part, horizon, HEADLINE).assign(**{GROUP: f"{ZONE}={name}"})
 
 
 def _years(headline: pd.DataFrame) -> Iterator[pd.DataFrame]:
