@@ -328,10 +328,10 @@ def critical(freedom: Tensor, p: float) -> Tensor:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    t = z
+    t = z.expand(freedom.shape)
     for power, term in enumerate(terms, start=1):
-        t = t + term / freedom.double().clamp(min=1) ** power
-    return t * t
+        t = t + term * freedom.double().clamp(min=1).pow(-power)
+    return t.square()
 
 
 def _deviation(band: Tensor, seen: Tensor) -> Tensor:
