@@ -11,6 +11,7 @@ from rsbench.build.builder_kinds import APART, LATER, MIDDLES, STRAINED, kind_of
 from rsbench.build.builder_triplets import build_triplets
 from rsbench.build.simulate import simulated_regions
 from rsbench.catalog import Recipe, load_protocol, load_recipe
+from rsbench.run import RunRequest, _resolve
 from rsbench.samples_fusion import triplets
 from rsbench.store.read import Store, open_store
 
@@ -72,6 +73,16 @@ def test_what_changed_has_changed_back(store: Store) -> None:
         return float(np.percentile(spread[both], 95))
 
     assert apart(9, 5) < apart(8, 5)
+
+
+def test_models_of_the_demos_take_their_tiny_preset(store: Store) -> None:
+    """As the recipe says where no preset is typed, and a model without one its own."""
+    said: list[str] = []
+    for model, preset in (("sa_stf", "tiny"), ("starfm", "default")):
+        found = _resolve(RunRequest(model, data=store.path), said.append)
+        assert found[2] == preset
+    assert "preset tiny, the recipe's" in said[0]
+    assert load_recipe("demo-fusion").default_preset == "tiny"
 
 
 def test_only_test_regions_are_strained(store: Store) -> None:

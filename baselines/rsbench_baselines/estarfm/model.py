@@ -322,13 +322,15 @@ def critical(freedom: Tensor, p: float) -> Tensor:
     It is the square of Student's t, from the normal quantile by the Cornish–Fisher expansion
     (Abramowitz & Stegun 1964, 26.7.5): to 1e-3 of itself from ten degrees of freedom on.
     """
-    z = torch.special.ndtri(torch.tensor(1 - p / 2, dtype=torch.float64, device=freedom.device))
+    z: Tensor = torch.special.ndtri(
+        torch.tensor(1 - p / 2, dtype=torch.float64, device=freedom.device)
+    )
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    t = z.expand(freedom.shape)
+    t: Tensor = z.expand(freedom.shape)
     for power, term in enumerate(terms, start=1):
         t = t + term * freedom.double().clamp(min=1).pow(-power)
     return t.square()
