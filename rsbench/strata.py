@@ -126,7 +126,9 @@ def _zones(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
     names = sorted(set(units[ZONE]) - {""}) if ZONE in units.columns else []
     for name in names:
         part = units[units[ZONE] == name].assign(**{ZONE: ""})
-        yield matched(part, horizon, HEADLINE).assign(**{GROUP: f"{ZONE}={name}"})
+        found = matched(part, horizon, HEADLINE)
+        if found["kept"].any():  # where nothing changed anywhere there is no such zone
+            yield found.assign(**{GROUP: f"{ZONE}={name}"})
 
 
 def _years(headline: pd.DataFrame) -> Iterator[pd.DataFrame]:

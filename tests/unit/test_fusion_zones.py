@@ -84,11 +84,12 @@ def test_a_zone_is_scored_alone_and_leaves_the_rest_as_it_was(tmp_path: Path) ->
     assert np.array_equal(whole["value_sum"], plain["value_sum"], equal_nan=True)
 
 
-def test_the_table_has_both_zones_per_band(tmp_path: Path) -> None:
+def test_the_table_has_the_zones_that_there_are_per_band(tmp_path: Path) -> None:
     store = write_triplets(tmp_path / "s", splits=("val", "test"), times=days(3), size=(32, 32))
     table = evaluate(create_model("copy_f0"), store, "fusion2").table()
     rows = table[(table["model"] == "copy_f0") & (table["metric"] == "rmse@1")]
-    assert set(rows["stratum"]) >= {"all", "zone=stable", "zone=dynamic"}
+    # The toy's coarse images are noise, of which no part changes more than the rest.
+    assert {s for s in rows["stratum"] if s.startswith("zone=")} == {"zone=stable"}
     assert set(rows[rows["stratum"] == "zone=stable"]["band"]) == {"all", *BANDS}
     skill = table[(table["metric"] == "skill.mse@1") & (table["stratum"] == "zone=stable")]
     assert skill["value"].notna().any()
