@@ -21,6 +21,7 @@ from rsbench.metrics.engine import exact, image_metrics, member_metrics
 from rsbench.metrics.pixel_classes import ADDITIVE, class_sums
 from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.rollout import roll
+from rsbench.strata import ADDED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from rsbench.metrics.pixel_classes import ClassSums
 
 EPOCH = date(1970, 1, 1)
+PIXELWISE = ("mae@1", "mse@1", "rmse@1", "sam@1", "cc@1")
+"""Metrics that zones have: what needs a neighbourhood has no value in a part of an image."""
 Answer = Iterator[tuple[int, "Tensor"]]
 """Leads from 1 on with values in the sensor's unit, ``(B, C, H, W)`` or ``(B, M, C, H, W)``."""
 
@@ -44,6 +47,8 @@ class Case:
         starts: date of the last context frame, one per batch row.
         targets: dates of the leads, ``L`` per batch row.
         curves: membership in the matched sets, ``L`` per batch row.
+        conditions: the strain each batch row is under; empty where there is none.
+        zones: name → ``(B, H, W)`` bool, parts of the images chosen from what models see.
     """
 
     given: Given
@@ -53,6 +58,8 @@ class Case:
     starts: tuple[date, ...]
     targets: tuple[tuple[date, ...], ...]
     curves: tuple[tuple[str, ...], ...]
+    conditions: tuple[str, ...] = ()
+    zones: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def samples(self) -> tuple[SampleRef, ...]:
@@ -154,25 +161,29 @@ class Tally:
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     sets: SetBook | None = None
 
-    def add(self, row: Row, case: Case, lead: int, found: Mapping[str, PerImage]) -> None:
-        """Add one lead of one batch."""
+    def add(
+        self, row: Row, case: Case, lead: int, found: Mapping[str, PerImage], *, zone: str = ""
+    ) -> None:
+        """Add one lead of one batch, of whole images or of a zone of them."""
         for metric, values in found.items():
-            for name, number in values.counts.items():
+            for name, number in values.counts.items() if not zone else ():
                 what = f"{name}, lead {lead}" if name.startswith("rank ") else name
                 key = (row.model, metric, what)
                 self.counts[key] = self.counts.get(key, 0) + int(number)
-            self._add(row, case, lead, metric, "all", values.value.tolist(), values.ok.tolist())
+            of = (row, case, lead, metric, zone)
+            self._add(*of, "all", values.value.tolist(), values.ok.tolist())
             if values.per_band is not None and values.band_ok is not None:
                 for c, band in enumerate(self.bands):
                     value = values.per_band[:, c].tolist()
-                    self._add(row, case, lead, metric, band, value, values.band_ok[:, c].tolist())
+                    self._add(*of, band, value, values.band_ok[:, c].tolist())
 
     def _add(
-        self, row: Row, case: Case, lead: int, metric: str, band: str,
+        self, row: Row, case: Case, lead: int, metric: str, zone: str, band: str,
         values: Sequence[float], ok: Sequence[bool],
     ) -> None:  # fmt: skip
         for b, share in enumerate(case.input_valid):
-            key = (*_unit(row, case, lead, b), metric, band)
+            added = (case.conditions[b] if case.conditions else "", zone)
+            key = (*_unit(row, case, lead, b), metric, band, *added)
             unit = self.sums.setdefault(key, [0.0, 0.0, 0, 0, 0.0])
             if ok[b]:
                 unit[0] += values[b]
@@ -198,8 +209,9 @@ class Tally:
 
     def frame(self, strata: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
         """Return unit rows, with the regions' strata joined."""
-        names = [*UNIT, "metric", "band", *SUMS, "input_valid"]
+        names = [*UNIT, "metric", "band", *ADDED, *SUMS, "input_valid"]
         frame = pd.DataFrame([(*key, *unit) for key, unit in self.sums.items()], columns=names)
+        frame = frame.drop(columns=[name for name in ADDED if not (frame[name] != "").any()])
         for stratum in sorted({name for values in strata.values() for name in values}):
             column = f"region_{stratum}" if stratum in names else stratum
             frame[column] = frame["region"].map({r: v.get(stratum, "") for r, v in strata.items()})
@@ -289,6 +301,12 @@ def score(
                         with exact():
                             parts = class_sums(additive, answer, truth, valid, classes)
                         tally.add_classes(scored, case, lead, parts, layers.labels)
+                    for zone, where in case.zones.items():
+                        part = image_metrics(
+                            [m for m in images if m in PIXELWISE], answer, truth,
+                            valid=valid & where[:, None], data_range=value_range,
+                        )  # fmt: skip
+                        tally.add(scored, case, lead, part, zone=zone)
                     if tally.sets is not None:
                         tally.sets.add(scored, case, lead, answer, truth, valid)
                     if seen is not None:
@@ -331,11 +349,17 @@ def _answers(row: Row, values: Tensor) -> Iterator[tuple[Row, Tensor]]:
 
 
 def _before(case: Case) -> tuple[Tensor, Tensor]:
-    """Return the last context frame and its mask, bands in the order asked for."""
+    """Return the frame of the start and its mask, bands in the order asked for.
+
+    The start is the last context frame of a forecast, and the first reference of a fusion.
+    """
     frames = case.given.frames[case.want.sensor]
     chosen = [frames.bands.index(band) for band in case.want.bands]
-    valid = frames.valid[:, 0, -1]
-    return frames.values[:, 0, -1][:, chosen], valid if valid.shape[1] == 1 else valid[:, chosen]
+    days = torch.tensor([(start - EPOCH).days for start in case.starts])
+    at = (frames.times.cpu() == days[:, None]).int().argmax(dim=1)
+    row = torch.arange(len(at))
+    values, valid = frames.values[row, 0, at], frames.valid[row, 0, at]
+    return values[:, chosen], valid if valid.shape[1] == 1 else valid[:, chosen]
 
 
 def _reference(row: Row, case: Case, lead: int) -> tuple[Tensor, Tensor]:

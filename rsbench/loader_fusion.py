@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from rsbench.cache import Cache, open_cache
 from rsbench.errors import InputError
+from rsbench.samples_cloud import hidden
 from rsbench.samples_fusion import SensorPair, Triplet, footprint
 from rsbench.spec import Grid, Window, nesting
 from rsbench.store.layout import days
@@ -113,7 +114,7 @@ def assemble(
     fine, coarse = caches
     references = [_read(fine, s, s.references, s.window, bands) for s in samples]
     truths = [_read(fine, s, (s.target,), s.window, bands) for s in samples]
-    shown = [_coarse(store, fine, coarse, s, bands, resampling) for s in samples]
+    shown = [_coarse(store, fine, coarse, s, bands, span, resampling) for s in samples]
     return FusionBatch(
         pair=SensorPair(fine.sensor, coarse.sensor),
         bands=bands,
@@ -160,6 +161,7 @@ def _coarse(
     coarse: Cache,
     sample: Triplet,
     bands: tuple[str, ...],
+    span: int,
     resampling: str,
 ) -> tuple[Tensor, Tensor]:
     """Return the coarse images of a triplet on the fine grid of its window."""
@@ -175,7 +177,22 @@ def _coarse(
         )
     window = Window(*(number // ratio for number in numbers))
     values, valid = _read(coarse, sample, sample.dates, window, bands)
+    if sample.cloud:
+        cloud = _cloud(sample, grids[coarse.sensor], max(1, span // ratio), window)
+        valid[sample.dates.index(sample.target)] &= ~cloud
+        values = torch.where(valid, values, 0)
     return enlarge(values, valid, ratio, resampling)
+
+
+def _cloud(sample: Triplet, grid: Grid, cell: int, window: Window) -> Tensor:
+    """Return what a sample's cloud hides of a window: ``(h, w)`` bool.
+
+    A measurement spans ``cell`` pixels of its grid along one side, and is hidden or seen whole.
+    """
+    rows, columns = -(-grid.height // cell), -(-grid.width // cell)
+    whole = hidden(sample.region, sample.cloud, (rows, columns))
+    whole = whole.repeat(cell, axis=0).repeat(cell, axis=1)
+    return torch.from_numpy(whole[window.slices].copy())
 
 
 def enlarge(values: Tensor, valid: Tensor, ratio: int, resampling: str) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from rsbench.model import Fitted, Frames, Model
 from rsbench.registry import card, create_model
 from rsbench.scores import Absent
 from rsbench.setting import Note, Setting, cases, quiet
+from rsbench.strata import whole
 
 if TYPE_CHECKING:
     from rsbench.model import Given, Want
@@ -160,7 +161,7 @@ def best_trivial(setting: Setting, rows: Sequence[Row]) -> str | None:
         rows, cases(setting, split="val"), ["mse@1"], bands=setting.bands,
         value_range=setting.meta.value_range,
     )  # fmt: skip
-    units = tally.frame({})
+    units = whole(tally.frame({}))
     units = units[(units["band"] == "all") & units["curve"].isin(("starts", "both"))]
     sums = units.groupby("model")[["value_sum", "weight"]].sum()
     means = (sums["value_sum"] / sums["weight"]).dropna()

@@ -38,6 +38,10 @@ class SensorPair:
 class Triplet:
     """One window of one region with its reference dates, ascending, and its target date.
 
+    Args:
+        condition: name of the strain it is under; empty without any.
+        cloud: share of the coarse image of the target that is hidden.
+
     Raises:
         InputError: if the target is among the references, or these do not ascend.
     """
@@ -46,6 +50,8 @@ class Triplet:
     window: Window
     references: tuple[date, ...]
     target: date
+    condition: str = ""
+    cloud: float = 0.0
 
     def __post_init__(self) -> None:
         asked = f"target {self.target} of region {self.region}"
@@ -67,7 +73,8 @@ class Triplet:
     @property
     def key(self) -> str:
         """Names the sample apart from its window, so that neighbouring tiles share it."""
-        return f"{self.region}:{'+'.join(str(day) for day in self.references)}:{self.target}"
+        named = f"{self.region}:{'+'.join(str(day) for day in self.references)}:{self.target}"
+        return f"{named}:{self.condition}" if self.condition else named
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,9 @@ def _found(
         if protocol.dates is not None:
             found += _listed(protocol, split, region, areas, both, count)
             continue
+        if protocol.conditions and split == "test":
+            found += _strained(protocol, region, areas, both, count)
+            continue
         own = _consecutive(region, areas, both, count)
         found += own if protocol.scheme == "space" else split_by_date(own)[split]
     return tuple(found)
@@ -223,6 +233,31 @@ def _listed(
     return [
         Triplet(region, area, (days[0], *days[2:]), days[1]) for days in listed for area in areas
     ]
+
+
+def _strained(
+    protocol: Protocol, region: str, areas: Sequence[Window], both: Sequence[date], count: int
+) -> list[Triplet]:
+    """Return the triplets of a test region, one per condition and window."""
+    if count != protocol.context:
+        raise InputError(
+            f"protocol {protocol.name} with {count} reference dates",
+            f"its conditions are triplets with {protocol.context}",
+            "Leave --context out",
+        )
+    last = max(place for condition in protocol.conditions for place in condition.dates)
+    if last >= len(both):
+        raise InputError(
+            f"the conditions of protocol {protocol.name} in region {region}",
+            f"they name {last + 1} dates, and both sensors show {len(both)}",
+            "Take a store built for it, as rsbench build-dataset --recipe demo-fusion-stress",
+        )
+    found = []
+    for condition in protocol.conditions:
+        first, target, *after = (both[place] for place in condition.dates)
+        named = condition.name, condition.cloud
+        found += [Triplet(region, area, (first, *after), target, *named) for area in areas]
+    return found
 
 
 def split_by_date(samples: Iterable[Triplet]) -> Mapping[str, tuple[Triplet, ...]]:

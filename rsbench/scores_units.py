@@ -27,9 +27,12 @@ def checked(units: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
             f"the units lack the columns {', '.join(lacking)}",
             "Write them with `rsbench run` or `rsbench score`",
         )
+    added = [name for name in strata.ADDED if name in units.columns]
+    keys = [*keys, *added]
     others = [name for name in units.columns if name not in keys + SUMS]
     frame = units[keys + SUMS + others].copy()
-    frame["preset"] = frame["preset"].fillna("")
+    for name in ("preset", *added):
+        frame[name] = frame[name].fillna("")
     for name in ("start", "target"):
         frame[name] = frame[name].astype(str)
     _refuse_bad(frame)

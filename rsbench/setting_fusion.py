@@ -88,10 +88,10 @@ def pair_of(setting: Setting) -> SensorPair:
 
 
 def fusion_groups(setting: Setting, split: str) -> list[list[Triplet]]:
-    """Return the triplets of a split, one group per target date."""
-    groups: dict[str, list[Triplet]] = {}
+    """Return the triplets of a split, one group per condition and target date."""
+    groups: dict[tuple[str, str], list[Triplet]] = {}
     for sample in triplets(setting.store, setting.protocol, split, references=setting.context):
-        groups.setdefault(sample.target.isoformat(), []).append(sample)
+        groups.setdefault((sample.condition, sample.target.isoformat()), []).append(sample)
     return [groups[key] for key in sorted(groups)]
 
 
@@ -100,6 +100,7 @@ def fusion_cases(setting: Setting, split: str, batch_size: int) -> Iterator[Case
     from rsbench.evaluation import Case
     from rsbench.loader_fusion import fusion_batches
     from rsbench.noise import Noise
+    from rsbench.setting_zones import zones_of
     from rsbench.task_fusion import FusionTask
 
     pair = pair_of(setting)
@@ -121,4 +122,6 @@ def fusion_cases(setting: Setting, split: str, batch_size: int) -> Iterator[Case
                 starts=tuple(s.references[0] for s in batch.samples),
                 targets=tuple((s.target,) for s in batch.samples),
                 curves=(("starts",),) * len(batch.samples),
+                conditions=tuple(s.condition for s in batch.samples),
+                zones=zones_of(given, want),
             )

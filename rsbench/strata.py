@@ -21,6 +21,15 @@ SAME_TARGET = "same-target"
 GROUP_COLUMNS = {"biome": "biome", "stratum": "stratum", "land_cover": "land cover"}
 """Region properties of the catalogue → the name of the stratum, where there are ≥ 2 groups."""
 
+CONDITION = "condition"
+"""Column of the units, where samples were put under strain on purpose, and its strata."""
+
+ZONE = "zone"
+"""Column of the units that hold a part of an image's pixels, chosen from what models see."""
+
+ADDED = (CONDITION, ZONE)
+"""Key columns that units only have where they say something; empty where they say nothing."""
+
 YEAR = "year"
 """Stratum by the year that is forecast, where there are ≥ 2 of them at one lead."""
 
@@ -88,15 +97,22 @@ def matched(
     """
     series = [*SERIES, *within]
     origin, flags = _origin(stratum)
+    units = whole(units)
     offered = units[units["curve"].isin(flags) & units["lead"].between(1, horizon)].copy()
     defined = offered[(offered["weight"] > 0) & offered["role"].isin(FORECASTS)]
+    pair = [*series, "region", origin, *([CONDITION] if CONDITION in units.columns else [])]
     cells = defined[[*series, *MODEL, "lead"]].drop_duplicates()
     need = cells.groupby(series, observed=True).size().rename("_need")
-    have = defined.groupby([*series, "region", origin], observed=True).size().rename("_have")
-    joined = offered.join(need, on=series).join(have, on=[*series, "region", origin])
+    have = defined.groupby(pair, observed=True).size().rename("_have")
+    joined = offered.join(need, on=series).join(have, on=pair)
     complete = joined["_need"].notna() & (joined["_need"] == joined["_have"])
     offered["kept"] = (complete & (offered["weight"] > 0)).to_numpy(dtype=bool)
     return offered
+
+
+def whole(units: pd.DataFrame) -> pd.DataFrame:
+    """Return the units of whole images."""
+    return units[units[ZONE] == ""] if ZONE in units.columns else units
 
 
 def matchings(units: pd.DataFrame, horizon: int, stratum: str) -> tuple[Matching, ...]:
@@ -126,15 +142,29 @@ def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
     headline = matched(units, horizon, HEADLINE)
     yield headline.assign(**{GROUP: HEADLINE})
     yield matched(units, horizon, SAME_TARGET).assign(**{GROUP: SAME_TARGET})
+    yield from _zones(units, horizon)
+    if CONDITION in headline.columns:
+        yield headline.assign(**{GROUP: CONDITION + "=" + headline[CONDITION].astype(str)})
     for column, name in GROUP_COLUMNS.items():
         if column in headline.columns:
             yield from _named(headline, name, headline[column].fillna("").astype(str))
     pooled = headline[headline["band"] == "all"]  # all bands together, to keep the table small
-    yield from _named(pooled, YEAR, pooled["target"].astype(str).str.slice(0, 4), at_one_lead=True)
+    if CONDITION not in headline.columns:
+        years = pooled["target"].astype(str).str.slice(0, 4)
+        yield from _named(pooled, YEAR, years, at_one_lead=True)
     if HEMISPHERE in pooled.columns:
         yield from _named(pooled, SEASON, seasons(pooled), at_one_lead=True)
     if INPUT_VALID in pooled.columns:
         yield from _named(pooled, VALID, valid_classes(pooled))
+
+
+def _zones(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
+    names = sorted(set(units[ZONE]) - {""}) if ZONE in units.columns else []
+    for name in names:
+        part = units[units[ZONE] == name].assign(**{ZONE: ""})
+        found = matched(part, horizon, HEADLINE)
+        if found["kept"].any():  # where nothing changed anywhere there is no such zone
+            yield found.assign(**{GROUP: f"{ZONE}={name}"})
 
 
 def _named(

@@ -47,6 +47,7 @@ def display(values: Array, unit: str, value_range: tuple[float, float]) -> npt.N
 @dataclass
 class _Sample:
     region: str
+    key: str
     start: str
     targets: list[str]
     truth: list[Array]
@@ -86,7 +87,8 @@ class Viewer:
                 continue
             kept = self._samples.get(sample.region) or self._begin(case, b)
             targets = [t.isoformat() for t in case.targets[b]]
-            if kept is None or (kept.start, kept.targets) != (case.starts[b].isoformat(), targets):
+            own = (sample.key, case.starts[b].isoformat(), targets)
+            if kept is None or (kept.key, kept.start, kept.targets) != own:
                 continue
             if (sample.window.y, sample.window.x) != (0, 0):
                 continue
@@ -104,6 +106,7 @@ class Viewer:
         frames = case.given.frames[case.want.sensor]
         kept = _Sample(
             region=sample.region,
+            key=sample.key,
             start=case.starts[b].isoformat(),
             targets=[t.isoformat() for t in case.targets[b]],
             truth=[self._picture(frame.numpy()) for frame in case.truth[b]],

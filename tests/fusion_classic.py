@@ -12,6 +12,7 @@ from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -88,6 +89,7 @@ def estarfm(
     classes: float = 4.0,
     reach: float = 25.0,
     similar: int | None = None,
+    significant: float | None = None,
     at: Iterable[tuple[int, int]] | None = None,
 ) -> F64:
     """Predict from two pairs; values below 0 or above 1 are out of range."""
@@ -111,14 +113,15 @@ def estarfm(
         out[:, y, x] = _estarfm_pixel(
             fine[:, :, rows, columns], coarse[:, :, rows, columns], target[:, rows, columns],
             fine[:, :, y, x], alike, good[rows, columns],
-            (1 - likeness[rows, columns]) * (1 + distance / reach) + 1e-7,
+            (1 - likeness[rows, columns]) * (1 + distance / reach) + 1e-7, significant,
         )  # fmt: skip
     return out
 
 
 def _estarfm_pixel(
-    fine: F64, coarse: F64, target: F64, own: F64, alike: Mask, good: Mask, unlike: F64
-) -> F64:
+    fine: F64, coarse: F64, target: F64, own: F64, alike: Mask, good: Mask, unlike: F64,
+    significant: float | None,
+) -> F64:  # fmt: skip
     """Return ``(C,)`` from what lies in the window."""
     mean = (target[None] - coarse)[:, :, good].mean(axis=-1) if good.any() else np.zeros(own.shape)
     when = 1 / (np.abs(mean) + 1e-10)
@@ -139,6 +142,9 @@ def _estarfm_pixel(
             apart = x - x.mean()
             fitted = (apart * (y - y.mean())).sum() / (apart * apart).sum()
             slope = fitted if 0 < fitted <= 5 else 1.0
+            if significant is not None and stats.linregress(x, y).pvalue > significant:
+                REACHED["not significant"] += slope == fitted
+                slope = 1.0
             REACHED["fitted" if slope == fitted else "not believed"] += 1
         each = [own[k, b] + slope * (weight * (t - c)).sum() for k, c in enumerate((c0, c2))]
         answer[b] = when[0, b] * each[0] + when[1, b] * each[1]

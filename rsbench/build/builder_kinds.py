@@ -1,8 +1,9 @@
-"""Kinds of simulated triplets: where their dates lie, what changes between, what clouds hide.
+"""Kinds of simulated regions: where their dates lie, and what changes between.
 
-``change``: a year of land-cover change between the first date and the target. ``back``: the same,
-and the last date shows the ground as it was before. All others lie in one year: ``cloud-P`` hides
-P percent of the coarse target, and in ``gap-D`` the references lie D days apart.
+``change``: a year of land-cover change between the first date and the target. A strained region
+has ten dates: seven of one year around a day, two references 16, 48 and 96 days apart about one
+target; and in the next year a target on changed ground, a date after it, and one that shows the
+ground as it was before the change. Conditions of a protocol name them by their place.
 """
 
 from __future__ import annotations
@@ -10,25 +11,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from rsbench.build.simulate import simulated_regions
+from rsbench.catalog import Region, SimulatedSpec
 
-from rsbench.build.simulate_random import settle, stream
-
-STABLE, CHANGED, BACK = "no-land-cover-change", "land-cover-change", "change-and-back"
+STABLE, CHANGED = "no-land-cover-change", "land-cover-change"
 PLAIN = (STABLE, CHANGED)
+STRAINED = "strained"
 SEASON = (110, 150, 190, 230)
 """Days of the year between which the first, the target and the last scene are looked for."""
 MIDDLES = (170, 175, 165, 180, 160, 185, 155, 190)
-"""Days of the year around which triplets of a stated gap may lie, the first being preferred."""
-GAPS = {"gap-16": 16, "gap-48": 48, "gap-96": 96}
-CLOUDS = {"cloud-00": 0.0, "cloud-10": 0.1, "cloud-30": 0.3}
-KINDS = (*PLAIN, BACK, *CLOUDS, *GAPS)
+"""Days of the year around which the dates of a strained region may lie."""
+APART = ((-48, 5), (-24, 5), (-8, 3), (0, 3), (8, 3), (24, 5), (48, 5))
+"""Days from the target, and how many days a scene may lie from its day."""
+LATER = ((0, 3), (20, 3), (28, 3))
+"""The same in the year after: target, ground that stays changed, ground as it was."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one scene of a triplet is looked for.
+    """Where one scene of a region is looked for.
 
     Args:
         ground: the year whose scenes are rendered.
@@ -42,48 +43,42 @@ class Slot:
     last: int
 
 
-def nearness(kind: str) -> int:
-    """Return how many days a scene may lie from its day, so that slots do not overlap."""
-    return min(8, GAPS[kind] // 5)
+def kind_of(spec: SimulatedSpec, region: Region, triplets: str = "plain") -> str:
+    """Return the kind of a region: the plain kinds take turns within a split.
+
+    Kinds of ground follow one another in a fixed order; after each round the kinds of triplets move
+    on by one, so that no kind of ground has only one of them.
+    """
+    if triplets == STRAINED and region.split == "test":
+        return STRAINED
+    same = [r for r in simulated_regions(spec) if r.split == region.split]
+    place = [r.name for r in same].index(region.name)
+    grounds = len({r.stratum for r in simulated_regions(spec)})
+    return PLAIN[(place + place // grounds) % len(PLAIN)]
 
 
-def choices(kind: str, year: int) -> Iterator[tuple[Slot, Slot, Slot]]:
-    """Yield the slots that a kind may take, the preferred ones first."""
-    for middle in MIDDLES if kind in GAPS else MIDDLES[:1]:
+def choices(kind: str, year: int) -> Iterator[tuple[Slot, ...]]:
+    """Yield the slots that a kind may take."""
+    for middle in MIDDLES if kind == STRAINED else MIDDLES[:1]:
         yield slots(kind, year, middle)
 
 
-def slots(kind: str, year: int, middle: int = MIDDLES[0]) -> tuple[Slot, Slot, Slot]:
-    """Return the slots of first reference, target and last reference.
-
-    ``middle``: day of the target, where a gap is stated.
-    """
-    if kind in GAPS:
-        half = GAPS[kind] // 2
-        near = nearness(kind)
-        a, b, c = (
-            Slot(year, year, day - near, day + near + 1)
-            for day in (middle - half, middle, middle + half)
+def slots(kind: str, year: int, middle: int = MIDDLES[0]) -> tuple[Slot, ...]:
+    """Return the slots of a region's dates, ascending; ``middle``: day of a strained target."""
+    if kind == STRAINED:
+        late = year + 1
+        grounds = (late, late, year)
+        return (
+            *(_around(year, year, middle + day, near) for day, near in APART),
+            *(
+                _around(ground, late, middle + day, near)
+                for ground, (day, near) in zip(grounds, LATER, strict=True)
+            ),
         )
-        return a, b, c
-    later = year + (1 if kind in (CHANGED, BACK) else 0)
-    end = year if kind == BACK else later
-    grounds, dated = (year, later, end), (year, later, later)
-    a, b, c = (
-        Slot(*of, SEASON[i], SEASON[i + 1]) for i, of in enumerate(zip(grounds, dated, strict=True))
-    )
-    return a, b, c
+    later = year + (1 if kind == CHANGED else 0)
+    years: Sequence[int] = (year, later, later)
+    return tuple(Slot(y, y, SEASON[i], SEASON[i + 1]) for i, y in enumerate(years))
 
 
-def hidden(kind: str, seed: int, region: str, shape: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Return which coarse pixels of the target a cloud hides, ``(h, w)``, in patches."""
-    count = round(CLOUDS.get(kind, 0.0) * shape[0] * shape[1])
-    field = stream(seed, region, "coarse-cloud").standard_normal(tuple(shape))
-    for axis in (0, 1):
-        padded = np.pad(field, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-        field = sum(np.roll(padded, k, axis) for k in (-1, 0, 1))  # type: ignore[assignment]
-        field = field[1:-1] if axis == 0 else field[:, 1:-1]
-    order = np.argsort(-settle(field).ravel(), kind="stable")
-    cloud = np.zeros(shape[0] * shape[1], np.bool_)
-    cloud[order[:count]] = True
-    return cloud.reshape(tuple(shape))
+def _around(ground: int, dated: int, day: int, near: int) -> Slot:
+    return Slot(ground, dated, day - near, day + near + 1)

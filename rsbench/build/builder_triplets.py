@@ -2,15 +2,15 @@
 
 A region has three dates of one season. In regions without land-cover change they lie in one year;
 in the others the first date lies a year before, so that a year's changes stand between it and the
-target, and none between the target and the last date; a recipe may ask for other kinds. Of each
-stretch of the season the clearest scene is taken. The coarse image is the mean of the ground over
-blocks of fine pixels, not of the noisy fine image, with a gain per band and date (view and light
-differ) and its own noise.
+target, and none between the target and the last date; a recipe may ask for test regions of ten
+dates (``builder_kinds``). Of each stretch of the season the clearest scene is taken. The coarse
+image is the mean of the ground over blocks of fine pixels, not of the noisy fine image, with a gain
+per band and date (view and light differ) and its own noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.builder import BuildResult, sensor_meta
-from rsbench.build.builder_kinds import PLAIN, Slot, choices, hidden
+from rsbench.build.builder_kinds import STRAINED, Slot, choices, kind_of
 from rsbench.build.builder_place import place
 from rsbench.build.mask import clear, valid_values
 from rsbench.build.plan import regions_of
-from rsbench.build.simulate import sensor_grid, simulated_regions
+from rsbench.build.simulate import sensor_grid
 from rsbench.build.simulate_random import settle, stream
 from rsbench.build.simulate_scene import Scene, YearView, calendar, simulated
 from rsbench.catalog import Recipe, Region, SimulatedSpec, load_sensor, recipe_canonical
@@ -84,7 +84,7 @@ def build_triplets(
         for done, region in enumerate(regions):
             if progress is not None:
                 progress("building", done, len(regions))
-            kind = kind_of(spec, region, recipe.triplets or PLAIN)
+            kind = kind_of(spec, region, recipe.triplets)
             _write_region(root, spec, region, metas, kind)
         if progress is not None:
             progress("building", len(regions), len(regions))
@@ -118,18 +118,6 @@ def _metas(recipe: Recipe) -> dict[str, SensorMeta]:
     return {FINE: fine, COARSE: coarse}
 
 
-def kind_of(spec: SimulatedSpec, region: Region, kinds: Sequence[str] = PLAIN) -> str:
-    """Return the kind of a region's triplet: kinds take turns within a split.
-
-    Kinds of ground follow one another in a fixed order; after each round the kinds of triplets move
-    on by one, so that no kind of ground has only one of them.
-    """
-    same = [r for r in simulated_regions(spec) if r.split == region.split]
-    place_ = [r.name for r in same].index(region.name)
-    grounds = len({r.stratum for r in simulated_regions(spec)})
-    return kinds[(place_ + place_ // grounds) % len(kinds)]
-
-
 def _write_region(
     root: Path, spec: SimulatedSpec, region: Region, metas: dict[str, SensorMeta], kind: str
 ) -> None:
@@ -143,7 +131,6 @@ def _write_region(
     coarse_grid = Grid(fine_grid.crs, wide, part.height // RATIO, part.width // RATIO)
     fine_valid = np.stack([shot.fine_valid for shot in shots])
     coarse_valid = np.stack([shot.coarse_valid for shot in shots])
-    coarse_valid[1] &= ~hidden(kind, spec.seed, region.name, coarse_valid.shape[1:])
     arrays = {
         FINE: SensorArrays(
             np.stack([shot.fine for shot in shots]), fine_valid, fine_valid.astype(np.uint16),
@@ -156,7 +143,8 @@ def _write_region(
     }  # fmt: skip
     strata = {
         **region.strata(),
-        "stratum": kind,
+        # Strained regions are grouped by condition, and else by ground.
+        "stratum": region.stratum if kind == STRAINED else kind,
         "ground": region.stratum,
     }
     write_region(root, RegionRecord(region.name, region.split, strata, times), arrays, metas)
@@ -165,17 +153,22 @@ def _write_region(
 def _shots(
     spec: SimulatedSpec, region: Region, metas: dict[str, SensorMeta], kind: str
 ) -> tuple[_Shot, ...]:
-    """Return the scenes of the first choice of slots in which all three dates are to be seen."""
+    """Return the scenes of the choice of slots whose cloudiest date is the clearest."""
+    best: tuple[_Shot, ...] = ()
+    most = 0
     for choice in choices(kind, spec.years[0]):
         found = [_clearest(spec, region, metas, slot) for slot in choice]
         shots = tuple(shot for shot in found if shot is not None)
-        if len(shots) == len(found):
-            return shots
-    raise InputError(
-        f"triplets of {region.name}, {kind}",
-        "a date has no scene, or clouds over every coarse pixel in all of them",
-        "Simulate more scenes per year",
-    )
+        least = min((int(s.fine_valid.sum()) for s in shots), default=0)
+        if len(shots) == len(found) and (not best or least > most):
+            best, most = shots, least
+    if not best:
+        raise InputError(
+            f"triplets of {region.name}, {kind}",
+            "a date has no scene, or clouds over every coarse pixel in all of them",
+            "Simulate more scenes per year",
+        )
+    return best
 
 
 def _clearest(

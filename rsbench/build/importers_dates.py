@@ -11,8 +11,10 @@ from pathlib import Path
 
 from rsbench.errors import InputError
 
-# A date in full, with or without dashes, or a year that stands alone.
+# A date in full, with or without dashes, one whose months and days carry no zeros, or a year that
+# stands alone.
 _FULL = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])(?!\d)")
+_SHORT = re.compile(r"(?<!\d)((?:19|20)\d\d)-(\d{1,2})-(\d{1,2})(?!\d)")
 _YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 
 
@@ -63,7 +65,8 @@ def step_between(dates: Sequence[date]) -> str:
 
 
 def _from_name(file: Path) -> date:
-    whole = {_parse(*m.groups()) for m in _FULL.finditer(file.stem)}
+    matches = [m for form in (_FULL, _SHORT) for m in form.finditer(file.stem)]
+    whole = {_parse(*m.groups()) for m in matches}
     found = whole or {date(int(m[1]), 7, 1) for m in _YEAR.finditer(file.stem)}
     if len(found) != 1:
         raise InputError(

@@ -57,9 +57,16 @@ def _blocks(fine: Raster, size: int | None, ratio: int) -> tuple[Block, ...]:
 
 
 def require_common(folder: Path, pair: Pair) -> None:
-    """Refuse two sensors that share no date."""
-    if set(pair[0].times) & set(pair[1].times):
+    """Refuse two sensors that share no two dates: one to start from, one to predict."""
+    common = set(pair[0].times) & set(pair[1].times)
+    if len(common) > 1:
         return
+    if common:
+        raise InputError(
+            f"importing {folder}",
+            f"the sensors share one date, {common.pop()}",
+            "Add another: fusion goes from one date to another",
+        )
     shown = (f"{sensor.times[0]} to {sensor.times[-1]}" for sensor in pair)
     raise InputError(
         f"importing {folder}",

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog import tiles
 from rsbench.catalog.models_base import Entry, Name
+from rsbench.catalog.models_fusion import Condition
 from rsbench.catalog.models_pairs import PairsSpec
 from rsbench.spec import Grid
 
@@ -29,12 +30,6 @@ Stratum = Literal[
     "delta-coast",
 ]
 Continent = Literal["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
-
-
-TripletKind = Literal[
-    "no-land-cover-change", "land-cover-change", "change-and-back", "cloud-00", "cloud-10",
-    "cloud-30", "gap-16", "gap-48", "gap-96",
-]  # fmt: skip
 
 
 class Band(Entry):
@@ -341,8 +336,8 @@ class Recipe(Entry):
     ``by-latitude``: four months a year with high sun or little cloud (see
     ``build.plan_season``), ``seasons``: other first and last months for named regions. With
     ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
-    ``triplets``: kinds of simulated triplets that regions take in turn (see
-    ``build.builder_kinds``); with and without land-cover change where none are named.
+    ``triplets``: ``plain``: a simulated region has three dates, with and without land-cover change
+    in turn; ``strained``: test regions have the ten dates of ``build.builder_kinds``.
     """
 
     name: Name
@@ -372,7 +367,7 @@ class Recipe(Entry):
     default_preset: Name
     default_protocol: Name
     simulated: SimulatedSpec | None = None
-    triplets: tuple[TripletKind, ...] = ()
+    triplets: Literal["plain", "strained"] = "plain"
 
     @field_validator("months")
     @classmethod
@@ -430,6 +425,9 @@ class Protocol(Entry):
     target second (``[reference, target]`` or ``[reference, target, reference]``); every region
     then is of every split, and what leaks is told.
 
+    ``conditions``: in fusion, how every test region is strained, each on its own: the same places
+    under all of them. Training and validation take consecutive dates as ever.
+
     ``window``, ``stride``: pixels. ``context``: number of frames given (k). ``horizon``: largest
     lead. ``bands``: ``store`` for all bands of the store, or names. ``direction``: ``past`` asks
     for earlier frames from later ones, lead 1 the latest of them. ``curves``: which matched
@@ -451,6 +449,7 @@ class Protocol(Entry):
     curves: tuple[Literal["starts", "targets"], ...] = ("starts", "targets")
     resampling: Literal["nearest", "bilinear"] = "nearest"
     dates: Mapping[Name, tuple[tuple[date, ...], ...]] | None = None
+    conditions: tuple[Condition, ...] = ()
     primary: Primary | None = None
 
     @model_validator(mode="after")
@@ -463,6 +462,8 @@ class Protocol(Entry):
             raise ValueError("the direction past is for forecasts with the scheme space")
         if self.dates is not None:
             self._require_dates()
+        if self.conditions:
+            self._require_conditions()
         if self.primary is not None:
             if self.primary.metric not in self.suite:
                 raise ValueError(f"the primary metric {self.primary.metric} is not in suite")
@@ -486,6 +487,15 @@ class Protocol(Entry):
                     raise ValueError(
                         f"{', '.join(map(str, days))} are not {self.context + 1} ascending dates"
                     )
+
+    def _require_conditions(self) -> None:
+        if self.task != "fusion" or self.scheme != "space" or self.dates is not None:
+            raise ValueError("conditions are for fusion with the scheme space and no list of dates")
+        if len({condition.name for condition in self.conditions}) != len(self.conditions):
+            raise ValueError("a condition stands twice")
+        for condition in self.conditions:
+            if len(condition.dates) != self.context + 1:
+                raise ValueError(f"condition {condition.name} needs {self.context + 1} dates")
 
 
 def stem(metric: str) -> str:

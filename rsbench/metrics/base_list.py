@@ -10,6 +10,7 @@ CHEN06 = "Chen, Yang and Xie 2006, doi 10.1109/ICIP.2006.313132"
 WALD00 = "Wald 2000, Quality of high resolution synthesised images: is there a simple criterion?"
 KRUSE93 = "Kruse et al. 1993, doi 10.1016/0034-4257(93)90013-N"
 WANG02 = "Wang and Bovik 2002, doi 10.1109/97.995823"
+ZHU22 = "Zhu et al. 2022, doi 10.1016/j.rse.2022.113002, as commonly quoted"
 SAT26 = "Sat-JEPA-Diff 2026, arXiv 2603.13943"
 ZHANG18 = "Zhang et al. 2018, arXiv 1801.03924"
 BACKBONES = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet"}
@@ -72,6 +73,12 @@ def _pixels() -> tuple[Entry, ...]:
         entry("spectrum.ratio@1", "zero", (None, None), "log10", "this project",
               "log10 of predicted over true power at 0.25–0.5 cycles per pixel",
               "spectrum:ratio", perfect=0.0, min_side=16),
+        entry("edge.roberts@1", "zero", SCORE, "1", ZHU22,
+              "mean normalised difference of Roberts' edges; below 0 is too smooth",
+              "gradient_local:edge", perfect=0.0, min_side=2),
+        entry("texture.lbp@1", "zero", SCORE, "1", ZHU22,
+              "mean normalised difference of 3×3 local binary patterns",
+              "gradient_local:texture", perfect=0.0, min_side=3),
         *(_lpips(net) for net in BACKBONES),
     )  # fmt: skip
 
@@ -134,7 +141,8 @@ def _change(
 def _changes() -> tuple[Entry, ...]:
     return (
         _change("rmse.changed@1", "lower", "data",
-                "error where the truth changed since the last context frame", "rmse_changed", 0.0),
+                "error where the truth changed since the last context frame or first reference",
+                "rmse_changed", 0.0),
         _change("rmse.unchanged@1", "lower", "data",
                 "error where the truth did not change", "rmse_unchanged", 0.0),
         _change("change.hit@1", "higher", "1", "share of changed pixels predicted to change",

@@ -1,5 +1,7 @@
 """Scores where the truth changed since the last context frame, and where it did not.
 
+In fusion the frame that change is counted from is the fine image of the first reference.
+
 Change is a change-vector magnitude √Σ_b (t_b − c_b)² above three times the noise, in groups of at
 least nine pixels that touch (edges or corners). The noise is √Σ_b σ_b² with σ_b = 1.4826 · median
 |t_b − c_b| of the image, at least 0.5 % of the data range: half of an image may change before it
@@ -69,16 +71,25 @@ def _change(images: Images) -> Change:
     valid = everywhere if images.all_bands is None else images.all_bands
     if images.before_valid is not None:
         valid = valid & images.before_valid.all(1, keepdim=True)
-    step = torch.where(valid, images.truth - images.before, torch.nan)
-    middle = step.abs().flatten(2).nanmedian(2).values.nan_to_num()
-    noise = (MAD * middle).clamp_min(LEAST_NOISE * images.span).square().sum(1).sqrt()
-    found = []
-    for after in (images.truth, images.prediction):
-        moved = torch.where(valid, after - images.before, 0.0)
-        magnitude = moved.square().sum(1).sqrt()
-        beyond = (magnitude > TIMES_NOISE * noise[:, None, None]) & valid[:, 0]
-        found.append(components(beyond, LEAST_PIXELS))
+    noise = noise_of(images.truth - images.before, valid, images.span)
+    found = [
+        beyond(after - images.before, valid, noise) for after in (images.truth, images.prediction)
+    ]
     return Change(found[0], found[1], valid[:, 0])
+
+
+def noise_of(step: Tensor, valid: Tensor, span: float) -> Tensor:
+    """Return the noise (n,) of steps (n, C, H, W) from one date to another, where valid."""
+    known = torch.where(valid, step, torch.nan)
+    middle = known.abs().flatten(2).nanmedian(2).values.nan_to_num()
+    return (MAD * middle).clamp_min(LEAST_NOISE * span).square().sum(1).sqrt()
+
+
+def beyond(step: Tensor, valid: Tensor, noise: Tensor) -> Tensor:
+    """Return where steps (n, C, H, W) are changes, (n, H, W) bool."""
+    magnitude = torch.where(valid, step, 0.0).square().sum(1).sqrt()
+    above = (magnitude > TIMES_NOISE * noise[:, None, None]) & valid[:, 0]
+    return components(above, LEAST_PIXELS)
 
 
 def _rmse(images: Images, where: Tensor) -> PerImage:

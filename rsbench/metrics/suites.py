@@ -84,7 +84,19 @@ SUITES: dict[str, tuple[str, ...]] = {
     ),
     "ensemble": ("crps.fair@1", "spread.skill@1", "rank.deviation@1"),
     "change": CHANGE,
-    "fusion": ("mae@1", "rmse@1", "psnr@1", "ssim@1", "ergas.r16@1", "sam@1", "cc@1", "uiqi@1"),
+    "fusion": (
+        "mae@1",
+        "rmse@1",
+        "psnr@1",
+        "ssim@1",
+        "ergas.r16@1",
+        "sam@1",
+        "cc@1",
+        "uiqi@1",
+        "edge.roberts@1",
+        "texture.lbp@1",
+        *CHANGE,
+    ),
     **PUBLISHED,
 }
 

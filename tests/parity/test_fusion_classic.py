@@ -118,6 +118,34 @@ def test_estarfm_is_the_loop(bands: int, similar: int | None) -> None:
     np.testing.assert_allclose(found, by_loop, atol=1e-6, rtol=0)
 
 
+def test_estarfm_of_the_authors_believes_what_is_significant() -> None:
+    """Pixels with few similar ones, as the loop with SciPy's p value of the regression."""
+    fine, low = scene(2, seed=1)
+    fine += np.random.default_rng(1).normal(0, 0.02, fine.shape)
+    fine = np.float32(fine).astype(float)
+    pairs = [(fine[0], low[0]), (fine[2], low[2])]
+    options = {"half": 3, "similar": 8, "significant": 0.05}
+    loops.REACHED.clear()
+    by_loop = loops.estarfm(pairs, low[1], **options)
+    assert loops.REACHED["not significant"] > 20
+    assert loops.REACHED["fitted"] > 20
+    found = answer("estarfm", fine[[0, 2]], low, options)
+    np.testing.assert_allclose(found, by_loop, atol=1e-6, rtol=0)
+    untested = answer("estarfm", fine[[0, 2]], low, {**options, "significant": None})
+    assert np.abs(found - untested).max() > 1e-3
+
+
+def test_the_f_test_has_the_quantiles_of_scipy() -> None:
+    from scipy import stats
+
+    from rsbench_baselines.estarfm.model import critical
+
+    freedom = torch.tensor([10, 14, 38, 200, 5200])
+    for p in (0.01, 0.05):
+        expected = stats.f.isf(p, 1, freedom.numpy())
+        np.testing.assert_allclose(critical(freedom, p).numpy(), expected, rtol=1e-3)
+
+
 def test_estarfm_is_the_loop_around_holes() -> None:
     fine, low = scene(2, seed=4)
     fine_seen, low_seen = holes((2, 1, 26, 31), 1), holes((3, 1, 26, 31), 2)
@@ -130,6 +158,25 @@ def test_estarfm_is_the_loop_around_holes() -> None:
     by_loop = loops.estarfm(pairs, low[1], seen=seen, half=6)
     np.testing.assert_allclose(found[:, seen], by_loop[:, seen], atol=1e-6, rtol=0)
     assert np.isfinite(found).all()
+
+
+def test_estarfm_answers_in_a_hole_from_the_reference_that_shows_it() -> None:
+    """The ground under a cloud of the first reference is the second's, plus the mean change."""
+    fine, low = scene(2, seed=4)
+    seen = np.ones((2, 1, 26, 31), np.bool_)
+    seen[0, :, 8:18, 10:20] = False
+    hidden = np.where(seen, fine[[0, 2]], -9999.0)
+    found = answer("estarfm", hidden, low, {"half": 6}, fine_valid=tensor(seen))
+    change = np.where(seen[0], low[1] - low[2], np.nan)
+    for y, x in ((8, 10), (12, 15), (17, 19)):
+        window = change[:, y - 6 : y + 7, x - 6 : x + 7]
+        expected = fine[2, :, y, x] + np.nanmean(window, axis=(1, 2))
+        np.testing.assert_allclose(found[:, y, x], expected, atol=1e-6, rtol=0)
+    neither = seen.copy()
+    neither[1] = seen[0]
+    found = answer("estarfm", fine[[0, 2]], low, {"half": 6}, fine_valid=tensor(neither))
+    low_change = np.abs(found - low[1])[:, 8:18, 10:20]
+    assert low_change.mean() < 0.05  # what fills the gap is the coarse image of the date
 
 
 def test_the_scenes_reach_every_branch_of_estarfm() -> None:

@@ -1,104 +1,107 @@
-"""Kinds of simulated triplets: dates, clouds, and ground that changes and changes back."""
+"""Strained regions: their dates, ground that changes and changes back, and what stays the same."""
 
 from __future__ import annotations
 
-from typing import get_args
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from rsbench.build.builder_kinds import CLOUDS, GAPS, KINDS, hidden, nearness, slots
-from rsbench.build.builder_triplets import build_triplets, kind_of
+from rsbench.build.builder_kinds import APART, LATER, MIDDLES, STRAINED, kind_of, slots
+from rsbench.build.builder_triplets import build_triplets
 from rsbench.build.simulate import simulated_regions
-from rsbench.catalog import Recipe, load_recipe
-from rsbench.catalog.models import TripletKind
+from rsbench.catalog import Recipe, load_protocol, load_recipe
+from rsbench.run import RunRequest, _resolve
+from rsbench.samples_fusion import triplets
 from rsbench.store.read import Store, open_store
 
 
-def recipe(*kinds: str, **changes: int) -> Recipe:
-    """The strained demo with one test region per kind."""
+def recipe() -> Recipe:
+    """The strained demo with one region per split."""
     whole = load_recipe("demo-fusion-stress")
     assert whole.simulated is not None
-    size = {"regions": len(kinds) + 2, "train": 1, "val": 1, "test": len(kinds), "size": 240}
-    spec = whole.simulated.model_copy(update={**size, **changes})
-    return whole.model_copy(update={"name": "strained", "triplets": kinds, "simulated": spec})
+    size = {"regions": 3, "train": 1, "val": 1, "test": 1, "size": 240}
+    spec = whole.simulated.model_copy(update=size)
+    return whole.model_copy(update={"name": "strained", "simulated": spec})
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
-    """One store of the kinds that one can see, by kind of its test regions."""
-    root = tmp_path_factory.mktemp("kinds")
-    made = build_triplets(recipe("cloud-30", "gap-16", "gap-96", "change-and-back"), root / "s")
-    store = open_store(made.path)
-    assert store.validate() == []
-    by_kind = {str(store.region(r).record.strata["stratum"]): r for r in store.split("test")}
-    return dict.fromkeys(by_kind, store) | {"": store}
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    made = build_triplets(recipe(), tmp_path_factory.mktemp("kinds") / "s")
+    found = open_store(made.path)
+    assert found.validate() == []
+    return found
 
 
-def region(store: Store, kind: str) -> str:
-    return next(r for r in store.split("test") if store.region(r).record.strata["stratum"] == kind)
+def test_the_dates_are_where_the_protocol_looks_for_them(store: Store) -> None:
+    """Gaps and years of the conditions, told by the dates that the store holds."""
+    found = {s.condition: s for s in triplets(store, load_protocol("fusion2-stress"), "test")}
+    for gap in (16, 48, 96):
+        sample = found[f"gap-{gap}-cloud-00"]
+        assert abs((sample.references[1] - sample.references[0]).days - gap) <= 10
+        assert sample.references[0] < sample.target < sample.references[1]
+    same = {s.target for name, s in found.items() if name.startswith("gap")}
+    assert len(same) == 1
+    for name in ("change-stays", "change-and-back"):
+        first, last = found[name].references
+        assert (first.year, found[name].target.year, last.year) == (2019, 2020, 2020)
+    assert found["change-stays"].references[0] == found["gap-48-cloud-00"].references[0]
 
 
-def test_the_catalogue_and_the_builder_know_the_same_kinds() -> None:
-    assert set(get_args(TripletKind)) == set(KINDS)
+def test_slots_ascend_and_show_the_ground_they_should() -> None:
+    for middle in MIDDLES:
+        found = slots(STRAINED, 2019, middle)
+        spans = [(s.dated, s.first, s.last) for s in found]
+        assert spans == sorted(spans)
+        for (year, _, last), (after, first, _) in pairwise(spans):
+            assert after > year or first >= last
+        assert [s.ground for s in found] == [2019] * 7 + [2020, 2020, 2019]
+        assert [s.dated for s in found] == [2019] * 7 + [2020] * 3
+        days = [(s.first + s.last - 1) / 2 - middle for s in found]
+        assert days == [float(day) for day, _ in (*APART, *LATER)]
 
 
-def test_gaps_are_what_they_are_called(stores: dict[str, Store]) -> None:
-    store = stores[""]
-    for kind in ("gap-16", "gap-96"):
-        first, target, last = store.region(region(store, kind)).times["landsat"]
-        assert abs((last - first).days - GAPS[kind]) <= 2 * nearness(kind)
-        assert first < target < last
-        assert first.year == last.year
-    for kind, gap in GAPS.items():
-        a, b, c = slots(kind, 2019)
-        assert (c.first - a.first, b.first - a.first) == (gap, gap // 2)
+def test_what_changed_has_changed_back(store: Store) -> None:
+    """The last date looks more like its neighbours of the year before than the changed one does."""
+    region = store.split("test")[0]
+    valid = store.read(region, "landsat", array="valid")
+    values = store.read(region, "landsat").astype(np.float64)
+
+    def apart(a: int, b: int) -> float:
+        both = valid[a] & valid[b]
+        spread = np.abs(values[a] - values[b]).mean(axis=0)
+        return float(np.percentile(spread[both], 95))
+
+    assert apart(9, 5) < apart(8, 5)
 
 
-@pytest.mark.parametrize(("kind", "share"), sorted(CLOUDS.items()))
-def test_clouds_hide_their_share_in_patches(kind: str, share: float) -> None:
-    cloud = hidden(kind, 1, "sim-01", (30, 40))
-    assert cloud.sum() == round(share * 1200)
-    if share:
-        beside = (cloud[:, 1:] & cloud[:, :-1]).mean() / cloud.mean()
-        assert beside > share + 0.2  # of lone pixels it would be the share itself
-        assert not np.array_equal(cloud, hidden(kind, 1, "sim-02", (30, 40)))
-        assert np.array_equal(cloud, hidden(kind, 1, "sim-01", (30, 40)))
+def test_models_of_the_demos_take_their_tiny_preset(store: Store) -> None:
+    """As the recipe says where no preset is typed, and a model without one its own."""
+    said: list[str] = []
+    for model, preset in (("sa_stf", "tiny"), ("starfm", "default")):
+        found = _resolve(RunRequest(model, data=store.path), said.append)
+        assert found[2] == preset
+    assert "preset tiny, the recipe's" in said[0]
+    assert load_recipe("demo-fusion").default_preset == "tiny"
 
 
-def test_only_the_coarse_target_is_clouded(stores: dict[str, Store]) -> None:
-    store = stores[""]
-    valid = store.read(region(store, "cloud-30"), "mod09a1", array="valid")
-    assert valid[1].mean() <= 0.71
-    assert valid[0].mean() > 0.75
-    assert valid[2].mean() > 0.75
+def test_only_test_regions_are_strained(store: Store) -> None:
+    counts = {s: len(store.region(store.split(s)[0]).times["landsat"]) for s in ("train", "val")}
+    assert counts == {"train": 3, "val": 3}
+    assert len(store.region(store.split("test")[0]).times["landsat"]) == 10
+    assert all(not s.condition for s in triplets(store, load_protocol("fusion2-stress"), "train"))
 
 
-def test_what_changed_has_changed_back(stores: dict[str, Store]) -> None:
-    """Dates span two years; the outer images are of one year's ground, the target of the next."""
-    store = stores[""]
-    times = store.region(region(store, "change-and-back")).times["landsat"]
-    assert [t.year for t in times] == [2019, 2020, 2020]
-    assert [s.ground for s in slots("change-and-back", 2019)] == [2019, 2020, 2019]
-    assert [s.ground for s in slots("land-cover-change", 2019)] == [2019, 2020, 2020]
-    assert {s.ground for s in slots("no-land-cover-change", 2019)} == {2019}
-
-
-def test_kinds_take_turns() -> None:
-    """In the whole recipe every kind has eight test regions, and no kind one ground only."""
-    whole = load_recipe("demo-fusion-stress")
-    assert whole.simulated is not None
-    found: dict[str, list[str]] = {kind: [] for kind in whole.triplets}
-    for place in simulated_regions(whole.simulated):
-        if place.split == "test":
-            found[kind_of(whole.simulated, place, whole.triplets)].append(place.stratum)
-    assert {kind: len(grounds) for kind, grounds in found.items()} == dict.fromkeys(found, 8)
-    assert all(len(set(grounds)) > 1 for grounds in found.values())
-
-
-def test_the_plain_demo_is_still_the_two_kinds() -> None:
-    plain = load_recipe("demo-fusion")
-    assert plain.triplets == ()
+def test_the_plain_demo_is_still_the_two_kinds_and_shares_its_ground() -> None:
+    plain, strained = load_recipe("demo-fusion"), load_recipe("demo-fusion-stress")
+    assert plain.triplets == "plain"
     assert plain.simulated is not None
-    kinds = [kind_of(plain.simulated, r) for r in simulated_regions(plain.simulated)]
+    assert strained.simulated is not None
+    regions = simulated_regions(plain.simulated)
+    kinds = [kind_of(plain.simulated, r) for r in regions]
     assert set(kinds) == {"land-cover-change", "no-land-cover-change"}
+    assert [(r.name, r.split, r.origin) for r in regions] == [
+        (r.name, r.split, r.origin) for r in simulated_regions(strained.simulated)
+    ]
+    test = [kind_of(strained.simulated, r, "strained") for r in regions if r.split == "test"]
+    assert set(test) == {STRAINED}

@@ -36,6 +36,8 @@ PINNED = {
     "sam@1",
     "cc@1",
     "uiqi@1",
+    "edge.roberts@1",
+    "texture.lbp@1",
     "spectrum.ratio@1",
 }
 

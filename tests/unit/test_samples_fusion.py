@@ -205,6 +205,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
         ("stfdiff-cia", "cia", (9, 4)),
         ("stfdiff-lgc", "lgc", (6, 1)),
         ("stfdiff-hh-ahb", "ahb", (21, 4)),
+        ("swinstfm-lgc", "lgc", (165, 1)),
         ("survey-cia", "cia", (10, 5)),
         ("survey-lgc", "lgc", (8, 4)),
         ("survey-ahb", "ahb", (19, 6)),

@@ -16,7 +16,7 @@ card = Card(
         "similar20": PresetInfo(
             parameters=0,
             trainable=0,
-            note="only the 20 most similar pixels of a window, as the authors' fast version",
+            note="only the 20 most similar pixels of a window, without a significance test",
             options={"similar": 20},
         ),
         "compiled": PresetInfo(
@@ -25,6 +25,13 @@ card = Card(
             note="default, as a loop over pixels that numba compiles, on CPUs; needs "
             "rsbench[compiled]",
             options={"engine": "compiled"},
+        ),
+        "authors": PresetInfo(
+            parameters=0,
+            trainable=0,
+            note="as the authors' fast version: the 20 most similar pixels, and a conversion "
+            "coefficient only where the F-test of its regression has p ≤ 0.05",
+            options={"similar": 20, "significant": 0.05},
         ),
     },
     build="rsbench_baselines.estarfm.model:build",

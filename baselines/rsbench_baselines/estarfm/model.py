@@ -5,10 +5,13 @@ both pairs, where σ is taken over the whole image, and all five images are vali
 than five similar pixels: weights W ∝ 1 / ((1 − R) · d + 1e-7) from the correlation R of the fine
 with the coarse numbers of c and d = 1 + distance / reach; per band a conversion coefficient V by
 least squares of fine on coarse numbers of the similar pixels at both dates, where the coarse mean
-differs between the dates by 2 % of the value range or more and 0 < V ≤ 5, otherwise 1;
+differs between the dates by 2 % of the value range or more and 0 < V ≤ 5 (and, where asked for, the
+regression is significant), otherwise 1;
 F̂_k = F_k(p) + V · Σ W (C_1 − C_k); and the mean of both with weights 1 / |mean(C_1) − mean(C_k)|
 over the window. An answer outside the value range takes Σ W F_k in place of F̂_k. With five or
-fewer: F_k(p) plus the window's mean coarse change.
+fewer: F_k(p) plus the window's mean coarse change. So too where p itself is not valid in all five
+images, which the publication leaves blank: of the pairs whose fine image shows it, and where none
+does, of what fills the gaps of both.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ class _Scene:
         target: ``(C, H, W)``, coarse.
         limits: ``(2, C, 1, 1)``, the thresholds of similarity, as shares.
         seen: ``(H, W)``, valid in all five images.
+        known: ``(2, H, W)``, valid in the fine image of each reference.
         low, span: the value range.
     """
 
@@ -53,6 +57,7 @@ class _Scene:
     target: Tensor
     limits: Tensor
     seen: Tensor
+    known: Tensor
     low: float
     span: float
 
@@ -114,6 +119,8 @@ class Estarfm:
         least_change: share of the value range from which a conversion coefficient is fitted.
         largest: conversion coefficients above this are not believed.
         engine: ``torch``, or ``compiled``: a loop over pixels made by numba, on CPUs.
+        significant: largest p value of the regression's F-test for a coefficient to be believed;
+            no test where None.
     """
 
     half: int = 25
@@ -123,6 +130,7 @@ class Estarfm:
     least_change: float = 0.02
     largest: float = 5.0
     engine: str = "torch"
+    significant: float | None = None
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Fuse every sample on its own."""
@@ -159,6 +167,7 @@ class Estarfm:
             target=pairs.target[row, member],
             limits=limits.clamp(min=1e-12),
             seen=seen,
+            known=pairs.fine_seen[row, member].all(dim=1),
             low=low,
             span=high - low,
         )
@@ -166,23 +175,33 @@ class Estarfm:
     def _strip(self, scene: _Scene, strip: Strip, window: _Window) -> Tensor:
         """Return the answer ``(C, h, w)`` of one strip."""
         worst = None
-        if self.engine == "compiled":
-            sums = self._looped(window)
-        else:
+        if self.engine != "compiled" or self.significant is not None:
             worst = self._worst_rank(strip, window.scaled)
-            sums = self._gather(strip, window, worst)
+        sums = (
+            self._looped(window)
+            if self.engine == "compiled"
+            else self._gather(strip, window, worst)
+        )
         fine = strip.inner(window.fine)
         when, mean = self._change(strip, window)
-        fitted = fine + self._slope(sums) * sums.change / sums.weight.clamp(min=1e-300)
+        squares = None if self.significant is None else self._squares(strip, window, worst)
+        fitted = fine + self._slope(sums, squares) * sums.change / sums.weight.clamp(min=1e-300)
         answer = (when * fitted).sum(dim=0)
         few = sums.count <= LEAST
-        answer = torch.where(few, (when * (fine + mean)).sum(dim=0), answer)
+        answer = torch.where(few, self._few(scene, strip, when, mean), answer)
         outside = ((answer <= 0) | (answer >= 1)) & ~few
         if not bool(outside.any()):
             return answer
         total = self._steady(strip, window, worst) if sums.steady is None else sums.steady
         held = when * total / sums.weight.clamp(min=1e-300)
         return torch.where(outside, held.sum(dim=0), answer)
+
+    def _few(self, scene: _Scene, strip: Strip, when: Tensor, mean: Tensor) -> Tensor:
+        """Return the answer ``(C, h, w)`` where nothing is fitted: references plus mean change."""
+        known = scene.known[:, None, strip.rows]
+        weight = when * torch.where(known.any(dim=0), known, True)
+        filled = scene.share(scene.fine[..., strip.rows, :])
+        return (weight * (filled + mean)).sum(dim=0) / weight.sum(dim=0)
 
     def _similar(
         self, strip: Strip, window: _Window, worst: Tensor | None
@@ -239,6 +258,14 @@ class Estarfm:
             total.addcmul_(strip.shift(fine, dy, dx), w)
         return total.view(*window.fine.shape[:2], *total.shape[-2:])
 
+    def _squares(self, strip: Strip, window: _Window, worst: Tensor | None) -> Tensor:
+        """Return Σ F² over both dates, ``(C, h, w)``, which only the F-test needs."""
+        fine = (window.fine * window.fine).sum(dim=0)
+        total = torch.zeros_like(strip.inner(fine))
+        for dy, dx, one, _ in self._similar(strip, window, worst):
+            total.addcmul_(strip.shift(fine, dy, dx), one)
+        return total
+
     def _worst_rank(self, strip: Strip, scaled: Tensor) -> Tensor | None:
         """Return the distance in numbers of the last similar pixel that is kept, ``(h, w)``."""
         if self.similar is None:
@@ -259,7 +286,7 @@ class Estarfm:
             kept[part] = ranks.topk(last, dim=0, largest=False).values[-1]
         return kept
 
-    def _slope(self, sums: _Sums) -> Tensor:
+    def _slope(self, sums: _Sums, squares: Tensor | None) -> Tensor:
         """Return V ``(C, h, w)``: fine on coarse numbers over the similar pixels of both dates."""
         both = 2 * sums.count.clamp(min=1)
         x = sums.x.sum(dim=0)
@@ -267,6 +294,11 @@ class Estarfm:
         slope = (sums.xy - x * sums.y / both) / torch.where(spread > 0, spread, torch.inf)
         apart = ((sums.x[0] - sums.x[1]) / sums.count.clamp(min=1)).abs()
         believed = (apart >= self.least_change) & (slope > 0) & (slope <= self.largest)
+        if squares is not None and self.significant is not None:
+            y = squares - sums.y * sums.y / both
+            shared = slope * (sums.xy - x * sums.y / both)
+            left = (y - shared).clamp(min=0)
+            believed &= shared * (both - 2) >= left * critical(both - 2, self.significant)
         return torch.where(believed, slope, 1.0)
 
     def _change(self, strip: Strip, window: _Window) -> tuple[Tensor, Tensor]:
@@ -307,6 +339,26 @@ def _likeness(fine: Tensor, coarse: Tensor) -> Tensor:
     return torch.where(size > 0, (x * y).sum(dim=0) / size.clamp(min=1e-300), 0.5)
 
 
+def critical(freedom: Tensor, p: float) -> Tensor:
+    """Return the F value of 1 and ``freedom`` degrees of freedom that is exceeded with chance p.
+
+    It is the square of Student's t, from the normal quantile by the Cornish–Fisher expansion
+    (Abramowitz & Stegun 1964, 26.7.5): to 1e-3 of itself from ten degrees of freedom on.
+    """
+    z: Tensor = torch.special.ndtri(
+        torch.tensor(1 - p / 2, dtype=torch.float64, device=freedom.device)
+    )
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    t: Tensor = z.expand(freedom.shape)
+    for power, term in enumerate(terms, start=1):
+        t = t + term * freedom.double().clamp(min=1).pow(-power)
+    return t.square()
+
+
 def _deviation(band: Tensor, seen: Tensor) -> Tensor:
     """Return the standard deviation of ``(H, W)`` over valid pixels."""
     known = band[seen]
@@ -323,11 +375,13 @@ def build(
     least_change: float | None = None,
     largest: float | None = None,
     engine: str | None = None,
+    significant: float | None = None,
 ) -> Estarfm:
     """Build the model; options are the fields of :class:`Estarfm`, over the preset's."""
     options = {
         "half": half, "classes": classes, "reach": reach, "similar": similar,
-        "least_change": least_change, "largest": largest, "engine": engine,
+        "least_change": least_change, "largest": largest, "significant": significant,
+        "engine": engine,
     }  # fmt: skip
     stated = {name: value for name, value in options.items() if value is not None}
     model = Estarfm(**{**card.presets[preset].options, **stated})

@@ -1,0 +1,234 @@
+"""Score models on a strained store with the weights of the plain one, and write the paired table.
+
+Usage: python tools/stress.py STRAINED --trained-on PLAIN --models starfm swinstfm:tiny --out FOLDER
+
+Every test region is under every condition, so a condition is compared with the first one on the
+same places: differences of region means, with intervals. Weights that PLAIN has no checkpoint of
+are trained there first. Runs are kept in ``--runs`` and done once. Writes ``table.md`` and
+``table.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from rsbench import inference
+from rsbench.checkpoint import find_checkpoint, load_into
+from rsbench.evaluation import score
+from rsbench.model import Model
+from rsbench.registry import card, create_model
+from rsbench.run import RunRequest, evaluate, train_model
+from rsbench.run_table import behind_the_door
+from rsbench.scores import Scores
+from rsbench.setting import cases, setting_of
+from rsbench.store.read import Store, open_store
+from rsbench.table import number
+from rsbench.train import fresh_model
+
+GROUP = "condition="
+METRICS = (
+    *("rmse@1", "rmse.changed@1", "rmse.unchanged@1", "change.hit@1", "change.false@1"),
+    *("change.csi@1", "ssim@1", "sam@1", "edge.roberts@1"),
+)
+SHOWN = ("rmse@1", "rmse.changed@1", "change.csi@1", "ssim@1", "edge.roberts@1")
+TRIVIAL = "trivial"
+
+
+def model_of(called: str, seed: int, plain: Store, strained: Store) -> Model:
+    """Return a model with the weights that it learned on the plain store's training split."""
+    name, _, preset = called.partition(":")
+    entry = card(name)
+    chosen = preset or entry.default_preset
+    bands = strained.sensor("landsat").bands
+    if not entry.trainable:
+        return create_model(name, chosen, bands=len(bands), context=2)
+
+    def kept() -> Path | None:
+        return find_checkpoint(
+            model=name, preset=chosen, digest=plain.digest, split="space", seed=seed, context=2,
+            sensor="landsat", bands=bands,
+        )  # fmt: skip
+
+    path = kept() or train_model(RunRequest(name, chosen, data=plain.path, seed=seed))
+    model = fresh_model(name, chosen, seed=seed, bands=len(bands), context=2)
+    load_into(model, path, strained, split="test", any_dataset=True)
+    return model
+
+
+def score_row(called: str, seed: int, plain: Store, strained: Store, runs: Path) -> Scores:
+    """Return the scores of one row, made once; a trivial row's name is as good as any."""
+    folder = runs / f"{called.replace(':', '-')}-s{seed}"
+    if (folder / "run.json").is_file():
+        return Scores.load(folder)
+    setting = setting_of(
+        strained, strained.meta.default_protocol, seed=seed, suite=",".join(METRICS)
+    )
+    if called == TRIVIAL:
+        scores = evaluate(create_model("copy_f0"), strained, suite=",".join(METRICS))
+    else:
+        # The trivial rows are scored once, and not beside every row again.
+        own = behind_the_door(setting, model_of(called, seed, plain, strained)).row
+        assert own is not None
+        tally = score(
+            [own], cases(setting), setting.metrics, bands=setting.bands,
+            value_range=setting.meta.value_range,
+        )  # fmt: skip
+        run = replace(Scores.load(runs / f"{TRIVIAL}-s0").run, seed=seed)
+        scores = Scores(tally.frame({}), run)
+    scores.save(folder)
+    return scores
+
+
+Values = dict[tuple[str, str], dict[int, dict[str, dict[str, float]]]]
+"""(row, metric) → seed → condition → region → value."""
+
+
+def collect(found: Mapping[tuple[str, int], Scores]) -> Values:
+    """Sort region means by row, metric, seed and condition."""
+    values: Values = {}
+    for (called, seed), scores in found.items():
+        own, _, preset = called.partition(":")
+        means = scores.region_means()
+        means = means[means["stratum"].str.startswith(GROUP) & (means["band"] == "all")]
+        for row in means[means["value"].notna()].itertuples(index=False):
+            mine = row.model == own
+            if row.metric not in METRICS or (not mine and row.role != "trivial"):
+                continue
+            name = f"{own} {preset}".strip() if mine else str(row.model)
+            at = values.setdefault((name, str(row.metric)), {})
+            condition = str(row.stratum).removeprefix(GROUP)
+            by = at.setdefault(seed if mine else 0, {}).setdefault(condition, {})
+            by[str(row.region)] = float(row.value)
+    return values
+
+
+def table(values: Values, conditions: Sequence[str]) -> pd.DataFrame:
+    """Return one line per row, metric and condition: the mean, and the difference to the first."""
+    lines = []
+    for (name, metric), seeds in values.items():
+        for condition in conditions:
+            if not all(condition in own for own in seeds.values()):
+                continue
+            means = [sum(own[condition].values()) / len(own[condition]) for own in seeds.values()]
+            line = {
+                "row": name, "metric": metric, "condition": condition, "seeds": len(seeds),
+                "value": sum(means) / len(means), "n_regions": len(seeds[0][condition]),
+            }  # fmt: skip
+            lines.append({**line, **_difference(seeds, condition, conditions[0])})
+    return pd.DataFrame(lines)
+
+
+def _difference(
+    seeds: Mapping[int, Mapping[str, Mapping[str, float]]], condition: str, base: str
+) -> dict[str, float]:
+    """Return the mean over seeds of the differences on the same regions, with its interval."""
+    if condition == base or any(base not in own for own in seeds.values()):
+        return {}
+    apart = {
+        seed: {
+            region: value - own[base][region]
+            for region, value in own[condition].items()
+            if region in own[base]
+        }
+        for seed, own in seeds.items()
+    }
+    common = sorted(set.intersection(*(set(one) for one in apart.values())))
+    if not common:
+        return {}
+    mean = [sum(one[region] for one in apart.values()) / len(apart) for region in common]
+    both = inference.crossed(apart)
+    found = both.interval if both is not None else inference.interval(mean, paired=True)
+    ends = {} if found is None else {"lo": found.lo, "hi": found.hi}
+    return {"difference": sum(mean) / len(mean), **ends}
+
+
+def markdown(found: pd.DataFrame, conditions: Sequence[str], heading: str) -> str:
+    """Return a block per metric: the value under the first condition, then the differences."""
+    lines = [heading]
+    first, *others = conditions
+    for metric in [m for m in SHOWN if m in set(found["metric"])]:
+        part = found[found["metric"] == metric]
+        lines += ["", f"**{metric}**", ""]
+        lines += [f"| row | seeds | {first} | " + " | ".join(others) + " |"]
+        lines += ["|" + "---|" * (len(conditions) + 2)]
+        base = part[part["condition"] == first].set_index("row")
+        order = base.index if first in set(part["condition"]) else part["row"].unique()
+        if len(base):
+            lower = inference.direction(metric) != "higher"
+            key = base["value"].abs() if inference.direction(metric) == "zero" else base["value"]
+            order = key.sort_values(ascending=lower).index
+        for row in order:
+            own = part[part["row"] == row].set_index("condition")
+            seeds = int(own["seeds"].iloc[0])
+            cells = [_cell(own, name, first=name == first) for name in conditions]
+            lines.append(f"| {row} | {seeds} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(own: pd.DataFrame, condition: str, *, first: bool) -> str:
+    if condition not in own.index:
+        return "–"
+    line = own.loc[condition]
+    value = number(float(line["value"]), 3)
+    if first or pd.isna(line.get("difference")):
+        return value
+    sign = "+" if line["difference"] >= 0 else "−"
+    sure = line["lo"] > 0 or line["hi"] < 0
+    text = f"{sign}{number(abs(float(line['difference'])), 2)}"
+    return f"**{text}**" if sure else text
+
+
+def main() -> int:
+    """Score what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--trained-on", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", required=True)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args()
+    strained, plain = open_store(asked.store), open_store(asked.trained_on)
+    found = {(TRIVIAL, 0): score_row(TRIVIAL, 0, plain, strained, asked.runs)}
+    for seed in asked.seeds:
+        for called in asked.models:
+            if card(called.partition(":")[0]).trainable or seed == asked.seeds[0]:
+                found[called, seed] = score_row(called, seed, plain, strained, asked.runs)
+                print(f"{called}, seed {seed}", flush=True)
+    write(found, strained, plain, asked.out, asked.models)
+    return 0
+
+
+def write(
+    found: Mapping[tuple[str, int], Scores], strained: Store, plain: Store, out: Path,
+    models: Sequence[str],
+) -> None:  # fmt: skip
+    """Write both forms of the table."""
+    from rsbench.catalog import load_protocol
+
+    conditions = [c.name for c in load_protocol(strained.meta.default_protocol).conditions]
+    lines = table(collect(found), conditions)
+    kind = "simulated data: nothing is claimed of real places" if strained.simulated else "real"
+    heading = (
+        f"# {strained.recipe}\n\n"
+        f"Digest `{strained.digest}`; {kind}. Every test region under every condition; weights "
+        f"from the training split of {plain.recipe} (`{plain.digest[:12]}`), mean over seeds. The "
+        f"first condition's column is its value, the others are differences to it on the same "
+        "regions; in bold where the 95 % interval excludes 0, over regions and, with three seeds, "
+        "seeds. In the two columns of change the target is another date of the same regions.\n\n"
+        f"Made by `python tools/stress.py {strained.recipe}.zarr --trained-on "
+        f"{plain.recipe}.zarr --models {' '.join(models)} --out {out}`."
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text(markdown(lines, conditions, heading), encoding="utf-8")
+    lines.to_csv(out / "table.csv", index=False, float_format="%.6g")
+    print(out / "table.md")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
