@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from rsbench.catalog import tiles
 from rsbench.catalog.models_base import Entry, Name
 from rsbench.catalog.models_pairs import PairsSpec
+from rsbench.catalog.models_triplets import FusionSpec, TripletKind
 from rsbench.spec import Grid
 
 Text = Annotated[str, Field(min_length=1)]
@@ -29,12 +30,6 @@ Stratum = Literal[
     "delta-coast",
 ]
 Continent = Literal["Africa", "Asia", "Europe", "North America", "Oceania", "South America"]
-
-
-TripletKind = Literal[
-    "no-land-cover-change", "land-cover-change", "change-and-back", "cloud-00", "cloud-10",
-    "cloud-30", "gap-16", "gap-48", "gap-96",
-]  # fmt: skip
 
 
 class Band(Entry):
@@ -342,7 +337,8 @@ class Recipe(Entry):
     ``build.plan_season``), ``seasons``: other first and last months for named regions. With
     ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
     ``triplets``: kinds of simulated triplets that regions take in turn (see
-    ``build.builder_kinds``); with and without land-cover change where none are named.
+    ``build.builder_kinds``); with and without land-cover change where none are named. ``fusion``:
+    how triplets are made of real scenes.
     """
 
     name: Name
@@ -373,6 +369,7 @@ class Recipe(Entry):
     default_protocol: Name
     simulated: SimulatedSpec | None = None
     triplets: tuple[TripletKind, ...] = ()
+    fusion: FusionSpec | None = None
 
     @field_validator("months")
     @classmethod
@@ -400,6 +397,13 @@ class Recipe(Entry):
             raise ValueError("a recipe of kind pairs has an entry pairs, and no other has")
         if self.pairs and {self.pairs.fine, self.pairs.coarse} != set(self.sensor_names):
             raise ValueError("pairs names its fine and its coarse sensor, which are the sensors")
+        if self.kind == "triplets" and (self.fusion is None) == (self.simulated is None):
+            raise ValueError("triplets come from an entry fusion or from a simulated Earth")
+        if self.fusion and (
+            self.kind != "triplets"
+            or {self.fusion.fine, self.fusion.coarse} != set(self.sensor_names)
+        ):
+            raise ValueError("fusion is for triplets and names their two sensors")
         for name in self.query:
             if name not in self.sensor_names:
                 raise ValueError(f"query names {name!r}, which is no sensor of the recipe")
