@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from rsbench.spec_triplets import Gap, neighbours
 from rsbench.store.layout import MANIFEST, ROOT_KEY, RegionRecord, SensorArrays, load_json
 from rsbench.store.write import finalise, write_region
 
+_WIDER = 8
+"""Days by which the gap grows while a place has too many dates."""
+
 
 def write(work: Work, region: str) -> None:
     """Write a place with the days that make a triplet."""
@@ -30,7 +33,7 @@ def write(work: Work, region: str) -> None:
     notes = {note["day"]: (year, note) for year, said in held.items() for note in said["days"]}
     refused = {day: why for said in held.values() for day, why in said["refused"].items()}
     gap = Gap(*two.spec.gap)
-    days, why = chosen_days([date.fromisoformat(day) for day in notes], gap)
+    days, why = chosen_days([date.fromisoformat(day) for day in notes], gap, two.spec.dates)
     refused |= {day.isoformat(): reason for day, reason in why.items()}
     if not days:
         return
@@ -72,17 +75,31 @@ def _held(work: Work, region: str) -> dict[int, dict[str, Any]]:
     return held
 
 
-def chosen_days(accepted: Sequence[date], gap: Gap) -> tuple[tuple[date, ...], dict[date, str]]:
+def chosen_days(
+    accepted: Sequence[date], gap: Gap, most: int = 10_000
+) -> tuple[tuple[date, ...], dict[date, str]]:
     """Return the days that stand in a triplet, ascending, and why the others do not.
 
     From the first on, a day nearer than the gap to the one kept before is left out; then those
-    that have no neighbour near enough on both sides, or at the end of three.
+    that stand in no triplet. If more than ``most`` remain, all is done again with a wider gap, 8
+    days at a time.
     """
+    for fewest in range(gap.fewest, gap.most + 1, _WIDER):
+        found, refused = _thinned(sorted(accepted), Gap(fewest, gap.most))
+        if len(found) <= most:
+            break
+    return found, refused
+
+
+def _thinned(days: Sequence[date], gap: Gap) -> tuple[tuple[date, ...], dict[date, str]]:
     kept: list[date] = []
     refused: dict[date, str] = {}
-    for day in sorted(accepted):
-        if kept and day - kept[-1] < timedelta(days=gap.fewest):
-            refused[day] = f"{(day - kept[-1]).days} days after {kept[-1]}"
+    for day in days:
+        apart = (day - kept[-1]).days if kept else gap.fewest
+        if apart < gap.fewest:
+            refused[day] = (
+                f"{apart} days after {kept[-1]}, dates of this place lie {gap.fewest} days apart"
+            )
         else:
             kept.append(day)
     used = {day for refs, target in neighbours(kept, 2, gap) for day in (*refs, target)}
@@ -170,7 +187,7 @@ def finish(work: Work) -> str:
         held = _held(work, region)
         why = {day: reason for said in held.values() for day, reason in said["refused"].items()}
         accepted = [date.fromisoformat(n["day"]) for said in held.values() for n in said["days"]]
-        why |= {day.isoformat(): r for day, r in chosen_days(accepted, gap)[1].items()}
+        why |= {day.isoformat(): r for day, r in chosen_days(accepted, gap, spec.dates)[1].items()}
         refused[region] = why or {"all": "no pass of one path shows the whole place"}
     refused = {region: dict(sorted(why.items())) for region, why in refused.items() if why}
     if not written:

@@ -22,7 +22,8 @@ class FusionSpec(Entry):
     ``fine``, ``coarse``: sensors; their bands stand in one order. ``ratio``: fine pixels along one
     side of a coarse pixel of the store. ``periods``: region → first and last day; a region without
     one takes all years of the recipe. ``gap``: fewest and most days between neighbouring dates of
-    a triplet.
+    a triplet. ``dates``: most dates of a place; where more are accepted the fewest days between two
+    of them grow until they fit.
 
     ``product``: pattern of the coarse items' ids (Aqua's band 6 has dead detectors, so that only
     Terra's are taken). ``days``: how many days a coarse image spans from its nominal day on; 1 for
@@ -39,6 +40,7 @@ class FusionSpec(Entry):
     ratio: Literal[2, 4, 5, 8, 10, 16] = 16
     periods: Mapping[Name, tuple[date, date]] = Field(default_factory=dict)
     gap: tuple[int, int] = (16, 96)
+    dates: int = Field(default=12, ge=3)
     product: str = "*"
     days: int = Field(default=1, ge=1, le=31)
     day_layer: str = ""

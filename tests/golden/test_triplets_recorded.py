@@ -102,3 +102,52 @@ def test_an_id_outside_the_stated_span_is_refused(tmp_path: Path) -> None:
     root = folder(tmp_path, start_datetime="2025-03-14T00:00:00Z", end_datetime="2025-03-21")
     with pytest.raises(InputError, match="its id says 2025-03-06, its span 2025-03-14"):
         make_plan(recipe(), provider=str(root))
+
+
+def test_a_real_modis_file_is_of_this_system_and_refused_on_other_pixels(tmp_path: Path) -> None:
+    """MOD09GA cut out by a client that resampled it: 464.26 m by 466.42 m instead of 463.31 m."""
+    import zipfile
+
+    import numpy as np
+    import rasterio
+    from rasterio.crs import CRS
+
+    from rsbench.build.source import GridMismatchError, read_window
+    from rsbench.build.source_sinusoidal import CRS as SINUSOIDAL
+    from rsbench.build.source_sinusoidal import native_grid
+    from rsbench.spec import Grid
+
+    packed = Path(DATA or ".") / "dev/coarse_fine/pamplona_mod09ga_2021/2021223.zip"
+    name = "MODIS_Grid_500m_2D_sur_refl_b02_1.tif"
+    with zipfile.ZipFile(packed) as held:
+        held.extract(name, tmp_path)
+    with rasterio.open(tmp_path / name) as data:
+        assert data.crs.to_epsg() is None
+        assert data.crs == CRS.from_user_input(SINUSOIDAL)
+        real, transform = data.read(), data.transform
+    grid = Grid("EPSG:32630", (480.0, 0.0, 602_415.0, 0.0, -480.0, 4_742_415.0), 10, 10)
+    native = native_grid(grid)
+    with pytest.raises(GridMismatchError, match="its pixels are 464"):
+        read_window(str(tmp_path / name), [1], native, np.int16, whole=False, nodata=-28672)
+    # The same numbers on the pixels they came from are read where they lie.
+    from affine import Affine
+
+    a, _, c, _, e, f = native.transform
+    top, left = round((transform.f - f) / e), round((transform.c - c) / a)
+    place = Affine(a, 0, c + left * a, 0, e, f + top * e)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "int16", "crs": SINUSOIDAL}
+    height, width = real.shape[1:]
+    with rasterio.open(
+        tmp_path / "native.tif", "w", height=height, width=width, transform=place, **profile
+    ) as out:
+        out.write(real)
+    read = read_window(
+        str(tmp_path / "native.tif"), [1], native, np.int16, whole=False, nodata=-28672
+    )
+    rows = slice(max(0, top), min(native.height, top + height))
+    columns = slice(max(0, left), min(native.width, left + width))
+    assert rows.stop > rows.start
+    assert columns.stop > columns.start
+    wanted = real[:, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    assert (read[:, rows, columns] == wanted).all()
+    assert 1000 < np.median(read[read != -28672]) < 4000

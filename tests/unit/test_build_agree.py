@@ -117,6 +117,38 @@ def test_blocks_take_the_pixels_they_lie_on_and_only_valid_ones() -> None:
 
 
 @pytest.mark.parametrize(
+    ("epsg", "corner"), [(32655, (483855, -3892305)), (32611, (450735, 6490575))]
+)
+def test_blocks_are_gdals_nearest_pixels_averaged(epsg: int, corner: tuple[int, int]) -> None:
+    """GDAL's own warp to places of 60 m, each taking the nearest pixel, and plain means of them."""
+    import rasterio.warp
+    from affine import Affine
+
+    x, y = map(float, corner)
+    grid = Grid(f"EPSG:{epsg}", (480.0, 0.0, x, 0.0, -480.0, y), 24, 24)
+    native = native_grid(grid)
+    values = np.random.default_rng(3).integers(-100, 16000, (native.height, native.width))
+    values = values.astype(np.int16)
+    out = np.zeros((24 * 8, 24 * 8), np.int16)
+    rasterio.warp.reproject(
+        values,
+        out,
+        src_transform=Affine(*native.transform),
+        src_crs=native.crs,
+        dst_transform=Affine(60.0, 0.0, x, 0.0, -60.0, y),
+        dst_crs=grid.crs,
+        resampling=rasterio.warp.Resampling.nearest,
+    )
+    wanted = out.reshape(24, 8, 24, 8).mean(axis=(1, 3))
+    means, _ = block_means(values[None], np.ones(values.shape, np.bool_), grid)
+    # GDAL's places lie off by a metre or two: a few on the edge of two pixels fall to the other.
+    apart = np.abs(means[0] - wanted)
+    assert np.quantile(apart, 0.95) <= 4 / 64 * 16100
+    assert (apart == 0).mean() > 0.3
+    assert apart.mean() < 0.05 * wanted.std()
+
+
+@pytest.mark.parametrize(
     ("instant", "longitude", "day"),
     [
         ("2025-03-10T23:53:08", 146.7, "2025-03-11"),  # Tasmania: the morning after

@@ -371,6 +371,12 @@ def test_bands_that_do_not_stand_for_each_other_are_refused(folder: Path, tmp_pa
     ("days", "kept", "why"),
     [
         ([1, 17, 33], [1, 17, 33], {}),
+        # Seven dates are more than six: the gap grows to 24 days.
+        (
+            [1, 17, 33, 49, 65, 81, 97],
+            [1, 33, 65, 97],
+            dict.fromkeys((17, 49, 81), "16 days after"),
+        ),
         ([1, 9, 17, 33], [1, 17, 33], {9: "8 days after"}),
         ([1, 17], [], {1: "no triplet", 17: "no triplet"}),
         ([1, 17, 33, 200, 216, 232, 400], [1, 17, 33, 200, 216, 232], {400: "no triplet"}),
@@ -381,7 +387,7 @@ def test_days_that_make_triplets(days: list[int], kept: list[int], why: dict[int
     def of(number: int) -> date:
         return date.fromordinal(date(2020, 1, 1).toordinal() + number)
 
-    found, refused = chosen_days([of(n) for n in days], Gap(16, 96))
+    found, refused = chosen_days([of(n) for n in days], Gap(16, 96), most=6)
     assert found == tuple(of(n) for n in kept)
     assert set(refused) == {of(n) for n in why}
     for number, text in why.items():
