@@ -58,10 +58,10 @@ def recipes(as_json: Json = False) -> None:
 
 
 def regions(as_json: Json = False) -> None:
-    """List the regions of the catalogue."""
-    from rsbench.catalog import load_regions
+    """List the regions of the catalogue, and the places of triplets after them."""
+    from rsbench.catalog import load_regions, load_triplet_places
 
-    rows = load_regions()
+    rows = (*load_regions(), *load_triplet_places())
     if as_json:
         dump([row.model_dump(mode="json") for row in rows])
         return

@@ -60,7 +60,7 @@ def build_command(
     given = Lock.load(lock) if lock and (lock.exists() or not dry_run) else None
     chosen = load_recipe(recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
     target = out or Path(f"{chosen.name}.zarr")
-    if chosen.kind == "triplets":
+    if chosen.kind == "triplets" and chosen.simulated is not None:
         asked = {"--lock": lock, "--provider": provider, "--years": years}
         _build_triplets(
             chosen,

@@ -7,7 +7,7 @@ no sample of an earlier split holds the target date of a later one, in any role.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -15,15 +15,34 @@ from typing import TYPE_CHECKING
 from rsbench.errors import InputError
 from rsbench.samples import windows_of
 from rsbench.spec import Grid, Window, nesting
+from rsbench.spec_triplets import (
+    SHARES,
+    DateLeak,
+    Triplet,
+    date_leaks,
+    gap_of,
+    neighbours,
+    split_by_date,
+)
 
 if TYPE_CHECKING:
     from rsbench.catalog import Protocol
     from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
 
-
-SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
-"""Shares of the target dates where splits are made by date."""
+__all__ = [
+    "SHARES",
+    "DateLeak",
+    "SensorPair",
+    "Triplet",
+    "date_leaks",
+    "footprint",
+    "require_fitting",
+    "sensor_pair",
+    "split_by_date",
+    "splits_of",
+    "triplets",
+]
 
 
 @dataclass(frozen=True)
@@ -32,58 +51,6 @@ class SensorPair:
 
     fine: str
     coarse: str
-
-
-@dataclass(frozen=True, slots=True)
-class Triplet:
-    """One window of one region with its reference dates, ascending, and its target date.
-
-    Args:
-        condition: name of the strain it is under; empty without any.
-        cloud: share of the coarse image of the target that is hidden.
-
-    Raises:
-        InputError: if the target is among the references, or these do not ascend.
-    """
-
-    region: str
-    window: Window
-    references: tuple[date, ...]
-    target: date
-    condition: str = ""
-    cloud: float = 0.0
-
-    def __post_init__(self) -> None:
-        asked = f"target {self.target} of region {self.region}"
-        shown = ", ".join(str(day) for day in self.references)
-        if self.target in self.references:
-            raise InputError(
-                asked, f"it is among the references {shown}", "Its fine image is the truth"
-            )
-        if not self.references or list(self.references) != sorted(set(self.references)):
-            raise InputError(
-                asked, f"the references are {shown or 'none'}", "Give each once, ascending"
-            )
-
-    @property
-    def dates(self) -> tuple[date, ...]:
-        """References and target, ascending."""
-        return tuple(sorted((*self.references, self.target)))
-
-    @property
-    def key(self) -> str:
-        """Names the sample apart from its window, so that neighbouring tiles share it."""
-        named = f"{self.region}:{'+'.join(str(day) for day in self.references)}:{self.target}"
-        return f"{named}:{self.condition}" if self.condition else named
-
-
-@dataclass(frozen=True, slots=True)
-class DateLeak:
-    """The fine image of a test target that training sees, as ``reference`` or ``target``."""
-
-    region: str
-    target: date
-    role: str
 
 
 def sensor_pair(store: Store) -> SensorPair:
@@ -205,7 +172,11 @@ def _found(
         if protocol.conditions and split == "test":
             found += _strained(protocol, region, areas, both, count)
             continue
-        own = _consecutive(region, areas, both, count)
+        own = [
+            Triplet(region, area, references, target)
+            for references, target in neighbours(both, count, gap_of(store.meta.step))
+            for area in areas
+        ]
         found += own if protocol.scheme == "space" else split_by_date(own)[split]
     return tuple(found)
 
@@ -260,78 +231,8 @@ def _strained(
     return found
 
 
-def split_by_date(samples: Iterable[Triplet]) -> Mapping[str, tuple[Triplet, ...]]:
-    """Split samples by target date, in order of time: train, then val, then test.
-
-    Of the target dates half are for train, a tenth (from six dates on, at least two) for val and
-    the rest for test. A sample of train or val that holds a target date of a later split is left
-    out, whatever its role there: its fine image is that split's truth.
-    """
-    listed = tuple(samples)
-    targets = sorted({sample.target for sample in listed})
-    parts: dict[str, tuple[Triplet, ...]] = {}
-    later: set[date] = set()
-    for split, own in reversed(_shares(targets).items()):
-        chosen = (sample for sample in listed if sample.target in own)
-        parts[split] = tuple(s for s in chosen if not later & set(s.dates))
-        later |= set(own)
-    return parts
-
-
-def date_leaks(train: Iterable[Triplet], test: Iterable[Triplet]) -> tuple[DateLeak, ...]:
-    """Return the test targets whose fine images training sees on ground in common.
-
-    A reference shared by both is no leak: it is given to the model in the test, too.
-    """
-    seen: dict[tuple[str, date], list[tuple[str, Window]]] = {}
-    for sample in train:
-        for day in sample.dates:
-            role = "target" if day == sample.target else "reference"
-            seen.setdefault((sample.region, day), []).append((role, sample.window))
-    found = {
-        DateLeak(sample.region, sample.target, role)
-        for sample in test
-        for role, window in seen.get((sample.region, sample.target), ())
-        if _overlap(window, sample.window)
-    }
-    return tuple(sorted(found, key=lambda leak: (leak.region, leak.target, leak.role)))
-
-
-def _overlap(a: Window, b: Window) -> bool:
-    return (
-        a.y < b.y + b.height
-        and b.y < a.y + a.height
-        and a.x < b.x + b.width
-        and b.x < a.x + a.width
-    )
-
-
-def _shares(targets: Sequence[date]) -> dict[str, Sequence[date]]:
-    """Cut ascending target dates into the splits, in order of time."""
-    count = len(targets)
-    test = max(1, round(SHARES["test"] * count))
-    # The last one's later reference is a target of test, so one date alone would leave no sample.
-    val = max(2, round(SHARES["val"] * count)) if count > 5 else 0
-    train = count - test - val
-    return {
-        "train": targets[:train],
-        "val": targets[train : train + val],
-        "test": targets[train + val :],
-    }
-
-
 def _regions(store: Store, protocol: Protocol, split: str) -> tuple[str, ...]:
     return tuple(store.regions) if protocol.scheme == "time" else tuple(store.split(split))
-
-
-def _consecutive(
-    region: str, areas: Sequence[Window], both: Sequence[date], count: int
-) -> list[Triplet]:
-    found: list[Triplet] = []
-    for at in range(1, len(both) - (count - 1)):
-        before, target, after = both[at - 1], both[at], both[at + 1 : at + count]
-        found += [Triplet(region, area, (before, *after), target) for area in areas]
-    return found
 
 
 def _whole(grid: Grid) -> tuple[Window, ...]:

@@ -392,6 +392,10 @@ def _steps(recipe: Recipe) -> Steps:
         from rsbench.build.builder_pairs import STEPS
 
         return STEPS
+    if recipe.kind == "triplets":
+        from rsbench.build.builder_fusion_write import STEPS as TRIPLETS
+
+        return TRIPLETS
     return Steps(_unit, lambda work, region: write(work, region, _unit), lambda work: finish(work))
 
 

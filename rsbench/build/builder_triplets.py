@@ -68,8 +68,8 @@ def build_triplets(
     if spec is None:
         raise InputError(
             f"building {recipe.name}",
-            "triplets of real scenes are not searched for by this version",
-            "Import yours with: rsbench import-dataset geotiff-triplets SOURCE --out PATH",
+            "it takes real scenes",
+            "Use rsbench.build.builder.build",
         )
     if spec.years[1] == spec.years[0]:
         raise InputError(

@@ -68,6 +68,7 @@ def compose_unit(
     halves: bool,
     memory: int = 600 << 20,
     rule: compose.Rule | None = None,
+    least: float = MIN_CLEAR,
 ) -> UnitResult:
     """Read, mask and composite one unit.
 
@@ -77,8 +78,9 @@ def compose_unit(
         halves: also the medians of every second observation.
         memory: bytes of pixels to hold at once; more scenes are read in strips of rows.
         rule: how observations become one frame; the plain median if None.
+        least: observations with a smaller clear share of the region are not read.
     """
-    looks = _observations(engine, sensor, grid, items, whole=whole)
+    looks = _observations(engine, sensor, grid, items, whole=whole, least=least)
     count = sum(len(observation) for observation in looks)
     dtype = np.dtype(sensor.dtype)
     bands = len(sensor.bands)
@@ -145,7 +147,13 @@ def _strip_rows(grid: Grid, bytes_per_pixel: int, memory: int) -> int:
 
 
 def _observations(
-    engine: Engine, sensor: Sensor, grid: Grid, items: Sequence[LockItem], *, whole: bool
+    engine: Engine,
+    sensor: Sensor,
+    grid: Grid,
+    items: Sequence[LockItem],
+    *,
+    whole: bool,
+    least: float,
 ) -> list[list[_Look]]:
     """Read the quality layers and return the observations worth reading.
 
@@ -160,7 +168,7 @@ def _observations(
             if use.any():
                 taken.append(_Look(look.item, use, look.clear & use))
                 covered |= use
-        if taken and sum(float(look.clear.mean()) for look in taken) >= MIN_CLEAR:
+        if taken and sum(float(look.clear.mean()) for look in taken) >= least:
             looks.append(taken)
     return looks
 

@@ -184,6 +184,10 @@ def _found(
         from rsbench.build.plan_pairs import search_pairs
 
         return search_pairs(recipe, region, sensors, key, catalogues)
+    if recipe.fusion is not None:
+        from rsbench.build.plan_triplets import search_triplets
+
+        return search_triplets(recipe, region, sensors, key, catalogues)
     return {s.name: _search(recipe, region, s, key, catalogues[s.name]) for s in sensors}
 
 
@@ -298,7 +302,7 @@ def _search(
         if item_time(item).month in months
         and recipe.years[0] <= item_time(item).year <= recipe.years[1]
         and holds(item, conditions)
-        and (recipe.lattice is None or _in_zone(item, region.epsg))
+        and (recipe.lattice is None or in_zone(item, region.epsg))
     ]
     if spec.tile_property and not region.tile:
         items = _one_tile(items, spec.tile_property)
@@ -306,10 +310,10 @@ def _search(
     for item in items:
         locked = lock_item(item, sensor, spec, key, catalogue.url)
         by_year[item_time(item).year].append(locked)
-    return {year: _ordered(by_year[year]) for year in sorted(by_year)}
+    return {year: ordered(by_year[year]) for year in sorted(by_year)}
 
 
-def _in_zone(item: Item, epsg: int) -> bool:
+def in_zone(item: Item, epsg: int) -> bool:
     """Whether a scene is in the region's own zone: neighbours repeat the ground on another grid."""
     properties = item.get("properties", {})
     code = str(properties.get("proj:code") or properties.get("proj:epsg") or "")
@@ -344,7 +348,7 @@ def _one_tile(items: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]
     return [item for item in items if str(item["properties"].get(name)) == best]
 
 
-def _ordered(items: Sequence[LockItem]) -> tuple[LockItem, ...]:
+def ordered(items: Sequence[LockItem]) -> tuple[LockItem, ...]:
     """Order by acquisition; within one datatake the newest baseline and generation first."""
     first = {i.datatake: min(j.datetime for j in items if j.datatake == i.datatake) for i in items}
     newest = sorted(items, key=lambda i: (i.baseline, i.generated, i.id), reverse=True)

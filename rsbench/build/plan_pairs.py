@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
-from itertools import pairwise
-from typing import Any
 
 from rsbench.build.plan import conditions_of, holds, lock_item, sensor_grid
 from rsbench.build.plan_keep import Found
 from rsbench.build.plan_lock import LockItem
+from rsbench.build.plan_outline import covered, spread
 from rsbench.build.plan_search import (
     ApiCatalogue,
     FolderCatalogue,
@@ -28,8 +27,6 @@ from rsbench.catalog import PairsSpec, Recipe, Region, Sensor
 
 TIERS = {"strict": 1, "close": 3, "relaxed": 15, "season": 30}
 """Days that a tier allows between the two images."""
-_POINTS = 9
-"""Points along a side at which a place must lie inside a photograph's outline."""
 
 
 def tier_of(fine: date, coarse: date, loosest: str) -> str | None:
@@ -75,7 +72,7 @@ def search_pairs(
     return found
 
 
-def _query(
+def query_items(
     recipe: Recipe,
     region: Region,
     sensor: Sensor,
@@ -83,6 +80,7 @@ def _query(
     catalogue: ApiCatalogue | FolderCatalogue,
     years: tuple[int, int],
 ) -> list[Item]:
+    """Return the items of a sensor over a region that meet its conditions, of some years."""
     conditions = conditions_of(recipe, sensor, key, region.tile)
     box = outline(sensor_grid(region, sensor))
     query = Query(sensor.provider(key).collection, box, years, conditions)
@@ -101,50 +99,15 @@ def _days(
     catalogue: ApiCatalogue | FolderCatalogue,
 ) -> dict[int, tuple[date, list[Item]]]:
     by_day: dict[date, list[Item]] = defaultdict(list)
-    for item in _query(recipe, region, sensor, key, catalogue, recipe.years):
+    for item in query_items(recipe, region, sensor, key, catalogue, recipe.years):
         by_day[item_time(item).date()].append(item)
-    points = _spread(outline(sensor_grid(region, sensor)))
+    points = spread(outline(sensor_grid(region, sensor)))
     chosen = {}
     for day in sorted(by_day):
         items = sorted(by_day[day], key=lambda item: str(item["id"]))
-        if all(any(_inside(point, item) for item in items) for point in points):
+        if covered(points, items):
             chosen[day.year] = (day, items)
     return chosen
-
-
-def _spread(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return points spread over a quadrilateral, its corners among them."""
-    (ax, ay), (bx, by), (cx, cy), (dx, dy) = corners[:4]
-    steps = [i / (_POINTS - 1) for i in range(_POINTS)]
-    return [
-        (
-            (1 - v) * ((1 - u) * ax + u * bx) + v * ((1 - u) * dx + u * cx),
-            (1 - v) * ((1 - u) * ay + u * by) + v * ((1 - u) * dy + u * cy),
-        )
-        for u in steps
-        for v in steps
-    ]
-
-
-def _inside(point: tuple[float, float], item: Mapping[str, Any]) -> bool:
-    """Whether a point lies in an item's outline; its box where it states no polygon."""
-    shape = item.get("geometry") or {}
-    if shape.get("type") == "Polygon":
-        return _in_ring(point, shape["coordinates"][0])
-    if shape.get("type") == "MultiPolygon":
-        return any(_in_ring(point, polygon[0]) for polygon in shape["coordinates"])
-    box = item["bbox"]
-    half = len(box) // 2
-    return bool(box[0] <= point[0] <= box[half] and box[1] <= point[1] <= box[half + 1])
-
-
-def _in_ring(point: tuple[float, float], ring: Sequence[Sequence[float]]) -> bool:
-    x, y = point
-    within = False
-    for (ax, ay, *_), (bx, by, *_) in pairwise(ring):
-        if (ay > y) != (by > y) and x < ax + (y - ay) / (by - ay) * (bx - ax):
-            within = not within
-    return within
 
 
 def _scenes(
@@ -160,7 +123,7 @@ def _scenes(
     provider = sensor.provider(key)
     cloud = provider.cloud_property or "eo:cloud_cover"
     takes: dict[str, list[tuple[LockItem, float]]] = defaultdict(list)
-    for item in _query(recipe, region, sensor, key, catalogue, (day.year, day.year)):
+    for item in query_items(recipe, region, sensor, key, catalogue, (day.year, day.year)):
         if tier_of(day, item_time(item).date(), spec.tier) is not None:
             held = lock_item(item, sensor, provider, key, catalogue.url)
             takes[held.datatake].append((held, float(item["properties"].get(cloud) or 0.0)))

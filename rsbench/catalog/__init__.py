@@ -8,6 +8,7 @@ from rsbench.catalog.loaders import (
     load_region,
     load_regions,
     load_sensor,
+    load_triplet_places,
     names,
     published_root,
     recipe_canonical,
@@ -30,6 +31,7 @@ from rsbench.catalog.models import (
     Split,
 )
 from rsbench.catalog.models_pairs import PairsSpec
+from rsbench.catalog.models_triplets import FusionSpec
 from rsbench.catalog.places import load_regions_geojson
 from rsbench.catalog.published import PublishedTable, load_published, published_names
 from rsbench.catalog.yamlfile import load_yaml, parse
@@ -38,6 +40,7 @@ __all__ = [
     "AssetRef",
     "Band",
     "BitField",
+    "FusionSpec",
     "Lattice",
     "MaskRule",
     "PairsSpec",
@@ -59,6 +62,7 @@ __all__ = [
     "load_regions",
     "load_regions_geojson",
     "load_sensor",
+    "load_triplet_places",
     "load_yaml",
     "names",
     "parse",

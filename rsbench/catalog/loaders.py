@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from rsbench.catalog.models import NamedRegion, Protocol, Recipe, Region, Sensor
 from rsbench.catalog.models_base import Entry
+from rsbench.catalog.models_place import TripletPlace
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
 from rsbench.errors import CatalogError, InputError, unknown
 
@@ -111,7 +112,7 @@ def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
 
 _LATER_OPTIONS = (
     *("min_dates", "min_months", "spread", "shift", "season", "seasons", "lattice", "query"),
-    *("triplets", "pairs"),
+    *("triplets", "pairs", "fusion"),
 )
 
 
@@ -140,12 +141,17 @@ def load_regions() -> tuple[Region, ...]:
     return _regions(catalog_root() / "regions")
 
 
+def load_triplet_places() -> tuple[Region, ...]:
+    """Return the places of triplets, sorted by name."""
+    return _regions(catalog_root() / "regions" / "triplets", TripletPlace)
+
+
 def load_region(name: str) -> Region:
-    """Return one named region."""
-    for region in load_regions():
-        if region.name == name:
-            return region
-    raise unknown("region", name, (r.name for r in load_regions()))
+    """Return one named region of the world, or a place of triplets."""
+    known = {region.name: region for region in (*load_triplet_places(), *load_regions())}
+    if name not in known:
+        raise unknown("region", name, known)
+    return known[name]
 
 
 def choose_regions(regions: Sequence[Region], wanted: str) -> tuple[Region, ...]:
@@ -197,7 +203,7 @@ def _sensor(path: Path) -> Sensor:
 
 
 @cache
-def _regions(folder: Path) -> tuple[Region, ...]:
+def _regions(folder: Path, model: type[Region] = NamedRegion) -> tuple[Region, ...]:
     regions: dict[str, Region] = {}
     for path in sorted(folder.glob("*.yaml")):
         document = load_yaml(path)
@@ -206,7 +212,7 @@ def _regions(folder: Path) -> tuple[Region, ...]:
                 path, 1, "this is not a list of regions", "Begin each with '- name:'"
             )
         for i in range(len(document.value)):
-            region = parse(document, NamedRegion, (i,))
+            region = parse(document, model, (i,))
             if region.name in regions:
                 raise CatalogError(
                     path, document.line((i,)), f"region {region.name} stands twice", "Rename one"

@@ -13,6 +13,7 @@ from rsbench.catalog import tiles
 from rsbench.catalog.models_base import Entry, Name
 from rsbench.catalog.models_fusion import Condition
 from rsbench.catalog.models_pairs import PairsSpec
+from rsbench.catalog.models_triplets import FusionSpec
 from rsbench.spec import Grid
 
 Text = Annotated[str, Field(min_length=1)]
@@ -338,6 +339,7 @@ class Recipe(Entry):
     ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
     ``triplets``: ``plain``: a simulated region has three dates, with and without land-cover change
     in turn; ``strained``: test regions have the ten dates of ``build.builder_kinds``.
+    ``fusion``: how triplets are made of real scenes.
     """
 
     name: Name
@@ -368,6 +370,7 @@ class Recipe(Entry):
     default_protocol: Name
     simulated: SimulatedSpec | None = None
     triplets: Literal["plain", "strained"] = "plain"
+    fusion: FusionSpec | None = None
 
     @field_validator("months")
     @classmethod
@@ -395,6 +398,13 @@ class Recipe(Entry):
             raise ValueError("a recipe of kind pairs has an entry pairs, and no other has")
         if self.pairs and {self.pairs.fine, self.pairs.coarse} != set(self.sensor_names):
             raise ValueError("pairs names its fine and its coarse sensor, which are the sensors")
+        if self.kind == "triplets" and (self.fusion is None) == (self.simulated is None):
+            raise ValueError("triplets come from an entry fusion or from a simulated Earth")
+        if self.fusion and (
+            self.kind != "triplets"
+            or {self.fusion.fine, self.fusion.coarse} != set(self.sensor_names)
+        ):
+            raise ValueError("fusion is for triplets and names their two sensors")
         for name in self.query:
             if name not in self.sensor_names:
                 raise ValueError(f"query names {name!r}, which is no sensor of the recipe")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rsbench.store.export_coverage import Coverage, coverage, svg
+from rsbench.store.export_triplets import splits_by_date, triplets
 from rsbench.store.layout import CARD, COVERAGE, ROOT_KEY, SPLITS, load_json
 from rsbench.store.read import Store, open_store
 from rsbench.store.write import disk_is_named, replace_text
@@ -50,7 +51,9 @@ def card(store: Store, found: Mapping[str, Coverage]) -> str:
         *_statistics(store),
         *_coverage(store, found),
         *_pairs(store),
+        *triplets(store),
         *_leaks(store),
+        *splits_by_date(store),
         *_reading(store),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -58,7 +61,10 @@ def card(store: Store, found: Mapping[str, Coverage]) -> str:
 
 def _head(store: Store) -> Iterator[str]:
     meta = store.meta
-    dates = store.region(store.regions[0]).record.times
+    every = [store.region(name).record.times for name in store.regions]
+    dates = sorted({day for times in every for day in times})
+    sizes = sorted({len(times) for times in every})
+    number = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} of a region"
     yield f"# {store.recipe}"
     yield ""
     if store.simulated:
@@ -72,7 +78,7 @@ def _head(store: Store) -> Iterator[str]:
     yield f"| digest | `{store.digest}` |"
     yield f"| lock | `{meta.lock_digest or 'none: an import'}` |"
     yield f"| kind | {meta.kind}, a frame made by `{meta.compositor}` |"
-    yield f"| dates | {len(dates)}, {dates[0]} to {dates[-1]}, step {meta.step} |"
+    yield f"| dates | {number}, {dates[0]} to {dates[-1]}, step {meta.step} |"
     counts = {split: sum(r["split"] == split for r in store.listed.values()) for split in SPLITS}
     yield f"| regions | {', '.join(f'{n} {split}' for split, n in counts.items() if n)} |"
     yield ""

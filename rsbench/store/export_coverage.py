@@ -98,8 +98,10 @@ _CELL, _ROW, _LEFT, _TOP = 34, 14, 250, 30
 
 def svg(found: Mapping[str, Coverage], title: str) -> str:
     """Return the same as an image: a row per region, a darker cell where more is valid."""
-    dates = next(iter(found.values())).dates
-    width = _LEFT + _CELL * len(dates) + 10
+    most = max(len(entry.dates) for entry in found.values())
+    same = len({entry.dates for entry in found.values()}) == 1
+    dates = next(iter(found.values())).dates if same else tuple(f"{n + 1:4}" for n in range(most))
+    width = _LEFT + _CELL * most + 10
     height = _TOP + _ROW * len(found) + 10
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '

@@ -1,0 +1,131 @@
+"""Whether a fine and a coarse image show one ground in one place, and how much ground changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Plane = npt.NDArray[Any]
+Bool = npt.NDArray[np.bool_]
+
+FLAG = 0.5
+"""Coarse pixels of shift from which an accepted date is flagged."""
+REACH = 1.5
+"""Coarse pixels each way within which the place of best agreement is looked for."""
+SEEN = 0.5
+"""Share of valid fine pixels from which a block counts."""
+_FEW = 16
+"""Blocks below which nothing is said of agreement."""
+_COARSE_STEPS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How many coarse pixels the coarse image lies below and to the right of the fine one."""
+
+    rows: float
+    columns: float
+    correlation: float
+
+    @property
+    def apart(self) -> float:
+        """Its length."""
+        return float(np.hypot(self.rows, self.columns))
+
+
+def means_of(fine: Plane, valid: Bool, ratio: int) -> tuple[npt.NDArray[np.float64], Bool]:
+    """Return means ``(C, h, w)`` of the valid pixels of blocks, and which blocks count.
+
+    Args:
+        fine: ``(C, H, W)`` numbers; ``valid`` ``(H, W)``.
+    """
+    height, width = (n // ratio for n in valid.shape)
+    blocks = (height, ratio, width, ratio)
+    count = valid.reshape(blocks).sum(axis=(1, 3))
+    total = np.stack(
+        [np.where(valid, p, 0).reshape(blocks).sum(axis=(1, 3), dtype=np.float64) for p in fine]
+    )
+    return total / np.maximum(count, 1), count >= SEEN * ratio**2
+
+
+def correlation(one: Plane, other: Plane, both: Bool) -> float | None:
+    """Return Pearson's correlation where both are valid; None if a plane is flat or few are."""
+    a, b = one[both].astype(np.float64), other[both].astype(np.float64)
+    if a.size < _FEW:
+        return None
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else None
+
+
+def change(one: Plane, other: Plane, both: Bool) -> float | None:
+    """Return 1 − the mean over bands of the correlation of two dates; None if none has one.
+
+    Args:
+        one, other: ``(C, h, w)``; ``both`` ``(h, w)``.
+    """
+    found = [correlation(a, b, both) for a, b in zip(one, other, strict=True)]
+    known = [c for c in found if c is not None]
+    return round(1 - sum(known) / len(known), 4) if known else None
+
+
+def shift_of(fine: Plane, valid: Bool, coarse: Plane, seen: Bool, ratio: int) -> Shift | None:
+    """Return where block means of the fine image agree best with the coarse one.
+
+    The blocks are moved by whole fine pixels, 1 / ratio of a coarse one, within ``REACH`` each
+    way: first in steps of a quarter of a coarse pixel, then pixel by pixel around the best.
+
+    Args:
+        fine, valid: ``(H, W)``; ``coarse``, ``seen``: ``(H / ratio, W / ratio)``.
+
+    Returns:
+        None where too little is valid, or a plane is flat.
+    """
+    total = _summed(np.where(valid, fine, 0).astype(np.float64))
+    count = _summed(valid.astype(np.float64))
+    rim = int(np.ceil(REACH))
+    height, width = coarse.shape
+    if min(height, width) <= 2 * rim:
+        return None
+    inner = (slice(rim, height - rim), slice(rim, width - rim))
+    rows = np.arange(rim, height - rim) * ratio
+    columns = np.arange(rim, width - rim) * ratio
+    low, there = coarse[inner], seen[inner]
+
+    def agreement(down: int, right: int) -> float:
+        number = _blocks(count, rows + down, columns + right, ratio)
+        both = there & (number >= SEEN * ratio**2)
+        mean = _blocks(total, rows + down, columns + right, ratio) / np.maximum(number, 1)
+        found = correlation(mean, low, both)
+        return -2.0 if found is None else found
+
+    reach, step = round(REACH * ratio), max(1, ratio // _COARSE_STEPS)
+    steps = range(-(reach // step) * step, reach + 1, step)
+    best = max((agreement(d, r), -abs(d) - abs(r), d, r) for d in steps for r in steps)
+    if best[0] < -1.0:
+        return None
+    near = [
+        (d, r)
+        for d in range(best[2] - step + 1, best[2] + step)
+        for r in range(best[3] - step + 1, best[3] + step)
+        if max(abs(d), abs(r)) <= reach
+    ]
+    value, _, down, right = max((agreement(d, r), -abs(d) - abs(r), d, r) for d, r in near)
+    # What the coarse image shows here lies further down in the fine one: it was moved up.
+    return Shift(-down / ratio + 0.0, -right / ratio + 0.0, value)
+
+
+def _summed(plane: Plane) -> Plane:
+    """Sums over all above and left, with a row and a column of zeros before them."""
+    return np.pad(plane.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+
+
+def _blocks(summed: Plane, rows: Plane, columns: Plane, size: int) -> Plane:
+    """Sums over squares of ``size`` pixels with these upper left corners."""
+    top, bottom = summed[rows], summed[rows + size]
+    return np.asarray(
+        bottom[:, columns + size] - bottom[:, columns] - top[:, columns + size] + top[:, columns]
+    )

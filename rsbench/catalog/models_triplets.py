@@ -1,0 +1,63 @@
+"""What a recipe says of triplets: made of the simulated Earth, or of real scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from rsbench.catalog.models_base import Entry, Name
+
+
+class FusionSpec(Entry):
+    """How fine scenes are dated, paired with a coarse product, and accepted.
+
+    ``fine``, ``coarse``: sensors; their bands stand in one order. ``ratio``: fine pixels along one
+    side of a coarse pixel of the store. ``periods``: region → first and last day; a region without
+    one takes all years of the recipe. ``gap``: fewest and most days between neighbouring dates of
+    a triplet. ``dates``: most dates of a place; where more are accepted the fewest days between two
+    of them grow until they fit.
+
+    ``product``: pattern of the coarse items' ids (Aqua's band 6 has dead detectors, so that only
+    Terra's are taken). ``days``: how many days a coarse image spans from its nominal day on; 1 for
+    a daily product. ``day_layer``, ``day_off``: asset with the day of the year of every coarse
+    pixel, and how many days it may lie beside the fine image's.
+
+    A date is refused with less than ``fine_clear`` or ``coarse_clear`` of its pixels valid, if the
+    ``bands``-th best correlation of block means with the coarse bands is below ``correlation``, or
+    if both lie more than ``shift`` coarse pixels apart.
+    """
+
+    fine: Name
+    coarse: Name
+    ratio: Literal[2, 4, 5, 8, 10, 16] = 16
+    periods: Mapping[Name, tuple[date, date]] = Field(default_factory=dict)
+    gap: tuple[int, int] = (16, 96)
+    dates: int = Field(default=12, ge=3)
+    product: str = "*"
+    days: int = Field(default=1, ge=1, le=31)
+    day_layer: str = ""
+    day_off: int = Field(default=3, ge=0, le=31)
+    fine_clear: float = Field(default=0.95, gt=0, le=1)
+    coarse_clear: float = Field(default=0.9, gt=0, le=1)
+    correlation: float = Field(default=0.7, ge=-1, le=1)
+    bands: int = Field(default=4, ge=1)
+    shift: float = Field(default=1.0, gt=0, le=1.4)
+
+    @field_validator("periods")
+    @classmethod
+    def _ascend(cls, periods: Mapping[str, tuple[date, date]]) -> Mapping[str, tuple[date, date]]:
+        for name, (first, last) in periods.items():
+            if first >= last:
+                raise ValueError(f"the period of {name} ends before it begins")
+        return periods
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not 1 <= self.gap[0] <= self.gap[1]:
+            raise ValueError("gap is fewest and most days between two dates, at least 1")
+        if self.fine == self.coarse:
+            raise ValueError("fusion names a fine and a coarse sensor")
+        return self
