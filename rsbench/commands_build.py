@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 ASK_ABOVE_HOURS = 0.1
+THREADS = 2
 EVENT_S = 0.5
 """Seconds between two progress events of one piece of work."""
 
@@ -34,7 +35,7 @@ def build_command(
     regions: str | None,
     years: str | None,
     yes: bool,
-    workers: int,
+    workers: int | None,
     dry_run: bool,
     lock: Path | None,
     allow_incomplete: bool,
@@ -44,6 +45,7 @@ def build_command(
     parts: str | None = None,
     finalise: bool = False,
     release: Path | None = None,
+    scheduler: str | None = None,
 ) -> None:
     """Plan, ask where the work is long, build, remember the store, and release it if asked."""
     from rsbench.build.builder import build, kept_lock
@@ -51,6 +53,12 @@ def build_command(
     from rsbench.catalog import load_recipe
 
     part = _part(parts, finalise=finalise)
+    if scheduler is not None and (workers or part or finalise):
+        raise InputError(
+            "--scheduler",
+            "it came with --workers, --parts or --finalise",
+            "Choose one: processes here, a cluster, or parts",
+        )
     if release is not None and (part or dry_run):
         raise InputError(
             "--release",
@@ -61,7 +69,8 @@ def build_command(
     chosen = load_recipe(recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
     target = out or Path(f"{chosen.name}.zarr")
     if chosen.kind == "triplets":
-        asked = {"--lock": lock, "--provider": provider, "--years": years}
+        asked: dict[str, object] = {"--lock": lock, "--provider": provider, "--years": years}
+        asked |= {"--workers": workers, "--scheduler": scheduler}
         _build_triplets(
             chosen,
             target,
@@ -109,7 +118,9 @@ def build_command(
             target,
             lock=frozen,
             provider=provider,
-            workers=workers,
+            workers=workers or THREADS,
+            processes=workers is not None,
+            scheduler=scheduler,
             allow_incomplete=allow_incomplete,
             progress=advance,
             watch=watch,
@@ -136,7 +147,7 @@ def _build_in_parts(
     lock: Lock | None,
     part: tuple[int, int] | None,
     provider: str | None,
-    workers: int,
+    workers: int | None,
     *,
     allow_incomplete: bool,
     as_json: bool,
@@ -154,7 +165,8 @@ def _build_in_parts(
                 part,
                 lock=lock,
                 provider=provider,
-                workers=workers,
+                workers=workers or THREADS,
+                processes=workers is not None,
                 progress=advance,
                 watch=watch,
             )
