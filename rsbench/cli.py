@@ -69,6 +69,9 @@ def build_dataset(
     finalise: Annotated[
         bool, typer.Option("--finalise", help="End a build whose parts are done.")
     ] = False,
+    store: Annotated[
+        str, typer.Option(help="zarr, or icechunk: a repository of versions, read as PATH@TAG.")
+    ] = "zarr",
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Finish though units failed, and say so.")
     ] = False,
@@ -92,6 +95,7 @@ def build_dataset(
         yes=yes,
         workers=workers,
         scheduler=scheduler,
+        store=store,
         dry_run=dry_run,
         lock=lock,
         parts=parts,

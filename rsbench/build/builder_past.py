@@ -13,7 +13,7 @@ from rsbench.build.plan import Lock
 from rsbench.build.plan_hold import hold
 from rsbench.errors import InputError
 from rsbench.store.layout import INDEX, JOURNAL, TEMPORARY
-from rsbench.store.read import open_store
+from rsbench.store.read import Store, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,15 @@ def finished(out: Path, lock: Lock) -> BuildResult | None:
             f"a finished store of {store.recipe} from another search is there",
             "Delete it, or choose another --out",
         )
-    failed = tuple(
+    return BuildResult(out, store.digest, store.complete, failed_units(store))
+
+
+def failed_units(store: Store) -> tuple[FailedUnit, ...]:
+    """Return what a finished store says is missing."""
+    return tuple(
         FailedUnit(str(m["region"]), int(str(m["time"])[:4]), str(m["reason"]))
         for m in store.meta.missing
     )
-    return BuildResult(out, store.digest, store.complete, failed)
 
 
 def tidy(out: Path) -> None:
