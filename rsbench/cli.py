@@ -45,7 +45,13 @@ def build_dataset(
     ] = None,
     years: Annotated[str | None, typer.Option(help="First and last year, as 2017-2024.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long build.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Units built side by side.")] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Build in so many processes; else in two threads."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Build with a dask cluster, as tcp://host:8786.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read.")] = False,
     lock: Annotated[
         Path | None,
@@ -57,6 +63,9 @@ def build_dataset(
     finalise: Annotated[
         bool, typer.Option("--finalise", help="End a build whose parts are done.")
     ] = False,
+    store: Annotated[
+        str, typer.Option(help="zarr, or icechunk: a repository of versions, read as PATH@TAG.")
+    ] = "zarr",
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Finish though units failed, and say so.")
     ] = False,
@@ -79,6 +88,8 @@ def build_dataset(
         years=years,
         yes=yes,
         workers=workers,
+        scheduler=scheduler,
+        store=store,
         dry_run=dry_run,
         lock=lock,
         parts=parts,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.console import Advance, progress_workers
-from rsbench.errors import InputError, RsbenchError
+from rsbench.errors import InputError, RsbenchError, unknown
 
 if TYPE_CHECKING:
     from rsbench.build.builder import BuildResult
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 ASK_ABOVE_HOURS = 0.1
+THREADS = 2
+STORES = ("zarr", "icechunk")
 EVENT_S = 0.5
 """Seconds between two progress events of one piece of work."""
 
@@ -34,7 +36,7 @@ def build_command(
     regions: str | None,
     years: str | None,
     yes: bool,
-    workers: int,
+    workers: int | None,
     dry_run: bool,
     lock: Path | None,
     allow_incomplete: bool,
@@ -44,24 +46,37 @@ def build_command(
     parts: str | None = None,
     finalise: bool = False,
     release: Path | None = None,
+    scheduler: str | None = None,
+    store: str = "zarr",
 ) -> None:
     """Plan, ask where the work is long, build, remember the store, and release it if asked."""
     from rsbench.build.builder import build, kept_lock
+    from rsbench.build.builder_icechunk import build_icechunk, working_place
     from rsbench.build.plan import Lock, describe
     from rsbench.catalog import load_recipe
 
     part = _part(parts, finalise=finalise)
+    if scheduler is not None and (workers or part or finalise):
+        raise InputError(
+            "--scheduler",
+            "it came with --workers, --parts or --finalise",
+            "Choose one: processes here, a cluster, or parts",
+        )
     if release is not None and (part or dry_run):
         raise InputError(
             "--release",
             "it came with --dry-run or --parts, which end without a store",
             "Add it to the build itself or to --finalise",
         )
+    _require_store(store, part=part is not None or finalise, release=release)
     given = Lock.load(lock) if lock and (lock.exists() or not dry_run) else None
+    versions = store == "icechunk"
     chosen = load_recipe(recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
     target = out or Path(f"{chosen.name}.zarr")
     if chosen.kind == "triplets" and chosen.simulated is not None:
-        asked = {"--lock": lock, "--provider": provider, "--years": years}
+        asked: dict[str, object] = {"--lock": lock, "--provider": provider, "--years": years}
+        asked |= {"--workers": workers, "--scheduler": scheduler}
+        asked |= {"--store": None if store == "zarr" else store}
         _build_triplets(
             chosen,
             target,
@@ -76,7 +91,7 @@ def build_command(
     chosen = _narrow(chosen, regions, years)
     if given is not None:
         chosen = _as_locked(chosen, given, regions=regions, years=years)
-    elif (given := kept_lock(target, chosen, provider)) is not None:
+    elif given := kept_lock(working_place(target) if versions else target, chosen, provider):
         note(f"going on with the search that {target} keeps; delete the folder to search again")
     if part or finalise:
         _build_in_parts(
@@ -104,17 +119,30 @@ def build_command(
             return
         if summary.hours > ASK_ABOVE_HOURS and not yes:
             _ask(summary)
-        result = build(
+        result = (build_icechunk if versions else build)(
             chosen,
             target,
             lock=frozen,
             provider=provider,
-            workers=workers,
+            workers=workers or THREADS,
+            processes=workers is not None,
+            scheduler=scheduler,
             allow_incomplete=allow_incomplete,
             progress=advance,
             watch=watch,
         )
     _end(result, as_json=as_json, release=release, say=say, note=note)
+
+
+def _require_store(store: str, *, part: bool, release: Path | None) -> None:
+    if store not in STORES:
+        raise unknown("kind of store", store, STORES)
+    if store == "icechunk" and (part or release is not None):
+        raise InputError(
+            "--store icechunk",
+            "it came with --parts, --finalise or --release, which need a plain store",
+            "Leave one of them out; the digest of both kinds of store is the same",
+        )
 
 
 def _part(text: str | None, *, finalise: bool) -> tuple[int, int] | None:
@@ -136,7 +164,7 @@ def _build_in_parts(
     lock: Lock | None,
     part: tuple[int, int] | None,
     provider: str | None,
-    workers: int,
+    workers: int | None,
     *,
     allow_incomplete: bool,
     as_json: bool,
@@ -154,7 +182,8 @@ def _build_in_parts(
                 part,
                 lock=lock,
                 provider=provider,
-                workers=workers,
+                workers=workers or THREADS,
+                processes=workers is not None,
                 progress=advance,
                 watch=watch,
             )

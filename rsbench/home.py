@@ -38,7 +38,8 @@ def default_store() -> tuple[Path, str]:
     note = cache_dir() / "last-store"
     if note.exists():
         path = Path(note.read_text(encoding="utf-8"))
-        if path.exists():
+        repository = Path(str(path).rpartition("@")[0])  # of a version, PATH@TAG
+        if path.exists() or (repository.is_dir() and repository.name):
             return path, "the store built last"
     raise InputError(
         "a dataset",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from rsbench.build.builder_crew import Answer, Order, carry_out, hired
 from rsbench.build.builder_lock import kept_lock, matching, moved, require_place
+from rsbench.build.builder_past import BuildResult, FailedUnit, finished, reopen, tidy
 from rsbench.build.builder_region import (
     Steps,
     Unit,
@@ -28,15 +28,13 @@ from rsbench.build.builder_region import (
     write,
 )
 from rsbench.build.builder_unit import UnitResult, compose_unit
-from rsbench.build.journal import Journal, full_disk_is_named, open_journal
+from rsbench.build.journal import Basket, full_disk_is_named, open_journal
 from rsbench.build.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of, sensor_grid
-from rsbench.build.plan_hold import hold
 from rsbench.build.source import Engine, NoEngine, make_engine
 from rsbench.catalog import Recipe, Region, Sensor, load_recipe, recipe_sensors
 from rsbench.errors import InputError, StoreError, UnitFailed
 from rsbench.store.export_card import write_card
-from rsbench.store.layout import CARD, INDEX, JOURNAL, LOCK, MANIFEST, TEMPORARY
-from rsbench.store.read import open_store
+from rsbench.store.layout import CARD, LOCK, MANIFEST
 
 __all__ = [
     "BuildResult",
@@ -56,25 +54,6 @@ DEFAULT_CODEC = "zstd"
 _MEMORY = 1200 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class FailedUnit:
-    """A region and year that could not be read, and why."""
-
-    region: str
-    year: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class BuildResult:
-    """A finished store."""
-
-    path: Path
-    digest: str
-    complete: bool
-    failed: tuple[FailedUnit, ...] = ()
-
-
 def build(
     recipe: Recipe | str,
     out: Path | str,
@@ -84,6 +63,8 @@ def build(
     regions: Sequence[Region | str] | None = None,
     years: tuple[int, int] | None = None,
     workers: int = 2,
+    processes: bool = False,
+    scheduler: str | None = None,
     codec: str | None = None,
     engine: str = "rasterio",
     allow_incomplete: bool = False,
@@ -101,7 +82,11 @@ def build(
         provider: see :func:`rsbench.build.plan.make_plan`; with a lock, where its files lie now.
         regions: some of the regions.
         years: some of the years.
-        workers: units at a time.
+        workers: units at a time, in threads of this process.
+        processes: in as many processes instead. They are spawned, so a script that calls this
+            needs ``if __name__ == "__main__":``. One that dies costs only its unit.
+        scheduler: address of a dask cluster that does the units instead; its workers must reach
+            the catalogue, and need no access to ``out``.
         codec: how chunks are packed; it never moves the digest.
         engine: ``rasterio`` or ``stackstac``; the pixels are the same.
         allow_incomplete: finish although units failed; the store then says what is missing.
@@ -111,7 +96,7 @@ def build(
     Raises:
         UnitFailed: if units could not be read; what was finished is kept for the next run.
         DiskFull: if there is no room left; likewise.
-        InputError: if the output is in use or holds something else.
+        InputError: if the output is in use or holds something else, or the cluster is gone.
     """
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     lock = lock or kept_lock(out, chosen, provider, regions, years)
@@ -123,9 +108,9 @@ def build(
         address = moved(frozen, provider)
     target = Path(out)
     require_place(target)
-    early = _finished(target, frozen)
+    early = finished(target, frozen)
     if early is not None and (early.complete or allow_incomplete):
-        _tidy(target)
+        tidy(target)
         if not (target / CARD).exists():
             with contextlib.suppress(StoreError):  # a finished store may be read-only
                 write_card(target)
@@ -138,6 +123,8 @@ def build(
         codec=codec,
         engine=engine,
         workers=workers,
+        processes=processes,
+        scheduler=scheduler,
         progress=progress,
         watch=watch,
     ) as work:
@@ -155,6 +142,7 @@ def build_part(
     lock: Lock | None = None,
     provider: str | None = None,
     workers: int = 2,
+    processes: bool = False,
     codec: str | None = None,
     engine: str = "rasterio",
     progress: Advance | None = None,
@@ -184,6 +172,7 @@ def build_part(
         codec=codec,
         engine=engine,
         workers=workers,
+        processes=processes,
         progress=progress,
         watch=watch,
         part=part,
@@ -211,9 +200,9 @@ def finalise_parts(
     """
     frozen, _ = _given(recipe, out, lock, None)
     target = Path(out)
-    early = _finished(target, frozen)
+    early = finished(target, frozen)
     if early is not None:
-        _tidy(target)
+        tidy(target)
         return early
     with _open_work(
         recipe, target, frozen, None, codec=codec, engine="none", workers=1, progress=progress
@@ -258,6 +247,8 @@ def _open_work(
     codec: str | None,
     engine: str,
     workers: int,
+    processes: bool = False,
+    scheduler: str | None = None,
     progress: Advance | None,
     watch: Watch | None = None,
     part: tuple[int, int] | None = None,
@@ -267,7 +258,7 @@ def _open_work(
     made_by = rule_of(recipe).name if recipe.kind == "series" else recipe.kind
     identity = {"lock": frozen.digest, "compositor": made_by, "floor": recipe.floor}
     with open_journal(target, identity, part) as journal:
-        _reopen(target, journal, names)
+        reopen(target, journal, names)
         with full_disk_is_named(target):
             frozen.save(target / LOCK)
         simulated = recipe.simulated if frozen.provider == SIMULATED and not address else None
@@ -279,6 +270,7 @@ def _open_work(
                 catalogue = stack.enter_context(open_catalogue(address, simulated, progress))
                 reader = make_engine(engine, catalogue, signing)
                 stack.callback(reader.close)
+            hire = hired(_in_worker, workers, processes=processes, scheduler=scheduler)
             yield Work(
                 recipe=recipe,
                 sensors=sensors,
@@ -290,6 +282,9 @@ def _open_work(
                 memory=_MEMORY // max(1, workers),
                 progress=progress,
                 watch=watch,
+                address=address or "",
+                reading=engine,
+                crew=stack.enter_context(hire),
             )
 
 
@@ -299,56 +294,6 @@ def _finish(work: Work) -> BuildResult:
     write_card(work.out)
     failed = tuple(FailedUnit(r, y, reason) for (r, y), reason in sorted(work.failed.items()))
     return BuildResult(work.out, digest, not failed, failed)
-
-
-def _finished(out: Path, lock: Lock) -> BuildResult | None:
-    if not (out / INDEX).exists():
-        return None
-    store = open_store(out)
-    if store.meta.lock_digest != lock.digest:
-        raise InputError(
-            f"building into {out}",
-            f"a finished store of {store.recipe} from another search is there",
-            "Delete it, or choose another --out",
-        )
-    failed = tuple(
-        FailedUnit(str(m["region"]), int(str(m["time"])[:4]), str(m["reason"]))
-        for m in store.meta.missing
-    )
-    return BuildResult(out, store.digest, store.complete, failed)
-
-
-def _tidy(out: Path) -> None:
-    """Clear what a build left behind that was killed after its index was written."""
-    left = [path for path in (*out.glob(f"{TEMPORARY}*"), out / JOURNAL) if path.exists()]
-    if not left:
-        return
-    # The place may be read-only, or another builder at work in it.
-    with contextlib.suppress(OSError, InputError), hold(out / JOURNAL / "lock", f"tidying {out}"):
-        for path in {*left, out / JOURNAL}:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _reopen(out: Path, journal: Journal, names: Sequence[str] | None) -> None:
-    """Take back regions that were written with years missing, so that they are tried again.
-
-    Args:
-        names: only these regions; None for all.
-    """
-    missing: set[str] = set(journal.incomplete())
-    if (out / INDEX).exists():
-        missing |= {str(unit["region"]) for unit in open_store(out).meta.missing}
-    missing = missing if names is None else missing & set(names)
-    for name in sorted(missing):
-        journal.mark_incomplete(name)
-    with full_disk_is_named(out):
-        (out / INDEX).unlink(missing_ok=True)
-        for name in sorted(missing):
-            shutil.rmtree(out / name, ignore_errors=True)
-            journal.clear_incomplete(name)
 
 
 # Units ----------------------------------------------------------------------------------
@@ -364,14 +309,16 @@ def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bo
         left[region] += 1
     total = len(mine)
     done = total - len(units)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="rsbench-unit")
+    crew = work.crew
+    pool = ThreadPoolExecutor(crew.size if crew else workers, thread_name_prefix="rsbench-unit")
+    do = _elsewhere if crew else steps.unit
     pending: dict[Future[None], tuple[str, int]] = {
-        pool.submit(_watched, work, steps.unit, *unit): unit for unit in units
+        pool.submit(_watched, work, do, *unit): unit for unit in units
     }
     try:
         while pending:
-            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
+            ended, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in ended:
                 region, year = pending.pop(future)
                 try:
                     future.result()
@@ -384,7 +331,46 @@ def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bo
                 if left[region] == 0 and (allow_incomplete or not has_failed(work, region)):
                     steps.write(work, region)
     finally:
+        if crew and pending:
+            crew.stop()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _elsewhere(work: Work, region: str, year: int) -> None:
+    """Have the crew do one unit unless the journal holds it, and keep what it hands back."""
+    if work.crew is None or work.journal.has(region, year):
+        return
+    lock = work.lock.subset([region], None)
+    order = Order(work.recipe, lock, region, year, work.address, work.reading, work.memory)
+    answer = work.crew.do(order)
+    work.engine.bytes += answer.bytes_read
+    answer.require()
+    work.journal.save(region, year, answer.arrays, answer.note)
+
+
+def _in_worker(order: Order) -> Answer:
+    """Do a unit in a worker: nothing is written there."""
+    return carry_out(order, _made)
+
+
+def _made(order: Order) -> Answer:
+    sensors, basket = recipe_sensors(order.recipe), Basket()
+    signing = sensors[0].provider(order.lock.provider).signing
+    engine = make_engine(order.engine, order.address, signing)
+    work = Work(
+        recipe=order.recipe,
+        sensors=sensors,
+        lock=order.lock,
+        out=Path(),
+        codec=DEFAULT_CODEC,
+        journal=basket,
+        engine=engine,
+        memory=order.memory,
+        progress=None,
+    )
+    with contextlib.closing(engine):
+        _steps(order.recipe).unit(work, order.region, order.year)
+    return Answer(basket.arrays, basket.note, engine.bytes)
 
 
 def _steps(recipe: Recipe) -> Steps:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.build.builder_crew import Crew
 from rsbench.build.builder_unit import empty_unit
 from rsbench.build.compose import Rule
 from rsbench.build.compose_shift import yearly_shifts
@@ -49,7 +50,7 @@ Watch = Callable[[UnitEvent], None]
 
 @dataclass
 class Work:
-    """What all steps of one build share."""
+    """What all steps of one build share; ``crew`` does the units, if not this process itself."""
 
     recipe: Recipe
     sensors: tuple[Sensor, ...]
@@ -61,6 +62,9 @@ class Work:
     memory: int
     progress: Advance | None
     watch: Watch | None = None
+    address: str = ""
+    reading: str = "rasterio"
+    crew: Crew | None = None
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def halves(self, region: str) -> bool:

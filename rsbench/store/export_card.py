@@ -12,8 +12,9 @@ import numpy as np
 
 from rsbench.store.export_coverage import Coverage, coverage, svg
 from rsbench.store.export_triplets import splits_by_date, triplets
-from rsbench.store.layout import CARD, COVERAGE, ROOT_KEY, SPLITS, load_json
+from rsbench.store.layout import CARD, COVERAGE, ROOT_KEY, SPLITS
 from rsbench.store.read import Store, open_store
+from rsbench.store.read_tree import tree_json
 from rsbench.store.write import disk_is_named, replace_text
 
 _PERCENTILES = (2, 50, 98)
@@ -43,8 +44,13 @@ def write_card(path: Path | str) -> Path:
     return store.path / CARD
 
 
-def card(store: Store, found: Mapping[str, Coverage]) -> str:
-    """Return the data card as Markdown."""
+def card(
+    store: Store, found: Mapping[str, Coverage], version: tuple[str, str] | None = None
+) -> str:
+    """Return the data card as Markdown.
+
+    ``version``: name of the icechunk repository that the store goes to, and its tag there.
+    """
     parts = [
         *_head(store),
         *_sources(store),
@@ -54,7 +60,7 @@ def card(store: Store, found: Mapping[str, Coverage]) -> str:
         *triplets(store),
         *_leaks(store),
         *splits_by_date(store),
-        *_reading(store),
+        *_reading(store, version),
     ]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -194,7 +200,7 @@ def _pairs(store: Store) -> Iterator[str]:
     yield "| region | day | days apart | tier | median correlation | shift (coarse px) |"
     yield "|---|---|---|---|---|---|"
     for name in store.regions:
-        kept = load_json(store.path / name / "zarr.json")["attributes"][ROOT_KEY]["provenance"]
+        kept = tree_json(store.tree, f"{name}/zarr.json")["attributes"][ROOT_KEY]["provenance"]
         for pair in kept["pairs"]:
             middle = float(np.median(list(pair["correlation"].values())))
             apart = math.hypot(*pair["shift"])
@@ -273,18 +279,25 @@ def _kilometres(one: tuple[float, float], other: tuple[float, float]) -> float:
     return 2 * 6371.0 * math.asin(min(1.0, math.sqrt(half)))
 
 
-def _reading(store: Store) -> Iterator[str]:
+def _reading(store: Store, version: tuple[str, str] | None) -> Iterator[str]:
     sensor = next(iter(store.meta.sensors))
     meta = store.sensor(sensor)
-    attributes = load_json(store.path / store.regions[0] / "zarr.json")["attributes"]
+    attributes = tree_json(store.tree, f"{store.regions[0]}/zarr.json")["attributes"]
     yield "## Reading"
     yield ""
     yield "```python"
+    source = f'"{store.path.name}"'
+    if version is not None:
+        yield "import icechunk"
     yield "import xarray as xr"
     yield ""
+    if version is not None:
+        name, tag = version
+        yield f'storage = icechunk.local_filesystem_storage("{name}")'
+        yield f'session = icechunk.Repository.open(storage).readonly_session(tag="{tag}")'
+        source = "session.store"
     yield (
-        f'cube = xr.open_zarr("{store.path.name}", group="{store.regions[0]}/{sensor}", '
-        "consolidated=False)"
+        f'cube = xr.open_zarr({source}, group="{store.regions[0]}/{sensor}", consolidated=False)'
     )
     yield "```"
     yield ""

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.store.layout import ROOT_KEY, load_json
+from rsbench.store.layout import ROOT_KEY
 from rsbench.store.read import Store
+from rsbench.store.read_tree import tree_json
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
@@ -67,7 +68,7 @@ def _of(store: Store, region: str, sensor: str) -> Coverage:
 
 
 def _shifted(store: Store, region: str, sensor: str) -> list[str]:
-    attributes = load_json(store.path / region / "zarr.json").get("attributes", {})
+    attributes = tree_json(store.tree, f"{region}/zarr.json").get("attributes", {})
     held = attributes.get(ROOT_KEY, {}).get("provenance", {}).get("shift", {}).get(sensor, {})
     return [year for year, shift in held.items() if shift.get("flagged")]
 

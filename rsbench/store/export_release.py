@@ -22,6 +22,7 @@ from rsbench.errors import InputError, StoreError
 from rsbench.store.export_card import write_card
 from rsbench.store.layout import CARD, COVERAGE, INDEX, LOCK, SPLITS
 from rsbench.store.read import Store, open_store
+from rsbench.store.read_tree import Folder
 from rsbench.store.write import disk_is_named
 
 SCHEMA = 1
@@ -128,6 +129,12 @@ def write_release(
         StoreError: if a file of the store is absent.
     """
     store = store if isinstance(store, Store) else open_store(store)
+    if not isinstance(store.tree, Folder):
+        raise InputError(
+            f"a release of {store.path}",
+            "a release is packed from a plain store, this is a version in a repository",
+            "Build the same lock with --store zarr; its digest is the same",
+        )
     out = Path(out).absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         held = _held(out)

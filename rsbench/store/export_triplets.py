@@ -11,8 +11,9 @@ import numpy as np
 
 from rsbench.spec import Window
 from rsbench.spec_triplets import Triplet, date_leaks, gap_of, neighbours, split_by_date
-from rsbench.store.layout import ROOT_KEY, load_json
+from rsbench.store.layout import ROOT_KEY
 from rsbench.store.read import Store
+from rsbench.store.read_tree import tree_json
 
 
 def triplets(store: Store) -> Iterator[str]:
@@ -90,7 +91,7 @@ def splits_by_date(store: Store) -> Iterator[str]:
 
 
 def _kept(store: Store, name: str) -> Mapping[str, Any]:
-    attributes = load_json(store.path / name / "zarr.json")["attributes"]
+    attributes = tree_json(store.tree, f"{name}/zarr.json")["attributes"]
     return dict(attributes[ROOT_KEY]["provenance"])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -244,8 +244,13 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         StoreError: if the file is absent, cut short or no JSON object.
     """
+    return parse_json(path, path.read_bytes)
+
+
+def parse_json(path: Path, read: Callable[[], bytes]) -> dict[str, Any]:
+    """Read a JSON object from bytes; see :func:`load_json`."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read().decode("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         found = (
             "it is absent"
@@ -393,7 +398,11 @@ class Manifest:
             StoreError: if it is absent, cut short, or lacks a part.
             SchemaError: if it was written under another schema.
         """
-        value = load_json(path)
+        return cls.parse(path, load_json(path))
+
+    @classmethod
+    def parse(cls, path: Path, value: Mapping[str, Any]) -> Self:
+        """Read the JSON form; ``path`` is for errors, as of :meth:`load`."""
         require_schema(path, value)
         try:
             record = RegionRecord.from_json(value["region"])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.digest import sha256_file
 from rsbench.errors import InputError, RsbenchError, StoreError, unknown
 from rsbench.spec import Window
 from rsbench.store.layout import (
@@ -27,11 +26,12 @@ from rsbench.store.layout import (
     SensorArrays,
     SensorMeta,
     StoreMeta,
-    load_json,
     require_schema,
     store_digest,
 )
 from rsbench.store.layout_pixels import physical
+from rsbench.store.read_icechunk import open_version, repository_of
+from rsbench.store.read_tree import Folder, Tree, tree_json
 
 if TYPE_CHECKING:
     import zarr
@@ -40,16 +40,19 @@ if TYPE_CHECKING:
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a finished store.
+    """Open a finished store: a folder, or ``PATH@TAG`` for a version in an icechunk repository.
 
     Raises:
         StoreError: if nothing is there, if it is another thing, unfinished or cut short.
         SchemaError: if it was written under another schema.
     """
     root = Path(path)
-    if not (root / INDEX).is_file():
+    tree: Tree = Folder(root)
+    if (found := repository_of(root)) is not None:
+        tree = open_version(*found)
+    elif not (root / INDEX).is_file():
         raise _no_store(root)
-    index = load_json(root / INDEX)
+    index = tree_json(tree, INDEX)
     require_schema(root / INDEX, index)
     try:
         meta = StoreMeta.from_json(index)
@@ -63,14 +66,14 @@ def open_store(path: str | Path) -> Store:
         raise StoreError(
             f"opening {root}", f"the content of {INDEX} does not give the digest it states", REBUILD
         )
-    absent = [name for name in listed if not (root / name / MANIFEST).is_file()]
+    absent = [name for name in listed if tree.size(f"{name}/{MANIFEST}") is None]
     if absent:
         raise StoreError(
             f"opening {root}",
             f"{len(absent)} of {len(listed)} regions are absent: {', '.join(absent[:5])}",
             REBUILD,
         )
-    return Store(root, digest, meta, listed)
+    return Store(tree, digest, meta, listed)
 
 
 def _no_store(root: Path) -> StoreError:
@@ -100,9 +103,10 @@ class Store:
     """A finished store. Everything is read on demand; nothing is changed."""
 
     def __init__(
-        self, path: Path, digest: str, meta: StoreMeta, listed: Mapping[str, Mapping[str, Any]]
+        self, tree: Tree, digest: str, meta: StoreMeta, listed: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        self.path = path
+        self.path = tree.where
+        self.tree = tree
         self.digest = digest
         self.meta = meta
         self.listed = listed
@@ -162,7 +166,8 @@ class Store:
         if name not in self.listed:
             raise unknown("region of this store", name, self.listed)
         if name not in self._manifests:
-            manifest = Manifest.load(self.path / name / MANIFEST)
+            file = f"{name}/{MANIFEST}"
+            manifest = Manifest.parse(self.path / file, tree_json(self.tree, file))
             if manifest.digest != self.listed[name]["digest"]:
                 raise StoreError(
                     f"region {name} of {self.path}",
@@ -170,7 +175,7 @@ class Store:
                     f"{self.listed[name]['digest'][:12]}",
                     REBUILD,
                 )
-            if sha256_file(self.path / name / MANIFEST) != self.listed[name]["manifest"]:
+            if self.tree.sha256(file) != self.listed[name]["manifest"]:
                 raise StoreError(
                     f"region {name} of {self.path}",
                     f"the bytes of its {MANIFEST} differ from the SHA-256 in the index",
@@ -276,11 +281,7 @@ class Store:
                     )
                 raise unknown("array", array, ARRAYS)
             self._require_files(region, f"{sensor}/{array}/")
-            import zarr
-            from zarr.storage import LocalStore
-
-            store = LocalStore(self.path / region / sensor, read_only=True)
-            self._arrays[key] = zarr.open_array(store, path=array, mode="r", zarr_format=3)
+            self._arrays[key] = self.tree.array(f"{region}/{sensor}/{array}")
         return self._arrays[key]
 
     def _require_files(self, region: str, prefix: str) -> None:
@@ -288,11 +289,10 @@ class Store:
         for name, held in self.manifest(region).files.items():
             if not name.startswith(prefix):
                 continue
-            path = self.path / region / name
-            size = path.stat().st_size if path.is_file() else None
+            size = self.tree.size(f"{region}/{name}")
             if size != held["size"]:
                 found = "it is absent" if size is None else f"{size} of {held['size']} bytes"
-                raise StoreError(f"reading {path}", found, REBUILD)
+                raise StoreError(f"reading {self.path / region / name}", found, REBUILD)
 
 
 def require_inside(window: Window, height: int, width: int, region: str) -> None:

@@ -7,12 +7,10 @@ import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsbench.digest import sha256_file
 from rsbench.errors import StoreError
 from rsbench.spec import Grid
 from rsbench.store.layout import (
@@ -27,9 +25,9 @@ from rsbench.store.layout import (
     SensorMeta,
     days,
     iso_dates,
-    load_json,
     region_digest,
 )
+from rsbench.store.read_tree import Tree, tree_json
 from rsbench.store.write import centres
 
 if TYPE_CHECKING:
@@ -58,29 +56,29 @@ def check(store: Store) -> list[Finding]:
 
 def _check_root(store: Store) -> Iterator[Finding]:
     try:
-        group = load_json(store.path / "zarr.json")
-        if group.get("attributes", {}).get(ROOT_KEY) != load_json(store.path / INDEX):
+        group = tree_json(store.tree, "zarr.json")
+        if group.get("attributes", {}).get(ROOT_KEY) != tree_json(store.tree, INDEX):
             yield Finding("metadata", "zarr.json", f"its attributes differ from {INDEX}")
     except StoreError as error:
         yield Finding("file", "zarr.json", error.found)
-    yield from _check_lock(store.path / LOCK)
+    yield from _check_lock(store.tree)
     known = {INDEX, LOCK, CARD, COVERAGE, "zarr.json", JOURNAL, *store.regions}
-    for path in sorted(store.path.iterdir()):
-        if path.name not in known:
-            yield Finding("extra", path.name, "the index does not list it")
+    for name in store.tree.names():
+        if name not in known:
+            yield Finding("extra", name, "the index does not list it")
 
 
-def _check_lock(path: Path) -> Iterator[Finding]:
-    if not path.exists():
+def _check_lock(tree: Tree) -> Iterator[Finding]:
+    if tree.size(LOCK) is None:
         return
     try:
-        json.loads(gzip.decompress(path.read_bytes()))
+        json.loads(gzip.decompress(tree.read(LOCK)))
     except (OSError, EOFError, ValueError, zlib.error) as error:
         yield Finding("file", LOCK, f"it cannot be read ({type(error).__name__})")
 
 
 def _check_region(store: Store, name: str) -> Iterator[Finding]:
-    folder = store.path / name
+    tree = store.tree
     try:
         manifest = store.manifest(name)
     except StoreError as error:
@@ -90,34 +88,38 @@ def _check_region(store: Store, name: str) -> Iterator[Finding]:
     record = manifest.record
     if (record.name, record.split) != (name, store.listed[name]["split"]):
         yield Finding("metadata", f"{name}/{MANIFEST}", "name or split differ from the index")
-    broken = list(_check_files(folder, name, manifest))
+    broken = list(_check_files(tree, name, manifest))
     yield from broken
     for sensor in sorted(manifest.sensors):
-        yield from _check_metadata(store, folder, name, sensor, manifest.sensors[sensor])
+        yield from _check_metadata(store, name, sensor, manifest.sensors[sensor])
     if not any(finding.kind == "missing" for finding in broken):
         yield from _check_digest(store, name, manifest)
 
 
-def _check_files(folder: Path, name: str, manifest: Manifest) -> Iterator[Finding]:
+def _check_files(tree: Tree, name: str, manifest: Manifest) -> Iterator[Finding]:
     for file, held in sorted(manifest.files.items()):
-        path = folder / file
-        if not path.is_file():
-            yield Finding("missing", f"{name}/{file}", "the manifest lists it")
-        elif path.stat().st_size != held["size"]:
-            yield Finding(
-                "file", f"{name}/{file}", f"{path.stat().st_size} of {held['size']} bytes"
-            )
-        elif sha256_file(path) != held["sha256"]:
-            yield Finding("file", f"{name}/{file}", "its bytes differ from the manifest's SHA-256")
+        where = f"{name}/{file}"
+        size = tree.size(where)
+        if size is None:
+            yield Finding("missing", where, "the manifest lists it")
+        elif size != held["size"]:
+            yield Finding("file", where, f"{size} of {held['size']} bytes")
+        elif _differs(tree, where, held["sha256"]):
+            yield Finding("file", where, "its bytes differ from the manifest's SHA-256")
     listed = {*manifest.files, MANIFEST}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if (file := path.relative_to(folder).as_posix()) not in listed:
+    for file in tree.files(name):
+        if file not in listed:
             yield Finding("extra", f"{name}/{file}", "the manifest does not list it")
 
 
-def _check_metadata(
-    store: Store, folder: Path, name: str, sensor: str, held: Any
-) -> Iterator[Finding]:
+def _differs(tree: Tree, where: str, digest: str) -> bool:
+    try:
+        return tree.sha256(where) != digest
+    except OSError:
+        return True
+
+
+def _check_metadata(store: Store, name: str, sensor: str, held: Any) -> Iterator[Finding]:
     where = f"{name}/{sensor}"
     if sensor in store.meta.sensors:
         if SensorMeta.from_json(held["meta"]).identity() != store.meta.sensors[sensor].identity():
@@ -126,9 +128,9 @@ def _check_metadata(
         yield Finding("extra", where, "the index lists no such sensor")
     grid = Grid.from_json(held["grid"])
     try:
-        attributes = load_json(folder / sensor / "spatial_ref" / "zarr.json")["attributes"]
+        attributes = tree_json(store.tree, f"{where}/spatial_ref/zarr.json")["attributes"]
         yield from _check_crs(where, grid, attributes)
-        yield from _check_coordinates(folder / sensor, where, grid, held)
+        yield from _check_coordinates(store.tree, where, grid, held)
     except StoreError as error:
         yield Finding("file", where, error.found)
     except Exception as error:  # noqa: BLE001 - any reason why coordinates cannot be read
@@ -150,18 +152,14 @@ def _check_crs(where: str, grid: Grid, attributes: dict[str, Any]) -> Iterator[F
         yield Finding("crs", f"{where}/spatial_ref", f"{shown!r} is not the grid's {grid.crs}")
 
 
-def _check_coordinates(folder: Path, where: str, grid: Grid, held: Any) -> Iterator[Finding]:
-    import zarr
-    from zarr.storage import LocalStore
-
+def _check_coordinates(tree: Tree, where: str, grid: Grid, held: Any) -> Iterator[Finding]:
     y, x = centres(grid)
     wanted = {"y": y, "x": x, "time": days(iso_dates(held["times"]))}
-    store = LocalStore(folder, read_only=True)
     for key, array in wanted.items():
-        stored = np.asarray(zarr.open_array(store, path=key, mode="r", zarr_format=3)[...])
+        stored = np.asarray(tree.array(f"{where}/{key}")[...])
         if not np.array_equal(stored, array):
             yield Finding("grid", f"{where}/{key}", "coordinates differ from grid and dates")
-    bands = np.asarray(zarr.open_array(store, path="band", mode="r", zarr_format=3)[...]).tolist()
+    bands = np.asarray(tree.array(f"{where}/band")[...]).tolist()
     if bands != list(held["meta"]["bands"]):
         yield Finding("metadata", f"{where}/band", f"{bands} are not the sensor's bands")
 

@@ -111,7 +111,7 @@ def command(recipe_file: Path, out: Path, **options: Any) -> list[str]:
         "regions": None,
         "years": None,
         "yes": True,
-        "workers": 1,
+        "workers": None,
         "dry_run": False,
         "lock": None,
         "allow_incomplete": False,

@@ -36,7 +36,7 @@ def command(place: Path, folder: Path, **options: Any) -> tuple[list[str], list[
         "regions": None,
         "years": None,
         "yes": True,
-        "workers": 1,
+        "workers": None,
         "dry_run": False,
         "lock": None,
         "allow_incomplete": False,
