@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.plan_href import is_web, resolve_href
+from rsbench.build.plan_href import is_web, require_public, resolve_href
 from rsbench.build.plan_lock import LockAsset
 from rsbench.errors import InputError, UnitFailed
 from rsbench.spec import Grid
@@ -226,8 +226,8 @@ class RasterioEngine:
                 time.sleep(0.25 * 2**number if is_web(self._catalogue) else 0.0)
             try:
                 return read(self._address(href, number))
-            except GridMismatchError as error:
-                cause = str(error)
+            except (GridMismatchError, InputError) as error:
+                cause = error.found if isinstance(error, InputError) else str(error)
                 break
             except (RasterioError, RequestException, OSError, ValueError, MemoryError) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
@@ -242,6 +242,7 @@ class RasterioEngine:
         full = resolve_href(href, self._catalogue)
         if not is_web(full):
             return full
+        require_public(full, self._catalogue)
         signed = self._sign(full, attempt)
         if attempt:
             # GDAL remembers a failed address for the whole process, so a new one is needed.

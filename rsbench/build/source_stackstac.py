@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from rsbench.build.plan_href import is_web, resolve_href
+from rsbench.build.plan_href import is_web, require_public, resolve_href
 from rsbench.build.source import (
     DRIVER,
     GDAL_ENV,
@@ -121,6 +121,8 @@ class StackstacEngine:
         assets = {}
         for name, asset in scene.layers:
             full = resolve_href(asset.href, self._catalogue)
+            if is_web(full):
+                require_public(full, self._catalogue)
             assets[name] = {
                 "href": f"{asset.index}|{self._sign(full, 0) if is_web(full) else full}",
                 "type": "image/tiff",
