@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +16,7 @@ import numpy.typing as npt
 
 from rsbench.build import compose, harmonise, mask
 from rsbench.build.plan_lock import LockItem
-from rsbench.build.source import Engine, Scene
+from rsbench.build.source import Derived, Engine, Scene
 from rsbench.catalog import Sensor
 from rsbench.spec import Grid, Window
 
@@ -23,7 +26,7 @@ Bool = npt.NDArray[np.bool_]
 MIN_CLEAR = 0.01
 """Observations with a smaller clear share of the region are not read."""
 
-_MASKS_AT_ONCE = 16
+_MASKS_AT_ONCE = 64
 _STRIP_ROWS = 512
 
 
@@ -51,11 +54,10 @@ class UnitResult:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One item of an observation: where it has data of its own and where that is clear."""
+    """One item of an observation, and ``(H, W)`` bytes: where it has data of its own, and clear."""
 
     item: LockItem
-    use: Bool
-    clear: Bool
+    flags: npt.NDArray[np.uint8]
 
 
 def compose_unit(
@@ -89,11 +91,11 @@ def compose_unit(
     parts = []
     for top in range(0, grid.height, rows):
         window = Window(top, 0, min(rows, grid.height - top), grid.width)
-        part = _strip(engine, sensor, grid, looks, window, whole=whole, halves=halves, rule=rule)
-        parts.append(_named(part, rule))
+        parts.append(
+            _strip(engine, sensor, grid, looks, window, whole=whole, halves=halves, rule=rule)
+        )
     return UnitResult(
-        # Rows are the last axis but one of planes and of bands alike.
-        parts={name: np.concatenate([p[name] for p in parts], axis=-2) for name in parts[0]},
+        parts=_joined(parts),
         listed=len(items),
         read=count,
         dates=tuple(observation[0].item.datetime for observation in looks),
@@ -162,13 +164,16 @@ def _observations(
     looks = []
     for _, group in groupby(_with_masks(engine, sensor, grid, items, whole=whole), _datatake):
         taken: list[_Look] = []
-        covered = np.zeros((grid.height, grid.width), np.bool_)
+        covered: Bool | None = None
         for look in group:
-            use = look.use & ~covered
-            if use.any():
-                taken.append(_Look(look.item, use, look.clear & use))
-                covered |= use
-        if taken and sum(float(look.clear.mean()) for look in taken) >= least:
+            if covered is not None:
+                look.flags[covered] = 0
+            if look.flags.any():
+                taken.append(look)
+                use = look.flags != 0
+                covered = use if covered is None else covered | use
+        clear = sum(int(np.count_nonzero(look.flags & mask.CLEAR)) for look in taken)
+        if taken and clear >= least * grid.height * grid.width:
             looks.append(taken)
     return looks
 
@@ -183,19 +188,19 @@ def _with_masks(
     rule = sensor.mask
     size = (grid.height, grid.width)
     if rule.kind == "none":
-        everywhere = np.ones(size, np.bool_)
-        return [_Look(item, everywhere, everywhere) for item in items]
+        return [_Look(item, np.full(size, mask.PRESENT | mask.CLEAR, np.uint8)) for item in items]
     found = []
+    derived = Derived(np.uint16, partial(mask.flags, rule=rule))
     for start in range(0, len(items), _MASKS_AT_ONCE):
         part = items[start : start + _MASKS_AT_ONCE]
         scenes = [Scene(i.id, tuple((_mask_name(b), a) for b, a in i.masks.items())) for i in part]
-        words = np.empty((len(part), len(part[0].masks), *size), np.uint16)
-        engine.fill(words, scenes, grid, whole=whole, nodata=_mask_fill(sensor))
-        for item, word in zip(part, words, strict=True):
+        flags = np.empty((len(part), len(part[0].masks), *size), np.uint8)
+        fill = _mask_fill(sensor)
+        engine.fill(flags, scenes, grid, whole=whole, nodata=fill, derived=derived)
+        for item, layers in zip(part, flags, strict=True):
             # A pixel of a scene counts for all bands or for none.
-            use: Bool = np.logical_and.reduce(mask.present(word, rule), axis=0)
-            clear: Bool = np.logical_and.reduce(mask.clear(word, rule), axis=0)
-            found.append(_Look(item, use, clear))
+            one = layers[0] if len(layers) == 1 else np.bitwise_and.reduce(layers, axis=0)
+            found.append(_Look(item, one))
     return found
 
 
@@ -217,7 +222,7 @@ def _strip(
     whole: bool,
     halves: bool,
     rule: compose.Rule,
-) -> compose.Composite:
+) -> dict[str, Pixels]:
     flat = [look for observation in looks for look in observation]
     dtype = np.dtype(sensor.dtype)
     values = np.empty((len(flat), len(sensor.bands), window.height, window.width), dtype)
@@ -225,11 +230,44 @@ def _strip(
         Scene(k.item.id, tuple((b, k.item.assets[b]) for b in sensor.band_names)) for k in flat
     ]
     engine.fill(values, scenes, grid.window(window), whole=whole, nodata=sensor.nodata)
+    # Rows do not depend on each other: a few at a time stay in a core's cache.
+    rows = max(1, compose.BLOCK // window.width)
+
+    def part(top: int) -> dict[str, Pixels]:
+        here = Window(window.y + top, window.x, min(rows, window.height - top), window.width)
+        cut = values[:, :, top : top + here.height]
+        return _named(_composed(sensor, looks, cut, here, halves=halves, rule=rule), rule)
+
+    return _joined(list(_threads().map(part, range(0, window.height, rows))))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """The threads that compose, shared by all units at work; readers have their own."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="rsbench-compose")
+
+
+def _joined(parts: Sequence[Mapping[str, Pixels]]) -> dict[str, Pixels]:
+    # Rows are the last axis but one of planes and of bands alike.
+    return {name: np.concatenate([p[name] for p in parts], axis=-2) for name in parts[0]}
+
+
+def _composed(
+    sensor: Sensor,
+    looks: Sequence[Sequence[_Look]],
+    values: Pixels,
+    window: Window,
+    *,
+    halves: bool,
+    rule: compose.Rule,
+) -> compose.Composite:
+    """Harmonise, mask and composite the pixels of a window, in place."""
+    flat = [look for observation in looks for look in observation]
     clear = np.empty((len(flat), window.height, window.width), np.bool_)
     for t, look in enumerate(flat):
         harmonise.harmonise(values[t], look.item.offset, sensor.nodata)
         valid = mask.valid_values(values[t], sensor.nodata, sensor.stored_range)
-        np.logical_and(look.clear[window.slices], valid, out=clear[t])
+        np.logical_and(look.flags[window.slices] & mask.CLEAR, valid, out=clear[t])
     if len(flat) != len(looks):
         values, clear = _fused(values, clear, looks, window)
     return compose.composite(
@@ -240,7 +278,7 @@ def _strip(
 def _fused(
     values: Pixels, clear: Bool, looks: Sequence[Sequence[_Look]], window: Window
 ) -> tuple[Pixels, Bool]:
-    """Lay the items of each observation into one plane; their ``use`` masks do not overlap."""
+    """Lay the items of each observation into one plane; where they have data does not overlap."""
     at = 0
     for t, observation in enumerate(looks):
         first = at
@@ -248,7 +286,7 @@ def _fused(
             values[t], clear[t] = values[first], clear[first]
         at += 1
         for look in observation[1:]:
-            use = look.use[window.slices]
+            use = look.flags[window.slices] != 0
             np.copyto(values[t], values[at], where=use)
             np.copyto(clear[t], clear[at], where=use)
             at += 1

@@ -44,6 +44,23 @@ def network(count: int) -> tuple[tuple[int, int], ...]:
     return tuple(pairs)
 
 
+@cache
+def _selection(count: int) -> tuple[tuple[int, int, bool, bool], ...]:
+    """Return the part of the network that the lower half of the ranks needs.
+
+    Masked values sort last, so that the median of any number of clear ones lies there. Of a
+    comparator ``(i, j, low, high)`` one output may be enough.
+    """
+    needed = set(range(count // 2 + 1))
+    kept = []
+    for i, j in reversed(network(count)):
+        low, high = i in needed, j in needed
+        if low or high:
+            kept.append((i, j, low, high))
+            needed |= {i, j}
+    return tuple(reversed(kept))
+
+
 def masked_median(values: U16, clear: Bool) -> tuple[U16, U16]:
     """Return the median over time of the clear observations and their number.
 
@@ -77,28 +94,42 @@ def masked_median(values: U16, clear: Bool) -> tuple[U16, U16]:
 
 def _block(values: U16, clear: Bool, number: U16, work: U16, out: U16) -> None:
     """Sort one block of pixels in ``work`` and pick its middle values into ``out``."""
+    alive = clear.any(axis=1)
+    if not alive.all():  # a cloud over the whole block needs no sorting
+        values, clear = values[alive], clear[alive]
     count, size = values.shape
-    work = work[:, :size]
+    if count == 0:
+        out[:] = 0
+        return
+    whole, work = work, work[:, :size]
     # Branch-free: clear 1 becomes 0 and masked 0 wraps to 65535, which by OR gives the sentinel.
     np.subtract(clear.view(np.uint8), np.uint16(1), out=work[:count], dtype=np.uint16)
     np.bitwise_or(values, work[:count], out=work[:count])
     rows = list(range(count + 1))
-    planes = list(work)
-    for i, j in network(count):
-        # The minimum goes to the spare plane, which then takes the place of plane i: no copy.
-        np.minimum(planes[i], planes[j], out=planes[count])
-        np.maximum(planes[i], planes[j], out=planes[j])
-        planes[i], planes[count] = planes[count], planes[i]
-        rows[i], rows[count] = rows[count], rows[i]
-    order = np.asarray(rows, np.intp)
-    n = number.astype(np.intp)
+    planes = list(work[: count + 1])
+    for i, j, low_needed, high_needed in _selection(count):
+        if low_needed and high_needed:
+            # The minimum goes to the spare plane, which then stands for plane i: no copy.
+            np.minimum(planes[i], planes[j], out=planes[count])
+            np.maximum(planes[i], planes[j], out=planes[j])
+            planes[i], planes[count] = planes[count], planes[i]
+            rows[i], rows[count] = rows[count], rows[i]
+        elif low_needed:
+            np.minimum(planes[i], planes[j], out=planes[i])
+        else:
+            np.maximum(planes[i], planes[j], out=planes[j])
+    # Where the two middle values of n clear ones lie, for every n.
+    order = np.asarray(rows, np.intp) * whole.shape[1]
+    n = np.arange(count + 1)
     at = np.arange(size)
-    low = work[order[np.maximum(n - 1, 0) // 2], at].astype(np.uint32)
-    high = work[order[np.minimum(n // 2, count - 1)], at].astype(np.uint32)
-    total = low + high
-    half = total >> 1
-    half += (total & 1) & (half & 1)
-    out[:] = np.where(n > 0, half, 0)
+    held = whole.ravel()
+    low = held.take(order[np.maximum(n - 1, 0) // 2].take(number) + at)
+    high = held.take(order[n // 2].take(number) + at)
+    # (low + high) / 2 rounded half to even, without leaving uint16.
+    apart = low ^ high
+    half = (low & high) + (apart >> np.uint16(1))
+    half += apart & half & np.uint16(1)
+    np.multiply(half, np.minimum(number, np.uint16(1)), out=out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,9 @@ def harmonise(values: npt.NDArray[Any], offset: int, nodata: int) -> None:
             "Correct the sensor's catalogue entry",
         )
     off = np.uint16(-offset)
-    data = values != 0
-    # max(DN, off + 1) − off is max(DN − off, 1) without leaving uint16.
-    np.maximum(values, off + np.uint16(1), out=values, where=data)
-    np.subtract(values, off, out=values, where=data)
+    data = np.minimum(values, np.uint16(1))
+    # max(DN, off + 1) − (off + 1), and 1 where there is data, is max(DN − off, 1) without leaving
+    # uint16 and without a condition per pixel.
+    np.maximum(values, off + np.uint16(1), out=values)
+    np.subtract(values, off + np.uint16(1), out=values)
+    np.add(values, data, out=values)

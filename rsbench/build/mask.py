@@ -43,6 +43,18 @@ def present(words: Words, rule: MaskRule) -> Bool:
     return np.asarray(words != rule.fill)
 
 
+PRESENT, CLEAR = 1, 2
+
+
+def flags(words: Words, rule: MaskRule) -> npt.NDArray[np.uint8]:
+    """Return one byte per pixel: ``PRESENT`` where there is data, and ``CLEAR`` where it counts."""
+    there = present(words, rule)
+    good = clear(words, rule) & there
+    return np.asarray(
+        there.view(np.uint8) * np.uint8(PRESENT) | good.view(np.uint8) * np.uint8(CLEAR), np.uint8
+    )
+
+
 def valid_values(values: Words, nodata: int, stored_range: tuple[int, int] | None) -> Bool:
     """Return where all bands of ``(..., C, H, W)`` hold data inside the valid stored range.
 
@@ -52,11 +64,16 @@ def valid_values(values: Words, nodata: int, stored_range: tuple[int, int] | Non
     if stored_range is not None:
         low, high = stored_range
         info = np.iinfo(values.dtype)
-        if low > info.min:
+        # What nodata leaves out already needs no second look.
+        if low > info.min and not low - 1 == nodata == info.min:
             good &= values >= low
         if high < info.max:
             good &= values <= high
-    return np.asarray(good.all(axis=-3), np.bool_)
+    bands = np.moveaxis(good, -3, 0)
+    whole = bands[0].copy()
+    for band in bands[1:]:  # much faster than a reduction over an axis in the middle
+        whole &= band
+    return np.asarray(whole, np.bool_)
 
 
 def _members(words: Words, values: tuple[int, ...]) -> Bool:

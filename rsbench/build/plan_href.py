@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
+import socket
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
@@ -102,12 +104,48 @@ def _clean_web(full: str, catalogue: str) -> str:
 
 def is_private(host: str) -> bool:
     """Return whether a host's name or number belongs to a private or local network."""
+    host = host.rstrip(".").lower()
     if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
         return True
     try:
-        return not ipaddress.ip_address(host).is_global
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        try:
+            # A reader of addresses takes 127.1, 2130706433 and 0x7f.1 for numbers too.
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return False
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    return not address.is_global or address.is_multicast
+
+
+def require_public(url: str, catalogue: str) -> None:
+    """Refuse an address in a private network before it is asked, by number or by name.
+
+    A catalogue's own host may be private, and then the names it gives may be.
+
+    Raises:
+        InputError: if so.
+    """
+    _clean_web(url, catalogue)
+    host = urlsplit(url).hostname or ""
+    home = (urlsplit(catalogue).hostname or "") if is_web(catalogue) else ""
+    if host != home and _leads_inside(host) and not (home and _leads_inside(home)):
+        raise _refused(
+            url, "its name leads into a private network that the catalogue is not part of"
+        )
+
+
+@cache
+def _leads_inside(host: str) -> bool:
+    if is_private(host):
+        return True
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False  # unknown here; a proxy may know it, or reading it fails by itself
+    return any(is_private(str(entry[4][0]).partition("%")[0]) for entry in found)
 
 
 def _inside(path: Path, root: Path, href: str) -> str:

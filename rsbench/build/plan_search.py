@@ -70,6 +70,7 @@ class ApiCatalogue:
     def __init__(self, url: str) -> None:
         self.url = url
         self._client: Any = None
+        self._guard: Any = None
         self._opening = threading.Lock()
 
     def search(self, query: Query) -> list[Item]:
@@ -108,7 +109,8 @@ class ApiCatalogue:
         except InputError:
             raise
         except (APIError, RequestException, ValueError, KeyError, TypeError) as error:
-            raise _unreachable(self.url, error) from None
+            refused = self._guard and self._guard.refused
+            raise refused or _unreachable(self.url, error) from None
         found.close()
         return found
 
@@ -122,6 +124,8 @@ class ApiCatalogue:
             from pystac_client.stac_api_io import StacApiIO
             from urllib3 import Retry
 
+            from rsbench.build.plan_http import Guarded
+
             retry = Retry(
                 total=5,
                 connect=2,  # offline is told within seconds
@@ -130,9 +134,11 @@ class ApiCatalogue:
                 allowed_methods=None,
                 respect_retry_after_header=True,
             )
-            self._client = Client.open(
-                self.url, stac_io=StacApiIO(max_retries=retry, timeout=TIMEOUT)
-            )
+            self._guard = Guarded(self.url, max_retries=retry)
+            stac_io = StacApiIO(timeout=TIMEOUT)
+            for scheme in ("http://", "https://"):
+                stac_io.session.mount(scheme, self._guard)
+            self._client = Client.open(self.url, stac_io=stac_io)
         return self._client
 
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.plan_href import is_web, resolve_href
+from rsbench.build.plan_href import is_web, require_public, resolve_href
 from rsbench.build.plan_lock import LockAsset
 from rsbench.errors import InputError, UnitFailed
 from rsbench.spec import Grid
@@ -59,15 +59,33 @@ class Scene:
     layers: tuple[tuple[str, LockAsset], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What is kept instead of the pixels: ``make`` of numbers read as ``dtype``, value by value.
+
+    It is made of a raster's own pixels, before 20 m ones are repeated on a 10 m grid.
+    """
+
+    dtype: Any
+    make: Callable[[Pixels], Pixels]
+
+
 class Engine(Protocol):
     """Fills ``(T, C, H, W)`` integer arrays from scenes; ``bytes`` of them so far."""
 
     bytes: int
 
     def fill(
-        self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
+        self,
+        out: Pixels,
+        scenes: Sequence[Scene],
+        grid: Grid,
+        *,
+        whole: bool,
+        nodata: int,
+        derived: Derived | None = None,
     ) -> None:
-        """Read layer ``c`` of scene ``t`` on ``grid`` into ``out[t, c]``.
+        """Read layer ``c`` of scene ``t`` on ``grid`` into ``out[t, c]``, or what is made of it.
 
         ``whole``: every raster must cover the grid; else what it does not cover is ``nodata``.
         """
@@ -76,13 +94,30 @@ class Engine(Protocol):
         """Stop reading and free the threads."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What all files of one call are read for."""
+
+    grid: Grid
+    whole: bool
+    nodata: int
+    derived: Derived | None
+
+
 class NoEngine:
     """An engine for builders that must not read."""
 
     bytes = 0
 
     def fill(
-        self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
+        self,
+        out: Pixels,
+        scenes: Sequence[Scene],
+        grid: Grid,
+        *,
+        whole: bool,
+        nodata: int,
+        derived: Derived | None = None,
     ) -> None:
         """Refuse."""
         raise UnitFailed(
@@ -113,18 +148,24 @@ class RasterioEngine:
         _hide_queries()
 
     def fill(
-        self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
+        self,
+        out: Pixels,
+        scenes: Sequence[Scene],
+        grid: Grid,
+        *,
+        whole: bool,
+        nodata: int,
+        derived: Derived | None = None,
     ) -> None:
         """See :class:`Engine`; one task per file, so that a file is opened once."""
+        asked = _Asked(grid, whole, nodata, derived)
         tasks = []
         for t, scene in enumerate(scenes):
             by_file: dict[str, list[int]] = {}
             for c, (_, asset) in enumerate(scene.layers):
                 by_file.setdefault(asset.href, []).append(c)
             for href, planes in by_file.items():
-                tasks.append(
-                    self._pool.submit(self._read, out[t], scene, href, planes, grid, whole, nodata)
-                )
+                tasks.append(self._pool.submit(self._read, out[t], scene, href, planes, asked))
         try:
             for task in tasks:
                 task.result()
@@ -139,23 +180,29 @@ class RasterioEngine:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(
-        self,
-        out: Pixels,
-        scene: Scene,
-        href: str,
-        planes: Sequence[int],
-        grid: Grid,
-        whole: bool,
-        nodata: int,
+        self, out: Pixels, scene: Scene, href: str, planes: Sequence[int], asked: _Asked
     ) -> None:
         indexes = [scene.layers[c][1].index for c in planes]
         names = ", ".join(scene.layers[c][0] for c in planes)
+        first = planes[0]
+        together = list(planes) == list(range(first, first + len(planes)))
 
         def read(path: str) -> Pixels:
-            return read_window(path, indexes, grid, out.dtype, whole=whole, nodata=nodata)
+            return read_window(
+                path,
+                indexes,
+                asked.grid,
+                out.dtype,
+                whole=asked.whole,
+                nodata=asked.nodata,
+                derived=asked.derived,
+                into=out[first : first + len(planes)] if together else None,
+            )
 
-        for plane, c in zip(self.attempt(scene.item, names, href, read), planes, strict=True):
-            out[c] = plane
+        pixels = self.attempt(scene.item, names, href, read)
+        if not np.shares_memory(pixels, out):
+            for plane, c in zip(pixels, planes, strict=True):
+                out[c] = plane
 
     def attempt(self, item: str, names: str, href: str, read: Callable[[str], T]) -> T:
         """Return what ``read`` makes of a file, tried three times at newly signed addresses.
@@ -179,8 +226,8 @@ class RasterioEngine:
                 time.sleep(0.25 * 2**number if is_web(self._catalogue) else 0.0)
             try:
                 return read(self._address(href, number))
-            except GridMismatchError as error:
-                cause = str(error)
+            except (GridMismatchError, InputError) as error:
+                cause = error.found if isinstance(error, InputError) else str(error)
                 break
             except (RasterioError, RequestException, OSError, ValueError, MemoryError) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
@@ -195,6 +242,7 @@ class RasterioEngine:
         full = resolve_href(href, self._catalogue)
         if not is_web(full):
             return full
+        require_public(full, self._catalogue)
         signed = self._sign(full, attempt)
         if attempt:
             # GDAL remembers a failed address for the whole process, so a new one is needed.
@@ -223,9 +271,21 @@ def signer(kind: str) -> Signer:
 
 
 def read_window(
-    path: str, indexes: Sequence[int], grid: Grid, dtype: Any, *, whole: bool, nodata: int
+    path: str,
+    indexes: Sequence[int],
+    grid: Grid,
+    dtype: Any,
+    *,
+    whole: bool,
+    nodata: int,
+    derived: Derived | None = None,
+    into: Pixels | None = None,
 ) -> Pixels:
     """Return ``(n, H, W)`` pixels of some bands of one raster on a grid.
+
+    Args:
+        derived: see :class:`Engine`; ``dtype`` is then the type of what is made.
+        into: an array of the answer's shape and type that may be filled and returned.
 
     Raises:
         GridMismatchError: if the raster has no CRS, another CRS, other pixels or another type.
@@ -233,8 +293,9 @@ def read_window(
     import rasterio
     from rasterio.windows import Window as Part
 
+    held = np.dtype(dtype if derived is None else derived.dtype)
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
-        require_bands(data, indexes, np.dtype(dtype))
+        require_bands(data, indexes, held)
         factor, row, col = place_raster(data, grid)
         top, left = max(row, 0), max(col, 0)
         bottom = min(row + grid.height, data.height * factor)
@@ -250,15 +311,21 @@ def read_window(
         part = Part(
             first_col, first_row, -(-right // factor) - first_col, -(-bottom // factor) - first_row
         )
+        if into is not None and full and factor == 1 and derived is None:
+            return cast(Pixels, data.read(list(indexes), window=part, out=into))
         pixels = data.read(list(indexes), window=part)
+    pixels = pixels.astype(held, copy=False)
+    outside: Any = nodata
+    if derived is not None:
+        pixels = derived.make(pixels)
+        outside = derived.make(np.array([nodata], held))[0]
     if factor > 1:
-        pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+        pixels = pixels.repeat(factor, axis=2).repeat(factor, axis=1)
         y, x = top - first_row * factor, left - first_col * factor
         pixels = pixels[:, y : y + bottom - top, x : x + right - left]
-    pixels = pixels.astype(dtype, copy=False)
     if full:
         return cast(Pixels, pixels)
-    out = np.full((len(indexes), grid.height, grid.width), nodata, dtype)
+    out = np.full((len(indexes), grid.height, grid.width), outside, dtype)
     out[:, top - row : bottom - row, left - col : right - col] = pixels
     return out
 

@@ -16,10 +16,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from rsbench.build.plan_href import is_web, resolve_href
+from rsbench.build.plan_href import is_web, require_public, resolve_href
 from rsbench.build.source import (
     DRIVER,
     GDAL_ENV,
+    Derived,
     GridMismatchError,
     Pixels,
     Scene,
@@ -44,7 +45,14 @@ class StackstacEngine:
         self.bytes = 0
 
     def fill(
-        self, out: Pixels, scenes: Sequence[Scene], grid: Grid, *, whole: bool, nodata: int
+        self,
+        out: Pixels,
+        scenes: Sequence[Scene],
+        grid: Grid,
+        *,
+        whole: bool,
+        nodata: int,
+        derived: Derived | None = None,
     ) -> None:
         """See :class:`rsbench.build.source.Engine`."""
         from rasterio.errors import RasterioError
@@ -53,7 +61,9 @@ class StackstacEngine:
             return
         cause = ""
         try:
-            out[...] = self._stack(out.dtype, scenes, grid, nodata, whole=whole)
+            held = out.dtype if derived is None else np.dtype(derived.dtype)
+            pixels = self._stack(held, scenes, grid, nodata, whole=whole)
+            out[...] = pixels if derived is None else derived.make(pixels)
             self.bytes += out.nbytes
         except GridMismatchError as error:
             cause = str(error)
@@ -111,6 +121,8 @@ class StackstacEngine:
         assets = {}
         for name, asset in scene.layers:
             full = resolve_href(asset.href, self._catalogue)
+            if is_web(full):
+                require_public(full, self._catalogue)
             assets[name] = {
                 "href": f"{asset.index}|{self._sign(full, 0) if is_web(full) else full}",
                 "type": "image/tiff",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,10 +17,11 @@ import numpy as np
 import pytest
 from build_fixtures import BANDS, ORIGIN, random_folder, recipe, write_raster, write_scene
 
-from rsbench.build import source
+from rsbench.build import plan_href, plan_http, source
 from rsbench.build.builder import build
 from rsbench.build.plan import Lock, make_plan
 from rsbench.build.plan_lock import LockAsset
+from rsbench.build.plan_search import ApiCatalogue, Query
 from rsbench.build.server import Fault, Request, serve
 from rsbench.build.source import GDAL_ENV, RasterioEngine, Scene, make_engine, read_window
 from rsbench.errors import InputError, UnitFailed
@@ -138,6 +140,128 @@ def test_a_link_inside_the_folder_that_points_outside_is_refused(tmp_path: Path)
         make_plan(recipe(), provider=str(root))
 
 
+# Addresses ------------------------------------------------------------------------------
+
+
+@contextmanager
+def replies(answer: Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]]
+            ) -> Iterator[tuple[str, list[str]]]:  # fmt: skip
+    """A server on loopback whose every reply a test makes; lists the paths that were asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            status, headers, body = answer(self)
+            self.send_response(status)
+            for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("scheme", ["file://{}", "ftp://127.0.0.1{}", "/vsizip/{}", "gopher://x{}"])
+def test_a_redirect_to_another_scheme_is_not_followed(scheme: str, tmp_path: Path) -> None:
+    import rasterio
+
+    write_raster(tmp_path / "B02.tif", np.full((96, 96), 7, np.uint16))
+    goal = scheme.format(tmp_path / "B02.tif")
+    with replies(lambda _: (302, {"Location": goal}, b"")) as (url, asked):
+        path = f"/vsicurl/{url}/files/B02.tif"
+        with pytest.raises(rasterio.errors.RasterioIOError):
+            read_window(path, [1], GRID, np.uint16, whole=True, nodata=0)
+        assert asked
+        with pytest.raises((OSError, InputError), match="cannot be searched"):
+            make_plan(recipe(), provider=url)
+
+
+QUERY = Query("c", ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0)), (2020, 2020), {})
+
+
+def landing(url: str) -> dict[str, Any]:
+    conforms = [
+        "https://api.stacspec.org/v1.0.0/core",
+        "https://api.stacspec.org/v1.0.0/item-search",
+    ]
+    kind = {"type": "application/geo+json", "method": "POST"}
+    links = [
+        {"rel": rel, "href": f"{url}{path}", **kind}
+        for rel, path in (("self", "/"), ("root", "/"), ("search", "/search"))
+    ]
+    return {"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "",
+            "conformsTo": conforms, "links": links}  # fmt: skip
+
+
+def test_a_reply_without_end_is_cut_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed a thousandfold: what is counted is what it unpacks to."""
+    monkeypatch.setattr(plan_http, "MOST", 1 << 20)
+    bomb = gzip.compress(b'{"features": [' + b" " * (4 << 20))
+
+    def answer(ask: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        if ask.path == "/search":
+            return 200, {"Content-Encoding": "gzip"}, bomb
+        return 200, {}, json.dumps(landing(f"http://{ask.headers['Host']}")).encode()
+
+    with replies(answer) as (url, _), pytest.raises(InputError, match="larger than 1 MiB"):
+        ApiCatalogue(url).search(QUERY)
+
+
+@pytest.mark.parametrize("way", ["next page", "redirect"])
+def test_a_catalogue_cannot_send_its_reader_into_a_private_network(way: str) -> None:
+    secret = "http://169.254.169.254/latest/meta-data?sig=SECRET"
+
+    def answer(ask: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        if ask.path != "/search":
+            return 200, {}, json.dumps(landing(f"http://{ask.headers['Host']}")).encode()
+        if way == "redirect":
+            return 307, {"Location": secret}, b""
+        feature = {"type": "Feature", "id": "a", "properties": {}, "links": []}
+        page = {"features": [feature], "links": [{"rel": "next", "href": secret}]}
+        return 200, {}, json.dumps({"type": "FeatureCollection", **page}).encode()
+
+    with replies(answer) as (url, _), pytest.raises(InputError, match="private network") as caught:
+        ApiCatalogue(url).search(QUERY)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("engine", ["rasterio", "stackstac"])
+def test_a_name_that_leads_into_a_private_network_is_not_asked(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By number it is refused already in the lock; a name shows where it leads only when asked."""
+    hosts = {"stac.example.org": "93.184.215.14", "inside.example.org": "10.0.0.8",
+             "stac.corp.example": "10.0.0.7"}  # fmt: skip
+
+    def resolve(host: str, *_: Any, **__: Any) -> list[Any]:
+        return [(None, None, 0, "", (hosts[host], 0))]
+
+    monkeypatch.setattr(plan_href.socket, "getaddrinfo", resolve)
+    plan_href._leads_inside.cache_clear()
+    asset = LockAsset("https://inside.example.org/B02.tif")
+    made = make_engine(engine, "https://stac.example.org", "none")
+    out = np.zeros((1, 1, GRID.height, GRID.width), np.uint16)
+    with pytest.raises((InputError, UnitFailed), match="its name leads into a private network"):
+        made.fill(out, [Scene("a", (("B02", asset),))], GRID, whole=True, nodata=0)
+    made.close()
+    # A catalogue of the same house may name its neighbours.
+    plan_href.require_public("https://inside.example.org/B02.tif", "https://stac.corp.example")
+    plan_href._leads_inside.cache_clear()
+
+
 # Tokens --------------------------------------------------------------------------------
 
 
@@ -243,9 +367,6 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 
 
 def test_a_read_that_fails_leaves_no_pixels_behind(tmp_path: Path) -> None:
-    from rsbench.build.plan_lock import LockAsset
-    from rsbench.build.source import Scene
-
     out = np.full((1, 1, 48, 48), 123, np.uint16)
     engine = RasterioEngine(str(tmp_path))
     with pytest.raises(UnitFailed):

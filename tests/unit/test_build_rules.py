@@ -149,6 +149,12 @@ def test_links_are_cut_to_what_identifies_them(href: str, kept: str) -> None:
         "http://10.0.0.8/B04.tif",
         "http://localhost/B04.tif",
         "http://[::1]/B04.tif",
+        "http://[::ffff:127.0.0.1]/B04.tif",
+        "http://[2002:7f00:1::]/B04.tif",
+        "http://127.1/B04.tif",
+        "http://2130706433/B04.tif",
+        "http://0x7f.1/B04.tif",
+        "http://localhost./B04.tif",
     ],
 )
 def test_links_to_elsewhere_are_refused(href: str) -> None:
