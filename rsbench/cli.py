@@ -464,7 +464,14 @@ def table(
     ] = False,
 ) -> None:
     """Print the tidy table of one or more runs, or what a paper says about it."""
-    from rsbench.table import load_tables, to_csv, to_latex, to_markdown
+    from rsbench.table import (
+        load_scores,
+        load_tables,
+        supported_best,
+        to_csv,
+        to_latex,
+        to_markdown,
+    )
 
     if latex + markdown + csv + bibtex + methods > 1:
         raise InputError("rsbench table", "more than one format", "Give one of them")
@@ -475,8 +482,12 @@ def table(
         say((paper.bibtex if bibtex else paper.methods)(board))
         return
     frame = load_tables(runs)
-    render = to_latex if latex else to_csv if csv else to_markdown
-    say(render(frame))
+    if csv:
+        say(to_csv(frame))
+        return
+    scores = load_scores(runs)
+    best = supported_best(scores[0]) if len(runs) == len(scores) == 1 else frozenset()
+    say((to_latex if latex else to_markdown)(frame, best=best, scores=scores))
 
 
 cli_outside.register()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Seen = Callable[[Row, Case, int, torch.Tensor], None]
 
 KEEP = ("none", "viewer", "all")
+ALWAYS = ("mse@1", "skill.mse@1")
 HEADLINE = ("mse@1", "psnr@1", "ssim@1", "gssim.sobel3@1", "skill.mse@1")
 
 
@@ -78,7 +79,8 @@ class RunResult:
             (table["stratum"] == "all") & (table["band"] == "all") & table["lead"].isin(leads)
         ]
         known = shown["metric"].isin(HEADLINE)
-        shown = shown[known] if known.any() else shown  # others were asked for by name
+        always = shown["metric"].isin(ALWAYS)
+        shown = shown[known] if (known & ~always).any() else shown  # others were asked for by name
         grid = shown.pivot_table(
             index="model", columns=["metric", "lead"], values="value", sort=False
         )
@@ -158,7 +160,7 @@ def publish(out: Path, setting: Setting, keep: str, make: Callable[[Seen], Score
     """Write table, scores, pictures and report of what ``make`` scores; all of it or nothing."""
     from rsbench.report import write_report
     from rsbench.store.write import disk_is_named
-    from rsbench.table import to_markdown, to_parquet
+    from rsbench.table import supported_best, to_markdown, to_parquet
     from rsbench.viewer import Viewer
 
     with disk_is_named(f"writing the run {out}", "give another --out"), whole(out) as folder:
@@ -167,7 +169,8 @@ def publish(out: Path, setting: Setting, keep: str, make: Callable[[Seen], Score
         viewer.close()
         table = scores.table()
         to_parquet(table, folder / "table.parquet")
-        (folder / "table.md").write_text(to_markdown(table, scores=scores), encoding="utf-8")
+        text = to_markdown(table, best=supported_best(scores), scores=[scores])
+        (folder / "table.md").write_text(text, encoding="utf-8")
         scores.save(folder)
         write_report([folder], folder / "report.html", force=True)
     return scores

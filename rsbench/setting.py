@@ -93,7 +93,6 @@ def setting_of(
         HorizonError: if the store has too few dates for context and horizon.
         UnknownName: for a name in no catalogue.
     """
-    from rsbench.metrics.base import info
     from rsbench.metrics.suites import for_bands
     from rsbench.metrics.suites import suite as suite_of
     from rsbench.setting_fusion import fusion_part, ratio_metrics
@@ -112,8 +111,8 @@ def setting_of(
     asked = [*(suite_of(suite) if suite else chosen.suite), *(suite_of(metrics) if metrics else ())]
     shown = meta.display is not None and set(meta.display) <= set(bands)
     ids, left_out = for_bands(tuple(dict.fromkeys(asked)), len(bands), rgb=shown, members=members)
-    if not any(info(metric).kind == "image" for metric in ids):
-        ids = ("mse@1", *ids)  # the matched sets of a table stand on values per image
+    if "mse@1" not in ids:
+        ids = ("mse@1", *ids)  # skill and its share of regions stand in every table
     fusion = None
     if chosen.task == "fusion":
         fusion = fusion_part(store, chosen, split, frames, leads)

@@ -24,6 +24,7 @@ from rsbench.scores import (
     write_whole,
 )
 
+ALPHA = 1.0 - inference.LEVEL
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
 
@@ -35,7 +36,7 @@ def write(scores: Scores, folder: Path) -> pd.DataFrame:
     table = scores.table()
     folder.mkdir(parents=True, exist_ok=True)
     to_parquet(table, folder / "table.parquet")
-    text = to_markdown(table, best=supported_best(scores), scores=scores)
+    text = to_markdown(table, best=supported_best(scores), scores=[scores])
     write_whole(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
     return table
 
@@ -102,6 +103,11 @@ def load_tables(paths: Sequence[Path]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
 
 
+def load_scores(paths: Sequence[Path]) -> tuple[Scores, ...]:
+    """Read the scores of those paths that are run folders."""
+    return tuple(Scores.load(path) for path in paths if path.is_dir())
+
+
 def _head(table: pd.DataFrame, path: Path) -> dict[str, str]:
     names = ("dataset_digest", "split", "protocol")
     several = [name for name in names if table[name].nunique() > 1]
@@ -165,15 +171,20 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def to_markdown(
-    table: pd.DataFrame, *, best: frozenset[Cell] = frozenset(), scores: Scores | None = None
+    table: pd.DataFrame, *, best: frozenset[Cell] = frozenset(), scores: Sequence[Scores] = ()
 ) -> str:
-    """Return the headline table for people: one block per metric, models down, leads across."""
+    """Return the headline table for people: one block per metric, models down, leads across.
+
+    ``scores`` are those of the table's runs: they know why something is absent, and d of a set.
+    """
     if table.empty:
         return "No rows.\n"
     lines = [*_preface(table), ""]
+    compared = 0
     for metric, leads, rows in _blocks(table):
+        compared += len(leads) if inference.is_ranked(metric) else 0
         arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
-        about = arrow[direction(metric)] + _size(metric, rows) + _unranked(metric)
+        about = arrow[direction(metric)] + _size(metric, rows, scores) + _unranked(metric)
         lines += [f"### {metric} ({about})", ""]
         heads = [_lead(table, lead) for lead in leads]
         lines.append("| model | preset | " + " | ".join(heads) + " |")
@@ -187,9 +198,14 @@ def to_markdown(
             lines.append(f"| {model} | {preset} | " + " | ".join(texts) + " |")
         lines.append("")
     if best:
-        lines += ["Bold: better than every other row by more than the paired interval.", ""]
-    if scores is not None:
-        lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in scores.absences()]
+        lines += [
+            "Bold: better than every other row by more than the paired interval. Of "
+            f"{compared} cells compared, chance alone may mark {number(ALPHA * compared, 2)}; "
+            "the endpoint fixed in advance stands in the report, corrected for that.",
+            "",
+        ]
+    absent = dict.fromkeys(a for one in scores for a in one.absences())
+    lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in absent]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -199,8 +215,10 @@ def _unranked(metric: str) -> str:
     return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
 
 
-def _size(metric: str, rows: Sequence[tuple[str, str, dict[int, pd.Series]]]) -> str:
-    """Say how many images a distance of sets stands on; a value of another n does not compare."""
+def _size(
+    metric: str, rows: Sequence[tuple[str, str, dict[int, pd.Series]]], scores: Sequence[Scores]
+) -> str:
+    """Say how many images and features a distance of sets stands on; another n is another value."""
     if not inference.is_set(metric):
         return ""
     cells = [cell for model, _, own in rows if model != HALVES for cell in own.values()]
@@ -208,14 +226,22 @@ def _size(metric: str, rows: Sequence[tuple[str, str, dict[int, pd.Series]]]) ->
     if not sizes:
         return ""
     text = ", ".join(str(n) for n in sizes)
-    return f"; n = {text} images, {HALVES}: two halves of the truth, n = {sizes[-1] // 2}"
+    sets = [one.sets for one in scores]
+    features = sorted({int(d) for f in sets for d in f.loc[f["metric"] == metric, "d"]})
+    d = f", d = {', '.join(map(str, features))} features" if features else ""
+    return f"; n = {text} images{d}, {HALVES}: two halves of the truth, n = {sizes[-1] // 2}"
 
 
-def to_latex(table: pd.DataFrame, *, best: frozenset[Cell] = frozenset()) -> str:
-    """Return the headline table for a paper (needs ``booktabs``): one block per metric."""
+def to_latex(
+    table: pd.DataFrame, *, best: frozenset[Cell] = frozenset(), scores: Sequence[Scores] = ()
+) -> str:
+    """Return the headline table for a paper (needs ``booktabs``): one block per metric.
+
+    What a caption must say of a metric stands in a comment above its block.
+    """
     parts = [f"% {line}" for line in _preface(table)]
     for metric, leads, rows in _blocks(table):
-        parts.append(f"% {metric}")
+        parts.append(f"% {metric}{_size(metric, rows, scores)}{_unranked(metric)}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
         head = " & ".join(_lead(table, lead) for lead in leads)

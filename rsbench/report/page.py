@@ -78,7 +78,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "spectra_note": planes.sentence(spectra),
         "paper": [
             ("Methods", paper.methods(board)),
-            ("LaTeX table", to_latex(scores.table(), best=best)),
+            ("LaTeX table", to_latex(scores.table(), best=best, scores=[scores])),
             ("BibTeX", paper.bibtex(board)),
         ],
         "interval_note": decay.interval_note(regions, one_scene=run.one_scene),

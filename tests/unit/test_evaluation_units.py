@@ -145,3 +145,14 @@ def test_a_setting_is_refused_in_words(store: Store) -> None:
     assert setting_of(store, "year7", horizon=1, context="all").context == YEARS - 1
     small = setting_of(store, "year7", horizon=1)
     assert small.protocol.name == f"year7/w{SIDE}"
+
+
+def test_floor_skill_and_its_share_stand_in_every_table(store: Store) -> None:
+    """Whatever was asked for: what a row is worth, and what the data's noise allows."""
+    scores = rb.evaluate(rb.create_model("persistence"), store, horizon=1, suite="uiqi@1")
+    table = scores.table().dropna(subset="value")
+    found = set(table["metric"])
+    assert {"uiqi@1", "mse@1", "skill.mse@1", "share.mse@1"} <= found
+    skilled = table[(table["metric"] == "skill.mse@1") & (table["stratum"] == "all")]
+    assert {"floor", scores.run.best_trivial} <= set(skilled["model"])
+    assert "floor" in set(table.loc[table["metric"] == "uiqi@1", "model"])

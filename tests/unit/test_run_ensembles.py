@@ -110,7 +110,7 @@ def test_change_is_shown_for_all_rows_and_ranks_none(scores: Scores) -> None:
         rows = scores.units[scores.units["metric"] == metric]
         assert {"jitter", "persistence"} <= set(rows["model"])
     assert value(scores, "persistence", "change.false@1") == 0.0
-    text = to_markdown(scores.table(), scores=scores)
+    text = to_markdown(scores.table(), scores=[scores])
     assert "### change.false@1 (lower is better; conditioned on the truth, not ranked)" in text
     ranked = {cell[2] for cell in supported_best(scores)}
     assert not ranked & set(suite("change"))

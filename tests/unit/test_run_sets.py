@@ -10,14 +10,16 @@ import pandas as pd
 import pytest
 import torch
 import toys
+from typer.testing import CliRunner
 from weight_fixtures import nowhere
 
 import rsbench as rb
 from rsbench.check import check
+from rsbench.cli import app
 from rsbench.report import write_report
 from rsbench.run import RunRequest, RunResult, run_model
 from rsbench.scores import HALVES, Scores
-from rsbench.table import to_markdown
+from rsbench.table import to_latex
 
 REGIONS = 20
 
@@ -109,9 +111,13 @@ def test_a_run_with_sets_is_saved_read_reported_and_checked(
     page = (result.out / "report.html").read_text(encoding="utf-8")
     assert "compares sets of n = " in page
     write_report([result.out, result.out], tmp_path / "two.html")
-    text = to_markdown(again.table(), scores=again)
-    assert "### fd.texture@1 (lower is better; n = " in text
-    assert HALVES in text
+    kept = again.sets[again.sets["metric"] == "fd.texture@1"].iloc[0]
+    says = f"n = {kept['n']} images, d = {kept['d']} features, halves: two halves of the truth"
+    printed = CliRunner().invoke(app, ["table", str(result.out)]).output
+    for text in (printed, (result.out / "table.md").read_text(encoding="utf-8")):
+        assert f"### fd.texture@1 (lower is better; {says}" in text
+        assert "fid.inception64@1: the weights inception are not here" in text
+    assert f"% fd.texture@1; {says}" in to_latex(again.table(), scores=[again])
 
 
 def test_sets_of_another_n_do_not_compare(run: tuple[RunResult, list[str]], tmp_path: Path) -> None:
