@@ -229,8 +229,9 @@ def write(
         f"Digest `{strained.digest}`; {kind}. {count} test regions, each under every condition; "
         f"weights from the training split of {plain.recipe} (`{plain.digest[:12]}`), mean over "
         "seeds. The first condition's column is its value, the others are differences to it on "
-        "the same regions; in bold where the 95 % interval excludes 0, over regions and, with three seeds, "
-        "seeds. In the two columns of change the target is another date of the same regions.\n\n"
+        "the same regions; in bold where the 95 % interval excludes 0, over regions and, with "
+        "three seeds, seeds. In the two columns of change the target is another date of the same "
+        "regions.\n\n"
         f"Made by `python tools/stress.py {strained.recipe}.zarr --trained-on "
         f"{plain.recipe}.zarr {typed} --out {out}`."
     )
