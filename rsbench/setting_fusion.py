@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,8 +95,14 @@ def fusion_groups(setting: Setting, split: str) -> list[list[Triplet]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def fusion_cases(setting: Setting, split: str, batch_size: int) -> Iterator[Case]:
-    """Yield the batches of a split; whole regions, one target date per batch row."""
+def fusion_cases(
+    setting: Setting, split: str, batch_size: int, *, regions: Collection[str] | None = None
+) -> Iterator[Case]:
+    """Yield the batches of a split; whole regions, one target date per batch row.
+
+    Args:
+        regions: only these; all of the split where None.
+    """
     from rsbench.evaluation import Case
     from rsbench.loader_fusion import fusion_batches
     from rsbench.noise import Noise
@@ -108,7 +114,8 @@ def fusion_cases(setting: Setting, split: str, batch_size: int) -> Iterator[Case
         setting.protocol, setting.meta, setting.store.sensor(pair.coarse),
         noise=Noise(setting.seed), members=setting.members,
     )  # fmt: skip
-    for group in fusion_groups(setting, split):
+    for whole in fusion_groups(setting, split):
+        group = [s for s in whole if regions is None or s.region in regions]
         for batch in fusion_batches(
             setting.store, group, batch_size, pair=pair, bands=setting.bands,
             resampling=setting.protocol.resampling,

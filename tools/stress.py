@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from rsbench import inference
+from rsbench import inference, strata
 from rsbench.checkpoint import find_checkpoint, load_into
 from rsbench.evaluation import score
 from rsbench.model import Model
 from rsbench.registry import card, create_model
-from rsbench.run import RunRequest, evaluate, train_model
+from rsbench.rows import trivial_rows
+from rsbench.run import RunRequest, train_model
 from rsbench.run_table import behind_the_door
-from rsbench.scores import Scores
-from rsbench.setting import cases, setting_of
+from rsbench.setting import setting_of
+from rsbench.setting_fusion import fusion_cases
 from rsbench.store.read import Store, open_store
 from rsbench.table import number
 from rsbench.train import fresh_model
@@ -60,50 +60,48 @@ def model_of(called: str, seed: int, plain: Store, strained: Store) -> Model:
     return model
 
 
-def score_row(called: str, seed: int, plain: Store, strained: Store, runs: Path) -> Scores:
-    """Return the scores of one row, made once; a trivial row's name is as good as any."""
-    folder = runs / f"{called.replace(':', '-')}-s{seed}"
-    if (folder / "run.json").is_file():
-        return Scores.load(folder)
+def scored(
+    called: str, seed: int, plain: Store, strained: Store, regions: Sequence[str], runs: Path
+) -> pd.DataFrame:
+    """Return the units of one row, or of the trivial rows, region by region; each made once."""
     setting = setting_of(
         strained, strained.meta.default_protocol, seed=seed, suite=",".join(METRICS)
     )
-    if called == TRIVIAL:
-        scores = evaluate(create_model("copy_f0"), strained, suite=",".join(METRICS))
-    else:
-        # The trivial rows are scored once, and not beside every row again.
-        own = behind_the_door(setting, model_of(called, seed, plain, strained)).row
-        assert own is not None
-        tally = score(
-            [own], cases(setting), setting.metrics, bands=setting.bands,
-            value_range=setting.meta.value_range,
-        )  # fmt: skip
-        run = replace(Scores.load(runs / f"{TRIVIAL}-s0").run, seed=seed)
-        scores = Scores(tally.frame({}), run)
-    scores.save(folder)
-    return scores
+    folder = runs / f"{called.replace(':', '-')}-s{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lacking = [name for name in regions if not (folder / f"{name}.parquet").is_file()]
+    if lacking:
+        rows = list(trivial_rows(setting).rows)
+        if called != TRIVIAL:  # the trivial rows are scored once, and not beside every row again
+            own = behind_the_door(setting, model_of(called, seed, plain, strained)).row
+            rows = [own] if own is not None else []
+        for name in lacking:
+            tally = score(
+                rows, fusion_cases(setting, "test", 8, regions=[name]), setting.metrics,
+                bands=setting.bands, value_range=setting.meta.value_range,
+            )  # fmt: skip
+            whole = folder / f".{name}.tmp"
+            tally.frame({}).to_parquet(whole)
+            whole.replace(folder / f"{name}.parquet")
+    parts = [pd.read_parquet(folder / f"{name}.parquet") for name in regions]
+    return pd.concat(parts, ignore_index=True)
 
 
 Values = dict[tuple[str, str], dict[int, dict[str, dict[str, float]]]]
 """(row, metric) → seed → condition → region → value."""
 
 
-def collect(found: Mapping[tuple[str, int], Scores]) -> Values:
+def collect(found: Mapping[tuple[str, int], pd.DataFrame]) -> Values:
     """Sort region means by row, metric, seed and condition."""
     values: Values = {}
-    for (called, seed), scores in found.items():
-        own, _, preset = called.partition(":")
-        means = scores.region_means()
-        means = means[means["stratum"].str.startswith(GROUP) & (means["band"] == "all")]
-        for row in means[means["value"].notna()].itertuples(index=False):
-            mine = row.model == own
-            if row.metric not in METRICS or (not mine and row.role != "trivial"):
-                continue
-            name = f"{own} {preset}".strip() if mine else str(row.model)
-            at = values.setdefault((name, str(row.metric)), {})
-            condition = str(row.stratum).removeprefix(GROUP)
-            by = at.setdefault(seed if mine else 0, {}).setdefault(condition, {})
-            by[str(row.region)] = float(row.value)
+    for (_, seed), units in found.items():
+        means = strata.region_means(strata.grouped(units, 1))
+        means = means[means[strata.GROUP].str.startswith(GROUP) & (means["band"] == "all")]
+        for row in means[means["value"].notna()].to_dict("records"):
+            name = f"{row['model']} {row['preset']}".removesuffix(" default").strip()
+            at = values.setdefault((name, str(row["metric"])), {})
+            condition = str(row[strata.GROUP]).removeprefix(GROUP)
+            at.setdefault(seed, {}).setdefault(condition, {})[row["region"]] = float(row["value"])
     return values
 
 
@@ -117,7 +115,8 @@ def table(values: Values, conditions: Sequence[str]) -> pd.DataFrame:
             means = [sum(own[condition].values()) / len(own[condition]) for own in seeds.values()]
             line = {
                 "row": name, "metric": metric, "condition": condition, "seeds": len(seeds),
-                "value": sum(means) / len(means), "n_regions": len(seeds[0][condition]),
+                "value": sum(means) / len(means),
+                "n_regions": len(next(iter(seeds.values()))[condition]),
             }  # fmt: skip
             lines.append({**line, **_difference(seeds, condition, conditions[0])})
     return pd.DataFrame(lines)
@@ -192,37 +191,49 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--regions", type=int, help="only the first so many test regions")
     asked = parser.parse_args()
     strained, plain = open_store(asked.store), open_store(asked.trained_on)
-    found = {(TRIVIAL, 0): score_row(TRIVIAL, 0, plain, strained, asked.runs)}
+    regions = strained.split("test")[: asked.regions]
+    found = {(TRIVIAL, 0): scored(TRIVIAL, 0, plain, strained, regions, asked.runs)}
     for seed in asked.seeds:
         for called in asked.models:
             if card(called.partition(":")[0]).trainable or seed == asked.seeds[0]:
-                found[called, seed] = score_row(called, seed, plain, strained, asked.runs)
+                own = scored(called, seed, plain, strained, regions, asked.runs)
+                found[called, seed] = own
                 print(f"{called}, seed {seed}", flush=True)
-    write(found, strained, plain, asked.out, asked.models)
+    write(found, strained, plain, asked.out, _typed(asked))
     return 0
 
 
+def _typed(asked: argparse.Namespace) -> str:
+    """Return the options that decide the table, as they are typed."""
+    seeds = " ".join(map(str, asked.seeds))
+    some = "" if asked.regions is None else f" --regions {asked.regions}"
+    return f"--models {' '.join(asked.models)} --seeds {seeds}{some}"
+
+
 def write(
-    found: Mapping[tuple[str, int], Scores], strained: Store, plain: Store, out: Path,
-    models: Sequence[str],
+    found: Mapping[tuple[str, int], pd.DataFrame], strained: Store, plain: Store, out: Path,
+    typed: str,
 ) -> None:  # fmt: skip
     """Write both forms of the table."""
     from rsbench.catalog import load_protocol
 
     conditions = [c.name for c in load_protocol(strained.meta.default_protocol).conditions]
     lines = table(collect(found), conditions)
+    count = int(lines["n_regions"].max())
     kind = "simulated data: nothing is claimed of real places" if strained.simulated else "real"
     heading = (
         f"# {strained.recipe}\n\n"
-        f"Digest `{strained.digest}`; {kind}. Every test region under every condition; weights "
-        f"from the training split of {plain.recipe} (`{plain.digest[:12]}`), mean over seeds. The "
-        f"first condition's column is its value, the others are differences to it on the same "
-        "regions; in bold where the 95 % interval excludes 0, over regions and, with three seeds, "
-        "seeds. In the two columns of change the target is another date of the same regions.\n\n"
+        f"Digest `{strained.digest}`; {kind}. {count} test regions, each under every condition; "
+        f"weights from the training split of {plain.recipe} (`{plain.digest[:12]}`), mean over "
+        "seeds. The first condition's column is its value, the others are differences to it on "
+        "the same regions; in bold where the 95 % interval excludes 0, over regions and, with "
+        "three seeds, seeds. In the two columns of change the target is another date of the same "
+        "regions.\n\n"
         f"Made by `python tools/stress.py {strained.recipe}.zarr --trained-on "
-        f"{plain.recipe}.zarr --models {' '.join(models)} --out {out}`."
+        f"{plain.recipe}.zarr {typed} --out {out}`."
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.md").write_text(markdown(lines, conditions, heading), encoding="utf-8")
