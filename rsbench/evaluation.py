@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 import torch
 
+from rsbench.evaluation_memory import Rolled, within_memory
 from rsbench.evaluation_sets import SetBook
 from rsbench.metrics.base import info
 from rsbench.metrics.engine import exact, image_metrics, member_metrics
 from rsbench.metrics.pixel_classes import ADDITIVE, class_sums
-from rsbench.model import Card, Given, Model, Prediction, SampleRef, Want
+from rsbench.model import Card, Given, Model, SampleRef, Want
 from rsbench.rollout import roll
 from rsbench.strata import ADDED
 
@@ -87,20 +88,17 @@ class Row:
     reference: Callable[[Case, int], tuple[Tensor, Tensor]] | None = None
 
 
-Rolled = Callable[[Model, Card, Given, Want], Iterator[tuple[int, Prediction]]]
-"""How leads are made: by :func:`rsbench.rollout.roll`, or by what keeps predictions."""
-
-
 def model_row(
     name: str, preset: str, role: str, model: Model, card: Card, *, device: torch.device,
     autocast: torch.dtype | None = None, rolled: Rolled = roll,
 ) -> Row:  # fmt: skip
     """Return the row of a model: the harness rolls it out, all members of it."""
+    careful = within_memory(rolled)
 
     def answer(case: Case) -> Answer:
         given, want = case.given.to(device), case.want.to(device)
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            for lead, prediction in rolled(model, card, given, want):
+            for lead, prediction in careful(model, card, given, want):
                 values = prediction.values[:, :, 0].float().cpu()
                 yield lead, values if values.shape[1] > 1 else values[:, 0]
 

@@ -15,6 +15,7 @@ from rsbench.contract_data import SENSOR, Samples, Shape, make_samples
 from rsbench.errors import HorizonError
 from rsbench.model import Fitted, Frames
 from rsbench.rollout import collect
+from rsbench_baselines.persistence.model import fill
 
 NAN = float("nan")
 
@@ -235,3 +236,16 @@ def test_a_pixel_never_seen_is_not_fitted_on() -> None:
     model = rsbench.create_model("damped_persistence")
     assert isinstance(model, Fitted)
     assert model.fit([(data.given, data.want, truth)])["mean/band1"] == pytest.approx(0.4)
+
+
+def test_filling_one_frame_is_filling_it_twice() -> None:
+    """One frame has no other to take from: the short way gives the bits of the long one."""
+    torch.manual_seed(0)
+    values = torch.rand(2, 1, 1, 3, 8, 8)
+    valid = torch.rand(2, 1, 1, 3, 8, 8) > 0.4
+    valid[1, 0, 0, 2] = False
+    one = fill(values, valid, (0.0, 1.0))
+    twice = fill(values.repeat(1, 1, 2, 1, 1, 1), valid.repeat(1, 1, 2, 1, 1, 1), (0.0, 1.0))
+    assert torch.equal(one[:, :, 0], twice[:, :, 0])
+    assert torch.equal(one[:, :, 0], twice[:, :, 1])
+    assert bool((one[1, 0, 0, 2] == 0.5).all())

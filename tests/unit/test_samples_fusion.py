@@ -30,6 +30,7 @@ from rsbench.setting import setting_of
 from rsbench.setting_fusion import leak_notes
 from rsbench.spec import Window
 from rsbench.store.read import Store
+from rsbench.strata import whole
 
 TWO, ONE = load_protocol("fusion2"), load_protocol("fusion1")
 A, B, C = days(3)
@@ -262,7 +263,7 @@ def test_two_targets_after_one_first_reference_are_both_scored(
         "add_change", data=published["cia"].path, protocol="stfdiff-cia", out=tmp_path / "run",
         metrics="mse@1", suite="mse@1",
     )  # fmt: skip
-    units = run_model(request).scores.units
+    units = whole(run_model(request).scores.units)
     rows = units[(units["model"] == "add_change") & (units["band"] == "all")]
     assert sorted(rows["target"]) == ["2001-11-09", "2002-03-10", "2002-03-17", "2002-04-18"]
     assert (rows["weight"] == 1).all()

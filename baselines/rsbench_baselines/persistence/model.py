@@ -46,6 +46,8 @@ def fill(values: Tensor, valid: Tensor, value_range: tuple[float, float]) -> Ten
 def _along_time(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Carry valid values forward, then backward; return them and where any was valid."""
     T = values.shape[2]
+    if T == 1:
+        return values, valid  # running minima and maxima cost more than a small network's step
     step = torch.arange(T, device=values.device).view(1, 1, T, 1, 1, 1)
     before = torch.where(valid, step, -1).cummax(dim=2).values
     after = torch.where(valid, step, T).flip(2).cummin(dim=2).values.flip(2)
