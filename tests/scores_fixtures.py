@@ -156,6 +156,7 @@ def save_run(
     *,
     viewer: bool = False,
     pictured: Sequence[str] = ("simvp", "persistence"),
+    masked: bool = False,
 ) -> Path:
     from rsbench import table
 
@@ -163,11 +164,13 @@ def save_run(
     scores.save(folder)
     table.write(scores, folder)
     if viewer:
-        save_viewer(folder, scores, pictured)
+        save_viewer(folder, scores, pictured, masked=masked)
     return folder
 
 
-def save_viewer(folder: Path, scores: Scores, pictured: Sequence[str], size: int = 96) -> None:
+def save_viewer(
+    folder: Path, scores: Scores, pictured: Sequence[str], size: int = 96, *, masked: bool
+) -> None:
     """Truth, predictions and error maps of two regions, as `run` keeps them."""
     import json
 
@@ -181,18 +184,19 @@ def save_viewer(folder: Path, scores: Scores, pictured: Sequence[str], size: int
         base = _scene(rng, size)
         truth = np.stack([_grow(base, lead) for lead in leads])
         np.save(target / f"{region}.truth.npy", truth)
-        valid = np.ones(truth.shape[:3], dtype=bool)
-        valid[:, : size // 8, : size // 4] = False
-        np.save(target / f"{region}.valid.npy", valid)
         entry: dict[str, Any] = {
             "region": region,
             "start": "2017-07-01",
             "targets": [f"{2017 + lead}-07-01" for lead in leads],
             "leads": leads,
             "truth": f"{region}.truth.npy",
-            "valid": f"{region}.valid.npy",
             "models": [],
         }
+        if masked:
+            valid = np.ones(truth.shape[:3], dtype=bool)
+            valid[:, : size // 8, : size // 4] = False
+            np.save(target / f"{region}.valid.npy", valid)
+            entry["valid"] = f"{region}.valid.npy"
         for model in pictured:
             blur = base if model == "persistence" else truth
             noise = rng.normal(0, 6, truth.shape)

@@ -35,7 +35,7 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {**make_run().weights, "simvp": "77" * 32}
     second = Scores(make_units(seed=5), make_run(seed=1, weights=weights))
     runs = [
-        save_run(folder / "a", first, viewer=True, pictured=MEMBERS),
+        save_run(folder / "a", first, viewer=True, pictured=MEMBERS, masked=True),
         save_run(folder / "b", second, viewer=True),
     ]
     return write_report(runs, folder / "r.html")
