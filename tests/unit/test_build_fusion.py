@@ -313,6 +313,19 @@ def few_digest(folder: str) -> str:
     return build(recipe(), out / "whole", provider=folder).digest
 
 
+def test_a_year_with_too_many_days_keeps_those_further_apart(few: Path, tmp_path: Path) -> None:
+    root = tmp_path / "stac"
+    shutil.copytree(few, root)
+    for day in (FEB11, date(2020, 2, 27)):
+        landsat(root, day)
+        modis(root, day)
+    made = build(recipe(fusion={"dates": 3}), tmp_path / "out", provider=str(collect(root)))
+    held = open_store(made.path)
+    assert held.region("Fields").times["landsat"] == (JAN10, FEB11, MAR14)
+    reason = "16 days after 2020-01-10, dates of this place lie 24 days apart"
+    assert held.meta.recipe["refused"]["Fields"]["2020-01-26"] == reason
+
+
 def test_the_daily_product_is_taken_on_the_very_day(tmp_path: Path) -> None:
     root = tmp_path / "stac"
     for day in (JAN10, JAN26, MAR14):
