@@ -35,6 +35,8 @@ from rsbench.store.layout import SensorMeta
 
 Pixels = npt.NDArray[Any]
 Bool = npt.NDArray[np.bool_]
+_Kept = tuple[date, dict[str, Pixels], dict[str, Any]]
+"""A day, its arrays, and what is kept of it."""
 
 COMPOSITOR = "triplets@1"
 SEEN = 0.5
@@ -43,6 +45,8 @@ APART_UM = 0.1
 """Micrometres that the middles of two bands which stand for each other may lie apart."""
 _NO_DAY = 65535
 _WORD_FILL = 0
+WIDER = 8
+"""Days by which the gap grows while a place has too many dates."""
 PLANES = ("fine", "fine_valid", "coarse", "coarse_valid")
 
 
@@ -127,33 +131,54 @@ def metas(work: Work) -> dict[str, SensorMeta]:
 
 
 def unit(work: Work, region: str, year: int) -> None:
-    """Read, mask and judge the days of one place and year; a day nearer than the gap is left."""
+    """Read, mask and judge the days of one place and year; a day nearer than the gap is left.
+
+    While there are more than a place may have the gap grows, so that few are held at a time.
+    """
     if work.journal.has(region, year):
         return
     two = two_of(work, region)
-    kept: list[tuple[dict[str, Pixels], dict[str, Any]]] = []
+    kept: list[_Kept] = []
     refused: dict[str, str] = {}
+    fewest = two.spec.gap[0]
     images = work.lock.items(region, two.coarse.name, year)
     scenes = work.lock.items(region, two.fine.name, year)
     for text, group in groupby(scenes, lambda item: item.datatake):
         day = date.fromisoformat(text)
         try:
             if kept:
-                _require_gap(date.fromisoformat(kept[-1][1]["day"]), day, two.spec)
-            kept.append(_day(work, two, day, list(group), images))
+                _require_gap(kept[-1][0], day, fewest)
+            kept.append((day, *_day(work, two, day, list(group), images)))
         except _RefusedError as reason:
             refused[text] = str(reason)
-    arrays = {f"{name}-{note['day']}": held[name] for held, note in kept for name in PLANES}
-    note = {"days": [note for _, note in kept], "refused": refused} if scenes else {}
+        while len(kept) > two.spec.dates and fewest + WIDER <= two.spec.gap[1]:
+            fewest += WIDER
+            kept, near = _widened(kept, fewest)
+            refused |= near
+    arrays = {f"{name}-{day}": planes[name] for day, planes, _ in kept for name in PLANES}
+    note = {"days": [note for _, _, note in kept], "refused": refused} if scenes else {}
     work.journal.save(region, year, arrays, note)
 
 
-def _require_gap(before: date, day: date, spec: FusionSpec) -> None:
-    if (day - before).days < spec.gap[0]:
+def _require_gap(before: date, day: date, fewest: int) -> None:
+    if (day - before).days < fewest:
         raise _RefusedError(
-            f"{(day - before).days} days after {before}, neighbours lie at least "
-            f"{spec.gap[0]} days apart"
+            f"{(day - before).days} days after {before}, dates of this place lie {fewest} days "
+            "apart"
         )
+
+
+def _widened(held: Sequence[_Kept], fewest: int) -> tuple[list[_Kept], dict[str, str]]:
+    kept: list[_Kept] = []
+    refused: dict[str, str] = {}
+    for one in held:
+        try:
+            if kept:
+                _require_gap(kept[-1][0], one[0], fewest)
+            kept.append(one)
+        except _RefusedError as reason:
+            refused[one[0].isoformat()] = str(reason)
+    return kept, refused
 
 
 def _day(

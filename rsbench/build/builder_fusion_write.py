@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.build.builder_fusion import COMPOSITOR, PLANES, Two, metas, two_of, unit
+from rsbench.build.builder_fusion import COMPOSITOR, PLANES, WIDER, Two, metas, two_of, unit
 from rsbench.build.builder_region import Steps, Work, has_failed, store_meta
 from rsbench.build.compose_agree import change, means_of
 from rsbench.build.journal import full_disk_is_named
@@ -21,9 +21,6 @@ from rsbench.errors import InputError
 from rsbench.spec_triplets import Gap, neighbours
 from rsbench.store.layout import MANIFEST, ROOT_KEY, RegionRecord, SensorArrays, load_json
 from rsbench.store.write import finalise, write_region
-
-_WIDER = 8
-"""Days by which the gap grows while a place has too many dates."""
 
 
 def write(work: Work, region: str) -> None:
@@ -84,7 +81,7 @@ def chosen_days(
     that stand in no triplet. If more than ``most`` remain, all is done again with a wider gap, 8
     days at a time.
     """
-    for fewest in range(gap.fewest, gap.most + 1, _WIDER):
+    for fewest in range(gap.fewest, gap.most + 1, WIDER):
         found, refused = _thinned(sorted(accepted), Gap(fewest, gap.most))
         if len(found) <= most:
             break
@@ -128,6 +125,7 @@ def _stacked(
             if years[day] == year:
                 for name in PLANES:
                     out[name][t] = arrays[f"{name}-{day.isoformat()}"]
+                out["fine"][t][:, ~out["fine_valid"][t]] = two.fine.nodata
     return {
         sensor.name: SensorArrays(
             out[name], out[f"{name}_valid"], out[f"{name}_valid"].astype(np.uint16), days, grid

@@ -18,7 +18,7 @@ class FusionSpec(Entry):
     side of a coarse pixel of the store. ``periods``: region → first and last day; a region without
     one takes all years of the recipe. ``gap``: fewest and most days between neighbouring dates of
     a triplet. ``dates``: most dates of a place; where more are accepted the fewest days between two
-    of them grow until they fit.
+    of them grow until they fit, at most to the most.
 
     ``product``: pattern of the coarse items' ids (Aqua's band 6 has dead detectors, so that only
     Terra's are taken). ``days``: how many days a coarse image spans from its nominal day on; 1 for

@@ -25,8 +25,11 @@ def canonical_arrays(name: str, arrays: SensorArrays, meta: SensorMeta) -> Senso
     values = arrays.values
     if values.dtype.kind == "f":
         _require_finite(asked, arrays, meta)
-    hidden = ~arrays.valid[:, None]
-    values = np.where(hidden, np.asarray(meta.nodata, dtype=values.dtype), values)
+    nodata = np.asarray(meta.nodata, dtype=values.dtype)
+    frames = zip(values, arrays.valid, strict=True)
+    if all((frame[:, ~valid] == nodata).all() for frame, valid in frames):
+        return arrays  # a copy of a large region costs as much memory as the region
+    values = np.where(~arrays.valid[:, None], nodata, values)
     return dataclasses.replace(arrays, values=values)
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import shutil
-import tempfile
 from datetime import date
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pytest
 from triplet_scenes import (
     BANDS,
@@ -27,9 +23,8 @@ from triplet_scenes import (
     recipe,
 )
 
-from rsbench.build.builder import build, build_part, finalise_parts
+from rsbench.build.builder import build
 from rsbench.build.builder_fusion_write import chosen_days
-from rsbench.build.plan import make_plan
 from rsbench.build.server import serve
 from rsbench.errors import InputError
 from rsbench.spec import nesting
@@ -105,16 +100,6 @@ def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     out = tmp_path_factory.mktemp("built") / "out.zarr"
     with serve(folder) as url:
         return open_store(build(recipe(), out, provider=url).path)
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three good days."""
-    root = tmp_path_factory.mktemp("few")
-    for day in (JAN10, JAN26, MAR14):
-        landsat(root, day)
-        modis(root, day)
-    return collect(root)
 
 
 def provenance(store: Store) -> dict[str, Any]:
@@ -246,22 +231,6 @@ def test_models_take_blocky_and_smooth_coarse_images_of_one_store(
     assert np.corrcoef(smooth.mean(axis=(1, 3)).ravel(), blocks[:, 0, :, 0].ravel())[0, 1] > 0.99
 
 
-def test_starfm_runs_on_a_gap_and_one_reference(few: Path, tmp_path: Path) -> None:
-    from rsbench.catalog import load_protocol
-    from rsbench.run import RunRequest, run_model
-    from rsbench.samples_fusion import triplets
-
-    made = build(recipe(fusion={"gap": (16, 50)}), tmp_path / "out", provider=str(few))
-    held = open_store(made.path)
-    assert held.meta.step == "P16D/P50D"
-    assert [s.target for s in triplets(held, load_protocol("fusion1"), "test")] == [JAN26, MAR14]
-    result = run_model(RunRequest(model="starfm", data=made.path, out=tmp_path / "run"))
-    rows = pd.read_parquet(result.out / "table.parquet")
-    rows = rows[(rows["metric"] == "mse@1") & (rows["band"] == "all")]
-    assert "starfm" in set(rows["model"])
-    assert (rows["value"] > 0).all()
-
-
 def test_the_card_tells_days_change_refusals_rights_and_leaks(store: Store) -> None:
     card = (store.path / "README.md").read_text()
     assert "| Fields | 2020-01-10 | 2020-01-26 | 2020-03-14 | 16, 48 |" in card
@@ -271,46 +240,6 @@ def test_the_card_tells_days_change_refusals_rights_and_leaks(store: Store) -> N
     assert "| nir08 |" in card
     assert "fusion2-time" in card
     assert "Training sees no target date of a later split on the same ground." in card
-
-
-def test_parts_and_other_engines_end_equal(few: Path, tmp_path: Path) -> None:
-    lock = make_plan(recipe(), provider=str(few))
-    digest = build(recipe(), tmp_path / "a", lock=lock, engine="stackstac").digest
-    build_part(recipe(), tmp_path / "b", (1, 1), lock=lock)
-    assert finalise_parts(recipe(), tmp_path / "b").digest == digest
-    assert build(recipe(), tmp_path / "b").digest == digest
-
-
-@pytest.mark.parametrize("step", ["save", "write_region", "finalise"])
-def test_a_build_that_is_killed_goes_on_to_the_same_digest(
-    step: str, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from rsbench.build import builder_fusion_write as room
-    from rsbench.build.journal import Journal
-
-    class KilledError(BaseException):
-        pass
-
-    def killed(*given: Any, **named: Any) -> None:
-        raise KilledError
-
-    lock = make_plan(recipe(), provider=str(few))
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal if step == "save" else room, step, killed)
-        with pytest.raises(KilledError):
-            build(recipe(), tmp_path / "a", lock=lock)
-    assert not (tmp_path / "a" / "index.json").exists()
-    after = build(recipe(), tmp_path / "a")
-    assert open_store(after.path).validate() == []
-    assert after.digest == few_digest(str(few))
-
-
-@cache
-def few_digest(folder: str) -> str:
-    """The digest of an undisturbed build."""
-    out = Path(tempfile.mkdtemp(prefix="rsbench-test-few-"))
-    atexit.register(shutil.rmtree, out, ignore_errors=True)
-    return build(recipe(), out / "whole", provider=folder).digest
 
 
 def test_the_daily_product_is_taken_on_the_very_day(tmp_path: Path) -> None:
