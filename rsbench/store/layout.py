@@ -237,6 +237,10 @@ class RegionRecord:
         return cls(value["name"], value["split"], dict(value["strata"]), times)
 
 
+MAX_JSON = 256 << 20
+"""Bytes of one JSON file of a store; an index takes some 4 kB a region."""
+
+
 def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that a store wrote.
 
@@ -244,6 +248,8 @@ def load_json(path: Path) -> dict[str, Any]:
         StoreError: if the file is absent, cut short or no JSON object.
     """
     try:
+        if path.stat().st_size > MAX_JSON:
+            raise StoreError(f"reading {path}", f"it is larger than {MAX_JSON >> 20} MiB", REBUILD)
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         found = (
