@@ -38,6 +38,8 @@ def main() -> int:
 def _short(value: Any) -> str:
     if isinstance(value, list):
         return " / ".join(_short(v) for v in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_short(v)}" for k, v in value.items())
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -7,6 +7,7 @@ three tries is an error with item, asset and cause; it never becomes pixels.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -49,6 +50,7 @@ GDAL_ENV: dict[str, str | int] = {
 
 _LATTICE = 1e-3
 _sign_lock = threading.Lock()
+_tries = itertools.count(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +247,9 @@ class RasterioEngine:
         require_public(full, self._catalogue)
         signed = self._sign(full, attempt)
         if attempt:
-            # GDAL remembers a failed address for the whole process, so a new one is needed.
-            signed += f"{'&' if '?' in signed else '?'}try={attempt + 1}"
+            # GDAL remembers a failed address for the whole process, so one is needed that no other
+            # unit has tried either.
+            signed += f"{'&' if '?' in signed else '?'}try={next(_tries)}"
         return f"/vsicurl/{signed}"
 
 

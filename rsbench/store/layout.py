@@ -238,13 +238,23 @@ class RegionRecord:
         return cls(value["name"], value["split"], dict(value["strata"]), times)
 
 
+MAX_JSON = 256 << 20
+"""Bytes of one JSON file of a store; an index takes some 4 kB a region."""
+
+
 def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that a store wrote.
 
     Raises:
         StoreError: if the file is absent, cut short or no JSON object.
     """
-    return parse_json(path, path.read_bytes)
+
+    def read() -> bytes:
+        if path.stat().st_size > MAX_JSON:
+            raise StoreError(f"reading {path}", f"it is larger than {MAX_JSON >> 20} MiB", REBUILD)
+        return path.read_bytes()
+
+    return parse_json(path, read)
 
 
 def parse_json(path: Path, read: Callable[[], bytes]) -> dict[str, Any]:

@@ -47,7 +47,10 @@ def ask(*words: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes") / "catalogue"
+    """Scenes made anew, or those of a folder that is kept between runs."""
+    kept = os.environ.get("RSBENCH_BENCH_SCENES")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("scenes") / "catalogue"
+    folder.mkdir(parents=True, exist_ok=True)
     ask("scenes", str(folder))
     return folder
 
@@ -204,15 +207,14 @@ def test_median_of_sixty(benchmark: BenchmarkFixture) -> None:
     )
 
 
-def test_memory_over_the_years(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+def test_memory_over_the_years(benchmark: BenchmarkFixture, scenes: Path) -> None:
     """A whole build of one region, as the command does it: memory does not grow with the years."""
-    folder = tmp_path / "catalogue"
-    ask("scenes", str(folder), "--years", "2017-2024")
+    ask("scenes", str(scenes), "--years", "2017-2024")
     peaks: dict[int, float] = {}
 
     def build() -> None:
         for count in (2, 4, 8):
-            found = ask("years", str(folder), "--years", f"{2025 - count}-2024")
+            found = ask("years", str(scenes), "--years", f"{2025 - count}-2024")
             assert found["complete"]
             peaks[count] = found["peak_megabytes"]
             benchmark.extra_info[f"years_{count}_s"] = found["seconds"]

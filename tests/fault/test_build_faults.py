@@ -122,6 +122,21 @@ def test_a_lasting_fault_fails_the_unit_with_item_asset_and_cause(
     assert (done.complete, done.digest) == (True, wanted)
 
 
+def test_a_fault_that_went_away_is_forgotten(folder: Path, wanted: str, tmp_path: Path) -> None:
+    """In one process: GDAL remembers every address that once failed, also those of retries."""
+    broken = True
+
+    def callback(request: Request) -> Fault | None:
+        return Fault(status=403) if broken and "S2_2022_1/B03" in request.path else None
+
+    with serve(folder, fault=callback) as url:
+        with pytest.raises(UnitFailed):
+            build(recipe(), tmp_path / "out", provider=url)
+        broken = False
+        result = build(recipe(), tmp_path / "out", provider=url)
+    assert (result.complete, result.digest) == (True, wanted)
+
+
 def test_random_faults_end_complete_and_equal(folder: Path, wanted: str, tmp_path: Path) -> None:
     def callback(request: Request) -> Fault | None:
         if not request.path.startswith("/files/") or "try=" in str(request.query):

@@ -109,6 +109,13 @@ def test_an_index_that_is_no_index(copy: Path, text: str) -> None:
     refused(copy)
 
 
+def test_an_index_that_is_far_too_large_is_not_read(copy: Path) -> None:
+    with (copy / "index.json").open("r+b") as file:
+        file.truncate(1 << 40)  # sparse: takes no room
+    with pytest.raises(StoreError, match="larger than 256 MiB"):
+        open_store(copy)
+
+
 def test_an_index_without_a_part(copy: Path) -> None:
     edit(copy / "index.json", lambda v: v.pop("sensors"))
     assert "sensors" in refused(copy)

@@ -149,6 +149,16 @@ def test_xarray_and_rioxarray_read_it_without_a_warning(store: Store) -> None:
     assert np.array_equal(values.values, store.read("toy-02", "s2"))
 
 
+def test_odc_geo_finds_the_grid(store: Store) -> None:
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip("odc.geo.xr")
+    data = xarray.open_zarr(store.path, group="toy-02/s2", consolidated=False)
+    for found in (data.odc.geobox, data["values"].odc.geobox):
+        assert found.crs.epsg == 32633
+        assert tuple(found.affine)[:6] == toys.grid(1).transform
+        assert found.shape == (toys.grid(1).height, toys.grid(1).width)
+
+
 def test_the_whole_array_is_one_file(store: Store) -> None:
     files = [f for f in store.manifest("toy-01").files if f.startswith("s2/values/c")]
     assert files == ["s2/values/c/0/0/0/0"]
