@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from rsbench_baselines.ddpm.diffusion import Draw
 from rsbench_baselines.rddm import sampling as rddm
 from rsbench_baselines.rddm import sizes as rddm_sizes
 from rsbench_baselines.rddm.network import RDDM, Outputs
-from rsbench_baselines.rddm.schedule import Draw, native, schedule
+from rsbench_baselines.rddm.schedule import native, schedule
 from rsbench_baselines.rddm.sizes import OBJECTIVES, Objective
 from rsbench_baselines.stfdiff import sampling as stfdiff
 from rsbench_baselines.stfdiff import sizes as stfdiff_sizes

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rsbench_baselines.rddm.schedule import Draw, schedule
+from rsbench_baselines.ddpm.diffusion import Draw
+from rsbench_baselines.rddm.schedule import schedule
 from rsbench_baselines.sa_stf.deep import Alignment
 from rsbench_baselines.sa_stf.loss import EQUATIONS, OFFICIAL, TAPS, FusionLoss, LossPlan
 from rsbench_baselines.sa_stf.network import SASTF, Condition, References

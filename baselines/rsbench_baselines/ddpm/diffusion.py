@@ -122,9 +122,7 @@ class Diffusion:
         found = math.sqrt(then) * image + math.sqrt(max(1 - then - sigma**2, 0.0)) * noise
         if sigma == 0.0:
             return found
-        if fresh is None:
-            raise ValueError(f"a step with η = {eta} needs fresh noise")
-        return found + sigma * fresh
+        return found + sigma * needed(fresh, eta)
 
     def times(self, count: int) -> list[int]:
         """Return ``count`` times from T − 1 down to 0, evenly spread."""
@@ -201,3 +199,10 @@ class Diffusion:
             else:
                 x = self.ddim_step(x, noise, time, before, fresh=fresh, eta=eta, bound=bound)
         return x
+
+
+def needed(fresh: Tensor | None, eta: float) -> Tensor:
+    """Return the noise of a step that cannot do without."""
+    if fresh is None:
+        raise ValueError(f"a step with η = {eta} needs fresh noise")
+    return fresh

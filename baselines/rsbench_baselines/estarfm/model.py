@@ -26,17 +26,14 @@ from rsbench import Given, Prediction, Want
 from rsbench_baselines.estarfm import card
 from rsbench_baselines.estarfm.loop import summed
 from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
-from rsbench_baselines.fusion_trivial.pairs import Pairs, answer, pairs_of
-from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
+from rsbench_baselines.fusion_trivial.pairs import Pairs, fused
+from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets, worst_kept
 
 LEAST = 5
 """With so many similar pixels or fewer nothing is fitted."""
 
 PLANES = 24
 """Arrays per band that are in use at once."""
-
-RANK_CELLS = 1 << 23
-"""Numbers held at once to find the most similar pixels: 64 MiB."""
 
 
 @dataclass(frozen=True)
@@ -134,10 +131,7 @@ class Estarfm:
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Fuse every sample on its own."""
-        pairs = pairs_of(given, want)
-        B, M = pairs.target.shape[:2]
-        rows = [torch.stack([self.fuse(pairs, b, m) for m in range(M)]) for b in range(B)]
-        return Prediction(answer(torch.stack(rows), want))
+        return fused(given, want, self.fuse)
 
     def fuse(self, pairs: Pairs, row: int, member: int) -> Tensor:
         """Return ``(C, H, W)`` float32 of one sample."""
@@ -271,20 +265,12 @@ class Estarfm:
         if self.similar is None:
             return None
         centre = strip.inner(scaled).nan_to_num()
-        rows, columns = centre.shape[-2:]
-        window = (2 * self.half + 1) ** 2
-        step = max(1, RANK_CELLS // (window * columns))
-        kept = torch.empty_like(centre[0])
-        for first in range(0, rows, step):
-            part = slice(first, min(rows, first + step))
-            ranks = centre.new_empty(window, part.stop - first, columns)
-            for place, (dy, dx, _) in enumerate(offsets(self.half)):
-                gap = (strip.shift(scaled, dy, dx)[:, part] - centre[:, part]).abs()
-                rank = gap.sum(dim=0)
-                ranks[place] = torch.where(gap.amax(dim=0) < 1, rank, torch.inf)
-            last = min(self.similar, window)
-            kept[part] = ranks.topk(last, dim=0, largest=False).values[-1]
-        return kept
+
+        def rank(dy: int, dx: int, part: slice) -> Tensor:
+            gap = (strip.shift(scaled, dy, dx)[:, part] - centre[:, part]).abs()
+            return torch.where(gap.amax(dim=0) < 1, gap.sum(dim=0), torch.inf)
+
+        return worst_kept(strip, scaled, self.half, self.similar, rank)
 
     def _slope(self, sums: _Sums, squares: Tensor | None) -> Tensor:
         """Return V ``(C, h, w)``: fine on coarse numbers over the similar pixels of both dates."""

@@ -27,11 +27,9 @@ from rsbench_baselines.fsdaf import card
 from rsbench_baselines.fsdaf.blocks import Blocks
 from rsbench_baselines.fsdaf.classes import classify
 from rsbench_baselines.fsdaf.spline import spline
-from rsbench_baselines.fusion_trivial.pairs import Pairs, answer, pairs_of
-from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
+from rsbench_baselines.fusion_trivial.pairs import Pairs, fused
+from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets, worst_kept
 
-RANK_CELLS = 1 << 23
-"""Numbers held at once to find the most similar pixels: 64 MiB."""
 PLANES = 24
 TINY = 1e-10
 MOST_WEIGHT = 10.0
@@ -85,10 +83,7 @@ class Fsdaf:
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Fuse every sample on its own."""
-        pairs = pairs_of(given, want)
-        B, M = pairs.target.shape[:2]
-        rows = [torch.stack([self.fuse(pairs, b, m) for m in range(M)]) for b in range(B)]
-        return Prediction(answer(torch.stack(rows), want))
+        return fused(given, want, self.fuse)
 
     def fuse(self, pairs: Pairs, row: int, member: int) -> Tensor:
         """Return ``(C, H, W)`` float32 of one sample."""
@@ -191,20 +186,13 @@ class Fsdaf:
         self, strip: Strip, reach: Tensor, centre: Tensor, limits: Tensor, size: Tensor
     ) -> Tensor:
         """Return how unlike the last similar pixel is that is kept, ``(h, w)``."""
-        rows, columns = centre.shape[-2:]
-        window = (2 * self.half + 1) ** 2
-        step = max(1, RANK_CELLS // (window * columns))
-        kept = torch.empty_like(centre[0])
-        for first in range(0, rows, step):
-            part = slice(first, min(rows, first + step))
-            ranks = centre.new_empty(window, part.stop - first, columns)
-            for place, (dy, dx, _) in enumerate(offsets(self.half)):
-                gap = (strip.shift(reach, dy, dx)[:, part] - centre[:, part]).abs_()
-                rank = (gap / size[:, part]).sum(dim=0)
-                ranks[place] = torch.where((gap < limits).all(dim=0), rank, torch.inf)
-            last = min(self.similar, window)
-            kept[part] = ranks.topk(last, dim=0, largest=False).values[-1]
-        return kept
+
+        def rank(dy: int, dx: int, part: slice) -> Tensor:
+            gap = (strip.shift(reach, dy, dx)[:, part] - centre[:, part]).abs_()
+            found = (gap / size[:, part]).sum(dim=0)
+            return torch.where((gap < limits).all(dim=0), found, torch.inf)
+
+        return worst_kept(strip, reach, self.half, self.similar, rank)
 
 
 def residuals(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rsbench import Frames, Given, Want
+from rsbench import Frames, Given, Prediction, Want
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,19 @@ def pairs_of(given: Given, want: Want) -> Pairs:
         footprint=low.footprint,
         value_range=fine.value_range,
     )
+
+
+def fused(given: Given, want: Want, fuse: Callable[[Pairs, int, int], Tensor]) -> Prediction:
+    """Answer with every sample and member fused on its own.
+
+    Args:
+        given, want: as they came.
+        fuse: returns ``(C, H, W)`` of a sample and a member of the pairs.
+    """
+    pairs = pairs_of(given, want)
+    B, M = pairs.target.shape[:2]
+    rows = [torch.stack([fuse(pairs, b, m) for m in range(M)]) for b in range(B)]
+    return Prediction(answer(torch.stack(rows), want))
 
 
 def answer(values: Tensor, want: Want) -> Tensor:

@@ -16,6 +16,9 @@ CPU_CELLS = 1 << 17
 
 GPU_CELLS = 1 << 26
 
+RANK_CELLS = 1 << 23
+"""Numbers held at once to find the most similar pixels: 64 MiB."""
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -98,6 +101,32 @@ def distances(half: int) -> Tensor:
     """Return the distance of every pixel of a window from its centre, float64."""
     side = 2 * half + 1
     return torch.tensor([far for *_, far in offsets(half)], dtype=torch.float64).view(side, side)
+
+
+def worst_kept(
+    strip: Strip, like: Tensor, half: int, count: int, rank: Callable[[int, int, slice], Tensor]
+) -> Tensor:
+    """Return the rank of the last of the best ``count`` pixels of every window, ``(h, w)``.
+
+    Args:
+        strip: what ranks are of.
+        like: of the ranks' type, on their device.
+        half: half of the window.
+        count: pixels that are kept.
+        rank: returns ``(rows, w)`` of the offset (dy, dx) for some rows of the strip, infinite
+            where the pixel there must not be kept.
+    """
+    rows, columns = strip.stop - strip.start, like.shape[-1] - 2 * strip.margin
+    window = (2 * half + 1) ** 2
+    step = max(1, RANK_CELLS // (window * columns))
+    worst = like.new_empty(rows, columns)
+    for first in range(0, rows, step):
+        part = slice(first, min(rows, first + step))
+        ranks = like.new_empty(window, part.stop - first, columns)
+        for place, (dy, dx, _) in enumerate(offsets(half)):
+            ranks[place] = rank(dy, dx, part)
+        worst[part] = ranks.topk(min(count, window), dim=0, largest=False).values[-1]
+    return worst
 
 
 def box_sum(padded: Tensor, half: int) -> Tensor:

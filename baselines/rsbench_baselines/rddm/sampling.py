@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rsbench_baselines.ddpm.diffusion import Draw
 from rsbench_baselines.image_losses import absolute
 from rsbench_baselines.rddm.network import RDDM, Outputs
-from rsbench_baselines.rddm.schedule import Draw, ResidualSchedule
+from rsbench_baselines.rddm.schedule import ResidualSchedule
 from rsbench_baselines.rddm.sizes import Objective
 
 SMALLEST_SHARE = 1e-3

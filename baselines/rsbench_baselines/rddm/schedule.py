@@ -10,7 +10,7 @@ Times run 0 … T − 1, from the least noise to the most; −1 is the clean ima
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -18,12 +18,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rsbench_baselines.ddpm.diffusion import needed
+
 Kind = Literal["official", "ddpm_rescaled", "rddm"]
 KINDS: tuple[Kind, ...] = ("official", "ddpm_rescaled", "rddm")
 Start = Literal["official", "consistent"]
 STARTS: tuple[Start, ...] = ("official", "consistent")
-Draw = Callable[[str], Tensor]
-"""Takes a name; returns standard normal noise ``(N, C, H, W)``."""
 FIRST_BETA, LAST_BETA = 1e-4, 0.02
 DDPM_STEPS = 1000
 LARGEST_BETA = 0.999
@@ -132,7 +132,7 @@ class ResidualSchedule:
         kept = math.sqrt(max(self.beta_bar(before) ** 2 - sigma**2, 0.0)) / self.beta_bar(time)
         drift = self.alpha_bar(before) - kept * self.alpha_bar(time)
         found = kept * noisy + (1 - kept) * clean + drift * (coarse - clean)
-        return found if sigma == 0.0 else found + sigma * _needed(fresh, eta)
+        return found if sigma == 0.0 else found + sigma * needed(fresh, eta)
 
     def step_pair(
         self,
@@ -153,7 +153,7 @@ class ResidualSchedule:
             - (self.alpha_bar(time) - self.alpha_bar(before)) * residual
             - (self.beta_bar(time) - kept) * noise
         )
-        return found if sigma == 0.0 else found + sigma * _needed(fresh, eta)
+        return found if sigma == 0.0 else found + sigma * needed(fresh, eta)
 
     def ancestral(self, noisy: Tensor, clean: Tensor, coarse: Tensor, time: int) -> Tensor:
         """Return the mean of x_{t−1} given x_t and the clean image."""
@@ -175,12 +175,6 @@ def even_times(steps: int, count: int) -> list[int]:
     if not 1 <= count <= steps:
         raise ValueError(f"{count} sampling steps of a process of {steps}")
     return [i * steps // count - 1 for i in range(count, 0, -1)]
-
-
-def _needed(fresh: Tensor | None, eta: float) -> Tensor:
-    if fresh is None:
-        raise ValueError(f"a step with η = {eta} needs fresh noise")
-    return fresh
 
 
 def native(steps: int, sum_scale: float = 1.0) -> ResidualSchedule:

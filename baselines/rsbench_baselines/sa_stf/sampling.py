@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rsbench_baselines.rddm.schedule import Draw, ResidualSchedule, Start
+from rsbench_baselines.ddpm.diffusion import Draw
+from rsbench_baselines.rddm.schedule import ResidualSchedule, Start
 from rsbench_baselines.sa_stf.network import SASTF, Condition, References
 
 Estimate = Callable[[Tensor, int], Tensor]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rsbench import Given, Prediction, Want
 from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
-from rsbench_baselines.fusion_trivial.pairs import Pairs, answer, pairs_of
+from rsbench_baselines.fusion_trivial.pairs import Pairs, fused
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
 from rsbench_baselines.starfm import card
 from rsbench_baselines.starfm.loop import add_candidates
@@ -49,10 +49,7 @@ class Starfm:
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Fuse every sample on its own."""
-        pairs = pairs_of(given, want)
-        B, M = pairs.target.shape[:2]
-        rows = [torch.stack([self.fuse(pairs, b, m) for m in range(M)]) for b in range(B)]
-        return Prediction(answer(torch.stack(rows), want))
+        return fused(given, want, self.fuse)
 
     def fuse(self, pairs: Pairs, row: int, member: int) -> Tensor:
         """Return ``(C, H, W)`` float32 of one sample."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rsbench_baselines.ddpm.diffusion import Diffusion, Draw
+from rsbench_baselines.ddpm.diffusion import Diffusion, Draw, needed
 from rsbench_baselines.image_losses import absolute
 from rsbench_baselines.rddm.schedule import even_times
 from rsbench_baselines.stfdiff.network import STFDiff
@@ -63,9 +63,7 @@ def step(
     found = math.sqrt(then) * clean + math.sqrt(max(1 - then - sigma**2, 0.0)) * noise
     if sigma == 0.0:
         return found
-    if fresh is None:
-        raise ValueError(f"a step with η = {eta} needs fresh noise")
-    return found + sigma * fresh
+    return found + sigma * needed(fresh, eta)
 
 
 def sample(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rsbench_baselines.stfmamba.scan import ScanBlock
 from rsbench_baselines.stfmamba.sizes import Size
+from rsbench_baselines.tokens import Merging
 
 
 class Pair(nn.Module):
@@ -66,21 +67,6 @@ class Sharpen(nn.Module):
         return x + torch.as_tensor(self.up(y))
 
 
-class Merging(nn.Module):
-    """Four neighbours to one token."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(4 * inputs)
-        self.reduction = nn.Linear(4 * inputs, outputs, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, outputs, H/2, W/2)``."""
-        corners = [x[..., i::2, j::2] for j in (0, 1) for i in (0, 1)]
-        out: Tensor = self.reduction(self.norm(torch.cat(corners, dim=1).permute(0, 2, 3, 1)))
-        return out.permute(0, 3, 1, 2)
-
-
 class Encoder(nn.Module):
     """Patches to tokens, then pairs of scans per stage; one for all images."""
 
@@ -103,7 +89,7 @@ class Encoder(nn.Module):
             x = stage(x)
             found.append(x)
             if i < len(self.merging):
-                x = self.merging[i](x)
+                x = over_places(self.merging[i], x)
         return found
 
 

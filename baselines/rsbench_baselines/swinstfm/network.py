@@ -16,21 +16,7 @@ from torch.nn.functional import pixel_shuffle
 
 from rsbench_baselines.swinstfm.sizes import Size
 from rsbench_baselines.swinstfm.windows import FusionBlock, stack
-
-
-class Merging(nn.Module):
-    """Four neighbours to one token."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(4 * inputs)
-        self.reduction = nn.Linear(4 * inputs, outputs, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, H, W, inputs)`` to ``(N, H/2, W/2, outputs)``."""
-        corners = [x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)]
-        out: Tensor = self.reduction(self.norm(torch.cat(corners, dim=-1)))
-        return out
+from rsbench_baselines.tokens import Merging
 
 
 class Enlarge(nn.Module):
