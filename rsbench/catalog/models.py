@@ -343,6 +343,7 @@ class Recipe(Entry):
     ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
     ``triplets``: kinds of simulated triplets that regions take in turn (see
     ``build.builder_kinds``); with and without land-cover change where none are named.
+    ``labels``: a label set that lies beside pairs, on the pixels of their coarse sensor.
     """
 
     name: Name
@@ -363,6 +364,7 @@ class Recipe(Entry):
     lattice: Lattice | None = None
     query: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     pairs: PairsSpec | None = None
+    labels: Name | None = None
     step: Literal["P1Y"] = "P1Y"
     max_cloud: float = Field(default=100.0, gt=0, le=100)
     mask_also: tuple[str, ...] = ()
@@ -370,7 +372,7 @@ class Recipe(Entry):
     provider: Name
     regions: Literal["all"] | tuple[Name | Region, ...] = "all"
     default_preset: Name
-    default_protocol: Name
+    default_protocol: Name | Literal[""] = ""
     simulated: SimulatedSpec | None = None
     triplets: tuple[TripletKind, ...] = ()
 
@@ -400,6 +402,12 @@ class Recipe(Entry):
             raise ValueError("a recipe of kind pairs has an entry pairs, and no other has")
         if self.pairs and {self.pairs.fine, self.pairs.coarse} != set(self.sensor_names):
             raise ValueError("pairs names its fine and its coarse sensor, which are the sensors")
+        if (self.kind == "pairs") == bool(self.default_protocol):
+            raise ValueError(
+                "default_protocol: field required, except for pairs, which no task is made of"
+            )
+        if self.labels and self.pairs is None:
+            raise ValueError("labels lie beside pairs; a recipe of another kind has none")
         for name in self.query:
             if name not in self.sensor_names:
                 raise ValueError(f"query names {name!r}, which is no sensor of the recipe")

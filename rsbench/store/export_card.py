@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rsbench.store.export_card_labels import label_lines
 from rsbench.store.export_coverage import Coverage, coverage, svg
 from rsbench.store.layout import CARD, COVERAGE, ROOT_KEY, SPLITS
 from rsbench.store.read import Store, open_store
@@ -56,6 +57,7 @@ def card(
         *_statistics(store),
         *_coverage(store, found),
         *_pairs(store),
+        *label_lines(store),
         *_leaks(store),
         *_reading(store, version),
     ]

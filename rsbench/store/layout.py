@@ -40,7 +40,7 @@ UNITS = ("reflectance", "kelvin", "display")
 EPOCH = date(1970, 1, 1)
 CHUNK = 128
 REBUILD = "Run the build again (it keeps what is whole), or copy the store again"
-ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source")
+ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source", "labels")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -187,6 +187,8 @@ class SensorArrays:
         odd, even: ``(T, C, H, W)`` composites of the odd and the even dates; nodata where absent.
         spread: ``(T, C, H, W)`` uint16, median absolute deviation in stored steps.
         source: ``(T, H, W)`` uint16, which observation was kept, counted from 1; 0 for none.
+        labels: ``(T, H, W)`` uint8, classes of a map made by others.
+        about: further attributes of arrays by name; they never move a digest.
     """
 
     values: Array
@@ -198,6 +200,8 @@ class SensorArrays:
     even: Array | None = None
     spread: Array | None = None
     source: Array | None = None
+    labels: Array | None = None
+    about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def named(self) -> dict[str, Array]:
         """Return the arrays that are there, by name."""
