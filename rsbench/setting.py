@@ -97,6 +97,7 @@ def setting_of(
     from rsbench.metrics.suites import suite as suite_of
     from rsbench.setting_fusion import fusion_part, ratio_metrics
 
+    _require_task(store)
     chosen = load_protocol(protocol)
     _require_kind(store, chosen)
     if split not in SPLITS:
@@ -137,14 +138,18 @@ def setting_of(
     )
 
 
-def _require_kind(store: Store, protocol: Protocol) -> None:
-    """Refuse a protocol of another task than the store was built for."""
+def _require_task(store: Store) -> None:
+    """Refuse pairs, whose stores name no protocol."""
     if store.meta.kind == "pairs":
         raise InputError(
             f"a task on {store.path}",
             "it holds pairs, and no task of this version is made of pairs",
             "Read them with rsbench.open_store or xarray, or take a store of kind series",
         )
+
+
+def _require_kind(store: Store, protocol: Protocol) -> None:
+    """Refuse a protocol of another task than the store was built for."""
     fits = "fusion" if store.meta.kind == "triplets" else "forecast"
     if protocol.task != fits:
         raise InputError(

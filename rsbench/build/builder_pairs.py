@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.build.builder_labels import label_attributes, label_layer
 from rsbench.build.builder_region import Steps, Work, has_failed, sensor_meta, store_meta
 from rsbench.build.builder_unit import compose_unit
 from rsbench.build.compose_shift import measure
@@ -28,6 +29,7 @@ from rsbench.build.plan_pairs import tier_of
 from rsbench.build.source import RasterioEngine
 from rsbench.build.source_warp import warp
 from rsbench.catalog import PairsSpec, Sensor
+from rsbench.catalog.labels import load_labels
 from rsbench.errors import InputError
 from rsbench.spec import Grid, nesting
 from rsbench.store.layout import ROOT_KEY, RegionRecord, SensorArrays, load_json
@@ -81,14 +83,16 @@ def unit(work: Work, region: str, year: int) -> None:
     photos = work.lock.items(region, two.fine.name, year)
     if photos:
         try:
-            arrays, note = _pair(work, two, photos, work.lock.items(region, two.coarse.name, year))
+            arrays, note = _pair(
+                work, region, two, photos, work.lock.items(region, two.coarse.name, year)
+            )
         except _RefusedError as refused:
             note = {"refused": str(refused)}
     work.journal.save(region, year, arrays, note)
 
 
 def _pair(
-    work: Work, two: _Two, photos: Sequence[LockItem], scenes: Sequence[LockItem]
+    work: Work, region: str, two: _Two, photos: Sequence[LockItem], scenes: Sequence[LockItem]
 ) -> tuple[dict[str, Pixels], dict[str, Any]]:
     day = date.fromisoformat(photos[0].datetime[:10])
     fine, kernel = _photograph(work, two, photos)
@@ -106,16 +110,21 @@ def _pair(
         "clear": round(float(clear.mean()), 6),
         **quality,
     }
-    return {"fine": fine, "coarse": values, "clear": clear}, note
+    arrays = {"fine": fine, "coarse": values, "clear": clear}
+    if work.recipe.labels is not None:
+        labels = load_labels(work.recipe.labels)
+        items = work.lock.items(region, labels.name, day.year)
+        arrays["labels"], note["labels"] = label_layer(
+            _rasters(work), labels, two.coarse_grid, items
+        )
+    return arrays, note
 
 
 def _photograph(
     work: Work, two: _Two, photos: Sequence[LockItem]
 ) -> tuple[npt.NDArray[np.uint8], str]:
     """Return ``(4, kH, kW)`` pixels, first valid over the day's photographs, and the kernel."""
-    engine = work.engine
-    if not isinstance(engine, RasterioEngine):
-        raise InputError("building pairs", "this engine reads no photographs", "Use rasterio")
+    engine = _rasters(work)
     grid = two.fine_grid
     out = np.zeros((len(two.fine.bands), grid.height, grid.width), np.uint8)
     covered = np.zeros((grid.height, grid.width), np.bool_)
@@ -143,6 +152,12 @@ def _photograph(
     if not covered.all():
         raise _RefusedError(f"{1 - covered.mean():.2%} of the place is not on the photographs")
     return out, " and ".join(sorted(kernels))
+
+
+def _rasters(work: Work) -> RasterioEngine:
+    if not isinstance(work.engine, RasterioEngine):
+        raise InputError("building pairs", "this engine reads no photographs", "Use rasterio")
+    return work.engine
 
 
 def _clear_scene(
@@ -270,6 +285,7 @@ def write(work: Work, region: str) -> None:
             clear.astype(np.uint16),
             tuple(date.fromisoformat(note["coarse_day"]) for _, note in pairs),
             two.coarse_grid,
+            **_labels(work, pairs),
         ),
     }
     strata = {key: value for key, value in place.strata().items() if value}
@@ -288,6 +304,18 @@ def write(work: Work, region: str) -> None:
         )
     if not has_failed(work, region):
         work.journal.drop(region)
+
+
+def _labels(
+    work: Work, pairs: Sequence[tuple[dict[str, Pixels], dict[str, Any]]]
+) -> dict[str, Any]:
+    if work.recipe.labels is None:
+        return {}
+    about = label_attributes(
+        load_labels(work.recipe.labels), [note["labels"]["year"] for _, note in pairs]
+    )
+    layers = np.stack([arrays["labels"] for arrays, _ in pairs])
+    return {"labels": layers, "about": {"labels": about}}
 
 
 def finish(work: Work) -> str:

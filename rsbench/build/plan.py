@@ -368,7 +368,7 @@ def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogu
     properties = item["properties"]
 
     def asset(name: str, index: int, *, pixels: bool) -> LockAsset:
-        found = _asset_key(item, name)
+        found = asset_key(item, name)
         if pixels:
             harmonise.check_declared(item, found, sensor, offset)
         href = reduce_href(str(item["assets"][found]["href"]), str(item["_url"]), catalogue)
@@ -406,8 +406,8 @@ def _offered(sensor: Sensor, spec: ProviderSpec) -> tuple[str, ...]:
     return sensor.band_names
 
 
-def _asset_key(item: Item, pattern: str) -> str:
-    """Return the asset key; a pattern such as ``*.tif`` must meet exactly one key."""
+def asset_key(item: Item, pattern: str) -> str:
+    """Return the key of an asset; a pattern such as ``*.tif`` must meet exactly one key."""
     keys = [str(key) for key in item.get("assets", {})]
     if pattern in keys:
         return pattern

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rsbench.build.plan_href import is_web
 from rsbench.build.plan_lock import Lock
@@ -51,6 +52,8 @@ _NETWORK_BYTES_PER_SECOND = 50e6
 _LATENCY = 0.05
 _IN_FLIGHT = 16
 _BLOCK = 512
+_LABELS: Mapping[str, Any] = {"gsd": 10.0, "mask": {"gsd": None}}
+"""A label layer is read as one more band; few of them make no difference to the estimate."""
 
 
 def describe(lock: Lock) -> PlanSummary:
@@ -65,8 +68,9 @@ def describe(lock: Lock) -> PlanSummary:
         place = lock.places[region]
         extent = place.size * place.gsd
         for name, by_year in by_sensor.items():
-            side = extent / sensors[name]["gsd"]
-            mask_side = extent / (sensors[name]["mask"]["gsd"] or sensors[name]["gsd"])
+            sensor = sensors.get(name, _LABELS)
+            side = extent / sensor["gsd"]
+            mask_side = extent / (sensor["mask"]["gsd"] or sensor["gsd"])
             for year, items in by_year.items():
                 years[year] += len(items)
                 each[region, year] += len(items)

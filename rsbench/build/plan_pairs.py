@@ -13,6 +13,7 @@ from datetime import date
 
 from rsbench.build.plan import conditions_of, holds, lock_item, sensor_grid
 from rsbench.build.plan_keep import Found
+from rsbench.build.plan_labels import search_labels
 from rsbench.build.plan_lock import LockItem
 from rsbench.build.plan_outline import covered, spread
 from rsbench.build.plan_search import (
@@ -24,6 +25,7 @@ from rsbench.build.plan_search import (
     outline,
 )
 from rsbench.catalog import PairsSpec, Recipe, Region, Sensor
+from rsbench.catalog.labels import load_labels
 
 TIERS = {"strict": 1, "close": 3, "relaxed": 15, "season": 30}
 """Days that a tier allows between the two images."""
@@ -69,6 +71,10 @@ def search_pairs(
             lock_item(item, fine, fine.provider(key), key, url) for item in photos
         )
         found[coarse.name][year] = scenes
+    if recipe.labels is not None:
+        labels, grid = load_labels(recipe.labels), sensor_grid(region, coarse)
+        years = found[coarse.name]
+        found[labels.name] = search_labels(labels, grid, years, key, catalogues[coarse.name])
     return found
 
 

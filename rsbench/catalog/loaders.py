@@ -15,7 +15,7 @@ from rsbench.catalog.yamlfile import Document, load_yaml, parse
 from rsbench.errors import CatalogError, InputError, unknown
 
 E = TypeVar("E", bound=Entry)
-_KINDS = ("sensors", "regions", "recipes", "protocols")
+_KINDS = ("sensors", "regions", "recipes", "protocols", "labels")
 
 
 def _data_root(packaged: str, checkout: str) -> Path:
@@ -41,7 +41,7 @@ def published_root() -> Path:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Return the sorted names in a catalogue: sensors, regions, recipes or protocols."""
+    """Return the sorted names in a catalogue: sensors, regions, recipes, protocols or labels."""
     plural = kind if kind.endswith("s") else f"{kind}s"
     if plural not in _KINDS:
         raise unknown("catalogue", kind, _KINDS)
@@ -112,7 +112,7 @@ def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
 
 _LATER_OPTIONS = (
     *("min_dates", "min_months", "spread", "shift", "season", "seasons", "lattice", "query"),
-    *("triplets", "pairs", "fusion"),
+    *("triplets", "pairs", "fusion", "labels"),
 )
 
 
@@ -253,8 +253,14 @@ def _check_references(document: Document, recipe: Recipe) -> None:
                 raise unknown("sensor of this recipe", name, sensors)
             for band in bands:
                 sensors[name].band(band)
+        if recipe.labels is not None:
+            from rsbench.catalog.labels import load_labels
+
+            at = ("labels",)
+            load_labels(recipe.labels).source(recipe.provider)
         at = ("default_protocol",)
-        load_protocol(recipe.default_protocol)
+        if recipe.default_protocol:
+            load_protocol(recipe.default_protocol)
         for i, region in enumerate(recipe.regions if recipe.regions != "all" else ()):
             at = ("regions", i)
             if isinstance(region, str):

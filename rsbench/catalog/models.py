@@ -340,6 +340,7 @@ class Recipe(Entry):
     ``triplets``: ``plain``: a simulated region has three dates, with and without land-cover change
     in turn; ``strained``: test regions have the ten dates of ``build.builder_kinds``.
     ``fusion``: how triplets are made of real scenes.
+    ``labels``: a label set that lies beside pairs, on the pixels of their coarse sensor.
     """
 
     name: Name
@@ -360,6 +361,7 @@ class Recipe(Entry):
     lattice: Lattice | None = None
     query: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     pairs: PairsSpec | None = None
+    labels: Name | None = None
     step: Literal["P1Y"] = "P1Y"
     max_cloud: float = Field(default=100.0, gt=0, le=100)
     mask_also: tuple[str, ...] = ()
@@ -367,7 +369,7 @@ class Recipe(Entry):
     provider: Name
     regions: Literal["all"] | tuple[Name | Region, ...] = "all"
     default_preset: Name
-    default_protocol: Name
+    default_protocol: Name | Literal[""] = ""
     simulated: SimulatedSpec | None = None
     triplets: Literal["plain", "strained"] = "plain"
     fusion: FusionSpec | None = None
@@ -405,6 +407,12 @@ class Recipe(Entry):
             or {self.fusion.fine, self.fusion.coarse} != set(self.sensor_names)
         ):
             raise ValueError("fusion is for triplets and names their two sensors")
+        if (self.kind == "pairs") == bool(self.default_protocol):
+            raise ValueError(
+                "default_protocol: field required, except for pairs, which no task is made of"
+            )
+        if self.labels and self.pairs is None:
+            raise ValueError("labels lie beside pairs; a recipe of another kind has none")
         for name in self.query:
             if name not in self.sensor_names:
                 raise ValueError(f"query names {name!r}, which is no sensor of the recipe")

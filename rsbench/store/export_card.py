@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rsbench.store.export_card_labels import label_lines
 from rsbench.store.export_coverage import Coverage, coverage, svg
 from rsbench.store.export_triplets import splits_by_date, triplets
 from rsbench.store.layout import CARD, COVERAGE, ROOT_KEY, SPLITS
@@ -58,6 +59,7 @@ def card(
         *_coverage(store, found),
         *_pairs(store),
         *triplets(store),
+        *label_lines(store),
         *_leaks(store),
         *splits_by_date(store),
         *_reading(store, version),

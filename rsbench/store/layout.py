@@ -41,7 +41,7 @@ UNITS = ("reflectance", "kelvin", "display")
 EPOCH = date(1970, 1, 1)
 CHUNK = 128
 REBUILD = "Run the build again (it keeps what is whole), or copy the store again"
-ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source")
+ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source", "labels")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -188,6 +188,8 @@ class SensorArrays:
         odd, even: ``(T, C, H, W)`` composites of the odd and the even dates; nodata where absent.
         spread: ``(T, C, H, W)`` uint16, median absolute deviation in stored steps.
         source: ``(T, H, W)`` uint16, which observation was kept, counted from 1; 0 for none.
+        labels: ``(T, H, W)`` uint8, classes of a map made by others.
+        about: further attributes of arrays by name; they never move a digest.
     """
 
     values: Array
@@ -199,6 +201,8 @@ class SensorArrays:
     even: Array | None = None
     spread: Array | None = None
     source: Array | None = None
+    labels: Array | None = None
+    about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def named(self) -> dict[str, Array]:
         """Return the arrays that are there, by name."""
@@ -248,18 +252,14 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         StoreError: if the file is absent, cut short or no JSON object.
     """
-
-    def read() -> bytes:
-        if path.stat().st_size > MAX_JSON:
-            raise StoreError(f"reading {path}", f"it is larger than {MAX_JSON >> 20} MiB", REBUILD)
-        return path.read_bytes()
-
-    return parse_json(path, read)
+    return parse_json(path, path.read_bytes, lambda: path.stat().st_size)
 
 
-def parse_json(path: Path, read: Callable[[], bytes]) -> dict[str, Any]:
-    """Read a JSON object from bytes; see :func:`load_json`."""
+def parse_json(path: Path, read: Callable[[], bytes], size: Callable[[], int]) -> dict[str, Any]:
+    """Read a JSON object from bytes, of which there are ``size``; see :func:`load_json`."""
     try:
+        if size() > MAX_JSON:
+            raise StoreError(f"reading {path}", f"it is larger than {MAX_JSON >> 20} MiB", REBUILD)
         value = json.loads(read().decode("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         found = (

@@ -44,6 +44,7 @@ def _require_shapes(asked: str, arrays: SensorArrays, meta: SensorMeta) -> None:
         "even": (cube, meta.dtype),
         "spread": (cube, "uint16"),
         "source": (plane, "uint16"),
+        "labels": (plane, "uint8"),
     }
     for key, array in arrays.named().items():
         shape, dtype = wanted[key]

@@ -244,7 +244,7 @@ class Store:
     def read_region(self, region: str, sensor: str) -> SensorArrays:
         """Return all arrays of a region and sensor, decoded."""
         entry = self.region(region)
-        found = {
+        found: dict[str, Any] = {
             name: self.read(region, sensor, array=name) for name in self.arrays(region, sensor)
         }
         return SensorArrays(times=entry.times[sensor], grid=entry.grids[sensor], **found)

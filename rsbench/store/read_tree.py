@@ -46,7 +46,7 @@ def tree_json(tree: Tree, name: str) -> dict[str, Any]:
     Raises:
         StoreError: if the file is absent, cut short or no JSON object.
     """
-    return parse_json(tree.where / name, lambda: tree.read(name))
+    return parse_json(tree.where / name, lambda: tree.read(name), lambda: tree.size(name))
 
 
 class Folder:

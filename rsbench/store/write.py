@@ -316,11 +316,18 @@ def _write_sensor(
     sensor = {"schema": SCHEMA, **meta.to_json(), "grid": arrays.grid.to_json()}
     write_group(target, {ROOT_KEY: sensor})
     for key, array in arrays.named().items():
-        _write_cube(target, key, array, meta, codec)
+        _write_cube(target, key, array, meta, codec, arrays.about.get(key, {}))
     _write_coords(target, arrays, meta)
 
 
-def _write_cube(target: Path, key: str, array: Array, meta: SensorMeta, codec: str) -> None:
+def _write_cube(
+    target: Path,
+    key: str,
+    array: Array,
+    meta: SensorMeta,
+    codec: str,
+    about: Mapping[str, Any],
+) -> None:
     height, width = array.shape[-2:]
     inner = (*array.shape[:-2], min(CHUNK, height), min(CHUNK, width))
     shard = tuple(-(-n // c) * c for n, c in zip(array.shape, inner, strict=True))
@@ -338,6 +345,7 @@ def _write_cube(target: Path, key: str, array: Array, meta: SensorMeta, codec: s
         }
     elif is_cube:  # a difference of two stored numbers: the offset has fallen out
         attributes |= {"units": meta.unit, "rsbench:scale": meta.to_json()["scale"]}
+    attributes |= about
     _create(
         target,
         key,

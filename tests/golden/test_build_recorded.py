@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from rsbench.build.plan import lock_item
+from rsbench.build.plan_labels import search_labels
 from rsbench.build.plan_search import item_time
 from rsbench.catalog import Sensor, load_sensor
+from rsbench.catalog.labels import LabelSource, load_labels
 from rsbench.errors import InputError
+from rsbench.spec import Grid
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="RSBENCH_TEST_DATA is not set")
@@ -121,3 +124,49 @@ def test_naip_bands_share_a_file() -> None:
     held = lock(item, load_sensor("naip"), "planetary-computer", PC)
     assert len({a.href for a in held.assets.values()}) == 1
     assert [a.index for a in held.assets.values()] == [1, 2, 3, 4]
+
+
+class Answers:
+    """A catalogue that answers every search with some items."""
+
+    url = PC
+
+    def __init__(self, items: list[dict[str, Any]]) -> None:
+        self._items = [{**item, "_url": PC} for item in items]
+
+    def search(self, query: Any) -> list[dict[str, Any]]:
+        return self._items
+
+
+@pytest.mark.parametrize(
+    ("file", "labels", "collection", "year", "end"),
+    [
+        ("pc_items_io-lulc-9-class.json", "io-lulc-annual-v02", "io-lulc-9-class", 2022,
+         "60W_20220101-20230101.tif"),
+        ("pc_items_esa-worldcover.json", "esa-worldcover", "esa-worldcover", 2021, "_Map.tif"),
+    ],
+)  # fmt: skip
+def test_label_items_at_planetary_computer(
+    file: str, labels: str, collection: str, year: int, end: str
+) -> None:
+    (item,) = features(f"responses/{file}")
+    held = load_labels(labels)
+    asset = held.providers["planetary-computer"].asset
+    # The nine classes of io-lulc were published in two collections, with the same codes and asset.
+    source = LabelSource(collection=collection, asset=asset)
+    held = held.model_copy(update={"providers": {"planetary-computer": source}})
+    grid = Grid("EPSG:32660", (10.0, 0.0, 400_000.0, 0.0, -10.0, 7_500_000.0), 64, 64)
+    found = search_labels(held, grid, [year - 1, year, year + 1], "planetary-computer",
+                          Answers([item]))  # type: ignore[arg-type]  # fmt: skip
+    assert sorted(found) == [year, year + 1]  # a map of later than the pair is none
+    assert found[year] == found[year + 1]
+    assert found[year][0].assets["labels"].href.endswith(end)
+    assert "?" not in json.dumps(found[year][0].to_json())
+    stated = item["assets"][asset].get("file:values")
+    if stated is None:
+        recorded = features("items/esa-worldcover/ESA_WorldCover_10m_2021_v200_N00E006.json")[0]
+        stated = [
+            {"values": [c["value"]]} for c in recorded["assets"]["map"]["classification:classes"]
+        ]
+    codes = {code for entry in stated for code in entry["values"]} - {held.nodata}
+    assert codes == set(held.classes)

@@ -169,7 +169,6 @@ def recipe(**changes: Any) -> Recipe:
         "provider": "planetary-computer",
         "regions": ({**place, "split": "train"},),
         "default_preset": "tiny",
-        "default_protocol": "year7",
     }
     return Recipe.model_validate(values | changes)
 

@@ -1,0 +1,60 @@
+"""Label sets: maps of classes that may lie beside images, as data of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from rsbench.catalog.loaders import catalog_root, names
+from rsbench.catalog.models_base import Entry, Name
+from rsbench.catalog.yamlfile import load_yaml, parse
+from rsbench.errors import unknown
+
+
+class LabelSource(Entry):
+    """Where a provider keeps a label set: its collection and the asset with the classes."""
+
+    collection: Name
+    asset: Name
+
+
+class LabelSet(Entry):
+    """A map of classes, made by others and not by us.
+
+    ``gsd``: metres. ``nodata``: the code of a pixel without class. ``classes``: code → name.
+    ``query``: conditions of the search. ``note``: how the map was made.
+    """
+
+    name: Name
+    title: str = Field(min_length=1)
+    gsd: float = Field(gt=0)
+    nodata: int = Field(ge=0, le=255)
+    classes: Mapping[int, str] = Field(min_length=1)
+    query: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    providers: Mapping[str, LabelSource] = Field(min_length=1)
+    note: str
+    licence: str = Field(min_length=1)
+    attribution: str = Field(min_length=1)
+    citation: str = Field(min_length=1)
+
+    @field_validator("classes")
+    @classmethod
+    def _bytes(cls, classes: Mapping[int, str]) -> Mapping[int, str]:
+        if any(not 0 <= code <= 255 or not name for code, name in classes.items()):
+            raise ValueError("classes are codes from 0 to 255, each with a name")
+        return classes
+
+    def source(self, provider: str) -> LabelSource:
+        """Return where a provider keeps it."""
+        if provider not in self.providers:
+            raise unknown(f"provider of the labels {self.name}", provider, self.providers)
+        return self.providers[provider]
+
+
+def load_labels(name: str) -> LabelSet:
+    """Return a label set of the catalogue."""
+    if name not in (known := names("labels")):
+        raise unknown("label set", name, known)
+    return parse(load_yaml(catalog_root() / "labels" / f"{name}.yaml"), LabelSet)
