@@ -50,7 +50,7 @@ _MASK_BYTES_PER_PIXEL = 0.16
 _PIXELS_PER_SECOND = 100e6
 _NETWORK_BYTES_PER_SECOND = 50e6
 _LATENCY = 0.05
-_IN_FLIGHT = 16
+_IN_FLIGHT = 24
 _BLOCK = 512
 _LABELS: Mapping[str, Any] = {"gsd": 10.0, "mask": {"gsd": None}}
 """A label layer is read as one more band; few of them make no difference to the estimate."""

@@ -33,7 +33,7 @@ T = TypeVar("T")
 Signer = Callable[[str, int], str]
 
 TRIES = 3
-REMOTE_THREADS = 16
+REMOTE_THREADS = 24
 DRIVER = "GTiff"
 """GDAL drivers that may open a raster; a VRT, for one, could name any local file."""
 

@@ -382,8 +382,16 @@ def years(folder: Path, args: argparse.Namespace) -> None:
 
 def say(**values: Any) -> None:
     """Print what was found, with the most memory that this process has held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    print(json.dumps({**values, "peak_megabytes": peak}))
+    print(json.dumps({**values, "peak_megabytes": _peak()}))
+
+
+def _peak() -> float:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    # What getrusage tells of a process begins with the memory of whoever started it.
+    line = next(v for v in status.read_text().splitlines() if v.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e6
 
 
 def main() -> int:
