@@ -115,13 +115,13 @@ def score_table(
         done += images
         advance("scoring", done, total)
 
-    layers = pixel_layers(setting.store, setting.sensor)
+    regions = setting.store.split(setting.split)
+    layers = pixel_layers(setting.store, setting.sensor, regions)
     tally = score(
         everyone, cases(setting), setting.metrics, bands=setting.bands,
         value_range=setting.meta.value_range, eyes=setting.eyes, layers=layers, seen=seen,
         on_case=count,
     )  # fmt: skip
-    regions = setting.store.split(setting.split)
     strata, no_season = region_strata(setting.store, setting.sensor, regions, layers)
     run = _info(setting, rows, own, reference, info or {})
     if tally.sets is not None:

@@ -26,6 +26,9 @@ OBSERVATIONS = (0, 3, 7, 15)
 
 OBSERVATION_NAMES = ("none", "1 to 3", "4 to 7", "8 to 15", "16 or more")
 
+LABELS = "labels"
+"""Optional array of a store: (T, H, W) classes of a map made by others, 0 where there is none."""
+
 LAND_COVER = "land cover"
 OBSERVED = "observations"
 
@@ -74,11 +77,16 @@ class PixelLayers:
         return torch.cat(layers, dim=-1)
 
 
-def pixel_layers(store: Store, sensor: str) -> PixelLayers:
-    """Return the layers that a store gives for a sensor, and why it lacks the others."""
+def pixel_layers(store: Store, sensor: str, regions: Sequence[str] | None = None) -> PixelLayers:
+    """Return the layers that a store gives for a sensor, and why it lacks the others.
+
+    Args:
+        regions: those that will be scored; all where None.
+    """
+    places = store.regions if regions is None else regions
     layers, absent = [], {}
     for name, make in ((LAND_COVER, _land_cover), (OBSERVED, _observations)):
-        found = make(store, sensor)
+        found = make(store, sensor, places)
         if isinstance(found, str):
             absent[f"{PIXEL}{name}"] = found
         else:
@@ -86,7 +94,9 @@ def pixel_layers(store: Store, sensor: str) -> PixelLayers:
     return PixelLayers(tuple(layers), absent)
 
 
-def _land_cover(store: Store, sensor: str) -> Layer | str:
+def _land_cover(store: Store, sensor: str, regions: Sequence[str]) -> Layer | str:
+    if LABELS in store.arrays(regions[0], sensor):
+        return _labels(store, sensor, regions)
     if not store.simulated or "regions" not in (store.meta.simulation or {}):
         return "the store holds no map of land cover"
     if store.meta.kind != "series":
@@ -102,7 +112,26 @@ def _land_cover(store: Store, sensor: str) -> Layer | str:
     return Layer(LAND_COVER, COVERS, f"simulated ground of {spec.years[0]}", read)
 
 
-def _observations(store: Store, sensor: str) -> Layer | str:
+def _labels(store: Store, sensor: str, regions: Sequence[str]) -> Layer:
+    """Return the labels that the store holds for the start; no later map is looked at."""
+
+    @lru_cache(maxsize=4)
+    def whole(region: str) -> npt.NDArray[np.uint8]:
+        found: npt.NDArray[np.uint8] = store.read(region, sensor, array=LABELS)
+        return found
+
+    numbers = np.unique(np.concatenate([np.unique(whole(name)) for name in regions]))
+
+    def read(region: str, window: Window, start: date) -> Places:
+        at = store.region(region).times[sensor].index(start)
+        found: Places = np.searchsorted(numbers, whole(region)[at][window.slices]).astype(np.int64)
+        return found
+
+    names = tuple("unlabelled" if n == 0 else f"class {n}" for n in numbers.tolist())
+    return Layer(LAND_COVER, names, "labels of the store, of the last context frame", read)
+
+
+def _observations(store: Store, sensor: str, regions: Sequence[str]) -> Layer | str:
     if store.meta.kind != "series":
         return "its frames are single images"
     if "importer" in store.meta.recipe:

@@ -183,6 +183,31 @@ def test_a_region_takes_the_cover_of_most_of_its_pixels_unless_the_catalogue_sta
     assert {own["land_cover"] for own in found.values()} == {"crops"}
 
 
+def test_labels_that_a_store_holds_are_read_for_the_start(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.zeros((YEARS, SIDE, SIDE), dtype=np.uint8)
+    labels[:, :, 5:] = 7
+    labels[1:, 20:] = 3  # a later map says otherwise
+    arrays, read = Store.arrays, Store.read
+
+    def with_labels(self: Store, region: str, sensor: str) -> tuple[str, ...]:
+        return (*arrays(self, region, sensor), "labels")
+
+    def reading(self: Store, region: str, sensor: str, **options: object) -> object:
+        if options.get("array") == "labels":
+            return labels
+        return read(self, region, sensor, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "arrays", with_labels)
+    monkeypatch.setattr(Store, "read", reading)
+    layer = pixel_layers(store, "s2").layers[0]
+    assert layer.classes == ("unlabelled", "class 3", "class 7")
+    first = store.region(store.regions[0]).times["s2"][0]
+    seen = layer.read(store.regions[0], Window(18, 3, 4, 4), first)
+    assert seen.tolist() == [[0, 0, 2, 2]] * 4
+
+
 def test_the_simulated_land_cover_is_older_than_every_forecast() -> None:
     """It is the same whatever the later years are, and it is what the kinds of ground promise."""
     from rsbench.build.simulate import COVERS, first_land_cover, simulated_regions
