@@ -73,7 +73,7 @@ def weights_check(as_json: Json = False) -> None:
     """Say which weight files are here; exits 1 if one is not the published file."""
     from dataclasses import asdict
 
-    from rsbench.weights import status
+    from rsbench.weights import absence, status
 
     rows = [asdict(row) for row in status()]
     code = int(any(row["state"] not in ("ok", "absent") for row in rows))
@@ -82,6 +82,11 @@ def weights_check(as_json: Json = False) -> None:
         raise typer.Exit(code)
     for row in rows:
         say(f"{row['name']:12} {row['state']:8} needed by {row['metrics']}")
+    for row in rows:
+        if row["state"] == "altered":
+            say(
+                f"{row['path']}: {absence(row['name'])}. Remove it, or put the published file there"
+            )
     if any(row["state"] != "ok" for row in rows):
         say("Type `rsbench weights fetch`, or name a folder that holds them in RSBENCH_WEIGHTS.")
     raise typer.Exit(code)

@@ -271,6 +271,7 @@ def _content(folder: Path) -> str:
 
 
 def _row(answer: AnswerNote, files: AnswerFiles, asked: tuple[Forecast, ...]) -> Row:
+    import numpy as np
     import torch
 
     from rsbench.evaluation import Row
@@ -283,7 +284,7 @@ def _row(answer: AnswerNote, files: AnswerFiles, asked: tuple[Forecast, ...]) ->
                 files.read(known[sample.region, case.starts[b]], index, sample.window)
                 for b, sample in enumerate(case.samples)
             ]
-            yield index + 1, torch.stack([torch.from_numpy(values) for values in found])
+            yield index + 1, torch.from_numpy(np.stack(found))
 
     return Row(answer.model, answer.preset, "model", of)
 

@@ -46,11 +46,20 @@ def compute(
             shown = ", ".join(map(str, images[:8])) + (" …" if len(images) > 8 else "")
             raise InputError(
                 f"metric {metric!r}",
-                f"it is undefined for {len(images)} of {len(result.ok)} images ({shown})",
+                f"it is undefined for {len(images)} of {len(result.ok)} images ({shown}): "
+                f"{_why(valid, result.ok)}",
                 "Leave these images out, or use rsbench.metrics.image_metrics, "
                 "which marks them in `ok`",
             )
     return {metric: result.value for metric, result in found.items()}
+
+
+def _why(valid: Tensor | None, ok: Tensor) -> str:
+    """Say why images have no value: nothing to see, or nothing that the metric can measure."""
+    if valid is not None and not bool(valid.flatten(1).any(1).cpu()[~ok].any()):
+        return "no pixel of theirs is valid"
+    masked = " where they are valid" if valid is not None else ""
+    return f"they are too constant, or too dark,{masked} for what it divides by"
 
 
 def image_metrics(

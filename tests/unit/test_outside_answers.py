@@ -109,6 +109,7 @@ def units(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["model"] == "copy"].sort_values(key).drop(columns="preset")
 
 
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
 @pytest.mark.parametrize("form", ["npy", "zarr", "geotiff"])
 def test_answers_score_as_the_model_itself_does(
     store: Store, exported: dict[str, Path], form: str, tmp_path: Path

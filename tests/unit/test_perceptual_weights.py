@@ -99,6 +99,9 @@ def test_an_altered_file_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     done = CliRunner().invoke(app, ["weights", "check"])
     assert done.exit_code == 1
     assert "vgg16        altered" in done.output
+    said = done.output.replace("\n", "")
+    assert "vgg16-397923af.pth: vgg16-397923af.pth is not the published file" in said
+    assert "Remove it, or put the published file there" in said
 
 
 class _Evil:
