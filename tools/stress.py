@@ -37,6 +37,8 @@ METRICS = (
 )
 SHOWN = ("rmse@1", "rmse.changed@1", "change.csi@1", "ssim@1", "edge.roberts@1")
 TRIVIAL = "trivial"
+SMALLEST = 5e-6
+"""Differences below this are what filling a gap of a reference does, and shown as none."""
 
 
 def model_of(called: str, seed: int, plain: Store, strained: Store) -> Model:
@@ -176,6 +178,8 @@ def _cell(own: pd.DataFrame, condition: str, *, first: bool) -> str:
     value = number(float(line["value"]), 3)
     if first or pd.isna(line.get("difference")):
         return value
+    if abs(line["difference"]) < SMALLEST:
+        return "0"
     sign = "+" if line["difference"] >= 0 else "−"
     sure = line["lo"] > 0 or line["hi"] < 0
     text = f"{sign}{number(abs(float(line['difference'])), 2)}"

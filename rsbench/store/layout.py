@@ -255,7 +255,9 @@ def load_json(path: Path) -> dict[str, Any]:
     return parse_json(path, path.read_bytes, lambda: path.stat().st_size)
 
 
-def parse_json(path: Path, read: Callable[[], bytes], size: Callable[[], int | None]) -> dict[str, Any]:
+def parse_json(
+    path: Path, read: Callable[[], bytes], size: Callable[[], int | None]
+) -> dict[str, Any]:
     """Read a JSON object from bytes, of which there are ``size``; see :func:`load_json`."""
     try:
         if (size() or 0) > MAX_JSON:

@@ -178,7 +178,7 @@ class Estarfm:
         )
         fine = strip.inner(window.fine)
         when, mean = self._change(strip, window)
-        squares = None if self.significant is None else self._squares(strip, window, worst)
+        squares = None if self.significant is None else self._squares(strip, window)
         fitted = fine + self._slope(sums, squares) * sums.change / sums.weight.clamp(min=1e-300)
         answer = (when * fitted).sum(dim=0)
         few = sums.count <= LEAST
@@ -252,8 +252,9 @@ class Estarfm:
             total.addcmul_(strip.shift(fine, dy, dx), w)
         return total.view(*window.fine.shape[:2], *total.shape[-2:])
 
-    def _squares(self, strip: Strip, window: _Window, worst: Tensor | None) -> Tensor:
+    def _squares(self, strip: Strip, window: _Window) -> Tensor:
         """Return Σ F² over both dates, ``(C, h, w)``, which only the F-test needs."""
+        worst = self._worst_rank(strip, window.scaled)
         fine = (window.fine * window.fine).sum(dim=0)
         total = torch.zeros_like(strip.inner(fine))
         for dy, dx, one, _ in self._similar(strip, window, worst):

@@ -1,0 +1,66 @@
+"""The paired table: differences on the same regions, with intervals that know they are paired."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+TOOL = Path(__file__).parents[2] / "tools" / "stress.py"
+CONDITIONS = ("plain", "cloudy")
+
+
+@pytest.fixture(scope="module")
+def stress() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("stress", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def units(model: str, plain: list[float], cloudy: list[float]) -> pd.DataFrame:
+    """One image per region and condition."""
+    rows = [
+        {
+            "model": model, "preset": "", "role": "model", "region": f"r{i}", "start": "2020-01-01",
+            "lead": 1, "target": "2020-01-17", "curve": "starts", "metric": "rmse@1",
+            "band": "all", "condition": condition, "value_sum": value, "weight": 1.0,
+            "n_images": 1, "n_missing": 0,
+        }
+        for condition, values in zip(CONDITIONS, (plain, cloudy), strict=True)
+        for i, value in enumerate(values)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_small_difference_shows_where_regions_differ_much(stress: ModuleType) -> None:
+    """Regions from 1 to 8, all worse by a tenth under cloud: sure, because it is paired."""
+    plain = [float(i) for i in range(1, 9)]
+    cloudy = [v + 0.1 + 0.01 * (-1) ** i for i, v in enumerate(plain)]
+    found = stress.table(stress.collect({("a", 0): units("a", plain, cloudy)}), CONDITIONS)
+    line = found[found["condition"] == "cloudy"].iloc[0]
+    assert line["value"] == pytest.approx(4.6)
+    assert line["difference"] == pytest.approx(0.1)
+    assert 0.08 < line["lo"] < 0.1 < line["hi"] < 0.12
+    assert int(line["n_regions"]) == 8
+    text = stress.markdown(found, CONDITIONS, "# t")
+    assert "| a | 1 | 4.5" in text
+    assert "**+0.10" in text
+
+
+def test_seeds_widen_the_interval(stress: ModuleType) -> None:
+    """Three seeds that disagree in sign: the mean difference is not sure."""
+    plain = [1.0] * 8
+    parts = {
+        ("a", seed): units("a", plain, [1.0 + step + 0.001 * i for i in range(8)])
+        for seed, step in enumerate((-0.2, 0.1, 0.2))
+    }
+    line = stress.table(stress.collect(parts), CONDITIONS).iloc[1]
+    assert line["difference"] == pytest.approx(0.1 / 3 + 0.0035)
+    assert line["lo"] < 0 < line["hi"]
+    assert int(line["seeds"]) == 3
