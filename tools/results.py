@@ -3,9 +3,10 @@
 Usage: python tools/results.py STORE --models starfm swinstfm:tiny --seeds 0 1 2 --out results/NAME
 
 Writes ``table.md`` (means over seeds) and, beside it, ``table.csv`` (every run, with intervals;
-all bands together, all regions and by stratum); of more than one lead also ``decay.png``, with the
-span of seeds as bands. A model without training runs once: its seed changes nothing. Runs are kept
-in ``--runs`` and done once. Controls are named after the model whose weights they were made of.
+all bands together; all regions at every lead, strata at ``--lead``); of more than one lead also
+``decay.png``, with the span of seeds as bands. A model without training runs once: its seed
+changes nothing. Runs are kept in ``--runs`` and done once. Controls are named after the model
+whose weights they were made of.
 """
 
 from __future__ import annotations
@@ -180,12 +181,14 @@ def main() -> int:
     except RsbenchError as error:
         print(f"results: {error}", file=sys.stderr)
         return error.exit_code
-    seeds = ", ".join(map(str, asked.seeds))
+    several = len(asked.seeds) > 1
+    seeds = ("seeds " if several else "seed ") + ", ".join(map(str, asked.seeds))
+    spread = ", mean (smallest … largest)" if several else " alone"
     kind = "simulated data: nothing is claimed of real places" if store.simulated else "real data"
     heading = (
         f"# {store.recipe}\n\n"
-        f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: seeds "
-        f"{seeds}, mean (smallest … largest). Values are means over regions of a region's mean; "
+        f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: "
+        f"{seeds}{spread}. Values are means over regions of a region's mean; "
         "skill is against the trivial row that was best on validation.\n\n"
         f"Made by `python tools/results.py STORE {shlex.join(typed(asked))}`."
     )
@@ -193,7 +196,10 @@ def main() -> int:
     if table["lead"].nunique() > 1:
         draw(folders, asked.out / "decay.png")
     (asked.out / "table.md").write_text(markdown(table, heading, asked.lead), encoding="utf-8")
-    table.drop(columns=["weights"]).to_csv(asked.out / "table.csv", index=False)
+    shown = table[(table["stratum"] == "all") | (table["lead"] == asked.lead)]
+    shown.drop(columns=["weights"]).to_csv(
+        asked.out / "table.csv", index=False, float_format="%.6g"
+    )
     print(asked.out / "table.md")
     return 0
 
