@@ -106,9 +106,11 @@ def seeds_as_bands(folders: Sequence[Path]) -> list[Curve]:
 
 
 def draw(folders: Sequence[Path], path: Path) -> None:
-    """Draw the decay of all rows by lead."""
+    """Draw the decay of all rows by lead; of controls those of the first model that has some."""
     run = Scores.load(folders[0]).run
     drawn = seeds_as_bands(folders)
+    owners = [c.model.partition(" of ")[2] for c in drawn if c.role == "control"]
+    drawn = [c for c in drawn if c.role != "control" or c.model.endswith(f" of {owners[0]}")]
     save_figure(drawn, path, simulated=run.simulated, unit=run.unit, width=8.5)
 
 
