@@ -1,4 +1,4 @@
-"""Draw the README's strip and decay curve from a run folder.
+"""Draw the README's strip from a run folder.
 
 Usage: python tools/demo_figures.py RUN [--out docs/images]
 """
@@ -16,13 +16,11 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.decay import curves, save_figure
 from rsbench.errors import InputError, RsbenchError
 from rsbench.report.pictures import colour
 from rsbench.scores import Scores
 
 SHOWN = ("simvp", "persistence")
-DRAWN = ("simvp", "persistence", "damped_persistence", "oracle")
 
 
 def strip(run: Path, scores: Scores, out: Path) -> None:
@@ -89,7 +87,7 @@ def _rows(
 
 
 def main() -> int:
-    """Draw both figures."""
+    """Draw the strip."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
@@ -98,11 +96,6 @@ def main() -> int:
     try:
         scores = Scores.load(options.run)
         options.out.mkdir(parents=True, exist_ok=True)
-        drawn = [c for c in curves(scores, "mse@1") if c.model in DRAWN]
-        run = scores.run
-        save_figure(
-            drawn, options.out / "demo-decay.png", simulated=run.simulated, unit=run.unit, dpi=160
-        )
         strip(options.run, scores, options.out / "demo-strip.png")
     except RsbenchError as error:
         print(error, file=sys.stderr)

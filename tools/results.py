@@ -3,9 +3,10 @@
 Usage: python tools/results.py STORE --models starfm swinstfm:tiny --seeds 0 1 2 --out results/NAME
 
 Writes ``table.md`` (means over seeds) and, beside it, ``table.csv`` (every run, with intervals;
-all bands together, all regions and by stratum); of more than one lead also ``decay.png``, with the
-span of seeds as bands. A model without training runs once: its seed changes nothing. Runs are kept
-in ``--runs`` and done once. Controls are named after the model whose weights they were made of.
+all bands together; all regions at every lead, strata at ``--lead``); of more than one lead also
+``decay.png``, with the span of seeds as bands. A model without training runs once: its seed
+changes nothing. Runs are kept in ``--runs`` and done once. Controls are named after the model
+whose weights they were made of.
 """
 
 from __future__ import annotations
@@ -105,9 +106,11 @@ def seeds_as_bands(folders: Sequence[Path]) -> list[Curve]:
 
 
 def draw(folders: Sequence[Path], path: Path) -> None:
-    """Draw the decay of all rows by lead."""
+    """Draw the decay of all rows by lead; of controls those of the first model that has some."""
     run = Scores.load(folders[0]).run
     drawn = seeds_as_bands(folders)
+    owners = [c.model.partition(" of ")[2] for c in drawn if c.role == "control"]
+    drawn = [c for c in drawn if c.role != "control" or c.model.endswith(f" of {owners[0]}")]
     save_figure(drawn, path, simulated=run.simulated, unit=run.unit, width=8.5)
 
 
@@ -180,12 +183,14 @@ def main() -> int:
     except RsbenchError as error:
         print(f"results: {error}", file=sys.stderr)
         return error.exit_code
-    seeds = ", ".join(map(str, asked.seeds))
+    several = len(asked.seeds) > 1
+    seeds = ("seeds " if several else "seed ") + ", ".join(map(str, asked.seeds))
+    spread = ", mean (smallest … largest)" if several else " alone"
     kind = "simulated data: nothing is claimed of real places" if store.simulated else "real data"
     heading = (
         f"# {store.recipe}\n\n"
-        f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: seeds "
-        f"{seeds}, mean (smallest … largest). Values are means over regions of a region's mean; "
+        f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: "
+        f"{seeds}{spread}. Values are means over regions of a region's mean; "
         "skill is against the trivial row that was best on validation.\n\n"
         f"Made by `python tools/results.py STORE {shlex.join(typed(asked))}`."
     )
@@ -193,7 +198,10 @@ def main() -> int:
     if table["lead"].nunique() > 1:
         draw(folders, asked.out / "decay.png")
     (asked.out / "table.md").write_text(markdown(table, heading, asked.lead), encoding="utf-8")
-    table.drop(columns=["weights"]).to_csv(asked.out / "table.csv", index=False)
+    shown = table[(table["stratum"] == "all") | (table["lead"] == asked.lead)]
+    shown.drop(columns=["weights"]).to_csv(
+        asked.out / "table.csv", index=False, float_format="%.6g"
+    )
     print(asked.out / "table.md")
     return 0
 
