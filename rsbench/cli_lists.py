@@ -57,11 +57,23 @@ def recipes(as_json: Json = False) -> None:
         say(f"{row.name:20} {row.kind:9} {row.title}")
 
 
-def regions(as_json: Json = False) -> None:
-    """List the regions of the catalogue, and the places of triplets after them."""
-    from rsbench.catalog import load_regions, load_triplet_places
+def regions(
+    recipe: Annotated[
+        str | None, typer.Option(help="List the places of this recipe instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the 100 regions of the catalogue, or the places that a recipe has of its own."""
+    from rsbench.catalog import load_recipe, load_regions, recipe_regions
 
-    rows = (*load_regions(), *load_triplet_places())
+    if recipe is None:
+        rows = load_regions()
+    elif (chosen := load_recipe(recipe)).simulated is not None:
+        from rsbench.build.simulate import simulated_regions
+
+        rows = simulated_regions(chosen.simulated)
+    else:
+        rows = recipe_regions(chosen)
     if as_json:
         dump([row.model_dump(mode="json") for row in rows])
         return

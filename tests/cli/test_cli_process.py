@@ -441,4 +441,7 @@ def test_doctor_and_lists_answer_at_once(place: Place) -> None:
     assert "torch" in place.rsbench("doctor").stdout
     assert "demo" in place.rsbench("recipes").stdout
     regions = json.loads(place.rsbench("regions", "--json").stdout)
-    assert len(regions) >= 100
+    assert len(regions) == 100
+    own = json.loads(place.rsbench("regions", "--recipe", "landsat-modis", "--json").stdout)
+    assert len(own) == 20
+    assert not {r["name"] for r in own} & {r["name"] for r in regions}
