@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from rsbench import inference, strata
-from rsbench.checkpoint import find_checkpoint, load_into
+from rsbench.checkpoint import fitting_checkpoints, load_into
 from rsbench.evaluation import score
 from rsbench.model import Model
 from rsbench.registry import card, create_model
@@ -51,10 +51,11 @@ def model_of(called: str, seed: int, plain: Store, strained: Store) -> Model:
         return create_model(name, chosen, bands=len(bands), context=2)
 
     def kept() -> Path | None:
-        return find_checkpoint(
+        found = fitting_checkpoints(
             model=name, preset=chosen, digest=plain.digest, split="space", seed=seed, context=2,
             sensor="landsat", bands=bands,
         )  # fmt: skip
+        return found.same[-1] if found.same else None
 
     path = kept() or train_model(RunRequest(name, chosen, data=plain.path, seed=seed))
     model = fresh_model(name, chosen, seed=seed, bands=len(bands), context=2)
