@@ -61,20 +61,25 @@ def each_strip(
     work: Callable[[Strip], None],
     cells: int | None = None,
 ) -> None:
-    """Do some work for every strip of ``(…, H, W)``, on a CPU in as many threads as torch has.
+    """Do some work for every strip of ``(…, H, W)``.
+
+    Strips follow one another: operations on so few pixels spend as long in the interpreter as in
+    arithmetic, and threads that take turns there need twice the time. Only compiled work, which
+    states its ``cells`` and leaves the interpreter, is done in as many threads as torch has.
 
     Args:
         margin: pixels seen beyond a strip.
         planes: arrays of height and width that the work has in use at once; strips are as high
             as the device's cache or memory allows for so many.
         work: writes into its own rows of what it answers with, and nowhere else.
-        cells: numbers that a strip may hold, where not what suits the device.
+        cells: numbers that a strip of compiled work may hold; None for work made of tensors.
     """
     height, width = image.shape[-2:]
+    compiled = cells is not None
     cells = cells or (GPU_CELLS if image.is_cuda else CPU_CELLS)
     rows = max(2, min(height, cells // (planes * width)))
     found = [Strip(y, min(height, y + rows), margin) for y in range(0, height, rows)]
-    threads = 1 if image.is_cuda else min(torch.get_num_threads(), len(found))
+    threads = min(torch.get_num_threads(), len(found)) if compiled else 1
     inference = torch.is_inference_mode_enabled()  # every thread has its own
 
     def run(strip: Strip) -> None:

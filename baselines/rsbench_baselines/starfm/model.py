@@ -103,15 +103,19 @@ class Starfm:
             )
             return strip.inner(value)
         # Tests answer with 0.0 and 1.0: a change of type in every pass costs more than their size.
-        keep, also = torch.empty_like(centre), torch.empty_like(centre)
+        both, most = torch.stack((spectral, temporal)), torch.stack((most_spectral, most_temporal))
+        each = torch.stack((weight, weighted))
+        keep, also = torch.empty_like(centre), torch.empty_like(most)
+        sums = torch.zeros_like(most)
         for dy, dx, distance in offsets(self.half):
             torch.sub(strip.shift(f, dy, dx), centre, out=keep).abs_()
             torch.le(keep, alike, out=keep)
-            keep.mul_(torch.lt(strip.shift(spectral, dy, dx), most_spectral, out=also))
-            keep.mul_(torch.lt(strip.shift(temporal, dy, dx), most_temporal, out=also))
+            torch.lt(strip.shift(both, dy, dx), most, out=also)
+            keep.mul_(also[0]).mul_(also[1])
             share = 1 / (1 + distance / self.reach)
-            bottom.addcmul_(keep, strip.shift(weight, dy, dx), value=share)
-            top.addcmul_(keep, strip.shift(weighted, dy, dx), value=share)
+            sums.addcmul_(keep, strip.shift(each, dy, dx), value=share)
+        bottom += sums[0]
+        top += sums[1]
         return strip.inner(value)
 
     def _sigma(self, padded: Tensor, seen: Tensor) -> Tensor:
