@@ -13,7 +13,7 @@ import pytest
 from rsbench import inference
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "tools" / "coverage.py"
+TOOL = ROOT / "tools" / "interval_coverage.py"
 pytestmark = pytest.mark.skipif(not TOOL.is_file(), reason="not run from a checkout")
 ROUNDS = 4000
 ERROR = 4 * (0.95 * 0.05 / ROUNDS) ** 0.5

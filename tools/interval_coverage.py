@@ -1,6 +1,6 @@
 """Measure how often intervals that say 95 % hold the truth, and what regions can tell apart.
 
-    python tools/coverage.py [--out results/coverage] [--replications 4000]
+    python tools/interval_coverage.py [--out results/coverage] [--replications 4000]
 
 Draws region means from known distributions, makes each interval, and counts. Writes OUT.json and
 OUT.md; one seed, numpy only. Takes some minutes on one core.
@@ -239,7 +239,7 @@ def tables(cells: Sequence[Cell], effects: Mapping[int, float], replications: in
     heads = [SHIPPED.get(name, name) for name in names]
     lines = [
         "# Coverage of intervals that say 95 %", "",
-        f"Made by `python tools/coverage.py`: {replications} samples per cell, so a number below "
+        f"Made by `python tools/interval_coverage.py`: {replications} samples per cell, so a number below "
         f"is good to ±{error:.1f} points. What it means stands in "
         "[docs/intervals.md](../docs/intervals.md).", "",
     ]  # fmt: skip
