@@ -40,7 +40,7 @@ unit: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/bench -q --benchmark-only --benchmark-json results/bench/latest.json
-	$(BIN)/python tools/bench_table.py results/bench/latest.json results/bench/build.json > results/bench/README.md
+	$(BIN)/python tools/bench_table.py results/bench/latest.json > results/bench/README.md
 
 wheel: $(VENV)/.test
 	PYTHON=$(PYTHON) tools/try_wheel.sh $(BIN)/python
