@@ -239,8 +239,8 @@ def tables(cells: Sequence[Cell], effects: Mapping[int, float], replications: in
     heads = [SHIPPED.get(name, name) for name in names]
     lines = [
         "# Coverage of intervals that say 95 %", "",
-        f"Made by `python tools/interval_coverage.py`: {replications} samples per cell, so a number below "
-        f"is good to ±{error:.1f} points. What it means stands in "
+        f"Made by `python tools/interval_coverage.py`: {replications} samples per cell, so a "
+        f"number below is good to ±{error:.1f} points. What it means stands in "
         "[docs/intervals.md](../docs/intervals.md).", "",
     ]  # fmt: skip
     for law in LAWS:
