@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import logging
 import os
 import sys
+import threading
 from typing import Any
 
 import typer
@@ -29,8 +31,17 @@ def _refuse(error: RsbenchError) -> int:
     return error.exit_code
 
 
+def _insist(dropped: sys.UnraisableHookArgs) -> None:
+    """Let a Ctrl-C come again that came in a finaliser, where Python drops every exception."""
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(dropped)
+
+
 def run_app() -> int:
     """Run the command typed; return its exit code, the reason told on stderr."""
+    sys.unraisablehook = _insist
     if not os.environ.get("RSBENCH_DEBUG"):
         # After a failed write zarr leaves tasks behind; their failures follow from the one told.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -7,6 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library's error says, or its kind if it is silent."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()[:200]
+
+
 class RsbenchError(Exception):
     """Base of all rsbench errors; the CLI prints it on stderr and exits with ``exit_code``."""
 

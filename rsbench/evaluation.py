@@ -22,7 +22,8 @@ from rsbench.metrics.engine import exact, image_metrics, member_metrics
 from rsbench.metrics.pixel_classes import ADDITIVE, class_sums
 from rsbench.model import Card, Given, Model, SampleRef, Want
 from rsbench.rollout import roll
-from rsbench.strata import ADDED
+from rsbench.scores_units import KEYS, PIXEL_COLUMNS, SUMS
+from rsbench.strata import ADDED, INPUT_VALID, PIXEL_CLASS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -207,7 +208,7 @@ class Tally:
 
     def frame(self, strata: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
         """Return unit rows, with the regions' strata joined."""
-        names = [*UNIT, "metric", "band", *ADDED, *SUMS, "input_valid"]
+        names = [*KEYS, *ADDED, *SUMS, INPUT_VALID]
         frame = pd.DataFrame([(*key, *unit) for key, unit in self.sums.items()], columns=names)
         frame = frame.drop(columns=[name for name in ADDED if not (frame[name] != "").any()])
         for stratum in sorted({name for values in strata.values() for name in values}):
@@ -217,18 +218,15 @@ class Tally:
 
     def pixel_frame(self) -> pd.DataFrame:
         """Return one row per unit and class of pixels; classes that nowhere occur are left out."""
-        names = [*UNIT, "metric", "band", "pixel_class", *SUMS]
-        frame = pd.DataFrame([(*key, *unit) for key, unit in self.pixels.items()], columns=names)
-        frame = frame[frame.groupby("pixel_class")["weight"].transform("sum") > 0]
+        frame = pd.DataFrame(
+            [(*key, *unit) for key, unit in self.pixels.items()], columns=PIXEL_COLUMNS
+        )
+        frame = frame[frame.groupby(PIXEL_CLASS)["weight"].transform("sum") > 0]
         return frame.astype({"lead": "int64", "n_images": "int64", "n_missing": "int64"})
 
 
-UNIT = ("model", "preset", "role", "region", "start", "lead", "target", "curve")
-SUMS = ("value_sum", "weight", "n_images", "n_missing")
-
-
 def _unit(row: Row, case: Case, lead: int, b: int) -> tuple[Any, ...]:
-    """Name the unit of one batch row at one lead, as ``UNIT`` says."""
+    """Name the unit of one batch row at one lead, by its ``KEYS`` but for metric and band."""
     return (
         row.model, row.preset, row.role, case.samples[b].region, case.starts[b].isoformat(), lead,
         case.targets[b][lead - 1].isoformat(), case.curves[b][lead - 1],
@@ -279,6 +277,7 @@ def score(
     whole = tuple(metric for metric, kind in kinds.items() if kind == "set")
     ensembles = [metric for metric, kind in kinds.items() if kind == "members"]
     additive = [metric for metric in ADDITIVE if layers is not None and metric in images]
+    pixelwise = [metric for metric in images if metric in PIXELWISE]
     needs_context = "change" in kinds.values()
     tally = Tally(bands, sets=SetBook(whole, value_range, eyes) if whole else None)
     for case in cases:
@@ -301,8 +300,8 @@ def score(
                         tally.add_classes(scored, case, lead, parts, layers.labels)
                     for zone, where in case.zones.items():
                         part = image_metrics(
-                            [m for m in images if m in PIXELWISE], answer, truth,
-                            valid=valid & where[:, None], data_range=value_range,
+                            pixelwise, answer, truth, valid=valid & where[:, None],
+                            data_range=value_range,
                         )  # fmt: skip
                         tally.add(scored, case, lead, part, zone=zone)
                     if tally.sets is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from rsbench.errors import InputError
+from rsbench.errors import InputError, first_line
 from rsbench.model import Card, Frames, Given, Model, Prediction, Want
 from rsbench.train_guard import is_out_of_memory
 
@@ -42,7 +42,7 @@ def within_memory(rolled: Rolled) -> Rolled:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                reason = first_line(error)
             # Outside the except block: the traceback would keep the tensors of what failed.
             if size == 1:
                 raise InputError(

@@ -48,6 +48,9 @@ VALID_MOST = "0.95 to 1"
 SEASONS = ("winter", "spring", "summer", "autumn")
 """Quarters of the year from December on, north of the equator; south of it two quarters later."""
 
+OBSERVATION_NAMES = ("none", "1 to 3", "4 to 7", "8 to 15", "16 or more")
+"""Classes of pixels by the observations behind them, in order."""
+
 PIXEL = "pixel "
 """Begins the name of a stratum of pixels."""
 

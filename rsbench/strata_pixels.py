@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from rsbench.spec import Window
-from rsbench.strata import HEMISPHERE, PIXEL, SEASON
+from rsbench.strata import HEMISPHERE, OBSERVATION_NAMES, PIXEL, SEASON
 
 if TYPE_CHECKING:
     from rsbench.evaluation import Case
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 OBSERVATIONS = (0, 3, 7, 15)
 """Upper ends of the classes of observations behind a pixel of the last context frame."""
-
-OBSERVATION_NAMES = ("none", "1 to 3", "4 to 7", "8 to 15", "16 or more")
 
 LABELS = "labels"
 """Optional array of a store: (T, H, W) classes of a map made by others, 0 where there is none."""

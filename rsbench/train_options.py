@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rsbench.errors import InputError, unknown
+from rsbench.precision import products
 
 AUGMENTATIONS = ("flips", "rotations", "mixup", "cutmix")
 PREFIX = "average/"
@@ -70,25 +71,18 @@ class Options:
 @contextmanager
 def faster(module: nn.Module, options: Options) -> Iterator[None]:
     """Lay out, compile and multiply as the options say, for a while."""
-    before = torch.get_float32_matmul_precision()
-    cudnn: Any = torch.backends.cudnn
-    allowed = cudnn.allow_tf32
-    if options.tf32:
-        torch.set_float32_matmul_precision("high")
-        cudnn.allow_tf32 = True
     if options.channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if options.compile:
         module.compile(backend=options.compile)
     try:
-        yield
+        with products("tf32" if options.tf32 else "ieee"):
+            yield
     finally:
         if options.compile:
             module._compiled_call_impl = None
         if options.channels_last:
             module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        cudnn.allow_tf32 = allowed
-        torch.set_float32_matmul_precision(before)
 
 
 class Average:

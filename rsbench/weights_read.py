@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsbench.errors import InputError
+from rsbench.errors import InputError, first_line
 from rsbench.weights import find
 
 if TYPE_CHECKING:
@@ -37,9 +37,8 @@ def _tensors(path: Path, digest: str) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"reading {path}", f"it holds more than tensors, or is damaged ({reason})",
+            f"reading {path}", f"it holds more than tensors, or is damaged ({first_line(error)})",
             "Take the published file",
         ) from error  # fmt: skip
     if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):

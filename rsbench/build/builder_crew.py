@@ -27,7 +27,7 @@ import numpy.typing as npt
 import rsbench
 from rsbench.build.plan_lock import Lock
 from rsbench.catalog import Recipe
-from rsbench.errors import InputError, RsbenchError, UnitFailed
+from rsbench.errors import InputError, RsbenchError, UnitFailed, first_line
 
 Pixels = npt.NDArray[Any]
 
@@ -248,7 +248,7 @@ class Cluster:
             said = self._client.run(_malloc)
         except Exception as error:
             self._client.close()
-            raise self._gone(f"its workers cannot load rsbench ({_short(error)})") from error
+            raise self._gone(f"its workers cannot load rsbench ({first_line(error)})") from error
         _tell_malloc(address, said)
         threads = sum(self._client.nthreads().values())
         self.size = max(LEAST, min(MOST, 2 * threads))
@@ -263,11 +263,11 @@ class Cluster:
         except KilledWorker as error:
             raise UnitFailed(
                 f"building {order.region} {order.year}",
-                f"its workers died, one after the other ({_short(error)})",
+                f"its workers died, one after the other ({first_line(error)})",
                 "Run the same command again; if memory ran out, with larger workers",
             ) from None
         except Exception as error:
-            raise self._gone(f"{type(error).__name__}: {_short(error)}") from error
+            raise self._gone(f"{type(error).__name__}: {first_line(error)}") from error
         finally:
             future.release()
         return answer
@@ -300,7 +300,7 @@ def _client_of(address: str) -> Any:
     except (OSError, ValueError) as error:
         raise InputError(
             f"--scheduler {address}",
-            f"no scheduler answers there ({_short(error)})",
+            f"no scheduler answers there ({first_line(error)})",
             "Give the address that dask scheduler printed, as tcp://host:8786",
         ) from error
 
@@ -319,7 +319,3 @@ def _tell_malloc(address: str, said: Mapping[str, str | None]) -> None:
             MALLOC,
             ", ".join(sorted(slowed)),
         )
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -26,7 +26,7 @@ from rsbench.build.plan import sensor_grid
 from rsbench.build.plan_lock import LockItem
 from rsbench.build.plan_search import outline
 from rsbench.build.plan_triplets import DAY, coarse_day, middle, spanning
-from rsbench.build.source import Scene
+from rsbench.build.source import Asked, Scene
 from rsbench.build.source_sinusoidal import block_means, native_grid
 from rsbench.catalog import FusionSpec, Region, Sensor
 from rsbench.errors import InputError
@@ -146,39 +146,40 @@ def unit(work: Work, region: str, year: int) -> None:
     for text, group in groupby(scenes, lambda item: item.datatake):
         day = date.fromisoformat(text)
         try:
-            if kept:
-                _require_gap(kept[-1][0], day, fewest)
+            if kept and (near := too_near(kept[-1][0], day, fewest)):
+                raise _RefusedError(near)
             kept.append((day, *_day(work, two, day, list(group), images)))
         except _RefusedError as reason:
             refused[text] = str(reason)
         while len(kept) > two.spec.dates and fewest + WIDER <= two.spec.gap[1]:
             fewest += WIDER
-            kept, near = _widened(kept, fewest)
-            refused |= near
+            days, why = spaced([one[0] for one in kept], fewest)
+            kept = [one for one in kept if one[0] in days]
+            refused |= {gone.isoformat(): reason for gone, reason in why.items()}
     arrays = {f"{name}-{day}": planes[name] for day, planes, _ in kept for name in PLANES}
     note = {"days": [note for _, _, note in kept], "refused": refused} if scenes else {}
     work.journal.save(region, year, arrays, note)
 
 
-def _require_gap(before: date, day: date, fewest: int) -> None:
-    if (day - before).days < fewest:
-        raise _RefusedError(
-            f"{(day - before).days} days after {before}, dates of this place lie {fewest} days "
-            "apart"
-        )
+def too_near(before: date, day: date, fewest: int) -> str:
+    """Say why a day may not follow another one; empty where it may."""
+    apart = (day - before).days
+    if apart >= fewest:
+        return ""
+    return f"{apart} days after {before}, dates of this place lie {fewest} days apart"
 
 
-def _widened(held: Sequence[_Kept], fewest: int) -> tuple[list[_Kept], dict[str, str]]:
-    kept: list[_Kept] = []
-    refused: dict[str, str] = {}
-    for one in held:
-        try:
-            if kept:
-                _require_gap(kept[-1][0], one[0], fewest)
-            kept.append(one)
-        except _RefusedError as reason:
-            refused[one[0].isoformat()] = str(reason)
-    return kept, refused
+def spaced(days: Sequence[date], fewest: int) -> tuple[tuple[date, ...], dict[date, str]]:
+    """Return ascending days without those too near to the one kept before, and why these go."""
+    kept: list[date] = []
+    refused: dict[date, str] = {}
+    for day in days:
+        why = too_near(kept[-1], day, fewest) if kept else ""
+        if why:
+            refused[day] = why
+        else:
+            kept.append(day)
+    return tuple(kept), refused
 
 
 def _day(
@@ -233,12 +234,12 @@ def _coarse(
     sensor, size = two.coarse, (native.height, native.width)
     values = np.empty((len(items), len(sensor.bands), *size), sensor.dtype)
     layers = [Scene(i.id, tuple((b, i.assets[b]) for b in sensor.band_names)) for i in items]
-    work.engine.fill(values, layers, native, whole=False, nodata=sensor.nodata)
+    work.engine.fill(values, layers, Asked(grid=native, whole=False, nodata=sensor.nodata))
     clear: Bool = mask.valid_values(values, sensor.nodata, sensor.stored_range)
     for names, fill in _word_groups(items[0], sensor):
         words = np.empty((len(items), len(names), *size), np.uint16)
         layers = [Scene(i.id, tuple((n, i.masks[n]) for n in names)) for i in items]
-        work.engine.fill(words, layers, native, whole=False, nodata=fill)
+        work.engine.fill(words, layers, Asked(grid=native, whole=False, nodata=fill))
         if names == [DAY]:
             when = words[:, 0].astype(np.int32)
             clear &= np.abs(when - day.timetuple().tm_yday) <= two.spec.day_off

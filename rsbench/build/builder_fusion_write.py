@@ -13,8 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.build.builder_fusion import COMPOSITOR, PLANES, WIDER, Two, metas, two_of, unit
-from rsbench.build.builder_region import Steps, Work, has_failed, store_meta
+from rsbench.build.builder_fusion import (
+    COMPOSITOR,
+    PLANES,
+    WIDER,
+    Two,
+    metas,
+    spaced,
+    two_of,
+    unit,
+)
+from rsbench.build.builder_region import Steps, Work, finished_unit, has_failed, store_meta
 from rsbench.build.compose_agree import change, means_of
 from rsbench.build.journal import full_disk_is_named
 from rsbench.errors import InputError
@@ -61,12 +70,7 @@ def _held(work: Work, region: str) -> dict[int, dict[str, Any]]:
     """Return the notes of the finished years; one that is absent or damaged is made again."""
     held = {}
     for year in work.lock.years:
-        if (region, year) in work.failed:
-            continue
-        found = work.journal.load(region, year)
-        if found is None:
-            unit(work, region, year)
-            found = work.journal.load(region, year)
+        found = finished_unit(work, region, year, unit)
         if found is not None and found[1]:
             held[year] = found[1]
     return held
@@ -89,16 +93,7 @@ def chosen_days(
 
 
 def _thinned(days: Sequence[date], gap: Gap) -> tuple[tuple[date, ...], dict[date, str]]:
-    kept: list[date] = []
-    refused: dict[date, str] = {}
-    for day in days:
-        apart = (day - kept[-1]).days if kept else gap.fewest
-        if apart < gap.fewest:
-            refused[day] = (
-                f"{apart} days after {kept[-1]}, dates of this place lie {gap.fewest} days apart"
-            )
-        else:
-            kept.append(day)
+    kept, refused = spaced(days, gap.fewest)
     used = {day for refs, target in neighbours(kept, 2, gap) for day in (*refs, target)}
     for day in kept:
         if day not in used:

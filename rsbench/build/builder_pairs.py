@@ -19,7 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.builder_labels import label_attributes, label_layer
-from rsbench.build.builder_region import Steps, Work, has_failed, sensor_meta, store_meta
+from rsbench.build.builder_region import (
+    Steps,
+    Work,
+    finished_unit,
+    has_failed,
+    sensor_meta,
+    store_meta,
+)
 from rsbench.build.builder_unit import compose_unit
 from rsbench.build.compose_shift import measure
 from rsbench.build.journal import full_disk_is_named
@@ -256,13 +263,7 @@ def write(work: Work, region: str) -> None:
     pairs: list[tuple[dict[str, Pixels], dict[str, Any]]] = []
     refused: dict[str, str] = {}
     for year in work.lock.years:
-        if (region, year) in work.failed:
-            continue
-        held = work.journal.load(region, year)
-        if held is None:
-            unit(work, region, year)
-            held = work.journal.load(region, year)
-        arrays, note = held or ({}, {})
+        arrays, note = finished_unit(work, region, year, unit) or ({}, {})
         if arrays:
             pairs.append((arrays, note))
         elif note:

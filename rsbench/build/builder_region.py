@@ -180,17 +180,29 @@ def has_failed(work: Work, region: str) -> bool:
     return any(name == region for name, _ in work.failed)
 
 
+def finished_unit(
+    work: Work, region: str, year: int, make: Unit
+) -> tuple[dict[str, Pixels], dict[str, Any]] | None:
+    """Return what the journal keeps of a unit, None if it failed.
+
+    One that is absent or damaged there is made again.
+    """
+    if (region, year) in work.failed:
+        return None
+    held = work.journal.load(region, year)
+    if held is None:
+        make(work, region, year)
+        held = work.journal.load(region, year)
+    return held
+
+
 def _part(
     work: Work, region: str, year: int, make: Unit
 ) -> tuple[dict[str, Pixels], dict[str, Any]]:
     """Return the arrays of a unit; one that failed is all nodata, and listed as missing."""
-    if (region, year) not in work.failed:
-        held = work.journal.load(region, year)
-        if held is None:
-            make(work, region, year)
-            held = work.journal.load(region, year)
-        if held is not None:
-            return held
+    held = finished_unit(work, region, year, make)
+    if held is not None:
+        return held
     place = work.lock.places[region]
     arrays: dict[str, Pixels] = {}
     for sensor in work.sensors:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rsbench.build import compose, harmonise, mask
 from rsbench.build.plan_lock import LockItem
-from rsbench.build.source import Derived, Engine, Scene
+from rsbench.build.source import Asked, Derived, Engine, Scene
 from rsbench.catalog import Sensor
 from rsbench.spec import Grid, Window
 
@@ -191,12 +191,12 @@ def _with_masks(
         return [_Look(item, np.full(size, mask.PRESENT | mask.CLEAR, np.uint8)) for item in items]
     found = []
     derived = Derived(np.uint16, partial(mask.flags, rule=rule))
+    asked = Asked(grid=grid, whole=whole, nodata=_mask_fill(sensor), derived=derived)
     for start in range(0, len(items), _MASKS_AT_ONCE):
         part = items[start : start + _MASKS_AT_ONCE]
         scenes = [Scene(i.id, tuple((_mask_name(b), a) for b, a in i.masks.items())) for i in part]
         flags = np.empty((len(part), len(part[0].masks), *size), np.uint8)
-        fill = _mask_fill(sensor)
-        engine.fill(flags, scenes, grid, whole=whole, nodata=fill, derived=derived)
+        engine.fill(flags, scenes, asked)
         for item, layers in zip(part, flags, strict=True):
             # A pixel of a scene counts for all bands or for none.
             one = layers[0] if len(layers) == 1 else np.bitwise_and.reduce(layers, axis=0)
@@ -229,7 +229,8 @@ def _strip(
     scenes = [
         Scene(k.item.id, tuple((b, k.item.assets[b]) for b in sensor.band_names)) for k in flat
     ]
-    engine.fill(values, scenes, grid.window(window), whole=whole, nodata=sensor.nodata)
+    asked = Asked(grid=grid.window(window), whole=whole, nodata=sensor.nodata)
+    engine.fill(values, scenes, asked)
     # Rows do not depend on each other: a few at a time stay in a core's cache.
     rows = max(1, compose.BLOCK // window.width)
 

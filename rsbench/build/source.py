@@ -72,38 +72,33 @@ class Derived:
     make: Callable[[Pixels], Pixels]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What all files of one call are read for.
+
+    Args:
+        grid: of the pixels.
+        whole: every raster must cover the grid; else what it does not cover is ``nodata``.
+        nodata: of the sensor, or of its quality layers.
+        derived: what is kept instead of the pixels; None for the pixels themselves.
+    """
+
+    grid: Grid
+    whole: bool
+    nodata: int
+    derived: Derived | None = None
+
+
 class Engine(Protocol):
     """Fills ``(T, C, H, W)`` integer arrays from scenes; ``bytes`` of them so far."""
 
     bytes: int
 
-    def fill(
-        self,
-        out: Pixels,
-        scenes: Sequence[Scene],
-        grid: Grid,
-        *,
-        whole: bool,
-        nodata: int,
-        derived: Derived | None = None,
-    ) -> None:
-        """Read layer ``c`` of scene ``t`` on ``grid`` into ``out[t, c]``, or what is made of it.
-
-        ``whole``: every raster must cover the grid; else what it does not cover is ``nodata``.
-        """
+    def fill(self, out: Pixels, scenes: Sequence[Scene], asked: Asked) -> None:
+        """Read layer ``c`` of scene ``t`` into ``out[t, c]``, or what is made of it."""
 
     def close(self) -> None:
         """Stop reading and free the threads."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What all files of one call are read for."""
-
-    grid: Grid
-    whole: bool
-    nodata: int
-    derived: Derived | None
 
 
 class NoEngine:
@@ -111,16 +106,7 @@ class NoEngine:
 
     bytes = 0
 
-    def fill(
-        self,
-        out: Pixels,
-        scenes: Sequence[Scene],
-        grid: Grid,
-        *,
-        whole: bool,
-        nodata: int,
-        derived: Derived | None = None,
-    ) -> None:
+    def fill(self, out: Pixels, scenes: Sequence[Scene], asked: Asked) -> None:
         """Refuse."""
         raise UnitFailed(
             f"reading {len(scenes)} scenes", "this step reads nothing", "Run the missing part again"
@@ -149,18 +135,8 @@ class RasterioEngine:
         self.bytes = 0
         _hide_queries()
 
-    def fill(
-        self,
-        out: Pixels,
-        scenes: Sequence[Scene],
-        grid: Grid,
-        *,
-        whole: bool,
-        nodata: int,
-        derived: Derived | None = None,
-    ) -> None:
+    def fill(self, out: Pixels, scenes: Sequence[Scene], asked: Asked) -> None:
         """See :class:`Engine`; one task per file, so that a file is opened once."""
-        asked = _Asked(grid, whole, nodata, derived)
         tasks = []
         for t, scene in enumerate(scenes):
             by_file: dict[str, list[int]] = {}
@@ -182,7 +158,7 @@ class RasterioEngine:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(
-        self, out: Pixels, scene: Scene, href: str, planes: Sequence[int], asked: _Asked
+        self, out: Pixels, scene: Scene, href: str, planes: Sequence[int], asked: Asked
     ) -> None:
         indexes = [scene.layers[c][1].index for c in planes]
         names = ", ".join(scene.layers[c][0] for c in planes)

@@ -20,7 +20,7 @@ from rsbench.build.plan_href import is_web, require_public, resolve_href
 from rsbench.build.source import (
     DRIVER,
     GDAL_ENV,
-    Derived,
+    Asked,
     GridMismatchError,
     Pixels,
     Scene,
@@ -44,16 +44,7 @@ class StackstacEngine:
         self._sign = signer(signing)
         self.bytes = 0
 
-    def fill(
-        self,
-        out: Pixels,
-        scenes: Sequence[Scene],
-        grid: Grid,
-        *,
-        whole: bool,
-        nodata: int,
-        derived: Derived | None = None,
-    ) -> None:
+    def fill(self, out: Pixels, scenes: Sequence[Scene], asked: Asked) -> None:
         """See :class:`rsbench.build.source.Engine`."""
         from rasterio.errors import RasterioError
 
@@ -61,9 +52,9 @@ class StackstacEngine:
             return
         cause = ""
         try:
-            held = out.dtype if derived is None else np.dtype(derived.dtype)
-            pixels = self._stack(held, scenes, grid, nodata, whole=whole)
-            out[...] = pixels if derived is None else derived.make(pixels)
+            kept = asked.derived
+            pixels = self._stack(out.dtype if kept is None else np.dtype(kept.dtype), scenes, asked)
+            out[...] = pixels if kept is None else kept.make(pixels)
             self.bytes += out.nbytes
         except GridMismatchError as error:
             cause = str(error)
@@ -79,9 +70,8 @@ class StackstacEngine:
     def close(self) -> None:
         """See :class:`rsbench.build.source.Engine`."""
 
-    def _stack(
-        self, dtype: np.dtype[Any], scenes: Sequence[Scene], grid: Grid, nodata: int, *, whole: bool
-    ) -> Pixels:
+    def _stack(self, dtype: np.dtype[Any], scenes: Sequence[Scene], asked: Asked) -> Pixels:
+        grid = asked.grid
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import stackstac
@@ -103,7 +93,7 @@ class StackstacEngine:
                 chunksize=(1, 1, grid.height, grid.width),
                 dtype=dtype,
                 # A plain 0 is refused for uint16, and a missing file would become nodata.
-                fill_value=dtype.type(nodata),
+                fill_value=dtype.type(asked.nodata),
                 rescale=False,
                 errors_as_nodata=(),
                 sortby_date=False,
@@ -111,7 +101,7 @@ class StackstacEngine:
                 properties=False,
                 band_coords=False,
                 gdal_env=LayeredEnv(always=dict(GDAL_ENV)),
-                reader=_reader(grid, whole=whole),
+                reader=_reader(grid, whole=asked.whole),
             )
             return np.asarray(stack.sel(band=layers).data.compute(scheduler="threads"))
 

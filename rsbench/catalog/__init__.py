@@ -21,8 +21,6 @@ from rsbench.catalog.models import (
     BitField,
     Lattice,
     MaskRule,
-    Primary,
-    Protocol,
     ProviderSpec,
     Recipe,
     Region,
@@ -31,6 +29,7 @@ from rsbench.catalog.models import (
     Split,
 )
 from rsbench.catalog.models_pairs import PairsSpec
+from rsbench.catalog.models_protocol import Primary, Protocol
 from rsbench.catalog.models_triplets import FusionSpec
 from rsbench.catalog.places import load_regions_geojson
 from rsbench.catalog.published import PublishedTable, load_published, published_names

@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rsbench.catalog.models import NamedRegion, Protocol, Recipe, Region, Sensor
+from rsbench.catalog.models import NamedRegion, Recipe, Region, Sensor
 from rsbench.catalog.models_base import Entry
 from rsbench.catalog.models_place import TripletPlace
+from rsbench.catalog.models_protocol import Protocol
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
 from rsbench.errors import CatalogError, InputError, unknown
 

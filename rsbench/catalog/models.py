@@ -1,23 +1,18 @@
-"""What people write in catalogues: sensors, regions, recipes and protocols, frozen once read."""
+"""What people write in catalogues: sensors, regions and recipes, frozen once read."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog import tiles
-from rsbench.catalog.models_base import Entry, Name
-from rsbench.catalog.models_fusion import Condition
+from rsbench.catalog.models_base import Entry, Name, Text
 from rsbench.catalog.models_pairs import PairsSpec
 from rsbench.catalog.models_triplets import FusionSpec
 from rsbench.spec import Grid
 
-Text = Annotated[str, Field(min_length=1)]
-MetricId = Annotated[str, Field(pattern=r"^[a-z0-9_.-]+@[0-9]+$")]
 Split = Literal["train", "val", "test"]
 Unit = Literal["reflectance", "kelvin", "display"]
 Stratum = Literal[
@@ -422,100 +417,3 @@ class Recipe(Entry):
     def sensor_names(self) -> tuple[str, ...]:
         """Names of the sensors, the first being the one forecast by default."""
         return tuple(s if isinstance(s, str) else s.name for s in self.sensors)
-
-
-class Primary(Entry):
-    """The endpoint fixed in advance: which number decides, at which leads."""
-
-    metric: MetricId
-    score: Literal["value", "skill"] = "skill"
-    leads: tuple[int, ...] = Field(min_length=1)
-
-
-class Protocol(Entry):
-    """One named frozen way to score: the same for all rows of a table.
-
-    In fusion ``context`` is the number of reference dates and ``horizon`` is 1; whole regions are
-    scored, and ``window`` is what is trained on. ``resampling``: how coarse images are brought to
-    the fine grid.
-
-    ``dates``: in fusion, the triplets of every split as a publication lists them, each with its
-    target second (``[reference, target]`` or ``[reference, target, reference]``); every region
-    then is of every split, and what leaks is told.
-
-    ``conditions``: in fusion, how every test region is strained, each on its own: the same places
-    under all of them. Training and validation take consecutive dates as ever.
-
-    ``window``, ``stride``: pixels. ``context``: number of frames given (k). ``horizon``: largest
-    lead. ``bands``: ``store`` for all bands of the store, or names. ``direction``: ``past`` asks
-    for earlier frames from later ones, lead 1 the latest of them. ``curves``: which matched
-    sets decay curves use. ``scheme``: how the split separates train from test.
-    """
-
-    name: Name
-    task: Literal["forecast", "fusion"] = "forecast"
-    description: Text
-    scheme: Literal["space", "time", "space-time"] = "space"
-    window: int = Field(default=128, ge=16)
-    stride: int = Field(default=128, ge=1)
-    context: int = Field(ge=1)
-    horizon: int = Field(ge=1)
-    starts: Literal["all"] = "all"
-    direction: Literal["future", "past"] = "future"
-    bands: Literal["store"] | tuple[Name, ...] = "store"
-    suite: tuple[MetricId, ...] = Field(min_length=1)
-    curves: tuple[Literal["starts", "targets"], ...] = ("starts", "targets")
-    resampling: Literal["nearest", "bilinear"] = "nearest"
-    dates: Mapping[Name, tuple[tuple[date, ...], ...]] | None = None
-    conditions: tuple[Condition, ...] = ()
-    primary: Primary | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if len(set(self.suite)) != len(self.suite):
-            raise ValueError("a metric stands twice in suite")
-        if self.task == "fusion" and (self.horizon != 1 or self.context > 2):
-            raise ValueError("fusion has a horizon of 1 and a context of 1 or 2 reference dates")
-        if self.direction == "past" and (self.task, self.scheme) != ("forecast", "space"):
-            raise ValueError("the direction past is for forecasts with the scheme space")
-        if self.dates is not None:
-            self._require_dates()
-        if self.conditions:
-            self._require_conditions()
-        if self.primary is not None:
-            if self.primary.metric not in self.suite:
-                raise ValueError(f"the primary metric {self.primary.metric} is not in suite")
-            if max(self.primary.leads) > self.horizon:
-                raise ValueError("a primary lead lies beyond the horizon")
-        return self
-
-    @property
-    def trained_for(self) -> str:
-        """The scheme, and the direction where it is the past: what weights of a model fit."""
-        return self.scheme if self.direction == "future" else f"{self.scheme}-{self.direction}"
-
-    def _require_dates(self) -> None:
-        if self.task != "fusion" or self.scheme != "time":
-            raise ValueError("dates of triplets are for fusion with the scheme time")
-        for split, listed in (self.dates or {}).items():
-            if split not in ("train", "val", "test"):
-                raise ValueError(f"there is no split {split}: use train, val and test")
-            for days in listed:
-                if len(days) != self.context + 1 or list(days) != sorted(set(days)):
-                    raise ValueError(
-                        f"{', '.join(map(str, days))} are not {self.context + 1} ascending dates"
-                    )
-
-    def _require_conditions(self) -> None:
-        if self.task != "fusion" or self.scheme != "space" or self.dates is not None:
-            raise ValueError("conditions are for fusion with the scheme space and no list of dates")
-        if len({condition.name for condition in self.conditions}) != len(self.conditions):
-            raise ValueError("a condition stands twice")
-        for condition in self.conditions:
-            if len(condition.dates) != self.context + 1:
-                raise ValueError(f"condition {condition.name} needs {self.context + 1} dates")
-
-
-def stem(metric: str) -> str:
-    """Return a metric id without its version."""
-    return re.sub(r"@[0-9]+$", "", metric)

@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Text = Annotated[str, Field(min_length=1)]
+MetricId = Annotated[str, Field(pattern=r"^[a-z0-9_.-]+@[0-9]+$")]
 
 
 class Entry(BaseModel):

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rsbench.catalog.models import Continent, Region, Text
+from rsbench.catalog.models import Continent, Region
+from rsbench.catalog.models_base import Text
 
 BLOCK_M = 480
 PHASE_M = 15

@@ -8,8 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from rsbench.catalog.loaders import published_root
-from rsbench.catalog.models import MetricId, Text
-from rsbench.catalog.models_base import Entry, Name
+from rsbench.catalog.models_base import Entry, MetricId, Name, Text
 from rsbench.catalog.yamlfile import load_yaml, parse
 from rsbench.errors import unknown
 

@@ -14,6 +14,7 @@ from rsbench.errors import InputError
 from rsbench.metrics.base import Kind, implementation, info
 from rsbench.metrics.display import Eyes
 from rsbench.metrics.images import Pairs, PerImage, check_pairs
+from rsbench.precision import products
 
 
 def compute(
@@ -177,21 +178,5 @@ def exact() -> Iterator[None]:
     TF32 or bfloat16 products, which `torch.set_float32_matmul_precision` switches on for the whole
     process, change SSIM in the third decimal.
     """
-    switches: list[Any] = [
-        getattr(backend, name)
-        for backend, names in (
-            (torch.backends.cuda, ("matmul",)),
-            (torch.backends.cudnn, ("conv",)),
-            (torch.backends.mkldnn, ("matmul", "conv")),
-        )
-        for name in names
-    ]
-    before = [switch.fp32_precision for switch in switches]
-    try:
-        for switch in switches:
-            switch.fp32_precision = "ieee"
-        with torch.no_grad():
-            yield
-    finally:
-        for switch, precision in zip(switches, before, strict=True):
-            switch.fp32_precision = precision
+    with products("ieee"), torch.no_grad():
+        yield

@@ -21,6 +21,8 @@ TITLES = {
     "year": "Year that is forecast",
     "season": "Season of the target date",
     "valid fraction": "Valid fraction of the inputs",
+    "condition": "Strain",
+    "zone": "Zone of the image",
     "pixel land cover": "Pixels by land cover",
     "pixel observations": "Pixels by observations",
 }
@@ -29,7 +31,7 @@ TITLES = {
 ORDERS = {
     "season": strata.SEASONS,
     "valid fraction": (*(name for _, name in strata.VALID_CLASSES), strata.VALID_MOST),
-    "pixel observations": ("none", "1 to 3", "4 to 7", "8 to 15", "16 or more"),
+    "pixel observations": strata.OBSERVATION_NAMES,
 }
 
 

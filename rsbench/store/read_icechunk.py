@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsbench.errors import InputError, StoreError, unknown
+from rsbench.errors import InputError, StoreError, first_line, unknown
 
 if TYPE_CHECKING:
     import zarr
@@ -67,7 +67,7 @@ def open_repository(path: Path) -> Any:
     except icechunk.IcechunkError as error:
         raise StoreError(
             f"opening {path}",
-            f"it is no whole icechunk repository ({_first_line(error)})",
+            f"it is no whole icechunk repository ({first_line(error)})",
             "Copy it again, or build it again",
         ) from error
 
@@ -149,7 +149,7 @@ class Snapshot:
             try:
                 return np.asarray(self.array(key)[...]).tobytes()
             except Exception as error:
-                raise OSError(f"{name} cannot be read ({_first_line(error)})") from error
+                raise OSError(f"{name} cannot be read ({first_line(error)})") from error
         found = _run(self._store.get(key, _prototype()))
         if found is None:
             raise FileNotFoundError(f"{self.where} holds no {name}")
@@ -176,14 +176,10 @@ def _run(coroutine: Any) -> Any:
     try:
         return sync(coroutine)
     except load_icechunk("reading").IcechunkError as error:
-        raise OSError(f"the repository cannot be read ({_first_line(error)})") from error
+        raise OSError(f"the repository cannot be read ({first_line(error)})") from error
 
 
 def _prototype() -> Any:
     from zarr.core.buffer import default_buffer_prototype
 
     return default_buffer_prototype()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()[:200]

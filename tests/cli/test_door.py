@@ -33,3 +33,29 @@ def test_what_a_library_leaves_behind_is_told_on_request_only(debug: bool) -> No
     assert "no room left" in done.stderr
     assert ("a stray write" in done.stderr) is debug
     assert len(done.stderr.splitlines()) == 1 or debug
+
+
+CAUGHT_IN_A_FINALISER = """
+import os, signal, sys, time, weakref
+from rsbench import cli_door
+
+class Connection:
+    pass
+
+def works(**_):
+    connection = Connection()
+    weakref.finalize(connection, os.kill, os.getpid(), signal.SIGINT)
+    del connection  # Python drops the KeyboardInterrupt that is raised here
+    time.sleep(20)
+
+cli_door.app = works
+sys.exit(cli_door.run_app())
+"""
+
+
+def test_ctrl_c_in_a_finaliser_is_not_lost() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CAUGHT_IN_A_FINALISER], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1), done.stderr
+    assert "Type the same command to go on" in done.stderr

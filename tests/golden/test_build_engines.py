@@ -17,7 +17,7 @@ import pytest
 import rasterio
 
 from rsbench.build.plan_lock import LockAsset
-from rsbench.build.source import Scene, make_engine
+from rsbench.build.source import Asked, Scene, make_engine
 from rsbench.errors import UnitFailed
 from rsbench.spec import Grid
 
@@ -115,12 +115,12 @@ def check(path: Path, root: Path) -> None:
             right = wanted(pixels[: len(bands)], row, col, height, width, 7)
             for engine in engines:
                 out = np.empty((1, len(bands), height, width), dtype)
-                engine.fill(out, [scene], part, whole=False, nodata=7)
+                engine.fill(out, [scene], Asked(grid=part, whole=False, nodata=7))
                 assert (out[0] == right).all(), (engine, row, col, height, width)
                 inside = row >= 0 and row + height <= grid.height and col >= 0
                 if not (inside and col + width <= grid.width):
                     with pytest.raises(UnitFailed, match="covers only a part"):
-                        engine.fill(out, [scene], part, whole=True, nodata=7)
+                        engine.fill(out, [scene], Asked(grid=part, whole=True, nodata=7))
     finally:
         for engine in engines:
             engine.close()
@@ -145,7 +145,11 @@ def test_coarse_quality_words_are_repeated_on_a_finer_grid(engine: str, modis: P
     fine = Grid(grid.crs, (a / 2, b, c + a / 2, d, e / 2, f + e / 2), 25, 31)
     out = np.empty((1, 1, 25, 31), np.uint16)
     made = make_engine(engine, str(modis), "none")
-    made.fill(out, [Scene("m", (("mask", LockAsset(MODIS[1], 1)),))], fine, whole=True, nodata=0)
+    made.fill(
+        out,
+        [Scene("m", (("mask", LockAsset(MODIS[1], 1)),))],
+        Asked(grid=fine, whole=True, nodata=0),
+    )
     made.close()
     assert (out[0] == np.kron(pixels, np.ones((2, 2), np.uint16))[:, 1:26, 1:32]).all()
 
@@ -175,7 +179,7 @@ def test_both_engines_refuse_another_grid_or_type(
     asset = LockAsset(FILES[5], change.get("index", 1))
     made = make_engine(engine, str(DEV), "none")
     with pytest.raises(UnitFailed, match=cause):
-        made.fill(out, [Scene("naip", (("red", asset),))], asked, whole=False, nodata=0)
+        made.fill(out, [Scene("naip", (("red", asset),))], Asked(grid=asked, whole=False, nodata=0))
     made.close()
 
 
@@ -192,5 +196,5 @@ def test_rasters_without_a_crs_are_refused(engine: str, tmp_path: Path) -> None:
     asset = LockAsset(path.relative_to(tmp_path).as_posix(), 1)
     out = np.empty((1, 1, 16, 16), np.uint16)
     with pytest.raises(UnitFailed, match="has no CRS"):
-        made.fill(out, [Scene("l8", (("red", asset),))], grid, whole=False, nodata=0)
+        made.fill(out, [Scene("l8", (("red", asset),))], Asked(grid=grid, whole=False, nodata=0))
     made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import logging
 import traceback
@@ -23,7 +24,7 @@ from rsbench.build.plan import Lock, make_plan
 from rsbench.build.plan_lock import LockAsset
 from rsbench.build.plan_search import ApiCatalogue, Query
 from rsbench.build.server import Fault, Request, serve
-from rsbench.build.source import GDAL_ENV, RasterioEngine, Scene, make_engine, read_window
+from rsbench.build.source import GDAL_ENV, Asked, RasterioEngine, Scene, make_engine, read_window
 from rsbench.errors import InputError, UnitFailed
 from rsbench.spec import Grid
 from rsbench.store.read import open_store
@@ -93,7 +94,7 @@ def test_a_vrt_cannot_read_local_files(tmp_path: Path) -> None:
     for engine in ("rasterio", "stackstac"):
         made = make_engine(engine, str(tmp_path), "none")
         with pytest.raises(UnitFailed, match=r"B02|from a on"):
-            made.fill(out, [scene], GRID, whole=True, nodata=0)
+            made.fill(out, [scene], Asked(grid=GRID, whole=True, nodata=0))
         made.close()
     assert not out.any()
 
@@ -255,7 +256,7 @@ def test_a_name_that_leads_into_a_private_network_is_not_asked(
     made = make_engine(engine, "https://stac.example.org", "none")
     out = np.zeros((1, 1, GRID.height, GRID.width), np.uint16)
     with pytest.raises((InputError, UnitFailed), match="its name leads into a private network"):
-        made.fill(out, [Scene("a", (("B02", asset),))], GRID, whole=True, nodata=0)
+        made.fill(out, [Scene("a", (("B02", asset),))], Asked(grid=GRID, whole=True, nodata=0))
     made.close()
     # A catalogue of the same house may name its neighbours.
     plan_href.require_public("https://inside.example.org/B02.tif", "https://stac.corp.example")
@@ -266,35 +267,21 @@ def test_a_name_that_leads_into_a_private_network_is_not_asked(
 
 
 @contextmanager
-def token_server() -> Iterator[tuple[str, list[int]]]:
-    """A signing service on loopback; counts what it gives out."""
-    given: list[int] = []
+def token_server() -> Iterator[tuple[str, list[str]]]:
+    """A signing service on loopback; lists what it was asked for."""
+    count = itertools.count(1)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            given.append(len(given))
-            body = json.dumps(
-                {"msft:expiry": "2099-01-01T00:00:00Z", "token": f"{SECRET}&n={len(given)}"}
-            ).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(_: BaseHTTPRequestHandler) -> tuple[int, dict[str, str], bytes]:
+        token = f"{SECRET}&n={next(count)}"
+        body = json.dumps({"msft:expiry": "2099-01-01T00:00:00Z", "token": token})
+        return 200, {}, body.encode()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", given
-    finally:
-        server.shutdown()
-        server.server_close()
+    with replies(answer) as (url, asked):
+        yield url, asked
 
 
 @pytest.fixture
-def signing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def signing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Sign addresses of a made-up blob store, and read them from loopback."""
     import warnings
 
@@ -312,7 +299,7 @@ def signing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     Settings.get.cache_clear()
 
 
-def test_addresses_are_signed_when_read_and_again_after_an_error(signing: list[int]) -> None:
+def test_addresses_are_signed_when_read_and_again_after_an_error(signing: list[str]) -> None:
     sign = source.signer("planetary-computer")
     href = "https://acct.blob.core.windows.net/container/x.tif"
     first, again, fresh = sign(href, 0), sign(href, 0), sign(href, 1)
@@ -323,7 +310,7 @@ def test_addresses_are_signed_when_read_and_again_after_an_error(signing: list[i
 
 
 def test_no_token_in_lock_store_log_or_traceback(
-    signing: list[int], tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    signing: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     root = random_folder(tmp_path / "stac", per_year=1)
@@ -371,6 +358,10 @@ def test_a_read_that_fails_leaves_no_pixels_behind(tmp_path: Path) -> None:
     out = np.full((1, 1, 48, 48), 123, np.uint16)
     engine = RasterioEngine(str(tmp_path))
     with pytest.raises(UnitFailed):
-        engine.fill(out, [Scene("x", (("B02", LockAsset("no.tif")),))], GRID, whole=True, nodata=0)
+        engine.fill(
+            out,
+            [Scene("x", (("B02", LockAsset("no.tif")),))],
+            Asked(grid=GRID, whole=True, nodata=0),
+        )
     engine.close()
     assert (out == 123).all()

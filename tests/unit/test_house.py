@@ -19,7 +19,7 @@ ORDER = [
     *("store.layout", "store.write", "store.read", "store.validate", "store.export"),
     *("build.server", "build.simulate", "build.harmonise", "build.plan", "build.source"),
     *("build.mask", "build.compose", "build.journal", "build.builder", "build.importers"),
-    *("samples", "cache", "model", "noise", "loader", "task"),
+    *("samples", "cache", "model", "noise", "precision", "loader", "task"),
     *("registry", "tile", "rollout", "predictions", "weights"),
     *("metrics.base", "metrics.windows", "metrics.display", "metrics.images", "metrics.pixel"),
     *("metrics.spectral",),

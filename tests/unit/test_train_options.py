@@ -23,7 +23,7 @@ from rsbench.store.read import Store
 from rsbench.train import Interrupted
 from rsbench.train_augment import MIX_SHARE, augmented, box, mixed, pasted
 from rsbench.train_data import Parcel
-from rsbench.train_options import AUGMENTATIONS, Average, Options
+from rsbench.train_options import AUGMENTATIONS, Average, Options, faster
 
 ALL: dict[str, Any] = {"augment": AUGMENTATIONS, "ema": 0.9, "channels_last": True}
 
@@ -247,6 +247,22 @@ def test_layout_and_compilation_change_nothing_but_speed(store: Store) -> None:
         # Dropout draws along memory, so another layout drops other pixels.
         near = 2e-2 if name == "last" else 1e-4
         assert found[name].best_val == pytest.approx(plain.best_val, rel=near)
+
+
+@pytest.mark.parametrize(("asked", "found"), [(False, "ieee"), (True, "tf32")])
+def test_products_are_rounded_only_if_asked_whatever_the_process_allowed(
+    asked: bool, found: str
+) -> None:
+    conv = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = conv.fp32_precision
+    for allowed in ("ieee", "tf32"):
+        try:
+            conv.fp32_precision = allowed  # now it may differ from that of recurrent networks
+            with faster(torch.nn.Linear(1, 1), Options(tf32=asked)):
+                assert conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == found
+            assert conv.fp32_precision == allowed
+        finally:
+            conv.fp32_precision = before
 
 
 def test_options_go_into_the_plan_only_when_they_are_on() -> None:
