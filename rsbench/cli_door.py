@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import errno
 import logging
 import os
+import signal
 import sys
 import threading
 from typing import Any
@@ -34,7 +34,10 @@ def _refuse(error: RsbenchError) -> int:
 def _insist(dropped: sys.UnraisableHookArgs) -> None:
     """Let a Ctrl-C come again that came in a finaliser, where Python drops every exception."""
     if issubclass(dropped.exc_type, KeyboardInterrupt):
-        threading.Timer(0.05, _thread.interrupt_main).start()
+        main = threading.main_thread().ident or 0
+        again = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+        again.daemon = True
+        again.start()
     else:
         sys.__unraisablehook__(dropped)
 

@@ -125,7 +125,10 @@ def _labels(store: Store, sensor: str, regions: Sequence[str]) -> Layer:
         found: Places = np.searchsorted(numbers, whole(region)[at][window.slices]).astype(np.int64)
         return found
 
-    names = tuple("unlabelled" if n == 0 else f"class {n}" for n in numbers.tolist())
+    said = store.attributes(regions[0], sensor, LABELS).get("rsbench:classes", {})
+    names = tuple(
+        "unlabelled" if n == 0 else str(said.get(str(n), f"class {n}")) for n in numbers.tolist()
+    )
     return Layer(LAND_COVER, names, "labels of the store, of the last context frame", read)
 
 

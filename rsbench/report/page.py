@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from rsbench import decay, strata
 from rsbench.inference import direction
-from rsbench.report import comparisons, groups, paper, pictures, places, planes, seeds
+from rsbench.report import comparisons, groups, paper, pictures, places, planes, ranks, seeds
 from rsbench.report import page_training as training
 from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
@@ -88,7 +88,8 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "collapsed": training.collapsed(board.run.history),
         "absent": _absent(board),
         "sets": _sets(board),
-        "counts": run.extra.get("counts") or [],
+        "ranks": ranks.histograms(board, looks),
+        "counts": ranks.counted(board),
         "provenance": _provenance(board),
     }
 

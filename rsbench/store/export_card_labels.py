@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from rsbench.store.read import Store
-from rsbench.store.read_tree import tree_json
 
 MOST = 12
 """Classes listed, the most frequent first."""
@@ -20,10 +19,7 @@ def label_lines(store: Store) -> Iterator[str]:
         named = [r for r in store.regions if "labels" in store.arrays(r, sensor)]
         if not named:
             continue
-        attributes = [
-            tree_json(store.tree, f"{region}/{sensor}/labels/zarr.json")["attributes"]
-            for region in named
-        ]
+        attributes = [store.attributes(region, sensor, "labels") for region in named]
         said = attributes[0]
         years = Counter(year for a in attributes for year in a["rsbench:years"])
         pixels: Counter[int] = Counter()

@@ -192,6 +192,11 @@ class Store:
             raise unknown(f"sensor of region {region}", sensor, held)
         return tuple(held[sensor]["arrays"])
 
+    def attributes(self, region: str, sensor: str, array: str = "values") -> Mapping[str, Any]:
+        """Return what stands beside an array: CF attributes, and ``rsbench:classes`` of labels."""
+        kept: Mapping[str, Any] = tree_json(self.tree, f"{region}/{sensor}/{array}/zarr.json")
+        return dict(kept.get("attributes", {}))
+
     def read(
         self,
         region: str,

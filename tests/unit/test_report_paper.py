@@ -16,6 +16,7 @@ from rsbench.report import write_report
 from rsbench.report.board import Board, boards
 from rsbench.report.paper import bibtex, methods
 from rsbench.report.planes import BINS, LARGEST, _middle, plane, radial, spectra
+from rsbench.report.ranks import counted, histograms
 from rsbench.scores import Scores
 
 LOOKS = {
@@ -168,6 +169,27 @@ def test_spectra_say_who_lost_detail(tmp_path: Path) -> None:
     assert all(count == 2 for _, _, count in found)
     assert all(chart.count("<path") == 2 for _, chart, _ in found)
     assert spectra(board(tmp_path / "none"), LOOKS) == []
+
+
+def test_a_rank_histogram_is_one_where_ranks_are_alike(tmp_path: Path) -> None:
+    def row(what: str, count: int, model: str = "simvp") -> dict[str, object]:
+        return {"model": model, "metric": "rank.deviation@1", "what": what, "count": count}
+
+    counts = [
+        *(row(f"rank {rank}, lead 1", 50) for rank in range(4)),
+        *(row(f"rank {rank}, lead 3", n) for rank, n in {0: 150, 3: 50}.items()),
+        row("clipped", 7),
+    ]
+    made = board(tmp_path, members=3, extra={"counts": counts})
+    (first, level), (last, skewed) = histograms(made, LOOKS)
+    assert (first, last) == (1, 3)
+    shares = [
+        [float(value) for value in re.findall(r'aria-label="simvp · rank[^"]*: ([^"]*)"', chart)]
+        for chart in (str(level), str(skewed))
+    ]
+    assert shares == [[1, 1, 1, 1], [3, 0, 0, 1]]
+    assert [item["what"] for item in counted(made)] == ["clipped"]
+    assert histograms(board(tmp_path / "none"), LOOKS) == []
 
 
 def test_masked_and_large_pictures_count_as_they_should(tmp_path: Path) -> None:

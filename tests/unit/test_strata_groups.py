@@ -201,8 +201,10 @@ def test_labels_that_a_store_holds_are_read_for_the_start(
 
     monkeypatch.setattr(Store, "arrays", with_labels)
     monkeypatch.setattr(Store, "read", reading)
+    named = {"rsbench:classes": {"7": "built-up", "9": "of no pixel"}}
+    monkeypatch.setattr(Store, "attributes", lambda *_: named)
     layer = pixel_layers(store, "s2").layers[0]
-    assert layer.classes == ("unlabelled", "class 3", "class 7")
+    assert layer.classes == ("unlabelled", "class 3", "built-up")
     first = store.region(store.regions[0]).times["s2"][0]
     seen = layer.read(store.regions[0], Window(18, 3, 4, 4), first)
     assert seen.tolist() == [[0, 0, 2, 2]] * 4
