@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rsbench_baselines.tokens import attend
+
 LONGEST_PERIOD = 10_000.0
 
 
@@ -75,8 +77,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape ``(N, channels, H, W)``."""
         y = self.norm(x)
-        q, k, v = (f(y).flatten(2).transpose(1, 2) for f in (self.query, self.key, self.value))
-        found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        q, k, v = (f(y).flatten(2).mT[:, None] for f in (self.query, self.key, self.value))
+        found = attend(q, k, v).mT.reshape(x.shape)
         return x + torch.as_tensor(self.out(found))
 
 

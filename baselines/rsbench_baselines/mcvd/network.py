@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsbench_baselines.ddpm.network import time_code
+from rsbench_baselines.tokens import attend
 
 MOST_GROUPS = 32
 EPSILON = 1e-6
@@ -166,7 +167,7 @@ class Attention(nn.Module):
         """Keep the shape ``(N, C, H, W)``."""
         parts = self.read(self.norm(x)).unflatten(1, (3, self.heads, -1)).flatten(-2)
         q, k, v = parts.transpose(-1, -2).unbind(1)  # each (N, heads, H·W, C / heads)
-        found = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(x.shape)
+        found = attend(q, k, v).transpose(-1, -2).reshape(x.shape)
         out: Tensor = (x + self.out(found)) * SHRINK
         return out
 
@@ -287,8 +288,8 @@ class UNet(nn.Module):
         for level, (blocks, attention) in enumerate(_levels(self.up, self.up_attention)):
             for block in blocks:
                 x = block(torch.cat([x, kept.pop()], dim=1), code, given)
-            for attend in attention:
-                x = attend(x)
+            for look in attention:
+                x = look(x)
             if level < len(self.grow):
                 x = self.grow[level](x, code, given)
         return torch.as_tensor(self.out(F.silu(self.norm(x, code, given))))

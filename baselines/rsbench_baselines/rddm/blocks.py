@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsbench_baselines.sa_stf.blocks import level_code
+from rsbench_baselines.tokens import attend
 
 EPSILON = 1e-5
 
@@ -132,7 +133,7 @@ class FullAttention(_Attention):
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape ``(N, C, H, W)``."""
         q, k, v = (part.transpose(2, 3) for part in self.split(x))
-        found = F.scaled_dot_product_attention(q, k, v).transpose(2, 3)
+        found = attend(q, k, v).transpose(2, 3)
         found = found.reshape(x.shape[0], -1, *x.shape[2:])
         return x + torch.as_tensor(self.out(found))
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsbench_baselines.sa_stf.blocks import ImageBlock, NormConv
 from rsbench_baselines.sa_stf.sizes import Mode, Variant
+from rsbench_baselines.tokens import attend
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape ``(N, C, h, w)``."""
-        parts = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=-1)
-        q, k, v = (part.contiguous() for part in parts)
-        found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        q, k, v = self.qkv(self.norm(x)).flatten(2).mT[:, None].chunk(3, dim=-1)
+        found = attend(q, k, v).mT.reshape(x.shape)
         return x + torch.as_tensor(self.out(found))
 
 
