@@ -19,6 +19,7 @@ from rsbench.contract_data import SENSOR, Shape, make_samples
 from rsbench.digest import sha256_json
 from rsbench.errors import InputError, UnknownName
 from rsbench.model import Frames
+from rsbench.precision import products
 from rsbench.store.read import Store
 from rsbench.train import Interrupted
 from rsbench.train_augment import MIX_SHARE, augmented, box, mixed, pasted
@@ -263,6 +264,23 @@ def test_products_are_rounded_only_if_asked_whatever_the_process_allowed(
             assert conv.fp32_precision == allowed
         finally:
             conv.fp32_precision = before
+
+
+def test_threads_that_multiply_in_full_leave_the_process_as_it_was() -> None:
+    conv = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = conv.fp32_precision
+    first, second = products("ieee"), products("ieee")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)  # the other is still at work
+    assert conv.fp32_precision == "ieee"
+    second.__exit__(None, None, None)
+    assert conv.fp32_precision == before
+    with products("tf32"):
+        with products("ieee"):
+            assert conv.fp32_precision == "ieee"
+        assert conv.fp32_precision == "tf32"
+    assert conv.fp32_precision == before
 
 
 def test_options_go_into_the_plan_only_when_they_are_on() -> None:
