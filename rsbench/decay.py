@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 # Okabe & Ito (2008): told apart under the common forms of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6FAC", "#A0522D")
 QUIET = "#7f7f7f"
+MANY = 8
+"""Rows above which the legend stands beside the figure."""
+FAR_APART = 20
+"""Ratio of the largest to the smallest error above which a figure's axis is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -233,13 +237,16 @@ def figure(
             curve.leads, lo, hi, color=style["colour"], alpha=0.10 if style["quiet"] else 0.18, lw=0
         )
     first = drawn[0]
+    if _far_apart(drawn):
+        axes.set_yscale("log")
     axes.set_xticks(sorted({lead for curve in drawn for lead in curve.leads}))
     axes.set_xlabel("lead")
     measured = unit_of(first.metric).replace("data", unit or "data")
     axes.set_ylabel(first.metric + (f" ({measured})" if measured else ""))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#d9d9d9", lw=0.6)
-    axes.legend(frameon=False, fontsize=8)
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    axes.legend(frameon=False, fontsize=8, **(beside if len(look) > MANY else {}))
     way = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
     axes.set_title(
         f"{way[direction(first.metric)]} · {describe(first)}", fontsize=8, color="#555555"
@@ -250,6 +257,13 @@ def figure(
             fontsize=42, color="#808080", alpha=0.18, rotation=18, zorder=0,
         )  # fmt: skip
     return chart
+
+
+def _far_apart(drawn: Sequence[Curve]) -> bool:
+    """Say whether errors differ so much that small ones could not be told on a linear axis."""
+    values = [value for curve in drawn for value in curve.values if value is not None]
+    lower = direction(drawn[0].metric) == "lower" and bool(values) and min(values) > 0
+    return lower and max(values) > FAR_APART * min(values)
 
 
 def save_figure(

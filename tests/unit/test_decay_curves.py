@@ -91,6 +91,15 @@ def test_styles_keep_models_strong_and_bounds_dotted() -> None:
     assert look[("oracle", "fixed")]["dash"] == (1, 3)
 
 
+def test_errors_far_apart_are_drawn_on_a_logarithmic_axis() -> None:
+    for factor, scale in ((2.0, "linear"), (40.0, "log")):
+        models = {**MODELS, "unet": ("model", "tiny", factor)}
+        errors = decay.curves(make_scores(models=models), "mse@1")
+        assert decay.figure(errors, simulated=True).axes[0].get_yscale() == scale
+    higher = decay.curves(make_scores(models=models), "ssim@1")
+    assert decay.figure(higher, simulated=True).axes[0].get_yscale() == "linear"
+
+
 def test_figure_burns_simulated_in(tmp_path: Path) -> None:
     drawn = decay.curves(make_scores(), "psnr@1")
     texts = [t.get_text() for t in decay.figure(drawn, simulated=True).axes[0].texts]
