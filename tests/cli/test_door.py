@@ -39,6 +39,9 @@ CAUGHT_IN_A_FINALISER = """
 import os, signal, sys, time, weakref
 from rsbench import cli_door
 
+# Started in the background, a process may have been told to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Connection:
     pass
 
