@@ -48,8 +48,11 @@ VALID_MOST = "0.95 to 1"
 SEASONS = ("winter", "spring", "summer", "autumn")
 """Quarters of the year from December on, north of the equator; south of it two quarters later."""
 
+OBSERVATIONS = (0, 3, 7, 15)
+"""Upper ends of the classes of pixels by the observations behind them; the last is open."""
+
 OBSERVATION_NAMES = ("none", "1 to 3", "4 to 7", "8 to 15", "16 or more")
-"""Classes of pixels by the observations behind them, in order."""
+"""What these classes are called, in order."""
 
 PIXEL = "pixel "
 """Begins the name of a stratum of pixels."""

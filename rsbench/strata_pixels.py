@@ -14,15 +14,12 @@ import numpy.typing as npt
 import torch
 
 from rsbench.spec import Window
-from rsbench.strata import HEMISPHERE, OBSERVATION_NAMES, PIXEL, SEASON
+from rsbench.strata import HEMISPHERE, OBSERVATION_NAMES, OBSERVATIONS, PIXEL, SEASON
 
 if TYPE_CHECKING:
     from rsbench.evaluation import Case
     from rsbench.spec import Grid
     from rsbench.store.read import Store
-
-OBSERVATIONS = (0, 3, 7, 15)
-"""Upper ends of the classes of observations behind a pixel of the last context frame."""
 
 LABELS = "labels"
 """Optional array of a store: (T, H, W) classes of a map made by others, 0 where there is none."""

@@ -1,6 +1,9 @@
 """Print the benchmark JSON of results/bench as one markdown table a file.
 
 Usage: python tools/bench_table.py results/bench/latest.json … > results/bench/README.md
+       python tools/bench_table.py --into results/bench/latest.json again.json …
+
+The second form puts benchmarks that were run again in the place of the old ones.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ from typing import Any
 
 HEAD = """# Measured
 
-Made by `make bench`. Each line compares two ways of doing the same in one run, interleaved, so
+Made by `make bench`; some lines were measured again, each by its file of `tests/bench`, when the
+machine was freer. Each line compares two ways of doing the same in one run, interleaved, so
 that a busy machine slows both: lower quartile, median and upper quartile over the rounds. A ratio
 above 1 means that rsbench is faster. Absolute times hold for the machine named only.
 """
 
 
 def main() -> int:
-    """Print the table."""
+    """Print the table, or merge."""
+    if sys.argv[1:2] == ["--into"]:
+        merge(Path(sys.argv[2]), [Path(name) for name in sys.argv[3:]])
+        return 0
     print(HEAD)
     for path in map(Path, sys.argv[1:]):
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -33,6 +40,17 @@ def main() -> int:
             print(f"| `{entry['name']}` | {'; '.join(cells)} |")
         print()
     return 0
+
+
+def merge(kept: Path, again: list[Path]) -> None:
+    """Write the benchmarks of ``again`` over those of ``kept`` with the same name."""
+    whole = json.loads(kept.read_text(encoding="utf-8"))
+    found = {entry["name"]: entry for entry in whole["benchmarks"]}
+    for path in again:
+        newer = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        found |= {entry["name"]: entry for entry in newer}
+    whole["benchmarks"] = list(found.values())
+    kept.write_text(json.dumps(whole, indent=4) + "\n", encoding="utf-8")
 
 
 def _short(value: Any) -> str:

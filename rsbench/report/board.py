@@ -35,6 +35,16 @@ class Board:
         """Identity of the board and the union of what its runs say."""
         return self.scores.run
 
+    @property
+    def counts(self) -> list[dict[str, Any]]:
+        """What all runs have counted, by ``model`` as the board calls it, ``metric``, ``what``."""
+        found = {}
+        for run, called in zip(self.runs, self.names, strict=True):
+            for row in run.extra.get("counts") or []:
+                model = called.get(str(row["model"]), str(row["model"]))
+                found[model, row["metric"], row["what"]] = {**row, "model": model}
+        return list(found.values())
+
 
 def boards(folders: Sequence[Path]) -> tuple[Board, ...]:
     """Read run folders and group those that can be compared, in the order of first appearance."""

@@ -89,7 +89,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "absent": _absent(board),
         "sets": _sets(board),
         "ranks": ranks.histograms(board, looks),
-        "counts": ranks.counted(board),
+        "counts": [row for row in board.counts if not ranks.RANK.fullmatch(row["what"])],
         "provenance": _provenance(board),
     }
 

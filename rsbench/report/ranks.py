@@ -1,4 +1,4 @@
-"""Where the truth falls among the members of an ensemble, and what else a run has counted."""
+"""Where the truth falls among the members of an ensemble."""
 
 from __future__ import annotations
 
@@ -12,17 +12,8 @@ from rsbench.report.board import Board
 from rsbench.report.charts import Frame, Line, line_chart
 
 Looks = Mapping[str, Mapping[str, Any]]
-_RANK = re.compile(r"rank (\d+), lead (\d+)")
-
-
-def counted(board: Board) -> list[dict[str, Any]]:
-    """Return what was capped, clipped or skipped, ranks left out: each row once."""
-    found = {
-        (row["model"], row["metric"], row["what"]): row
-        for row in _of_all(board)
-        if not _RANK.fullmatch(str(row["what"]))
-    }
-    return list(found.values())
+RANK = re.compile(r"rank (\d+), lead (\d+)")
+"""What a run calls its counts of ranks; the evaluation adds the lead to the metric's name."""
 
 
 def histograms(board: Board, looks: Looks) -> list[tuple[int, Markup]]:
@@ -33,8 +24,8 @@ def histograms(board: Board, looks: Looks) -> list[tuple[int, Markup]]:
     close together.
     """
     counts: dict[tuple[int, str], dict[int, int]] = {}
-    for row in _of_all(board):
-        if fits := _RANK.fullmatch(str(row["what"])):
+    for row in board.counts:
+        if fits := RANK.fullmatch(str(row["what"])):
             rank, lead = (int(text) for text in fits.groups())
             counts.setdefault((lead, str(row["model"])), {})[rank] = int(row["count"])
     leads = sorted({lead for lead, _ in counts})
@@ -54,12 +45,3 @@ def histograms(board: Board, looks: Looks) -> list[tuple[int, Markup]]:
         )  # fmt: skip
         found.append((lead, line_chart(lines, frame)))
     return found
-
-
-def _of_all(board: Board) -> list[dict[str, Any]]:
-    """Return the counts of all runs under their names on the board."""
-    return [
-        {**row, "model": called.get(str(row["model"]), str(row["model"]))}
-        for run, called in zip(board.runs, board.names, strict=True)
-        for row in run.extra.get("counts") or []
-    ]

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from rsbench.cli import app
 from rsbench.report import write_report
 from rsbench.report.board import Board, boards
+from rsbench.report.page import gather
 from rsbench.report.paper import bibtex, methods
 from rsbench.report.planes import BINS, LARGEST, _middle, plane, radial, spectra
-from rsbench.report.ranks import counted, histograms
+from rsbench.report.ranks import histograms
 from rsbench.scores import Scores
 
 LOOKS = {
@@ -188,7 +189,7 @@ def test_a_rank_histogram_is_one_where_ranks_are_alike(tmp_path: Path) -> None:
         for chart in (str(level), str(skewed))
     ]
     assert shares == [[1, 1, 1, 1], [3, 0, 0, 1]]
-    assert [item["what"] for item in counted(made)] == ["clipped"]
+    assert [item["what"] for item in gather(made, 0)["counts"]] == ["clipped"]
     assert histograms(board(tmp_path / "none"), LOOKS) == []
 
 
