@@ -14,7 +14,7 @@ from rsbench.errors import InputError
 from rsbench.model import Card, Stage
 from rsbench.rollout import block_length
 
-TRAINER = 1
+TRAINER = 2
 """Raised whenever the same plan would give other weights than before."""
 WARMUP = 0.3
 START_SHARE = 1 / 25

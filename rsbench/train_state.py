@@ -194,6 +194,11 @@ def unpack(
             continue
         owner, _, key = rest.rpartition("/")
         parameter = parameters[owner]
-        # The step counter stays where AdamW keeps it: on the CPU unless it runs captured.
-        device = torch.device("cpu") if key == "step" else parameter.device
+        if key != "step":
+            # Laid out as its parameter is, whose memory a fused optimiser walks along with it.
+            optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor)
+            continue
+        # The counter lies beside its parameter where the optimiser is fused, else on the CPU.
+        fused = optimizer.defaults.get("fused")
+        device = parameter.device if fused else torch.device("cpu")
         optimizer.state[parameter][key] = tensor.to(device, copy=True)

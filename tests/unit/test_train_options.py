@@ -250,6 +250,16 @@ def test_layout_and_compilation_change_nothing_but_speed(store: Store) -> None:
         assert found[name].best_val == pytest.approx(plain.best_val, rel=near)
 
 
+def test_a_layout_of_the_models_own_stays() -> None:
+    planar, own = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    both = nn.ModuleList([planar, own])
+    strides = [conv.weight.stride() for conv in (planar, own)]
+    assert strides[0] != strides[1]
+    with faster(both, Options(channels_last=True)):
+        assert planar.weight.stride() == own.weight.stride() == strides[1]
+    assert [conv.weight.stride() for conv in (planar, own)] == strides
+
+
 @pytest.mark.parametrize(("asked", "found"), [(False, "ieee"), (True, "tf32")])
 def test_products_are_rounded_only_if_asked_whatever_the_process_allowed(
     asked: bool, found: str
