@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rsbench.checkpoint_files import read_json, read_tensors, tensors_digest
+from rsbench.digest import sha256_json
 from rsbench.errors import InputError, SchemaError, TrainingError
 from rsbench.home import cache_dir
-from rsbench.model import Model, Trainable
+from rsbench.model import Model, Stage, Trainable
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +113,10 @@ class Checkpoint:
         """Return the JSON form."""
         return asdict(self)
 
+    def trained_by(self, stages: Sequence[Stage]) -> bool:
+        """Say whether it was trained by these stages, as far as they decide the weights."""
+        return sha256_json(list(self.stages)) == sha256_json([asdict(s) for s in stages])
+
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read the note of a checkpoint folder.
@@ -175,8 +180,8 @@ class Fitting:
     """The finished checkpoints of a setting, newest last.
 
     Args:
-        same: trained as a run of this setting would train: within the same budget, with no option
-            of training turned on. The newest of them is taken.
+        same: trained as a run of this setting would train: by the same stages, within the same
+            budget, with no option of training turned on. The newest of them is taken.
         others: trained otherwise; they count only where `--checkpoint` names them, so that no
             score depends on what happened to be trained before.
     """
@@ -197,6 +202,7 @@ def fitting_checkpoints(
     bands: Sequence[str] | None = None,
     budget: str | None = None,
     options: Mapping[str, Any] | None = None,
+    stages: Sequence[Stage] | None = None,
 ) -> Fitting:
     """Look for the finished checkpoints of a setting.
 
@@ -205,6 +211,7 @@ def fitting_checkpoints(
         split: scheme of the split, e.g. ``space``.
         sensor, bands, options: count only where given.
         budget: as asked for; None for the preset's own.
+        stages: of the model as it is now; a preset whose training has changed is another one.
     """
     base = checkpoint_dir(
         model=model, preset=preset, digest=digest, split=split, seed=seed, context=context
@@ -219,7 +226,10 @@ def fitting_checkpoints(
          and (options is None or plain_options(options) == dict(note.options))),
         key=lambda entry: (entry[0].finished, entry[1]),
     )  # fmt: skip
-    alike = [_within(note, budget) and not note.training for note, _ in fits]
+    alike = [
+        _within(note, budget) and not note.training and (stages is None or note.trained_by(stages))
+        for note, _ in fits
+    ]
     return Fitting(
         tuple(folder for (_, folder), same in zip(fits, alike, strict=True) if same),
         tuple((folder, n) for (n, folder), same in zip(fits, alike, strict=True) if not same),

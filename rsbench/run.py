@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation import Case, Row
-    from rsbench.model import Model
+    from rsbench.model import Model, Stage
     from rsbench.predictions import PredictionCache
     from rsbench.store.read import Store
     from rsbench.train_options import Options
@@ -293,14 +293,17 @@ def _with_weights(
     model = fresh_model(request.model, preset, seed=request.seed, **options)
     path = request.checkpoint
     if path is None:
+        stages = _stages(model)
         found = fitting_checkpoints(
             model=request.model, preset=preset, digest=setting.store.digest,
             split=setting.protocol.trained_for, seed=request.seed, context=setting.context,
             sensor=setting.sensor, bands=setting.bands, budget=request.budget,
-            options=identity(model).options,
+            options=identity(model).options, stages=stages,
         )  # fmt: skip
         for folder, kept in found.others:
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
+            if stages is not None and not kept.trained_by(stages):
+                how += ", by stages that the preset no longer has"
             note(
                 f"passed over, trained within {kept.budget or 'its own budget'}{how}: "
                 f"give --checkpoint {folder} to score it"
@@ -316,6 +319,16 @@ def _with_weights(
         ).checkpoint  # fmt: skip
     checkpoint: Checkpoint = load_into(model, path, setting.store, split=setting.split)
     return model, {request.model: checkpoint.history}
+
+
+def _stages(model: Model) -> Sequence[Stage] | None:
+    """Return how a model is trained; None where something that only training needs is not here."""
+    from rsbench.checkpoint import trainable
+
+    try:
+        return trainable(model).stages()
+    except ValueError:
+        return None
 
 
 def _within(request: RunRequest) -> str:

@@ -268,7 +268,7 @@ def _what(metric: str | None, lead: int | None) -> str:
 
 
 def _is_fusion(table: pd.DataFrame) -> bool:
-    return bool(table["inputs"].astype(str).str.contains(REFERENCES, regex=False).any())
+    return any(REFERENCES in str(inputs) for inputs in table["inputs"].unique())
 
 
 def _lead(table: pd.DataFrame, lead: int) -> str:

@@ -67,7 +67,7 @@ def note(board: Board, best: frozenset[Cell]) -> dict[str, Any]:
     rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
     rows = rows[[inference.is_ranked(str(metric)) for metric in rows["metric"]]]
     keys = ["metric", "band", "lead", "stratum"]
-    rivals = rows.groupby(keys)[["model", "preset"]].apply(lambda g: len(g.drop_duplicates()))
+    rivals = rows.drop_duplicates([*keys, "model", "preset"]).groupby(keys).size()
     cells = int((rivals >= 2).sum()) if len(rivals) else 0
     return {
         "cells": cells,

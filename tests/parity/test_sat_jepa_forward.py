@@ -177,6 +177,21 @@ def test_a_teacher_follows_each_step_once_and_ends_standing_still() -> None:
     assert teacher(image).shape == encoder(image).shape
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_teacher_sees_every_step_of_an_optimiser(fused: bool) -> None:
+    """A fused step changes weights without counting their versions up."""
+    encoder = Encoder(1, patch=2, width=8, depth=1, heads=2)
+    teacher = Teacher(encoder, momentum=0.5, steps=10)
+    optimiser = torch.optim.AdamW(encoder.parameters(), lr=0.1, fused=fused)
+    for step in range(3):
+        teacher.follow(encoder)
+        teacher.follow(encoder)  # the second part of a batch
+        assert int(teacher.count) == step + 1
+        encoder(draw(2, 1, 4, 4, seed=step)).square()[..., 0].sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+
 def test_the_hybrid_loss_by_hand() -> None:
     """Two images of two tokens with two channels; every term worked out by hand."""
     predicted = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]])

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import train_toys as tt
 
 from rsbench.checkpoint import Checkpoint, Fitting, fitting_checkpoints
 from rsbench.errors import InputError, TrainingError
+from rsbench.model import Stage
 from rsbench.store.read import Store
 from rsbench.train import Interrupted
 from rsbench.train_loop import POINTS
@@ -232,12 +233,13 @@ def test_it_trains_outside_the_main_thread(store: Store) -> None:
 
 
 def test_what_was_trained_before_does_not_choose_the_weights_of_a_run(store: Store) -> None:
-    """Another budget, or an option of training, counts only where its checkpoint is named."""
+    """Another budget, other stages or an option count only where their checkpoint is named."""
+    now = tt.model().stages()
 
-    def fitting(budget: str | None) -> Fitting:
+    def fitting(budget: str | None, stages: Sequence[Stage] | None = now) -> Fitting:
         return fitting_checkpoints(
             model="toy", preset="default", digest=store.digest, split="space", seed=0, context=1,
-            sensor="s2", bands=toys.BANDS, budget=budget,
+            sensor="s2", bands=toys.BANDS, budget=budget, stages=stages,
         )  # fmt: skip
 
     short = tt.run(tt.model(), store, budget="4steps").checkpoint
@@ -249,3 +251,6 @@ def test_what_was_trained_before_does_not_choose_the_weights_of_a_run(store: Sto
     assert fitting(None).same == (own,)
     assert fitting("40steps").same == (own,)  # the toy's own budget, said in steps
     assert smooth in [folder for folder, _ in fitting(None).others]
+    steeper = [replace(stage, learning_rate=2 * stage.learning_rate) for stage in now]
+    assert fitting(None, steeper).same == ()
+    assert own in [folder for folder, _ in fitting(None, steeper).others]

@@ -15,6 +15,7 @@ from rsbench_baselines.sat_jepa_diff import losses
 from rsbench_baselines.sat_jepa_diff.adapter import Adapter, Conditions
 from rsbench_baselines.sat_jepa_diff.latent import (
     PRIOR,
+    VAE,
     Diffusion,
     LatentModel,
     Variant,
@@ -27,7 +28,6 @@ from rsbench_baselines.sat_jepa_diff.latent import (
 from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator, Network
 from rsbench_baselines.sat_jepa_diff.sampling import sampler
 
-VAE = Stage("vae", learning_rate=4e-3, steps=600, batch_size=8, modules=("vae",))
 SEED = 35
 
 
@@ -94,6 +94,8 @@ class RandomAdapter(Diffusion):
         """Return the own prior's loss; ``total`` is minimised."""
         self._check(want)
         pair = self._pair(given.frames[want.sensor], truth, want)
+        if stage.name == "vae":
+            return losses.rebuild(self._network, pair)
         return losses.prior(self._network, pair, want)
 
 
@@ -129,8 +131,8 @@ def build_random_adapter(
     if network.adapter is not None:
         network.adapter.requires_grad_(False)
     load_prior(network, sizes, weights)
-    return RandomAdapter(network, variant_of(options, _stages(options, PRIOR), count))
+    return RandomAdapter(network, variant_of(options, _stages(options, VAE, PRIOR), count))
 
 
-def _stages(options: Mapping[str, Any], own: Stage) -> tuple[Stage, ...]:
-    return (own,) if options["size"] == "small" else ()
+def _stages(options: Mapping[str, Any], *own: Stage) -> tuple[Stage, ...]:
+    return own if options["size"] == "small" else ()

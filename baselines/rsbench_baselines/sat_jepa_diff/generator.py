@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 STEPS = 1000
 SHIFT = 3.0
+LOG_VARIANCE = -6.0
 
 
 def transformer(config: Mapping[str, Any]) -> nn.Module:
@@ -24,6 +25,32 @@ def vae(config: Mapping[str, Any], bands: int) -> nn.Module:
     return cast(
         nn.Module, _quiet(AutoencoderKL, {**config, "in_channels": bands, "out_channels": bands})
     )
+
+
+@torch.no_grad()
+def start_linear(autoencoder: nn.Module) -> None:
+    """Let a VAE of a few channels start as a linear one, all of whose layers keep lengths.
+
+    Residual branches add nothing at first, and the convolutions between them are orthogonal at
+    their middle (L. Xiao et al., "Dynamical isometry and a mean field theory of CNNs", ICML 2018).
+    Drawn as usual it takes several times as long to rebuild more than brightness. Spreads of
+    latents start small, or nothing would come through their noise.
+    """
+    network: Any = autoencoder
+    for name, layer in network.named_modules():
+        if not isinstance(layer, nn.Conv2d) or name.endswith(".conv1"):
+            continue
+        nn.init.zeros_(cast(Tensor, layer.bias))
+        if name.endswith(".conv2"):
+            nn.init.zeros_(layer.weight)
+        elif layer.stride == (1, 1) and layer.kernel_size == (3, 3):
+            middle = torch.empty(layer.out_channels, layer.in_channels)
+            layer.weight.zero_()[:, :, 1, 1] = nn.init.orthogonal_(middle)
+        else:
+            nn.init.orthogonal_(layer.weight)
+    spreads = network.config.latent_channels
+    network.encoder.conv_out.weight[spreads:] *= 0.1
+    network.encoder.conv_out.bias[spreads:] = LOG_VARIANCE
 
 
 def _quiet(kind: Any, config: Mapping[str, Any]) -> Any:

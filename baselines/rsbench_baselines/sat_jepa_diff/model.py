@@ -15,6 +15,7 @@ from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.latent import (
     GENERATOR,
     PRIOR,
+    VAE,
     Diffusion,
     Variant,
     load_prior,
@@ -26,14 +27,14 @@ from rsbench_baselines.sat_jepa_diff.network import Network
 from rsbench_baselines.sat_jepa_diff.objective import ABLATIONS, Weights
 
 JEPA = Stage(
-    "jepa", learning_rate=5e-3, steps=1500, batch_size=8, modules=("encoder", "predictor", "head")
+    "jepa", learning_rate=4e-3, steps=800, batch_size=8, modules=("encoder", "predictor", "head")
 )
 JOINT = Stage(
     "joint", learning_rate=1e-4, steps=290_000, batch_size=8, weight_decay=0.04,
     modules=("encoder", "predictor", "head", "adapter", "lora"),
 )  # fmt: skip
 STAGES = {
-    "tiny": (PRIOR, JEPA, GENERATOR),
+    "tiny": (VAE, PRIOR, JEPA, GENERATOR),
     "fixed": (
         replace(JEPA, learning_rate=1e-4, steps=20_000, weight_decay=0.04),
         replace(GENERATOR, learning_rate=1e-4, steps=20_000, weight_decay=0.01),
@@ -89,6 +90,8 @@ class SatJepaDiff(Diffusion):
         self._check(want)
         pair = self._pair(given.frames[want.sensor], truth, want)
         network, weights = self._network, self._weights
+        if stage.name == "vae":
+            return losses.rebuild(network, pair)
         if stage.name == "prior":
             return losses.prior(network, pair, want)
         if stage.name == "jepa":

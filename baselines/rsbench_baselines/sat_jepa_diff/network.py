@@ -33,6 +33,8 @@ class Autoencoder(nn.Module):
         self.frozen_base = not sizes.own_prior
         with self._place():
             self.vae = generator.vae(sizes.vae, bands)
+        if sizes.own_prior:
+            generator.start_linear(self.vae)
         self.register_buffer("base", torch.zeros(32, dtype=torch.uint8))
         if self.frozen_base:
             self.vae.requires_grad_(False)
@@ -128,11 +130,11 @@ class Network(Generator):
         super().__init__(sizes, bands, kind=kind, history=history)
         self.encoder = Encoder(
             bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads,
-            spread=sizes.spread, loud=sizes.loud,
+            spread=sizes.spread, loud=sizes.loud, base=sizes.base,
         )  # fmt: skip
         self.predictor = Predictor(
             sizes.width, inner=sizes.inner, depth=sizes.inner_depth, heads=sizes.inner_heads,
-            spread=sizes.spread,
+            spread=sizes.spread, enter=sizes.enter, match=sizes.match, base=sizes.base,
         )  # fmt: skip
         self.head = nn.Linear(sizes.width, EMBEDDING)
         init(self.head)

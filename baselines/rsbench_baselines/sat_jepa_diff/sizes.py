@@ -79,7 +79,9 @@ class Sizes:
     Args:
         patch, width, depth, heads: of the image encoder.
         spread, loud: of the first weights of encoder and predictor, and of the patches' own.
+        base: of the wavelengths of positions.
         inner, inner_depth, inner_heads: of the predictor.
+        enter, match: spread of its layer that takes tokens in, and of queries that start as keys.
         hidden: of the adapter's streams.
         text: tokens of the prompt.
         rank, alpha: of the low-rank updates.
@@ -93,9 +95,12 @@ class Sizes:
     heads: int = 12
     spread: float = 0.02
     loud: float = 0.02
+    base: float = 10_000.0
     inner: int = 384
     inner_depth: int = 6
     inner_heads: int = 12
+    enter: float = 0.02
+    match: float = 0.0
     hidden: int = 1024
     text: int = TEXT_TOKENS
     rank: int = 8
@@ -109,14 +114,19 @@ LARGE = Sizes()
 SMALL = Sizes(
     width=48,
     depth=2,
-    heads=4,
+    heads=2,
     # Narrow layers with the published spread pass on half of a signal, and patches a tenth of
     # their positions: a short training would never leave the mean of all images.
     spread=0.15,
-    loud=2.0,
+    loud=0.5,
+    # To leave it, asked tokens must find the seen ones of their own place. With sixteen places a
+    # side most of the published wavelengths tell none apart, and loud contents hide the rest.
+    base=10.0,
     inner=48,
     inner_depth=2,
-    inner_heads=4,
+    inner_heads=2,
+    enter=0.06,
+    match=2.0,
     hidden=32,
     # Beside 77 tokens of one constant text the few of a small image would drown.
     text=8,

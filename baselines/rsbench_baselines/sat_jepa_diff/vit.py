@@ -19,9 +19,9 @@ BASE = 10_000.0
 
 
 @cache
-def _sincos(width: int, rows: int, columns: int) -> Tensor:
+def _sincos(width: int, rows: int, columns: int, base: float) -> Tensor:
     half = width // 2
-    rate = BASE ** (-2 * torch.arange(half // 2, dtype=torch.float64, device="cpu") / half)
+    rate = base ** (-2 * torch.arange(half // 2, dtype=torch.float64, device="cpu") / half)
 
     def code(count: int) -> Tensor:
         phase = torch.arange(count, dtype=torch.float64, device="cpu")[:, None] * rate
@@ -32,14 +32,15 @@ def _sincos(width: int, rows: int, columns: int) -> Tensor:
     return torch.cat([across, down], dim=-1).reshape(rows * columns, -1).float()
 
 
-def sincos(width: int, rows: int, columns: int) -> Tensor:
+def sincos(width: int, rows: int, columns: int, *, base: float = BASE) -> Tensor:
     """Return fixed positions ``(rows·columns, width)``: first half the column, second the row.
 
-    Each half is ``[sin(p·ω), cos(p·ω)]`` with ``ω_k = 10000^(−2k/d)``, d its width.
+    Each half is ``[sin(p·ω), cos(p·ω)]`` with ``ω_k = base^(−2k/d)``, d its width; 10000 as
+    published.
     """
     if width % 4:
         raise ValueError(f"a width of {width} cannot hold sines and cosines of two axes")
-    return _sincos(width, rows, columns)
+    return _sincos(width, rows, columns, base)
 
 
 def pick(tokens: Tensor, index: Tensor) -> Tensor:
@@ -79,15 +80,17 @@ class Encoder(nn.Module):
         spread: of the first weights.
         loud: spread of the patches' own: as published a patch is far quieter than its position,
             and a short training never hears it.
+        base: of the positions.
     """
 
     def __init__(
         self, bands: int, *, patch: int, width: int, depth: int, heads: int,
-        spread: float = SPREAD, loud: float = SPREAD,
+        spread: float = SPREAD, loud: float = SPREAD, base: float = BASE,
     ) -> None:  # fmt: skip
         super().__init__()
         self.patch = patch
         self.width = width
+        self.base = base
         self.embed = nn.Conv2d(bands, width, patch, patch)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=EPSILON)
@@ -99,7 +102,7 @@ class Encoder(nn.Module):
         x = self.embed(image)
         rows, columns = x.shape[-2:]
         x = x.flatten(2).transpose(1, 2)
-        x = x + sincos(self.width, rows, columns).to(x)
+        x = x + sincos(self.width, rows, columns, base=self.base).to(x)
         if kept is not None:
             x = pick(x, kept)
         for block in self.blocks:
@@ -112,28 +115,38 @@ class Predictor(nn.Module):
 
     Args:
         width: of the encoder's tokens; ``inner``: of the predictor's own.
-        spread: of the first weights.
+        spread: of the first weights; ``enter``: of the layer that takes in the encoder's tokens.
+        match: queries start so many times as wide, and keys as they do, so that a token first
+            attends to its own place (A. Trockman, J. Z. Kolter, "Mimetic initialization of
+            self-attention layers", ICML 2023); 0 draws them apart, as published.
+        base: of the positions.
     """
 
     def __init__(
-        self, width: int, *, inner: int, depth: int, heads: int, spread: float = SPREAD
-    ) -> None:
+        self, width: int, *, inner: int, depth: int, heads: int, spread: float = SPREAD,
+        enter: float = SPREAD, match: float = 0.0, base: float = BASE,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.inner = inner
+        self.base = base
         self.enter = nn.Linear(width, inner)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, inner))
         self.blocks = nn.ModuleList(Block(inner, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(inner, eps=EPSILON)
         self.leave = nn.Linear(inner, width)
         self.apply(partial(init, spread=spread))
+        init(self.enter, enter)
         nn.init.trunc_normal_(self.mask_token, std=SPREAD)
+        if match:
+            for block in self.blocks:
+                _match(cast(Block, block), match)
 
     def forward(
         self, tokens: Tensor, kept: Tensor | None, wanted: Tensor | None, grid: tuple[int, int]
     ) -> Tensor:
         """Return ``(B, n, width)`` at the wanted places; None stands for all of the grid."""
         B = tokens.shape[0]
-        places = sincos(self.inner, *grid).to(tokens).expand(B, -1, -1)
+        places = sincos(self.inner, *grid, base=self.base).to(tokens).expand(B, -1, -1)
         x = self.enter(tokens)
         x = x + (places if kept is None else pick(places, kept))
         asked = self.mask_token + (places if wanted is None else pick(places, wanted))
@@ -141,6 +154,13 @@ class Predictor(nn.Module):
         for block in self.blocks:
             x = block(x)
         return cast(Tensor, self.leave(self.norm(x[:, -asked.shape[1] :])))
+
+
+@torch.no_grad()
+def _match(block: Block, scale: float) -> None:
+    queries, keys, _ = block.qkv.weight.chunk(3)
+    queries.mul_(scale)
+    keys.copy_(queries)
 
 
 def init(module: nn.Module, spread: float = SPREAD) -> None:

@@ -18,6 +18,7 @@ from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.latent import (
     GENERATOR,
     PRIOR,
+    VAE,
     Diffusion,
     load_prior,
     repeated,
@@ -28,7 +29,7 @@ from rsbench_baselines.sat_jepa_diff.network import Generator
 from rsbench_baselines.sd35 import card
 
 STAGES = {
-    "tiny": (PRIOR, GENERATOR),
+    "tiny": (VAE, PRIOR, GENERATOR),
     "fixed": (replace(GENERATOR, learning_rate=1e-4, steps=40_000, weight_decay=0.01),),
     "paper": (replace(GENERATOR, learning_rate=1e-4, steps=290_000, weight_decay=0.04),),
 }
@@ -56,6 +57,8 @@ class Sd35(Diffusion):
         """Return the own prior's loss, or the flow-matching loss; ``total`` is minimised."""
         self._check(want)
         pair = self._pair(given.frames[want.sensor], truth, want)
+        if stage.name == "vae":
+            return losses.rebuild(self._network, pair)
         if stage.name == "prior":
             return losses.prior(self._network, pair, want)
         one = replace(want, members=1)
