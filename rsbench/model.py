@@ -292,6 +292,9 @@ class Card:
             for each, and the two answers are averaged.
         sampler_tolerance: largest change, as a share of the value range, that other batch
             neighbours or sizes may cause in float32.
+        published: rows that papers print of this model: ``{"preset", "table", "row"}`` names one of
+            ``results/published``, whose cells are then listed with their metric ids; anything
+            else is listed as it is.
         build: ``package.module:function`` called as ``function(preset, **options)``. A function
             that takes ``bands: int`` (number of bands) or ``context: int`` (number of context
             frames) is told the dataset's by the harness.

@@ -15,6 +15,7 @@ import rsbench
 from rsbench import registry
 from rsbench.contract_data import Shape, make_samples
 from rsbench.errors import InputError, UnknownName
+from rsbench.metrics.base import info as metric_of
 from rsbench.model import Card, Given, Prediction, PresetInfo, Want
 
 SHIPPED = {"persistence", "climatology", "linear_trend", "damped_persistence", "simvp"}
@@ -76,6 +77,39 @@ def test_models_json_is_json_and_says_what_it_must() -> None:
         assert {"name", "task", "presets", "citation", "licence", "published"} <= set(row)
         for info in row["presets"].values():
             assert info["parameters"] == info["trainable"] + info["frozen"]
+
+
+PRINTED = ("mcvd", "predrnn", "rddm", "sa_stf", "sat_jepa_diff", "sd35", "simvp", "stfmamba")
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_published_numbers_name_a_preset_a_metric_and_a_source(name: str) -> None:
+    entry = registry.card(name)
+    cells = registry.card_json(entry)["published"]
+    assert cells
+    for cell in cells:
+        assert cell["preset"] in entry.presets
+        assert metric_of(cell["metric"] or cell["nearest"])
+        assert cell["source"]
+
+
+def test_published_numbers_are_those_of_the_table() -> None:
+    cells = registry.card_json(registry.card("simvp"))["published"]
+    kitti = {c["column"]: (c["metric"], c["value"]) for c in cells if c["preset"] == "kitti"}
+    assert kitti["MSE"] == ("mse.openstl@1", 129.7)
+    assert kitti["LPIPS"] == (None, 0.0574)
+    paper = {c["column"]: c for c in cells if c["preset"] == "paper"}
+    assert paper["L1"]["metric"] is None  # no public script scored that row
+    assert paper["L1"]["nearest"] == "mae.clip@1"
+
+
+def test_a_printed_row_that_no_table_has_is_refused() -> None:
+    odd = replace(
+        registry.card("simvp"),
+        published=({"preset": "paper", "table": "sat-jepa-diff", "row": "SimVP v3"},),
+    )
+    with pytest.raises(UnknownName, match="Did you mean SimVP v2"):
+        registry.card_json(odd)
 
 
 @pytest.mark.parametrize(

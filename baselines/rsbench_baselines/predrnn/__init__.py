@@ -1,7 +1,6 @@
 """PredRNN V1 and V2: recurrent cells with a memory shared in a zigzag."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from rsbench import Card, PresetInfo
 
@@ -47,40 +46,20 @@ def _preset(
     )
 
 
-def _row(
-    preset: str, dataset: str, values: Mapping[str, float], source: str
-) -> tuple[Mapping[str, Any], ...]:
-    return tuple(
-        {"preset": preset, "dataset": dataset, "metric": metric, "value": value, "source": source}
-        for metric, value in values.items()
+_PUBLISHED = tuple(
+    {"preset": preset, "table": table, "row": row}
+    for preset, table, row in (
+        ("mmnist", "openstl-moving-mnist", "PredRNN, 200 epochs"),
+        ("mmnist", "openstl-moving-mnist", "PredRNN, 2000 epochs"),
+        ("mmnist_v2", "openstl-moving-mnist", "PredRNN-V2, 200 epochs"),
+        ("mmnist_v2", "openstl-moving-mnist", "PredRNN-V2, 2000 epochs"),
+        ("kitti", "openstl-kitticaltech", "PredRNN"),
+        ("kitti_v2", "openstl-kitticaltech", "PredRNN-V2"),
+        ("kth", "openstl-kth", "PredRNN"),
+        ("kth_v2", "openstl-kth", "PredRNN-V2"),
+        ("paper", "sat-jepa-diff", "PredRNN"),
     )
-
-
-_OPENSTL = "C. Tan et al., OpenSTL, NeurIPS 2023 Datasets and Benchmarks, arXiv 2306.11249"
-_SJD = "Sat-JEPA-Diff, arXiv 2603.13943, Table 1"
-# Names without a version are of definitions that have no id here: PSNR and LPIPS by frame, an
-# LPIPS and an FID whose networks the paper does not name; no row is comparable.
-_PUBLISHED = (
-    *_row("mmnist", "Moving MNIST 10→10, 200 epochs",
-          {"mse.openstl@1": 23.97, "mae.openstl@1": 72.82, "ssim.openstl@1": 0.9462,
-           "psnr-frame": 23.28}, _OPENSTL),
-    *_row("mmnist_v2", "Moving MNIST 10→10, 200 epochs",
-          {"mse.openstl@1": 24.13, "mae.openstl@1": 73.73, "ssim.openstl@1": 0.9453,
-           "psnr-frame": 23.21}, _OPENSTL),
-    *_row("kitti", "KittiCaltech 10→1, 100 epochs",
-          {"mse.openstl@1": 130.4, "ssim.openstl@1": 0.9374, "psnr-frame": 27.81,
-           "lpips.alex-frame": 0.0740}, _OPENSTL),
-    *_row("kitti_v2", "KittiCaltech 10→1, 100 epochs",
-          {"mse.openstl@1": 147.8, "ssim.openstl@1": 0.9330, "psnr-frame": 27.12,
-           "lpips.alex-frame": 0.0892}, _OPENSTL),
-    *_row("kth", "KTH 10→20, 100 epochs",
-          {"mse.openstl@1": 41.07, "ssim.openstl@1": 0.9097, "psnr-frame": 27.95}, _OPENSTL),
-    *_row("kth_v2", "KTH 10→20, 100 epochs",
-          {"mse.openstl@1": 39.57, "ssim.openstl@1": 0.9099, "psnr-frame": 28.01}, _OPENSTL),
-    *_row("paper", "Sentinel-2 annual RGB, published split (leaks), one year ahead",
-          {"mae.clip@1": 0.0117, "mse.clip@1": 0.0005, "psnr.clip@1": 38.38, "ssim.zero@1": 0.9476,
-           "gssim.sobel3-zero@1": 0.7836, "lpips": 0.0726, "fid": 9.9720}, _SJD),
-)  # fmt: skip
+)
 
 card = Card(
     name="predrnn",
