@@ -77,7 +77,7 @@ def test_what_a_rollout_calls(members: int) -> None:
     data = samples(bands=3, batch=2, leads=3, members=members)
     calls = Calls(model.module)
     collect(model, CARD.of("tiny"), data.given, data.want)
-    leads, steps, batch = 3, 8, 2
+    leads, steps, batch = 3, 4, 2
     # The first frame is one for all members; a predicted one is each member's own.
     frames = [batch, batch * members, batch * members]
     assert calls.seen["encoder"] == frames
@@ -387,7 +387,7 @@ def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
     [
         ({"preset": "fixed", "bands": 4}, "not 4: choose .* --protocol year7-rgb"),
         ({"preset": "tiny", "sampler": "euler"}, "there is no sampler 'euler'"),
-        ({"preset": "tiny", "steps": [1]}, "1 numbers for 3 stages"),
+        ({"preset": "tiny", "steps": [1]}, "1 numbers for 4 stages"),
         ({"preset": "tiny", "embeddings": "nowhere"}, "no folder nowhere"),
     ],
 )
@@ -403,7 +403,7 @@ def test_ablations_train_with_their_own_terms() -> None:
     for preset in ("tiny_a", "tiny_b", "tiny_c", "tiny_d", "tiny"):
         torch.manual_seed(0)
         model: Any = create_model("sat_jepa_diff", preset, bands=len(data.want.bands))
-        stage = model.stages()[1]
+        stage = next(s for s in model.stages() if s.name == "jepa")
         torch.manual_seed(1)
         terms = model.loss(stage, data.given, data.want, data.truth)
         assert {"variance.ratio", "variance.predicted", "cosine.similarity"} <= set(terms)

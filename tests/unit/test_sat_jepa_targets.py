@@ -29,7 +29,7 @@ from rsbench_baselines.sat_jepa_diff.targets import AlphaEarth
 NAMES = ("Cairo_Egypt", "Istanbul_Turkey", "Mekong_Vietnam", "Sahara_Algeria")
 YEARS = (2019, 2020, 2021)
 SIDE, PATCH = 64, 32
-BUDGET = "3steps"
+BUDGET = "4steps"
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +134,7 @@ def test_options_of_the_command_line() -> None:
     for bad in ("sampler", "=3", "a b=1", "a="):
         with pytest.raises(InputError, match="NAME=VALUE"):
             parse_option(bad)
-    model = create_model("sat_jepa_diff", "tiny", bands=3, sampler="sjd-fm", steps=(1, 2, 3))
-    assert called(model) == "tiny sampler=sjd-fm steps=1,2,3"
+    model = create_model("sat_jepa_diff", "tiny", bands=3, sampler="sjd-fm", steps=(1, 2, 3, 4))
+    assert called(model) == "tiny sampler=sjd-fm steps=1,2,3,4"
     with pytest.raises(UnknownName, match="sampler"):
         create_model("sat_jepa_diff", "tiny", samplr="sjd-fm")

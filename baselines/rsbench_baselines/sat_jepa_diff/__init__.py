@@ -50,7 +50,7 @@ def _small(note: str, **options: object) -> PresetInfo:
             "stages": "tiny",
             "adapter": "grid",
             "sampler": "sjd-euler30-0.35",
-            "sampler_steps": 8,
+            "sampler_steps": 4,
             "gain": 2.0,
             "momentum": 0.98,
             **options,

@@ -24,10 +24,10 @@ from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator
 from rsbench_baselines.sat_jepa_diff.sampling import Sampler, sampler, walk
 from rsbench_baselines.sat_jepa_diff.sizes import BANDS, LARGE, LATENT, LATENT_SIDE, SMALL, Sizes
 
-VAE = Stage("vae", learning_rate=4e-3, steps=600, batch_size=8, modules=("vae",))
-PRIOR = Stage("prior", learning_rate=4e-3, steps=300, batch_size=8, modules=("transformer",))
+VAE = Stage("vae", learning_rate=4e-3, steps=500, batch_size=8, modules=("vae",))
+PRIOR = Stage("prior", learning_rate=4e-3, steps=350, batch_size=8, modules=("transformer",))
 GENERATOR = Stage(
-    "generator", learning_rate=4e-3, steps=300, batch_size=8, modules=("adapter", "lora")
+    "generator", learning_rate=4e-3, steps=200, batch_size=8, modules=("adapter", "lora")
 )
 RGB = (("B04", "B03", "B02"), ("red", "green", "blue"))
 

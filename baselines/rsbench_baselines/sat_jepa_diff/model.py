@@ -27,7 +27,7 @@ from rsbench_baselines.sat_jepa_diff.network import Network
 from rsbench_baselines.sat_jepa_diff.objective import ABLATIONS, Weights
 
 JEPA = Stage(
-    "jepa", learning_rate=4e-3, steps=800, batch_size=8, modules=("encoder", "predictor", "head")
+    "jepa", learning_rate=5e-3, steps=1400, batch_size=8, modules=("encoder", "predictor", "head")
 )
 JOINT = Stage(
     "joint", learning_rate=1e-4, steps=290_000, batch_size=8, weight_decay=0.04,

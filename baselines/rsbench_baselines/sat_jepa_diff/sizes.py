@@ -114,17 +114,17 @@ LARGE = Sizes()
 SMALL = Sizes(
     width=48,
     depth=2,
-    heads=2,
+    heads=4,
     # Narrow layers with the published spread pass on half of a signal, and patches a tenth of
     # their positions: a short training would never leave the mean of all images.
     spread=0.15,
-    loud=0.5,
+    loud=2.0,
     # To leave it, asked tokens must find the seen ones of their own place. With sixteen places a
     # side most of the published wavelengths tell none apart, and loud contents hide the rest.
     base=10.0,
     inner=48,
     inner_depth=2,
-    inner_heads=2,
+    inner_heads=4,
     enter=0.06,
     match=2.0,
     hidden=32,

@@ -24,7 +24,7 @@ def _small(count: int, note: str, **options: object) -> PresetInfo:
             "size": "small",
             "stages": "tiny",
             "sampler": "sjd-euler30-0.35",
-            "sampler_steps": 8,
+            "sampler_steps": 4,
             "gain": 2.0,
             **options,
         },
