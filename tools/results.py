@@ -4,9 +4,10 @@ Usage: python tools/results.py STORE --models starfm swinstfm:tiny --seeds 0 1 2
 
 Writes ``table.md`` (means over seeds) and, beside it, ``table.csv`` (every run, with intervals;
 all bands together; all regions at every lead, strata at ``--lead``); of more than one lead also
-``decay.png``, with the span of seeds as bands. A model without training runs once: its seed
-changes nothing. Runs are kept in ``--runs`` and done once. Controls are named after the model
-whose weights they were made of.
+``decay.png``, with the span of seeds as bands; of models that foresee embeddings
+``embeddings.png``, how far these spread while the model learnt. A model without training runs
+once: its seed changes nothing. Runs are kept in ``--runs`` and done once. Controls are named
+after the model whose weights they were made of.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from statistics import fmean
 
 import pandas as pd
 
-from rsbench.decay import Curve, curves, save_figure
+from rsbench.decay import PALETTE, Curve, curves, save_figure
 from rsbench.errors import InputError, RsbenchError
 from rsbench.registry import card
-from rsbench.scores import Scores
+from rsbench.report.page_training import COLLAPSED, spread
+from rsbench.scores import Scores, write_whole
 from rsbench.store.read import open_store
 from rsbench.table import number
 
@@ -114,6 +116,33 @@ def draw(folders: Sequence[Path], path: Path) -> None:
     save_figure(drawn, path, simulated=run.simulated, unit=run.unit, width=8.5)
 
 
+def draw_spread(folders: Sequence[Path], path: Path) -> bool:
+    """Draw how far foreseen embeddings spread by training step, a line per run; False if none."""
+    from matplotlib.figure import Figure
+
+    found = {}
+    for folder in folders:
+        for points in Scores.load(folder).run.history.values():
+            if len(line := spread(points)) > 1:
+                found[folder.name] = line
+    if not found:
+        return False
+    chart = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = chart.subplots()
+    for index, (name, line) in enumerate(found.items()):
+        axes.plot(*zip(*line, strict=True), label=name, color=PALETTE[index % len(PALETTE)])
+    axes.axhline(COLLAPSED, color="#7f7f7f", dashes=(6, 3), lw=1)
+    axes.annotate("collapsed below", (1, COLLAPSED), xycoords=("axes fraction", "data"),
+                  ha="right", va="bottom", fontsize=8, color="#555555")  # fmt: skip
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("step")
+    axes.set_ylabel("variance of predicted / target embeddings")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    write_whole(path, lambda temporary: chart.savefig(temporary, format="png", dpi=160))
+    return True
+
+
 def markdown(table: pd.DataFrame, heading: str, lead: int) -> str:
     """Return one block per stratum: mean over seeds, and the span of seeds where there are any."""
     lines = [heading]
@@ -197,6 +226,7 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     if table["lead"].nunique() > 1:
         draw(folders, asked.out / "decay.png")
+    draw_spread(folders, asked.out / "embeddings.png")
     (asked.out / "table.md").write_text(markdown(table, heading, asked.lead), encoding="utf-8")
     shown = table[(table["stratum"] == "all") | (table["lead"] == asked.lead)]
     shown.drop(columns=["weights"]).to_csv(

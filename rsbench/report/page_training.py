@@ -33,7 +33,7 @@ def curves(history: Mapping[str, Points], *, simulated: bool) -> list[Curve]:
     for model, points in history.items():
         name = f"learning curve of {model}"
         found += _curve(model, name, "loss", _losses(points), simulated=simulated)
-    ratios = _lines((model, _spread(points)) for model, points in history.items())
+    ratios = _lines((model, spread(points)) for model, points in history.items())
     title = "spread of predicted over target embeddings"
     return [*found, *_curve("embeddings", title, "variance ratio", ratios, simulated=simulated)]
 
@@ -44,7 +44,7 @@ def collapsed(history: Mapping[str, Points]) -> list[tuple[str, float]]:
     A predictor that answers the mean of all embeddings has a small loss and says nothing; the
     variance of its tokens over that of their targets tells.
     """
-    ends = [(model, _spread(points)) for model, points in history.items()]
+    ends = [(model, spread(points)) for model, points in history.items()]
     return [(model, found[-1][1]) for model, found in ends if found and found[-1][1] < COLLAPSED]
 
 
@@ -74,7 +74,8 @@ def _losses(points: Points) -> list[Line]:
     return _lines(series.items())
 
 
-def _spread(points: Points) -> list[tuple[float, float]]:
+def spread(points: Points) -> list[tuple[float, float]]:
+    """Return ``(step, variance of predicted over target embeddings)`` of a learning curve."""
     return [
         (float(point["step"]), float(point["terms"][SPREAD]))
         for point in points

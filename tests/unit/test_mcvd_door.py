@@ -69,14 +69,14 @@ def test_untrained_with_nothing_to_add_it_answers_its_noise_around_persistence()
     kept = data.given.frames[SENSOR]
     low, high = kept.value_range
     last = data.given.frames[SENSOR].values[:, 0, -1]
-    change = (found - last) / (high - low) * 4.0  # the preset's gain
+    change = (found - last) / (high - low) * 8.0  # the preset's gain
     assert float(change.abs().max()) <= 1.0 + 1e-5
     noise = data.want.noise
     scoped = Recorded(noise)
     direct = model.predict(data.given, replace(data.want, noise=scoped))
     start = noise.normal("mcvd/start", data.want, channels=2)[:, 0]
     assert scoped.names == ["mcvd/start"]  # DDIM with η = 0 draws once
-    inside = (direct.values[:, 0, 0] - last) / (high - low) * 4.0
+    inside = (direct.values[:, 0, 0] - last) / (high - low) * 8.0
     whole = (start / Diffusion().alpha_bar(999) ** 0.5).clamp(-1, 1)
     torch.testing.assert_close(inside, whole, rtol=1e-3, atol=1e-4)
 

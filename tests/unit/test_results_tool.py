@@ -74,6 +74,19 @@ def test_a_curve_is_the_mean_of_seeds_and_its_band_their_span(
     assert (tmp_path / "decay.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_embeddings_are_drawn_where_a_model_foresees_them(
+    tool: ModuleType, folders: list[Path], tmp_path: Path
+) -> None:
+    assert not tool.draw_spread(folders, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+    points = tuple({"step": s, "terms": {"variance.ratio": 0.1 * s}} for s in range(3))
+    run = make_run(weights={"sjd": "0" * 64}, history={"sjd": points})
+    units = make_units(models={"sjd": ("model", "tiny", 0.5)}, metrics=("mse@1",), bands=("all",))
+    folder = save_run(tmp_path / "sjd-tiny-s0", Scores(units, run))
+    assert tool.draw_spread([*folders, folder], tmp_path / "embeddings.png")
+    assert (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_heading_says_the_whole_command(tool: ModuleType) -> None:
     words = ["--models", "sjd:tiny", "--seeds", "0", "1", "--horizon", "7", "--out", "results/x"]
     parser = tool.arguments()

@@ -36,7 +36,7 @@ card = Card(
                 "num_res_blocks": 1,
                 "attention": (),
                 "sampling_steps": 8,
-                "gain": 4.0,
+                "gain": 8.0,
             },
             4,
         ),

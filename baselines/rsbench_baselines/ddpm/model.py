@@ -18,7 +18,7 @@ from rsbench_baselines.persistence.model import bands_of
 
 MAX_SLOTS = 7
 STAGES = {
-    "tiny": Stage("fit", learning_rate=4e-3, steps=600, batch_size=8),
+    "tiny": Stage("fit", learning_rate=4e-3, steps=400, batch_size=8),
     "small": Stage("fit", learning_rate=2e-4, steps=20_000, batch_size=16),
     "fixed": Stage("fit", learning_rate=2e-4, steps=20_000, batch_size=16),
 }

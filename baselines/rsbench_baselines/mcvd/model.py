@@ -21,7 +21,7 @@ REPAIRED = ("tiny", "fixed", "fixed_big", "fixed_spade")
 MAX_SLOTS = 7
 PUBLISHED_BANDS = {"kth": 1}
 STAGES = {
-    "tiny": Stage("fit", learning_rate=5e-3, steps=400, batch_size=8),
+    "tiny": Stage("fit", learning_rate=4e-3, steps=400, batch_size=8),
     "fixed": Stage("fit", learning_rate=2e-4, steps=20_000, batch_size=16),
     "paper": Stage("fit", learning_rate=1e-4, steps=20_000, batch_size=32),
     "cityscapes": Stage("fit", learning_rate=1e-4, steps=300_000, batch_size=32),
