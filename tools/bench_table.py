@@ -31,9 +31,8 @@ def main() -> int:
     for path in map(Path, sys.argv[1:]):
         found = json.loads(path.read_text(encoding="utf-8"))
         machine = found["machine_info"]
-        cpu = machine.get("cpu", {})
-        print(f"{cpu.get('brand_raw', 'CPU')}, {cpu.get('count', '?')} cores, "
-              f"Python {machine['python_version']}\n")  # fmt: skip
+        print(f"{_cpu(found)}, {machine.get('cpu', {}).get('count', '?')} cores, "
+              f"Python {machine['python_version']}, where a line names no other\n")  # fmt: skip
         print("| benchmark | what was found |\n|---|---|")
         for entry in found["benchmarks"]:
             cells = [f"{k} {_short(v)}" for k, v in entry["extra_info"].items()]
@@ -47,10 +46,17 @@ def merge(kept: Path, again: list[Path]) -> None:
     whole = json.loads(kept.read_text(encoding="utf-8"))
     found = {entry["name"]: entry for entry in whole["benchmarks"]}
     for path in again:
-        newer = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-        found |= {entry["name"]: entry for entry in newer}
+        newer = json.loads(path.read_text(encoding="utf-8"))
+        for entry in newer["benchmarks"]:
+            if _cpu(newer) != _cpu(whole):
+                entry["extra_info"]["machine"] = _cpu(newer)
+            found[entry["name"]] = entry
     whole["benchmarks"] = list(found.values())
     kept.write_text(json.dumps(whole, indent=4) + "\n", encoding="utf-8")
+
+
+def _cpu(found: dict[str, Any]) -> str:
+    return str(found["machine_info"].get("cpu", {}).get("brand_raw", "CPU"))
 
 
 def _short(value: Any) -> str:
