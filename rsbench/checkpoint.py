@@ -66,6 +66,7 @@ class Checkpoint:
 
     Args:
         options: constructor options of the model.
+        preset_options: those of the preset at that time, None where they were not noted.
         scheme: how the split separated train from test.
         context: largest number of context frames in training.
         window: side of the training crops in pixels.
@@ -106,6 +107,7 @@ class Checkpoint:
     history: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    preset_options: Mapping[str, Any] | None = None
     finished: str = ""
     schema: int = SCHEMA
 
@@ -114,8 +116,12 @@ class Checkpoint:
         return asdict(self)
 
     def trained_by(self, stages: Sequence[Stage]) -> bool:
-        """Say whether it was trained by these stages, as far as they decide the weights."""
+        """Say whether it was trained by these stages."""
         return sha256_json(list(self.stages)) == sha256_json([asdict(s) for s in stages])
+
+    def built_by(self, preset_options: Mapping[str, Any]) -> bool:
+        """Say whether the preset had these options, or it is not known which it had."""
+        return self.preset_options in (None, plain_options(preset_options))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -203,6 +209,7 @@ def fitting_checkpoints(
     budget: str | None = None,
     options: Mapping[str, Any] | None = None,
     stages: Sequence[Stage] | None = None,
+    preset_options: Mapping[str, Any] | None = None,
 ) -> Fitting:
     """Look for the finished checkpoints of a setting.
 
@@ -211,7 +218,7 @@ def fitting_checkpoints(
         split: scheme of the split, e.g. ``space``.
         sensor, bands, options: count only where given.
         budget: as asked for; None for the preset's own.
-        stages: of the model as it is now; a preset whose training has changed is another one.
+        stages, preset_options: of the preset as it is now; one that has changed is another.
     """
     base = checkpoint_dir(
         model=model, preset=preset, digest=digest, split=split, seed=seed, context=context
@@ -227,7 +234,10 @@ def fitting_checkpoints(
         key=lambda entry: (entry[0].finished, entry[1]),
     )  # fmt: skip
     alike = [
-        _within(note, budget) and not note.training and (stages is None or note.trained_by(stages))
+        _within(note, budget)
+        and not note.training
+        and (stages is None or note.trained_by(stages))
+        and (preset_options is None or note.built_by(preset_options))
         for note, _ in fits
     ]
     return Fitting(
@@ -337,6 +347,8 @@ def _require_same_model(model: Model, note: Checkpoint, folder: Path) -> None:
             + ", ".join(f"{n} {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in wrong),
             "Build the model with the options of the checkpoint, or train again",
         )
+    if not note.built_by(own.card.presets[own.preset].options):
+        raise InputError(asked, "the preset has had other options since then", "Train again")
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rsbench.inference import direction, unit_of
 from rsbench.scores import Scores, write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe & Ito (2008): told apart under the common forms of colour blindness.
@@ -252,11 +253,16 @@ def figure(
         f"{way[direction(first.metric)]} · {describe(first)}", fontsize=8, color="#555555"
     )
     if simulated:
-        axes.text(
-            0.5, 0.5, "simulated", transform=axes.transAxes, ha="center", va="center",
-            fontsize=42, color="#808080", alpha=0.18, rotation=18, zorder=0,
-        )  # fmt: skip
+        mark_simulated(axes)
     return chart
+
+
+def mark_simulated(axes: Axes) -> None:
+    """Write across a figure that its data are simulated."""
+    axes.text(
+        0.5, 0.5, "simulated", transform=axes.transAxes, ha="center", va="center",
+        fontsize=42, color="#808080", alpha=0.18, rotation=18, zorder=0,
+    )  # fmt: skip
 
 
 def _far_apart(drawn: Sequence[Curve]) -> bool:

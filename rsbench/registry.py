@@ -205,7 +205,7 @@ def card_json(entry: Card) -> dict[str, Any]:
         "default_preset": entry.default_preset,
         "citation": entry.citation,
         "licence": entry.licence,
-        "published": [cell for row in entry.published for cell in _printed(row)],
+        "published": [cell for row in entry.published for cell in _printed(entry, row)],
         "rollout": entry.rollout,
         "trainable": entry.trainable,
         "fitted": entry.fitted,
@@ -217,29 +217,23 @@ def card_json(entry: Card) -> dict[str, Any]:
     }
 
 
-def _printed(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the cells of a printed row.
-
-    The metric is None where no code says what it is; what it is like then stands beside it.
-    """
-    if "table" not in row:
+def _printed(entry: Card, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the numbers of a printed row; what names no published table as it is."""
+    if row.keys() != {"preset", "table", "row"}:
         yield dict(row)
         return
-    from rsbench.catalog import load_published
+    from rsbench.catalog import load_published, published_names
 
+    if row["table"] not in published_names():
+        kind = f"published table, as the card of {entry.name} names it"
+        raise unknown(kind, row["table"], published_names())
     table = load_published(row["table"])
     rows = {found.name: found for found in table.rows}
     if row["row"] not in rows:
-        raise unknown(f"row of the published table {table.name}", row["row"], rows)
-    found = rows[row["row"]]
-    for column, value in zip(table.columns, found.values, strict=True):
-        if value is not None:
-            metric = table.metric(found, column)
-            near = {} if metric else {"nearest": column.nearest or column.metric}
-            yield {
-                "preset": row["preset"], "dataset": table.dataset, "column": column.name,
-                "metric": metric, **near, "value": value, "source": table.source,
-            }  # fmt: skip
+        kind = f"row of the published table {table.name}, as the card of {entry.name} names it"
+        raise unknown(kind, row["row"], rows)
+    for cell in table.cells(rows[row["row"]]):
+        yield {"preset": row["preset"], **cell}
 
 
 def _scan() -> tuple[dict[str, Card], tuple[Broken, ...]]:

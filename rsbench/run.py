@@ -266,10 +266,13 @@ def _of_task(task: str) -> str:
 
 def _key(request: RunRequest, setting: Setting, preset: str) -> str:
     from rsbench import __version__
+    from rsbench.registry import card
 
+    own = card(request.model).presets[preset].options
     return sha256_json({
         "version": __version__, "dataset": setting.store.digest, "model": request.model,
-        "preset": preset, "protocol": setting.protocol.model_dump(mode="json"),
+        "preset": preset, "preset_options": plain_options(own),
+        "protocol": setting.protocol.model_dump(mode="json"),
         "split": setting.split, "context": setting.context, "horizon": setting.horizon,
         "members": setting.members, "seed": setting.seed, "precision": setting.precision,
         "metrics": list(setting.metrics), "budget": request.budget, "keep": request.keep,
@@ -293,20 +296,22 @@ def _with_weights(
     model = fresh_model(request.model, preset, seed=request.seed, **options)
     path = request.checkpoint
     if path is None:
-        stages = _stages(model)
+        stages, own = _stages(model), entry.presets[preset].options
         found = fitting_checkpoints(
             model=request.model, preset=preset, digest=setting.store.digest,
             split=setting.protocol.trained_for, seed=request.seed, context=setting.context,
             sensor=setting.sensor, bands=setting.bands, budget=request.budget,
             options=identity(model).options, stages=stages,
+            preset_options=own,
         )  # fmt: skip
         for folder, kept in found.others:
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
             if stages is not None and not kept.trained_by(stages):
                 how += ", by stages that the preset no longer has"
+            of_use = f"give --checkpoint {folder} to score it"
             note(
                 f"passed over, trained within {kept.budget or 'its own budget'}{how}: "
-                f"give --checkpoint {folder} to score it"
+                + (of_use if kept.built_by(own) else f"the preset has changed since {folder}")
             )
         path = found.same[-1] if found.same else None
     if path is None:

@@ -99,6 +99,7 @@ class Plan:
         context: number of context frames asked for; ``shortest``, ``longest``: drawn in training.
         leads: leads of one training sample, by stage.
         batch_size: most samples at once; a stage's larger batch is gathered in parts.
+        preset_options: those of the preset.
         initial: digest of the weights that training starts from.
         resampling: in fusion, how coarse images are brought to the fine grid; None otherwise.
         extras: what was turned on of :class:`rsbench.train_options.Options`.
@@ -126,6 +127,7 @@ class Plan:
     initial: str
     resampling: str | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    preset_options: Mapping[str, Any] = field(default_factory=dict)
     trainer: int = TRAINER
 
     @property

@@ -17,15 +17,16 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from rsbench.decay import PALETTE, Curve, curves, save_figure
+from rsbench.decay import PALETTE, Curve, curves, mark_simulated, save_figure
 from rsbench.errors import InputError, RsbenchError
 from rsbench.registry import card
 from rsbench.report.page_training import COLLAPSED, spread
@@ -116,20 +117,21 @@ def draw(folders: Sequence[Path], path: Path) -> None:
     save_figure(drawn, path, simulated=run.simulated, unit=run.unit, width=8.5)
 
 
-def draw_spread(folders: Sequence[Path], path: Path) -> bool:
-    """Draw how far foreseen embeddings spread by training step, a line per run; False if none."""
-    from matplotlib.figure import Figure
-
+def spreads(folders: Sequence[Path]) -> dict[str, list[tuple[float, float]]]:
+    """Return how far foreseen embeddings spread by training step, of every run that has some."""
     found = {}
     for folder in folders:
-        for points in Scores.load(folder).run.history.values():
+        for model, points in Scores.load(folder).run.history.items():
             if len(line := spread(points)) > 1:
-                found[folder.name] = line
-    if not found:
-        return False
+                found[f"{model}{folder.name.removeprefix(model)}"] = line
+    return found
+
+
+def draw_spreads(lines: Mapping[str, Sequence[tuple[float, float]]], *, simulated: bool) -> Figure:
+    """Draw a line per run, and where a collapse begins."""
     chart = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = chart.subplots()
-    for index, (name, line) in enumerate(found.items()):
+    for index, (name, line) in enumerate(lines.items()):
         axes.plot(*zip(*line, strict=True), label=name, color=PALETTE[index % len(PALETTE)])
     axes.axhline(COLLAPSED, color="#7f7f7f", dashes=(6, 3), lw=1)
     axes.annotate("collapsed below", (1, COLLAPSED), xycoords=("axes fraction", "data"),
@@ -139,8 +141,9 @@ def draw_spread(folders: Sequence[Path], path: Path) -> bool:
     axes.set_ylabel("variance of predicted / target embeddings")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
-    write_whole(path, lambda temporary: chart.savefig(temporary, format="png", dpi=160))
-    return True
+    if simulated:
+        mark_simulated(axes)
+    return chart
 
 
 def markdown(table: pd.DataFrame, heading: str, lead: int) -> str:
@@ -214,19 +217,23 @@ def main() -> int:
         return error.exit_code
     several = len(asked.seeds) > 1
     seeds = ("seeds " if several else "seed ") + ", ".join(map(str, asked.seeds))
-    spread = ", mean (smallest … largest)" if several else " alone"
+    span = ", mean (smallest … largest)" if several else " alone"
     kind = "simulated data: nothing is claimed of real places" if store.simulated else "real data"
     heading = (
         f"# {store.recipe}\n\n"
         f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: "
-        f"{seeds}{spread}. Values are means over regions of a region's mean; "
+        f"{seeds}{span}. Values are means over regions of a region's mean; "
         "skill is against the trivial row that was best on validation.\n\n"
         f"Made by `python tools/results.py STORE {shlex.join(typed(asked))}`."
     )
     asked.out.mkdir(parents=True, exist_ok=True)
     if table["lead"].nunique() > 1:
         draw(folders, asked.out / "decay.png")
-    draw_spread(folders, asked.out / "embeddings.png")
+    if lines := spreads(folders):
+        chart = draw_spreads(lines, simulated=store.simulated)
+        write_whole(
+            asked.out / "embeddings.png", lambda to: chart.savefig(to, format="png", dpi=160)
+        )
     (asked.out / "table.md").write_text(markdown(table, heading, asked.lead), encoding="utf-8")
     shown = table[(table["stratum"] == "all") | (table["lead"] == asked.lead)]
     shown.drop(columns=["weights"]).to_csv(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -84,6 +84,23 @@ class PublishedTable(Entry):
         if row.scored_by is None:
             return None
         return row.metrics.get(column.name, column.metric)
+
+    def cells(self, row: PublishedRow) -> Iterator[dict[str, Any]]:
+        """Yield the numbers of a row with what must stand beside them.
+
+        ``metric`` is None where no code says what it is; ``nearest`` is then what it is like.
+        """
+        beside = {} if self.one_test_set else {"why_not_comparable": self.why_not}
+        for column, value in zip(self.columns, row.values, strict=True):
+            if value is not None:
+                metric = self.metric(row, column)
+                near = {} if metric else {"nearest": column.nearest or column.metric}
+                noted = {"note": column.note} if column.note else {}
+                yield {
+                    "dataset": self.dataset, "column": column.name, "metric": metric, **near,
+                    **noted, "lead": self.lead, "value": value, "source": self.source,
+                    "test_set": self.test_set, **beside,
+                }  # fmt: skip
 
 
 def published_names() -> tuple[str, ...]:

@@ -162,6 +162,7 @@ def test_where_sat_jepa_diff_samples(benchmark: BenchmarkFixture) -> None:
     )
     total = sum(spent.values())
     shares = ", ".join(f"{name} {seconds / total:.1%}" for name, seconds in spent.items())
-    benchmark.extra_info.update(shares=shares, members=4, leads=7, samples=2, side=128, steps=4)
+    steps = entry.presets["tiny"].options["sampler_steps"]
+    benchmark.extra_info.update(steps=steps, shares=shares, members=4, leads=7, samples=2, side=128)
     print("sat_jepa_diff tiny:", shares)
     assert all(seconds > 0 for seconds in spent.values())

@@ -82,7 +82,11 @@ def test_models_json_is_json_and_says_what_it_must() -> None:
 PRINTED = ("mcvd", "predrnn", "rddm", "sa_stf", "sat_jepa_diff", "sd35", "simvp", "stfmamba")
 
 
-@pytest.mark.parametrize("name", PRINTED)
+def test_models_that_papers_print_say_so() -> None:
+    assert {c.name for c in registry.cards().values() if c.published} >= set(PRINTED)
+
+
+@pytest.mark.parametrize("name", [c.name for c in registry.cards().values() if c.published])
 def test_published_numbers_name_a_preset_a_metric_and_a_source(name: str) -> None:
     entry = registry.card(name)
     cells = registry.card_json(entry)["published"]
@@ -101,6 +105,8 @@ def test_published_numbers_are_those_of_the_table() -> None:
     paper = {c["column"]: c for c in cells if c["preset"] == "paper"}
     assert paper["L1"]["metric"] is None  # no public script scored that row
     assert paper["L1"]["nearest"] == "mae.clip@1"
+    assert "not the same" in paper["L1"]["why_not_comparable"]
+    assert "why_not_comparable" not in next(c for c in cells if c["preset"] == "kitti")
 
 
 def test_a_printed_row_that_no_table_has_is_refused() -> None:
@@ -108,8 +114,13 @@ def test_a_printed_row_that_no_table_has_is_refused() -> None:
         registry.card("simvp"),
         published=({"preset": "paper", "table": "sat-jepa-diff", "row": "SimVP v3"},),
     )
-    with pytest.raises(UnknownName, match="Did you mean SimVP v2"):
+    with pytest.raises(UnknownName, match=r"the card of simvp .* Did you mean SimVP v2"):
         registry.card_json(odd)
+    away = replace(odd, published=({"preset": "paper", "table": "Table 2", "row": "SimVP v2"},))
+    with pytest.raises(UnknownName, match="the card of simvp"):
+        registry.card_json(away)
+    own = {"preset": "paper", "table": "Table 2", "mse": 0.1}
+    assert registry.card_json(replace(odd, published=(own,)))["published"] == [own]
 
 
 @pytest.mark.parametrize(

@@ -77,14 +77,18 @@ def test_a_curve_is_the_mean_of_seeds_and_its_band_their_span(
 def test_embeddings_are_drawn_where_a_model_foresees_them(
     tool: ModuleType, folders: list[Path], tmp_path: Path
 ) -> None:
-    assert not tool.draw_spread(folders, tmp_path / "none.png")
-    assert not (tmp_path / "none.png").exists()
+    assert tool.spreads(folders) == {}
     points = tuple({"step": s, "terms": {"variance.ratio": 0.1 * s}} for s in range(3))
     run = make_run(weights={"sjd": "0" * 64}, history={"sjd": points})
     units = make_units(models={"sjd": ("model", "tiny", 0.5)}, metrics=("mse@1",), bands=("all",))
-    folder = save_run(tmp_path / "sjd-tiny-s0", Scores(units, run))
-    assert tool.draw_spread([*folders, folder], tmp_path / "embeddings.png")
-    assert (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
+    folder = save_run(tmp_path / "sjd-tiny_a-s0", Scores(units, run))
+    lines = tool.spreads([*folders, folder])
+    assert lines == {"sjd-tiny_a-s0": [(s, pytest.approx(0.1 * s)) for s in range(3)]}
+    axes = tool.draw_spreads(lines, simulated=True).axes[0]
+    assert [line.get_label() for line in axes.lines[:1]] == ["sjd-tiny_a-s0"]
+    assert "simulated" in [text.get_text() for text in axes.texts]
+    real = tool.draw_spreads(lines, simulated=False).axes[0]
+    assert "simulated" not in [text.get_text() for text in real.texts]
 
 
 def test_the_heading_says_the_whole_command(tool: ModuleType) -> None:

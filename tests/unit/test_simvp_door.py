@@ -188,3 +188,12 @@ def test_training_options_and_sizes_come_from_options() -> None:
     (stage,) = model.stages()
     assert (stage.learning_rate, stage.steps, stage.batch_size) == (5e-4, 7, 2)
     assert next(model.module.parameters()).shape[0] == 8
+
+
+def test_its_convolutions_are_laid_out_with_the_channels_last() -> None:
+    model: Any = registry.create_model("simvp", "tiny", bands=3)
+    kernels = [p for p in model.module.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    assert kernels
+    state = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
+    model.module.load_state_dict(state)  # as a checkpoint holds them
+    assert all(k.is_contiguous(memory_format=torch.channels_last) for k in kernels)

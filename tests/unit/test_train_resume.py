@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import torch
 import toys
 import train_toys as tt
 
-from rsbench.checkpoint import Checkpoint, Fitting, fitting_checkpoints
+from rsbench.checkpoint import NOTE, Checkpoint, Fitting, fitting_checkpoints, load_into
 from rsbench.errors import InputError, TrainingError
 from rsbench.model import Stage
 from rsbench.store.read import Store
@@ -254,3 +256,23 @@ def test_what_was_trained_before_does_not_choose_the_weights_of_a_run(store: Sto
     steeper = [replace(stage, learning_rate=2 * stage.learning_rate) for stage in now]
     assert fitting(None, steeper).same == ()
     assert own in [folder for folder, _ in fitting(None, steeper).others]
+
+
+def test_weights_of_a_preset_that_has_changed_are_neither_taken_nor_loaded(store: Store) -> None:
+    path = tt.run(tt.model(), store).checkpoint
+
+    def found(preset_options: Mapping[str, Any]) -> Fitting:
+        return fitting_checkpoints(
+            model="toy", preset="default", digest=store.digest, split="space", seed=0, context=1,
+            budget="20steps", preset_options=preset_options,
+        )  # fmt: skip
+
+    assert found({}).same == (path,)
+    assert found({"gain": 8.0}).same == ()
+    load_into(tt.model(), path, store, split=None)
+    note = json.loads((path / NOTE).read_text())
+    (path / NOTE).write_text(json.dumps({**note, "preset_options": {"gain": 4.0}}))
+    with pytest.raises(InputError, match="the preset has had other options"):
+        load_into(tt.model(), path, store, split=None)
+    (path / NOTE).write_text(json.dumps({**note, "preset_options": None}))
+    load_into(tt.model(), path, store, split=None)  # written before they were noted

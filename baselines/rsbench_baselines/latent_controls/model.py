@@ -91,7 +91,7 @@ class RandomAdapter(Diffusion):
             return super().drawn(image, copies, want)
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return the own prior's loss; ``total`` is minimised."""
+        """Return the VAE's loss, or that of flow matching; ``total`` is minimised."""
         self._check(want)
         pair = self._pair(given.frames[want.sensor], truth, want)
         if stage.name == "vae":

@@ -29,10 +29,10 @@ def vae(config: Mapping[str, Any], bands: int) -> nn.Module:
 
 @torch.no_grad()
 def start_linear(autoencoder: nn.Module) -> None:
-    """Let a VAE of a few channels start as a linear one, all of whose layers keep lengths.
+    """Let a VAE of a few channels start all but linear, its convolutions keeping lengths.
 
-    Residual branches add nothing at first, and the convolutions between them are orthogonal at
-    their middle (L. Xiao et al., "Dynamical isometry and a mean field theory of CNNs", ICML 2018).
+    Residual convolutions add nothing at first, and those between them are orthogonal at their
+    middle (L. Xiao et al., "Dynamical isometry and a mean field theory of CNNs", ICML 2018).
     Drawn as usual it takes several times as long to rebuild more than brightness. Spreads of
     latents start small, or nothing would come through their noise.
     """

@@ -79,7 +79,7 @@ def rebuild(network: Autoencoder, pair: Pair) -> Terms:
     mean, spread = network.latents.posterior(image)
     drawn = mean + spread * torch.randn(mean.shape, device="cpu").to(mean)
     error = (network.latents.decode(drawn) - image).square()
-    # Latents as they come scaled are to be near standard normal.
+    # Weighted so little: the first weights put latents near unit scale, and a pull would blur.
     kl = 0.5 * (mean.square() + spread.square() - 1 - 2 * spread.clamp(min=1e-6).log()).mean()
     rebuilt = (error * valid).sum() / (valid.sum() * image.shape[1]).clamp(min=1)
     return {"total": rebuilt + KL_WEIGHT * kl, "rebuilt": rebuilt, "kl": kl}

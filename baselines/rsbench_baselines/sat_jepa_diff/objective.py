@@ -136,7 +136,8 @@ class Teacher(nn.Module):
         """Move towards the encoder, once for every step of it."""
         # Every step moves the last norm; fused optimisers leave no other trace of one.
         mark = torch.cat([encoder.norm.weight, encoder.norm.bias])
-        if self._seen is not None and torch.equal(mark, self._seen):
+        seen = self._seen
+        if seen is not None and seen.device == mark.device and torch.equal(mark, seen):
             return  # another part of the same batch: the encoder has not moved
         self._seen = mark
         share = min(float(self.count) / max(self.steps, 1), 1.0)

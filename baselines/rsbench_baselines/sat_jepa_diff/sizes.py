@@ -81,7 +81,8 @@ class Sizes:
         spread, loud: of the first weights of encoder and predictor, and of the patches' own.
         base: of the wavelengths of positions.
         inner, inner_depth, inner_heads: of the predictor.
-        enter, match: spread of its layer that takes tokens in, and of queries that start as keys.
+        enter: spread of its layer that takes tokens in.
+        match: how many times as wide queries and keys start, alike; 0 draws them apart.
         hidden: of the adapter's streams.
         text: tokens of the prompt.
         rank, alpha: of the low-rank updates.

@@ -54,7 +54,7 @@ class Sd35(Diffusion):
         return found
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return the own prior's loss, or the flow-matching loss; ``total`` is minimised."""
+        """Return the VAE's loss, or that of flow matching; ``total`` is minimised."""
         self._check(want)
         pair = self._pair(given.frames[want.sensor], truth, want)
         if stage.name == "vae":

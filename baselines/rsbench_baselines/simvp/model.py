@@ -160,7 +160,7 @@ def build(
         nn.init.zeros_(network.dec.readout.weight)
         if network.dec.readout.bias is not None:
             nn.init.zeros_(network.dec.readout.bias)
-    # On a CPU its grouped and dilated convolutions are faster so: see results/bench.
+    # Its grouped and dilated convolutions are faster so on a CPU (results/bench); no GPU was tried.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     outputs = 1 if repaired or preset == "kitti" else slots
     return SimVPModel(network, Variant(bands, slots, outputs, repaired, stage))
