@@ -90,7 +90,7 @@ def _lines(series: Iterable[tuple[str, Sequence[tuple[float, float]]]]) -> list[
             name,
             f"c{i % STYLES}",
             tuple((x, y, None, None) for x, y in values),
-            "6 3" if (i // STYLES + bool(i)) % 2 else "",
+            "6 3" if (i // STYLES + bool(i % STYLES)) % 2 else "",
             name,
             markers=False,
         )

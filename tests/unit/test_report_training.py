@@ -47,6 +47,14 @@ def test_models_without_terms_keep_their_curve() -> None:
     assert "simulated" not in only.chart
 
 
+def test_no_two_lines_of_a_picture_look_alike() -> None:
+    """Five ablations, or four stages and what chose the weights."""
+    points = [{"step": s, "terms": {"variance.ratio": 0.5}} for s in range(2)]
+    *_, picture = curves(dict.fromkeys("abcdefgh", points), simulated=False)
+    looks = [(style, dash) for _, style, dash in picture.key]
+    assert len(looks) == len(set(looks)) == 8
+
+
 def test_presets_of_one_model_keep_their_own_curves_and_weights(tmp_path: Path) -> None:
     """Ablations are presets of one model: the report draws all, and warns of the one that fell."""
     folders = []
