@@ -177,6 +177,8 @@ class Stage:
         weight_decay: AdamW weight decay.
         clip: gradient-norm clip.
         leads: leads of ``want`` and ``truth`` that ``loss`` is given.
+        watched: terms of the loss that the learning curve also takes on validation samples, of
+            forecasts.
     """
 
     name: str
@@ -187,6 +189,7 @@ class Stage:
     clip: float = 1.0
     modules: tuple[str, ...] = ()
     leads: int = 1
+    watched: tuple[str, ...] = ()
 
 
 @runtime_checkable

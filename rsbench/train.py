@@ -160,10 +160,11 @@ def _trained(
         states.clear()
     begun = states.load()
     before = begun[0].steps if begun else 0
-    crops, validation = _data(store, plan, protocol, card, advance)
+    crops, validation, watched = _data(store, plan, protocol, card, advance)
     loop = Loop(
-        fabric, model, plan, crops=crops, validation=validation, states=states, advance=advance
-    )
+        fabric, model, plan, crops=crops, validation=validation, watched=watched, states=states,
+        advance=advance,
+    )  # fmt: skip
     extras = Options.of(plan.extras)
     with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
         position = loop.run(begun)
@@ -176,13 +177,15 @@ def _trained(
 
 def _data(
     store: Store, plan: Plan, protocol: Protocol, card: Card, advance: Advance
-) -> tuple[Source, Checked]:
-    """Return what is trained on and what is validated on."""
+) -> tuple[Source, Checked, Source | None]:
+    """Return what is trained on, what is validated on, and where watched terms are taken."""
     if protocol.task == "fusion":
         pixels = Pixels.open(store, plan, protocol, advance)
-        return TripletCrops(pixels), TripletValidation(pixels, card)
+        return TripletCrops(pixels), TripletValidation(pixels, card), None
     cache = open_cache(store, plan.sensor, progress=advance)
-    return Crops(cache, plan, protocol), Validation(cache, plan, protocol, card)
+    watches = any(stage.watched for stage in plan.stages)
+    watched = Crops(cache, plan, protocol, "val") if watches else None
+    return Crops(cache, plan, protocol), Validation(cache, plan, protocol, card), watched
 
 
 def _result(folder: Path, position: Position, before: int) -> TrainResult:

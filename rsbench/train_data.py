@@ -18,7 +18,7 @@ from rsbench.task import ForecastTask
 if TYPE_CHECKING:
     from rsbench.cache import Cache
     from rsbench.catalog import Protocol as Rules
-    from rsbench.model import Card, Frames, Given, Model, Noise, Want
+    from rsbench.model import Card, Frames, Given, Model, Noise, Stage, Trainable, Want
     from rsbench.store.read import Store
     from rsbench.train_plan import Plan
 
@@ -86,18 +86,19 @@ class Checked(Protocol):
 
 
 class Crops:
-    """Random crops of the training regions, aligned in time only.
+    """Random crops of the regions of a split, aligned in time only.
 
     Which crops a step sees depends on seed, stage and step alone: not on the steps before it,
     nor on threads or processes.
     """
 
-    def __init__(self, cache: Cache, plan: Plan, protocol: Rules) -> None:
+    def __init__(self, cache: Cache, plan: Plan, protocol: Rules, split: str = "train") -> None:
         self._cache = cache
         self._plan = plan
         self._protocol = protocol
+        self._split = split
         store = cache.store
-        self._frames = {r: len(store.region(r).times[plan.sensor]) for r in store.split("train")}
+        self._frames = {r: len(store.region(r).times[plan.sensor]) for r in store.split(split)}
         self._require_room()
 
     @property
@@ -111,7 +112,8 @@ class Crops:
         if not self.regions:
             raise HorizonError(
                 f"training {plan.model} on {max(plan.leads)} leads after {plan.shortest} frames",
-                f"the training regions have {max(self._frames.values(), default=0)} dates",
+                f"the regions of the split {self._split} have "
+                f"{max(self._frames.values(), default=0)} dates",
                 "Choose a preset that needs fewer, or a dataset with more dates",
             )
         for region in self.regions:
@@ -218,6 +220,30 @@ def mean_squared(
             "Use a dataset whose validation regions have valid pixels",
         )
     return total / count
+
+
+@torch.no_grad()
+def mean_terms(
+    model: Trainable, stage: Stage, parcels: Iterable[Parcel], device: torch.device
+) -> dict[str, float]:
+    """Return the watched terms of a stage's loss, a mean over samples, nothing being trained.
+
+    Raises:
+        TrainingError: if the loss has no such term.
+    """
+    sums, count = dict.fromkeys(stage.watched, 0.0), 0
+    for parcel in parcels:
+        shown, size = parcel.to(device), len(parcel.want.samples)
+        terms = model.loss(stage, shown.given, shown.want, shown.truth)
+        if missing := [name for name in stage.watched if name not in terms]:
+            raise TrainingError(
+                f"watching {missing[0]} in stage {stage.name}",
+                f"its loss returned {', '.join(terms)}",
+                "Name terms of the loss",
+            )
+        sums = {name: total + float(terms[name]) * size for name, total in sums.items()}
+        count += size
+    return {name: total / count for name, total in sums.items()}
 
 
 def spread_evenly(samples: Sequence[T], most: int) -> tuple[T, ...]:

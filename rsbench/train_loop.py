@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rsbench.errors import TrainingError
 from rsbench.noise import Noise, Scoped
 from rsbench.train_augment import augmented
-from rsbench.train_data import Checked, Parcel, Source
+from rsbench.train_data import Checked, Parcel, Source, mean_terms
 from rsbench.train_guard import Interrupted, StopSign, derive, is_out_of_memory, seed_all
 from rsbench.train_options import Average, Options
 from rsbench.train_plan import Budget, Plan, one_cycle
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 POINTS = 20
 """Validations of one stage."""
 PATIENCE = 8
+WATCHED = 32
+"""Validation samples of watched terms."""
 """Validations without a better one before the last stage stops early."""
 SAVE_EVERY = 300.0
 """Seconds after which a state is saved between validations."""
@@ -69,7 +71,7 @@ class Loop:
 
     def __init__(
         self, fabric: Fabric, model: Trainable, plan: Plan, *, crops: Source,
-        validation: Checked, states: StateFolder, advance: Advance,
+        validation: Checked, states: StateFolder, advance: Advance, watched: Source | None = None,
     ) -> None:  # fmt: skip
         self.fabric = fabric
         self.model = model
@@ -77,6 +79,7 @@ class Loop:
         self.options = Options.of(plan.extras)
         self.crops = crops
         self.validation = validation
+        self.watched = watched
         self.states = states
         self.advance = advance
         self.position = Position()
@@ -334,6 +337,8 @@ class Loop:
             count = max(at.loss[1], 1)
             point["terms"] = {name: value / count for name, value in at.terms.items()}
         at.loss, at.terms = (0.0, 0), {}
+        if tools.stage.watched and self.watched is not None and self.fabric.is_global_zero:
+            point["validation_terms"] = self._watch(tools, self.watched)
         at.history.append(point)
         # Before the last stage a part of the model is untrained: its images would choose nothing.
         if not self._selects(tools):
@@ -346,6 +351,18 @@ class Loop:
             return None
         at.best, at.waited = {"metric": "mse", "value": value, "step": at.steps}, 0
         return kept
+
+    def _watch(self, tools: Tools, source: Source) -> dict[str, float]:
+        """Return the watched terms on the same validation samples at every point."""
+        samples = source.draw(tools.index, 0, WATCHED)
+        most = self.plan.batch_size or tools.stage.batch_size
+        noise = Noise(self.plan.seed)
+        parcels = (source.parcel(samples[i : i + most], noise) for i in range(0, WATCHED, most))
+        # Every step seeds anew: what is drawn here changes none.
+        seed_all(derive(self.plan.seed, "watch", tools.index))
+        self.model.module.eval()
+        with tools.average.shown(), self.fabric.autocast():
+            return mean_terms(self.model, tools.stage, parcels, self.fabric.device)
 
     def _validate(self) -> float:
         value = 0.0

@@ -15,6 +15,7 @@ pytest.importorskip("diffusers")
 
 from rsbench.build.importers_sjd import import_sat_jepa_diff
 from rsbench.catalog import load_protocol
+from rsbench.checkpoint import Checkpoint
 from rsbench.errors import InputError, UnknownName
 from rsbench.loader import batches
 from rsbench.noise import Noise
@@ -120,6 +121,11 @@ def test_training_goes_towards_them_and_the_row_says_so(tmp_path: Path) -> None:
     towards = train_model(RunRequest(**asked, options=told))
     read = [(p / "weights.safetensors").read_bytes() for p in (plain, towards)]
     assert read[0] != read[1]
+    curve = [p for p in Checkpoint.load(plain).history if p["stage"] == "jepa"]
+    assert curve
+    for point in curve:
+        assert point["terms"]["variance.ratio"] >= 0
+        assert -1 <= point["validation_terms"]["cosine.similarity"] <= 1
     made = run_model(RunRequest(**asked, options=told, out=tmp_path / "run"))
     table = Scores.load(made.out).table()
     rows = table[table["model"] == "sat_jepa_diff"]

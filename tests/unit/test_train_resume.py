@@ -258,6 +258,24 @@ def test_what_was_trained_before_does_not_choose_the_weights_of_a_run(store: Sto
     assert own in [folder for folder, _ in fitting(None, steeper).others]
 
 
+def test_watched_terms_are_of_validation_samples_and_change_no_weight(store: Store) -> None:
+    """The toy has running statistics, dropout, and a loss that draws from the global generators."""
+    plain = tt.run(tt.model(), store)
+    model = tt.model(stages=(replace(tt.STAGE, watched=("total",)),))
+    watched = tt.run(model, store)
+    before, after = (Checkpoint.load(run.checkpoint) for run in (plain, watched))
+    assert before.weights_digest == after.weights_digest
+    assert all("validation_terms" not in point for point in before.history)
+    found = [point["validation_terms"]["total"] for point in after.history]
+    assert len(found) == len(after.history) > 1
+    assert found[-1] != found[0] != after.history[0]["loss"]
+    seen = {region for _, regions in model.seen for region in regions}
+    assert seen == {*store.split("train"), *store.split("val")}
+    odd = tt.model(stages=(replace(tt.STAGE, watched=("cosine",)),))
+    with pytest.raises(TrainingError, match=r"watching cosine .*: its loss returned total"):
+        tt.run(odd, store)
+
+
 def test_weights_of_a_preset_that_has_changed_are_neither_taken_nor_loaded(store: Store) -> None:
     path = tt.run(tt.model(), store).checkpoint
 

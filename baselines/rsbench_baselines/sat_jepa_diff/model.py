@@ -26,12 +26,14 @@ from rsbench_baselines.sat_jepa_diff.latent import (
 from rsbench_baselines.sat_jepa_diff.network import Network
 from rsbench_baselines.sat_jepa_diff.objective import ABLATIONS, Weights
 
+WATCHED = ("variance.predicted", "variance.target", "variance.ratio", "cosine.similarity")
 JEPA = Stage(
-    "jepa", learning_rate=5e-3, steps=1400, batch_size=8, modules=("encoder", "predictor", "head")
-)
+    "jepa", learning_rate=5e-3, steps=1400, batch_size=8,
+    modules=("encoder", "predictor", "head"), watched=WATCHED,
+)  # fmt: skip
 JOINT = Stage(
     "joint", learning_rate=1e-4, steps=290_000, batch_size=8, weight_decay=0.04,
-    modules=("encoder", "predictor", "head", "adapter", "lora"),
+    modules=("encoder", "predictor", "head", "adapter", "lora"), watched=WATCHED,
 )  # fmt: skip
 STAGES = {
     "tiny": (VAE, PRIOR, JEPA, GENERATOR),
