@@ -295,9 +295,9 @@ class Card:
             for each, and the two answers are averaged.
         sampler_tolerance: largest change, as a share of the value range, that other batch
             neighbours or sizes may cause in float32.
-        published: rows that papers print of this model: ``{"preset", "table", "row"}`` names one of
-            ``results/published``, whose cells are then listed with their metric ids; anything
-            else is listed as it is.
+        published: numbers that papers print of this model: ``(preset, table, row)`` of
+            ``results/published``, which are listed cell by cell with their metric ids, or what a
+            mapping says itself.
         build: ``package.module:function`` called as ``function(preset, **options)``. A function
             that takes ``bands: int`` (number of bands) or ``context: int`` (number of context
             frames) is told the dataset's by the harness.
@@ -320,7 +320,7 @@ class Card:
     trainable: bool = False
     fitted: bool = False
     sampler_tolerance: float = 1e-5
-    published: tuple[Mapping[str, Any], ...] = ()
+    published: tuple[tuple[str, str, str] | Mapping[str, Any], ...] = ()
     default_preset: str = "default"
 
     def of(self, preset: str | None = None) -> Card:

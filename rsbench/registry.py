@@ -217,23 +217,24 @@ def card_json(entry: Card) -> dict[str, Any]:
     }
 
 
-def _printed(entry: Card, row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the numbers of a printed row; what names no published table as it is."""
-    if row.keys() != {"preset", "table", "row"}:
+def _printed(
+    entry: Card, row: tuple[str, str, str] | Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Yield the numbers of a printed row."""
+    if isinstance(row, Mapping):
         yield dict(row)
         return
-    from rsbench.catalog import load_published, published_names
+    from rsbench.catalog import load_published
 
-    if row["table"] not in published_names():
-        kind = f"published table, as the card of {entry.name} names it"
-        raise unknown(kind, row["table"], published_names())
-    table = load_published(row["table"])
-    rows = {found.name: found for found in table.rows}
-    if row["row"] not in rows:
-        kind = f"row of the published table {table.name}, as the card of {entry.name} names it"
-        raise unknown(kind, row["row"], rows)
-    for cell in table.cells(rows[row["row"]]):
-        yield {"preset": row["preset"], **cell}
+    preset, table, name = row
+    try:
+        cells = tuple(load_published(table).cells(name))
+    except InputError as error:
+        raise InputError(
+            f"the card of {entry.name}", str(error), "Repair its published rows"
+        ) from error
+    for cell in cells:
+        yield {"preset": preset, **cell}
 
 
 def _scan() -> tuple[dict[str, Card], tuple[Broken, ...]]:

@@ -308,11 +308,10 @@ def _with_weights(
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
             if stages is not None and not kept.trained_by(stages):
                 how += ", by stages that the preset no longer has"
-            of_use = f"give --checkpoint {folder} to score it"
-            note(
-                f"passed over, trained within {kept.budget or 'its own budget'}{how}: "
-                + (of_use if kept.built_by(own) else f"the preset has changed since {folder}")
-            )
+            what = f"give --checkpoint {folder} to score it"
+            if not kept.built_by(own):
+                what = f"the preset has changed since {folder}"
+            note(f"passed over, trained within {kept.budget or 'its own budget'}{how}: {what}")
         path = found.same[-1] if found.same else None
     if path is None:
         note(f"no checkpoint fits: {request.model} is trained first, {_within(request)}")

@@ -268,6 +268,10 @@ def _plan(
             f"stage {small[0]} has too few samples or steps",
             "Use fewer devices, or a preset with larger batches",
         )
+    if card.task == "fusion" and any(stage.watched for stage in stages):
+        raise TrainingError(
+            f"training {card.name}", "its stages watch terms", "Only stages of forecasts do"
+        )
     if options.augment and getattr(model, "reads_places", False):
         raise InputError(
             f"training {card.name} with {', '.join(options.augment)}",

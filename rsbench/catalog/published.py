@@ -85,11 +85,15 @@ class PublishedTable(Entry):
             return None
         return row.metrics.get(column.name, column.metric)
 
-    def cells(self, row: PublishedRow) -> Iterator[dict[str, Any]]:
+    def cells(self, name: str) -> Iterator[dict[str, Any]]:
         """Yield the numbers of a row with what must stand beside them.
 
         ``metric`` is None where no code says what it is; ``nearest`` is then what it is like.
         """
+        rows = {row.name: row for row in self.rows}
+        if name not in rows:
+            raise unknown(f"row of the published table {self.name}", name, rows)
+        row = rows[name]
         beside = {} if self.one_test_set else {"why_not_comparable": self.why_not}
         for column, value in zip(self.columns, row.values, strict=True):
             if value is not None:

@@ -129,8 +129,11 @@ def test_what_pays_for_simvp(benchmark: BenchmarkFixture, what: str) -> None:
         stepped()
         torch.set_num_threads(2)
 
+    start = time.perf_counter()
+    second()
+    first = time.perf_counter() - start
     found = paired(benchmark, step_of(plain, lambda: plain(frames).square().mean()), second)
-    benchmark.extra_info.update(found, shape="1×1×3×128×128", other=what)
+    benchmark.extra_info.update(found, shape="1×1×3×128×128", other=what, first_step_s=first)
 
 
 def test_where_sat_jepa_diff_samples(benchmark: BenchmarkFixture) -> None:

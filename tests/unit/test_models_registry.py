@@ -112,12 +112,12 @@ def test_published_numbers_are_those_of_the_table() -> None:
 def test_a_printed_row_that_no_table_has_is_refused() -> None:
     odd = replace(
         registry.card("simvp"),
-        published=({"preset": "paper", "table": "sat-jepa-diff", "row": "SimVP v3"},),
+        published=(("paper", "sat-jepa-diff", "SimVP v3"),),
     )
-    with pytest.raises(UnknownName, match=r"the card of simvp .* Did you mean SimVP v2"):
+    with pytest.raises(InputError, match=r"the card of simvp: .* Did you mean SimVP v2"):
         registry.card_json(odd)
-    away = replace(odd, published=({"preset": "paper", "table": "Table 2", "row": "SimVP v2"},))
-    with pytest.raises(UnknownName, match="the card of simvp"):
+    away = replace(odd, published=(("paper", "Table 2", "SimVP v2"),))
+    with pytest.raises(InputError, match="the card of simvp"):
         registry.card_json(away)
     own = {"preset": "paper", "table": "Table 2", "mse": 0.1}
     assert registry.card_json(replace(odd, published=(own,)))["published"] == [own]

@@ -173,6 +173,16 @@ def test_a_forecast_protocol_is_refused_and_a_forecaster_too(store: Store) -> No
         trained(store, create_model("simvp", "tiny", bands=3), card("simvp"))
 
 
+def test_terms_that_are_watched_are_refused_as_nobody_would_take_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = create_model("sa_stf", "tiny", bands=3)
+    stages = tuple(replace(stage, watched=("total",)) for stage in model.stages())
+    monkeypatch.setattr(model, "stages", lambda: stages)
+    with pytest.raises(TrainingError, match="Only stages of forecasts do"):
+        trained(store, model, card("sa_stf"))
+
+
 def test_run_trains_then_finds_the_checkpoint(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,5 +41,5 @@ card = Card(
     licence="Apache-2.0",
     min_context=2,
     max_context=2,
-    published=({"preset": "default", "table": "sa-stf-cia", "row": "ESTARFM"},),
+    published=(("default", "sa-stf-cia", "ESTARFM"),),
 )

@@ -113,5 +113,5 @@ card = Card(
     # Rounding that differs with the batch is carried through every step of a sample.
     sampler_tolerance=1e-4,
     # The paper does not say how large its network was.
-    published=({"preset": "paper", "table": "sat-jepa-diff", "row": "MCVD"},),
+    published=(("paper", "sat-jepa-diff", "MCVD"),),
 )

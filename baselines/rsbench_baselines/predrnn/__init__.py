@@ -46,19 +46,16 @@ def _preset(
     )
 
 
-_PUBLISHED = tuple(
-    {"preset": preset, "table": table, "row": row}
-    for preset, table, row in (
-        ("mmnist", "openstl-moving-mnist", "PredRNN, 200 epochs"),
-        ("mmnist", "openstl-moving-mnist", "PredRNN, 2000 epochs"),
-        ("mmnist_v2", "openstl-moving-mnist", "PredRNN-V2, 200 epochs"),
-        ("mmnist_v2", "openstl-moving-mnist", "PredRNN-V2, 2000 epochs"),
-        ("kitti", "openstl-kitticaltech", "PredRNN"),
-        ("kitti_v2", "openstl-kitticaltech", "PredRNN-V2"),
-        ("kth", "openstl-kth", "PredRNN"),
-        ("kth_v2", "openstl-kth", "PredRNN-V2"),
-        ("paper", "sat-jepa-diff", "PredRNN"),
-    )
+_PUBLISHED = (
+    ("mmnist", "openstl-moving-mnist", "PredRNN, 200 epochs"),
+    ("mmnist", "openstl-moving-mnist", "PredRNN, 2000 epochs"),
+    ("mmnist_v2", "openstl-moving-mnist", "PredRNN-V2, 200 epochs"),
+    ("mmnist_v2", "openstl-moving-mnist", "PredRNN-V2, 2000 epochs"),
+    ("kitti", "openstl-kitticaltech", "PredRNN"),
+    ("kitti_v2", "openstl-kitticaltech", "PredRNN-V2"),
+    ("kth", "openstl-kth", "PredRNN"),
+    ("kth_v2", "openstl-kth", "PredRNN-V2"),
+    ("paper", "sat-jepa-diff", "PredRNN"),
 )
 
 card = Card(

@@ -42,5 +42,5 @@ card = Card(
     trainable=True,
     # Rounding that differs with the batch is carried through every step of a sample.
     sampler_tolerance=1e-4,
-    published=({"preset": "paper", "table": "sa-stf-lgc-ablation", "row": "RDDM"},),
+    published=(("paper", "sa-stf-lgc-ablation", "RDDM"),),
 )

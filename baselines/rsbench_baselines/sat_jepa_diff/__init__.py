@@ -121,5 +121,5 @@ card = Card(
     # Rounding that differs with the batch is carried through every step of a sample.
     sampler_tolerance=1e-4,
     # Scored on about three regions of which most samples were trained on; no row is comparable.
-    published=({"preset": "paper", "table": "sat-jepa-diff", "row": "Sat-JEPA-Diff"},),
+    published=(("paper", "sat-jepa-diff", "Sat-JEPA-Diff"),),
 )

@@ -69,5 +69,5 @@ card = Card(
     max_context=1,
     trainable=True,
     sampler_tolerance=1e-4,
-    published=({"preset": "paper", "table": "sat-jepa-diff", "row": "Stable Diffusion 3.5"},),
+    published=(("paper", "sat-jepa-diff", "Stable Diffusion 3.5"),),
 )  # fmt: skip

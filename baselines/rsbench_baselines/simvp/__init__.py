@@ -16,16 +16,13 @@ def _preset(
     return PresetInfo(count, count, 0, note, options, card or {})
 
 
-_PUBLISHED = tuple(
-    {"preset": preset, "table": table, "row": row}
-    for preset, table, row in (
-        ("mmnist", "openstl-moving-mnist", "SimVP v2 (gSTA), 200 epochs"),
-        ("mmnist", "openstl-moving-mnist", "SimVP v2 (gSTA), 2000 epochs"),
-        ("incepu", "openstl-moving-mnist", "SimVP v1 (IncepU), 200 epochs"),
-        ("incepu", "openstl-moving-mnist", "SimVP v1 (IncepU), 2000 epochs"),
-        ("kitti", "openstl-kitticaltech", "SimVP v2"),
-        ("paper", "sat-jepa-diff", "SimVP v2"),
-    )
+_PUBLISHED = (
+    ("mmnist", "openstl-moving-mnist", "SimVP v2 (gSTA), 200 epochs"),
+    ("mmnist", "openstl-moving-mnist", "SimVP v2 (gSTA), 2000 epochs"),
+    ("incepu", "openstl-moving-mnist", "SimVP v1 (IncepU), 200 epochs"),
+    ("incepu", "openstl-moving-mnist", "SimVP v1 (IncepU), 2000 epochs"),
+    ("kitti", "openstl-kitticaltech", "SimVP v2"),
+    ("paper", "sat-jepa-diff", "SimVP v2"),
 )
 
 card = Card(

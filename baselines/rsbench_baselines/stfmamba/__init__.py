@@ -37,5 +37,5 @@ card = Card(
     licence="Apache-2.0 (written from the paper; the authors' code has no licence file)",
     max_context=1,
     trainable=True,
-    published=({"preset": "paper", "table": "sa-stf-lgc", "row": "STFMamba"},),
+    published=(("paper", "sa-stf-lgc", "STFMamba"),),
 )
