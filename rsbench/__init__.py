@@ -1,39 +1,44 @@
-"""rsbench: one dataset from one lock, one door for models, one evaluator, one table."""
+"""rsbench: dataset builder and benchmark harness for satellite imagery."""
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rsbench.core.version import __version__
 
 if TYPE_CHECKING:
     from rsbench import metrics as metrics
-    from rsbench.errors import InputError as InputError
-    from rsbench.errors import RsbenchError as RsbenchError
-    from rsbench.model import Card as Card
-    from rsbench.model import Frames as Frames
-    from rsbench.model import Given as Given
-    from rsbench.model import Model as Model
-    from rsbench.model import Noise as Noise
-    from rsbench.model import Prediction as Prediction
-    from rsbench.model import PresetInfo as PresetInfo
-    from rsbench.model import SampleRef as SampleRef
-    from rsbench.model import Stage as Stage
-    from rsbench.model import Stateful as Stateful
-    from rsbench.model import Trainable as Trainable
-    from rsbench.model import Want as Want
-    from rsbench.registry import create_model as create_model
-    from rsbench.run import evaluate as evaluate
+    from rsbench.core.errors import InputError as InputError
+    from rsbench.core.errors import RsbenchError as RsbenchError
+    from rsbench.evaluation.run import evaluate as evaluate
+    from rsbench.models.api import Card as Card
+    from rsbench.models.api import Frames as Frames
+    from rsbench.models.api import Given as Given
+    from rsbench.models.api import Model as Model
+    from rsbench.models.api import Noise as Noise
+    from rsbench.models.api import Prediction as Prediction
+    from rsbench.models.api import PresetInfo as PresetInfo
+    from rsbench.models.api import SampleRef as SampleRef
+    from rsbench.models.api import Stage as Stage
+    from rsbench.models.api import Stateful as Stateful
+    from rsbench.models.api import Trainable as Trainable
+    from rsbench.models.api import Want as Want
+    from rsbench.models.registry import create_model as create_model
     from rsbench.store.read import open_store as open_store
 
-__version__ = "0.1.0"
+
+# Public module names, rsbench.registry and rsbench.check, stay where packages move.
+__path__.append(str(Path(__file__).parent / "_aliases"))
 
 # Resolved on first use, so that `import rsbench` costs neither torch nor rasterio.
 _LAZY = {
     "open_store": "rsbench.store.read",
-    "create_model": "rsbench.registry",
-    "evaluate": "rsbench.run",
-    "InputError": "rsbench.errors",
-    "RsbenchError": "rsbench.errors",
+    "create_model": "rsbench.models.registry",
+    "evaluate": "rsbench.evaluation.run",
+    "InputError": "rsbench.core.errors",
+    "RsbenchError": "rsbench.core.errors",
     **dict.fromkeys(
         (
             "Card",
@@ -49,7 +54,7 @@ _LAZY = {
             "Trainable",
             "Want",
         ),
-        "rsbench.model",
+        "rsbench.models.api",
     ),
 }
 

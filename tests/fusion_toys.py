@@ -13,9 +13,9 @@ import torch
 import toys
 from torch import Tensor
 
-from rsbench.model import Frames, Given, SampleRef, Want
-from rsbench.noise import Noise
-from rsbench.spec import Grid, Window
+from rsbench.core.grid import Grid, Window
+from rsbench.models.api import Frames, Given, SampleRef, Want
+from rsbench.models.noise import Noise
 from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta
 from rsbench.store.read import Store, open_store
 from rsbench.store.write import finalise, write_region

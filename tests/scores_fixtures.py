@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rsbench.scores import Absent, RunInfo, Scores
+from rsbench.evaluation.scores import Absent, RunInfo, Scores
 
 MODELS: Mapping[str, tuple[str, str, float]] = {
     # model: (role, preset, factor on the error)
@@ -158,7 +158,7 @@ def save_run(
     pictured: Sequence[str] = ("simvp", "persistence"),
     masked: bool = False,
 ) -> Path:
-    from rsbench import table
+    from rsbench.evaluation import table
 
     scores = scores or make_scores()
     scores.save(folder)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.spec import Grid
+from rsbench.core.grid import Grid
 from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta, StoreMeta
 from rsbench.store.read import Store, open_store
 from rsbench.store.write import finalise, write_region

@@ -14,10 +14,10 @@ import toys
 from torch import Tensor, nn
 
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.model import Card, Frames, Given, Prediction, PresetInfo, Stage, Want
-from rsbench.registry import extra
+from rsbench.models.api import Card, Frames, Given, Prediction, PresetInfo, Stage, Want
+from rsbench.models.registry import extra
 from rsbench.store.read import Store
-from rsbench.train import TrainResult, fresh_model, train
+from rsbench.training.train import TrainResult, fresh_model, train
 
 SIDE = 32
 STAGE = Stage("fit", learning_rate=1e-2, steps=40, batch_size=4, weight_decay=1e-2)
@@ -168,7 +168,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import time
 from pathlib import Path
 import train_toys
-from rsbench.errors import RsbenchError
+from rsbench.core.errors import RsbenchError
 from rsbench.store.read import open_store
 
 def advance(label, done, total):

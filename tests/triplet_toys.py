@@ -10,7 +10,7 @@ import numpy as np
 import toys
 
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.spec import Grid
+from rsbench.core.grid import Grid
 from rsbench.store.layout import SensorArrays
 from rsbench.store.read import Store, open_store
 from rsbench.store.write import finalise, write_region

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import rsbench.weights as room
-from rsbench.digest import sha256_file
+import rsbench.metrics.weights as room
+from rsbench.core.digest import sha256_file
 
 
 def put(

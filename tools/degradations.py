@@ -289,11 +289,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("docs/images/degradations.png"))
     options = parser.parse_args(arguments)
-    setting = os.environ.get("RSBENCH_TEST_DATA")
-    places = [Path(setting) / "dev" / SOURCE, Path(setting) / SOURCE] if setting else []
+    config = os.environ.get("RSBENCH_TEST_DATA")
+    places = [Path(config) / "dev" / SOURCE, Path(config) / SOURCE] if config else []
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
-        found = f"there is no {SOURCE} in {setting}" if setting else "RSBENCH_TEST_DATA is not set"
+        found = f"there is no {SOURCE} in {config}" if config else "RSBENCH_TEST_DATA is not set"
         sys.stderr.write(
             f"drawing the degradations: {found}. "
             "Set RSBENCH_TEST_DATA to the folder with the real data samples.\n"

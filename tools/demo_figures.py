@@ -16,9 +16,9 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.errors import InputError, RsbenchError
-from rsbench.report.pictures import colour
-from rsbench.scores import Scores
+from rsbench.core.errors import InputError, RsbenchError
+from rsbench.evaluation.report.pictures import colour
+from rsbench.evaluation.scores import Scores
 
 SHOWN = ("simvp", "persistence")
 

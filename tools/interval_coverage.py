@@ -20,8 +20,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from rsbench.inference import student_t_quantile
-from rsbench.inference_blocks import windows
+from rsbench.evaluation.block_intervals import windows
+from rsbench.evaluation.intervals import student_t_quantile
 
 Array = NDArray[np.float64]
 SEED = 20
@@ -87,7 +87,7 @@ def t(x: Array, _rng: np.random.Generator) -> Ends:
 
 
 def skewed(x: Array, _rng: np.random.Generator) -> Ends:
-    """Student's t with Hall's cubic correction for skewness, as `rsbench.inference.skewed_ends`."""
+    """Student's t with Hall's cubic correction for skewness, as in `evaluation.intervals`."""
     n = x.shape[1]
     mean, s = _summary(x)
     centred = x - mean[:, None]
@@ -158,7 +158,7 @@ def bca(x: Array, rng: np.random.Generator) -> Ends:
 
 
 def blocked(x: Array, _rng: np.random.Generator) -> Ends:
-    """The moving-block interval of `rsbench.inference.blocks`, regions in four lines."""
+    """The moving-block interval of `rsbench.evaluation.intervals.blocks`, regions in four lines."""
     n = x.shape[1]
     spots = tuple((i // 4, i % 4) for i in range(n))
     parts = windows(spots)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rsbench.metrics.base import MetricInfo, metric_info
+from rsbench.metrics.registry import MetricInfo, metric_info
 
 BEGIN, END = "<!-- table: tools/metric_docs.py -->", "<!-- end of table -->"
 WORDS = {"lower": "lower", "higher": "higher", "zero": "near 0"}

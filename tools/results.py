@@ -26,13 +26,13 @@ from statistics import fmean
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rsbench.decay import PALETTE, Curve, curves, mark_simulated, save_figure
-from rsbench.errors import InputError, RsbenchError
-from rsbench.registry import card
-from rsbench.report.page_training import COLLAPSED, spread
-from rsbench.scores import Scores, write_whole
+from rsbench.core.errors import InputError, RsbenchError
+from rsbench.evaluation.decay import PALETTE, Curve, curves, mark_simulated, save_figure
+from rsbench.evaluation.report.page_training import COLLAPSED, spread
+from rsbench.evaluation.scores import Scores, write_whole
+from rsbench.evaluation.table import number
+from rsbench.models.registry import card
 from rsbench.store.read import open_store
-from rsbench.table import number
 
 HEADLINE = ("skill.mse@1", "rmse@1", "ssim@1", "sam@1", "spectrum.ratio@1")
 KEPT = ("stratum=", "all")

@@ -16,19 +16,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsbench import inference, strata
-from rsbench.checkpoint import fitting_checkpoints, load_into
-from rsbench.evaluation import score
-from rsbench.model import Model
-from rsbench.registry import card, create_model
-from rsbench.rows import trivial_rows
-from rsbench.run import RunRequest, train_model
-from rsbench.run_table import behind_the_door
-from rsbench.setting import setting_of
-from rsbench.setting_fusion import fusion_cases
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation import strata
+from rsbench.evaluation.loop import score
+from rsbench.evaluation.reference_models import trivial_rows
+from rsbench.evaluation.run import RunRequest, train_model
+from rsbench.evaluation.score_table import behind_the_door
+from rsbench.evaluation.table import number
+from rsbench.models.api import Model
+from rsbench.models.checkpoint import fitting_checkpoints, load_into
+from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store, open_store
-from rsbench.table import number
-from rsbench.train import fresh_model
+from rsbench.tasks.fusion_settings import fusion_cases
+from rsbench.tasks.settings import evaluation_config
+from rsbench.training.train import fresh_model
 
 GROUP = "condition="
 METRICS = (
@@ -67,21 +68,21 @@ def scored(
     called: str, seed: int, plain: Store, strained: Store, regions: Sequence[str], runs: Path
 ) -> pd.DataFrame:
     """Return the units of one row, or of the trivial rows, region by region; each made once."""
-    setting = setting_of(
+    config = evaluation_config(
         strained, strained.meta.default_protocol, seed=seed, suite=",".join(METRICS)
     )
     folder = runs / f"{called.replace(':', '-')}-s{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     lacking = [name for name in regions if not (folder / f"{name}.parquet").is_file()]
     if lacking:
-        rows = list(trivial_rows(setting).rows)
+        rows = list(trivial_rows(config).rows)
         if called != TRIVIAL:  # the trivial rows are scored once, and not beside every row again
-            own = behind_the_door(setting, model_of(called, seed, plain, strained)).row
+            own = behind_the_door(config, model_of(called, seed, plain, strained)).row
             rows = [own] if own is not None else []
         for name in lacking:
             tally = score(
-                rows, fusion_cases(setting, "test", 8, regions=[name]), setting.metrics,
-                bands=setting.bands, value_range=setting.meta.value_range,
+                rows, fusion_cases(config, "test", 8, regions=[name]), config.metrics,
+                bands=config.bands, value_range=config.meta.value_range,
             )  # fmt: skip
             whole = folder / f".{name}.tmp"
             tally.frame({}).to_parquet(whole)

@@ -1,1 +1,1 @@
-"""build room."""
+"""Build datasets: plan, read, compose, assemble, import."""

@@ -7,10 +7,8 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from rsbench.catalog.loaders import catalog_root, names
 from rsbench.catalog.models_base import Entry, Name
-from rsbench.catalog.yamlfile import load_yaml, parse
-from rsbench.errors import unknown
+from rsbench.core.errors import unknown
 
 
 class LabelSource(Entry):
@@ -51,10 +49,3 @@ class LabelSet(Entry):
         if provider not in self.providers:
             raise unknown(f"provider of the labels {self.name}", provider, self.providers)
         return self.providers[provider]
-
-
-def load_labels(name: str) -> LabelSet:
-    """Return a label set of the catalogue."""
-    if name not in (known := names("labels")):
-        raise unknown("label set", name, known)
-    return parse(load_yaml(catalog_root() / "labels" / f"{name}.yaml"), LabelSet)

@@ -8,12 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rsbench.catalog.labels import LabelSet
 from rsbench.catalog.models import NamedRegion, Recipe, Region, Sensor
 from rsbench.catalog.models_base import Entry
 from rsbench.catalog.models_place import TripletPlace
 from rsbench.catalog.models_protocol import Protocol
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
-from rsbench.errors import CatalogError, InputError, unknown
+from rsbench.core.errors import CatalogError, InputError, unknown
 
 E = TypeVar("E", bound=Entry)
 _KINDS = ("sensors", "regions", "recipes", "protocols", "labels")
@@ -255,8 +256,6 @@ def _check_references(document: Document, recipe: Recipe) -> None:
             for band in bands:
                 sensors[name].band(band)
         if recipe.labels is not None:
-            from rsbench.catalog.labels import load_labels
-
             at = ("labels",)
             load_labels(recipe.labels).source(recipe.provider)
         at = ("default_protocol",)
@@ -272,3 +271,10 @@ def _check_references(document: Document, recipe: Recipe) -> None:
         raise CatalogError(
             document.path, document.line(at), f"{error.asked}: {error.found}", error.remedy
         ) from error
+
+
+def load_labels(name: str) -> LabelSet:
+    """Return a label set of the catalogue."""
+    if name not in (known := names("labels")):
+        raise unknown("label set", name, known)
+    return parse(load_yaml(catalog_root() / "labels" / f"{name}.yaml"), LabelSet)

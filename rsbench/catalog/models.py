@@ -11,7 +11,7 @@ from rsbench.catalog import tiles
 from rsbench.catalog.models_base import Entry, Name, Text
 from rsbench.catalog.models_pairs import PairsSpec
 from rsbench.catalog.models_triplets import FusionSpec
-from rsbench.spec import Grid
+from rsbench.core.grid import Grid
 
 Split = Literal["train", "val", "test"]
 Unit = Literal["reflectance", "kelvin", "display"]
@@ -126,7 +126,7 @@ class MaskRule(Entry):
 
     def also(self, names: tuple[str, ...]) -> MaskRule:
         """Return the rule with optional masks added by name."""
-        from rsbench.errors import unknown
+        from rsbench.core.errors import unknown
 
         classes, bits = list(self.classes), list(self.bits)
         for name in names:
@@ -186,7 +186,7 @@ class Sensor(Entry):
 
     def band(self, name: str) -> Band:
         """Return a band by name."""
-        from rsbench.errors import unknown
+        from rsbench.core.errors import unknown
 
         for band in self.bands:
             if band.name == name:
@@ -195,7 +195,7 @@ class Sensor(Entry):
 
     def provider(self, name: str) -> ProviderSpec:
         """Return how a provider offers this sensor."""
-        from rsbench.errors import unknown
+        from rsbench.core.errors import unknown
 
         if name not in self.providers:
             raise unknown(f"provider of {self.name}", name, self.providers)

@@ -13,7 +13,7 @@ from typing import Any
 from rsbench.catalog import tiles
 from rsbench.catalog.loaders import load_regions
 from rsbench.catalog.models import Region
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
 
 GUARD_KM = 50.0
 EXTENT_M = 10_240

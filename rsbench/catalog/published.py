@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from rsbench.catalog.loaders import published_root
 from rsbench.catalog.models_base import Entry, MetricId, Name, Text
 from rsbench.catalog.yamlfile import load_yaml, parse
-from rsbench.errors import unknown
+from rsbench.core.errors import unknown
 
 
 class PublishedColumn(Entry):

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rsbench.errors import CatalogError
+from rsbench.core.errors import CatalogError
 
 M = TypeVar("M", bound=BaseModel)
 Loc = tuple[str | int, ...]

@@ -11,16 +11,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rsbench.metrics.base import MetricInfo, info, metric_info
+from rsbench.metrics.registry import MetricInfo, info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
 if TYPE_CHECKING:
-    from rsbench.metrics.display import Eyes as Eyes
     from rsbench.metrics.engine import compute as compute
     from rsbench.metrics.engine import image_metrics as image_metrics
     from rsbench.metrics.engine import member_metrics as member_metrics
     from rsbench.metrics.frechet import SetScore as SetScore
     from rsbench.metrics.images import PerImage as PerImage
+    from rsbench.metrics.rgb import RgbMapping as RgbMapping
     from rsbench.metrics.sets import compute_sets as compute_sets
 
 # Resolved on first use: the list of metrics is readable without torch.
@@ -30,15 +30,15 @@ _LAZY = {
     "image_metrics": "engine",
     "member_metrics": "engine",
     "PerImage": "images",
-    "Eyes": "display",
+    "RgbMapping": "rgb",
     "SetScore": "frechet",
 }
 
 __all__ = [
     "SUITES",
-    "Eyes",
     "MetricInfo",
     "PerImage",
+    "RgbMapping",
     "SetScore",
     "compute",
     "compute_sets",

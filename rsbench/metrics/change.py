@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from rsbench.errors import InputError
-from rsbench.metrics.images import Images, PerImage, total
+from rsbench.core.errors import InputError
+from rsbench.metrics.images import ImageBatch, PerImage, total
 
 TIMES_NOISE = 3.0
 LEAST_PIXELS = 9
@@ -56,12 +56,12 @@ def components(mask: Tensor, least: int) -> Tensor:
     return (mask.flatten() & (sizes[flat.clamp_min(0)] >= least)).view_as(mask)
 
 
-def change(images: Images) -> Change:
+def change(images: ImageBatch) -> Change:
     """Find both changes, once for all metrics of a call."""
     return images.share("change", lambda: _change(images))
 
 
-def _change(images: Images) -> Change:
+def _change(images: ImageBatch) -> Change:
     if images.before is None:
         raise InputError(
             "a metric of change", "the last context frame is not given",
@@ -92,7 +92,7 @@ def beyond(step: Tensor, valid: Tensor, noise: Tensor) -> Tensor:
     return components(above, LEAST_PIXELS)
 
 
-def _rmse(images: Images, where: Tensor) -> PerImage:
+def _rmse(images: ImageBatch, where: Tensor) -> PerImage:
     squared = (images.prediction - images.truth).square_().masked_fill_(~where[:, None], 0.0)
     sums = total(squared)
     number = where.sum((-1, -2)).double()
@@ -105,12 +105,12 @@ def _rmse(images: Images, where: Tensor) -> PerImage:
     )
 
 
-def rmse_changed(images: Images) -> PerImage:
+def rmse_changed(images: ImageBatch) -> PerImage:
     """Root mean squared error over the pixels where the truth changed; none: no value."""
     return _rmse(images, change(images).true)
 
 
-def rmse_unchanged(images: Images) -> PerImage:
+def rmse_unchanged(images: ImageBatch) -> PerImage:
     """Root mean squared error over the valid pixels where the truth did not change."""
     found = change(images)
     return _rmse(images, found.valid & ~found.true)
@@ -121,20 +121,20 @@ def _share(part: Tensor, whole: Tensor) -> PerImage:
     return PerImage.of(above / below, below > 0)
 
 
-def hit(images: Images) -> PerImage:
+def hit(images: ImageBatch) -> PerImage:
     """Share of the changed pixels where the prediction changed as well; higher is better."""
     found = change(images)
     return _share(found.true & found.predicted, found.true)
 
 
-def false_change(images: Images) -> PerImage:
+def false_change(images: ImageBatch) -> PerImage:
     """Share of the unchanged pixels where the prediction did change: invented; lower is better."""
     found = change(images)
     still = found.valid & ~found.true
     return _share(still & found.predicted, still)
 
 
-def csi(images: Images) -> PerImage:
+def csi(images: ImageBatch) -> PerImage:
     """Critical success index, pixels changed in both over those changed in either."""
     found = change(images)
     return _share(found.true & found.predicted, found.true | found.predicted)

@@ -6,52 +6,23 @@ the data range. It never depends on the image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
+from rsbench.metrics.rgb import RgbMapping
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rsbench.metrics.images import Images
+    from rsbench.metrics.images import ImageBatch
 
 WHITE = 0.6
 GAMMA = 2.2
 SMALLEST_VALID = 0.7
 """Share of valid pixels below which a network is shown nothing."""
-
-
-@dataclass(frozen=True)
-class Eyes:
-    """Which bands are red, green and blue, their unit, and where networks run.
-
-    Args:
-        bands: places along C.
-        unit: ``reflectance`` is seen through display@1, anything else scaled by the data range.
-        device: of the networks; that of the images where None.
-    """
-
-    bands: tuple[int, int, int]
-    unit: str = "display"
-    device: torch.device | None = None
-
-    @classmethod
-    def of(
-        cls,
-        shown: Sequence[str] | None,
-        bands: Sequence[str],
-        unit: str,
-        device: torch.device | None = None,
-    ) -> Eyes | None:
-        """Return eyes for the bands shown, or None where some of them are not there."""
-        if shown is None or len(shown) != 3 or not set(shown) <= set(bands):
-            return None
-        red, green, blue = (list(bands).index(band) for band in shown)
-        return cls((red, green, blue), unit, device)
 
 
 @dataclass(frozen=True)
@@ -68,28 +39,28 @@ class Pictures:
     counts: dict[str, int]
 
 
-def eyes_of(images: Images) -> Eyes:
-    """Return the images' eyes; three bands without any are red, green and blue."""
-    if images.eyes is not None:
-        return images.eyes
+def rgb_of(images: ImageBatch) -> RgbMapping:
+    """Return the images' RGB mapping; three bands without one are red, green and blue."""
+    if images.rgb is not None:
+        return images.rgb
     bands = images.truth.shape[1]
     if bands != 3:
         raise InputError(
             "a metric that sees red, green and blue",
             f"the images have {bands} bands and nothing says which these are",
-            "Pass display=Eyes((red, green, blue), unit), or three bands",
+            "Pass display=RgbMapping((red, green, blue), unit), or three bands",
         )
-    return Eyes((0, 1, 2))
+    return RgbMapping((0, 1, 2))
 
 
-def pictures(images: Images, *, raw: bool = False) -> Pictures:
+def pictures(images: ImageBatch, *, raw: bool = False) -> Pictures:
     """Show both images as display@1, or scaled by the data range alone where ``raw``."""
     return images.share(f"pictures {raw}", lambda: _pictures(images, raw=raw))
 
 
-def _pictures(images: Images, *, raw: bool) -> Pictures:
-    eyes = eyes_of(images)
-    chosen = list(eyes.bands)
+def _pictures(images: ImageBatch, *, raw: bool) -> Pictures:
+    rgb = rgb_of(images)
+    chosen = list(rgb.bands)
     p, t = images.prediction[:, chosen].float(), images.truth[:, chosen].float()
     valid, ok = None, torch.ones(len(t), dtype=torch.bool, device=t.device)
     if images.all_bands is not None:
@@ -99,7 +70,7 @@ def _pictures(images: Images, *, raw: bool) -> Pictures:
         number = valid.sum((-1, -2), keepdim=True).clamp_min(1)
         mean = (t * valid).sum((-1, -2), keepdim=True) / number
         p, t = torch.where(valid, p, mean), torch.where(valid, t, mean)
-    reflectance = eyes.unit == "reflectance" and not raw
+    reflectance = rgb.unit == "reflectance" and not raw
     low, high = (0.0, WHITE) if reflectance else (images.low, images.high)
     counts = {"elements": t.numel(), "few_valid": int((~ok).sum())}
     for name, x in (("prediction", p), ("truth", t)):
@@ -107,5 +78,5 @@ def _pictures(images: Images, *, raw: bool) -> Pictures:
     p, t = (((x - low) / (high - low)).clamp_(0.0, 1.0) for x in (p, t))
     if reflectance:
         p, t = p.pow_(1.0 / GAMMA), t.pow_(1.0 / GAMMA)
-    device = eyes.device or t.device
+    device = rgb.device or t.device
     return Pictures(p.to(device), t.to(device), ok.to(device), counts)

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsbench.errors import InputError
-from rsbench.metrics.base import Kind, implementation, info
-from rsbench.metrics.display import Eyes
-from rsbench.metrics.images import Pairs, PerImage, check_pairs
-from rsbench.precision import products
+from rsbench.core.errors import InputError
+from rsbench.metrics.images import ImagePairs, PerImage, check_pairs
+from rsbench.metrics.precision import products
+from rsbench.metrics.registry import Kind, implementation, info
+from rsbench.metrics.rgb import RgbMapping
 
 
 def compute(
@@ -24,7 +24,7 @@ def compute(
     valid: Tensor | None = None,
     *,
     data_range: float | tuple[float, float],
-    display: Eyes | None = None,
+    display: RgbMapping | None = None,
     before: Tensor | None = None,
     before_valid: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ def image_metrics(
     data_range: float | tuple[float, float],
     bands: Sequence[str] | None = None,
     chunk: int | None = None,
-    display: Eyes | None = None,
+    display: RgbMapping | None = None,
     before: Tensor | None = None,
     before_valid: Tensor | None = None,
 ) -> dict[str, PerImage]:
@@ -88,7 +88,7 @@ def image_metrics(
     with exact():
         pairs = check_pairs(prediction, truth, valid, data_range, bands)
         _check_before(before, before_valid, pairs)
-        pairs = replace(pairs, eyes=display, before=before, before_valid=before_valid)
+        pairs = replace(pairs, rgb=display, before=before, before_valid=before_valid)
         for metric, _, _ in wanted:
             _check_size(metric, pairs)
         parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}
@@ -144,7 +144,7 @@ def _runnable(
     return implementation(metric)
 
 
-def _check_before(before: Tensor | None, valid: Tensor | None, pairs: Pairs) -> None:
+def _check_before(before: Tensor | None, valid: Tensor | None, pairs: ImagePairs) -> None:
     shape = tuple(pairs.truth.shape)
     if before is not None and tuple(before.shape) != shape:
         raise InputError("before", f"shape {tuple(before.shape)}", f"Give {shape}, as the truth")
@@ -155,7 +155,7 @@ def _check_before(before: Tensor | None, valid: Tensor | None, pairs: Pairs) -> 
         )
 
 
-def _check_size(metric: str, pairs: Pairs) -> None:
+def _check_size(metric: str, pairs: ImagePairs) -> None:
     known = info(metric)
     _, bands, height, width = pairs.truth.shape
     if bands < known.min_bands:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsbench.metrics.images import Images, PerImage, total
+from rsbench.metrics.images import ImageBatch, PerImage, total
 
 
-def _per_element(images: Images, values: Tensor) -> PerImage:
+def _per_element(images: ImageBatch, values: Tensor) -> PerImage:
     """Average a map (n, C, H, W) over valid elements, per image and per band."""
     if images.valid is not None:
         values = values.masked_fill(~images.valid, 0.0)
@@ -23,7 +23,7 @@ def _per_element(images: Images, values: Tensor) -> PerImage:
     )
 
 
-def crps(images: Images, members: Tensor) -> PerImage:
+def crps(images: ImageBatch, members: Tensor) -> PerImage:
     """Fair CRPS, mean|xᵢ − y| − Σ|xᵢ − xⱼ| / (2M(M − 1)), in the data's unit; lower is better.
 
     Its mean is that of an infinite ensemble whatever M, so ensembles of different size compare.
@@ -39,7 +39,7 @@ def crps(images: Images, members: Tensor) -> PerImage:
     return _per_element(images, error)
 
 
-def spread_skill(images: Images, members: Tensor) -> PerImage:
+def spread_skill(images: ImageBatch, members: Tensor) -> PerImage:
     """log10 of ensemble spread over error of the mean, √((M+1)/M · variance / MSE); 0 is best.
 
     Negative where the ensemble is too sure of itself. Variance (unbiased) and error are averaged
@@ -64,7 +64,7 @@ def _half_log(variance: Tensor, error: Tensor, ok: Tensor) -> tuple[Tensor, Tens
     return 0.5 * torch.log10(variance / error), ok
 
 
-def rank_deviation(images: Images, members: Tensor) -> PerImage:
+def rank_deviation(images: ImageBatch, members: Tensor) -> PerImage:
     """Sum over ranks of |share − 1/(M+1)| of the truth among the members; 0 is best, 2 − … worst.
 
     A flat histogram is what an ensemble drawn from the truth's distribution gives. Where the

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
-from rsbench.metrics.images import Images, PerImage
+from rsbench.metrics.images import ImageBatch, PerImage
 from rsbench.metrics.structure import (
     C1,
     C2,
@@ -68,7 +68,7 @@ def erode(valid: Tensor) -> Tensor:
     return max_pool2d((~valid).float(), 3, stride=1, padding=1) == 0
 
 
-def sobel3(images: Images) -> PerImage:
+def sobel3(images: ImageBatch) -> PerImage:
     """Similarity of gradient magnitudes at scales 1, ½, ¼, averaged; higher is better.
 
     The band mean is resized bilinearly without antialiasing; Sobel with replicated border gives a
@@ -82,7 +82,7 @@ def sobel3(images: Images) -> PerImage:
     return _three_scales(images, "replicate", 0.0, normalised, REFLECT)
 
 
-def sobel3_zero(images: Images) -> PerImage:
+def sobel3_zero(images: ImageBatch) -> PerImage:
     """Similarity of min–max scaled gradient magnitudes at scales 1, ½, ¼; higher is better.
 
     As published: zero padding before Sobel and in the SSIM window, √(gx² + gy² + 1e-8), each
@@ -108,7 +108,7 @@ def _extremes(x: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def _three_scales(
-    images: Images, border: Border, epsilon: float, normalised: _Normalise, window: Window
+    images: ImageBatch, border: Border, epsilon: float, normalised: _Normalise, window: Window
 ) -> PerImage:
     values, oks = [], []
     for scale in SCALES:
@@ -119,14 +119,14 @@ def _three_scales(
     return PerImage.of(torch.stack(values).mean(0)[:, 0], ok, counts=images.clipped)
 
 
-def _grey(images: Images, scale: float) -> tuple[Tensor, Tensor | None]:
+def _grey(images: ImageBatch, scale: float) -> tuple[Tensor, Tensor | None]:
     """Band means of both images at a scale, (2, n, 1, h, w), and where they are valid."""
     if scale == 1.0:
         return images.share("grey", lambda: _full_grey(images)), images.all_bands
     return images.share(f"grey at {scale}", lambda: _coarse_grey(images, scale))
 
 
-def _full_grey(images: Images) -> Tensor:
+def _full_grey(images: ImageBatch) -> Tensor:
     n, _, height, width = images.truth.shape
     grey = images.work.take("grey", (2, n, 1, height, width), images.truth)
     for image, plane in zip(images.scaled, grey, strict=True):
@@ -136,7 +136,7 @@ def _full_grey(images: Images) -> Tensor:
     return grey
 
 
-def _coarse_grey(images: Images, scale: float) -> tuple[Tensor, Tensor | None]:
+def _coarse_grey(images: ImageBatch, scale: float) -> tuple[Tensor, Tensor | None]:
     grey, valid = _grey(images, 1.0)
     size = (math.floor(grey.shape[-2] * scale), math.floor(grey.shape[-1] * scale))
     small = _resize(grey.flatten(0, 1), size).view(*grey.shape[:-2], *size)
@@ -149,7 +149,7 @@ def _coarse_grey(images: Images, scale: float) -> tuple[Tensor, Tensor | None]:
 
 
 def _one_scale(
-    images: Images,
+    images: ImageBatch,
     scale: float,
     border: Border,
     epsilon: float,
@@ -173,7 +173,7 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=False)
 
 
-def chen2006(images: Images) -> PerImage:
+def chen2006(images: ImageBatch) -> PerImage:
     """Luminance of the images times contrast and structure of their gradient maps, per band.
 
     l(x, y)·c(x′, y′)·s(x′, y′) with exponents 1 and C3 = C2/2, where c·s shortens to

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from rsbench.metrics.images import Images, PerImage, total
+from rsbench.metrics.images import ImageBatch, PerImage, total
 
 NOTHING = 1e-6
 """Sum of both edges, as a share of the data range, up to which they are called equal."""
@@ -22,7 +22,7 @@ RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 """Neighbours clockwise from the upper left one; the first is worth 128, the last 1."""
 
 
-def edge(images: Images) -> PerImage:
+def edge(images: ImageBatch) -> PerImage:
     """Mean normalised difference of Roberts' edges, band by band; −1 … 1, 0 is best.
 
     E(i, j) = |x(i, j) − x(i+1, j+1)| + |x(i, j+1) − x(i+1, j)|, over the 2 × 2 blocks whose pixels
@@ -33,7 +33,7 @@ def edge(images: Images) -> PerImage:
     return _score(p, t, whole, NOTHING * images.span)
 
 
-def texture(images: Images) -> PerImage:
+def texture(images: ImageBatch) -> PerImage:
     """Mean normalised difference of local binary patterns, band by band; −1 … 1, 0 is best.
 
     The pattern of a pixel is the number of eight bits, clockwise from the upper left neighbour,
@@ -59,7 +59,7 @@ def _pattern(x: Tensor) -> Tensor:
     return code
 
 
-def _whole(images: Images, side: int) -> Tensor | None:
+def _whole(images: ImageBatch, side: int) -> Tensor | None:
     """Return where a whole square is valid, ``(n, 1|C, H − side + 1, W − side + 1)``."""
     if images.weight is None:
         return None

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
-from rsbench.errors import InputError, PixelError
+from rsbench.core.errors import InputError, PixelError
 from rsbench.metrics.windows import Work, borrowed_work
 
 if TYPE_CHECKING:
-    from rsbench.metrics.display import Eyes
+    from rsbench.metrics.rgb import RgbMapping
 
 T = TypeVar("T")
 AXES = ("N (images)", "C (bands)", "H (rows)", "W (columns)")
@@ -88,12 +88,12 @@ class PerImage:
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageBatch:
     """A few image pairs, ready for arithmetic.
 
     ``prediction``, ``truth`` (n, C, H, W) float32 or float64 in the data's unit, zero where
     invalid; ``valid`` (n, 1|C, H, W) bool, or None when every pixel is valid. ``low`` and ``high``
-    bound the data range. ``first`` is the place of the first pair in the whole set. ``eyes`` says
+    bound the data range. ``first`` is the place of the first pair in the whole set. ``rgb`` says
     which bands are red, green and blue, where that was said. ``before`` and ``before_valid`` are
     the last context frame, for metrics of change. ``work`` lends buffers for arithmetic.
     """
@@ -104,7 +104,7 @@ class Images:
     low: float
     high: float
     first: int = 0
-    eyes: Eyes | None = None
+    rgb: RgbMapping | None = None
     before: Tensor | None = None
     before_valid: Tensor | None = None
     work: Work = field(default_factory=Work, repr=False)
@@ -219,7 +219,7 @@ def total(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ImagePairs:
     """All image pairs of a call after checking, still in the caller's tensors."""
 
     prediction: Tensor
@@ -228,11 +228,11 @@ class Pairs:
     low: float
     high: float
     bands: tuple[str, ...] | None
-    eyes: Eyes | None = None
+    rgb: RgbMapping | None = None
     before: Tensor | None = None
     before_valid: Tensor | None = None
 
-    def chunks(self, size: int | None = None) -> Iterator[Images]:
+    def chunks(self, size: int | None = None) -> Iterator[ImageBatch]:
         """Cut into pieces that fit the cache; values do not depend on the cut.
 
         A piece is done with when the next is asked for: they share buffers.
@@ -243,7 +243,7 @@ class Pairs:
             for start in range(0, n, step):
                 yield self._piece(slice(start, min(start + step, n)), work)
 
-    def _piece(self, part: slice, work: Work) -> Images:
+    def _piece(self, part: slice, work: Work) -> ImageBatch:
         dtype = torch.float64 if self.truth.dtype == torch.float64 else torch.float32
         prediction = self.prediction[part].to(dtype)
         truth = self.truth[part].to(dtype)
@@ -262,8 +262,8 @@ class Pairs:
             if seen is not None:
                 before = torch.where(seen, before, 0.0)
             self._finite("context", before, part.start)
-        return Images(
-            prediction, truth, valid, self.low, self.high, part.start, self.eyes, before, seen, work
+        return ImageBatch(
+            prediction, truth, valid, self.low, self.high, part.start, self.rgb, before, seen, work
         )
 
     def _finite(self, name: str, x: Tensor, first: int) -> None:
@@ -296,7 +296,7 @@ def check_pairs(
     valid: Tensor | None,
     data_range: float | tuple[float, float],
     bands: Sequence[str] | None,
-) -> Pairs:
+) -> ImagePairs:
     """Refuse what cannot be scored, naming the axis, the dtype or the argument at fault."""
     low, high = _range(data_range)
     for name, x in (("prediction", prediction), ("truth", truth)):
@@ -320,7 +320,7 @@ def check_pairs(
     same = prediction.dtype == truth.dtype
     if not same:
         prediction, truth = prediction.float(), truth.float()
-    return Pairs(prediction, truth, valid, low, high, tuple(bands) if bands else None)
+    return ImagePairs(prediction, truth, valid, low, high, tuple(bands) if bands else None)
 
 
 def _range(data_range: float | tuple[float, float] | None) -> tuple[float, float]:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, max_pool2d, relu
 
-from rsbench.errors import InputError
-from rsbench.weights import find
-from rsbench.weights_read import read_weights
+from rsbench.core.errors import InputError
+from rsbench.metrics.weights import find
+from rsbench.metrics.weights_read import read_weights
 
 NAME = "inception"
 TAPS = (64, 192, 768, 2048)

@@ -1,7 +1,7 @@
 """LPIPS: distances of network features, weighted by what people judged to be alike.
 
-Networks are written here as lists of layers; weights come from files (`rsbench.weights`) and are
-read without unpickling.
+Networks are written here as lists of layers; weights come from files
+(`rsbench.metrics.weights`) and are read without unpickling.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
-from rsbench.errors import InputError
-from rsbench.metrics.base_list import BACKBONES
-from rsbench.metrics.display import eyes_of, pictures
-from rsbench.metrics.images import Images, PerImage
-from rsbench.weights import find
-from rsbench.weights_read import read_weights
+from rsbench.core.errors import InputError
+from rsbench.metrics.catalogue import BACKBONES
+from rsbench.metrics.display import pictures, rgb_of
+from rsbench.metrics.images import ImageBatch, PerImage
+from rsbench.metrics.weights import find
+from rsbench.metrics.weights_read import read_weights
 
 Net = Literal["alex", "vgg", "squeeze"]
 State = dict[str, Tensor]
@@ -122,7 +122,7 @@ def distance(net: Net, a: Tensor, b: Tensor) -> Tensor:
     return value
 
 
-def lpips(images: Images, *, net: Net, raw: bool = False) -> PerImage:
+def lpips(images: ImageBatch, *, net: Net, raw: bool = False) -> PerImage:
     """Perceptual distance of red, green and blue as display@1 shows them; lower is better.
 
     Features of five stages (SqueezeNet: seven) are scaled to length one over channels; their
@@ -131,6 +131,6 @@ def lpips(images: Images, *, net: Net, raw: bool = False) -> PerImage:
     image with less than 70 % valid pixels has no value (``few_valid``). ``raw`` scales the bands
     by the data range instead of display@1. Zhang et al. 2018.
     """
-    eyes_of(images)
+    rgb_of(images)
     seen = pictures(images, raw=raw)
     return PerImage.of(distance(net, seen.prediction, seen.truth), seen.ok, counts=seen.counts)

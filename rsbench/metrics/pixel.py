@@ -8,32 +8,32 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsbench.metrics.images import Images, PerImage, total
+from rsbench.metrics.images import ImageBatch, PerImage, total
 
 PSNR_CAP = 100.0
 
 
-def _means(images: Images, sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _means(images: ImageBatch, sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean per image (n,) and per band (n, C) of element sums, each with where it is defined."""
     count = images.count
     everything = count.sum(1)
     return sums.sum(1) / everything, everything > 0, sums / count, count > 0
 
 
-def mae(images: Images) -> PerImage:
+def mae(images: ImageBatch) -> PerImage:
     """Mean absolute error, Σ|p − t| / n, in the data's unit; lower is better."""
     sums = total((images.prediction - images.truth).abs_())
     value, ok, per_band, band_ok = _means(images, sums)
     return PerImage.of(value, ok, per_band=per_band, band_ok=band_ok)
 
 
-def mse(images: Images) -> PerImage:
+def mse(images: ImageBatch) -> PerImage:
     """Mean squared error, Σ(p − t)² / n, in the data's unit squared; lower is better."""
     value, ok, per_band, band_ok = _means(images, images.squared)
     return PerImage.of(value, ok, per_band=per_band, band_ok=band_ok)
 
 
-def rmse(images: Images) -> PerImage:
+def rmse(images: ImageBatch) -> PerImage:
     """Root of the image's own mean squared error, √(Σ(p − t)² / n); lower is better.
 
     The mean of per-image values is not the root of the pooled error: Jensen's inequality makes it
@@ -43,7 +43,7 @@ def rmse(images: Images) -> PerImage:
     return PerImage.of(value.sqrt(), ok, per_band=per_band.sqrt(), band_ok=band_ok)
 
 
-def psnr(images: Images) -> PerImage:
+def psnr(images: ImageBatch) -> PerImage:
     """Peak signal-to-noise ratio, 10·log10(L² / MSE) dB per image, capped at 100 dB.
 
     L is the width of the data range. ``counts["capped"]`` says how many images met the cap, which

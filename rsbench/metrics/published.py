@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from rsbench.metrics.images import Images, PerImage, total
+from rsbench.metrics.images import ImageBatch, PerImage, total
 from rsbench.metrics.pixel import PSNR_CAP
 from rsbench.metrics.structure import C1, C2, ZERO, average, of_parts
 from rsbench.metrics.windows import moments, normalise, similarity
@@ -20,7 +20,7 @@ from rsbench.metrics.windows import moments, normalise, similarity
 # --------------------------------------------------------------------------- Sat-JEPA-Diff
 
 
-def _scaled_means(images: Images, *, squared: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _scaled_means(images: ImageBatch, *, squared: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean error of both images clipped onto [0, 1], per image and per band."""
     x, y = images.scaled
     difference = x - y
@@ -29,7 +29,7 @@ def _scaled_means(images: Images, *, squared: bool) -> tuple[Tensor, Tensor, Ten
     return sums.sum(1) / everything, everything > 0, sums / images.count, images.count > 0
 
 
-def mae_clip(images: Images) -> PerImage:
+def mae_clip(images: ImageBatch) -> PerImage:
     """Mean absolute error of images clipped to the range and mapped onto [0, 1].
 
     L1 of Sat-JEPA-Diff's evaluation. Differs from ``mae@1`` by the clipping, which hides errors
@@ -39,13 +39,13 @@ def mae_clip(images: Images) -> PerImage:
     return PerImage.of(value, ok, per_band=per_band, band_ok=band_ok, counts=images.clipped)
 
 
-def mse_clip(images: Images) -> PerImage:
+def mse_clip(images: ImageBatch) -> PerImage:
     """Mean squared error of images clipped to the range and mapped onto [0, 1]."""
     value, ok, per_band, band_ok = _scaled_means(images, squared=True)
     return PerImage.of(value, ok, per_band=per_band, band_ok=band_ok, counts=images.clipped)
 
 
-def psnr_clip(images: Images) -> PerImage:
+def psnr_clip(images: ImageBatch) -> PerImage:
     """10·log10(1 / MSE) dB of clipped images per image; 100 where the MSE is below 1e-10.
 
     The published mean over images exceeds the PSNR of the mean error by an amount that says how
@@ -60,7 +60,7 @@ def psnr_clip(images: Images) -> PerImage:
     )  # fmt: skip
 
 
-def ssim_zero(images: Images) -> PerImage:
+def ssim_zero(images: ImageBatch) -> PerImage:
     """SSIM 11/1.5 per band with zeros beyond the border, mean over the whole map.
 
     Sat-JEPA-Diff's evaluation; L = 1 after clipping. The zeros beyond the border are alike in
@@ -84,14 +84,14 @@ def ssim_zero(images: Images) -> PerImage:
 BOX, SAMPLES = 7, 49
 
 
-def _frame_sum(images: Images, sums: Tensor) -> PerImage:
+def _frame_sum(images: ImageBatch, sums: Tensor) -> PerImage:
     """Mean over valid elements times the elements of the frame."""
     count = images.count.sum(1)
     elements = images.truth[0].numel()
     return PerImage.of(sums.sum(1) / count * elements, count > 0)
 
 
-def mse_openstl(images: Images) -> PerImage:
+def mse_openstl(images: ImageBatch) -> PerImage:
     """Sum over bands and pixels of the squared error of a frame, in the data's unit squared.
 
     OpenSTL calls it MSE: it grows with the frame, by a factor of bands × rows × columns over
@@ -100,12 +100,12 @@ def mse_openstl(images: Images) -> PerImage:
     return _frame_sum(images, images.squared)
 
 
-def mae_openstl(images: Images) -> PerImage:
+def mae_openstl(images: ImageBatch) -> PerImage:
     """Sum over bands and pixels of the absolute error of a frame; OpenSTL calls it MAE."""
     return _frame_sum(images, total((images.prediction - images.truth).abs_()))
 
 
-def ssim_openstl(images: Images) -> PerImage:
+def ssim_openstl(images: ImageBatch) -> PerImage:
     """SSIM in 7 × 7 boxes with sample covariances, 3 px cropped, constants for a range of 2.
 
     OpenSTL calls scikit-image without a data range; releases that allowed this took −1 … 1 for
@@ -146,7 +146,7 @@ def _of_bands(factor: float, relative: Tensor, used: Tensor) -> PerImage:
     return PerImage.of(factor * mean.sqrt(), used.all(1) & (mean >= 0))
 
 
-def ergas_stfdiff(images: Images) -> PerImage:
+def ergas_stfdiff(images: ImageBatch) -> PerImage:
     """100/16 · √mean_b(MSE_b / µ_b²) with µ of the *prediction*: prowDIY/STF.
 
     Its functions take (truth, prediction) and are called the other way round, so a prediction
@@ -156,7 +156,7 @@ def ergas_stfdiff(images: Images) -> PerImage:
     return _of_bands(100.0 / 16.0, relative, torch.isfinite(relative))
 
 
-def ergas_gpstfdiff(images: Images) -> PerImage:
+def ergas_gpstfdiff(images: ImageBatch) -> PerImage:
     """100/16 · √mean_b(MSE_b / (µ_b² + 1e-10)), µ of the truth: JiazhenZhao02091/GPSTFDiff.
 
     ``ergas.r16@1``, except that dark bands stay in.
@@ -165,7 +165,7 @@ def ergas_gpstfdiff(images: Images) -> PerImage:
     return _of_bands(100.0 / 16.0, relative, images.count > 0)
 
 
-def ergas_swinstfm(images: Images) -> PerImage:
+def ergas_swinstfm(images: ImageBatch) -> PerImage:
     """6 · √mean_b(MSE_b / µ_b²), µ of the truth: LouisChen0104/swinstfm.
 
     Six is 100 · 30 m / 500 m. Invalid pixels are set to zero in both images and *stay in the
@@ -177,7 +177,7 @@ def ergas_swinstfm(images: Images) -> PerImage:
     return _of_bands(6.0, relative, images.count > 0)
 
 
-def ergas_edcstfn(images: Images) -> PerImage:
+def ergas_edcstfn(images: ImageBatch) -> PerImage:
     """100/16 · √mean_b(RMSE_b / µ_b) with µ of the prediction: theonegis/edcstfn.
 
     The relative error is not squared before the mean, so halving the error divides the value by
@@ -187,7 +187,7 @@ def ergas_edcstfn(images: Images) -> PerImage:
     return _of_bands(100.0 / 16.0, relative, torch.isfinite(relative))
 
 
-def ergas_libstf(images: Images) -> PerImage:
+def ergas_libstf(images: ImageBatch) -> PerImage:
     """100/4/16 · √mean_b(MSE_b / µ_b²), µ of the truth: yc-cui's survey, code LibSTFv1.
 
     torchmetrics divides by its default ratio 4, the caller by 16 once more. That code also leaves
@@ -200,7 +200,7 @@ def ergas_libstf(images: Images) -> PerImage:
 # -------------------------------------------------------------------------- SAM, five readings
 
 
-def _spectra(images: Images) -> tuple[Tensor, Tensor, Tensor]:
+def _spectra(images: ImageBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Both images in float64, and which pixels are valid in all bands, (n, H, W)."""
     p, t = images.prediction.double(), images.truth.double()
     if images.all_bands is None:
@@ -214,7 +214,7 @@ def _mean_angle(angle: Tensor, used: Tensor, what: str, left_out: Tensor) -> Per
     return PerImage.of(value, number > 0, counts={what: int(left_out.sum())})
 
 
-def sam_stfdiff(images: Images) -> PerImage:
+def sam_stfdiff(images: ImageBatch) -> PerImage:
     """Mean of acos(cosine) in radians without the NaN: prowDIY/STF.
 
     The cosine is not clamped: where rounding puts it above 1 the pixel is left out
@@ -226,7 +226,7 @@ def sam_stfdiff(images: Images) -> PerImage:
     return _mean_angle(angle, valid & defined, "nan_angles", valid & ~defined)
 
 
-def sam_gpstfdiff(images: Images) -> PerImage:
+def sam_gpstfdiff(images: ImageBatch) -> PerImage:
     """Mean of acos(p·t / (|p||t| + 1e-8)) in radians, clamped: JiazhenZhao02091/GPSTFDiff.
 
     A zero spectrum counts as a right angle; equal spectra have √(2e-8)/|t| instead of zero.
@@ -238,7 +238,7 @@ def sam_gpstfdiff(images: Images) -> PerImage:
     return _mean_angle(angle, valid, "zero_spectra", zero)
 
 
-def sam_swinstfm(images: Images) -> PerImage:
+def sam_swinstfm(images: ImageBatch) -> PerImage:
     """Angle between the two images *of a band*, as vectors over pixels, mean over bands, degrees.
 
     LouisChen0104/swinstfm, through the package sewar, whose loop runs over bands: no angle
@@ -253,7 +253,7 @@ def sam_swinstfm(images: Images) -> PerImage:
     return PerImage.of(angle.mean(1), used.all(1), per_band=angle, band_ok=used)
 
 
-def sam_edcstfn(images: Images) -> PerImage:
+def sam_edcstfn(images: ImageBatch) -> PerImage:
     """Mean of acos(p·t / (Σ|p| Σ|t|)) in radians: theonegis/edcstfn.
 
     The norms are sums of absolute values, so equal spectra are far from zero. That code also
@@ -268,7 +268,7 @@ def sam_edcstfn(images: Images) -> PerImage:
     return _mean_angle(angle, used, "zero_spectra", valid & ~defined)
 
 
-def sam_libstf(images: Images) -> PerImage:
+def sam_libstf(images: ImageBatch) -> PerImage:
     """Mean of acos(cosine) in radians, clamped: torchmetrics, in yc-cui's LibSTFv1.
 
     One zero spectrum makes the mean NaN, and such an image is left out there as it is here.

@@ -9,14 +9,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rsbench.errors import InputError
-from rsbench.metrics.base import implementation, info
-from rsbench.metrics.display import SMALLEST_VALID, Eyes, pictures
+from rsbench.core.errors import InputError
+from rsbench.metrics.display import SMALLEST_VALID, pictures
 from rsbench.metrics.engine import exact
 from rsbench.metrics.frechet import SetScore
-from rsbench.metrics.images import Images, check_pairs
+from rsbench.metrics.images import ImageBatch, check_pairs
 from rsbench.metrics.inception import TAPS, Bytes
 from rsbench.metrics.inception import features as inception_features
+from rsbench.metrics.registry import implementation, info
+from rsbench.metrics.rgb import RgbMapping
 from rsbench.metrics.texture import features as texture_features
 
 Side = Literal["prediction", "truth"]
@@ -45,7 +46,7 @@ def features_of(metrics: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(implementation(metric)[1]["features"]) for metric in metrics))
 
 
-def extract(names: Sequence[str], images: Images, side: Side) -> dict[str, Tensor]:
+def extract(names: Sequence[str], images: ImageBatch, side: Side) -> dict[str, Tensor]:
     """Return {name: (n, d)} of one side, on the CPU; meaningful where `defined` says so."""
     found: dict[str, Tensor] = {}
     if "texture" in names:
@@ -62,7 +63,7 @@ def extract(names: Sequence[str], images: Images, side: Side) -> dict[str, Tenso
     return found
 
 
-def defined(images: Images) -> Tensor:
+def defined(images: ImageBatch) -> Tensor:
     """Which images have enough valid pixels to count, (n,) bool, on the CPU."""
     if images.all_bands is None:
         return torch.ones(len(images.truth), dtype=torch.bool)
@@ -101,7 +102,7 @@ def compute_sets(
     valid: Tensor | None = None,
     *,
     data_range: float | tuple[float, float],
-    display: Eyes | None = None,
+    display: RgbMapping | None = None,
 ) -> dict[str, SetScore]:
     """Compare two sets of images (n, C, H, W) by their distributions: {id: SetScore}.
 
@@ -128,7 +129,7 @@ def compute_sets(
     names = features_of(wanted)
     with exact():
         sides: dict[Side, list[dict[str, Tensor]]] = {"prediction": [], "truth": []}
-        pairs = replace(check_pairs(predictions, truths, valid, data_range, None), eyes=display)
+        pairs = replace(check_pairs(predictions, truths, valid, data_range, None), rgb=display)
         for images in pairs.chunks():
             kept = defined(images)
             for side, parts in sides.items():

@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from rsbench.metrics.images import Images, PerImage, total
+from rsbench.metrics.images import ImageBatch, PerImage, total
 
 SMALLEST_MEAN = 0.01
 # Pairs of bands grow with C²; beyond this the normalised-difference form is cheaper.
 CROSS_BANDS = 4
 
 
-def ergas(images: Images, *, ratio: int) -> PerImage:
+def ergas(images: ImageBatch, *, ratio: int) -> PerImage:
     """Relative error over bands, 100/N · √(mean_b MSE_b / µ_b²); lower is better.
 
     N = ``ratio`` is the coarse over the fine pixel size (1 where both are the same) and µ_b the
@@ -30,7 +30,7 @@ def ergas(images: Images, *, ratio: int) -> PerImage:
     return PerImage.of(value, number > 0, counts={"skipped_bands": int((~used).sum())})
 
 
-def sam(images: Images) -> PerImage:
+def sam(images: ImageBatch) -> PerImage:
     """Mean angle between predicted and true spectra over pixels, in degrees; lower is better.
 
     Needs two bands. The angle is atan2(‖p ∧ t‖, p·t), exact for small angles where an arc cosine
@@ -80,7 +80,7 @@ def _sine_many(p: Tensor, t: Tensor) -> Tensor:
     return across.sqrt_().mul_(square[:, 0].sqrt_())
 
 
-def cc(images: Images) -> PerImage:
+def cc(images: ImageBatch) -> PerImage:
     """Pearson correlation over an image's pixels per band, averaged over bands; higher is better.
 
     A band that is constant in truth or prediction has no correlation: it is left out and counted
@@ -95,13 +95,13 @@ def cc(images: Images) -> PerImage:
     return PerImage.mean_of_bands(value.clamp(-1.0, 1.0), used)
 
 
-def _centred(images: Images, x: Tensor) -> Tensor:
+def _centred(images: ImageBatch, x: Tensor) -> Tensor:
     mean = images.prediction_mean if x is images.prediction else images.truth_mean
     y = x - mean[..., None, None].to(x.dtype)
     return y if images.weight is None else y.mul_(images.weight)
 
 
-def _varies(images: Images, x: Tensor) -> Tensor:
+def _varies(images: ImageBatch, x: Tensor) -> Tensor:
     """Whether a band takes two values inside its valid area, (n, C) bool."""
     if images.valid is None:
         return x.amax((-1, -2)) > x.amin((-1, -2))

@@ -8,13 +8,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from rsbench.metrics.images import Images, PerImage, total
+from rsbench.metrics.images import ImageBatch, PerImage, total
 
 BAND = (0.25, 0.5)  # cycles per pixel
 SMALLEST_VALID = 0.9
 
 
-def ratio(images: Images) -> PerImage:
+def ratio(images: ImageBatch) -> PerImage:
     """log10 of predicted over true power at 0.25–0.5 cycles/px, per band; nearer to 0 is better.
 
     Each image loses its mean and is multiplied by a Hann window (periodic, both axes); power is
@@ -35,7 +35,7 @@ def ratio(images: Images) -> PerImage:
     return PerImage.mean_of_bands(torch.log10(power_p / power_t), ok)
 
 
-def _power(images: Images, x: Tensor, mean: Tensor) -> Tensor:
+def _power(images: ImageBatch, x: Tensor, mean: Tensor) -> Tensor:
     y = x.double() - mean.nan_to_num()[..., None, None]
     if images.valid is not None:
         y = y.masked_fill(~images.valid, 0.0)

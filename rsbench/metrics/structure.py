@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from rsbench.metrics.images import Images, PerImage, total
+from rsbench.metrics.images import ImageBatch, PerImage, total
 from rsbench.metrics.windows import (
     Moments,
     Window,
@@ -42,7 +42,7 @@ class Piece:
     keep: Tensor | None  # (n, 1|bands, H, W) bool, None when every pixel counts
 
 
-def shared_pieces(images: Images) -> Iterator[Piece]:
+def shared_pieces(images: ImageBatch) -> Iterator[Piece]:
     """Local statistics of the scaled images, made once for SSIM and its relatives.
 
     The first metric that asks works on each piece as soon as it is made, still in the cache.
@@ -54,7 +54,7 @@ def shared_pieces(images: Images) -> Iterator[Piece]:
         yield piece
 
 
-def _pieces(images: Images) -> Iterator[Piece]:
+def _pieces(images: ImageBatch) -> Iterator[Piece]:
     x, y = images.scaled
     norm = None if images.valid is None else normalise(images.valid, REFLECT, x.dtype)
     middle_x, middle_y = (mean.nan_to_num()[..., None, None].to(x.dtype) for mean in images.middle)
@@ -82,7 +82,7 @@ def average(quality: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
     return total(quality.masked_fill(~keep, 0.0)) / number, number > 0
 
 
-def ssim(images: Images, *, constant_range: float = 1.0) -> PerImage:
+def ssim(images: ImageBatch, *, constant_range: float = 1.0) -> PerImage:
     """Structural similarity per band, averaged over bands; −1 to 1, higher is better.
 
     Gaussian window 11 × 11, σ = 1.5, population moments, reflected border, mean over the whole
@@ -97,13 +97,13 @@ def ssim(images: Images, *, constant_range: float = 1.0) -> PerImage:
     return of_parts(parts, images)
 
 
-def of_parts(parts: list[tuple[Tensor, Tensor]], images: Images) -> PerImage:
+def of_parts(parts: list[tuple[Tensor, Tensor]], images: ImageBatch) -> PerImage:
     """Join groups of bands into one result; count what was clipped."""
     values, oks = zip(*parts, strict=True)
     return PerImage.mean_of_bands(torch.cat(values, 1), torch.cat(oks, 1), counts=images.clipped)
 
 
-def ssim_blur2(images: Images) -> PerImage:
+def ssim_blur2(images: ImageBatch) -> PerImage:
     """SSIM of both images after a Gaussian blur of σ = 2 px; higher is better.
 
     Both the blur and the 11/1.5 window pad with zeros, and 1e-8 is added below, as published under
@@ -126,7 +126,7 @@ def ssim_blur2(images: Images) -> PerImage:
     return of_parts(parts, images)
 
 
-def uiqi(images: Images) -> PerImage:
+def uiqi(images: ImageBatch) -> PerImage:
     """Universal quality index per band, averaged over bands; −1 to 1, higher is better.
 
     Q = 4 σxy µx µy / ((σx² + σy²)(µx² + µy²)) in every 8 × 8 box, unclipped, in float64. Windows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rsbench.errors import unknown
-from rsbench.metrics.base import info
+from rsbench.core.errors import unknown
+from rsbench.metrics.registry import info
 
 # Conditioned on the truth: each alone misleads, so they always come together.
 CHANGE = (

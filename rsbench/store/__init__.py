@@ -1,1 +1,1 @@
-"""store room."""
+"""The Zarr store: layout, writing, reading, integrity, export."""

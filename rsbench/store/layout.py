@@ -18,9 +18,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.digest import ArrayHasher, sha256_json
-from rsbench.errors import InputError, StoreError, other_schema
-from rsbench.spec import Grid
+from rsbench.core.digest import ArrayHasher, sha256_json
+from rsbench.core.errors import InputError, StoreError, other_schema
+from rsbench.core.grid import Grid
 
 Array = npt.NDArray[Any]
 
@@ -133,7 +133,7 @@ class SensorMeta:
         Raises:
             UnknownName: if the sensor has no band of a name.
         """
-        from rsbench.errors import unknown
+        from rsbench.core.errors import unknown
 
         for band in bands:
             if band not in self.bands:

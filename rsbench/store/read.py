@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.errors import InputError, RsbenchError, StoreError, unknown
-from rsbench.spec import Window
+from rsbench.core.errors import InputError, RsbenchError, StoreError, unknown
+from rsbench.core.grid import Window
+from rsbench.store.icechunk import open_version, repository_of
 from rsbench.store.layout import (
     ARRAYS,
     INDEX,
@@ -29,14 +30,13 @@ from rsbench.store.layout import (
     require_schema,
     store_digest,
 )
-from rsbench.store.layout_pixels import physical
-from rsbench.store.read_icechunk import open_version, repository_of
-from rsbench.store.read_tree import Folder, Tree, tree_json
+from rsbench.store.pixels import physical
+from rsbench.store.tree import Folder, Tree, tree_json
 
 if TYPE_CHECKING:
     import zarr
 
-    from rsbench.store.read_integrity import Finding
+    from rsbench.store.integrity import Finding
 
 
 def open_store(path: str | Path) -> Store:
@@ -256,7 +256,7 @@ class Store:
 
     def validate(self) -> list[Finding]:
         """Check every file, digest, grid and date; an empty list means that all is as written."""
-        from rsbench.store.read_integrity import check
+        from rsbench.store.integrity import check
 
         return check(self)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rsbench.store.integrity import Finding
 from rsbench.store.read import open_store
-from rsbench.store.read_integrity import Finding
 
 __all__ = ["Finding", "validate"]
 

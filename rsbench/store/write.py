@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.digest import canonical_json, sha256_file
-from rsbench.errors import DiskFull, InputError, StoreError, unknown
-from rsbench.spec import Grid
+from rsbench.core.digest import canonical_json, sha256_file
+from rsbench.core.errors import DiskFull, InputError, StoreError, unknown
+from rsbench.core.grid import Grid
 from rsbench.store.layout import (
     CHUNK,
     INDEX,
@@ -39,7 +39,7 @@ from rsbench.store.layout import (
     region_digest,
     store_digest,
 )
-from rsbench.store.layout_pixels import canonical_arrays
+from rsbench.store.pixels import canonical_arrays
 
 SETTLE_S = 10.0
 CODECS = ("zstd", "lz4", "zstd-shuffle", "none")

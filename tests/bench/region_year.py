@@ -33,14 +33,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.builder import build
-from rsbench.build.builder_unit import compose_unit
-from rsbench.build.compose import masked_median
-from rsbench.build.plan_lock import LockAsset, LockItem
-from rsbench.build.server import Fault, serve
-from rsbench.build.source import GDAL_ENV, RasterioEngine
+from rsbench.build.compose.median import masked_median
+from rsbench.build.engine.builder import build
+from rsbench.build.engine.unit import compose_unit
+from rsbench.build.plan.lock import LockAsset, LockItem
+from rsbench.build.read.raster import GDAL_ENV, RasterioEngine
 from rsbench.catalog import Recipe, Region, load_sensor
-from rsbench.spec import Grid
+from rsbench.core.grid import Grid
+from rsbench.simulate.server import Fault, serve
 from tests.build_fixtures import EPSG, ORIGIN, TILE, write_collection, write_raster
 
 Pixels = npt.NDArray[Any]

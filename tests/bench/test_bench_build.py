@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from rsbench.build.compose import masked_median
+from rsbench.build.compose.median import masked_median
 
 ROOT = Path(__file__).parents[2]
 SCENES = 60

@@ -21,12 +21,12 @@ import torch
 import zarr
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from rsbench.cache import Cache, open_cache
-from rsbench.loader import assemble
-from rsbench.samples import Sample
-from rsbench.spec import Window
-from rsbench.store.layout_pixels import physical
+from rsbench.core.grid import Window
+from rsbench.store.cache import Cache, open_cache
+from rsbench.store.pixels import physical
 from rsbench.store.read import Store
+from rsbench.tasks.forecast_batches import assemble
+from rsbench.tasks.forecast_samples import Sample
 from tests import toys
 
 SIDE, YEARS, BANDS, PATCH, BATCH = 1024, 8, 4, 128, 16

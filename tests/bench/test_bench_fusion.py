@@ -25,7 +25,7 @@ import torch
 from fusion_toys import sample
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from rsbench.registry import create_model
+from rsbench.models.registry import create_model
 
 ROUNDS = 3
 THREADS = 2
@@ -119,8 +119,8 @@ import sys, torch
 sys.path.insert(0, {tests!r})
 from dataclasses import replace
 from fusion_toys import COARSE, sample
-from rsbench.registry import create_model
-from rsbench.rollout import one_reference
+from rsbench.models.registry import create_model
+from rsbench.models.rollout import one_reference
 
 name, preset, side = *sys.argv[1:], 2000
 draw = torch.Generator().manual_seed(0)

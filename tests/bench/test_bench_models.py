@@ -19,9 +19,9 @@ from predrnn_gates import gated, unroll
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
-from rsbench.contract_data import Shape, make_samples
-from rsbench.registry import card, create_model
-from rsbench.rollout import collect
+from rsbench.models.contract_data import Shape, make_samples
+from rsbench.models.registry import card, create_model
+from rsbench.models.rollout import collect
 from rsbench_baselines.predrnn.network import PredRNN
 from rsbench_baselines.simvp.network import SimVP
 

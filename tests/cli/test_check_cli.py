@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from scores_fixtures import MODELS, make_scores, save_run
 
-from rsbench.check import write_expected
+from rsbench.evaluation.gate import write_expected
 
-RUN = "import sys; from rsbench.cli import main; sys.exit(main())"
+RUN = "import sys; from rsbench.cli.main import main; sys.exit(main())"
 
 
 def rsbench(*args: str) -> subprocess.CompletedProcess[str]:

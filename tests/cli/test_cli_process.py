@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 import toys
 
-from rsbench.build.server import Fault, serve
-from rsbench.errors import InputError
-from rsbench.scores import Scores
+from rsbench.core.errors import InputError
+from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.table import to_parquet
+from rsbench.simulate.server import Fault, serve
 from rsbench.store.read import open_store
-from rsbench.table import to_parquet
 
 HEAVY = ("torch", "rasterio", "xarray", "pystac")
 RUN = ("run", "--model", "persistence", "--data", "toy", "--horizon", "2")
@@ -411,7 +411,7 @@ def test_a_light_command_loads_nothing_heavy(place: Place, args: tuple[str, ...]
     done = place.rsbench(*args, flags=("-X", "importtime"))
     assert done.returncode == 0, done.stderr[-2000:]
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "rsbench.cli" in loaded or "typer" in loaded
+    assert "rsbench.cli.main" in loaded or "typer" in loaded
     assert not loaded & set(HEAVY)
 
 
@@ -425,7 +425,7 @@ def test_every_command_and_option_is_explained(command: str) -> None:
     import typer
     from typer.testing import CliRunner
 
-    from rsbench.cli import app
+    from rsbench.cli.main import app
 
     assert isinstance(app, typer.Typer)
     done = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=200)

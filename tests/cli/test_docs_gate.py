@@ -14,7 +14,7 @@ import pytest
 import yaml
 from scores_fixtures import MODELS, make_scores, save_run
 
-from rsbench.check import check, write_expected
+from rsbench.evaluation.gate import check, write_expected
 
 PAGE = Path(__file__).parents[2] / "docs" / "gate.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="not run from a checkout")
@@ -59,7 +59,7 @@ def test_the_step_passes_and_fails_as_it_should(folder: Path) -> None:
     tools = folder / "bin"
     tools.mkdir()
     command = tools / "rsbench"
-    start = "import sys; from rsbench.cli import main; sys.exit(main())"
+    start = "import sys; from rsbench.cli.main import main; sys.exit(main())"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{start}" "$@"\n')
     command.chmod(0o755)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from scores_fixtures import save_run
 
-from rsbench.report import write_report
+from rsbench.evaluation.report import write_report
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

@@ -10,8 +10,8 @@ import pytest
 from browser import BROWSER, Page, page
 from scores_fixtures import make_run, make_units, pixel_parts, save_run
 
-from rsbench.report import write_report
-from rsbench.scores import Scores
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.scores import Scores
 
 pytestmark = [
     pytest.mark.slow,

@@ -8,9 +8,9 @@ from functools import cache
 
 import pytest
 
-from rsbench import registry
-from rsbench.contract import CHECKS, CheckResult, run_contract
-from rsbench.errors import UnknownName
+from rsbench.core.errors import UnknownName
+from rsbench.models import registry
+from rsbench.models.contract import CHECKS, CheckResult, run_contract
 
 # Toy presets run everywhere; large ones have their counts checked in the registry's tests.
 SMALL = 1_000_000
@@ -52,7 +52,7 @@ def test_an_unknown_check_is_met_with_the_nearest() -> None:
 
 
 def test_one_command_from_the_shell() -> None:
-    command = [sys.executable, "-m", "rsbench.contract"]
+    command = [sys.executable, "-m", "rsbench.models.contract"]
     done = subprocess.run([*command, "persistence"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == len(CHECKS)

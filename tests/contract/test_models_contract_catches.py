@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rsbench import registry
-from rsbench.contract import CheckResult, run_contract
-from rsbench.contract_data import SENSOR
-from rsbench.model import Card, Frames, Given, Prediction, PresetInfo, Stage, Want
+from rsbench.models import registry
+from rsbench.models.api import Card, Frames, Given, Prediction, PresetInfo, Stage, Want
+from rsbench.models.contract import CheckResult, run_contract
+from rsbench.models.contract_data import SENSOR
 
 
 def answer(values: Tensor, want: Want) -> Prediction:

@@ -24,9 +24,9 @@ from typing import Any
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build.builder import build
-from rsbench.build.plan import Lock, make_plan
-from rsbench.errors import DiskFull, InputError
+from rsbench.build.engine.builder import build
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.core.errors import DiskFull, InputError
 from rsbench.store.read import open_store
 
 SMALL = {"years": (2021, 2021), "bands": {"s2": ("B02",)}}
@@ -269,7 +269,7 @@ sys.path.insert(0, {tests!r})
 import numpy, rasterio, xarray, zarr  # once, before the processes part
 from pathlib import Path
 from rsbench.build import builder
-from rsbench.build.plan import Lock
+from rsbench.build.plan.plan import Lock
 from build_fixtures import recipe
 
 lock = Lock.load(Path({lock!r}))
@@ -330,8 +330,8 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from rsbench.build import builder
-from rsbench.build.journal import Journal
-from rsbench.build.plan import Lock
+from rsbench.build.engine.journal import Journal
+from rsbench.build.plan.plan import Lock
 from build_fixtures import recipe
 keep = Journal.save
 def slow(self, *rest):

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build import builder
-from rsbench.build.builder import build, build_part, finalise_parts
-from rsbench.build.builder_crew import Cluster, Order
-from rsbench.build.plan import Lock, make_plan
-from rsbench.errors import InputError, UnitFailed
+from rsbench.build.engine import builder
+from rsbench.build.engine.builder import build, build_part, finalise_parts
+from rsbench.build.engine.workers import Cluster, Order
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.core.errors import InputError, UnitFailed
 from rsbench.store.read import open_store
 
 
@@ -127,8 +127,8 @@ def test_the_builder_killed_takes_its_workers_with_it(
         f"import sys\nsys.path[:0] = {sys.path!r}\n"
         "from pathlib import Path\n"
         "from build_fixtures import recipe\n"
-        "from rsbench.build.builder import build\n"
-        "from rsbench.build.plan import Lock\n"
+        "from rsbench.build.engine.builder import build\n"
+        "from rsbench.build.plan.plan import Lock\n"
         "if __name__ == '__main__':\n"
         f"    build(recipe(), Path({str(out)!r}), lock=Lock.load({str(kept)!r}),\n"
         "          workers=2, processes=True)\n"
@@ -230,7 +230,7 @@ def _die(order: Order) -> None:
 def test_no_scheduler_and_no_package_are_one_sentence(
     lock: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rsbench.build.builder_crew.CONNECT_S", 0.5)
+    monkeypatch.setattr("rsbench.build.engine.workers.CONNECT_S", 0.5)
     with pytest.raises(InputError, match="no scheduler answers there"):
         build(recipe(), tmp_path / "a", lock=lock, scheduler="tcp://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "distributed", None)

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe, write_raster
 
-from rsbench.build import journal as journal_module
-from rsbench.build import source
-from rsbench.build.builder import build
-from rsbench.build.journal import open_journal
-from rsbench.build.plan import make_plan
-from rsbench.build.plan_hold import hold
-from rsbench.build.server import Fault, Request, serve
-from rsbench.errors import DiskFull, InputError, UnitFailed
+from rsbench.build.engine import journal as journal_module
+from rsbench.build.engine.builder import build
+from rsbench.build.engine.journal import open_journal
+from rsbench.build.plan.plan import make_plan
+from rsbench.build.read import raster as source
+from rsbench.core.errors import DiskFull, InputError, UnitFailed
+from rsbench.core.file_lock import hold
+from rsbench.simulate.server import Fault, Request, serve
 from rsbench.store.read import open_store
 
 
@@ -254,7 +254,7 @@ def page(*names: str, matched: int | None = None) -> dict[str, Any]:
     ],
 )
 def test_lost_and_repeated_pages_are_noticed(pages: Any, answer: str) -> None:
-    from rsbench.build.plan_search import ApiCatalogue, Query
+    from rsbench.build.plan.search import ApiCatalogue, Query
 
     catalogue = ApiCatalogue("https://stac.example.org")
     catalogue._client = Pages(pages)
@@ -272,8 +272,8 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-import rsbench.build.builder as builder
-from rsbench.build.journal import Journal
+import rsbench.build.engine.builder as builder
+from rsbench.build.engine.journal import Journal
 from build_fixtures import recipe
 keep = Journal.save
 def slow(self, *rest):
@@ -310,7 +310,7 @@ def test_a_killed_build_goes_on_and_ends_equal(
     with pytest.raises(InputError, match="unfinished"):
         open_store(out)
     made: list[tuple[str, int]] = []
-    from rsbench.build import builder
+    from rsbench.build.engine import builder
 
     compose = builder._compose
     monkeypatch.setattr(
@@ -394,7 +394,7 @@ def test_incomplete_regions_are_tried_again_after_a_kill(
     folder: Path, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after an incomplete region was written, before the index could name the gap."""
-    from rsbench.build import builder
+    from rsbench.build.engine import builder
 
     broken = first_times(10**6, Fault(status=404), "S2_2022_1/B03.tif")
     monkeypatch.setattr(builder, "finish", lambda work: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build import builder, builder_icechunk
-from rsbench.build.builder import build
-from rsbench.build.builder_icechunk import build_icechunk, working_place
-from rsbench.build.plan import Lock, make_plan
-from rsbench.commands_build import build_command
-from rsbench.errors import InputError, StoreError, UnitFailed
-from rsbench.home import default_store, remember_store
-from rsbench.store import export_icechunk
-from rsbench.store.export_coverage import coverage
-from rsbench.store.export_release import write_release
+from rsbench.build.engine import builder
+from rsbench.build.engine import icechunk as builder_icechunk
+from rsbench.build.engine.builder import build
+from rsbench.build.engine.icechunk import build_icechunk, working_place
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.cli.build import build_command
+from rsbench.core.errors import InputError, StoreError, UnitFailed
+from rsbench.core.paths import default_store, remember_store
+from rsbench.store.export import icechunk as export_icechunk
+from rsbench.store.export.coverage import coverage
+from rsbench.store.export.release import write_release
 from rsbench.store.read import Store, open_store
 
 icechunk = pytest.importorskip("icechunk")

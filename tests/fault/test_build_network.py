@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build import source
-from rsbench.build.builder import build
-from rsbench.build.plan import Lock, make_plan
-from rsbench.build.server import Fault, Request, serve
-from rsbench.errors import RsbenchError, UnitFailed
+from rsbench.build.engine.builder import build
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.build.read import raster as source
+from rsbench.core.errors import RsbenchError, UnitFailed
+from rsbench.simulate.server import Fault, Request, serve
 from rsbench.store.read import Store, open_store
 
 PIXELS = (

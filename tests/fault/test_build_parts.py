@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build.builder import build, build_part, finalise_parts
-from rsbench.build.plan import Lock, make_plan
-from rsbench.commands_build import build_command
-from rsbench.errors import InputError, UnitFailed
+from rsbench.build.engine.builder import build, build_part, finalise_parts
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.cli.build import build_command
+from rsbench.core.errors import InputError, UnitFailed
 from rsbench.store.read import open_store
 
 
@@ -77,7 +77,7 @@ def test_a_missing_part_is_told_or_named_in_the_store(lock: Lock, tmp_path: Path
 def test_one_part_is_done_by_one_builder_and_none_beside_a_whole_build(
     lock: Lock, tmp_path: Path
 ) -> None:
-    from rsbench.build.journal import open_journal
+    from rsbench.build.engine.journal import open_journal
 
     out = tmp_path / "out"
     identity = {"lock": lock.digest, "compositor": "median@1", "floor": True}

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build import importers_release
-from rsbench.build.builder import BuildResult, build
-from rsbench.build.importers_release import download
-from rsbench.digest import sha256_file
-from rsbench.errors import DiskFull, InputError
-from rsbench.store.export_release import CROISSANT, RELEASE, SUMS, Release, write_release
+from rsbench.build.engine.builder import BuildResult, build
+from rsbench.build.importers import release as importers_release
+from rsbench.build.importers.release import download
+from rsbench.core.digest import sha256_file
+from rsbench.core.errors import DiskFull, InputError
+from rsbench.store.export.release import CROISSANT, RELEASE, SUMS, Release, write_release
 from rsbench.store.read import open_store
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build.plan import describe, make_plan
-from rsbench.build.plan_search import PAGE, ApiCatalogue, Query
-from rsbench.build.server import Fault, Request, serve
-from rsbench.errors import InputError
+from rsbench.build.plan.plan import describe, make_plan
+from rsbench.build.plan.search import PAGE, ApiCatalogue, Query
+from rsbench.core.errors import InputError
+from rsbench.simulate.server import Fault, Request, serve
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def searches(tmp_path: Path) -> list[Path]:
 def test_a_search_that_broke_off_goes_on_from_there(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rsbench.build.plan.SEARCHES", 1)
+    monkeypatch.setattr("rsbench.build.plan.plan.SEARCHES", 1)
     count = Counter[str]()
     broken = True
 
@@ -60,7 +60,7 @@ def test_a_kept_answer_that_is_damaged_or_old_is_asked_for_again(
 ) -> None:
     import os
 
-    from rsbench.build.plan_keep import KeptSearch
+    from rsbench.build.plan.search_cache import KeptSearch
 
     lock = make_plan(recipe(), provider=str(folder))
     place = lock.places["west"]

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import rsbench.cache as caching
-from rsbench.cache import open_cache
-from rsbench.errors import DiskFull, StoreError
+import rsbench.store.cache as caching
+from rsbench.core.errors import DiskFull, StoreError
+from rsbench.store.cache import open_cache
 from rsbench.store.read import Store, open_store
 from tests import toys
 from tests.toys import little_room

@@ -9,9 +9,9 @@ import torch
 import toys
 
 import rsbench
-from rsbench.errors import InputError
-from rsbench.model import Card, Given, Prediction, PresetInfo, Want
-from rsbench.registry import adopt, extra
+from rsbench.core.errors import InputError
+from rsbench.models.api import Card, Given, Prediction, PresetInfo, Want
+from rsbench.models.registry import adopt, extra
 from rsbench.store.read import Store
 
 CARD = Card(

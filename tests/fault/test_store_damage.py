@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import rsbench.store.write as writing
-from rsbench.errors import DiskFull, SchemaError, StoreError
+from rsbench.core.errors import DiskFull, SchemaError, StoreError
 from rsbench.store.read import open_store
 from rsbench.store.validate import validate
 from tests import toys

@@ -14,10 +14,10 @@ import train_toys
 from safetensors.torch import load_file
 from train_toys import PYTHON, child, model, run, toy_card
 
-from rsbench.checkpoint import Checkpoint
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
+from rsbench.models.checkpoint import Checkpoint
 from rsbench.store.read import Store
-from rsbench.train_crew import Crew, speaks
+from rsbench.training.launch import Crew, speaks
 
 STEPS = 6
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import train_toys as tt
 
-from rsbench.errors import DiskFull, HorizonError, InputError, RsbenchError, TrainingError
-from rsbench.model import Stage
+from rsbench.core.errors import DiskFull, HorizonError, InputError, RsbenchError, TrainingError
+from rsbench.models.api import Stage
 from rsbench.store.read import Store
-from rsbench.train import Interrupted
+from rsbench.training.train import Interrupted
 
 
 @pytest.fixture(autouse=True)

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pytest
 import rasterio
 
-from rsbench.build.plan_lock import LockAsset
-from rsbench.build.source import Asked, Scene, make_engine
-from rsbench.errors import UnitFailed
-from rsbench.spec import Grid
+from rsbench.build.plan.lock import LockAsset
+from rsbench.build.read.engines import make_engine
+from rsbench.build.read.raster import Asked, Scene
+from rsbench.core.errors import UnitFailed
+from rsbench.core.grid import Grid
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="RSBENCH_TEST_DATA is not set")

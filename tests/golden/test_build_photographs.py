@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsbench.build.source_warp import warp
-from rsbench.spec import Grid
+from rsbench.build.read.warp import warp
+from rsbench.core.grid import Grid
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="RSBENCH_TEST_DATA is not set")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsbench.build.builder import build
-from rsbench.build.importers import import_geotiff_series
-from rsbench.build.plan import describe, make_plan
+from rsbench.build.engine.builder import build
+from rsbench.build.importers.geotiff_series import import_geotiff_series
+from rsbench.build.plan.plan import describe, make_plan
 from rsbench.catalog import load_recipe
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
 from rsbench.store.read import open_store
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from rsbench.build.plan import lock_item
-from rsbench.build.plan_labels import search_labels
-from rsbench.build.plan_search import item_time
+from rsbench.build.kinds.labels_plan import search_labels
+from rsbench.build.plan.scenes import lock_item
+from rsbench.build.plan.search import item_time
 from rsbench.catalog import Sensor, load_sensor
 from rsbench.catalog.labels import LabelSource, load_labels
-from rsbench.errors import InputError
-from rsbench.spec import Grid
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Grid
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="RSBENCH_TEST_DATA is not set")

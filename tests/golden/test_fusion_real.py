@@ -17,8 +17,8 @@ import torch
 from fusion_toys import sample
 
 from rsbench.metrics import compute
-from rsbench.registry import card, create_model
-from rsbench.rollout import collect
+from rsbench.models.registry import card, create_model
+from rsbench.models.rollout import collect
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="RSBENCH_TEST_DATA is not set")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import rsbench as rb
-from rsbench.metrics.display import Eyes
+from rsbench.metrics.rgb import RgbMapping
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 FOLDER = Path(DATA or "") / "weights"
@@ -57,15 +57,15 @@ def test_reflectance_is_seen_through_the_fixed_stretch() -> None:
     g = torch.Generator().manual_seed(0)
     six = 0.3 * torch.rand(2, 6, 64, 64, generator=g)
     other = (six + 0.02 * torch.randn(six.shape, generator=g)).clamp(0, 1)
-    eyes = Eyes((2, 1, 0), "reflectance")
-    seen = rb.metrics.compute(["lpips.alex@1"], other, six, data_range=1.0, display=eyes)
+    rgb = RgbMapping((2, 1, 0), "reflectance")
+    seen = rb.metrics.compute(["lpips.alex@1"], other, six, data_range=1.0, display=rgb)
     shown = [((x / 0.6).clamp(0, 1) ** (1 / 2.2))[:, [2, 1, 0]] for x in (other, six)]
     by_hand = rb.metrics.compute(["lpips.alex@1"], *shown, data_range=1.0)
     assert seen["lpips.alex@1"].tolist() == pytest.approx(by_hand["lpips.alex@1"].tolist())
     # The near infrared is invisible to it.
     blind = other.clone()
     blind[:, 3:] = 0.0
-    again = rb.metrics.compute(["lpips.alex@1"], blind, six, data_range=1.0, display=eyes)
+    again = rb.metrics.compute(["lpips.alex@1"], blind, six, data_range=1.0, display=rgb)
     assert torch.equal(again["lpips.alex@1"], seen["lpips.alex@1"])
 
 

@@ -19,14 +19,14 @@ from build_fixtures import random_folder, recipe
 from typer.testing import CliRunner
 
 from rsbench import open_store
-from rsbench.check import check
-from rsbench.check.expected import read_expected
-from rsbench.cli import app
-from rsbench.errors import SchemaError
-from rsbench.report import render
-from rsbench.report.board import boards
-from rsbench.scores import Scores
-from rsbench.table import read_table
+from rsbench.cli.main import app
+from rsbench.core.errors import SchemaError
+from rsbench.evaluation.gate import check
+from rsbench.evaluation.gate.expected import read_expected
+from rsbench.evaluation.report import render
+from rsbench.evaluation.report.board import boards
+from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.table import read_table
 
 HERE = Path(__file__).parent
 RUN = HERE / "run_v1"

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import rasterio
 
-from rsbench.scores import COLUMNS
+from rsbench.evaluation.scores import COLUMNS
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="RSBENCH_TEST_DATA is not set")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rsbench.check import check
-from rsbench.report import write_report
-from rsbench.scores import COLUMNS, Scores
-from rsbench.table import read_table
+from rsbench.evaluation.gate import check
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.scores import COLUMNS, Scores
+from rsbench.evaluation.table import read_table
 
 OLD = Path(__file__).parent / "scores_v1"
 

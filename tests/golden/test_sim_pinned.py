@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rsbench.build.simulate import VERSION, simulated_regions
-from rsbench.build.simulate_scene import YearView, calendar, simulated
 from rsbench.catalog import SimulatedSpec
-from rsbench.digest import ArrayHasher
+from rsbench.core.digest import ArrayHasher
+from rsbench.simulate.api import VERSION, simulated_regions
+from rsbench.simulate.scene import YearView, calendar, simulated
 
 PINNED = ("simulated-earth@1", "94f1faf55f56f0c7")
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 import rasterio
 
-from rsbench.build.simulate import simulated_regions, yearly_truth
-from rsbench.build.simulate_scene import YearView, calendar, simulated
 from rsbench.catalog import SimulatedSpec
+from rsbench.simulate.api import simulated_regions, yearly_truth
+from rsbench.simulate.scene import YearView, calendar, simulated
 
 F64 = npt.NDArray[np.float64]
 SPEC = SimulatedSpec(seed=20170328)

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from rsbench import open_store
-from rsbench.spec import Grid
+from rsbench.core.grid import Grid
 
 STORE = Path(__file__).parent / "store_schema1"
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from rsbench.build.plan import make_plan
-from rsbench.build.plan_search import item_time
-from rsbench.build.plan_triplets import DAY, nominal_day, solar_day
+from rsbench.build.kinds.triplets_plan import DAY, nominal_day, solar_day
+from rsbench.build.plan.plan import make_plan
+from rsbench.build.plan.search import item_time
 from rsbench.catalog import Recipe, load_recipe
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="RSBENCH_TEST_DATA is not set")
@@ -112,10 +112,10 @@ def test_a_real_modis_file_is_of_this_system_and_refused_on_other_pixels(tmp_pat
     import rasterio
     from rasterio.crs import CRS
 
-    from rsbench.build.source import GridMismatchError, read_window
-    from rsbench.build.source_sinusoidal import CRS as SINUSOIDAL
-    from rsbench.build.source_sinusoidal import native_grid
-    from rsbench.spec import Grid
+    from rsbench.build.read.raster import GridMismatchError, read_window
+    from rsbench.build.read.sinusoidal import CRS as SINUSOIDAL
+    from rsbench.build.read.sinusoidal import native_grid
+    from rsbench.core.grid import Grid
 
     packed = Path(DATA or ".") / "dev/coarse_fine/pamplona_mod09ga_2021/2021223.zip"
     name = "MODIS_Grid_500m_2D_sur_refl_b02_1.tif"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import rsbench as rb
-from rsbench.errors import InputError, PixelError
+from rsbench.core.errors import InputError, PixelError
 from rsbench.metrics import member_metrics
 
 IDS = ("crps.fair@1", "spread.skill@1", "rank.deviation@1")

@@ -10,8 +10,8 @@ import torch
 from scipy.linalg import sqrtm
 
 import rsbench as rb
-from rsbench.errors import InputError
-from rsbench.inference import interval, jackknife
+from rsbench.core.errors import InputError
+from rsbench.evaluation.intervals import interval, jackknife
 from rsbench.metrics.frechet import frechet, frechet_distance, polynomial_mmd, rbf_mmd
 from rsbench.metrics.texture import features, length
 

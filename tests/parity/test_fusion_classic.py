@@ -11,9 +11,9 @@ import pytest
 import torch
 from fusion_toys import sample
 
-from rsbench.errors import InputError
-from rsbench.registry import card, create_model
-from rsbench.rollout import collect
+from rsbench.core.errors import InputError
+from rsbench.models.registry import card, create_model
+from rsbench.models.rollout import collect
 
 F64 = loops.F64
 KELVIN = (200.0, 350.0)

@@ -11,7 +11,7 @@ from fusion_loops import F64, Weights, conv, gelu, layer_norm, picture, shaken, 
 from fusion_loops import weights as weights_of
 from torch import Tensor, nn
 
-from rsbench.contract_data import Shape, make_samples
+from rsbench.models.contract_data import Shape, make_samples
 from rsbench_baselines.mlff_gan import card
 from rsbench_baselines.mlff_gan import sizes as mlff_sizes
 from rsbench_baselines.mlff_gan.loss import discriminator_loss, generator_loss

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rsbench import inference
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
+from rsbench.evaluation import intervals as inference
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 7, 8, 14, 39, 100, 1001])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsbench import inference
+from rsbench.evaluation import intervals as inference
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "interval_coverage.py"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rsbench import registry
+from rsbench.models import registry
 from rsbench_baselines.ddpm.diffusion import Diffusion
 from rsbench_baselines.ddpm.network import time_code
 from rsbench_baselines.mcvd.model import strided

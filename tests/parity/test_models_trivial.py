@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import rsbench
-from rsbench import registry
-from rsbench.contract_data import SENSOR, Samples, Shape, make_samples
-from rsbench.errors import HorizonError
-from rsbench.model import Fitted, Frames
-from rsbench.rollout import collect
+from rsbench.core.errors import HorizonError
+from rsbench.models import registry
+from rsbench.models.api import Fitted, Frames
+from rsbench.models.contract_data import SENSOR, Samples, Shape, make_samples
+from rsbench.models.rollout import collect
 from rsbench_baselines.persistence.model import fill
 
 NAN = float("nan")

@@ -11,7 +11,7 @@ import torch
 from predrnn_gates import GateCell, gates_of
 from torch import Tensor
 
-from rsbench import registry
+from rsbench.models import registry
 from rsbench_baselines.predrnn.network import (
     Increments,
     PredRNN,

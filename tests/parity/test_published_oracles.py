@@ -21,7 +21,7 @@ from weight_fixtures import put
 
 import rsbench as rb
 from rsbench.catalog import load_protocol, names
-from rsbench.metrics import Eyes, image_metrics, info, metric_info, suite
+from rsbench.metrics import RgbMapping, image_metrics, info, metric_info, suite
 from rsbench.metrics.frechet import frechet_distance
 from rsbench.metrics.inception import network, to_bytes
 from rsbench.metrics.perceptual import CHANNELS
@@ -164,11 +164,11 @@ def test_raw_lpips_sees_no_display_curve(monkeypatch: pytest.MonkeyPatch, tmp_pa
              for i, c in enumerate(CHANNELS["alex"])}  # fmt: skip
     put(monkeypatch, tmp_path, "lpips-alex", heads)
     p, t = (x.float().clamp(0, 1) for x in pair(side=64))
-    seen = Eyes((0, 1, 2), "reflectance")
+    seen = RgbMapping((0, 1, 2), "reflectance")
     raw = rb.metrics.compute(["lpips.alex-raw@1"], p, t, data_range=1.0, display=seen)
     shown = rb.metrics.compute(["lpips.alex@1"], p, t, data_range=1.0, display=seen)
     plain = rb.metrics.compute(
-        ["lpips.alex@1"], p, t, data_range=1.0, display=Eyes((0, 1, 2), "display")
+        ["lpips.alex@1"], p, t, data_range=1.0, display=RgbMapping((0, 1, 2), "display")
     )
     same(raw["lpips.alex-raw@1"].numpy(), plain["lpips.alex@1"])
     assert not torch.allclose(raw["lpips.alex-raw@1"], shown["lpips.alex@1"], rtol=0.01)
@@ -199,7 +199,7 @@ def test_fid_as_the_scripts_make_their_bytes(
     assert (score.n, score.d) == (10, 64)
     assert score.value == pytest.approx(frechet_distance(*sides), rel=1e-5)
     rounded = rb.metrics.compute_sets(
-        ["fid.inception64@1"], p, t, data_range=1.0, display=Eyes((0, 1, 2), "display")
+        ["fid.inception64@1"], p, t, data_range=1.0, display=RgbMapping((0, 1, 2), "display")
     )
     assert score.value != pytest.approx(rounded["fid.inception64@1"].value, rel=1e-4)
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rsbench.build.compose import BLOCK, masked_median
-from rsbench.build.harmonise import harmonise
+from rsbench.build.compose.harmonise import harmonise
+from rsbench.build.compose.median import BLOCK, masked_median
 
 
 def by_numpy(values: np.ndarray, clear: np.ndarray) -> np.ndarray:

@@ -20,12 +20,14 @@ from hypothesis import strategies as st
 from invariance_fixtures import images, units_of
 
 import rsbench as rb
-from rsbench.evaluation import Case, Tally, score
+from rsbench.evaluation.loop import Tally, score
+from rsbench.evaluation.reference_models import trivial_rows
 from rsbench.metrics import image_metrics, member_metrics, suite
 from rsbench.metrics.suites import CHANGE
-from rsbench.rows import trivial_rows
-from rsbench.setting import Setting, cases, setting_of
 from rsbench.store.read import Store
+from rsbench.tasks.base import Case
+from rsbench.tasks.config import EvaluationConfig
+from rsbench.tasks.settings import cases, evaluation_config
 
 seeds = st.integers(0, 2**20)
 ENSEMBLE = suite("ensemble")
@@ -42,14 +44,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def setting(store: Store) -> Setting:
-    return setting_of(store, "year7", horizon=2, suite="standard", metrics="fd.texture@1,change")
+def config(store: Store) -> EvaluationConfig:
+    return evaluation_config(
+        store, "year7", horizon=2, suite="standard", metrics="fd.texture@1,change"
+    )
 
 
-def tally(setting: Setting, batches: list[Case]) -> Tally:
-    rows = trivial_rows(setting, note=lambda _: None).rows[:1]
+def tally(config: EvaluationConfig, batches: list[Case]) -> Tally:
+    rows = trivial_rows(config, note=lambda _: None).rows[:1]
     return score(
-        rows, batches, setting.metrics, bands=setting.bands, value_range=setting.meta.value_range
+        rows, batches, config.metrics, bands=config.bands, value_range=config.meta.value_range
     )
 
 
@@ -58,11 +62,11 @@ def sorted_units(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(key).reset_index(drop=True)
 
 
-def test_neither_the_order_of_cases_nor_their_batches_matter(setting: Setting) -> None:
-    whole = tally(setting, list(cases(setting, batch_size=4)))
-    single = list(cases(setting, batch_size=1))
+def test_neither_the_order_of_cases_nor_their_batches_matter(config: EvaluationConfig) -> None:
+    whole = tally(config, list(cases(config, batch_size=4)))
+    single = list(cases(config, batch_size=1))
     order = np.random.default_rng(3).permutation(len(single))
-    shuffled = tally(setting, [single[i] for i in order])
+    shuffled = tally(config, [single[i] for i in order])
     pd.testing.assert_frame_equal(
         sorted_units(shuffled.frame({})), sorted_units(whole.frame({})), rtol=1e-6
     )
@@ -79,7 +83,7 @@ def test_neither_the_order_of_cases_nor_their_batches_matter(setting: Setting) -
 
 
 def test_scoring_holds_one_batch_at_a_time_however_many_there_are(store: Store) -> None:
-    setting = setting_of(store, "year7", horizon=2, suite="standard")
+    config = evaluation_config(store, "year7", horizon=2, suite="standard")
     found = {}
     for times in (1, 4, 16):
         alive: list[weakref.ref[torch.Tensor]] = []
@@ -88,15 +92,15 @@ def test_scoring_holds_one_batch_at_a_time_however_many_there_are(store: Store) 
         def batches(times: int = times, alive: list[weakref.ref[torch.Tensor]] = alive) -> Any:
             nonlocal most
             for _ in range(times):
-                for case in cases(setting, batch_size=4):
+                for case in cases(config, batch_size=4):
                     alive.append(weakref.ref(case.truth))
                     most = max(most, sum(ref() is not None for ref in alive))
                     yield case
                     del case
 
         held = score(
-            trivial_rows(setting, note=lambda _: None).rows[:1], batches(), setting.metrics,
-            bands=setting.bands, value_range=setting.meta.value_range,
+            trivial_rows(config, note=lambda _: None).rows[:1], batches(), config.metrics,
+            bands=config.bands, value_range=config.meta.value_range,
         )  # fmt: skip
         found[times] = (len(held.sums), most, sum(unit[1] for unit in held.sums.values()))
     # As many sums for 16 times the images, each over 16 times as many, and no batch kept behind.

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from rsbench.contract_data import Shape, make_samples
-from rsbench.model import SampleRef, Want
-from rsbench.noise import Noise
-from rsbench.spec import Window
+from rsbench.core.grid import Window
+from rsbench.models.api import SampleRef, Want
+from rsbench.models.contract_data import Shape, make_samples
+from rsbench.models.noise import Noise
 
 TEMPLATE = make_samples(Shape(samples=1, context=1, leads=1, bands=1, side=8)).want
 

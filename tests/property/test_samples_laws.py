@@ -6,8 +6,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsbench.samples import Sample, matched_starts, matched_targets, starts, windows_of
-from rsbench.spec import Grid, Window
+from rsbench.core.grid import Grid, Window
+from rsbench.tasks.forecast_samples import (
+    Sample,
+    matched_starts,
+    matched_targets,
+    starts,
+    windows_of,
+)
 
 NUMBERS = st.integers(1, 12)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scores_fixtures import make_run, make_units
 
-from rsbench.scores import Scores
+from rsbench.evaluation.scores import Scores
 
 UNITS = make_units(regions=9, bands=("all",), metrics=("mse@1", "ssim@1"), images=6)
 WHOLE = Scores(UNITS, make_run()).table()

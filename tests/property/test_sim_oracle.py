@@ -10,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rsbench.build import simulate_process, simulate_scene
-from rsbench.build.simulate import conditional_mean, simulated_regions, yearly_truth
-from rsbench.build.simulate_process import (
+from rsbench.catalog import SimulatedSpec
+from rsbench.core.errors import InputError
+from rsbench.simulate import dynamics as simulate_process
+from rsbench.simulate import scene as simulate_scene
+from rsbench.simulate.api import conditional_mean, simulated_regions, yearly_truth
+from rsbench.simulate.dynamics import (
     STATES,
     UNTOUCHED,
     code_chances,
@@ -20,10 +23,8 @@ from rsbench.build.simulate_process import (
     make_history,
     step_chances,
 )
-from rsbench.build.simulate_random import stream
-from rsbench.build.simulate_scene import Simulated, YearView, calendar, simulated
-from rsbench.catalog import SimulatedSpec
-from rsbench.errors import InputError
+from rsbench.simulate.random import stream
+from rsbench.simulate.scene import Simulated, YearView, calendar, simulated
 
 BANDS = ("B02", "B03", "B04", "B08")
 SPEC = SimulatedSpec(seed=5, regions=11, train=1, val=1, test=9, size=64)

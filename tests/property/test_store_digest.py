@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsbench.store.layout import region_digest, store_digest
-from rsbench.store.layout_pixels import canonical_arrays, physical
+from rsbench.store.pixels import canonical_arrays, physical
 from rsbench.store.write import CODECS
 from tests import toys
 

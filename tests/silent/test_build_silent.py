@@ -18,15 +18,18 @@ import numpy as np
 import pytest
 from build_fixtures import BANDS, ORIGIN, random_folder, recipe, write_raster, write_scene
 
-from rsbench.build import plan_href, plan_http, source
-from rsbench.build.builder import build
-from rsbench.build.plan import Lock, make_plan
-from rsbench.build.plan_lock import LockAsset
-from rsbench.build.plan_search import ApiCatalogue, Query
-from rsbench.build.server import Fault, Request, serve
-from rsbench.build.source import GDAL_ENV, Asked, RasterioEngine, Scene, make_engine, read_window
-from rsbench.errors import InputError, UnitFailed
-from rsbench.spec import Grid
+from rsbench.build.engine.builder import build
+from rsbench.build.plan import href as plan_href
+from rsbench.build.plan import http as plan_http
+from rsbench.build.plan.lock import LockAsset
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.build.plan.search import ApiCatalogue, Query
+from rsbench.build.read import raster as source
+from rsbench.build.read.engines import make_engine
+from rsbench.build.read.raster import GDAL_ENV, Asked, RasterioEngine, Scene, read_window
+from rsbench.core.errors import InputError, UnitFailed
+from rsbench.core.grid import Grid
+from rsbench.simulate.server import Fault, Request, serve
 from rsbench.store.read import open_store
 
 GRID = Grid("EPSG:32633", (10.0, 0.0, float(ORIGIN[0]), 0.0, -10.0, float(ORIGIN[1])), 48, 48)
@@ -346,7 +349,7 @@ def test_no_token_in_lock_store_log_or_traceback(
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
-    from rsbench.build import journal
+    from rsbench.build.engine import journal
 
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     digest = journal._sha256(tmp_path / "x.npy")

@@ -10,7 +10,7 @@ import torch
 from torchmetrics.functional.image import spectral_angle_mapper, structural_similarity_index_measure
 
 import rsbench as rb
-from rsbench.errors import InputError, MetricUnavailable
+from rsbench.core.errors import InputError, MetricUnavailable
 from rsbench.metrics import image_metrics, metric_info
 
 READY = tuple(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scores_fixtures import make_run, make_scores, make_units
 
-from rsbench import strata
-from rsbench.errors import InputError
-from rsbench.scores import Scores
+from rsbench.core.errors import InputError
+from rsbench.evaluation import strata
+from rsbench.evaluation.scores import Scores
 
 
 def test_nan_in_a_unit_names_region_lead_and_band() -> None:

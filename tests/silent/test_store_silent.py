@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rsbench import open_store
-from rsbench.errors import StoreError
+from rsbench.core.errors import StoreError
 from tests import toys
 
 

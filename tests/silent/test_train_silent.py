@@ -13,15 +13,15 @@ import pytest
 import torch
 import train_toys as tt
 
-from rsbench.cache import open_cache
-from rsbench.errors import TrainingError
-from rsbench.model import Given, Stage, Want
-from rsbench.noise import Noise
-from rsbench.samples import index
+from rsbench.core.errors import TrainingError
+from rsbench.models.api import Given, Stage, Want
+from rsbench.models.noise import Noise
+from rsbench.store.cache import open_cache
 from rsbench.store.read import Store
-from rsbench.train import fit_closed_form, fresh_model
-from rsbench.train_data import Crops, Validation
-from rsbench.train_plan import Budget, Plan, one_cycle
+from rsbench.tasks.forecast_samples import index
+from rsbench.training.forecast_data import Crops, Validation
+from rsbench.training.plan import Budget, Plan, one_cycle
+from rsbench.training.train import fit_closed_form, fresh_model
 
 
 @pytest.fixture(autouse=True)

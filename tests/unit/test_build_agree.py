@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rsbench.build.compose_agree import change, correlation, means_of, shift_of
-from rsbench.build.plan_lock import LockItem
-from rsbench.build.plan_triplets import coarse_day, nominal_day, solar_day, spanning
-from rsbench.build.source_sinusoidal import CORNER, PIXEL, block_means, native_grid
-from rsbench.errors import InputError
-from rsbench.spec import Grid
+from rsbench.build.compose.agreement import change, correlation, means_of, shift_of
+from rsbench.build.kinds.triplets_plan import coarse_day, nominal_day, solar_day, spanning
+from rsbench.build.plan.lock import LockItem
+from rsbench.build.read.sinusoidal import CORNER, PIXEL, block_means, native_grid
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Grid
 
 K, BLOCKS = 16, 14
 

@@ -16,11 +16,11 @@ from build_fixtures import (
     write_scene,
 )
 
-from rsbench.build import builder
-from rsbench.build.builder import build
-from rsbench.build.plan import Lock, make_plan
-from rsbench.build.server import serve
-from rsbench.errors import InputError
+from rsbench.build.engine import builder
+from rsbench.build.engine.builder import build
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.core.errors import InputError
+from rsbench.simulate.server import serve
 from rsbench.store.read import open_store
 
 
@@ -72,7 +72,8 @@ def test_one_lock_gives_one_digest(folder: Path, tmp_path: Path) -> None:
 def test_strips_change_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rsbench.build import builder, builder_unit
+    from rsbench.build.engine import builder
+    from rsbench.build.engine import unit as builder_unit
 
     lock = make_plan(recipe(), provider=str(folder))
     whole = build(recipe(), tmp_path / "a", lock=lock)

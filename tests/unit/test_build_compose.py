@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from rsbench.build.compose import composite, from_keys, masked_median, network, to_keys
+from rsbench.build.compose.median import composite, from_keys, masked_median, network, to_keys
 
 
 @pytest.mark.parametrize("count", range(1, 13))

@@ -23,12 +23,12 @@ from triplet_scenes import (
     recipe,
 )
 
-from rsbench.build.builder import build
-from rsbench.build.builder_fusion_write import chosen_days
-from rsbench.build.server import serve
-from rsbench.errors import InputError
-from rsbench.spec import nesting
-from rsbench.spec_triplets import Gap
+from rsbench.build.engine.builder import build
+from rsbench.build.kinds.triplets_write import chosen_days
+from rsbench.core.date_triplets import Gap
+from rsbench.core.errors import InputError
+from rsbench.core.grid import nesting
+from rsbench.simulate.server import serve
 from rsbench.store.read import Store, open_store
 
 JAN10, JAN18, JAN26 = date(2020, 1, 10), date(2020, 1, 18), date(2020, 1, 26)
@@ -211,8 +211,8 @@ def test_models_take_blocky_and_smooth_coarse_images_of_one_store(
     store: Store, tmp_path: Path
 ) -> None:
     from rsbench.catalog import load_protocol
-    from rsbench.loader_fusion import fusion_batches
-    from rsbench.samples_fusion import sensor_pair, triplets
+    from rsbench.tasks.fusion_batches import fusion_batches
+    from rsbench.tasks.fusion_samples import sensor_pair, triplets
 
     seen = {}
     for name in ("fusion2", "fusion2-smooth"):
@@ -281,7 +281,7 @@ def test_a_place_where_no_pass_shows_everything_is_told(tmp_path: Path) -> None:
 
 
 def test_a_tile_that_cannot_be_read_fails_the_year(folder: Path, tmp_path: Path) -> None:
-    from rsbench.errors import UnitFailed
+    from rsbench.core.errors import UnitFailed
 
     root = tmp_path / "stac"
     shutil.copytree(folder, root)

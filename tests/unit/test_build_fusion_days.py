@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from triplet_scenes import collect, landsat, modis, recipe
 
-from rsbench.build.builder import build, build_part, finalise_parts
-from rsbench.build.plan import make_plan
+from rsbench.build.engine.builder import build, build_part, finalise_parts
+from rsbench.build.plan.plan import make_plan
 from rsbench.store.read import open_store
 
 JAN10, JAN26 = date(2020, 1, 10), date(2020, 1, 26)
@@ -39,8 +39,8 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_starfm_runs_on_a_gap_and_one_reference(few: Path, tmp_path: Path) -> None:
     from rsbench.catalog import load_protocol
-    from rsbench.run import RunRequest, run_model
-    from rsbench.samples_fusion import triplets
+    from rsbench.evaluation.run import RunRequest, run_model
+    from rsbench.tasks.fusion_samples import triplets
 
     made = build(recipe(fusion={"gap": (16, 50)}), tmp_path / "out", provider=str(few))
     held = open_store(made.path)
@@ -68,8 +68,8 @@ def test_parts_and_other_engines_end_equal(few: Path, tmp_path: Path) -> None:
 def test_a_build_that_is_killed_goes_on_to_the_same_digest(
     step: str, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rsbench.build import builder_fusion_write as room
-    from rsbench.build.journal import Journal
+    from rsbench.build.engine.journal import Journal
+    from rsbench.build.kinds import triplets_write as room
 
     class KilledError(BaseException):
         pass

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from build_fixtures import write_raster
 
-from rsbench.build.importers import import_geotiff_series
-from rsbench.build.importers_blocks import SIZES, cut
-from rsbench.build.importers_dates import file_dates, step_between
-from rsbench.errors import InputError, PixelError, UnknownName
+from rsbench.build.importers.blocks import SIZES, cut
+from rsbench.build.importers.dates import file_dates, step_between
+from rsbench.build.importers.geotiff_series import import_geotiff_series
+from rsbench.core.errors import InputError, PixelError, UnknownName
 from rsbench.store.read import open_store
 
 RNG = np.random.default_rng(5)

@@ -13,15 +13,15 @@ import pytest
 from build_fixtures import write_collection, write_raster
 from test_build_pairs import EPSG, ORIGIN, PLACE, photo, recipe, scene, write_item
 
-from rsbench.build.builder import build
-from rsbench.build.plan import describe, make_plan
-from rsbench.build.server import Fault, serve
-from rsbench.build.source import GridMismatchError
-from rsbench.build.source_labels import read_classes
+from rsbench.build.engine.builder import build
+from rsbench.build.plan.plan import describe, make_plan
+from rsbench.build.read.classes import read_classes
+from rsbench.build.read.raster import GridMismatchError
 from rsbench.catalog import Recipe, load_recipe, names
-from rsbench.catalog.labels import load_labels
-from rsbench.errors import InputError, UnitFailed
-from rsbench.spec import Grid
+from rsbench.catalog.loaders import load_labels
+from rsbench.core.errors import InputError, UnitFailed
+from rsbench.core.grid import Grid
+from rsbench.simulate.server import Fault, serve
 from rsbench.store.read import open_store
 
 CODES = {

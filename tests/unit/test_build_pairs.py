@@ -15,14 +15,14 @@ import numpy.typing as npt
 import pytest
 from build_fixtures import write_collection, write_raster
 
-from rsbench.build.builder import build, build_part, finalise_parts
-from rsbench.build.plan import make_plan, regions_of
-from rsbench.build.plan_pairs import tier_of
-from rsbench.build.server import Fault, Request, serve
+from rsbench.build.engine.builder import build, build_part, finalise_parts
+from rsbench.build.kinds.pairs_plan import tier_of
+from rsbench.build.plan.plan import make_plan, regions_of
 from rsbench.catalog import Recipe, load_recipe, load_regions, tiles
 from rsbench.catalog.places import centre, distance_km
-from rsbench.errors import InputError, UnitFailed
-from rsbench.spec import nesting
+from rsbench.core.errors import InputError, UnitFailed
+from rsbench.core.grid import nesting
+from rsbench.simulate.server import Fault, Request, serve
 from rsbench.store.read import open_store
 
 ORIGIN = (600_000, 4_000_020)
@@ -237,7 +237,7 @@ def test_a_pair_nests_and_shows_one_ground(folder: Path, tmp_path: Path) -> None
 
 
 def test_pairs_are_no_forecast(folder: Path, tmp_path: Path) -> None:
-    from rsbench.run import RunRequest, run_model
+    from rsbench.evaluation.run import RunRequest, run_model
 
     made = build(recipe(), tmp_path / "out", provider=str(folder))
     assert open_store(made.path).meta.step == "irregular"
@@ -261,7 +261,7 @@ def test_the_lock_holds_the_choice_and_parts_and_kills_end_equal(
 def test_a_photograph_that_cannot_be_read_fails_its_unit(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rsbench.build import source
+    from rsbench.build.read import raster as source
 
     monkeypatch.setattr(source, "GDAL_ENV", source.GDAL_ENV | {"GDAL_HTTP_MAX_RETRY": "0"})
     monkeypatch.setattr(source.time, "sleep", lambda seconds: None)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from build_fixtures import ORIGIN, TILE, random_folder, recipe, region, write_scene
 
-from rsbench.build.plan import Lock, describe, diff, make_plan, sensor_grid
-from rsbench.build.server import serve
+from rsbench.build.plan.plan import Lock, describe, diff, make_plan
+from rsbench.build.plan.scenes import sensor_grid
 from rsbench.catalog import load_sensor
-from rsbench.errors import InputError, SchemaError, UnknownName
+from rsbench.core.errors import InputError, SchemaError, UnknownName
+from rsbench.simulate.server import serve
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,7 @@ def test_a_region_that_no_whole_number_of_pixels_fills_is_refused() -> None:
 def test_a_lock_that_could_not_be_read_again_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rsbench.build import plan_lock
+    from rsbench.build.plan import lock as plan_lock
 
     lock = make_plan(recipe(), provider=str(random_folder(tmp_path / "stac", per_year=1)))
     monkeypatch.setattr(plan_lock, "_MAX_BYTES", 500)

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe, region, write_scene
 
-from rsbench.build.builder import build
-from rsbench.build.compose import Rule, When, composite, deviation, months_seen
-from rsbench.build.compose_pick import medoid, nearest, picked
-from rsbench.build.compose_shift import measure, yearly_shifts
-from rsbench.build.plan import make_plan, regions_of
-from rsbench.build.plan_season import middle_day, months_of, on_lattice
+from rsbench.build.compose.median import Rule, When, composite, deviation, months_seen
+from rsbench.build.compose.registration import measure, yearly_shifts
+from rsbench.build.compose.select import medoid, nearest, picked
+from rsbench.build.engine.builder import build
+from rsbench.build.plan.plan import make_plan, regions_of
+from rsbench.build.plan.season import middle_day, months_of, on_lattice
 from rsbench.catalog import Recipe, load_recipe, recipe_canonical
-from rsbench.errors import CatalogError, InputError
-from rsbench.spec import Grid
+from rsbench.core.errors import CatalogError, InputError
+from rsbench.core.grid import Grid
 from rsbench.store.layout import SensorArrays
 from rsbench.store.read import open_store
 
@@ -82,7 +82,7 @@ def test_source_names_the_observation_that_was_kept(kind: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16"])
 def test_deviation_equals_the_masked_median_of_distances(dtype: str) -> None:
-    from rsbench.build.compose import to_keys
+    from rsbench.build.compose.median import to_keys
 
     draw = np.random.default_rng(3)
     info = np.iinfo(dtype)
@@ -156,8 +156,8 @@ def test_strips_and_kills_change_nothing_of_other_composites(
 ) -> None:
     chosen = recipe(compositing=kind)
     whole = build(chosen, tmp_path / "whole", provider=str(folder))
-    monkeypatch.setattr("rsbench.build.builder_unit._STRIP_ROWS", 16)
-    monkeypatch.setattr("rsbench.build.builder._MEMORY", 1)
+    monkeypatch.setattr("rsbench.build.engine.unit._STRIP_ROWS", 16)
+    monkeypatch.setattr("rsbench.build.engine.builder._MEMORY", 1)
     strips = build(chosen, tmp_path / "strips", provider=str(folder))
     assert whole.digest == strips.digest
     store = open_store(whole.path)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsbench.build import mask
-from rsbench.build.harmonise import check_declared, harmonise, item_offset, parse_baseline
-from rsbench.build.plan_href import identity, reduce_href, resolve_href
+from rsbench.build.compose import mask
+from rsbench.build.compose.harmonise import check_declared, harmonise, item_offset, parse_baseline
+from rsbench.build.plan.href import identity, reduce_href, resolve_href
 from rsbench.catalog import load_sensor
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
 
 S2 = load_sensor("s2")
 PC = S2.provider("planetary-computer")

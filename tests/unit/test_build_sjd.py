@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from build_fixtures import write_raster
 
-from rsbench.build.importers_places import find_places
-from rsbench.build.importers_sjd import import_sat_jepa_diff
-from rsbench.build.importers_splits import (
+from rsbench.build.importers.sat_jepa_diff import import_sat_jepa_diff
+from rsbench.build.importers.sat_jepa_layout import find_places
+from rsbench.build.importers.splits import (
     Piece,
     as_published,
     by_region,
@@ -25,10 +25,10 @@ from rsbench.build.importers_splits import (
     kilometres,
     leaks,
 )
-from rsbench.checkpoint import Footprint, require_unseen
-from rsbench.errors import InputError
-from rsbench.samples import leak_report
+from rsbench.core.errors import InputError
+from rsbench.models.checkpoint import Footprint, require_unseen
 from rsbench.store.read import open_store
+from rsbench.tasks.forecast_samples import leak_report
 
 NAMES = ("Cairo_Nile_Corridor_Egypt", "Istanbul_Turkey", "Mekong_Delta_Vietnam", "Sahara_Algeria")
 YEARS = (2019, 2020, 2021, 2022)

@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from rsbench.build.builder_kinds import APART, LATER, MIDDLES, STRAINED, kind_of, slots
-from rsbench.build.builder_triplets import build_triplets
-from rsbench.build.simulate import simulated_regions
+from rsbench.build.kinds.triplets_simulated import build_triplets
 from rsbench.catalog import Recipe, load_protocol, load_recipe
-from rsbench.run import RunRequest, _resolve
-from rsbench.samples_fusion import triplets
+from rsbench.evaluation.run import RunRequest, _resolve
+from rsbench.simulate.api import simulated_regions
+from rsbench.simulate.triplet_slots import APART, LATER, MIDDLES, STRAINED, kind_of, slots
 from rsbench.store.read import Store, open_store
+from rsbench.tasks.fusion_samples import triplets
 
 
 def recipe() -> Recipe:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsbench.cache import Cache, open_cache
-from rsbench.errors import InputError, UnknownName
-from rsbench.spec import Window
+from rsbench.core.errors import InputError, UnknownName
+from rsbench.core.grid import Window
+from rsbench.store.cache import Cache, open_cache
 from rsbench.store.read import Store
 from tests import toys
 

@@ -26,8 +26,8 @@ from rsbench.catalog import (
     recipe_regions,
     recipe_sensors,
 )
-from rsbench.digest import canonical_json
-from rsbench.errors import CatalogError, InputError, UnknownName
+from rsbench.core.digest import canonical_json
+from rsbench.core.errors import CatalogError, InputError, UnknownName
 
 ROOT = Path(__file__).parents[2]
 RECIPE = """\
@@ -270,8 +270,7 @@ def test_the_packaged_catalogues_are_found_where_the_checkout_is_not(tmp_path: P
     site = tmp_path / "site"
     package = site / "rsbench"
     shutil.copytree(ROOT / "rsbench/catalog", package / "catalog")
-    for name in ("errors.py", "spec.py"):
-        shutil.copy(ROOT / "rsbench" / name, package / name)
+    shutil.copytree(ROOT / "rsbench/core", package / "core")
     (package / "__init__.py").write_text("")
     shutil.copytree(ROOT / "catalogs", package / "_catalogs")
     shutil.copytree(ROOT / "results/published", package / "_published")

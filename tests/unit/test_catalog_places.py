@@ -10,7 +10,7 @@ import pytest
 
 from rsbench.catalog import load_region, load_regions_geojson, tiles
 from rsbench.catalog.places import centre, distance_km
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
 
 
 def feature(name: Any, longitude: float, latitude: float, **properties: Any) -> dict[str, Any]:

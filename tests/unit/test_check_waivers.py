@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from scores_fixtures import MODELS, make_scores, save_run
 
-from rsbench.check import assert_passes, check, write_expected
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
+from rsbench.evaluation.gate import assert_passes, check, write_expected
 
 TODAY = date(2026, 6, 1)
 WAIVER = """

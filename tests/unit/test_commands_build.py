@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build import builder
-from rsbench.commands_build import build_command, download_command
-from rsbench.errors import InputError, UnitFailed
+from rsbench.build.engine import builder
+from rsbench.cli.build import build_command, download_command
+from rsbench.core.errors import InputError, UnitFailed
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_ones_own_places_become_regions_of_the_plan(folder: Path, tmp_path: Path
 
     kept = tmp_path / "lock.json.gz"
     command(tmp_path, folder, regions=places(("Mine", 15.005, 45.15)), dry_run=True, lock=kept)
-    from rsbench.build.plan import Lock
+    from rsbench.build.plan.plan import Lock
 
     (place,) = Lock.load(kept).places.values()
     assert (place.name, place.tile[:2], place.size) == ("Mine", "33", 1024)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from scores_fixtures import MODELS, make_run, make_scores, make_units
 
-from rsbench import decay
-from rsbench.errors import InputError
-from rsbench.scores import Scores
+from rsbench.core.errors import InputError
+from rsbench.evaluation import decay
+from rsbench.evaluation.scores import Scores
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ import train_toys
 from pydantic import ValidationError
 
 import rsbench
-from rsbench.cache import open_cache
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.checkpoint import Checkpoint, fitting_checkpoints
-from rsbench.noise import Noise
-from rsbench.registry import create_model
+from rsbench.models.checkpoint import Checkpoint, fitting_checkpoints
+from rsbench.models.noise import Noise
+from rsbench.models.registry import create_model
+from rsbench.store.cache import open_cache
 from rsbench.store.layout import SensorArrays
 from rsbench.store.read import Store, open_store
 from rsbench.store.write import finalise, write_region
-from rsbench.train_data import Crops
+from rsbench.training.forecast_data import Crops
 
 SIZE = 32
 LEADS = 3
@@ -117,9 +117,9 @@ def test_every_crop_asks_for_the_frames_just_before(
             starts.add(sample.start)
     assert min(starts) == 1
     assert max(starts) == 7
-    parcel = made[0].parcel(made[0].draw(0, 0, 4), Noise(0))
-    frames = parcel.given.frames["s2"]
-    assert bool((parcel.want.times[:, :1] < frames.times[:, -1:]).all())
+    training_batch = made[0].training_batch(made[0].draw(0, 0, 4), Noise(0))
+    frames = training_batch.given.frames["s2"]
+    assert bool((training_batch.want.times[:, :1] < frames.times[:, -1:]).all())
     assert open_cache(store, "s2").store.digest == store.digest
 
 

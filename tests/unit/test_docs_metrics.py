@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rsbench.metrics.base import metric_info
+from rsbench.metrics.registry import metric_info
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "metrics.md"

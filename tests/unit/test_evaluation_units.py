@@ -8,11 +8,13 @@ import pytest
 import toys
 
 import rsbench as rb
-from rsbench.errors import HorizonError, InputError, UnknownName
-from rsbench.evaluation import curve_of, score
-from rsbench.rows import control_rows, trivial_rows
-from rsbench.setting import Setting, cases, groups_of, setting_of
+from rsbench.core.errors import HorizonError, InputError, UnknownName
+from rsbench.evaluation.loop import score
+from rsbench.evaluation.reference_models import control_rows, trivial_rows
 from rsbench.store.read import Store
+from rsbench.tasks.base import curve_of
+from rsbench.tasks.config import EvaluationConfig
+from rsbench.tasks.settings import cases, evaluation_config, groups_of
 
 YEARS, SIDE = 5, 48
 
@@ -28,8 +30,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 @pytest.fixture(scope="module")
-def setting(store: Store) -> Setting:
-    return setting_of(store, "year7", horizon=2, suite="pixel")
+def config(store: Store) -> EvaluationConfig:
+    return evaluation_config(store, "year7", horizon=2, suite="pixel")
 
 
 @pytest.mark.parametrize("times", [3, 5, 8])
@@ -67,7 +69,7 @@ def test_matched_sets_hold_what_they_promise(times: int, context: int, horizon: 
         assert met[0]
 
 
-def test_units_are_what_a_loop_over_the_store_gives(store: Store, setting: Setting) -> None:
+def test_units_are_what_a_loop_over_the_store_gives(store: Store, config: EvaluationConfig) -> None:
     scores = rb.evaluate(rb.create_model("persistence"), store, horizon=2, suite="pixel")
     units = scores.units
     mine = units[(units.model == "persistence") & (units.metric == "mae@1") & (units.band == "all")]
@@ -86,13 +88,13 @@ def test_units_are_what_a_loop_over_the_store_gives(store: Store, setting: Setti
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_batches_change_nothing(setting: Setting, batch_size: int) -> None:
-    rows = trivial_rows(setting, note=lambda _: None).rows
+def test_batches_change_nothing(config: EvaluationConfig, batch_size: int) -> None:
+    rows = trivial_rows(config, note=lambda _: None).rows
 
     def units(size: int) -> pd.DataFrame:
         tally = score(
-            rows, cases(setting, batch_size=size), setting.metrics, bands=setting.bands,
-            value_range=setting.meta.value_range,
+            rows, cases(config, batch_size=size), config.metrics, bands=config.bands,
+            value_range=config.meta.value_range,
         )  # fmt: skip
         frame = tally.frame({})
         key = [c for c in frame.columns if c not in ("value_sum", "weight")]
@@ -101,11 +103,11 @@ def test_batches_change_nothing(setting: Setting, batch_size: int) -> None:
     pd.testing.assert_frame_equal(units(batch_size), units(64), rtol=1e-12)
 
 
-def test_the_floor_compares_halves_where_both_exist(store: Store, setting: Setting) -> None:
-    row = next(r for r in control_rows(setting) if r.role == "floor")
+def test_the_floor_compares_halves_where_both_exist(store: Store, config: EvaluationConfig) -> None:
+    row = next(r for r in control_rows(config) if r.role == "floor")
     tally = score(
-        [row], cases(setting), ["mae@1"], bands=setting.bands,
-        value_range=setting.meta.value_range,
+        [row], cases(config), ["mae@1"], bands=config.bands,
+        value_range=config.meta.value_range,
     )  # fmt: skip
     for unit in tally.frame({}).query("band == 'all'").itertuples():
         at = [t.isoformat() for t in store.region(unit.region).times["s2"]].index(unit.target)
@@ -115,8 +117,8 @@ def test_the_floor_compares_halves_where_both_exist(store: Store, setting: Setti
         assert unit.value_sum == pytest.approx(error, rel=2e-6)
 
 
-def test_trivial_rows_that_cannot_be_say_why(setting: Setting) -> None:
-    found = trivial_rows(setting, note=lambda _: None)
+def test_trivial_rows_that_cannot_be_say_why(config: EvaluationConfig) -> None:
+    found = trivial_rows(config, note=lambda _: None)
     assert {"persistence", "damped_persistence"} <= {row.model for row in found.rows}
     gone = {item.model: item.reason for item in found.absent}
     assert set(gone) == {"climatology", "linear_trend"}
@@ -125,8 +127,8 @@ def test_trivial_rows_that_cannot_be_say_why(setting: Setting) -> None:
     )
 
 
-def test_late_starts_come_with_the_leads_there_are(setting: Setting) -> None:
-    groups = groups_of(setting, "test")
+def test_late_starts_come_with_the_leads_there_are(config: EvaluationConfig) -> None:
+    groups = groups_of(config, "test")
     leads = {(g[0].start, len(g[0].targets)) for g in groups}
     assert leads == {(s, min(2, YEARS - 1 - s)) for s in range(YEARS - 1)}
     for group in groups:
@@ -135,15 +137,15 @@ def test_late_starts_come_with_the_leads_there_are(setting: Setting) -> None:
 
 def test_a_setting_is_refused_in_words(store: Store) -> None:
     with pytest.raises(UnknownName, match="test"):
-        setting_of(store, "year7", horizon=1, split="tset")
+        evaluation_config(store, "year7", horizon=1, split="tset")
     with pytest.raises(HorizonError):
-        setting_of(store, "year7", horizon=YEARS)
+        evaluation_config(store, "year7", horizon=YEARS)
     with pytest.raises(InputError, match="is no number"):
-        setting_of(store, "year7", horizon=1, context="many")
+        evaluation_config(store, "year7", horizon=1, context="many")
     with pytest.raises(InputError, match="no device"):
-        setting_of(store, "year7", horizon=1, device="abacus")
-    assert setting_of(store, "year7", horizon=1, context="all").context == YEARS - 1
-    small = setting_of(store, "year7", horizon=1)
+        evaluation_config(store, "year7", horizon=1, device="abacus")
+    assert evaluation_config(store, "year7", horizon=1, context="all").context == YEARS - 1
+    small = evaluation_config(store, "year7", horizon=1)
     assert small.protocol.name == f"year7/w{SIDE}"
 
 

@@ -11,13 +11,13 @@ from fusion_toys import BANDS, days, write_triplets
 from pydantic import ValidationError
 
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.errors import InputError
-from rsbench.loader_fusion import fusion_batches
-from rsbench.registry import create_model
-from rsbench.run import evaluate
-from rsbench.samples_cloud import hidden
-from rsbench.samples_fusion import sensor_pair, triplets
-from rsbench.scores import Scores
+from rsbench.core.errors import InputError
+from rsbench.evaluation.run import evaluate
+from rsbench.evaluation.scores import Scores
+from rsbench.models.registry import create_model
+from rsbench.tasks.cloud_masks import hidden
+from rsbench.tasks.fusion_batches import fusion_batches
+from rsbench.tasks.fusion_samples import sensor_pair, triplets
 
 NAMES = ("plain", "cloudy", "far")
 
@@ -90,7 +90,7 @@ def test_conditions_are_strata_of_the_same_regions(
     store = write_triplets(
         tmp_path / "s", splits=("val", *["test"] * 2), times=days(5), size=(32, 32)
     )
-    monkeypatch.setattr("rsbench.setting.load_protocol", lambda _: strained())
+    monkeypatch.setattr("rsbench.tasks.settings.load_protocol", lambda _: strained())
     scores = evaluate(create_model("copy_f0"), store, "fusion2", suite="pixel")
     assert sorted(scores.units["condition"].unique()) == sorted(NAMES)
     table = scores.table()

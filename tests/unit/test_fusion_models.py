@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from rsbench.contract_data import Samples, Shape, make_samples
-from rsbench.errors import InputError
-from rsbench.model import Frames, Trainable
-from rsbench.registry import card, create_model
-from rsbench.rollout import collect
+from rsbench.core.errors import InputError
+from rsbench.models.api import Frames, Trainable
+from rsbench.models.contract_data import Samples, Shape, make_samples
+from rsbench.models.registry import card, create_model
+from rsbench.models.rollout import collect
 from rsbench_baselines.fusion_images import UNSIGNED, Scene, any_way, mirrored
 from rsbench_baselines.mlff_gan.model import Sample
 

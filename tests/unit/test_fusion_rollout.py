@@ -8,11 +8,11 @@ import pytest
 import torch
 from fusion_toys import COARSE, FINE, sample
 
-from rsbench.errors import HorizonError, InputError
-from rsbench.model import Card, Given, Prediction, PresetInfo, Want
-from rsbench.noise import Noise
-from rsbench.rollout import collect, one_reference
-from rsbench.spec import Window
+from rsbench.core.errors import HorizonError, InputError
+from rsbench.core.grid import Window
+from rsbench.models.api import Card, Given, Prediction, PresetInfo, Want
+from rsbench.models.noise import Noise
+from rsbench.models.rollout import collect, one_reference
 
 
 def card(**changes: object) -> Card:

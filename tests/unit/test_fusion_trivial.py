@@ -6,10 +6,10 @@ import pytest
 import torch
 from fusion_toys import sample
 
-from rsbench.model import Want
-from rsbench.registry import card, create_model
-from rsbench.rollout import collect
-from rsbench.rows import TRIVIAL
+from rsbench.evaluation.reference_models import TRIVIAL
+from rsbench.models.api import Want
+from rsbench.models.registry import card, create_model
+from rsbench.models.rollout import collect
 
 # One pixel, two bands. F0 = (.1, .3), F2 = (.3, .5); C0 = (.2, .2), C1 = (.25, .4), C2 = (.1, .6).
 F0, F2 = (0.1, 0.3), (0.3, 0.5)

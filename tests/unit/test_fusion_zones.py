@@ -10,11 +10,13 @@ import pytest
 import torch
 from fusion_toys import BANDS, days, write_triplets
 
-from rsbench.evaluation import EPOCH, Case, _before, score, whole_row
-from rsbench.registry import create_model
-from rsbench.run import evaluate
-from rsbench.setting import cases, setting_of
-from rsbench.setting_zones import zones_of
+from rsbench.evaluation.entries import whole_entry
+from rsbench.evaluation.loop import _before, score
+from rsbench.evaluation.run import evaluate
+from rsbench.models.registry import create_model
+from rsbench.tasks.base import EPOCH, Case
+from rsbench.tasks.fusion_zones import zones_of
+from rsbench.tasks.settings import cases, evaluation_config
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +26,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def case(path: Path) -> Case:
     store = write_triplets(path, times=days(3), size=(32, 32))
-    return next(cases(setting_of(store, "fusion2", device="cpu")))
+    return next(cases(evaluation_config(store, "fusion2", device="cpu")))
 
 
 def test_change_is_counted_from_the_first_reference(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_a_zone_is_scored_alone_and_leaves_the_rest_as_it_was(tmp_path: Path) ->
     truth, valid = made.truth[0, 0], made.valid[0, 0]
     wrong = truth.clone()
     wrong[:, 8:24, 8:24] += 0.05
-    row = whole_row("wrong", "model", lambda *_: wrong)
+    row = whole_entry("wrong", "model", lambda *_: wrong)
     found = score([row], [made], ["rmse@1", "ssim@1"], bands=BANDS, value_range=(0.0, 1.0)).frame(
         {}
     )

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pytest
 from build_fixtures import write_raster
 
-from rsbench.build.importers_flat import open_flat, read_flat
-from rsbench.build.importers_published import PUBLISHED, date_of, import_published, sensor_of
-from rsbench.errors import InputError, PixelError
-from rsbench.spec import Window
+from rsbench.build.importers.flat_files import open_flat, read_flat
+from rsbench.build.importers.published_fusion import PUBLISHED, date_of, import_published, sensor_of
+from rsbench.core.errors import InputError, PixelError
+from rsbench.core.grid import Window
 from rsbench.store.read import Store, open_store
 
 SIZE = (24, 32)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from build_fixtures import write_raster
 
-from rsbench.build.importers_triplets import CoarseStated, import_geotiff_triplets
-from rsbench.errors import InputError, PixelError
+from rsbench.build.importers.geotiff_triplets import CoarseStated, import_geotiff_triplets
+from rsbench.core.errors import InputError, PixelError
 from rsbench.store.read import open_store
 
 DATES = ("2020-01-05", "2020-02-06", "2020-03-09")

@@ -10,7 +10,7 @@ import torch
 from weight_fixtures import nowhere, put
 
 import rsbench as rb
-from rsbench.errors import InputError, MetricUnavailable
+from rsbench.core.errors import InputError, MetricUnavailable
 from rsbench.metrics import inception
 
 State = dict[str, torch.Tensor]

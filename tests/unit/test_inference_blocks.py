@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 from scores_fixtures import make_run, make_units
 
-from rsbench import inference
-from rsbench.inference_blocks import places, spread, windows
-from rsbench.scores import Scores
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation.block_intervals import places, spread, windows
+from rsbench.evaluation.scores import Scores
 
 
 def lattice(rows: int, columns: int, scene: str = "toy") -> list[str]:

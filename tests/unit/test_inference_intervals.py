@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from rsbench import inference
+from rsbench.evaluation import intervals as inference
 
 
 def test_fewer_than_eight_regions_give_no_interval() -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from rsbench.cache import open_cache
 from rsbench.catalog import load_protocol
-from rsbench.errors import InputError, StoreError, UnknownName
-from rsbench.loader import Batch, batches, plan
-from rsbench.samples import Sample, index
+from rsbench.core.errors import InputError, StoreError, UnknownName
+from rsbench.store.cache import open_cache
 from rsbench.store.read import Store
+from rsbench.tasks.forecast_batches import Batch, batches, plan
+from rsbench.tasks.forecast_samples import Sample, index
 from tests import toys
 
 
@@ -97,7 +97,7 @@ def test_the_order_depends_on_the_seed_alone(store: Store, samples: tuple[Sample
 
 
 def test_without_a_seed_the_order_is_that_of_the_samples() -> None:
-    from rsbench.spec import Window
+    from rsbench.core.grid import Window
 
     w = Window(0, 0, 8, 8)
     made = [

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 import rsbench
-from rsbench import registry
-from rsbench.contract_data import SENSOR, Samples, Shape, make_samples
-from rsbench.errors import HorizonError, InputError
-from rsbench.model import Given, Want
-from rsbench.rollout import collect
+from rsbench.core.errors import HorizonError, InputError
+from rsbench.models import registry
+from rsbench.models.api import Given, Want
+from rsbench.models.contract_data import SENSOR, Samples, Shape, make_samples
+from rsbench.models.rollout import collect
 from rsbench_baselines.ddpm.diffusion import Diffusion
 from rsbench_baselines.mcvd.model import MCVDModel
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import rsbench as rb
-from rsbench.errors import InputError, PixelError, UnknownName
-from rsbench.metrics.base import info, metric_info
-from rsbench.metrics.images import Pairs, check_pairs
+from rsbench.core.errors import InputError, PixelError, UnknownName
+from rsbench.metrics.images import ImagePairs, check_pairs
+from rsbench.metrics.registry import info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
 READY = tuple(
@@ -284,7 +284,7 @@ def test_a_non_finite_value_inside_the_valid_area_names_image_and_band() -> None
     valid[9, :, 4, 4] = False
     assert one("mae@1", p, t, valid=valid) == 0.0
     huge = torch.full((1, 1, 64, 64), 3e38)  # finite, though its sum is not
-    assert isinstance(check_pairs(huge, huge, None, 1.0, None), Pairs)
+    assert isinstance(check_pairs(huge, huge, None, 1.0, None), ImagePairs)
     next(check_pairs(huge, huge, None, 1.0, None).chunks())
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import rsbench
-from rsbench import registry
-from rsbench.contract_data import Shape, make_samples
-from rsbench.errors import InputError, UnknownName
-from rsbench.metrics.base import info as metric_of
-from rsbench.model import Card, Given, Prediction, PresetInfo, Want
+from rsbench.core.errors import InputError, UnknownName
+from rsbench.metrics.registry import info as metric_of
+from rsbench.models import registry
+from rsbench.models.api import Card, Given, Prediction, PresetInfo, Want
+from rsbench.models.contract_data import Shape, make_samples
 
 SHIPPED = {"persistence", "climatology", "linear_trend", "damped_persistence", "simvp"}
 
@@ -58,7 +58,7 @@ def test_the_shipped_models_are_there() -> None:
 
 def test_cards_load_no_torch() -> None:
     script = (
-        "import json, sys\nfrom rsbench.registry import models_json\n"
+        "import json, sys\nfrom rsbench.models.registry import models_json\n"
         "rows = models_json()\n"
         "print(json.dumps([[r['name'] for r in rows], 'torch' in sys.modules]))"
     )

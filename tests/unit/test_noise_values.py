@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from rsbench.contract_data import Shape, make_samples
-from rsbench.errors import InputError
-from rsbench.model import SampleRef, Want
-from rsbench.noise import Noise, Scoped, box_muller, philox
-from rsbench.spec import Window
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Window
+from rsbench.models.api import SampleRef, Want
+from rsbench.models.contract_data import Shape, make_samples
+from rsbench.models.noise import Noise, Scoped, box_muller, philox
 
 SHAPE = Shape(samples=2, context=1, leads=1, bands=1, side=16)
 

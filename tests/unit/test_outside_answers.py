@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 import rsbench as rb
 from rsbench import Card, Given, Prediction, PresetInfo, Want
-from rsbench.errors import Incomparable, InputError, PixelError, RsbenchError, SchemaError
-from rsbench.outside import export_task, score_answers
-from rsbench.registry import adopt
+from rsbench.core.errors import Incomparable, InputError, PixelError, RsbenchError, SchemaError
+from rsbench.evaluation.submissions import export_task, score_answers
+from rsbench.models.registry import adopt
 from rsbench.store.read import Store
 
 SIDE, HORIZON = 256, 2
@@ -224,7 +224,7 @@ def test_a_geotiff_on_another_grid_is_refused(
 
 
 def test_the_commands(store: Store, tmp_path: Path) -> None:
-    from rsbench.cli import app
+    from rsbench.cli.main import app
 
     runner = CliRunner()
     task, out = tmp_path / "task", tmp_path / "run"

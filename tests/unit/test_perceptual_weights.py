@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 from weight_fixtures import nowhere, put
 
 import rsbench as rb
-import rsbench.weights as room
-from rsbench.digest import sha256_file
-from rsbench.errors import InputError, MetricUnavailable
-from rsbench.metrics.base import info
+import rsbench.metrics.weights as room
+from rsbench.core.digest import sha256_file
+from rsbench.core.errors import InputError, MetricUnavailable
 from rsbench.metrics.perceptual import CHANNELS
+from rsbench.metrics.registry import info
 from rsbench.metrics.suites import for_bands, suite
-from rsbench.weights_read import read_weights
+from rsbench.metrics.weights_read import read_weights
 
 NETWORKS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
 
@@ -92,9 +92,9 @@ def test_an_altered_file_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     nowhere(monkeypatch, tmp_path)
     (tmp_path / "vgg16-397923af.pth").write_bytes(b"not the weights")
     assert "is not the published file" in str(info("lpips.vgg@1").reason)
-    import rsbench.cli  # noqa: F401
-    from rsbench.cli_app import app
-    from rsbench.cli_door import run_app  # noqa: F401  # registers every command
+    import rsbench.cli.main  # noqa: F401
+    from rsbench.cli.app import app
+    from rsbench.cli.exit_codes import run_app  # noqa: F401  # registers every command
 
     done = CliRunner().invoke(app, ["weights", "check"])
     assert done.exit_code == 1

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import rsbench
-from rsbench import registry
-from rsbench.contract_data import SENSOR, Samples, Shape, first_leads, make_samples
-from rsbench.errors import HorizonError, InputError
-from rsbench.model import Frames, Trainable
-from rsbench.rollout import collect
+from rsbench.core.errors import HorizonError, InputError
+from rsbench.models import registry
+from rsbench.models.api import Frames, Trainable
+from rsbench.models.contract_data import SENSOR, Samples, Shape, first_leads, make_samples
+from rsbench.models.rollout import collect
 from rsbench_baselines.predrnn.frames import Sampling, fill_causally
 from rsbench_baselines.predrnn.model import Memory, PredRNNModel
 

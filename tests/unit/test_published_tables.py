@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from rsbench.catalog import load_published, published_names
 from rsbench.catalog.published import PublishedTable
-from rsbench.cli import app
-from rsbench.errors import UnknownName
-from rsbench.metrics.base import info
-from rsbench.report import write_report
-from rsbench.report.board import Board, boards
-from rsbench.report.published import beside, verdicts
-from rsbench.scores import Scores
+from rsbench.cli.main import app
+from rsbench.core.errors import UnknownName
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.report.board import Board, boards
+from rsbench.evaluation.report.published import beside, verdicts
+from rsbench.evaluation.scores import Scores
+from rsbench.metrics.registry import info
 
 TABLES = {name: load_published(name) for name in published_names()}
 

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 from scores_fixtures import MODELS, make_scores, save_run
 
-from rsbench.report import write_report
-from rsbench.report.board import boards
-from rsbench.report.comparisons import endpoints
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.report.board import boards
+from rsbench.evaluation.report.comparisons import endpoints
 
 
 def test_the_share_of_regions_with_skill_by_hand() -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scores_fixtures import MODELS, make_run, make_scores, make_units, pixel_parts, save_run
 
-from rsbench.errors import InputError, SchemaError
-from rsbench.report import boards, charts, pictures, render, write_report
-from rsbench.scores import Scores
+from rsbench.core.errors import InputError, SchemaError
+from rsbench.evaluation.report import boards, charts, pictures, render, write_report
+from rsbench.evaluation.scores import Scores
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "wbr"}
 
@@ -366,7 +366,7 @@ def test_absent_points_are_gaps_not_zeros(tmp_path: Path) -> None:
 def test_writing_a_report_loads_neither_torch_nor_rasterio(tmp_path: Path) -> None:
     folder = save_run(tmp_path / "run", make_scores(regions=2))
     script = (
-        "import sys; from pathlib import Path; from rsbench.report import write_report;"
+        "import sys; from pathlib import Path; from rsbench.evaluation.report import write_report;"
         f"write_report([Path({str(folder)!r})], Path({str(tmp_path / 'r.html')!r}));"
         "print(sorted({'torch', 'rasterio', 'xarray', 'pystac'} & set(sys.modules)))"
     )

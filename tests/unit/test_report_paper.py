@@ -11,14 +11,14 @@ import pytest
 from scores_fixtures import make_run, make_scores, make_units, save_run
 from typer.testing import CliRunner
 
-from rsbench.cli import app
-from rsbench.report import write_report
-from rsbench.report.board import Board, boards
-from rsbench.report.page import gather
-from rsbench.report.paper import bibtex, methods
-from rsbench.report.planes import BINS, LARGEST, _middle, plane, radial, spectra
-from rsbench.report.ranks import histograms
-from rsbench.scores import Scores
+from rsbench.cli.main import app
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.report.board import Board, boards
+from rsbench.evaluation.report.page import gather
+from rsbench.evaluation.report.paper import bibtex, methods
+from rsbench.evaluation.report.planes import BINS, LARGEST, _middle, plane, radial, spectra
+from rsbench.evaluation.report.ranks import histograms
+from rsbench.evaluation.scores import Scores
 
 LOOKS = {
     "simvp/tiny": {"style": "c0", "dash": ""},

@@ -10,11 +10,11 @@ from scores_fixtures import make_run, make_units, save_run
 
 from rsbench.catalog import load_regions
 from rsbench.catalog import places as catalogue
-from rsbench.report import write_report
-from rsbench.report.board import Board, boards
-from rsbench.report.leaderboard import rows_of
-from rsbench.report.places import centre, utm_to_degrees, where
-from rsbench.scores import Scores
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.report.board import Board, boards
+from rsbench.evaluation.report.leaderboard import rows_of
+from rsbench.evaluation.report.places import centre, utm_to_degrees, where
+from rsbench.evaluation.scores import Scores
 
 REGIONS = load_regions()
 

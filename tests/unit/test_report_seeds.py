@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from scores_fixtures import make_run, make_units, save_run
 
-from rsbench import inference
-from rsbench.report import write_report
-from rsbench.report.board import Board, boards
-from rsbench.report.seeds import note, several
-from rsbench.scores import Scores
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.report.board import Board, boards
+from rsbench.evaluation.report.seeds import note, several
+from rsbench.evaluation.scores import Scores
 
 
 def folders(tmp_path: Path, seeds: int = 3, **units: object) -> list[Path]:

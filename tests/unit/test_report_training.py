@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from scores_fixtures import make_run, make_units, save_run
 
-from rsbench.report import write_report
-from rsbench.report.board import boards, of_row
-from rsbench.report.page_training import collapsed, curves
-from rsbench.scores import Scores
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.report.board import boards, of_row
+from rsbench.evaluation.report.page_training import collapsed, curves
+from rsbench.evaluation.scores import Scores
 
 
 def history(*ratios: float) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scores_fixtures import make_run, make_units, save_run
 
-from rsbench.scores import Scores
+from rsbench.evaluation.scores import Scores
 
 TOOL = Path(__file__).parents[2] / "tools" / "results.py"
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from rsbench.contract_data import SENSOR, Samples, Shape, make_samples
-from rsbench.errors import HorizonError, InputError, PixelError
-from rsbench.model import Card, Frames, Given, Model, Prediction, PresetInfo, Want
-from rsbench.rollout import collect, roll
+from rsbench.core.errors import HorizonError, InputError, PixelError
+from rsbench.models.api import Card, Frames, Given, Model, Prediction, PresetInfo, Want
+from rsbench.models.contract_data import SENSOR, Samples, Shape, make_samples
+from rsbench.models.rollout import collect, roll
 
 CARD = Card("m", "forecast", "m", {"default": PresetInfo(0, 0)}, "m:build", "-", "-")
 STEP = replace(CARD, rollout="step")

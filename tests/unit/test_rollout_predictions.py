@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from rsbench.contract_data import SENSOR, Samples, Shape, make_samples, rows
-from rsbench.errors import UnknownName
-from rsbench.model import Card, Given, Prediction, PresetInfo, Want
-from rsbench.predictions import PredictionCache, PredictionKey
-from rsbench.rollout import roll
+from rsbench.core.errors import UnknownName
+from rsbench.models.api import Card, Given, Prediction, PresetInfo, Want
+from rsbench.models.contract_data import SENSOR, Samples, Shape, make_samples, rows
+from rsbench.models.prediction_cache import PredictionCache, PredictionKey
+from rsbench.models.rollout import roll
 
 CARD = Card(
     "m", "forecast", "m", {"default": PresetInfo(0, 0)}, "m:build", "-", "-", rollout="step"

@@ -9,10 +9,10 @@ import pytest
 import toys
 
 import rsbench
-from rsbench.errors import InputError
-from rsbench.model import Card, Given, Model, Prediction, PresetInfo, Want
-from rsbench.registry import adopt, extra
-from rsbench.run import RunRequest, run_model
+from rsbench.core.errors import InputError
+from rsbench.evaluation.run import RunRequest, run_model
+from rsbench.models.api import Card, Given, Model, Prediction, PresetInfo, Want
+from rsbench.models.registry import adopt, extra
 
 CONTROL = Card(
     "half", "forecast", "half of it", {"default": PresetInfo(0, 0)}, "none:none", "none", "none",

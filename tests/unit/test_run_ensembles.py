@@ -9,13 +9,14 @@ import torch
 import toys
 
 import rsbench as rb
-from rsbench.evaluation import first_member, model_row, score
+from rsbench.evaluation.entries import model_entry
+from rsbench.evaluation.loop import first_member, score
+from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.table import supported_best, to_markdown
 from rsbench.metrics import suite
-from rsbench.model import Card, Given, Prediction, PresetInfo, Want
-from rsbench.registry import adopt
-from rsbench.scores import Scores
-from rsbench.setting import cases, setting_of
-from rsbench.table import supported_best, to_markdown
+from rsbench.models.api import Card, Given, Prediction, PresetInfo, Want
+from rsbench.models.registry import adopt
+from rsbench.tasks.settings import cases, evaluation_config
 
 
 class Jitter:
@@ -80,12 +81,12 @@ def test_every_member_is_shown_to_the_viewer_and_only_the_first_is_scored(
 ) -> None:
     monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
     store = toys.write_store(tmp_path / "toy", size=16, years=3, simulated=False, simulation=None)
-    setting = setting_of(store, "year7", horizon=1, members=3, suite="pixel")
-    row = model_row("jitter", "default", "model", Jitter(), CARD, device=torch.device("cpu"))
+    config = evaluation_config(store, "year7", horizon=1, members=3, suite="pixel")
+    row = model_entry("jitter", "default", "model", Jitter(), CARD, device=torch.device("cpu"))
     seen: dict[str, list[torch.Tensor]] = {}
     tally = score(
-        [row], cases(setting), setting.metrics, bands=setting.bands,
-        value_range=setting.meta.value_range,
+        [row], cases(config), config.metrics, bands=config.bands,
+        value_range=config.meta.value_range,
         seen=lambda r, _, lead, values: seen.setdefault(r.model, []).append(values),
     )  # fmt: skip
     members = [f"jitter · member {m}" for m in range(3)]

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import toys
 
-from rsbench import loader
-from rsbench.errors import InputError
-from rsbench.model import SampleRef, Want
-from rsbench.predictions import Array, PredictionCache
-from rsbench.run import RunRequest, run_model, train_model
-from rsbench.samples import Sample
-from rsbench.scores import Scores
+from rsbench.core.errors import InputError
+from rsbench.evaluation.run import RunRequest, run_model, train_model
+from rsbench.evaluation.scores import Scores
+from rsbench.models.api import SampleRef, Want
+from rsbench.models.prediction_cache import Array, PredictionCache
 from rsbench.store.read import Store, open_store
+from rsbench.tasks import forecast_batches as loader
+from rsbench.tasks.forecast_samples import Sample
 from rsbench_baselines.simvp.model import SimVPModel
 
 

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from weight_fixtures import nowhere
 
 import rsbench as rb
-from rsbench.check import check
-from rsbench.cli import app
-from rsbench.report import write_report
-from rsbench.run import RunRequest, RunResult, run_model
-from rsbench.scores import HALVES, Scores
-from rsbench.table import to_latex
+from rsbench.cli.main import app
+from rsbench.evaluation.gate import check
+from rsbench.evaluation.report import write_report
+from rsbench.evaluation.run import RunRequest, RunResult, run_model
+from rsbench.evaluation.scores import HALVES, Scores
+from rsbench.evaluation.table import to_latex
 
 REGIONS = 20
 
@@ -138,18 +138,18 @@ def test_sets_do_not_add_up(run: tuple[RunResult, list[str]]) -> None:
 
 
 def test_values_do_not_depend_on_the_batches(run: tuple[RunResult, list[str]]) -> None:
-    from rsbench.evaluation import score
-    from rsbench.rows import trivial_rows
-    from rsbench.setting import cases, setting_of
+    from rsbench.evaluation.loop import score
+    from rsbench.evaluation.reference_models import trivial_rows
+    from rsbench.tasks.settings import cases, evaluation_config
 
     store = rb.open_store(run[0].out.parent / "toy")
-    setting = setting_of(store, "year7", horizon=2, suite="fd.texture@1,mmd.rbf@1")
-    assert setting.metrics[0] == "mse@1"
+    config = evaluation_config(store, "year7", horizon=2, suite="fd.texture@1,mmd.rbf@1")
+    assert config.metrics[0] == "mse@1"
     frames = []
     for size in (1, 5):
         tally = score(
-            trivial_rows(setting).rows[:1], cases(setting, batch_size=size), setting.metrics,
-            bands=setting.bands, value_range=(0.0, 1.0),
+            trivial_rows(config).rows[:1], cases(config, batch_size=size), config.metrics,
+            bands=config.bands, value_range=(0.0, 1.0),
         )  # fmt: skip
         assert tally.sets is not None
         frames.append(tally.sets.frame()[0])

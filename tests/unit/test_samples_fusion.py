@@ -11,12 +11,15 @@ import pytest
 import torch
 from fusion_toys import BANDS, days, write_triplets
 
-from rsbench.build.importers_published import PUBLISHED
+from rsbench.build.importers.published_fusion import PUBLISHED
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.errors import InputError
-from rsbench.loader_fusion import fusion_batches
-from rsbench.run import RunRequest, run_model
-from rsbench.samples_fusion import (
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Window
+from rsbench.evaluation.run import RunRequest, run_model
+from rsbench.evaluation.strata import whole
+from rsbench.store.read import Store
+from rsbench.tasks.fusion_batches import fusion_batches
+from rsbench.tasks.fusion_samples import (
     DateLeak,
     SensorPair,
     Triplet,
@@ -26,11 +29,8 @@ from rsbench.samples_fusion import (
     splits_of,
     triplets,
 )
-from rsbench.setting import setting_of
-from rsbench.setting_fusion import leak_notes
-from rsbench.spec import Window
-from rsbench.store.read import Store
-from rsbench.strata import whole
+from rsbench.tasks.fusion_settings import leak_notes
+from rsbench.tasks.settings import evaluation_config
 
 TWO, ONE = load_protocol("fusion2"), load_protocol("fusion1")
 A, B, C = days(3)
@@ -83,9 +83,9 @@ def test_too_few_common_dates(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"place-1 has none\. Add dates of both sensors"):
         triplets(apart, ONE, "test")
     with pytest.raises(InputError, match="fusion from 3 reference dates: models take 1 or 2"):
-        setting_of(two, "fusion1", context=3)
+        evaluation_config(two, "fusion1", context=3)
     with pytest.raises(InputError, match="fusion answers one target date"):
-        setting_of(two, "fusion1", horizon=2)
+        evaluation_config(two, "fusion1", horizon=2)
 
 
 def test_windows_cover_the_region_on_whole_coarse_pixels(tmp_path: Path) -> None:
@@ -227,8 +227,8 @@ def test_published_lists_and_what_they_leak(
         days = ["2015-03-17", "2016-08-26", "2018-02-05", "2018-10-03"]
         assert sorted({leak.target.isoformat() for leak in leaks}) == days
         assert {leak.role for leak in leaks} == {"reference"}
-    setting = setting_of(store, name)
-    notes = list(leak_notes(setting))
+    config = evaluation_config(store, name)
+    notes = list(leak_notes(config))
     assert len(notes) == bool(leaks)
     assert all("2018-10-03" in note and "seen in training as reference" in note for note in notes)
 
@@ -236,9 +236,9 @@ def test_published_lists_and_what_they_leak(
 def test_a_list_needs_all_of_its_dates(tmp_path: Path) -> None:
     store = write_triplets(tmp_path / "s", times=PUBLISHED["cia"].dates[:9], size=(16, 16))
     with pytest.raises(InputError, match=r"place-1 lacks 2002-02-22, 2002-03-10.*fusion2-time"):
-        setting_of(store, "stfdiff-cia")
+        evaluation_config(store, "stfdiff-cia")
     with pytest.raises(InputError, match="it lists triplets with 2"):
-        setting_of(store, "stfdiff-cia", context=1)
+        evaluation_config(store, "stfdiff-cia", context=1)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.errors import HorizonError, InputError, UnknownName
-from rsbench.samples import (
+from rsbench.core.errors import HorizonError, InputError, UnknownName
+from rsbench.core.grid import Grid, Window
+from rsbench.store.read import Store
+from rsbench.store.write import finalise, write_region
+from rsbench.tasks.forecast_samples import (
     Sample,
     index,
     index_report,
@@ -20,9 +23,6 @@ from rsbench.samples import (
     time_split,
     windows_of,
 )
-from rsbench.spec import Grid, Window
-from rsbench.store.read import Store
-from rsbench.store.write import finalise, write_region
 from tests import toys
 
 WHOLE = Window(0, 0, 64, 64)

@@ -20,10 +20,10 @@ from torch import nn
 pytest.importorskip("diffusers")
 
 import rsbench
-from rsbench.contract_data import Samples, Shape, make_samples
-from rsbench.errors import InputError
-from rsbench.registry import card, create_model
-from rsbench.rollout import collect
+from rsbench.core.errors import InputError
+from rsbench.models.contract_data import Samples, Shape, make_samples
+from rsbench.models.registry import card, create_model
+from rsbench.models.rollout import collect
 from rsbench_baselines.sat_jepa_diff import masks, pretrained, targets
 from rsbench_baselines.sat_jepa_diff.network import Network
 from rsbench_baselines.sat_jepa_diff.sizes import SMALL, TEXT_TOKENS

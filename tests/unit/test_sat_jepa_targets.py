@@ -13,18 +13,18 @@ from build_fixtures import write_raster
 
 pytest.importorskip("diffusers")
 
-from rsbench.build.importers_sjd import import_sat_jepa_diff
+from rsbench.build.importers.sat_jepa_diff import import_sat_jepa_diff
 from rsbench.catalog import load_protocol
-from rsbench.checkpoint import Checkpoint
-from rsbench.errors import InputError, UnknownName
-from rsbench.loader import batches
-from rsbench.noise import Noise
-from rsbench.registry import called, create_model, parse_option
-from rsbench.run import RunRequest, run_model, train_model
-from rsbench.samples import index
-from rsbench.scores import Scores
+from rsbench.core.errors import InputError, UnknownName
+from rsbench.evaluation.run import RunRequest, run_model, train_model
+from rsbench.evaluation.scores import Scores
+from rsbench.models.checkpoint import Checkpoint
+from rsbench.models.noise import Noise
+from rsbench.models.registry import called, create_model, parse_option
 from rsbench.store.read import Store, open_store
-from rsbench.task import ForecastTask
+from rsbench.tasks.forecast import ForecastTask
+from rsbench.tasks.forecast_batches import batches
+from rsbench.tasks.forecast_samples import index
 from rsbench_baselines.sat_jepa_diff.targets import AlphaEarth
 
 NAMES = ("Cairo_Egypt", "Istanbul_Turkey", "Mekong_Vietnam", "Sahara_Algeria")

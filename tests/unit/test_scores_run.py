@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scores_fixtures import make_run, make_scores, make_units
 
-from rsbench.errors import Incomparable, InputError, SchemaError
-from rsbench.scores import COLUMNS, Absent, RunInfo, Scores
+from rsbench.core.errors import Incomparable, InputError, SchemaError
+from rsbench.evaluation.scores import COLUMNS, Absent, RunInfo, Scores
 
 DESIGNED = (
     "schema dataset dataset_digest split protocol model preset inputs weights seed precision "

@@ -14,10 +14,10 @@ import pytest
 from pystac_client import Client
 from pystac_client.exceptions import APIError
 
-from rsbench.build import server
-from rsbench.build.server import Fault, Request, serve
-from rsbench.build.server_search import intersects, search
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
+from rsbench.simulate import server
+from rsbench.simulate.server import Fault, Request, serve
+from rsbench.simulate.server_search import intersects, search
 
 DATA = bytes(range(256)) * 40
 

@@ -14,14 +14,14 @@ import pytest
 import rasterio
 from pystac_client import Client
 
-from rsbench.build import simulate_write
-from rsbench.build.server import serve
-from rsbench.build.simulate import sensor_grid, simulated_regions, write_catalogue
-from rsbench.build.simulate_region import params
-from rsbench.build.simulate_scene import YearView, calendar, simulated
 from rsbench.catalog import SimulatedSpec
 from rsbench.catalog.tiles import lattice_problem
-from rsbench.errors import InputError
+from rsbench.core.errors import InputError
+from rsbench.simulate import write as simulate_write
+from rsbench.simulate.api import sensor_grid, simulated_regions, write_catalogue
+from rsbench.simulate.regions import params
+from rsbench.simulate.scene import YearView, calendar, simulated
+from rsbench.simulate.server import serve
 
 SPEC = SimulatedSpec(
     seed=3, regions=3, train=1, val=1, test=1, size=64, years=(2020, 2022), scenes_per_year=4,

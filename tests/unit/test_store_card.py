@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe, region
 
-from rsbench.build.builder import build
-from rsbench.commands import inspect_command
-from rsbench.store.export_card import write_card
-from rsbench.store.export_coverage import Coverage, coverage, picture
+from rsbench.build.engine.builder import build
+from rsbench.cli.commands import inspect_command
+from rsbench.store.export.card import write_card
+from rsbench.store.export.coverage import Coverage, coverage, picture
 from rsbench.store.layout import CARD, COVERAGE, INDEX
 from rsbench.store.read import Store, open_store
 

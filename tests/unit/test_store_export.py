@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsbench.errors import UnknownName
-from rsbench.store.export import export_geotiff
+from rsbench.core.errors import UnknownName
+from rsbench.store.export.geotiff import export_geotiff
 from tests import toys
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsbench.errors import InputError, PixelError, StoreError, UnknownName
-from rsbench.spec import Grid, Window
+from rsbench.core.errors import InputError, PixelError, StoreError, UnknownName
+from rsbench.core.grid import Grid, Window
 from rsbench.store.layout import Manifest, RegionRecord, SensorMeta, StoreMeta, region_digest
-from rsbench.store.layout_pixels import physical
+from rsbench.store.pixels import physical
 from rsbench.store.read import Store
 from rsbench.store.write import CODECS, finalise, read_manifests, write_region
 from tests import toys

@@ -13,15 +13,21 @@ import toys
 from scores_fixtures import make_run, make_units, pixel_parts
 
 import rsbench as rb
-from rsbench import strata
-from rsbench.cache import Cache
-from rsbench.evaluation import score
-from rsbench.rows import trivial_rows
-from rsbench.scores import Scores
-from rsbench.setting import cases, groups_of, setting_of
-from rsbench.spec import Grid, Window
+from rsbench.core.grid import Grid, Window
+from rsbench.evaluation import strata
+from rsbench.evaluation.loop import score
+from rsbench.evaluation.pixel_strata import (
+    Layer,
+    PixelLayers,
+    hemisphere,
+    pixel_layers,
+    region_strata,
+)
+from rsbench.evaluation.reference_models import trivial_rows
+from rsbench.evaluation.scores import Scores
+from rsbench.store.cache import Cache
 from rsbench.store.read import Store
-from rsbench.strata_pixels import Layer, PixelLayers, hemisphere, pixel_layers, region_strata
+from rsbench.tasks.settings import cases, evaluation_config, groups_of
 
 YEARS, SIDE = 4, 32
 
@@ -78,8 +84,8 @@ def test_a_class_is_what_a_loop_over_the_inputs_finds(store: Store, scores: Scor
 def test_classes_cost_no_second_reading_of_the_pixels(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setting = setting_of(store, "year7", horizon=2, suite="pixel")
-    rows = trivial_rows(setting).rows
+    config = evaluation_config(store, "year7", horizon=2, suite="pixel")
+    rows = trivial_rows(config).rows
     reads: list[tuple[object, ...]] = []
     patch, read = Cache.patch, Store.read
 
@@ -97,13 +103,13 @@ def test_classes_cost_no_second_reading_of_the_pixels(
     for layers in (None, pixel_layers(store, "s2")):
         reads.clear()
         score(
-            rows, cases(setting), setting.metrics, bands=setting.bands,
-            value_range=setting.meta.value_range, layers=layers,
+            rows, cases(config), config.metrics, bands=config.bands,
+            value_range=config.meta.value_range, layers=layers,
         )  # fmt: skip
         found[layers is not None] = list(reads)
     assert [r for r in found[True] if r[0] == "pixels"] == found[False]
     beside = [r for r in found[True] if r[0] != "pixels"]
-    starts = {(s.region, s.start) for group in groups_of(setting, "test") for s in group}
+    starts = {(s.region, s.start) for group in groups_of(config, "test") for s in group}
     assert {r[0] for r in beside} == {"n_valid"}
     assert len(beside) == len(starts)  # one plane per region and start
 
@@ -212,8 +218,8 @@ def test_labels_that_a_store_holds_are_read_for_the_start(
 
 def test_the_simulated_land_cover_is_older_than_every_forecast() -> None:
     """It is the same whatever the later years are, and it is what the kinds of ground promise."""
-    from rsbench.build.simulate import COVERS, first_land_cover, simulated_regions
     from rsbench.catalog import SimulatedSpec
+    from rsbench.simulate.api import COVERS, first_land_cover, simulated_regions
 
     options = {"seed": 3, "regions": 10, "train": 8, "val": 1, "test": 1, "size": 64,
                "scenes_per_year": 4, "sensors": ["s2"]}  # fmt: skip

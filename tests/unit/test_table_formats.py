@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from scores_fixtures import MODELS, make_run, make_scores, make_units, save_run
 
-from rsbench import table
-from rsbench.errors import Incomparable, InputError, SchemaError
-from rsbench.scores import Scores
+from rsbench.core.errors import Incomparable, InputError, SchemaError
+from rsbench.evaluation import table
+from rsbench.evaluation.scores import Scores
 
 
 @pytest.mark.parametrize(

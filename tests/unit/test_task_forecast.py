@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from rsbench.catalog import load_protocol
-from rsbench.errors import InputError, PixelError, UnknownName
-from rsbench.loader import Batch, batches
-from rsbench.noise import Noise
-from rsbench.samples import backward, index
+from rsbench.core.errors import InputError, PixelError, UnknownName
+from rsbench.models.noise import Noise
 from rsbench.store.read import Store
-from rsbench.task import ForecastTask
+from rsbench.tasks.forecast import ForecastTask
+from rsbench.tasks.forecast_batches import Batch, batches
+from rsbench.tasks.forecast_samples import backward, index
 from tests import toys
 
 PROTOCOL = load_protocol("year3").model_copy(update={"window": 32, "stride": 32})

@@ -13,15 +13,15 @@ import torch
 from fusion_toys import BANDS, COARSE, FINE, days, metas, write_triplets
 
 from rsbench.catalog import load_protocol
-from rsbench.errors import InputError, PixelError
-from rsbench.loader_fusion import FusionBatch, enlarge, fusion_batches
-from rsbench.model import Frames
-from rsbench.noise import Noise
-from rsbench.samples_fusion import Triplet, footprint, require_fitting, sensor_pair, triplets
-from rsbench.setting import setting_of
-from rsbench.spec import Window
+from rsbench.core.errors import InputError, PixelError
+from rsbench.core.grid import Window
+from rsbench.models.api import Frames
+from rsbench.models.noise import Noise
 from rsbench.store.read import Store
-from rsbench.task_fusion import FusionTask
+from rsbench.tasks.fusion import FusionTask
+from rsbench.tasks.fusion_batches import FusionBatch, enlarge, fusion_batches
+from rsbench.tasks.fusion_samples import Triplet, footprint, require_fitting, sensor_pair, triplets
+from rsbench.tasks.settings import evaluation_config
 
 PROTOCOL = load_protocol("fusion2")
 
@@ -185,9 +185,9 @@ def test_a_store_that_cannot_be_fused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="its task is forecast"):
         FusionTask(load_protocol("year3"), *metas().values(), noise=Noise(0))
     with pytest.raises(InputError, match="whose task is forecast"):
-        setting_of(apart, "year3")
+        evaluation_config(apart, "year3")
     with pytest.raises(InputError, match="whose task is fusion"):
-        setting_of(series, "fusion2")
+        evaluation_config(series, "fusion2")
 
 
 def test_a_window_must_lie_on_whole_coarse_pixels(store: Store) -> None:

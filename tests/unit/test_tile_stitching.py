@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from rsbench.contract_data import SENSOR, Samples, Shape, make_samples
-from rsbench.errors import InputError
-from rsbench.model import Card, Given, Prediction, PresetInfo, Want
-from rsbench.rollout import collect
-from rsbench.spec import Grid, Window
-from rsbench.tile import mirror, predict_tiled, spans, tiles
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Grid, Window
+from rsbench.models.api import Card, Given, Prediction, PresetInfo, Want
+from rsbench.models.contract_data import SENSOR, Samples, Shape, make_samples
+from rsbench.models.rollout import collect
+from rsbench.models.tiling import mirror, predict_tiled, spans, tiles
 
 CARD = Card("m", "forecast", "m", {"default": PresetInfo(0, 0)}, "m:build", "-", "-")
 

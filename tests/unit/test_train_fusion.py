@@ -12,17 +12,17 @@ import pytest
 import torch
 import triplet_toys as ft
 
-from rsbench.console import silent
-from rsbench.errors import InputError, RsbenchError, TrainingError
-from rsbench.model import Card, Stage
-from rsbench.noise import Noise
-from rsbench.registry import card, create_model
-from rsbench.run import RunRequest, run_model
-from rsbench.samples_fusion import triplets
+from rsbench.core.errors import InputError, RsbenchError, TrainingError
+from rsbench.core.progress import silent
+from rsbench.evaluation.run import RunRequest, run_model
+from rsbench.models.api import Card, Stage
+from rsbench.models.noise import Noise
+from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store
-from rsbench.train import train
-from rsbench.train_fusion import Pixels, TripletCrops, TripletValidation
-from rsbench.train_plan import Plan
+from rsbench.tasks.fusion_samples import triplets
+from rsbench.training.fusion_data import Pixels, TripletCrops, TripletValidation
+from rsbench.training.plan import Plan
+from rsbench.training.train import train
 
 SIDE, SIZE = 32, 64
 
@@ -81,7 +81,7 @@ def test_a_model_of_one_reference_sees_either(store: Store) -> None:
     found = [s for step in range(60) for s in crops.draw(0, step, 4)]
     before = [s for s in found if s.references[0] < s.target]
     assert 0.3 < len(before) / len(found) < 0.7
-    given, want, _ = (p := crops.parcel(found[:4], Noise(0))).given, p.want, p.truth
+    given, want, _ = (p := crops.training_batch(found[:4], Noise(0))).given, p.want, p.truth
     assert given.frames["fine"].values.shape == (4, 1, 1, 3, SIDE, SIDE)
     assert given.frames["coarse"].values.shape == (4, 1, 2, 3, SIDE, SIDE)
     assert want.times.shape == (4, 1)
@@ -93,17 +93,17 @@ def test_a_model_of_one_reference_sees_either(store: Store) -> None:
 def test_the_truth_of_a_parcel_is_the_stored_fine_image(store: Store) -> None:
     crops = TripletCrops(pixels(store))
     samples = crops.draw(0, 0, 3)
-    parcel = crops.parcel(samples, Noise(0))
+    training_batch = crops.training_batch(samples, Noise(0))
     for row, sample in enumerate(samples):
         rows, columns = sample.window.slices
         arrays = ft.arrays_of(store, sample.region)
         at = arrays.times.index(sample.target)
         valid = arrays.valid[at, rows, columns]
-        mine = parcel.truth.values[row, 0, 0].numpy()
+        mine = training_batch.truth.values[row, 0, 0].numpy()
         stored = arrays.values[at, :, rows, columns] * 1e-4
         np.testing.assert_allclose(mine[:, valid], stored[:, valid], rtol=1e-5)
-        shown = parcel.given.frames["fine"].times[row]
-        assert parcel.want.times[row, 0] not in shown
+        shown = training_batch.given.frames["fine"].times[row]
+        assert training_batch.want.times[row, 0] not in shown
 
 
 def test_validation_takes_windows_of_validation_regions_only(store: Store) -> None:
@@ -187,7 +187,7 @@ def test_run_trains_then_finds_the_checkpoint(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = ft.protocol()
-    for place in ("rsbench.setting", "rsbench.train"):
+    for place in ("rsbench.tasks.settings", "rsbench.training.train"):
         monkeypatch.setattr(f"{place}.load_protocol", lambda name: small)
     said: list[str] = []
     request = RunRequest(

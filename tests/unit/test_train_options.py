@@ -15,34 +15,34 @@ import torch
 import train_toys as tt
 from torch import Tensor, nn
 
-from rsbench.contract_data import SENSOR, Shape, make_samples
-from rsbench.digest import sha256_json
-from rsbench.errors import InputError, UnknownName
-from rsbench.model import Frames
-from rsbench.precision import products
+from rsbench.core.digest import sha256_json
+from rsbench.core.errors import InputError, UnknownName
+from rsbench.metrics.precision import products
+from rsbench.models.api import Frames
+from rsbench.models.contract_data import SENSOR, Shape, make_samples
 from rsbench.store.read import Store
-from rsbench.train import Interrupted
-from rsbench.train_augment import MIX_SHARE, augmented, box, mixed, pasted
-from rsbench.train_data import Parcel
-from rsbench.train_options import AUGMENTATIONS, Average, Options, faster
+from rsbench.training.augment import MIX_SHARE, augmented, box, mixed, pasted
+from rsbench.training.forecast_data import TrainingBatch
+from rsbench.training.options import AUGMENTATIONS, Average, Options, faster
+from rsbench.training.train import Interrupted
 
 ALL: dict[str, Any] = {"augment": AUGMENTATIONS, "ema": 0.9, "channels_last": True}
 
 
-def parcel() -> Parcel:
+def training_batch() -> TrainingBatch:
     shape = Shape(samples=4, context=2, leads=1, bands=3, side=16)
     data = make_samples(shape, masked=True)
-    return Parcel(data.given, data.want, data.truth)
+    return TrainingBatch(data.given, data.want, data.truth)
 
 
-def stacked(item: Parcel) -> Tensor:
+def stacked(item: TrainingBatch) -> Tensor:
     """Context, truth and masks of each sample as one ``(B, K, H, W)``."""
     frames = (item.given.frames[SENSOR], item.truth)
     parts = [t.float().flatten(1, 3) for f in frames for t in (f.values, f.valid)]
     return torch.cat(parts, dim=1)
 
 
-def constant(item: Parcel, levels: list[float]) -> Parcel:
+def constant(item: TrainingBatch, levels: list[float]) -> TrainingBatch:
     """Give every sample one number, everywhere valid."""
 
     def fill(frames: Frames) -> Frames:
@@ -53,7 +53,7 @@ def constant(item: Parcel, levels: list[float]) -> Parcel:
         )  # fmt: skip
 
     frames = {SENSOR: fill(item.given.frames[SENSOR])}
-    return Parcel(replace(item.given, frames=frames), item.want, fill(item.truth))
+    return TrainingBatch(replace(item.given, frames=frames), item.want, fill(item.truth))
 
 
 # Augmentation ---------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def constant(item: Parcel, levels: list[float]) -> Parcel:
 
 @pytest.mark.parametrize(("names", "count"), [(("flips",), 4), (("flips", "rotations"), 8)])
 def test_all_dates_truth_and_masks_move_together(names: tuple[str, ...], count: int) -> None:
-    item = parcel()
+    item = training_batch()
     before = stacked(item)
     ways: set[int] = set()
     for seed in range(40):
@@ -77,7 +77,7 @@ def test_all_dates_truth_and_masks_move_together(names: tuple[str, ...], count: 
 
 
 def test_a_draw_depends_on_the_seed_alone_and_off_is_off() -> None:
-    item = parcel()
+    item = training_batch()
     before = stacked(item)
     for names in (("flips",), ("mixup",), AUGMENTATIONS):
         one, same = augmented(item, names, 3), augmented(item, names, 3)
@@ -89,13 +89,13 @@ def test_a_draw_depends_on_the_seed_alone_and_off_is_off() -> None:
 
 
 def test_mixup_mixes_inputs_and_targets_with_one_share() -> None:
-    item = constant(parcel(), [0.0, 1.0, 2.0, 3.0])
+    item = constant(training_batch(), [0.0, 1.0, 2.0, 3.0])
     partners = torch.tensor([1, 2, 3, 0])
     found = mixed(item, partners, np.array([0.75, 0.5, 1.0, 0.6]))
     for frames in (found.given.frames[SENSOR], found.truth):
         for row, level in enumerate((0.25, 1.5, 2.0, 1.8)):
             assert torch.allclose(frames.values[row], torch.tensor(level))
-    masked = parcel()
+    masked = training_batch()
     valid = masked.truth.valid
     both = mixed(masked, partners, np.full(4, 0.5)).truth
     assert torch.equal(both.valid, valid & valid[partners])
@@ -103,7 +103,7 @@ def test_mixup_mixes_inputs_and_targets_with_one_share() -> None:
 
 
 def test_mixup_leaves_the_larger_part_to_the_sample_itself() -> None:
-    item = constant(parcel(), [0.0, 0.0, 0.0, 1.0])
+    item = constant(training_batch(), [0.0, 0.0, 0.0, 1.0])
     mixing = 0
     for seed in range(60):
         levels = augmented(item, ("mixup",), seed).truth.values.mean(dim=(1, 2, 3, 4, 5))
@@ -115,7 +115,7 @@ def test_mixup_leaves_the_larger_part_to_the_sample_itself() -> None:
 
 
 def test_cutmix_pastes_one_box_everywhere() -> None:
-    item = parcel()
+    item = training_batch()
     before, partners = stacked(item), torch.tensor([1, 0, 3, 2])
     places = [(slice(2, 9), slice(0, 5)), (slice(0, 0), slice(3, 9)),
               (slice(0, 16), slice(0, 16)), (slice(15, 16), slice(15, 16))]  # fmt: skip
@@ -146,10 +146,10 @@ def test_names_and_windows_that_cannot_be_are_refused() -> None:
         Options(augment=("flips", "flips"))
     with pytest.raises(InputError, match="below 1"):
         Options(ema=1.0)
-    item = parcel()
+    item = training_batch()
     tall = replace(item.want, grids=tuple(replace(g, height=8) for g in item.want.grids))
     with pytest.raises(InputError, match="quarter turn"):
-        augmented(Parcel(item.given, tall, item.truth), ("rotations",), 0)
+        augmented(TrainingBatch(item.given, tall, item.truth), ("rotations",), 0)
 
 
 # Averaged weights -----------------------------------------------------------------------

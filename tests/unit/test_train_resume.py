@@ -18,13 +18,13 @@ import torch
 import toys
 import train_toys as tt
 
-from rsbench.checkpoint import NOTE, Checkpoint, Fitting, fitting_checkpoints, load_into
-from rsbench.errors import InputError, TrainingError
-from rsbench.model import Stage
+from rsbench.core.errors import InputError, TrainingError
+from rsbench.models.api import Stage
+from rsbench.models.checkpoint import NOTE, Checkpoint, Fitting, fitting_checkpoints, load_into
 from rsbench.store.read import Store
-from rsbench.train import Interrupted
-from rsbench.train_loop import POINTS
-from rsbench.train_options import Options
+from rsbench.training.loop import POINTS
+from rsbench.training.options import Options
+from rsbench.training.train import Interrupted
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,7 @@ def test_training_learns_and_keeps_the_best(store: Store) -> None:
 
 
 def test_the_best_is_kept_not_the_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rsbench.train_data import Validation
+    from rsbench.training.forecast_data import Validation
 
     values = iter([5.0, 2.0, 3.0, 4.0, *range(5, 30)])
     seen: list[dict[str, torch.Tensor]] = []

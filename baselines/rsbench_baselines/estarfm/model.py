@@ -26,7 +26,7 @@ from rsbench import Given, Prediction, Want
 from rsbench_baselines.estarfm import card
 from rsbench_baselines.estarfm.loop import summed
 from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
-from rsbench_baselines.fusion_trivial.pairs import Pairs, fused
+from rsbench_baselines.fusion_trivial.pairs import ImagePairs, fused
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets, worst_kept
 
 LEAST = 5
@@ -133,7 +133,7 @@ class Estarfm:
         """Fuse every sample on its own."""
         return fused(given, want, self.fuse)
 
-    def fuse(self, pairs: Pairs, row: int, member: int) -> Tensor:
+    def fuse(self, pairs: ImagePairs, row: int, member: int) -> Tensor:
         """Return ``(C, H, W)`` float32 of one sample."""
         scene = self._scene(pairs, row, member)
         out = torch.empty_like(scene.target)
@@ -146,7 +146,7 @@ class Estarfm:
         each_strip(scene.target, self.half, PLANES * len(scene.target), work, cells)
         return out
 
-    def _scene(self, pairs: Pairs, row: int, member: int) -> _Scene:
+    def _scene(self, pairs: ImagePairs, row: int, member: int) -> _Scene:
         low, high = pairs.value_range
         seen = pairs.fine_seen[row, member].all(dim=1).all(dim=0)
         seen = seen & pairs.coarse_seen[row, member].all(dim=1).all(dim=0)

@@ -27,7 +27,7 @@ from rsbench_baselines.fsdaf import card
 from rsbench_baselines.fsdaf.blocks import Blocks
 from rsbench_baselines.fsdaf.classes import classify
 from rsbench_baselines.fsdaf.spline import spline
-from rsbench_baselines.fusion_trivial.pairs import Pairs, fused
+from rsbench_baselines.fusion_trivial.pairs import ImagePairs, fused
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets, worst_kept
 
 PLANES = 24
@@ -85,7 +85,7 @@ class Fsdaf:
         """Fuse every sample on its own."""
         return fused(given, want, self.fuse)
 
-    def fuse(self, pairs: Pairs, row: int, member: int) -> Tensor:
+    def fuse(self, pairs: ImagePairs, row: int, member: int) -> Tensor:
         """Return ``(C, H, W)`` float32 of one sample."""
         scene = self._scene(pairs, row, member)
         labels = classify(scene.fine, scene.blocks.seen, self.classes)
@@ -96,7 +96,7 @@ class Fsdaf:
             share.copy_(torch.where((share < 0) | (share > 1), plain, share))
         return found.mul_(scene.span).add_(scene.low)
 
-    def _scene(self, pairs: Pairs, row: int, member: int) -> _Scene:
+    def _scene(self, pairs: ImagePairs, row: int, member: int) -> _Scene:
         low, high = pairs.value_range
         seen = pairs.fine_seen[row, member, 0] & pairs.coarse_seen[row, member, 0]
         seen = (seen & pairs.target_seen[row, member]).all(dim=0)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rsbench import Given, Prediction, Want
-from rsbench_baselines.fusion_trivial.pairs import Pairs, answer, pairs_of
+from rsbench_baselines.fusion_trivial.pairs import ImagePairs, answer, pairs_of
 
 
 @dataclass(frozen=True)
 class Trivial:
     """A rule on the pairs; it answers with ``(B, M|1, C, H, W)``."""
 
-    rule: Callable[[Pairs], Tensor]
+    rule: Callable[[ImagePairs], Tensor]
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Apply the rule to every sample."""

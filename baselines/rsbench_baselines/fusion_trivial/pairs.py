@@ -12,7 +12,7 @@ from rsbench import Frames, Given, Prediction, Want
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ImagePairs:
     """K reference pairs and the coarse image of the target date, all finite.
 
     Args:
@@ -33,7 +33,7 @@ class Pairs:
     value_range: tuple[float, float]
 
 
-def pairs_of(given: Given, want: Want) -> Pairs:
+def pairs_of(given: Given, want: Want) -> ImagePairs:
     """Sort out references and target, and fill gaps.
 
     A gap of a coarse image takes the mean of the other dates there, then of the band. A gap of a
@@ -47,7 +47,7 @@ def pairs_of(given: Given, want: Want) -> Pairs:
     at = [int(i) for i in (low.times == want.times).int().argmax(dim=1)]
     refs = [[k for k in range(low.times.shape[1]) if k != t] for t in at]
     reference = _take(coarse_values, refs)
-    return Pairs(
+    return ImagePairs(
         fine=_instead(fine_values, fine_seen, reference),
         coarse=reference,
         target=_take(coarse_values, [[t] for t in at])[:, :, 0],
@@ -59,7 +59,7 @@ def pairs_of(given: Given, want: Want) -> Pairs:
     )
 
 
-def fused(given: Given, want: Want, fuse: Callable[[Pairs, int, int], Tensor]) -> Prediction:
+def fused(given: Given, want: Want, fuse: Callable[[ImagePairs, int, int], Tensor]) -> Prediction:
     """Answer with every sample and member fused on its own.
 
     Args:

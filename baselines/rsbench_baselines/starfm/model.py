@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rsbench import Given, Prediction, Want
 from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
-from rsbench_baselines.fusion_trivial.pairs import Pairs, fused
+from rsbench_baselines.fusion_trivial.pairs import ImagePairs, fused
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
 from rsbench_baselines.starfm import card
 from rsbench_baselines.starfm.loop import add_candidates
@@ -51,7 +51,7 @@ class Starfm:
         """Fuse every sample on its own."""
         return fused(given, want, self.fuse)
 
-    def fuse(self, pairs: Pairs, row: int, member: int) -> Tensor:
+    def fuse(self, pairs: ImagePairs, row: int, member: int) -> Tensor:
         """Return ``(C, H, W)`` float32 of one sample."""
         low, high = pairs.value_range
         span = high - low

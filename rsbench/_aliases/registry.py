@@ -1,0 +1,5 @@
+"""`rsbench.registry`: the public name of the model registry."""
+
+from rsbench.models.registry import adopt
+
+__all__ = ["adopt"]

@@ -1,0 +1,1 @@
+"""Run a build: units, regions, workers, journal, staging and locks."""

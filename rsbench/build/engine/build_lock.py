@@ -1,0 +1,114 @@
+"""Which lock a build goes by, and whether the place it writes to is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rsbench.build.plan.plan import Lock, regions_of
+from rsbench.catalog import Recipe, Region, recipe_canonical
+from rsbench.core.digest import canonical_json
+from rsbench.core.errors import InputError
+from rsbench.store.layout import INDEX, JOURNAL, LOCK
+
+
+def kept_lock(
+    out: Path | str,
+    recipe: Recipe,
+    provider: str | None = None,
+    regions: Sequence[Region | str] | None = None,
+    years: tuple[int, int] | None = None,
+) -> Lock | None:
+    """Return the lock that the same build left in its store; None where there is none.
+
+    One that was searched at another provider is none either: a new search will tell.
+
+    Raises:
+        InputError: if it is of another recipe, or of other regions or years.
+    """
+    path = Path(out) / LOCK
+    if not path.is_file():
+        return None
+    lock = Lock.load(path)
+    if provider is not None and provider not in (lock.provider, lock.catalogue):
+        folder = Path(provider)
+        if not folder.is_dir() or str(folder.resolve()) != lock.catalogue:
+            return None
+    asked = regions_of(recipe) if regions is None else regions
+    names = {region if isinstance(region, str) else region.name for region in asked}
+    differ = _other_keys(lock, recipe)
+    differ += ["regions"] if names != set(lock.places) else []
+    differ += ["years"] if (years or recipe.years) != (lock.years[0], lock.years[-1]) else []
+    if differ:
+        raise InputError(
+            f"building {recipe.name} into {out}",
+            f"a build of {lock.recipe.get('name')} with other {', '.join(differ)} lies there",
+            "Choose another --out, or delete that folder",
+        )
+    return lock
+
+
+def matching(
+    lock: Lock,
+    recipe: Recipe,
+    regions: Sequence[Region | str] | None,
+    years: tuple[int, int] | None,
+) -> Lock:
+    """Return the part of the lock that is asked for; refuse a lock of another recipe."""
+    asked, held = recipe_canonical(recipe), dict(lock.recipe)
+    differ = _other_keys(lock, recipe)
+    if differ:
+        raise InputError(
+            f"building {recipe.name} from this lock",
+            f"the lock was made for other {', '.join(differ)}",
+            "Give the recipe the lock was made for, or search again",
+        )
+    names = None if regions is None else [r if isinstance(r, str) else r.name for r in regions]
+    if names is None and asked["regions"] != held["regions"]:
+        names = [region.name for region in regions_of(recipe)]
+    span = years or (recipe.years if list(recipe.years) != list(held["years"]) else None)
+    return lock if names is None and span is None else lock.subset(names, span)
+
+
+def _other_keys(lock: Lock, recipe: Recipe) -> list[str]:
+    """Return in what a lock's recipe differs, beyond what may differ."""
+    free = ("regions", "years", "provider", "max_cloud")
+    asked, held = recipe_canonical(recipe), dict(lock.recipe)
+    return sorted(
+        key
+        for key in {*asked, *held} - set(free)
+        if canonical_json(asked.get(key)) != canonical_json(held.get(key))
+    )
+
+
+def moved(lock: Lock, provider: str | None) -> str:
+    """Return where the lock's files lie: its catalogue, or the address or folder given now."""
+    if provider is None or provider == lock.provider:
+        return lock.catalogue
+    if provider.startswith(("http://", "https://")):
+        return provider
+    if Path(provider).is_dir():
+        return str(Path(provider).resolve())
+    raise InputError(
+        f"provider {provider}",
+        f"the lock was searched at {lock.provider}",
+        "Leave --provider out, or give an address or folder that holds the same files",
+    )
+
+
+def require_place(out: Path) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises:
+        InputError: if it is a file, or holds things that no build left there.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"building into {out}", "it is a file", "Choose another --out")
+    if out.is_dir() and any(out.iterdir()):
+        ours = (out / INDEX).exists() or (out / JOURNAL).exists()
+        if not ours:
+            raise InputError(
+                f"building into {out}",
+                "the folder holds something else",
+                "Choose an empty or new folder with --out",
+            )

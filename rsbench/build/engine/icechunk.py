@@ -1,0 +1,102 @@
+"""Build into an icechunk repository: a plain store beside it, then one commit and a tag.
+
+Units and regions are built as always, in a working folder beside the repository's: safe to kill,
+nothing half done is ever visible. The builder alone commits, once, when all is there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rsbench.build.engine.build_lock import kept_lock, matching
+from rsbench.build.engine.builder import build
+from rsbench.build.engine.previous import BuildResult, failed_units
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.catalog import Recipe, Region, load_recipe
+from rsbench.core.errors import InputError
+from rsbench.core.file_lock import hold
+from rsbench.store.export.icechunk import is_begun, publish, version_of
+from rsbench.store.icechunk import load_icechunk, repository_of
+from rsbench.store.layout import INDEX
+from rsbench.store.read import Store
+
+
+def working_place(out: Path) -> Path:
+    """Return where the plain store of an unfinished build lies.
+
+    It is beside the repository, since icechunk makes one in an empty folder only.
+    """
+    whole = out.absolute()
+    return whole.parent / f".{whole.name}.rsbench-build" / "store"
+
+
+def build_icechunk(
+    recipe: Recipe | str,
+    out: Path | str,
+    *,
+    lock: Lock | None = None,
+    provider: str | None = None,
+    regions: Sequence[Region | str] | None = None,
+    years: tuple[int, int] | None = None,
+    **options: Any,
+) -> BuildResult:
+    """Build a dataset as a version of an icechunk repository, or go on with one.
+
+    A lock that a version was built from already gives that version. Its digest is that of the
+    plain Zarr store of the same lock.
+
+    Args:
+        out: folder of the repository; it may hold other versions.
+        options: as of :func:`rsbench.build.engine.builder.build`, as are the others.
+
+    Returns:
+        the result; its path is ``OUT@TAG``.
+
+    Raises:
+        InputError: if icechunk is not installed, or the folder holds something else.
+        UnitFailed, DiskFull: as :func:`rsbench.build.engine.builder.build`.
+    """
+    target = Path(out)
+    load_icechunk(f"building into {target} with --store icechunk")
+    _require_place(target)
+    chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    plain = working_place(target)
+    with hold(plain.parent / "hold", f"building into {target}"):
+        frozen = lock or kept_lock(plain, chosen, provider, regions, years)
+        if frozen is None:
+            frozen = make_plan(chosen, regions, provider, years, progress=options.get("progress"))
+        frozen = matching(frozen, chosen, regions, years)
+        held = version_of(target, frozen.digest)
+        if held is not None and (held.complete or options.get("allow_incomplete")):
+            shutil.rmtree(plain.parent, ignore_errors=True)
+            return _result(held)
+        build(
+            chosen,
+            plain,
+            lock=frozen,
+            provider=provider,
+            regions=regions,
+            years=years,
+            **options,
+        )
+        made = publish(plain, target)
+        shutil.rmtree(plain.parent, ignore_errors=True)
+    return _result(made)
+
+
+def _result(store: Store) -> BuildResult:
+    return BuildResult(store.path, store.digest, store.complete, failed_units(store))
+
+
+def _require_place(target: Path) -> None:
+    if not target.exists() or repository_of(target) is not None or is_begun(target):
+        return
+    held = "a plain store" if (target / INDEX).exists() else "something else"
+    raise InputError(
+        f"building into {target}",
+        f"it holds {held}, no icechunk repository",
+        "Choose another --out",
+    )

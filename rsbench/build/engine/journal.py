@@ -1,0 +1,247 @@
+"""The journal of a build: finished units as part files, so that a killed build goes on.
+
+A part is written into a temporary folder, flushed, and renamed; its ``part.json`` holds the
+SHA-256 of every file. A part that does not match is made again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.core.digest import canonical_json
+from rsbench.core.errors import DiskFull, InputError, RsbenchError
+from rsbench.core.file_lock import hold
+from rsbench.store.layout import JOURNAL, MANIFEST
+
+Pixels = npt.NDArray[Any]
+
+SCHEMA = 1
+_NOTE = "part.json"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+
+@contextmanager
+def open_journal(
+    out: Path, identity: Mapping[str, Any], part: tuple[int, int] | None = None
+) -> Iterator[Journal]:
+    """Open or continue the journal of a build; no other builder may use the output meanwhile.
+
+    Builders of parts share it: each holds its own part alone.
+
+    Args:
+        out: folder of the store.
+        identity: what the parts depend on (lock digest, compositor); other parts are refused.
+        part: which of how many parts this builder does; None for the whole.
+
+    Raises:
+        InputError: if another builder is at work there, or another build was begun there.
+    """
+    folder = out / JOURNAL
+    with full_disk_is_named(out):
+        folder.mkdir(parents=True, exist_ok=True)
+    with hold(folder / "lock", f"building {out}", shared=part is not None):
+        if part is None:
+            yield Journal(out, folder, dict(identity))
+            return
+        with _hold_part(folder, part, f"building part {part[0]} of {part[1]} of {out}"):
+            yield Journal(out, folder, dict(identity), alone=False)
+
+
+@contextmanager
+def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]:
+    """Hold one part alone; parts of another division would do the same regions at once."""
+    number, count = part
+    own = folder / f"lock-of-{count}"
+    with hold(own, what, shared=True), hold(folder / f"lock-{number}-of-{count}", what):
+        for other in sorted(folder.glob("lock-of-*")):
+            if other != own:
+                with hold(other, f"{what} beside a division in {other.name[8:]}"):
+                    pass
+        yield
+
+
+@contextmanager
+def full_disk_is_named(path: Path) -> Iterator[None]:
+    """Turn the errors of a full device, quota, size limit or closed folder into one sentence."""
+    try:
+        yield
+    except RsbenchError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFull(
+                f"writing {path}",
+                "the device has no room left",
+                "Free some space and run the same command again; what was finished is kept",
+            ) from error
+        if error.errno in _CLOSED:
+            raise InputError(
+                f"writing {path}",
+                f"it cannot be written to ({error.strerror})",
+                "Make the folder writable, or choose another --out",
+            ) from error
+        raise
+
+
+class Journal:
+    """Finished units of one build, by region and year."""
+
+    def __init__(
+        self, out: Path, folder: Path, identity: dict[str, Any], *, alone: bool = True
+    ) -> None:
+        self._out = out
+        self._alone = alone
+        self._folder = folder
+        self._begin({"schema": SCHEMA, **identity})
+
+    def _begin(self, identity: dict[str, Any]) -> None:
+        path = self._folder / "build.json"
+        text = canonical_json(identity)
+        if path.exists():
+            if path.read_text(encoding="utf-8") == text:
+                self._tidy()
+                return
+            if any(self._folder.glob("*/*")) or any(self._out.glob(f"*/{MANIFEST}")):
+                raise InputError(
+                    f"building into {self._out}",
+                    "another build was begun there and is not finished",
+                    "Finish that one, delete the folder, or choose another --out",
+                )
+        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+        with full_disk_is_named(self._out):
+            temporary.write_text(text, encoding="utf-8")
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(self._folder)
+
+    def _tidy(self) -> None:
+        if not self._alone:
+            return  # what looks left behind may be another builder's work in hand
+        for leftover in self._folder.glob("*/.tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def save(
+        self, region: str, year: int, arrays: Mapping[str, Pixels], note: Mapping[str, Any]
+    ) -> None:
+        """Keep the arrays of a finished unit, whole or not at all."""
+        target = self._part(region, year)
+        temporary = target.with_name(f".tmp-{year}-{uuid.uuid4().hex}")
+        with full_disk_is_named(self._out):
+            try:
+                temporary.mkdir(parents=True)
+                files = {name: _save(temporary / f"{name}.npy", a) for name, a in arrays.items()}
+                text = canonical_json({"schema": SCHEMA, "files": files, "note": dict(note)})
+                (temporary / _NOTE).write_text(text, encoding="utf-8")
+                _sync(temporary / _NOTE)
+                _sync(temporary)
+                if target.exists():
+                    shutil.rmtree(target)
+                try:
+                    temporary.rename(target)
+                except OSError:
+                    # Another builder of the same unit was faster, with the same pixels.
+                    if not self.has(region, year):
+                        raise
+                _sync(target.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def load(self, region: str, year: int) -> tuple[dict[str, Pixels], dict[str, Any]] | None:
+        """Return the arrays and the note of a finished unit; None if it is absent or damaged."""
+        part = self._part(region, year)
+        try:
+            value = json.loads((part / _NOTE).read_text(encoding="utf-8"))
+            arrays = {
+                name: _load(part / f"{name}.npy", digest) for name, digest in value["files"].items()
+            }
+            return arrays, dict(value["note"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def has(self, region: str, year: int) -> bool:
+        """Return whether a unit is finished and whole."""
+        return self.load(region, year) is not None
+
+    def drop(self, region: str) -> None:
+        """Forget the parts of a region that is in the store."""
+        shutil.rmtree(self._folder / region, ignore_errors=True)
+
+    def mark_incomplete(self, region: str) -> None:
+        """Note that a region is written, or about to be, with units missing."""
+        with full_disk_is_named(self._out):
+            (self._folder / f"{region}.incomplete").touch()
+            _sync(self._folder)
+
+    def clear_incomplete(self, region: str) -> None:
+        """Forget that note."""
+        (self._folder / f"{region}.incomplete").unlink(missing_ok=True)
+
+    def incomplete(self) -> tuple[str, ...]:
+        """Return the regions so noted."""
+        return tuple(
+            sorted(p.name.removesuffix(".incomplete") for p in self._folder.glob("*.incomplete"))
+        )
+
+    def remove(self) -> None:
+        """Remove the journal of a finished build."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _part(self, region: str, year: int) -> Path:
+        return self._folder / region / str(year)
+
+
+class Basket(Journal):
+    """Keeps one unit in memory: what a worker hands back instead of writing it."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Pixels] = {}
+        self.note: dict[str, Any] = {}
+
+    def save(
+        self, region: str, year: int, arrays: Mapping[str, Pixels], note: Mapping[str, Any]
+    ) -> None:
+        """Keep the unit."""
+        self.arrays, self.note = dict(arrays), dict(note)
+
+    def load(self, region: str, year: int) -> None:
+        """Return None: a worker always does its unit."""
+
+
+def _save(path: Path, array: Pixels) -> str:
+    with path.open("xb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return _sha256(path)
+
+
+def _load(path: Path, digest: str) -> Pixels:
+    if _sha256(path) != digest:
+        raise ValueError(f"{path} is damaged")
+    return np.asarray(np.load(path, allow_pickle=False))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

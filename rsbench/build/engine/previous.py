@@ -1,0 +1,94 @@
+"""What earlier builds left in a place: a finished store, leftovers, regions with years missing."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsbench.build.engine.journal import Journal, full_disk_is_named
+from rsbench.build.plan.plan import Lock
+from rsbench.core.errors import InputError
+from rsbench.core.file_lock import hold
+from rsbench.store.layout import INDEX, JOURNAL, TEMPORARY
+from rsbench.store.read import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class FailedUnit:
+    """A region and year that could not be read, and why."""
+
+    region: str
+    year: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A finished store."""
+
+    path: Path
+    digest: str
+    complete: bool
+    failed: tuple[FailedUnit, ...] = ()
+
+
+def finished(out: Path, lock: Lock) -> BuildResult | None:
+    """Return the finished store of this lock that lies there, if one does.
+
+    Raises:
+        InputError: if it is of another search.
+    """
+    if not (out / INDEX).exists():
+        return None
+    store = open_store(out)
+    if store.meta.lock_digest != lock.digest:
+        raise InputError(
+            f"building into {out}",
+            f"a finished store of {store.recipe} from another search is there",
+            "Delete it, or choose another --out",
+        )
+    return BuildResult(out, store.digest, store.complete, failed_units(store))
+
+
+def failed_units(store: Store) -> tuple[FailedUnit, ...]:
+    """Return what a finished store says is missing."""
+    return tuple(
+        FailedUnit(str(m["region"]), int(str(m["time"])[:4]), str(m["reason"]))
+        for m in store.meta.missing
+    )
+
+
+def tidy(out: Path) -> None:
+    """Clear what a build left behind that was killed after its index was written."""
+    left = [path for path in (*out.glob(f"{TEMPORARY}*"), out / JOURNAL) if path.exists()]
+    if not left:
+        return
+    # The place may be read-only, or another builder at work in it.
+    with contextlib.suppress(OSError, InputError), hold(out / JOURNAL / "lock", f"tidying {out}"):
+        for path in {*left, out / JOURNAL}:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def reopen(out: Path, journal: Journal, names: Sequence[str] | None) -> None:
+    """Take back regions that were written with years missing, so that they are tried again.
+
+    Args:
+        names: only these regions; None for all.
+    """
+    missing: set[str] = set(journal.incomplete())
+    if (out / INDEX).exists():
+        missing |= {str(unit["region"]) for unit in open_store(out).meta.missing}
+    missing = missing if names is None else missing & set(names)
+    for name in sorted(missing):
+        journal.mark_incomplete(name)
+    with full_disk_is_named(out):
+        (out / INDEX).unlink(missing_ok=True)
+        for name in sorted(missing):
+            shutil.rmtree(out / name, ignore_errors=True)
+            journal.clear_incomplete(name)

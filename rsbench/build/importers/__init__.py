@@ -1,0 +1,1 @@
+"""Import a user's own files and published datasets."""

@@ -1,0 +1,86 @@
+"""Cutting one image into blocks that serve as regions, with a spatial split and a buffer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Window
+
+SIZES = (512, 256, 192, 128, 96, 64, 48, 32)
+MIN_TEST = 8
+_LEAST = 5  # train, buffer, val, buffer, test: one line of blocks each
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block: place in the lattice, pixels, split."""
+
+    row: int
+    column: int
+    window: Window
+    split: str
+
+
+def cut(height: int, width: int, size: int | None) -> tuple[Block, ...]:
+    """Cut an image into square blocks split into contiguous train, val and test parts.
+
+    The parts follow one another along the longer side, 50, 10 and 40 % of its lines of blocks,
+    with one line of blocks left out between them. What does not fill a block is left out.
+
+    Args:
+        height: rows of the image.
+        width: columns of the image.
+        size: pixels of a block; None for the largest of ``SIZES`` with 8 test blocks or more.
+
+    Raises:
+        InputError: if the image is too small for three parts and two buffers.
+    """
+    if size is not None:
+        blocks = _cut(height, width, size)
+        if not blocks:
+            raise InputError(
+                f"blocks of {size} px",
+                f"{height}×{width} px hold fewer than {_LEAST} in a line, so that train, val and "
+                "test cannot be kept apart",
+                f"Take --region-size {max(1, max(height, width) // _LEAST)} or less",
+            )
+        return blocks
+    fitting = [blocks for s in SIZES if (blocks := _cut(height, width, s))]
+    if not fitting:
+        raise InputError(
+            "cutting the image into regions",
+            f"{height}×{width} px are too few for train, val and test blocks of {SIZES[-1]} px",
+            f"Give --region-size {max(1, max(height, width) // _LEAST)} or less, or a larger image",
+        )
+    enough = [b for b in fitting if Counter(x.split for x in b)["test"] >= MIN_TEST]
+    return enough[0] if enough else fitting[-1]
+
+
+def _cut(height: int, width: int, size: int) -> tuple[Block, ...]:
+    if size < 1:
+        return ()
+    rows, columns = height // size, width // size
+    lines = max(rows, columns)
+    if lines < _LEAST or min(rows, columns) < 1:
+        return ()
+    splits = _splits(lines)
+    along_columns = columns >= rows
+    blocks = []
+    for row in range(rows):
+        for column in range(columns):
+            split = splits[column if along_columns else row]
+            if split:
+                window = Window(row * size, column * size, size, size)
+                blocks.append(Block(row, column, window, split))
+    return tuple(blocks)
+
+
+def _splits(lines: int) -> list[str]:
+    """Return the split of each line of blocks; the empty one is a buffer."""
+    used = lines - 2
+    val = max(1, round(0.1 * used))
+    test = max(1, min(round(0.4 * used), used - val - 1))
+    train = used - val - test
+    return ["train"] * train + [""] + ["val"] * val + [""] + ["test"] * test

@@ -1,0 +1,379 @@
+"""Bringing a published release in: fetched, checked byte by byte, and put in place when whole.
+
+What is fetched is data of a stranger until its digests say otherwise: only http(s) addresses and
+folders are opened, every file ends at the size that was stated, and nothing is unpacked but plain
+files of regions. What was fetched whole is kept when a download stops, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import re
+import shutil
+import socket
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from email.message import Message
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, Any, cast
+from urllib.parse import quote, urlsplit
+
+from rsbench.build.engine.builder import BuildResult
+from rsbench.build.engine.journal import full_disk_is_named
+from rsbench.build.plan.href import is_private, is_web
+from rsbench.core.digest import sha256_file, sha256_json
+from rsbench.core.errors import DiskFull, InputError, StoreError
+from rsbench.core.file_lock import hold
+from rsbench.store.export.release import RELEASE, VERSION_SIGNS, Release, ReleaseFile
+from rsbench.store.layout import require_name
+from rsbench.store.read import open_store
+
+Advance = Callable[[str, int, int], None]
+
+SETTING = "RSBENCH_RELEASES"
+"""Address or folder below which releases lie as NAME@VERSION."""
+MAX_LISTING = 16 << 20
+TRIES = 3
+TIMEOUT = 60.0
+_BLOCK = 1 << 20
+_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)@([0-9a-f]{8,64})")
+
+
+def download(
+    source: str,
+    out: Path | str | None = None,
+    *,
+    base: str | None = None,
+    digest: str | None = None,
+    progress: Advance | None = None,
+) -> BuildResult:
+    """Fetch a release, verify it and put its store in place.
+
+    Args:
+        source: ``NAME@VERSION``, or the http(s) address or folder of a release.
+        out: folder of the store; ``NAME.zarr`` if None.
+        base: where releases lie, for ``NAME@VERSION``; ``$RSBENCH_RELEASES`` if None.
+        digest: the store's digest, or its beginning, that must come out.
+        progress: told as ``(label, done, total)`` in bytes.
+
+    Raises:
+        InputError: if it cannot be reached, is not what was asked for, or is damaged.
+        DiskFull: if there is no room for it.
+    """
+    place, name, wanted = _asked(source, base, digest)
+    release = _listing(place)
+    if (name and release.name != name) or not release.digest.startswith(wanted):
+        raise InputError(
+            f"downloading {source}",
+            f"{place} holds {release.name}@{release.version}",
+            "Check the name, the version and the address",
+        )
+    target = Path(out) if out is not None else Path(f"{release.name}.zarr")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        return _there(target, release)
+    work = target.absolute().with_name(f".tmp-{target.name}-{sha256_json(release.to_json())[:12]}")
+    with full_disk_is_named(target):
+        work.mkdir(parents=True, exist_ok=True)
+        with hold(work / "lock", f"downloading into {target}"):
+            _require_room(release, work)
+            _fetch_all(place, release, work, progress)
+            _verify(release, work)
+            if target.exists():
+                target.rmdir()
+            (work / "store").rename(target)
+            _sync(target.parent)
+        shutil.rmtree(work, ignore_errors=True)
+    store = open_store(target)
+    return BuildResult(target, store.digest, store.complete)
+
+
+def _asked(source: str, base: str | None, digest: str | None) -> tuple[str, str, str]:
+    """Return the address or folder of a release, its name if one is asked, and its digest."""
+    wanted = (digest or "").removeprefix("sha256:").lower()
+    if wanted and not re.fullmatch(r"[0-9a-f]{8,64}", wanted):
+        raise InputError("--digest", f"{digest!r} is none", "Give 8 to 64 hexadecimal digits")
+    named = _NAMED.fullmatch(source)
+    if is_web(source) or (not named and Path(source).exists()):
+        return source.removesuffix(RELEASE).rstrip("/"), "", wanted
+    if named is None:
+        raise InputError(
+            f"downloading {source}",
+            "it is neither NAME@VERSION, nor an http(s) address, nor a folder that is there",
+            f"Write it as s2-yearly@{'0' * VERSION_SIGNS} (the beginning of the digest)",
+        )
+    below = base or os.environ.get(SETTING)
+    if not below:
+        raise InputError(
+            f"downloading {source}",
+            "nobody said where releases lie",
+            f"Give --from ADDRESS, or set {SETTING} to an http(s) address or a folder",
+        )
+    name, version = named.groups()
+    if wanted and not (wanted.startswith(version) or version.startswith(wanted)):
+        raise InputError("--digest", f"it contradicts {source}", "Leave one of them out")
+    folder = f"{name}@{version[:VERSION_SIGNS]}"
+    return f"{below.rstrip('/')}/{folder}", name, max(version, wanted, key=len)
+
+
+def _there(target: Path, release: Release) -> BuildResult:
+    try:
+        store = open_store(target)
+    except StoreError:
+        store = None
+    if store is None or store.digest != release.digest:
+        raise InputError(
+            f"downloading into {target}", "something else is there already", "Choose another --out"
+        )
+    return BuildResult(target, store.digest, store.complete)
+
+
+def _listing(place: str) -> Release:
+    with _opened(place, RELEASE) as file:
+        data = file.read(MAX_LISTING + 1)
+    if len(data) > MAX_LISTING:
+        raise InputError(f"the release {place}", f"its {RELEASE} is too large", "Check the address")
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise InputError(
+            f"the release {place}", f"its {RELEASE} is no JSON", "Check the address"
+        ) from error
+    return Release.from_json(value, place)
+
+
+def _require_room(release: Release, work: Path) -> None:
+    # Parts are unpacked one by one and removed, so the largest is there twice.
+    needed = release.bytes + max(file.bytes for file in release.files)
+    held = sum(p.stat().st_size for p in work.rglob("*") if p.is_file())
+    free = shutil.disk_usage(work).free
+    if needed - held > free:
+        raise DiskFull(
+            f"downloading {release.name}@{release.version}",
+            f"it needs {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free",
+            "Free some space or choose another --out",
+        )
+
+
+def _fetch_all(place: str, release: Release, work: Path, progress: Advance | None) -> None:
+    store = work / "store"
+    store.mkdir(exist_ok=True)
+    done = 0
+    for file in release.files:
+        mark = work / f"{file.name}.done"
+        if not mark.exists():
+            path = work / file.name
+
+            def told(size: int, before: int = done) -> None:
+                if progress is not None:
+                    progress("downloading", before + size, release.bytes)
+
+            _fetch(place, file, path, told)
+            if file.role == "root":
+                path.replace(store / file.name)
+            else:
+                _unpack(path, store)
+            mark.touch()
+            path.unlink(missing_ok=True)
+        done += file.bytes
+        if progress is not None:
+            progress("downloading", done, release.bytes)
+
+
+def _fetch(place: str, file: ReleaseFile, path: Path, told: Callable[[int], None]) -> None:
+    """Fetch one file, at most three times; it is there only with the digest that was stated."""
+    if path.is_file() and sha256_file(path) == file.sha256:
+        return
+    part = path.with_name(f"{path.name}.part")
+    found = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(0.5 * 2**attempt if is_web(place) else 0.0)
+        try:
+            size, digest = _copy(place, file, part, told)
+        except InputError as error:
+            found = error.found
+            continue
+        if (size, digest) == (file.bytes, file.sha256):
+            part.replace(path)
+            return
+        found = (
+            f"{size} of {file.bytes} bytes came"
+            if size < file.bytes
+            else "more bytes came than were stated"
+            if size > file.bytes
+            else f"its SHA-256 is {digest[:12]}…, the release states {file.sha256[:12]}…"
+        )
+    part.unlink(missing_ok=True)
+    raise InputError(
+        f"downloading {file.name} from {place}",
+        found,
+        "Run the same command again, it goes on from here; if it stays so, tell the publisher",
+    )
+
+
+def _copy(
+    place: str, file: ReleaseFile, part: Path, told: Callable[[int], None]
+) -> tuple[int, str]:
+    hasher, size = hashlib.sha256(), 0
+    with _opened(place, file.name) as source, part.open("wb") as out:
+        while block := _read(place, file.name, source):
+            size += len(block)
+            if size > file.bytes:
+                break
+            out.write(block)
+            hasher.update(block)
+            told(size)
+        out.flush()
+        os.fsync(out.fileno())
+    return size, hasher.hexdigest()
+
+
+_NETWORK = (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, socket.gaierror)
+
+
+def _read(place: str, name: str, source: IO[bytes]) -> bytes:
+    try:
+        return source.read(_BLOCK)
+    except _NETWORK as error:
+        raise _unreachable(place, name, error) from error
+
+
+@contextmanager
+def _opened(place: str, name: str) -> Iterator[IO[bytes]]:
+    if not is_web(place):
+        try:
+            file: IO[bytes] = (Path(place) / name).open("rb")
+        except OSError as error:
+            raise InputError(
+                f"the release {place}",
+                f"{name} cannot be read ({error.strerror})",
+                "Name a folder that --release wrote",
+            ) from error
+        with file:
+            yield file
+        return
+    parts = urlsplit(place)
+    if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
+        raise InputError(
+            f"the release {parts.scheme}://{parts.hostname or ''}{parts.path}",
+            "its address carries credentials or a query",
+            "Give the plain address of the release's folder",
+        )
+    url = f"{place}/{quote(name)}"
+    opener = urllib.request.build_opener(_Redirects(place))
+    try:
+        answer = cast("IO[bytes]", opener.open(url, timeout=TIMEOUT))
+    except _NETWORK as error:
+        raise _unreachable(place, name, error) from error
+    with closing(answer):
+        yield answer
+
+
+def _unreachable(place: str, name: str, error: Exception) -> InputError:
+    said = getattr(error, "reason", None) or str(error) or type(error).__name__
+    code = getattr(error, "code", None)
+    return InputError(
+        f"downloading {name} from {place}",
+        f"it cannot be reached ({f'{code} ' if code else ''}{said})",
+        "Check the address, or try again later: it goes on from here",
+    )
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects over http(s) only, never to plain http or into a private network."""
+
+    def __init__(self, home: str) -> None:
+        self._home = urlsplit(home)
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
+        headers: Message, newurl: str,
+    ) -> Any:  # fmt: skip
+        """Refuse what leads elsewhere than the web."""
+        parts = urlsplit(newurl)
+        host = parts.hostname or ""
+        weaker = self._home.scheme == "https" and parts.scheme != "https"
+        private = is_private(host) and host != self._home.hostname
+        if parts.scheme not in ("http", "https") or weaker or private:
+            raise InputError(
+                f"downloading from {self._home.geturl()}",
+                f"it redirects to {parts.scheme}://{host}",
+                "Only http(s) addresses are followed, and none into a private network",
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+
+
+def _unpack(path: Path, store: Path) -> None:
+    """Unpack the plain files of regions; anything else in the tar is an error."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                target = _inside(member, store, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                if source is None:
+                    raise _unsafe(path, member.name, "is no plain file")
+                with source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out, _BLOCK)
+    except tarfile.TarError as error:
+        raise _unsafe(path, "its content", f"cannot be read ({error})") from error
+
+
+def _inside(member: tarfile.TarInfo, store: Path, path: Path) -> Path:
+    name = member.name
+    plain = name == posixpath.normpath(name) and not name.startswith(("/", "../", ".."))
+    pieces = name.split("/")
+    if not member.isreg() or member.issparse():
+        raise _unsafe(path, name, "is no plain file")
+    if not plain or len(pieces) < 2 or "\\" in name or ":" in name or "\0" in name:
+        raise _unsafe(path, name, "leads out of its region")
+    try:
+        require_name("region", pieces[0])
+    except InputError as error:
+        raise _unsafe(path, name, "lies in no region") from error
+    return store.joinpath(*pieces)
+
+
+def _unsafe(path: Path, name: str, problem: str) -> InputError:
+    return InputError(f"unpacking {path.name}", f"{name} {problem}", "Do not use this release")
+
+
+def _verify(release: Release, work: Path) -> None:
+    """Open what was unpacked and check every file and pixel against the digests.
+
+    Raises:
+        InputError: if it is not the store that the release states; it is then thrown away.
+    """
+    folder, problem = work / "store", ""
+    try:
+        store = open_store(folder)
+        findings = store.validate()
+        if store.digest != release.digest:
+            problem = f"it holds the store {store.digest[:12]}, not {release.digest[:12]}"
+        elif findings:
+            problem = f"{len(findings)} things are not as written, first: {findings[0]}"
+    except StoreError as error:
+        problem = error.found
+    if problem:
+        shutil.rmtree(folder, ignore_errors=True)
+        for mark in work.glob("*.done"):
+            mark.unlink()
+        raise InputError(
+            f"verifying {release.name}@{release.version}", problem, "Tell the publisher"
+        )
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

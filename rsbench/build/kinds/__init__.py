@@ -1,0 +1,1 @@
+"""Dataset kinds: how a store of each kind is planned, read and assembled."""

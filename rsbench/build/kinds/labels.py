@@ -1,0 +1,72 @@
+"""The label layer of a pair: a map of classes on the satellite image's own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.build.kinds.labels_plan import BAND
+from rsbench.build.plan.lock import LockItem
+from rsbench.build.read.classes import read_classes
+from rsbench.build.read.raster import RasterioEngine
+from rsbench.catalog.labels import LabelSet
+from rsbench.core.grid import Grid
+
+
+def label_layer(
+    engine: RasterioEngine, labels: LabelSet, grid: Grid, items: Sequence[LockItem]
+) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
+    """Return ``(H, W)`` classes, the first item that has one winning, and a note about them.
+
+    Without any item all is nodata, and the note has no year.
+
+    Raises:
+        UnitFailed: if a file cannot be read; it never becomes nodata.
+    """
+    out = np.full((grid.height, grid.width), labels.nodata, np.uint8)
+    used = []
+    for item in items:
+        asset = item.assets[BAND]
+        read = partial(read_classes, index=asset.index, grid=grid, nodata=labels.nodata)
+        found = engine.attempt(item.id, f"labels {labels.name}", asset.href, read)
+        engine.bytes += found.nbytes
+        new = (out == labels.nodata) & (found != labels.nodata)
+        if new.any():
+            out[new] = found[new]
+            used.append(item.id)
+        if (out != labels.nodata).all():
+            break
+    codes, counts = np.unique(out, return_counts=True)
+    return out, {
+        "year": int(items[0].datetime[:4]) if items else None,
+        "items": used,
+        "pixels": {str(code): int(count) for code, count in zip(codes, counts, strict=True)},
+    }
+
+
+def label_attributes(labels: LabelSet, years: Sequence[int | None]) -> Mapping[str, Any]:
+    """Return what the array says of itself; CF's flags name the classes."""
+    codes = sorted(labels.classes)
+    return {
+        "long_name": labels.title,
+        "rsbench:labels": labels.name,
+        "nodata": labels.nodata,
+        "flag_values": codes,
+        "flag_meanings": " ".join(_word(labels.classes[code]) for code in codes),
+        "rsbench:classes": {str(code): labels.classes[code] for code in codes},
+        "rsbench:years": list(years),
+        "rsbench:resampling": "nearest",
+        "licence": labels.licence,
+        "attribution": labels.attribution,
+        "citation": labels.citation,
+        "comment": labels.note,
+    }
+
+
+def _word(name: str) -> str:
+    """Return a name as one word: CF separates the meanings by blanks."""
+    return name.replace(",", "").replace(" ", "_")

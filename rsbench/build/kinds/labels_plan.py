@@ -1,0 +1,74 @@
+"""Which map of classes lies beside a pair: the latest of its year or before, never a later one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from rsbench.build.plan.href import reduce_href
+from rsbench.build.plan.lock import LockAsset, LockItem
+from rsbench.build.plan.scenes import asset_key, holds
+from rsbench.build.plan.search import (
+    ApiCatalogue,
+    FolderCatalogue,
+    Item,
+    Query,
+    item_time,
+    outline,
+)
+from rsbench.catalog.labels import LabelSet
+from rsbench.core.grid import Grid
+
+FIRST_YEAR = 2000
+BAND = "labels"
+
+
+def search_labels(
+    labels: LabelSet,
+    grid: Grid,
+    years: Iterable[int],
+    key: str,
+    catalogue: ApiCatalogue | FolderCatalogue,
+) -> dict[int, tuple[LockItem, ...]]:
+    """Return the items of the map for the pairs of each year; a year without any is left out.
+
+    Of the maps that begin in the year of a pair or before, those of the latest year are taken;
+    tiles of one year in the order of their ids, the grid's own zone first.
+    """
+    wanted = sorted(years)
+    if not wanted:
+        return {}
+    source = labels.source(key)
+    query = Query(source.collection, outline(grid), (FIRST_YEAR, wanted[-1]), labels.query)
+    by_year: dict[int, list[Item]] = defaultdict(list)
+    for item in catalogue.search(query):
+        if FIRST_YEAR <= item_time(item).year <= wanted[-1] and holds(item, labels.query):
+            by_year[item_time(item).year].append(item)
+    found = {}
+    for year in wanted:
+        earlier = [held for held in by_year if held <= year]
+        if earlier:
+            items = sorted(
+                by_year[max(earlier)], key=lambda i: (_zone(i) != grid.crs, str(i["id"]))
+            )
+            found[year] = tuple(_locked(item, source.asset, catalogue.url) for item in items)
+    return found
+
+
+def _zone(item: Item) -> str:
+    properties = item.get("properties", {})
+    code = str(properties.get("proj:code") or properties.get("proj:epsg") or "")
+    return code if code.startswith("EPSG:") else f"EPSG:{code}"
+
+
+def _locked(item: Item, asset: str, catalogue: str) -> LockItem:
+    found = asset_key(item, asset)
+    href = reduce_href(str(item["assets"][found]["href"]), str(item["_url"]), catalogue)
+    return LockItem(
+        id=str(item["id"]),
+        datetime=item_time(item).isoformat().replace("+00:00", "Z"),
+        datatake=str(item["id"]),
+        offset=0,
+        assets={BAND: LockAsset(href, 1)},
+        masks={},
+    )

@@ -1,0 +1,1 @@
+"""From a recipe to a lock: STAC search, scene selection and cost."""

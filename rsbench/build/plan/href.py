@@ -1,0 +1,162 @@
+"""Where pixels may come from: asset links are cut to what is safe and what identifies them.
+
+A link is kept without query, fragment or credentials. Inside its catalogue (same origin, or below
+the same folder) it is kept as a relative path, so that a lock holds on any host and port.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import socket
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+from rsbench.core.errors import InputError
+
+
+def is_web(text: str) -> bool:
+    """Return whether a catalogue or link is an http(s) address."""
+    return text.startswith(("http://", "https://"))
+
+
+def reduce_href(href: str, item_url: str, catalogue: str) -> str:
+    """Return the form of an asset link that a lock keeps.
+
+    Args:
+        href: link as the item states it, absolute or relative to the item.
+        item_url: address or file of the item.
+        catalogue: API address, or folder of a static catalogue.
+    """
+    full = href if "://" in href else _join(item_url, href)
+    scheme = urlsplit(full).scheme if "://" in full else "file"
+    if scheme in ("http", "https"):
+        return _reduce_web(full, catalogue)
+    if scheme == "file" and not is_web(catalogue):
+        path = Path(unquote(urlsplit(full).path) if "://" in full else full)
+        return _inside(path, Path(catalogue), href)
+    raise _refused(href, f"links of the kind {scheme}:// are not read from this catalogue")
+
+
+def resolve_href(kept: str, catalogue: str) -> str:
+    """Return the address or file behind a link that a lock keeps.
+
+    Raises:
+        InputError: if the link leads out of its catalogue; a lock may come from anywhere.
+    """
+    require_kept(kept)
+    if is_web(kept):
+        return _clean_web(kept, catalogue)
+    if is_web(catalogue):
+        parts = urlsplit(catalogue)
+        return urlunsplit((parts.scheme, parts.netloc, "/" + kept, "", ""))
+    root = Path(catalogue).resolve()
+    path = (root / kept).resolve()
+    if not path.is_relative_to(root):
+        raise _refused(kept, "it leads out of its catalogue")
+    return str(path)
+
+
+def require_kept(kept: str) -> None:
+    """Refuse a kept link that is neither an address nor a path inside its catalogue."""
+    inside = "://" not in kept and not kept.startswith(("/", "\\")) and ".." not in kept.split("/")
+    if not (is_web(kept) or inside):
+        raise _refused(kept, "it leads out of its catalogue")
+
+
+def identity(kept: str) -> str:
+    """Return what of a kept link enters a digest: its path, without scheme, host and port."""
+    return urlsplit(kept).path.lstrip("/") if is_web(kept) else kept
+
+
+def _join(item_url: str, href: str) -> str:
+    if is_web(item_url):
+        return urljoin(item_url, href)
+    folder, bare = Path(item_url).parent, href.partition("?")[0]
+    for name in (href, unquote(href), bare):
+        if (folder / name).exists():
+            return str(folder / name)
+    return str(folder / unquote(bare))
+
+
+def _reduce_web(full: str, catalogue: str) -> str:
+    clean = _clean_web(full, catalogue)
+    parts, home = urlsplit(clean), urlsplit(catalogue)
+    if (parts.scheme, parts.netloc) == (home.scheme, home.netloc):
+        return parts.path.lstrip("/")
+    return clean
+
+
+def _clean_web(full: str, catalogue: str) -> str:
+    parts = urlsplit(full)
+    if parts.username or parts.password or not parts.hostname:
+        raise _refused(f"{parts.scheme}://…{parts.path}", "it carries credentials or has no host")
+    home = urlsplit(catalogue).hostname if is_web(catalogue) else None
+    if is_private(parts.hostname) and parts.hostname != home:
+        raise _refused(
+            f"{parts.scheme}://{parts.netloc}{parts.path}",
+            "it points into a private network that the catalogue is not part of",
+        )
+    path = posixpath.normpath(parts.path) if ".." in parts.path.split("/") else parts.path
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def is_private(host: str) -> bool:
+    """Return whether a host's name or number belongs to a private or local network."""
+    host = host.rstrip(".").lower()
+    if host == "localhost" or host.endswith((".localhost", ".local", ".internal")):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            # A reader of addresses takes 127.1, 2130706433 and 0x7f.1 for numbers too.
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return False
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    return not address.is_global or address.is_multicast
+
+
+def require_public(url: str, catalogue: str) -> None:
+    """Refuse an address in a private network before it is asked, by number or by name.
+
+    A catalogue's own host may be private, and then the names it gives may be.
+
+    Raises:
+        InputError: if so.
+    """
+    _clean_web(url, catalogue)
+    host = urlsplit(url).hostname or ""
+    home = (urlsplit(catalogue).hostname or "") if is_web(catalogue) else ""
+    if host != home and _leads_inside(host) and not (home and _leads_inside(home)):
+        raise _refused(
+            url, "its name leads into a private network that the catalogue is not part of"
+        )
+
+
+@cache
+def _leads_inside(host: str) -> bool:
+    if is_private(host):
+        return True
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False  # unknown here; a proxy may know it, or reading it fails by itself
+    return any(is_private(str(entry[4][0]).partition("%")[0]) for entry in found)
+
+
+def _inside(path: Path, root: Path, href: str) -> str:
+    whole, base = path.resolve(), root.resolve()
+    if not whole.is_relative_to(base):
+        raise _refused(href, f"it leads out of the catalogue's folder {root}")
+    return whole.relative_to(base).as_posix()
+
+
+def _refused(href: str, problem: str) -> InputError:
+    shown = href.partition("?")[0]
+    return InputError(
+        f"asset link {shown}", problem, "Only http, https and files inside the catalogue are read"
+    )

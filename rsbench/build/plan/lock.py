@@ -1,0 +1,330 @@
+"""The lock: the frozen answer of a search, from which a dataset can be built again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rsbench.build.plan.href import identity, require_kept
+from rsbench.catalog import Region
+from rsbench.core.digest import canonical_json, sha256_json
+from rsbench.core.errors import InputError, SchemaError, unknown
+
+SCHEMA = 1
+_MAX_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class LockAsset:
+    """One raster: unsigned link (relative inside its catalogue) and band number from 1."""
+
+    href: str
+    index: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LockItem:
+    """One scene as it will be read.
+
+    ``datatake`` groups items of one acquisition; ``offset`` is added to every valid number (see
+    ``harmonise``). ``masks``: band → quality layer, ``*`` for the layer of all bands.
+    """
+
+    id: str
+    datetime: str
+    datatake: str
+    offset: int
+    assets: Mapping[str, LockAsset]
+    masks: Mapping[str, LockAsset] = field(default_factory=dict)
+    tile: str = ""
+    baseline: str = ""
+    generated: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form; empty fields are left out."""
+        value: dict[str, Any] = {
+            "id": self.id,
+            "datetime": self.datetime,
+            "datatake": self.datatake,
+            "offset": self.offset,
+            "assets": {b: [a.href, a.index] for b, a in self.assets.items()},
+        }
+        if self.masks:
+            value["masks"] = {b: [a.href, a.index] for b, a in self.masks.items()}
+        for name in ("tile", "baseline", "generated"):
+            if getattr(self, name):
+                value[name] = getattr(self, name)
+        return value
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LockItem:
+        """Read the JSON form."""
+        return cls(
+            id=str(value["id"]),
+            datetime=str(value["datetime"]),
+            datatake=str(value["datatake"]),
+            offset=int(value["offset"]),
+            assets=_assets(value["assets"]),
+            masks=_assets(value.get("masks", {})),
+            tile=str(value.get("tile", "")),
+            baseline=str(value.get("baseline", "")),
+            generated=str(value.get("generated", "")),
+        )
+
+
+def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
+    for href, _ in value.values():
+        require_kept(str(href))
+    return {str(band): LockAsset(str(href), int(index)) for band, (href, index) in value.items()}
+
+
+Years = Mapping[int, tuple[LockItem, ...]]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Which scenes make which region and year.
+
+    ``recipe``: canonical recipe. ``provider``: key of the sensors' provider entry; ``catalogue``:
+    where it was searched (API address or folder; empty for the simulated Earth). ``places``:
+    the regions, so that a lock stands alone. ``regions``: region → sensor → year → items.
+    """
+
+    recipe: Mapping[str, Any]
+    provider: str
+    catalogue: str
+    query: Mapping[str, Any]
+    places: Mapping[str, Region]
+    regions: Mapping[str, Mapping[str, Years]]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what decides the pixels: no time, no host, no port."""
+        value = self.to_json()
+        del value["catalogue"]
+        for items in _item_lists(value["regions"]):
+            for item in items:
+                for part in ("assets", "masks"):
+                    for asset in item.get(part, {}).values():
+                        asset[0] = identity(asset[0])
+        return sha256_json(value)
+
+    def units(self) -> Iterator[tuple[str, int]]:
+        """Yield (region, year) in order."""
+        for region in sorted(self.regions):
+            for year in self.years:
+                yield region, year
+
+    @property
+    def years(self) -> tuple[int, ...]:
+        """All years of the recipe, with or without scenes."""
+        first, last = self.recipe["years"]
+        return tuple(range(int(first), int(last) + 1))
+
+    def items(self, region: str, sensor: str, year: int) -> tuple[LockItem, ...]:
+        """Return the scenes of one unit, empty where none was found."""
+        return self.regions[region].get(sensor, {}).get(year, ())
+
+    def subset(self, regions: Sequence[str] | None, years: tuple[int, int] | None) -> Lock:
+        """Return the lock of some regions or years of this one.
+
+        Raises:
+            UnknownName, InputError: if the lock does not hold them.
+        """
+        names = list(self.regions) if regions is None else list(regions)
+        for name in names:
+            if name not in self.regions:
+                raise unknown("region of the lock", name, self.regions)
+        first, last = years or (self.years[0], self.years[-1])
+        if first < self.years[0] or last > self.years[-1]:
+            raise InputError(
+                f"the years {first} to {last}",
+                f"the lock holds {self.years[0]} to {self.years[-1]}",
+                "Search again without --lock",
+            )
+        kept = {
+            name: {
+                sensor: {year: items for year, items in by_year.items() if first <= year <= last}
+                for sensor, by_year in self.regions[name].items()
+            }
+            for name in sorted(names)
+        }
+        recipe = {**self.recipe, "years": [first, last]}
+        places = {name: self.places[name] for name in sorted(names)}
+        return replace(self, recipe=recipe, places=places, regions=kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "schema": SCHEMA,
+            "recipe": json.loads(canonical_json(self.recipe)),
+            "provider": self.provider,
+            "catalogue": self.catalogue,
+            "query": json.loads(canonical_json(self.query)),
+            "places": {
+                name: region.model_dump(mode="json", exclude={"title", "why", "change"})
+                for name, region in self.places.items()
+            },
+            "regions": {
+                name: {
+                    sensor: {str(year): [i.to_json() for i in items] for year, items in by.items()}
+                    for sensor, by in sensors.items()
+                }
+                for name, sensors in self.regions.items()
+            },
+        }
+
+    def save(self, path: Path | str) -> None:
+        """Write canonical JSON, packed if the name ends in ``.gz``; whole or not at all.
+
+        Raises:
+            InputError: if it would be larger than what is read.
+        """
+        target = Path(path)
+        data = (canonical_json(self.to_json()) + "\n").encode()
+        if len(data) > _MAX_BYTES:
+            raise InputError(
+                f"keeping the search of {len(self.regions)} regions",
+                f"a lock of {len(data) / 1e9:.1f} GB could not be read again",
+                "Build several stores of fewer regions, each with --regions",
+            )
+        if target.suffix == ".gz":
+            data = gzip.compress(data, mtime=0)
+        temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:12]}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Lock:
+        """Read a lock.
+
+        Raises:
+            InputError: if the file is absent or is no lock.
+            SchemaError: if another version wrote it.
+        """
+        value = _read(Path(path))
+        if value.get("schema") != SCHEMA:
+            raise SchemaError(
+                f"lock {path}",
+                f"it has schema {value.get('schema')!r}, this version reads {SCHEMA}",
+                "Search again without --lock",
+            )
+        try:
+            return cls(
+                recipe=value["recipe"],
+                provider=str(value["provider"]),
+                catalogue=str(value["catalogue"]),
+                query=value["query"],
+                places={n: Region.model_validate(r) for n, r in sorted(value["places"].items())},
+                regions={
+                    name: {
+                        sensor: {int(y): tuple(map(LockItem.from_json, i)) for y, i in by.items()}
+                        for sensor, by in sensors.items()
+                    }
+                    for name, sensors in sorted(value["regions"].items())
+                },
+            )
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"lock {path}",
+                f"its content cannot be read ({type(error).__name__})",
+                "Search again without --lock",
+            ) from error
+
+
+def _item_lists(regions: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    for sensors in regions.values():
+        for by_year in sensors.values():
+            yield from by_year.values()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path) as file:
+                data = file.read(_MAX_BYTES + 1)
+        else:
+            with path.open("rb") as plain:
+                data = plain.read(_MAX_BYTES + 1)
+    except (OSError, EOFError) as error:
+        raise InputError(
+            f"lock {path}", f"it cannot be read ({type(error).__name__})", "Give a lock file"
+        ) from error
+    if len(data) > _MAX_BYTES:
+        raise InputError(f"lock {path}", "it is larger than 2 GiB", "Give a lock file")
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise InputError(f"lock {path}", "it is no JSON", "Give a lock file") from error
+    if not isinstance(value, dict):
+        raise InputError(f"lock {path}", "it is no JSON object", "Give a lock file")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class LockChange:
+    """One difference: ``what`` is ``+`` added, ``-`` removed, ``~`` changed, ``!`` of the whole."""
+
+    what: str
+    where: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.where}  {self.detail}".rstrip()
+
+
+def diff(old: Lock, new: Lock) -> tuple[LockChange, ...]:
+    """Return what differs between two locks, in order; hosts and ports never count."""
+    changes = [
+        LockChange("!", name, f"{_short(getattr(old, name))} → {_short(getattr(new, name))}")
+        for name in ("provider", "recipe", "query")
+        if canonical_json(getattr(old, name)) != canonical_json(getattr(new, name))
+    ]
+    for name in sorted(set(old.places) & set(new.places)):
+        if old.places[name] != new.places[name]:
+            changes.append(LockChange("~", name, "the region itself"))
+    before, after = _flat(old), _flat(new)
+    for key in sorted(set(before) | set(after)):
+        where = "/".join(key)
+        if key not in after:
+            changes.append(LockChange("-", where, ""))
+        elif key not in before:
+            changes.append(LockChange("+", where, ""))
+        elif before[key] != after[key]:
+            fields = sorted(k for k in before[key] if before[key][k] != after[key].get(k))
+            changes.append(LockChange("~", where, ", ".join(fields)))
+    return tuple(changes)
+
+
+def _flat(lock: Lock) -> dict[tuple[str, str, str, str], dict[str, Any]]:
+    flat = {}
+    for region, sensors in lock.regions.items():
+        for sensor, by_year in sensors.items():
+            for year, items in by_year.items():
+                for item in items:
+                    value = item.to_json()
+                    for part in ("assets", "masks"):
+                        value[part] = {
+                            b: [identity(h), i] for b, (h, i) in value.get(part, {}).items()
+                        }
+                    flat[region, sensor, str(year), item.id] = value
+    return flat
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else sha256_json(value)[:12]

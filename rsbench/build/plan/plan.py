@@ -1,0 +1,244 @@
+"""From a recipe to a lock: which scenes make which region and year, and what that will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rsbench.build.kinds.pairs_plan import search_pairs
+from rsbench.build.kinds.triplets_plan import search_triplets
+from rsbench.build.plan.cost import PlanSummary, describe
+from rsbench.build.plan.href import is_web
+from rsbench.build.plan.lock import Lock, LockAsset, LockChange, LockItem, diff
+from rsbench.build.plan.scenes import conditions_of, search_series
+from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue
+from rsbench.build.plan.search_cache import Found, KeptSearch
+from rsbench.build.plan.season import on_lattice
+from rsbench.catalog import (
+    Recipe,
+    Region,
+    Sensor,
+    SimulatedSpec,
+    load_region,
+    recipe_canonical,
+    recipe_regions,
+    recipe_sensors,
+)
+from rsbench.core.digest import canonical_json
+from rsbench.core.errors import InputError, unknown
+from rsbench.core.file_lock import hold
+
+__all__ = [
+    "Lock",
+    "LockAsset",
+    "LockChange",
+    "LockItem",
+    "PlanSummary",
+    "describe",
+    "diff",
+    "make_plan",
+    "open_catalogue",
+    "regions_of",
+]
+
+Advance = Callable[[str, int, int], None]
+SIMULATED = "simulated"
+SEARCHES = 4
+"""Searches at a time: more of them only meet the provider's rate limit."""
+
+
+def regions_of(recipe: Recipe) -> tuple[Region, ...]:
+    """Return the regions of a recipe: of the world, inline, or of its simulated Earth."""
+    if recipe.simulated is None:
+        return tuple(on_lattice(recipe, region) for region in recipe_regions(recipe))
+    from rsbench.simulate.api import simulated_regions
+
+    made = {region.name: region for region in simulated_regions(recipe.simulated)}
+    if recipe.regions == "all":
+        return tuple(made[name] for name in sorted(made))
+    chosen = []
+    for region in recipe.regions:
+        name = region if isinstance(region, str) else region.name
+        if name not in made:
+            raise unknown("simulated region", name, made)
+        chosen.append(made[name])
+    return tuple(chosen)
+
+
+@contextmanager
+def open_catalogue(
+    catalogue: str, simulated: SimulatedSpec | None, progress: Advance | None = None
+) -> Iterator[str]:
+    """Yield the API address or folder of a catalogue; the simulated Earth is served meanwhile."""
+    if simulated is None or catalogue:
+        yield catalogue
+        return
+    from rsbench.core.paths import cache_dir
+    from rsbench.simulate.api import catalogue_digest, write_catalogue
+    from rsbench.simulate.server import serve
+
+    root = cache_dir("simulated") / catalogue_digest(simulated)[:16]
+    with hold(root.with_suffix(".lock"), f"the simulated Earth {root}", wait=True):
+        write_catalogue(simulated, root, progress=_labelled("simulating scenes", progress))
+    with serve(root) as url:
+        yield url
+
+
+def _labelled(label: str, progress: Advance | None) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(label, done, total)
+
+
+def make_plan(
+    recipe: Recipe,
+    regions: Sequence[Region | str] | None = None,
+    provider: str | None = None,
+    years: tuple[int, int] | None = None,
+    *,
+    progress: Advance | None = None,
+) -> Lock:
+    """Search the catalogue for every region and sensor and freeze the answer.
+
+    Args:
+        recipe: what to build.
+        regions: some regions instead of the recipe's.
+        provider: a provider of the sensors, a STAC API address, or a folder of static STAC JSON.
+        years: first and last year instead of the recipe's.
+        progress: told as ``(label, done, total)``.
+
+    Raises:
+        OSError: if the catalogue cannot be reached.
+        InputError: if its answer cannot be trusted or understood.
+    """
+    recipe = recipe.model_copy(update={"years": years}) if years else recipe
+    places = _places(recipe, regions)
+    sensors = recipe_sensors(recipe)
+    key, address = _provider(recipe, sensors, provider)
+    simulated = recipe.simulated if key == SIMULATED and not address else None
+    with open_catalogue(address, simulated, progress) as catalogue:
+        catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s) for s in sensors}
+        address_of = {n: c.url for n, c in catalogues.items()}
+        # What was found at a provider is kept until all is found: a search of many regions may
+        # be stopped by one bad hour of the provider, and goes on from there.
+        remote = is_web(next(iter(address_of.values()))) and simulated is None
+        kept = KeptSearch([recipe_canonical(recipe), key, address_of]) if remote else None
+
+        def one(region: Region) -> Found:
+            held = kept.load(region) if kept else None
+            if held is None:
+                held = _found(recipe, region, sensors, key, catalogues)
+                if kept:
+                    kept.save(region, held)
+            return held
+
+        found = _search_all(one, places, SEARCHES if remote else 1, progress)
+    if kept:
+        kept.remove()
+    _require_scenes(recipe, key, found)
+    return Lock(
+        recipe=recipe_canonical(recipe),
+        provider=key,
+        catalogue="" if simulated else (address or sensors[0].provider(key).api),
+        query={s.name: conditions_of(recipe, s, key, "*") for s in sensors},
+        places={region.name: region for region in sorted(places, key=lambda r: r.name)},
+        regions={name: found[name] for name in sorted(found)},
+    )
+
+
+def _found(
+    recipe: Recipe,
+    region: Region,
+    sensors: Sequence[Sensor],
+    key: str,
+    catalogues: Mapping[str, ApiCatalogue | FolderCatalogue],
+) -> Found:
+    if recipe.pairs is not None:
+        return search_pairs(recipe, region, sensors, key, catalogues)
+    if recipe.fusion is not None:
+        return search_triplets(recipe, region, sensors, key, catalogues)
+    return {s.name: search_series(recipe, region, s, key, catalogues[s.name]) for s in sensors}
+
+
+def _search_all(
+    one: Callable[[Region], Found],
+    places: Sequence[Region],
+    threads: int,
+    progress: Advance | None,
+) -> dict[str, Found]:
+    """Search all regions; the first error is raised when those that had begun are done."""
+    found: dict[str, Found] = {}
+    with ThreadPoolExecutor(threads, thread_name_prefix="rsbench-search") as pool:
+        tasks = {pool.submit(one, region): region.name for region in places}
+        try:
+            for task in as_completed(tasks):
+                found[tasks[task]] = task.result()
+                if progress:
+                    progress("searching", len(found), len(places))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return found
+
+
+def _require_scenes(recipe: Recipe, key: str, found: Mapping[str, Any]) -> None:
+    bare = sorted(name for name, sensors in found.items() if not any(sensors.values()))
+    if bare:
+        raise InputError(
+            f"planning {recipe.name} from {key}",
+            f"no scene was found for {', '.join(bare[:5])}"
+            + (f" and {len(bare) - 5} more regions" if len(bare) > 5 else ""),
+            f"Check provider and years ({recipe.years[0]}-{recipe.years[1]}), or leave them out",
+        )
+
+
+def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Region, ...]:
+    if regions is None:
+        return regions_of(recipe)
+    known = {region.name: region for region in regions_of(recipe)}
+    asked = (
+        region
+        if isinstance(region, Region)
+        else known[region]
+        if region in known
+        else load_region(region)
+        for region in regions
+    )
+    return tuple(on_lattice(recipe, region) for region in asked)
+
+
+def _provider(recipe: Recipe, sensors: Sequence[Sensor], provider: str | None) -> tuple[str, str]:
+    """Return the key of the sensors' provider entry and the address that replaces its own."""
+    if provider is None or provider in sensors[0].providers:
+        key = provider or recipe.provider
+        specs = {canonical_json([s.provider(key).api]) for s in sensors}
+        if len(specs) > 1:
+            raise InputError(
+                f"provider {key}", "its sensors lie at different catalogues", "Split the recipe"
+            )
+        return key, ""
+    if is_web(provider):
+        return recipe.provider, provider
+    if Path(provider).is_dir():
+        return recipe.provider, str(Path(provider).resolve())
+    if "/" in provider:
+        raise InputError(
+            f"provider {provider}",
+            "there is no such folder",
+            "Give a provider's name, a STAC API address or an existing folder",
+        )
+    raise unknown("provider", provider, sensors[0].providers)
+
+
+def _catalogue(address: str, sensor: Sensor) -> ApiCatalogue | FolderCatalogue:
+    if is_web(address):
+        return ApiCatalogue(address)
+    if address and Path(address).is_dir():
+        return FolderCatalogue(Path(address).resolve())
+    raise InputError(
+        f"the catalogue of {sensor.name}",
+        f"{address!r} is neither an address nor a folder" if address else "none is named",
+        "Give --provider URL or --provider FOLDER",
+    )

@@ -1,0 +1,207 @@
+"""Scenes of one sensor in one region: search conditions, order, entries of the lock."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rsbench.build.compose import harmonise
+from rsbench.build.plan.href import reduce_href
+from rsbench.build.plan.lock import LockAsset, LockItem
+from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, Query, item_time, outline
+from rsbench.build.plan.season import months_of
+from rsbench.catalog import (
+    ProviderSpec,
+    Recipe,
+    Region,
+    Sensor,
+)
+from rsbench.core.errors import InputError, unknown
+from rsbench.core.grid import Grid
+
+Item = Mapping[str, Any]
+
+
+def sensor_grid(region: Region, sensor: Sensor) -> Grid:
+    """Return the grid of a sensor's pixels in a region: same corner, the sensor's pixel size.
+
+    Raises:
+        InputError: if the region is no whole number of the sensor's pixels.
+    """
+    extent = region.size * region.gsd
+    size = round(extent / sensor.gsd)
+    if size < 1 or abs(size * sensor.gsd - extent) > 1e-6 * extent:
+        raise InputError(
+            f"sensor {sensor.name} in region {region.name}",
+            f"{extent:g} m is no whole number of {sensor.gsd:g} m pixels",
+            "Choose a region size that both pixel sizes divide",
+        )
+    x, y = region.origin
+    transform = (sensor.gsd, 0.0, float(x), 0.0, -sensor.gsd, float(y))
+    return Grid(f"EPSG:{region.epsg}", transform, size, size)
+
+
+def conditions_of(recipe: Recipe, sensor: Sensor, key: str, tile: str) -> dict[str, Any]:
+    """Return the conditions of the search of a sensor in one tile."""
+    spec = sensor.provider(key)
+    conditions: dict[str, Any] = {**spec.query, **recipe.query.get(sensor.name, {})}
+    if spec.tile_property and tile:
+        conditions[spec.tile_property] = {"eq": spec.tile_value(tile)}
+    if spec.cloud_property and recipe.max_cloud < 100:
+        conditions[spec.cloud_property] = {"lt": recipe.max_cloud}
+    return conditions
+
+
+def search_series(
+    recipe: Recipe,
+    region: Region,
+    sensor: Sensor,
+    key: str,
+    catalogue: ApiCatalogue | FolderCatalogue,
+) -> dict[int, tuple[LockItem, ...]]:
+    """Return the locked items of a sensor in a region, by year."""
+    spec = sensor.provider(key)
+    conditions = conditions_of(recipe, sensor, key, region.tile)
+    grid = sensor_grid(region, sensor)
+    months = months_of(recipe, region)
+    query = Query(spec.collection, outline(grid), recipe.years, conditions)
+    # A server may ignore conditions it does not know, so they are checked here as well.
+    items = [
+        item
+        for item in catalogue.search(query)
+        if item_time(item).month in months
+        and recipe.years[0] <= item_time(item).year <= recipe.years[1]
+        and holds(item, conditions)
+        and (recipe.lattice is None or in_zone(item, region.epsg))
+    ]
+    if spec.tile_property and not region.tile:
+        items = _one_tile(items, spec.tile_property)
+    by_year: dict[int, list[LockItem]] = defaultdict(list)
+    for item in items:
+        locked = lock_item(item, sensor, spec, key, catalogue.url)
+        by_year[item_time(item).year].append(locked)
+    return {year: ordered(by_year[year]) for year in sorted(by_year)}
+
+
+def in_zone(item: Item, epsg: int) -> bool:
+    """Whether a scene is in the region's own zone: neighbours repeat the ground on another grid."""
+    properties = item.get("properties", {})
+    code = str(properties.get("proj:code") or properties.get("proj:epsg") or "")
+    return code.removeprefix("EPSG:") == str(epsg)
+
+
+def holds(item: Item, conditions: Mapping[str, Any]) -> bool:
+    """Return whether an item meets the conditions; a server may ignore those it does not know."""
+    tests: dict[str, Callable[[Any, Any], bool]] = {
+        "eq": lambda value, wanted: value == wanted,
+        "neq": lambda value, wanted: value != wanted,
+        "lt": lambda value, wanted: value is not None and value < wanted,
+        "lte": lambda value, wanted: value is not None and value <= wanted,
+        "gt": lambda value, wanted: value is not None and value > wanted,
+        "gte": lambda value, wanted: value is not None and value >= wanted,
+        "in": lambda value, wanted: value in wanted,
+    }
+    properties = item.get("properties", {})
+    return all(
+        tests[name](properties.get(field), wanted)
+        for field, condition in conditions.items()
+        for name, wanted in condition.items()
+    )
+
+
+def _one_tile(items: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Keep the tile with most items (first by name among equals): tiles repeat the same ground."""
+    counts = Counter(str(item["properties"].get(name)) for item in items)
+    if not counts:
+        return []
+    best = min(counts, key=lambda tile: (-counts[tile], tile))
+    return [item for item in items if str(item["properties"].get(name)) == best]
+
+
+def ordered(items: Sequence[LockItem]) -> tuple[LockItem, ...]:
+    """Order by acquisition; within one datatake the newest baseline and generation first."""
+    first = {i.datatake: min(j.datetime for j in items if j.datatake == i.datatake) for i in items}
+    newest = sorted(items, key=lambda i: (i.baseline, i.generated, i.id), reverse=True)
+    return tuple(sorted(newest, key=lambda i: (first[i.datatake], i.datatake)))
+
+
+def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogue: str) -> LockItem:
+    """Return what a lock keeps of an item.
+
+    Raises:
+        InputError: if its metadata contradict themselves, or lack an asset.
+    """
+    collection = str(item.get("collection", ""))
+    if collection in spec.refused:
+        raise InputError(f"collection {collection}", spec.refused[collection], "Use another one")
+    offset = harmonise.item_offset(item, spec)
+    properties = item["properties"]
+
+    def asset(name: str, index: int, *, pixels: bool) -> LockAsset:
+        found = asset_key(item, name)
+        if pixels:
+            harmonise.check_declared(item, found, sensor, offset)
+        href = reduce_href(str(item["assets"][found]["href"]), str(item["_url"]), catalogue)
+        return LockAsset(href, index)
+
+    assets = {
+        band: asset(spec.assets[band].key, spec.assets[band].index, pixels=True)
+        for band in _offered(sensor, spec)
+    }
+    rule = sensor.mask
+    masks: dict[str, LockAsset] = {}
+    if rule.kind != "none" and rule.band_assets:
+        masks = {b: asset(rule.band_assets[b], 1, pixels=False) for b in sensor.band_names}
+    elif rule.kind != "none":
+        if key not in rule.assets:
+            raise unknown(f"provider with a mask for {sensor.name}", key, rule.assets)
+        masks = {"*": asset(rule.assets[key], 1, pixels=False)}
+    return LockItem(
+        id=str(item["id"]),
+        datetime=item_time(item).isoformat().replace("+00:00", "Z"),
+        datatake=_datatake(item, spec),
+        offset=offset,
+        assets=assets,
+        masks=masks,
+        tile=str(properties.get(spec.tile_property, "")) if spec.tile_property else "",
+        baseline=str(properties.get(spec.baseline_property, "")) if spec.baseline_property else "",
+        generated=str(properties.get("s2:generation_time") or properties.get("created") or ""),
+    )
+
+
+def _offered(sensor: Sensor, spec: ProviderSpec) -> tuple[str, ...]:
+    for band in sensor.band_names:
+        if band not in spec.assets:
+            raise unknown(f"band of {sensor.name} at this provider", band, spec.assets)
+    return sensor.band_names
+
+
+def asset_key(item: Item, pattern: str) -> str:
+    """Return the key of an asset; a pattern such as ``*.tif`` must meet exactly one key."""
+    keys = [str(key) for key in item.get("assets", {})]
+    if pattern in keys:
+        return pattern
+    close = [k for k in keys if fnmatch.fnmatchcase(k, pattern)] if "*" in pattern else []
+    if len(close) != 1:
+        raise InputError(
+            f"asset {pattern} of item {item.get('id')}",
+            f"{len(close)} assets have this name among {', '.join(sorted(keys)[:12]) or 'none'}",
+            "Correct the asset names in the sensor's provider entry",
+        )
+    return close[0]
+
+
+def _datatake(item: Item, spec: ProviderSpec) -> str:
+    """Return what names one acquisition: copies of it count as one observation."""
+    properties = item["properties"]
+    stated = properties.get(spec.datatake_property) if spec.datatake_property else None
+    if stated:
+        # GS2A_20200606T112121_025887_N02.14: the baseline at the end differs between copies.
+        return re.sub(r"_N\d\d\.\d\d$", "", str(stated))
+    if path := properties.get("landsat:wrs_path"):
+        # Rows of one pass overlap and are seconds apart.
+        return f"{properties.get('platform')}_{path}_{item_time(item):%Y%m%d}"
+    return str(item["id"])

@@ -1,0 +1,290 @@
+"""Searching a catalogue: a STAC API through pystac-client, or a folder of static STAC JSON.
+
+A search that loses or repeats a page is noticed and asked again; if it stays so it is refused,
+because a lock made from it would silently hold too few scenes.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Grid
+
+Item = dict[str, Any]
+
+PAGE = 250
+TRIES = 3
+TIMEOUT = 60.0
+_MAX_ITEMS = 50_000
+_MAX_JSON = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search: collection, region outline (WGS84), years, further conditions."""
+
+    collection: str
+    outline: tuple[tuple[float, float], ...]
+    years: tuple[int, int]
+    conditions: Mapping[str, Any]
+
+
+def outline(grid: Grid) -> tuple[tuple[float, float], ...]:
+    """Return the corners of a grid as longitude and latitude, anticlockwise and closed."""
+    from pyproj import Transformer
+
+    a, _, c, _, e, f = grid.transform
+    right, bottom = c + a * grid.width, f + e * grid.height
+    corners = ((c, bottom), (right, bottom), (right, f), (c, f), (c, bottom))
+    to_wgs84 = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+    points = (to_wgs84.transform(x, y) for x, y in corners)
+    return tuple((round(float(lon), 7), round(float(lat), 7)) for lon, lat in points)
+
+
+def item_time(item: Mapping[str, Any]) -> datetime:
+    """Return an item's instant in UTC; composites state only when they begin."""
+    properties = item.get("properties", {})
+    text = properties.get("datetime") or properties.get("start_datetime")
+    try:
+        value = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError as error:
+        raise InputError(
+            f"the time of item {item.get('id')}",
+            f"neither datetime nor start_datetime can be read ({text!r})",
+            "Leave the item out of the catalogue",
+        ) from error
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class ApiCatalogue:
+    """A STAC API, reached with retries that cover POST, 429 and 503 with Retry-After."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client: Any = None
+        self._guard: Any = None
+        self._opening = threading.Lock()
+
+    def search(self, query: Query) -> list[Item]:
+        """Return all items of a query, sorted by id, each with the address to resolve links."""
+        for attempt in range(1, TRIES + 1):
+            found = self._pages(query)
+            if found.problem is None or (attempt == TRIES and found.counted):
+                return [found.items[key] for key in sorted(found.items)]
+        raise InputError(
+            f"searching {query.collection} at {self.url}",
+            f"{found.problem}, {TRIES} times",
+            "Try again later; nothing is built from half a search",
+        )
+
+    def _pages(self, query: Query) -> _Found:
+        west, east = _span(query.outline, 0)
+        south, north = _span(query.outline, 1)
+        from pystac_client.exceptions import APIError
+        from requests.exceptions import RequestException
+
+        found = _Found()
+        crosses = east - west >= 180
+        corners = [list(point) for point in query.outline]
+        try:
+            search = self._open().search(
+                collections=[query.collection],
+                intersects=None if crosses else {"type": "Polygon", "coordinates": [corners]},
+                bbox=[west, south, east, north] if crosses else None,
+                datetime=f"{query.years[0]}-01-01T00:00:00Z/{query.years[1]}-12-31T23:59:59Z",
+                query=dict(query.conditions) or None,
+                limit=PAGE,
+            )
+            for page in search.pages_as_dicts():
+                if not found.add(page, self.url):
+                    break
+        except InputError:
+            raise
+        except (APIError, RequestException, ValueError, KeyError, TypeError) as error:
+            refused = self._guard and self._guard.refused
+            raise refused or _unreachable(self.url, error) from None
+        found.close()
+        return found
+
+    def _open(self) -> Any:
+        with self._opening:
+            return self._opened()
+
+    def _opened(self) -> Any:
+        if self._client is None:
+            from pystac_client import Client
+            from pystac_client.stac_api_io import StacApiIO
+            from urllib3 import Retry
+
+            from rsbench.build.plan.http import Guarded
+
+            retry = Retry(
+                total=5,
+                connect=2,  # offline is told within seconds
+                backoff_factor=0.5,
+                status_forcelist=[429, 500, 502, 503, 504],
+                allowed_methods=None,
+                respect_retry_after_header=True,
+            )
+            self._guard = Guarded(self.url, max_retries=retry)
+            stac_io = StacApiIO(timeout=TIMEOUT)
+            for scheme in ("http://", "https://"):
+                stac_io.session.mount(scheme, self._guard)
+            self._client = Client.open(self.url, stac_io=stac_io)
+        return self._client
+
+
+class _Found:
+    """Items of one paged search and what is odd about the pages."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, Item] = {}
+        self.problem: str | None = None
+        self.counted = False
+        self._matched: int | None = None
+        self._repeated = 0
+        self._cut = False
+
+    def add(self, page: Mapping[str, Any], url: str) -> bool:
+        """Take one page; false if it brought nothing new, so that a loop of pages ends."""
+        matched = page.get("numberMatched", page.get("context", {}).get("matched"))
+        if matched is not None:
+            self._matched = int(matched)
+        before = len(self.items)
+        features = page.get("features", ())
+        links = [link.get("rel") for link in page.get("links", ())]
+        self._cut = len(features) >= PAGE and "next" not in links
+        for item in features:
+            if item["id"] in self.items:
+                self._repeated += 1
+            self.items[item["id"]] = {**item, "_url": _self_link(item) or url}
+        if features and len(self.items) == before:
+            self.problem = "a page came a second time"
+            return False
+        if len(self.items) > _MAX_ITEMS:
+            raise InputError(
+                f"searching {url}", f"more than {_MAX_ITEMS} items for one region", "Ask for less"
+            )
+        return True
+
+    def close(self) -> None:
+        count = len(self.items)
+        if self._matched is not None and self._matched != count:
+            self.problem = f"the catalogue counts {self._matched} items and gave {count}"
+        elif self._cut and self._matched is None:
+            self.problem = f"a full page of {PAGE} items names no next one, so some may be missing"
+        elif self._repeated and self.problem is None:
+            self.problem = f"{self._repeated} items came twice"
+            # With the full count at hand nothing can be missing.
+            self.counted = self._matched == count
+
+
+def _self_link(item: Mapping[str, Any]) -> str | None:
+    for link in item.get("links", ()):
+        if link.get("rel") == "self":
+            return str(link.get("href"))
+    return None
+
+
+def _unreachable(url: str, error: Exception) -> OSError:
+    # The text of the error may hold a signed address, so only its kind is told.
+    shown = urlsplit(url)
+    status = getattr(error, "status_code", None)
+    return OSError(
+        f"the catalogue {shown.scheme}://{shown.netloc}{shown.path} cannot be searched: "
+        f"{type(error).__name__}{f' {status}' if status else ''}"
+    )
+
+
+class FolderCatalogue:
+    """A folder with static STAC JSON; links that lead out of the folder are refused."""
+
+    def __init__(self, root: Path) -> None:
+        self.url = str(root)
+        self._root = root.resolve()
+        self._items: list[Item] | None = None
+
+    def search(self, query: Query) -> list[Item]:
+        """Return the items of a query, sorted by id; conditions are left to the caller."""
+        found: dict[str, Item] = {}
+        for item in self._all():
+            if item.get("collection") not in (None, query.collection):
+                continue
+            if query.years[0] <= item_time(item).year <= query.years[1] and _meets(item, query):
+                if item["id"] in found:
+                    raise InputError(
+                        f"the folder {self.url}",
+                        f"two items have the id {item['id']}",
+                        "Keep one of them",
+                    )
+                found[item["id"]] = item
+        return [found[key] for key in sorted(found)]
+
+    def _all(self) -> list[Item]:
+        if self._items is None:
+            self._items = list(self._walk())
+            if not self._items:
+                raise InputError(
+                    f"the folder {self.url}", "it holds no STAC items", "Give a STAC folder"
+                )
+        return self._items
+
+    def _walk(self) -> Iterator[Item]:
+        starts = [p for n in ("catalog.json", "collection.json") if (p := self._root / n).is_file()]
+        queue = starts[:1] or sorted(self._root.rglob("*.json"))
+        seen: set[Path] = set()
+        while queue:
+            path = queue.pop(0)
+            if path in seen:
+                continue
+            seen.add(path)
+            document = self._read(path)
+            if document.get("type") == "Feature" and "stac_version" in document:
+                yield {**document, "_url": str(path)}
+            for link in document.get("links") or ():
+                if link.get("rel") in ("child", "item"):
+                    queue.append(self._follow(path, str(link["href"])))
+
+    def _follow(self, base: Path, href: str) -> Path:
+        target = (base.parent / href).resolve()
+        if not target.is_file():
+            target = (base.parent / unquote(href)).resolve()
+        if "://" in href or not target.is_relative_to(self._root) or not target.is_file():
+            raise InputError(
+                f"the link {href} in {base.relative_to(self._root)}",
+                "it leads to no file inside the folder",
+                "Keep the whole catalogue in one folder",
+            )
+        return target
+
+    def _read(self, path: Path) -> Item:
+        if path.stat().st_size > _MAX_JSON:
+            raise InputError(f"reading {path}", "it is larger than 64 MiB", "Split the catalogue")
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"reading {path}", "it is no JSON", "Repair or remove it") from error
+        return value if isinstance(value, dict) else {}
+
+
+def _meets(item: Mapping[str, Any], query: Query) -> bool:
+    box = item.get("bbox")
+    if not box:
+        return True
+    half = len(box) // 2
+    west, east = _span(query.outline, 0)
+    south, north = _span(query.outline, 1)
+    return bool(box[0] <= east and box[half] >= west and box[1] <= north and box[half + 1] >= south)
+
+
+def _span(points: tuple[tuple[float, float], ...], axis: int) -> tuple[float, float]:
+    values = [point[axis] for point in points]
+    return min(values), max(values)

@@ -1,0 +1,1 @@
+"""Read windows of rasters."""

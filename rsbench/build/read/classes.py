@@ -1,0 +1,52 @@
+"""Classes on a grid: those of the source pixels in which the grid's pixel centres lie."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.build.read.raster import DRIVER, GDAL_ENV, GridMismatchError, require_bands
+from rsbench.core.grid import Grid
+
+
+def read_classes(path: str, index: int, grid: Grid, nodata: int) -> npt.NDArray[np.uint8]:
+    """Return ``(H, W)`` uint8 classes, nearest neighbour; ``nodata`` outside the file.
+
+    Classes are never averaged: centres are projected exactly, point by point.
+
+    Raises:
+        GridMismatchError: if the raster has no CRS, lacks the band or holds other numbers.
+    """
+    import rasterio
+    from pyproj import Transformer
+    from rasterio.windows import Window
+
+    with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
+        if data.crs is None:
+            raise GridMismatchError("the raster has no CRS")
+        require_bands(data, [index], np.dtype(np.uint8))
+        a, _, c, _, e, f = grid.transform
+        x, y = np.meshgrid(
+            c + a * (np.arange(grid.width) + 0.5), f + e * (np.arange(grid.height) + 0.5)
+        )
+        to = Transformer.from_crs(grid.crs, data.crs.to_wkt(), always_xy=True)
+        ta, tb, tc, td, te, tf = tuple(data.transform)[:6]
+        if tb or td or te >= 0 or ta <= 0:
+            raise GridMismatchError("its pixels are rotated")
+        east, north = to.transform(x, y)
+        columns, rows = (np.asarray(east) - tc) / ta, (np.asarray(north) - tf) / te
+        if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
+            raise GridMismatchError("the region cannot be projected into its CRS")
+        col, row = np.floor(columns).astype(np.int64), np.floor(rows).astype(np.int64)
+        inside = (col >= 0) & (col < data.width) & (row >= 0) & (row < data.height)
+        out = np.full(x.shape, nodata, np.uint8)
+        if not inside.any():
+            return out
+        left, top = int(col[inside].min()), int(row[inside].min())
+        width = math.floor(col[inside].max()) - left + 1
+        height = math.floor(row[inside].max()) - top + 1
+        pixels = data.read(index, window=Window(left, top, width, height))
+    out[inside] = pixels[row[inside] - top, col[inside] - left]
+    return out

@@ -1,0 +1,16 @@
+"""Reading engines by name."""
+
+from __future__ import annotations
+
+from rsbench.build.read.raster import Engine, RasterioEngine
+from rsbench.build.read.stackstac import StackstacEngine
+from rsbench.core.errors import InputError
+
+
+def make_engine(name: str, catalogue: str, signing: str) -> Engine:
+    """Return a reading engine: ``rasterio`` (default) or ``stackstac``."""
+    if name == "rasterio":
+        return RasterioEngine(catalogue, signing)
+    if name == "stackstac":
+        return StackstacEngine(catalogue, signing)
+    raise InputError(f"engine {name!r}", "there is no such engine", "Use rasterio or stackstac")

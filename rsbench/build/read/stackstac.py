@@ -1,0 +1,199 @@
+"""The second engine: stackstac, with the one call of it that gives exact pixels.
+
+It serves as an oracle of the default engine and for those who know it. stackstac makes the cube;
+everything it could decide by itself (grid, type, fill, errors) is decided for it, and its files
+are opened by a reader of our own, since its own takes any GDAL driver, one band per file and EPSG
+codes only. That reader goes through GDAL's warper, another way to the pixels than the windows of
+the default engine.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from rsbench.build.plan.href import is_web, require_public, resolve_href
+from rsbench.build.read.raster import (
+    DRIVER,
+    GDAL_ENV,
+    Asked,
+    GridMismatchError,
+    Pixels,
+    Scene,
+    place_raster,
+    require_bands,
+    signer,
+    without_queries,
+)
+from rsbench.core.errors import UnitFailed
+from rsbench.core.grid import Grid
+
+_NO_CODE = 3857
+"""Stands in stackstac's specification where a CRS has no EPSG code; the reader knows better."""
+
+
+class StackstacEngine:
+    """See :class:`rsbench.build.read.raster.Engine`."""
+
+    def __init__(self, catalogue: str, signing: str = "none") -> None:
+        self._catalogue = catalogue
+        self._sign = signer(signing)
+        self.bytes = 0
+
+    def fill(self, out: Pixels, scenes: Sequence[Scene], asked: Asked) -> None:
+        """See :class:`rsbench.build.read.raster.Engine`."""
+        from rasterio.errors import RasterioError
+
+        if not scenes:
+            return
+        cause = ""
+        try:
+            kept = asked.derived
+            pixels = self._stack(out.dtype if kept is None else np.dtype(kept.dtype), scenes, asked)
+            out[...] = pixels if kept is None else kept.make(pixels)
+            self.bytes += out.nbytes
+        except GridMismatchError as error:
+            cause = str(error)
+        except (RasterioError, RuntimeError, OSError, ValueError) as error:
+            cause = f"{without_queries(str(error))} ({type(error).__name__})"
+        if cause:
+            raise UnitFailed(
+                f"reading {len(scenes)} items from {scenes[0].item} on",
+                cause,
+                "Run the same build again, or use the default engine, which names the item",
+            )
+
+    def close(self) -> None:
+        """See :class:`rsbench.build.read.raster.Engine`."""
+
+    def _stack(self, dtype: np.dtype[Any], scenes: Sequence[Scene], asked: Asked) -> Pixels:
+        grid = asked.grid
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import stackstac
+            from stackstac.rio_env import LayeredEnv
+
+            layers = [name for name, _ in scenes[0].layers]
+            code = grid.crs.removeprefix("EPSG:")
+            epsg = int(code) if code.isdigit() else _NO_CODE
+            a, _, c, _, e, f = grid.transform
+            bounds = (c, f + e * grid.height, c + a * grid.width, f)
+            stack = stackstac.stack(
+                [self._item(scene, epsg, bounds) for scene in scenes],
+                assets=layers,
+                epsg=epsg,
+                resolution=(a, -e),
+                bounds=bounds,
+                snap_bounds=False,
+                # One task per plane: a smaller chunk would open every file several times.
+                chunksize=(1, 1, grid.height, grid.width),
+                dtype=dtype,
+                # A plain 0 is refused for uint16, and a missing file would become nodata.
+                fill_value=dtype.type(asked.nodata),
+                rescale=False,
+                errors_as_nodata=(),
+                sortby_date=False,
+                xy_coords="center",
+                properties=False,
+                band_coords=False,
+                gdal_env=LayeredEnv(always=dict(GDAL_ENV)),
+                reader=_reader(grid, whole=asked.whole),
+            )
+            return np.asarray(stack.sel(band=layers).data.compute(scheduler="threads"))
+
+    def _item(
+        self, scene: Scene, epsg: int, bounds: tuple[float, float, float, float]
+    ) -> dict[str, Any]:
+        assets = {}
+        for name, asset in scene.layers:
+            full = resolve_href(asset.href, self._catalogue)
+            if is_web(full):
+                require_public(full, self._catalogue)
+            assets[name] = {
+                "href": f"{asset.index}|{self._sign(full, 0) if is_web(full) else full}",
+                "type": "image/tiff",
+                # stackstac reads proj:epsg only, and takes the box as the place of the file.
+                "proj:epsg": epsg,
+                "proj:bbox": list(bounds),
+            }
+        return {
+            "type": "Feature",
+            "id": scene.item,
+            "bbox": [0, 0, 0, 0],
+            "properties": {"datetime": "2000-01-01T00:00:00Z", "proj:epsg": epsg},
+            "assets": assets,
+        }
+
+
+def _reader(grid: Grid, *, whole: bool) -> type[Any]:
+    """Return a reader class for stackstac that knows the grid it reads on."""
+
+    class Reader:
+        def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
+            index, _, self._path = url.partition("|")
+            self._index = int(index)
+            self._dtype, self._fill = np.dtype(dtype), fill_value
+
+        def read(self, window: Any) -> Pixels:
+            pixels, inside = _warped(self._path, self._index, grid, self._dtype, self._fill)
+            if not inside.all() and (whole or not inside.any()):
+                raise GridMismatchError(
+                    f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "
+                    "the region"
+                )
+            rows, columns = window.toslices()
+            return cast("Pixels", pixels[rows, columns])
+
+        def close(self) -> None:
+            pass
+
+    return Reader
+
+
+def _warped(
+    path: str, index: int, grid: Grid, dtype: np.dtype[Any], fill: Any
+) -> tuple[Pixels, Pixels]:
+    """Return a band on a grid and where it has pixels, both ``(H, W)``, by GDAL's warper.
+
+    The warper is given plain arrays: of a file it would take nodata tags, masks and bands called
+    alpha (as the infrared of some photographs is) as reasons to drop pixels.
+    """
+    import rasterio
+    from affine import Affine
+    from rasterio.enums import Resampling
+    from rasterio.warp import reproject
+    from rasterio.windows import Window, from_bounds, intersect, intersection
+
+    a, _, c, _, e, f = grid.transform
+    edges = (c, f + e * grid.height, c + a * grid.width, f)
+    size = (grid.height, grid.width)
+    pixels, inside = np.full(size, fill, dtype), np.zeros(size, np.uint8)
+    with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
+        require_bands(data, [index], dtype)
+        place_raster(data, grid)
+        wanted = from_bounds(*edges, transform=data.transform)
+        left, top = math.floor(wanted.col_off) - 1, math.floor(wanted.row_off) - 1
+        around = Window(left, top, math.ceil(wanted.width) + 3, math.ceil(wanted.height) + 3)
+        file = Window(0, 0, data.width, data.height)
+        if not intersect([around, file]):
+            return pixels, inside.astype(np.bool_)
+        part = intersection([around, file])
+        sa, _, sc, _, se, sf = tuple(data.transform)[:6]
+        source = data.read(index, window=part).astype(dtype, copy=False)
+        place = {
+            "src_transform": Affine(
+                *(sa, 0.0, sc + sa * part.col_off), *(0.0, se, sf + se * part.row_off)
+            ),
+            "src_crs": data.crs,
+            "dst_transform": Affine(*grid.transform),
+            "dst_crs": data.crs,
+            "resampling": Resampling.nearest,
+            "init_dest_nodata": False,
+        }
+        reproject(source, pixels, **place)
+        reproject(np.ones(source.shape, np.uint8), inside, **place)
+    return pixels, inside.astype(np.bool_)

@@ -1,0 +1,214 @@
+"""What the longer commands of the command line do; texts go through ``say`` and ``note``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsbench.core.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from rsbench.build.importers.geotiff_triplets import CoarseStated
+    from rsbench.store.read import Store
+
+Say = Callable[[str], None]
+PUBLISHED = ("cia", "lgc", "ahb")
+IMPORTERS = ("geotiff-series", "geotiff-triplets", "sat-jepa-diff", *PUBLISHED)
+
+
+def import_command(
+    *,
+    kind: str,
+    source: Path,
+    out: Path,
+    unit: str | None,
+    scale: float | None,
+    offset: float | None,
+    nodata: float | None,
+    bands: str | None,
+    dates: str | None,
+    crs: str | None,
+    region_size: int | None,
+    coarse: CoarseStated,
+    split: str | None,
+    say: Say,
+) -> None:
+    """Import one kind of folder and remember the store."""
+    if kind not in IMPORTERS:
+        raise unknown("import", kind, IMPORTERS)
+    from rsbench.build.importers.geotiff_series import import_geotiff_series
+    from rsbench.build.importers.geotiff_triplets import import_geotiff_triplets
+    from rsbench.core.paths import remember_store
+
+    names = tuple(b.strip() for b in bands.split(",")) if bands else None
+    if split is not None and kind != "sat-jepa-diff":
+        raise InputError(
+            f"import-dataset {kind} --split {split}",
+            "its split follows from places or dates",
+            "Leave --split out",
+        )
+    if kind in PUBLISHED:
+        from rsbench.build.importers.published_fusion import import_published
+
+        _require_no_coarse(kind, coarse, "one scale and one nodata hold for both sensors")
+        told = {"--bands": bands, "--dates": dates, "--crs": crs}
+        _require_known(kind, {**told, "--unit": unit if unit != "reflectance" else None})
+        result = import_published(
+            kind, source, out, scale=scale, offset=offset, nodata=nodata, region_size=region_size
+        )
+    elif kind == "geotiff-triplets":
+        result = import_geotiff_triplets(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            dates=dates, crs=crs, region_size=region_size, coarse=coarse,
+        )  # fmt: skip
+    elif kind == "sat-jepa-diff":
+        from rsbench.build.importers.sat_jepa_diff import import_sat_jepa_diff
+
+        _require_no_coarse(kind, coarse, "it has no coarse sensor")
+        if dates is not None:
+            raise InputError(
+                f"import-dataset {kind} --dates {dates}",
+                "the year stands in the names of the layout",
+                "Leave --dates out",
+            )
+        result = import_sat_jepa_diff(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            crs=crs, patch=region_size, split=split or "space",
+        )  # fmt: skip
+    else:
+        _require_no_coarse(kind, coarse, "it has no coarse sensor")
+        result = import_geotiff_series(
+            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
+            dates=dates, crs=crs, region_size=region_size,
+        )  # fmt: skip
+    remember_store(result.path)
+    say(f"{result.path}  digest {result.digest}")
+
+
+def _require_known(kind: str, told: Mapping[str, str | None]) -> None:
+    given = [name for name, value in told.items() if value is not None]
+    if given:
+        raise InputError(
+            f"import-dataset {kind} with {', '.join(given)}",
+            "unit, bands, dates and grid of this set are known",
+            f"Leave out {', '.join(given)}, or type geotiff-triplets",
+        )
+
+
+def _require_no_coarse(kind: str, coarse: CoarseStated, why: str) -> None:
+    from dataclasses import asdict
+
+    given = [f"--coarse-{name}" for name, value in asdict(coarse).items() if value is not None]
+    if given:
+        raise InputError(
+            f"import-dataset {kind} with {', '.join(given)}",
+            why,
+            "Leave them out, or type geotiff-triplets",
+        )
+
+
+def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
+    """Say what a store holds: identity, sensors, regions, splits, coverage."""
+    from rsbench.store.export.coverage import coverage, picture
+    from rsbench.store.read import open_store
+
+    store = open_store(path)
+    head = store_identity(store)
+    if as_json:
+        say(json.dumps({**head, "regions": store_coverage(store)}, indent=2))
+        return
+    for key, item in head.items():
+        say(f"{key:10} {_plain(item)}")
+    for line in picture(coverage(store)):
+        say(line)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_plain(item)}" for name, item in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def export_command(path: Path, out: Path, *, region: str | None, say: Say) -> None:
+    """Write GeoTIFFs into a new folder, or again into that of the same store."""
+    from rsbench.store.export.geotiff import export_geotiff
+    from rsbench.store.read import open_store
+
+    store = open_store(path)
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not _exported(store, out))):
+        raise InputError(
+            f"exporting into {out}", "something else is there already", "Choose another --out"
+        )
+    if out.exists():
+        files = export_geotiff(store, out, region=region)
+    else:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=out.absolute().parent) as aside:
+            files = export_geotiff(store, Path(aside) / out.name, region=region)
+            (Path(aside) / out.name).rename(out)
+    say(f"{out}  {len(files)} files")
+
+
+def _exported(store: Store, out: Path) -> bool:
+    """Say whether a folder holds an export of this very store, whole or not."""
+    note = out / "dataset.json"
+    if not note.is_file():
+        return all(path.name in store.regions for path in out.iterdir())
+    try:
+        return bool(json.loads(note.read_text(encoding="utf-8"))["digest"] == store.digest)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def store_identity(store: Store) -> dict[str, Any]:
+    """Return what a store is: digest, recipe, sensors, dates."""
+    first = store.region(store.regions[0]).record
+    return {
+        "path": str(store.path),
+        "digest": store.digest,
+        "recipe": store.recipe,
+        "simulated": store.simulated,
+        "complete": store.complete,
+        "sensors": {n: list(m.bands) for n, m in store.meta.sensors.items()},
+        "times": [str(t) for t in first.times],
+        "step": store.meta.step,
+    }
+
+
+def store_coverage(store: Store) -> dict[str, dict[str, Any]]:
+    """Return split, valid share and dates of every region, of the first sensor."""
+    from rsbench.store.export.coverage import coverage
+
+    return {name: found.to_json() for name, found in coverage(store).items()}
+
+
+def doctor_lines() -> list[str]:
+    """Say versions, extras, caches and which metrics can run, one line each."""
+    import importlib.metadata
+    import platform
+
+    from rsbench.core.paths import cache_dir
+    from rsbench.core.version import __version__
+    from rsbench.metrics.registry import metric_info
+
+    lines = [f"rsbench {__version__}, Python {platform.python_version()}", f"cache {cache_dir()}"]
+    for extra, packages in {
+        "build": ("rasterio", "pystac-client", "planetary-computer", "stackstac", "xarray"),
+        "models": ("torch", "lightning-fabric", "safetensors"),
+        "generative": ("diffusers", "huggingface_hub", "transformers"),
+        "distributed": ("distributed",),
+    }.items():
+        states = []
+        for package in packages:
+            try:
+                states.append(f"{package} {importlib.metadata.version(package)}")
+            except importlib.metadata.PackageNotFoundError:
+                states.append(f"{package} absent")
+        lines.append(f"[{extra}] " + ", ".join(states))
+    lines += [f"metric {m.id}: unavailable: {m.reason}" for m in metric_info() if not m.available]
+    return lines

@@ -1,0 +1,122 @@
+"""The last door of the command line: every error becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+import typer
+
+from rsbench.cli.app import app, note
+from rsbench.core.errors import DiskFull, InputError, RsbenchError
+
+INTERRUPTED = 130
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_OF_THE_MACHINE = _FULL | {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.EEXIST, errno.ENAMETOOLONG),
+}
+
+# Typer brings its own copy of click in some versions and the package in others.
+_UsageError: Any = typer.BadParameter.__mro__[2]
+
+
+def _refuse(error: RsbenchError) -> int:
+    note(f"rsbench: {error}")
+    return error.exit_code
+
+
+def _insist(dropped: sys.UnraisableHookArgs) -> None:
+    """Let a Ctrl-C come again that came in a finaliser, where Python drops every exception."""
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        main = threading.main_thread().ident or 0
+        again = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(dropped)
+
+
+def run_app() -> int:
+    """Run the command typed; return its exit code, the reason told on stderr."""
+    sys.unraisablehook = _insist
+    if not os.environ.get("RSBENCH_DEBUG"):
+        # After a failed write zarr leaves tasks behind; their failures follow from the one told.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    told = False
+    try:
+        code = int(app(prog_name="rsbench", standalone_mode=False) or 0)
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except RsbenchError as error:
+        code, told = _refuse(error), True
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the last door: no traceback unless asked for
+        code = _last_door(error)
+    if code == INTERRUPTED and not told:
+        note("rsbench: interrupted; nothing is half-written. Type the same command to go on.")
+    return code
+
+
+def _last_door(error: Exception) -> int:
+    if isinstance(error, typer.Abort):
+        return INTERRUPTED
+    if isinstance(error, _UsageError):
+        return _misused(error)
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return _refuse(_machine(error))
+    foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
+    if foreign and isinstance(error, ModuleNotFoundError) and error.name:
+        return _refuse(_missing(error.name))
+    if os.environ.get("RSBENCH_DEBUG"):
+        raise error
+    note(f"rsbench: internal error: {type(error).__name__}: {error}. RSBENCH_DEBUG=1 shows where.")
+    return 70
+
+
+def _misused(error: Any) -> int:
+    """Say in one line what is wrong with the command typed, and how to see what it takes."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(error.exit_code)
+    message = " ".join(error.format_message().split())
+    path = error.ctx.command_path if error.ctx else "rsbench"
+    note(f"{path}: {message.rstrip('.?')}{'?' if message.endswith('?') else '.'} "
+          f"Type: {path} --help")  # fmt: skip
+    return int(error.exit_code)
+
+
+def _machine(error: OSError) -> RsbenchError:
+    """Say what the operating system refused, and where."""
+    where = error.filename or "a file"
+    if error.errno in _FULL:
+        return DiskFull(
+            f"writing {where}",
+            "the device has no room left",
+            "Free some space and type the same command; finished work is kept",
+        )
+    return InputError(
+        f"opening {where}",
+        (error.strerror or "the system refuses").lower(),
+        "Name a place that is there and that you may read or write",
+    )
+
+
+def _missing(module: str) -> InputError:
+    root = module.partition(".")[0]
+    build = {"rasterio", "pystac", "pystac_client", "xarray", "stackstac", "planetary_computer"}
+    extra = "build" if root in build else "models"
+    return InputError(
+        "this command",
+        f"the package {root} is not installed",
+        f"Type: pip install 'rsbench[{extra}]'",
+    )

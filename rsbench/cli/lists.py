@@ -1,0 +1,136 @@
+"""Commands that list: models, metrics, recipes, regions, weights, and what can run here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rsbench.cli.app import Json, app, dump, say, weights_app
+
+
+def models(as_json: Json = False) -> None:
+    """List the models and their presets."""
+    from rsbench.models.registry import models_json
+
+    rows = models_json()
+    if as_json:
+        dump(rows)
+        return
+    for row in rows:
+        presets = ", ".join(
+            f"{name} ({_count(info['parameters'])})" for name, info in row["presets"].items()
+        )
+        say(f"{row['name']:20} {row['task']:9} {presets}")
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else str(parameters)
+
+
+def metrics(as_json: Json = False) -> None:
+    """List the metrics, their definitions' sources, and which can run here."""
+    from dataclasses import asdict
+
+    from rsbench.metrics.registry import metric_info
+
+    rows = [asdict(info) for info in metric_info()]
+    if as_json:
+        dump(rows)
+        return
+    for row in rows:
+        state = "  (published convention)" if row["published"] else ""
+        state += "" if row["available"] else f"  unavailable: {row['reason']}"
+        say(f"{row['id']:24} {row['direction']:7} {row['unit'] or '-':8} {row['source']}{state}")
+
+
+def recipes(as_json: Json = False) -> None:
+    """List the recipes."""
+    from rsbench.catalog import load_recipe, names
+
+    rows = [load_recipe(name) for name in names("recipes")]
+    if as_json:
+        dump([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        say(f"{row.name:20} {row.kind:9} {row.title}")
+
+
+def regions(
+    recipe: Annotated[
+        str | None, typer.Option(help="List the places of this recipe instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the 100 regions of the catalogue, or the places that a recipe has of its own."""
+    from rsbench.catalog import load_recipe, load_regions, recipe_regions
+
+    if recipe is None:
+        rows = load_regions()
+    elif (chosen := load_recipe(recipe)).simulated is not None:
+        from rsbench.simulate.api import simulated_regions
+
+        rows = simulated_regions(chosen.simulated)
+    else:
+        rows = recipe_regions(chosen)
+    if as_json:
+        dump([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        say(f"{row.name:44} {row.tile:6} {row.split:5} {row.stratum:17} {row.country}")
+
+
+def weights_check(as_json: Json = False) -> None:
+    """Say which weight files are here; exits 1 if one is not the published file."""
+    from dataclasses import asdict
+
+    from rsbench.metrics.weights import absence, status
+
+    rows = [asdict(row) for row in status()]
+    code = int(any(row["state"] not in ("ok", "absent") for row in rows))
+    if as_json:
+        dump(rows)
+        raise typer.Exit(code)
+    for row in rows:
+        say(f"{row['name']:12} {row['state']:8} needed by {row['metrics']}")
+    for row in rows:
+        if row["state"] == "altered":
+            say(
+                f"{row['path']}: {absence(row['name'])}. Remove it, or put the published file there"
+            )
+    if any(row["state"] != "ok" for row in rows):
+        say("Type `rsbench weights fetch`, or name a folder that holds them in RSBENCH_WEIGHTS.")
+    raise typer.Exit(code)
+
+
+def weights_fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Which, as `weights check` lists them; all if none.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="A folder; default RSBENCH_WEIGHTS.")] = None,
+) -> None:
+    """Fetch the weight files of perceptual metrics and check their digests."""
+    from rsbench.core.progress import progress
+    from rsbench.metrics.weights import fetch
+
+    with progress() as advance:
+        paths = fetch(to, names=names or None, progress=advance)
+    for path in paths:
+        say(str(path))
+
+
+def doctor() -> None:
+    """Say what this installation can do."""
+    from rsbench.cli.commands import doctor_lines
+
+    for line in doctor_lines():
+        say(line)
+
+
+def register() -> None:
+    """Add these commands, after those that were added before."""
+    for command in (models, metrics, recipes, regions, doctor):
+        app.command()(command)
+    weights_app.command("check")(weights_check)
+    weights_app.command("fetch")(weights_fetch)

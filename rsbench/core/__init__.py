@@ -1,0 +1,1 @@
+"""Errors, digests, grids, dates, paths and progress: what every package uses."""

@@ -1,0 +1,48 @@
+"""Where rsbench keeps what can be made again: one cache folder, one note of the last store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rsbench.core.errors import InputError
+
+
+def cache_dir(*parts: str) -> Path:
+    """Return ``$RSBENCH_CACHE`` (or the user's cache folder) joined with ``parts``, made."""
+    import platformdirs
+
+    root = os.environ.get("RSBENCH_CACHE") or platformdirs.user_cache_dir("rsbench")
+    path = Path(root).joinpath(*parts)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def remember_store(path: Path) -> None:
+    """Note the store built last, for `run` without ``--data``."""
+    note = cache_dir() / "last-store"
+    temporary = note.with_suffix(f".{os.getpid()}")
+    temporary.write_text(str(path.resolve()), encoding="utf-8")
+    temporary.replace(note)
+
+
+def default_store() -> tuple[Path, str]:
+    """Return the store to use without ``--data`` and the reason it was chosen.
+
+    Raises:
+        InputError: if neither ``RSBENCH_DATA`` nor a store built before is there.
+    """
+    named = os.environ.get("RSBENCH_DATA")
+    if named:
+        return Path(named), "RSBENCH_DATA"
+    note = cache_dir() / "last-store"
+    if note.exists():
+        path = Path(note.read_text(encoding="utf-8"))
+        repository = Path(str(path).rpartition("@")[0])  # of a version, PATH@TAG
+        if path.exists() or (repository.is_dir() and repository.name):
+            return path, "the store built last"
+    raise InputError(
+        "a dataset",
+        "no --data was given, RSBENCH_DATA is not set and no store was built before",
+        "Give --data PATH, or type: rsbench build-dataset --recipe demo",
+    )

@@ -1,0 +1,1 @@
+"""Score models on stores: the run, tables, intervals, the gate and the report."""

@@ -1,0 +1,93 @@
+"""Entries of a table: what answers a case, lead by lead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import torch
+
+from rsbench.evaluation.batch_fallback import Rolled, within_memory
+from rsbench.models.api import Card, Model
+from rsbench.models.rollout import roll
+from rsbench.tasks.base import Case
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Answer = Iterator[tuple[int, "Tensor"]]
+"""Leads from 1 on with values in the sensor's unit, ``(B, C, H, W)`` or ``(B, M, C, H, W)``."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A row of the table: its name, preset and role, and how it answers a case.
+
+    ``reference`` replaces truth and mask of a lead, for a row that is no forecast.
+    """
+
+    model: str
+    preset: str
+    role: str
+    answer: Callable[[Case], Answer]
+    reference: Callable[[Case, int], tuple[Tensor, Tensor]] | None = None
+
+
+def model_entry(
+    name: str, preset: str, role: str, model: Model, card: Card, *, device: torch.device,
+    autocast: torch.dtype | None = None, rolled: Rolled = roll,
+) -> ModelEntry:  # fmt: skip
+    """Return the row of a model: the harness rolls it out, all members of it."""
+    careful = within_memory(rolled)
+
+    def answer(case: Case) -> Answer:
+        given, want = case.given.to(device), case.want.to(device)
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            for lead, prediction in careful(model, card, given, want):
+                values = prediction.values[:, :, 0].float().cpu()
+                yield lead, values if values.shape[1] > 1 else values[:, 0]
+
+    return ModelEntry(name, preset, role, answer)
+
+
+Whole = Callable[[str, date, date], "Tensor"]
+"""``(region, start, target) -> (C, H, W)``: something known for a whole region."""
+
+
+def whole_entry(name: str, role: str, whole: Whole) -> ModelEntry:
+    """Return a row whose answers are known per region, e.g. a conditional mean."""
+
+    def answer(case: Case) -> Answer:
+        for index in range(case.truth.shape[1]):
+            yield index + 1, _cut(whole, case, index)
+
+    return ModelEntry(name, "", role, answer)
+
+
+def floor_entry(odd: Whole, even: Whole, both: Whole) -> ModelEntry:
+    """Return the row of the noise floor: medians of odd dates against medians of even dates.
+
+    Args:
+        odd, even: the two medians in the sensor's unit.
+        both: bool ``(1, H, W)``, where both exist.
+    """
+
+    def answer(case: Case) -> Answer:
+        for index in range(case.truth.shape[1]):
+            yield index + 1, _cut(odd, case, index)
+
+    def reference(case: Case, lead: int) -> tuple[Tensor, Tensor]:
+        return _cut(even, case, lead - 1), _cut(both, case, lead - 1).bool()
+
+    return ModelEntry("floor", "", "floor", answer, reference)
+
+
+def _cut(whole: Whole, case: Case, index: int) -> Tensor:
+    parts = []
+    for b, sample in enumerate(case.samples):
+        rows, columns = sample.window.slices
+        field_ = whole(sample.region, case.starts[b], case.targets[b][index])
+        parts.append(field_[:, rows, columns])
+    return torch.stack(parts)

@@ -1,0 +1,348 @@
+"""The gate: whether a result is as good as another, or as what is expected of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsbench.core.errors import Incomparable, InputError
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation import strata
+from rsbench.evaluation.gate.expected import read_expected, write_expected
+from rsbench.evaluation.gate.identity import ROW, Key
+from rsbench.evaluation.gate.side import (
+    HEAD,
+    PRACTICAL,
+    PROVENANCE,
+    SKILL,
+    TIGHT,
+    Row,
+    Side,
+    Tolerance,
+    by_kind,
+    of_scores,
+    of_table,
+    read_side,
+)
+from rsbench.evaluation.gate.waivers import Waiver, waive
+from rsbench.evaluation.intervals import loss
+from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.table import number
+
+__all__ = [
+    "PRACTICAL",
+    "SKILL",
+    "TIGHT",
+    "CheckResult",
+    "Side",
+    "Tolerance",
+    "Waiver",
+    "assert_passes",
+    "check",
+    "compare",
+    "load",
+    "of_scores",
+    "of_table",
+    "oracle_leaks",
+    "write_expected",
+]
+
+PASS, REGRESSED, BAD_INPUT, INCOMPARABLE, INTERNAL = 0, 1, 2, 3, 70
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found; ``lines`` say it in words."""
+
+    exit_code: int
+    lines: tuple[str, ...]
+    regressed: tuple[Key, ...] = ()
+    incomparable: tuple[Key, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True where nothing regressed and every row could be compared."""
+        return self.exit_code == PASS
+
+
+def check(result: Path, against: Path, *, today: date | None = None) -> CheckResult:
+    """Compare a run or table with a run, a table or an ``expected.toml``.
+
+    Every row of ``against`` must be there and not be worse. With equal provenance a tight
+    tolerance holds; otherwise a row regressed where it is worse by more than the practical
+    threshold and, with ≥ 8 shared regions on both sides, by more than the paired interval.
+    A proven regression outranks a row that cannot be compared. Better is never a failure.
+    A row that a waiver of ``expected.toml`` names may be worse up to the waiver's last day;
+    ``today`` is given in tests only.
+
+    Raises:
+        InputError: one side cannot be read (exit code 2).
+        Incomparable: the two sides differ in identity (exit code 3).
+    """
+    new, old = load(result), load(against)
+    same_identity(new, old)
+    regressed: list[tuple[Key, str]] = []
+    missing: list[tuple[Key, str]] = []
+    notes: list[str] = []
+    for key, row in old.rows.items():
+        if row.value is None:
+            continue
+        if key not in new.rows:
+            if strata.is_derived(key[3], key[6]):  # older tables have none
+                continue
+            missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
+            continue
+        if _sizes_differ(new.rows[key], row):
+            text = f"n = {new.rows[key].n} images against {row.n}: its value depends on n"
+            missing.append((key, f"{_label(key)}: {text}"))
+            continue
+        verdict = _judge(key, new.rows[key], row, new, old)
+        if verdict.failed:
+            regressed.append((key, verdict.text))
+        elif verdict.text:
+            notes.append(verdict.text)
+    leaks = oracle_leaks(new.scores) if new.scores is not None else ()
+    kept, waived, more = waive(regressed, old.waivers, today or date.today())
+    return _verdict(new, old, kept, missing, [*notes, *more], leaks, waived)
+
+
+def _verdict(
+    new: Side,
+    old: Side,
+    regressed: Sequence[tuple[Key, str]],
+    missing: Sequence[tuple[Key, str]],
+    notes: Sequence[str],
+    leaks: Sequence[str],
+    waived: Sequence[str],
+) -> CheckResult:
+    total = sum(row.value is not None for row in old.rows.values())
+    code = REGRESSED if regressed or leaks else INCOMPARABLE if missing else PASS
+    if not total:
+        raise InputError(f"checking against {old.name}", "it has no rows", "Write it again")
+    word = {PASS: "pass", REGRESSED: "regressed", INCOMPARABLE: "incomparable"}[code]
+    counts = [f"{total} rows compared with {old.name}"]
+    counts += [f"{len(regressed)} regressed"] if regressed else []
+    counts += [f"{len(waived)} waived"] if waived else []
+    counts += [f"{len(missing)} not there"] if missing else []
+    counts += [f"{len(leaks)} leaks"] if leaks else []
+    lines = [f"{word}: {', '.join(counts)}"]
+    lines += [f"  leak       {text}" for text in leaks]
+    lines += [f"  regressed  {text}" for _, text in regressed]
+    lines += [f"  waived     {text}" for text in waived]
+    lines += [f"  not there  {text}" for _, text in missing]
+    lines += [f"  note       {text}" for text in notes]
+    keys = tuple(key for key, _ in regressed), tuple(key for key, _ in missing)
+    return CheckResult(code, tuple(lines), *keys)
+
+
+def assert_passes(result: Path | str, against: Path | str) -> None:
+    """Raise AssertionError with what regressed, for a test of one's own.
+
+    ``assert_passes("run", "expected.toml")`` fails where ``rsbench check`` would not exit 0.
+    """
+    found = check(Path(result), Path(against))
+    if not found.ok:
+        raise AssertionError("\n".join(found.lines))
+
+
+def _sizes_differ(new: Row, old: Row) -> bool:
+    return new.n is not None and old.n is not None and new.n != old.n
+
+
+# ------------------------------------------------------------------------------- one row
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    failed: bool
+    text: str = ""
+
+
+def _judge(key: Key, new: Row, old: Row, ours: Side, theirs: Side) -> _Verdict:
+    assert old.value is not None
+    metric = key[3]
+    if new.value is None:
+        return _Verdict(True, f"{_label(key)}: was {number(old.value)}, is absent now")
+    worse = loss(metric, new.value) - loss(metric, old.value)
+    same = same_provenance(new, old, ours.provenance, theirs.provenance)
+    allowed = _allowed(key, old, theirs, same=same)
+    pair = _paired(metric, new, old)
+    if worse <= allowed:
+        if same and -worse > theirs.tight.allows(old.value):
+            change = f"{number(old.value)} → {number(new.value)}"
+            return _Verdict(False, f"{_label(key)}: {change}, better, though provenance is equal")
+        return _Verdict(False)
+    if not same and pair is not None and pair.interval is not None and pair.interval.lo <= 0:
+        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
+        text = f"worse by {number(worse, 3)}, within the paired interval {span}"
+        return _Verdict(False, f"{_label(key)}: {text}")
+    return _Verdict(True, _describe(key, new.value, old.value, worse, allowed, pair, same=same))
+
+
+def _allowed(key: Key, old: Row, theirs: Side, *, same: bool) -> float:
+    assert old.value is not None
+    if same:
+        return theirs.tight.allows(old.value)
+    if old.tolerance is None and key[3].startswith("share."):
+        return by_kind(key[3]).allows(old.value)
+    return (old.tolerance or theirs.practical or by_kind(key[3])).allows(old.value)
+
+
+def _paired(metric: str, new: Row, old: Row) -> inference.Paired | None:
+    turned = [
+        {region: loss(metric, value) for region, value in row.regions.items()} for row in (new, old)
+    ]
+    return inference.paired(turned[0], turned[1])
+
+
+def _describe(
+    key: Key,
+    new: float,
+    old: float,
+    worse: float,
+    allowed: float,
+    pair: inference.Paired | None,
+    *,
+    same: bool,
+) -> str:
+    share = f" ({100 * worse / abs(old):.3g} %)" if old else ""
+    text = (
+        f"{_label(key)}: {number(old)} → {number(new)}, worse by {number(worse, 3)}{share}, "
+        f"allowed {number(allowed, 3)}" + (" as provenance is equal" if same else "")
+    )
+    if pair is None:
+        return text
+    if pair.interval is not None:
+        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
+        text += f"; paired over {pair.n_regions} regions {number(pair.mean, 3)} {span}"
+    most = sorted(pair.differences, key=lambda name: -pair.differences[name])[:3]
+    return text + f"; most in {', '.join(most)}"
+
+
+def _label(key: Key) -> str:
+    model, preset, _, metric, band, lead, stratum = key
+    where = f"lead {lead}" + (f", band {band}" if band != "all" else "")
+    return f"{model}/{preset} {metric} {where}" + (f", {stratum}" if stratum != "all" else "")
+
+
+def _nearest(key: Key, rows: Mapping[Key, Row]) -> str:
+    """Say which part of the identity no row of the result has."""
+    best = max(rows, key=lambda k: sum(a == b for a, b in zip(k, key, strict=True)), default=None)
+    if best is None:
+        return "the result has no rows"
+    differ = [
+        f"{name} {theirs!r} asked, {ours!r} there"
+        for name, theirs, ours in zip(ROW, key, best, strict=True)
+        if theirs != ours
+    ]
+    return f"no such row; the nearest differs in {', '.join(differ)}"
+
+
+# ----------------------------------------------------------------- identity and provenance
+
+
+def same_identity(new: Side, old: Side) -> None:
+    """Refuse two results that differ in schema, dataset digest, split or protocol."""
+    differ = [
+        f"{name} {new.head.get(name)!r} against {old.head[name]!r}"
+        for name in old.head
+        if name in HEAD and new.head.get(name) != old.head[name]
+    ]
+    if differ:
+        raise Incomparable(
+            f"comparing {new.name} with {old.name}",
+            f"they differ in {', '.join(differ)}",
+            "Score both on one dataset, split and protocol",
+        )
+
+
+def same_provenance(
+    new: Row, old: Row, ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None
+) -> bool:
+    """True where weights, seed, precision, device and versions are known and equal."""
+    if not ours or not theirs or new.weights != old.weights:
+        return False
+    return all(name in theirs and ours.get(name) == theirs[name] for name in PROVENANCE)
+
+
+def oracle_leaks(scores: Scores) -> tuple[str, ...]:
+    """Return a sentence for every row that beats the oracle of simulated data.
+
+    No forecast can beat the conditional mean in expected squared error, so one that does beyond
+    the paired interval over regions has seen the truth. The level is shared among all
+    comparisons (Bonferroni), as one of many intervals would otherwise miss zero by chance.
+    """
+    if not scores.run.simulated:
+        return ()
+    means = scores.region_means()
+    rows = means[
+        (means["metric"] == "mse@1")
+        & (means["band"] == "all")
+        & (means["stratum"] == strata.HEADLINE)
+        & means["value"].notna()
+    ]
+    oracle = rows[rows["role"] == "oracle"]
+    others = rows[rows["role"].isin(("model", "trivial"))]
+    cells = list(others.groupby(["model", "preset", "lead"], sort=True))
+    level = 1.0 - (1.0 - inference.LEVEL) / max(len(cells), 1)
+    return tuple(_leaks(cells, oracle, level))
+
+
+def _leaks(cells: list[Any], oracle: pd.DataFrame, level: float) -> Iterator[str]:
+    for (model, preset, lead), group in cells:
+        best = _by_region(oracle[oracle["lead"] == lead])
+        pair = inference.paired(best, _by_region(group), level=level)
+        if pair is not None and pair.interval is not None and pair.interval.lo > 0:
+            yield (
+                f"{model}/{preset} beats the oracle at lead {lead} by {number(pair.mean, 3)} MSE "
+                f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}] over "
+                f"{pair.n_regions} regions: it has seen the truth"
+            )
+
+
+def _by_region(frame: pd.DataFrame) -> dict[str, float]:
+    pairs = zip(frame["region"], frame["value"], strict=True)
+    return {str(region): float(value) for region, value in pairs}
+
+
+def load(path: Path) -> Side:
+    """Read a run folder, a table, or an ``expected.toml``."""
+    return read_expected(path) if path.suffix == ".toml" else read_side(path)
+
+
+def compare(run_a: Path, run_b: Path) -> tuple[str, ...]:
+    """Say row by row how two runs differ: a → b, with paired intervals over shared regions."""
+    a, b = load(run_a), load(run_b)
+    same_identity(b, a)
+    lines = [f"{a.name} → {b.name}"]
+    shared = [key for key in a.rows if key in b.rows]
+    for key in shared:
+        lines += _change(key, a.rows[key], b.rows[key])
+    lines += [f"only in {a.name}: {_label(key)}" for key in a.rows if key not in b.rows]
+    lines += [f"only in {b.name}: {_label(key)}" for key in b.rows if key not in a.rows]
+    if len(lines) == 1:
+        lines.append(f"{len(shared)} rows, all equal")
+    return tuple(lines)
+
+
+def _change(key: Key, a: Row, b: Row) -> list[str]:
+    if a.value == b.value:
+        return []
+    if a.value is None or b.value is None:
+        return [f"{_label(key)}: {number(a.value)} → {number(b.value)}"]
+    text = f"{_label(key)}: {number(a.value)} → {number(b.value)}"
+    if _sizes_differ(b, a):
+        return [f"{text}, which do not compare: n = {a.n} images against {b.n}"]
+    worse = loss(key[3], b.value) - loss(key[3], a.value)
+    text += f", {'worse' if worse > 0 else 'better'} by {number(abs(worse), 3)}"
+    pair = inference.paired(b.regions, a.regions)
+    if pair is not None and pair.interval is not None:
+        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
+        text += f"; paired over {pair.n_regions} regions {span}"
+        text += "" if pair.interval.lo > 0 or pair.interval.hi < 0 else ", which holds 0"
+    return [text]

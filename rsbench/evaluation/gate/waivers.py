@@ -1,0 +1,85 @@
+"""Known regressions that a team has accepted for now: why, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from rsbench.evaluation.gate.identity import ROW, Key
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """Rows that may be worse than expected.
+
+    Args:
+        match: values of ``ROW`` that a row must have; what is not named matches all.
+        reason: why, for whoever reads it later.
+        until: the last day it holds.
+    """
+
+    match: Mapping[str, str | int]
+    reason: str
+    until: date
+
+    def covers(self, key: Key) -> bool:
+        """Say whether a row is meant."""
+        row = dict(zip(ROW, key, strict=True))
+        return all(row[name] == value for name, value in self.match.items())
+
+    @property
+    def label(self) -> str:
+        """Name it by what it matches."""
+        return " ".join(str(self.match[name]) for name in ROW if name in self.match)
+
+
+def read_waivers(items: Sequence[Mapping[str, Any]]) -> tuple[Waiver, ...]:
+    """Read ``[[waiver]]`` entries; ValueError says what one lacks."""
+    return tuple(_waiver(item) for item in items)
+
+
+def _waiver(item: Mapping[str, Any]) -> Waiver:
+    odd = sorted(set(item) - {*ROW, "reason", "until"})
+    if odd:
+        raise ValueError(f"a waiver has no key {odd[0]!r}; it has {', '.join(ROW)}, reason, until")
+    match = {name: item[name] for name in ROW if name in item}
+    if not match:
+        raise ValueError("a waiver names at least a model or a metric")
+    for name, value in match.items():
+        if not isinstance(value, int if name == "lead" else str):
+            raise ValueError(f"{name} of a waiver is {value!r}")
+    reason, until = item.get("reason"), item.get("until")
+    if not isinstance(reason, str) or not reason.strip():
+        raise ValueError("a waiver says its reason")
+    if isinstance(until, datetime) or not isinstance(until, date):
+        raise ValueError("a waiver ends: until = 2027-01-31, without quotes")
+    return Waiver(match, reason.strip(), until)
+
+
+Failed = Sequence[tuple[Key, str]]
+
+
+def waive(
+    failed: Failed, waivers: Sequence[Waiver], today: date
+) -> tuple[list[tuple[Key, str]], list[str], list[str]]:
+    """Divide what failed: (what still counts, what is waived, what to say of the waivers)."""
+    kept: list[tuple[Key, str]] = []
+    waived: list[str] = []
+    used: set[int] = set()
+    for key, text in failed:
+        places = [i for i, waiver in enumerate(waivers) if waiver.covers(key)]
+        used.update(places)
+        holds = [waivers[i] for i in places if today <= waivers[i].until]
+        if holds:
+            waived.append(f"{text} (until {holds[0].until.isoformat()}: {holds[0].reason})")
+        else:
+            kept.append((key, text))
+    notes = []
+    for i, waiver in enumerate(waivers):
+        if today > waiver.until:
+            notes.append(f"the waiver of {waiver.label} ended on {waiver.until.isoformat()}")
+        elif i not in used:
+            notes.append(f"the waiver of {waiver.label} is not needed: nothing it names regressed")
+    return kept, waived, notes

@@ -1,0 +1,174 @@
+"""Pictures of a run: truth, predictions and errors of a few samples, for the report.
+
+``display@1`` of reflectance ρ is ``clip(ρ / 0.6, 0, 1) ** (1 / 2.2)`` on red, green and blue;
+other units are scaled by the dataset's value range. Files are ``.npy`` without pickles.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.core.errors import DiskFull
+from rsbench.evaluation.scores import write_whole
+from rsbench.metrics.display import GAMMA, WHITE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rsbench.evaluation.entries import ModelEntry
+    from rsbench.store.layout import SensorMeta
+    from rsbench.tasks.base import Case
+
+SCHEMA = 1
+ROLES = ("model", "trivial", "oracle")
+EPOCH = date(1970, 1, 1)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy hides the number
+Array = npt.NDArray[Any]
+
+
+def display(values: Array, unit: str, value_range: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    """Return ``(3|1, H, W)`` values as a picture ``(H, W, 3)`` uint8."""
+    if unit == "reflectance":
+        shown = np.clip(values / WHITE, 0.0, 1.0) ** (1.0 / GAMMA)
+    else:
+        low, high = value_range
+        shown = np.clip((values - low) / (high - low), 0.0, 1.0)
+    picture = np.round(shown * 255).astype(np.uint8).transpose(1, 2, 0)
+    return picture if picture.shape[2] == 3 else np.repeat(picture[..., :1], 3, axis=2)
+
+
+@dataclass
+class _Sample:
+    region: str
+    key: str
+    start: str
+    targets: list[str]
+    truth: list[Array]
+    valid: list[Array]
+    context: Array
+    predictions: dict[tuple[str, str], list[Array]] = field(default_factory=dict)
+    errors: dict[tuple[str, str], list[Array]] = field(default_factory=dict)
+
+
+class Viewer:
+    """Keeps the first window of each region's first matched start.
+
+    Args:
+        folder: where pictures go.
+        meta: the sensor.
+        bands: bands of the case, along C.
+        keep: ``none``, ``viewer`` or ``all`` (pictures are the same for the last two).
+        regions: at most so many regions.
+    """
+
+    def __init__(
+        self, folder: Path, meta: SensorMeta, bands: tuple[str, ...], *, keep: str, regions: int = 6
+    ) -> None:
+        self._folder = folder
+        self._meta = meta
+        self._limit = 0 if keep == "none" else regions
+        shown = meta.display if meta.display and set(meta.display) <= set(bands) else bands[:3]
+        self._index = [bands.index(band) for band in shown][: 3 if len(shown) >= 3 else 1]
+        self._samples: dict[str, _Sample] = {}
+
+    def see(self, row: ModelEntry, case: Case, lead: int, values: Tensor) -> None:
+        """Look at one lead of one batch and keep what belongs on the page."""
+        if row.role not in ROLES:
+            return
+        for b, sample in enumerate(case.samples):
+            if case.curves[b][0] not in ("starts", "both"):
+                continue
+            kept = self._samples.get(sample.region) or self._begin(case, b)
+            targets = [t.isoformat() for t in case.targets[b]]
+            own = (sample.key, case.starts[b].isoformat(), targets)
+            if kept is None or (kept.key, kept.start, kept.targets) != own:
+                continue
+            if (sample.window.y, sample.window.x) != (0, 0):
+                continue
+            key = (row.model, row.preset)
+            answer, truth = values[b].numpy(), case.truth[b, lead - 1].numpy()
+            valid = case.valid[b, lead - 1, 0].numpy()
+            error = np.where(valid, np.abs(answer - truth).mean(axis=0), np.nan)
+            kept.predictions.setdefault(key, []).append(self._picture(answer))
+            kept.errors.setdefault(key, []).append(error.astype(np.float16))
+
+    def _begin(self, case: Case, b: int) -> _Sample | None:
+        sample = case.samples[b]
+        if len(self._samples) >= self._limit or (sample.window.y, sample.window.x) != (0, 0):
+            return None
+        frames = case.given.frames[case.want.sensor]
+        kept = _Sample(
+            region=sample.region,
+            key=sample.key,
+            start=case.starts[b].isoformat(),
+            targets=[t.isoformat() for t in case.targets[b]],
+            truth=[self._picture(frame.numpy()) for frame in case.truth[b]],
+            valid=[mask[0].numpy() for mask in case.valid[b]],
+            context=self._picture(frames.values[b, 0, self._shown(case, b)].numpy()),
+        )
+        self._samples[sample.region] = kept
+        return kept
+
+    @staticmethod
+    def _shown(case: Case, b: int) -> int:
+        """Return the place of the frame of the start: the last of a context, the first of pairs."""
+        times = case.given.frames[case.want.sensor].times[b].tolist()
+        return times.index((case.starts[b] - EPOCH).days)
+
+    def _picture(self, values: Array) -> npt.NDArray[np.uint8]:
+        return display(values[self._index], self._meta.unit, self._meta.value_range)
+
+    def close(self) -> None:
+        """Write the pictures and, last, their index."""
+        if not self._samples:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        entries = [self._entry(kept) for kept in self._samples.values()]
+        bands = self._meta.unit
+        text = json.dumps({"schema": SCHEMA, "error": f"mean |error|, {bands}", "entries": entries})
+        write_whole(self._folder / "index.json", lambda p: p.write_text(text, encoding="utf-8"))
+
+    def _entry(self, kept: _Sample) -> dict[str, Any]:
+        return {
+            "region": kept.region,
+            "start": kept.start,
+            "leads": list(range(1, len(kept.targets) + 1)),
+            "targets": kept.targets,
+            "truth": self._save(f"{kept.region}-truth", np.stack(kept.truth)),
+            "context": self._save(f"{kept.region}-context", kept.context),
+            "valid": self._save(f"{kept.region}-valid", np.stack(kept.valid)),
+            "models": [
+                {
+                    "model": model,
+                    "preset": preset,
+                    "prediction": self._save(f"{kept.region}-{model}", np.stack(pictures)),
+                    "error": self._save(
+                        f"{kept.region}-{model}-error", np.stack(kept.errors[model, preset])
+                    ),
+                }
+                for (model, preset), pictures in kept.predictions.items()
+            ],
+        }
+
+    def _save(self, name: str, array: Array) -> str:
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+
+        try:
+            write_whole(self._folder / f"{name}.npy", write)
+        except OSError as error:
+            raise DiskFull(
+                f"writing the pictures of the run ({name}.npy)",
+                "the device has no room left" if error.errno in FULL else str(error.strerror),
+                "Free some space and type the same command, or add --keep-predictions none",
+            ) from error
+        return f"{name}.npy"

@@ -1,0 +1,73 @@
+"""The page people look at before they read: one file, offline, no server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from rsbench.catalog.published import PublishedTable, load_published
+from rsbench.core.errors import InputError
+from rsbench.evaluation.report import page, pictures
+from rsbench.evaluation.report.board import Board, boards
+from rsbench.evaluation.report.published import beside
+from rsbench.evaluation.scores import write_whole
+
+__all__ = ["Board", "boards", "render", "write_report"]
+
+
+def write_report(
+    runs: Sequence[Path], out: Path, *, force: bool = False, published: Sequence[str] = ()
+) -> Path:
+    """Write one self-contained HTML page about one or more run folders.
+
+    Args:
+        runs: folders written by ``rsbench run --out``.
+        out: the HTML file.
+        force: overwrite what is there.
+        published: names of papers' tables to set beside the runs.
+
+    Raises:
+        InputError: no run there, a damaged one, or a target that exists.
+        UnknownName: for a published table that is not there.
+    """
+    if not runs:
+        raise InputError("a report", "no run was named", "Name at least one run folder")
+    target = out / "report.html" if out.is_dir() else out
+    if target.exists() and not force:
+        raise InputError(
+            f"writing the report {target}", "a file of this name exists", "Give --force or --out"
+        )
+    tables = [load_published(name) for name in dict.fromkeys(published)]
+    text = render(boards(list(dict.fromkeys(runs))), tables)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
+    return target
+
+
+def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> str:
+    """Return the page's HTML, with papers' tables beside each board."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup, escape
+
+    folder = resources.files("rsbench.evaluation.report") / "templates"
+
+    def text(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # Long names break at their underscores rather than anywhere.
+    environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
+    gathered = [page.gather(board, index) for index, board in enumerate(found)]
+    return environment.from_string(text("report.html.j2")).render(
+        boards=gathered,
+        legends=[page.legend(item) for item in gathered],
+        papers=[beside(board, published) for board in found],
+        simulated=any(board.run.simulated for board in found),
+        complete=all(board.run.complete for board in found),
+        css=Markup(text("report.css")),  # ours, so nothing to escape
+        js=Markup(text("report.js")),
+        ramp=pictures.ramp_link(),
+    )

@@ -1,0 +1,192 @@
+"""Runs that may stand in one table: equal identity and horizon, each row once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rsbench.evaluation.scores import RunInfo, Scores
+
+
+@dataclass(frozen=True)
+class Board:
+    """Runs of one identity, merged: one row per model, preset, weights and seed.
+
+    Args:
+        scores: all rows on one matched set, so that every row is scored on equal ground.
+        folders: the run folders, in the order given.
+        runs: their descriptions, in the same order.
+        names: per folder, its model names → names on the board.
+        notes: what a reader must know about the merge.
+    """
+
+    scores: Scores
+    folders: tuple[Path, ...]
+    runs: tuple[RunInfo, ...]
+    names: tuple[dict[str, str], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def run(self) -> RunInfo:
+        """Identity of the board and the union of what its runs say."""
+        return self.scores.run
+
+    @property
+    def counts(self) -> list[dict[str, Any]]:
+        """What all runs have counted, by ``model`` as the board calls it, ``metric``, ``what``."""
+        found = {}
+        for run, called in zip(self.runs, self.names, strict=True):
+            for row in run.extra.get("counts") or []:
+                model = called.get(str(row["model"]), str(row["model"]))
+                found[model, row["metric"], row["what"]] = {**row, "model": model}
+        return list(found.values())
+
+
+def boards(folders: Sequence[Path]) -> tuple[Board, ...]:
+    """Read run folders and group those that can be compared, in the order of first appearance."""
+    grouped: dict[str, list[tuple[Path, Scores]]] = {}
+    for folder in folders:
+        scores = Scores.load(folder)
+        key = repr((sorted(scores.run.identity().items()), scores.run.horizon))
+        grouped.setdefault(key, []).append((folder, scores))
+    return tuple(_merged(members) for members in grouped.values())
+
+
+def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
+    taken: dict[tuple[str, str], tuple[object, ...]] = {}
+    parts: list[Scores] = []
+    names: list[dict[str, str]] = []
+    for _, scores in members:
+        part, called = _without_repeats(scores, taken)
+        names.append(called)
+        if part is not None:
+            parts.append(part)
+    sets, pixels = (
+        [part for part in found if len(part)]
+        for found in ([p.sets for p in parts], [p.pixels for p in parts])
+    )
+    whole = Scores(
+        pd.concat([part.units for part in parts], ignore_index=True),
+        _described(parts),
+        pd.concat(sets, ignore_index=True) if sets else parts[0].sets,
+        pd.concat(pixels, ignore_index=True) if pixels else parts[0].pixels,
+    )
+    sizes = {int(n) for n in whole.sets.loc[whole.sets["role"] != "floor", "n"]}
+    references = {scores.run.best_trivial for _, scores in members} - {None}
+    notes = []
+    if len(references) > 1:
+        notes.append(
+            f"The runs chose different reference rows on validation "
+            f"({', '.join(sorted(str(r) for r in references))}); skill here is against "
+            f"{whole.run.best_trivial}."
+        )
+    if len(sizes) > 1:
+        several = ", ".join(str(n) for n in sorted(sizes))
+        notes.append(
+            f"Metrics of sets stand on different numbers of images (n = {several}): their rows "
+            "do not compare."
+        )
+    folders = tuple(folder for folder, _ in members)
+    return Board(whole, folders, tuple(s.run for _, s in members), tuple(names), tuple(notes))
+
+
+def _without_repeats(
+    scores: Scores, taken: dict[tuple[str, str], tuple[object, ...]]
+) -> tuple[Scores | None, dict[str, str]]:
+    """Drop rows that the board has already; rename a row whose weights or seed differ."""
+    run, units = scores.run, scores.units
+    called: dict[str, str] = {}
+    dropped: list[tuple[str, str]] = []
+    both = [part[["model", "preset", "role"]] for part in (units, scores.sets) if len(part)]
+    rows = pd.concat(both).drop_duplicates().itertuples(index=False, name=None)
+    for model, preset, role in rows:
+        trained = run.weights.get(model)
+        # What is fitted in closed form is the same row whatever the seed of its run was.
+        seeded = trained is not None and role != "trivial"
+        stamp = (trained, run.seed if seeded else None, run.precision)
+        name, number = str(model), 1
+        while taken.get((name, preset), stamp) != stamp:
+            number += 1
+            name = f"{model} (seed {run.seed})" if number == 2 else f"{model} (run {number})"
+        if (name, preset) in taken:
+            dropped.append((model, preset))
+        taken[(name, preset)] = stamp
+        called[str(model)] = name
+    kept = _left(units, dropped, called)
+    if kept.empty:
+        return None, called
+    beside = [_left(part, dropped, called) for part in (scores.sets, scores.pixels)]
+    return Scores(kept, _renamed(run, called), *beside), called
+
+
+def _left(
+    rows: pd.DataFrame, dropped: Sequence[tuple[str, str]], called: dict[str, str]
+) -> pd.DataFrame:
+    if rows.empty:
+        return rows
+    gone = pd.Series(zip(rows["model"], rows["preset"], strict=True)).isin(dropped).to_numpy()
+    kept = rows[~gone]
+    return kept.assign(model=kept["model"].map(lambda model: called[str(model)]))
+
+
+def _renamed(run: RunInfo, called: dict[str, str]) -> RunInfo:
+    def new(name: str) -> str:
+        return called.get(name, name)
+
+    return replace(
+        run,
+        weights={new(k): v for k, v in run.weights.items()},
+        inputs={new(k): v for k, v in run.inputs.items()},
+        citations={new(k): v for k, v in run.citations.items()},
+        history={new(k): v for k, v in run.history.items()},
+        absent=tuple(replace(item, model=new(item.model)) for item in run.absent),
+    )
+
+
+def _by_row(parts: Sequence[tuple[Scores, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return what belongs to rows by model, and by model and preset where it has several."""
+    found: dict[str, dict[str, Any]] = {}
+    for scores, values in parts:
+        rows = scores.units[["model", "preset"]].drop_duplicates()
+        presets = dict(rows.itertuples(index=False, name=None))
+        for model, value in values.items():
+            found.setdefault(model, {}).setdefault(str(presets.get(model, "")), value)
+    return {
+        model if len(presets) == 1 else f"{model} {preset}": value
+        for model, presets in found.items()
+        for preset, value in presets.items()
+    }
+
+
+def of_row(values: Mapping[str, Any], model: str, preset: str) -> Any:
+    """Return what belongs to one row; None where there is nothing."""
+    return values.get(f"{model} {preset}", values.get(model))
+
+
+def _described(parts: Sequence[Scores]) -> RunInfo:
+    """Return the union of the descriptions; a row that one run has is not absent."""
+    first = parts[0].run
+    runs = [part.run for part in parts]
+    there = {str(model) for part in parts for model in part.units["model"]}
+    absent = dict.fromkeys(item for run in runs for item in run.absent)
+    return replace(
+        first,
+        starts=tuple(sorted({start for run in runs for start in run.starts})),
+        complete=all(run.complete for run in runs),
+        simulated=any(run.simulated for run in runs),
+        weights=_by_row([(part, part.run.weights) for part in parts]),
+        inputs={k: v for run in reversed(runs) for k, v in run.inputs.items()},
+        licences={k: v for run in runs for k, v in run.licences.items()},
+        citations={k: v for run in reversed(runs) for k, v in run.citations.items()},
+        history=_by_row([(part, part.run.history) for part in parts]),
+        absent=tuple(
+            item
+            for item in absent
+            if item.metric is not None or item.lead is not None or item.model not in there
+        ),
+        best_trivial=next((r.best_trivial for r in runs if r.best_trivial in there), None),
+    )

@@ -1,0 +1,87 @@
+"""Many comparisons at once: what chance alone would mark, and what stays after correction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation import strata
+from rsbench.evaluation.report.board import Board
+from rsbench.evaluation.report.leaderboard import PRIMARY, PRIMARY_LEADS
+from rsbench.evaluation.table import Cell, number
+
+ALPHA = 1.0 - inference.LEVEL
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One comparison of the endpoint fixed in advance, corrected for all of them."""
+
+    model: str
+    preset: str
+    lead: int
+    better: bool
+    p: float
+    adjusted: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the difference stays after the correction."""
+        return self.adjusted < ALPHA
+
+    @property
+    def words(self) -> str:
+        """Say it."""
+        way = "above 0" if self.better else "below 0"
+        state = way if self.kept else f"{way}, not beyond chance"
+        row = f"{self.model} {self.preset}, lead {self.lead}"
+        return f"{row}: {state} (p = {number(self.adjusted, 2)})"
+
+
+def endpoints(board: Board) -> tuple[Endpoint, ...]:
+    """Compare the skill of every model with 0 at the primary leads, after Holm's correction."""
+    means = board.scores.region_means()
+    rows = means[
+        (means["metric"] == PRIMARY)
+        & (means["band"] == "all")
+        & (means["stratum"] == strata.HEADLINE)
+        & (means["role"] == "model")
+        & means["lead"].isin(PRIMARY_LEADS)
+        & means["value"].notna()
+    ]
+    raw = []
+    groups: list[Any] = list(rows.groupby(["model", "preset", "lead"], sort=True))
+    for (model, preset, lead), own in groups:
+        values = [float(v) for v in own["value"]]
+        p = inference.two_sided(values)
+        if p is not None:
+            raw.append((str(model), str(preset), int(lead), sum(values) > 0, p))
+    adjusted = inference.holm([item[-1] for item in raw])
+    return tuple(Endpoint(*item, a) for item, a in zip(raw, adjusted, strict=True))
+
+
+def note(board: Board, best: frozenset[Cell]) -> dict[str, Any]:
+    """Return what the page says: cells compared, cells marked, and the corrected endpoint."""
+    means = board.scores.region_means()
+    rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
+    rows = rows[[inference.is_ranked(str(metric)) for metric in rows["metric"]]]
+    keys = ["metric", "band", "lead", "stratum"]
+    rivals = rows.drop_duplicates([*keys, "model", "preset"]).groupby(keys).size()
+    cells = int((rivals >= 2).sum()) if len(rivals) else 0
+    return {
+        "cells": cells,
+        "marked": len(best),
+        "chance": _chance(cells),
+        "endpoints": [found.words for found in _ordered(endpoints(board))],
+        "tests": len(endpoints(board)),
+    }
+
+
+def _ordered(found: Sequence[Endpoint]) -> list[Endpoint]:
+    return sorted(found, key=lambda one: (one.model, one.preset, one.lead))
+
+
+def _chance(cells: int) -> str:
+    return number(ALPHA * cells, 2) if cells else "0"

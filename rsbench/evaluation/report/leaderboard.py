@@ -1,0 +1,228 @@
+"""The leaderboard: its rows, its first view, and its data for the page's script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation import strata
+from rsbench.evaluation.intervals import direction, is_published, loss, unit_of
+from rsbench.evaluation.report.board import Board, of_row
+from rsbench.evaluation.report.charts import minus
+from rsbench.evaluation.report.words import words_of
+from rsbench.evaluation.scores import PERFECT, RunInfo
+from rsbench.evaluation.table import Cell, number
+
+WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
+ROLE_RANK = {"model": 0, "control": 1, "trivial": 2, "oracle": 3, "floor": 4}
+PRIMARY = "skill.mse@1"
+PRIMARY_LEADS = (1, 3)
+
+
+def rows_of(board: Board) -> list[dict[str, Any]]:
+    """Return the rows: models first, then trivial rows, then bounds."""
+    run = board.run
+    parts = [p for p in (board.scores.units, board.scores.sets) if len(p)]
+    columns = ["model", "preset", "role"]
+    rows = pd.concat([part[columns] for part in parts]).drop_duplicates()
+    found = [
+        {
+            "model": str(model),
+            "preset": str(preset),
+            "role": str(role),
+            "inputs": run.inputs.get(model, f"{run.sensor} k={run.context}"),
+            "weights": of_row(run.weights, str(model), str(preset)),
+            "reference": model == run.best_trivial,
+            "key": f"{model}/{preset}",
+        }
+        for model, preset, role in rows.itertuples(index=False, name=None)
+    ]
+    there = {row["model"] for row in found}
+    gone = {a.model for a in board.scores.absences()} - there - {"*"}
+    found += [
+        {"model": name, "preset": "", "role": "trivial", "inputs": "", "weights": None,
+         "reference": False, "key": f"{name}/"}
+        for name in sorted(gone)
+    ]  # fmt: skip
+    places = _places(board)
+    return sorted(
+        found,
+        key=lambda r: (ROLE_RANK.get(r["role"], 9), places.get(r["key"], math.inf), r["key"]),
+    )
+
+
+def _places(board: Board) -> dict[str, float]:
+    """Return the first lead's loss of the headline metric per row, to order rows by."""
+    table = board.scores.table()
+    metric = first_metric(board, [])
+    rows = table[
+        (table["metric"] == metric)
+        & (table["band"] == "all")
+        & (table["stratum"] == strata.HEADLINE)
+        & (table["lead"] == 1)
+        & table["value"].notna()
+    ]
+    columns = rows[["model", "preset", "value"]].itertuples(index=False, name=None)
+    return {f"{model}/{preset}": loss(metric, value) for model, preset, value in columns}
+
+
+def ordered(names: Sequence[str]) -> list[str]:
+    """Return metrics with skill first, then errors, then the rest by name."""
+    order = [f"skill.{m}" for m in PERFECT] + ["mse@1", "rmse@1", "mae@1", "psnr@1", "ssim@1"]
+    ranks = {name: i for i, name in enumerate(order)}
+    return sorted((str(name) for name in names), key=lambda n: (ranks.get(n, len(order)), n))
+
+
+def unit_in(metric: str, run: RunInfo) -> str:
+    """Return a metric's unit with the data's own in place of ``data``."""
+    return unit_of(metric).replace("data", run.unit or "data units")
+
+
+def described(name: str, run: RunInfo) -> dict[str, str]:
+    """Return what the page says about a metric."""
+    way = direction(name)
+    return {
+        "id": name,
+        "unit": unit_in(name, run),
+        "way": WAYS[way] + ("; a published convention" if is_published(name) else ""),
+        "arrow": ARROWS[way],
+        "dir": way,
+    }
+
+
+def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the primary endpoint — MSE skill at leads 1 and 3 — of every model."""
+    table = board.scores.table()
+    rows = table[
+        (table["metric"] == PRIMARY)
+        & (table["band"] == "all")
+        & (table["stratum"] == strata.HEADLINE)
+    ]
+    shown = []
+    for row in [m for m in models if m["role"] == "model"][:6]:
+        cells = []
+        own = rows[(rows["model"] == row["model"]) & (rows["preset"] == row["preset"])]
+        for lead in PRIMARY_LEADS:
+            found = own[own["lead"] == lead]
+            if len(found):
+                name = "" if board.run.fusion else f", lead {lead}"
+                cells.append({"lead": name, **_cell_text(found.iloc[0].to_dict())})
+        if cells:
+            shown.append({"model": row["model"], "preset": row["preset"], "cells": cells})
+    return shown
+
+
+def _cell_text(row: Mapping[Any, Any]) -> dict[str, str]:
+    value = minus(number(row["value"]))
+    if row["interval"] == inference.NONE:
+        return {"value": value, "span": ""}
+    return {"value": value, "span": span_text(row["lo"], row["hi"])}
+
+
+def span_text(lo: float, hi: float) -> str:
+    """Write both ends with as many decimals as the larger needs for three digits."""
+    largest = max(abs(lo), abs(hi))
+    places = 2 - math.floor(math.log10(largest)) if largest > 0 else 0
+    if places > 7:
+        return f"{minus(number(lo, 3))} to {minus(number(hi, 3))}"
+    return minus(f"{lo:.{max(places, 0)}f} to {hi:.{max(places, 0)}f}")
+
+
+def compact(
+    board: Board,
+    models: Sequence[Mapping[str, Any]],
+    metrics: Sequence[str],
+    best: frozenset[Cell],
+) -> dict[str, Any]:
+    """Return the tidy table in a compact form for the page's script.
+
+    Groups other than the two matched sets come with all bands pooled, to keep the page small.
+    """
+    table = board.scores.table()
+    sets = [strata.HEADLINE, strata.SAME_TARGET]
+    groups = [s for s in table["stratum"].unique() if s not in sets]
+    table = table[table["stratum"].isin(sets) | (table["band"] == "all")]
+    bands = ["all", *sorted(b for b in table["band"].unique() if b != "all")]
+    order = [*[s for s in sets if s in set(table["stratum"])], *sorted(groups)]
+    keys = {(m["model"], m["preset"]): i for i, m in enumerate(models)}
+    names = {name: i for i, name in enumerate(metrics)}
+    band_at, set_at = ({v: i for i, v in enumerate(part)} for part in (bands, order))
+    columns = ["model", "preset", "metric", "band", "stratum", "lead", "value", "lo", "hi"]
+    columns += ["n_regions", "n_samples", "n_missing"]
+    rows = []
+    for values in table[columns].itertuples(index=False, name=None):
+        model, preset, metric, band, stratum, lead, *numbers = values
+        value, lo, hi, n_regions, n_samples, n_missing = numbers
+        marked = (model, preset, metric, band, lead, stratum) in best
+        rows.append([
+            keys[(model, preset)], names[metric], band_at[band], set_at[stratum], int(lead),
+            _short(value), _short(lo), _short(hi), int(n_regions), int(n_samples),
+            int(n_missing), int(marked),
+        ])  # fmt: skip
+    shown = [{k: m[k] for k in ("model", "preset", "role", "reference", "key")} for m in models]
+    words = words_of(board.run)
+    leads = sorted(int(lead) for lead in table["lead"].unique())
+    return {
+        "words": {
+            "leads": [words.lead(lead) for lead in leads],
+            "by": words.by,
+            "sets": words.sets,
+        },
+        "models": shown,
+        "metrics": [described(name, board.run) for name in metrics],
+        "bands": bands,
+        "strata": order,
+        "leads": leads,
+        "rows": rows,
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def first_view(
+    board: Board,
+    models: Sequence[Mapping[str, Any]],
+    metrics: Sequence[str],
+    best: frozenset[Cell],
+) -> dict[str, Any]:
+    """Return the leaderboard as it stands before any script runs: one metric, every lead."""
+    metric = first_metric(board, metrics)
+    table = board.scores.table()
+    rows = table[
+        (table["metric"] == metric)
+        & (table["band"] == "all")
+        & (table["stratum"] == strata.HEADLINE)
+    ]
+    leads = sorted(int(lead) for lead in rows["lead"].unique())
+    shown = []
+    for model in models:
+        own = rows[(rows["model"] == model["model"]) & (rows["preset"] == model["preset"])]
+        by_lead = {int(row["lead"]): row for row in own.to_dict("records")}
+        cells = [
+            {
+                **(_cell_text(by_lead[n]) if n in by_lead else {"value": "–", "span": ""}),
+                "best": (model["model"], model["preset"], metric, "all", n, strata.HEADLINE)
+                in best,
+            }
+            for n in leads
+        ]
+        shown.append({**model, "cells": cells})
+    heads = [words_of(board.run).lead(lead) for lead in leads]
+    return {"metric": metric, "leads": heads, "rows": shown}
+
+
+def first_metric(board: Board, metrics: Sequence[str]) -> str:
+    """Return the metric the page opens with: MSE skill, or the nearest there is."""
+    table = board.scores.table()
+    there = set(table.loc[table["value"].notna(), "metric"])
+    for name in (PRIMARY, "mse@1", "rmse@1", "psnr@1"):
+        if name in there:
+            return name
+    return next((m for m in metrics if m in there), metrics[0] if metrics else PRIMARY)

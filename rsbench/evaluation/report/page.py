@@ -1,0 +1,352 @@
+"""What the page shows, gathered as plain values for its template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from rsbench.evaluation import decay, strata
+from rsbench.evaluation.intervals import direction
+from rsbench.evaluation.report import (
+    comparisons,
+    groups,
+    paper,
+    pictures,
+    places,
+    planes,
+    ranks,
+    seeds,
+)
+from rsbench.evaluation.report import page_training as training
+from rsbench.evaluation.report.board import Board
+from rsbench.evaluation.report.charts import Frame, Line, line_chart
+from rsbench.evaluation.report.leaderboard import (
+    PRIMARY,
+    WAYS,
+    compact,
+    described,
+    first_view,
+    ordered,
+    rows_of,
+    tiles,
+    unit_in,
+)
+from rsbench.evaluation.report.words import words_of
+from rsbench.evaluation.scores import PERFECT, RunInfo
+from rsbench.evaluation.table import number, supported_best, to_latex
+
+LARGEST_PICTURES = 12_000_000
+"""Characters of pictures a board may hold, so that the page stays quick to open."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Charts of one metric: one per matched set."""
+
+    metric: str
+    way: str
+    charts: tuple[tuple[str, Markup], ...]
+
+
+def gather(board: Board, index: int) -> dict[str, Any]:
+    """Return everything the template needs for one board."""
+    scores, run = board.scores, board.run
+    best = supported_best(scores)
+    models = rows_of(board)
+    looks = _looks(models)
+    metrics = ordered(list(scores.table()["metric"].unique()))
+    spectra = planes.spectra(board, looks)
+    regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
+    words = words_of(run)
+    return {
+        "words": words,
+        "id": f"b{index}",
+        "run": run,
+        "notes": board.notes,
+        "facts": _facts(board, regions),
+        "tiles": tiles(board, models),
+        "models": models,
+        "looks": looks,
+        "metrics": [described(name, run) for name in metrics],
+        "leads": list(range(1, run.horizon + 1)),
+        "data": compact(board, models, metrics, best),
+        "first": first_view(board, models, metrics, best),
+        # One target date has no curve over leads; the leaderboard says it all.
+        "panels": [] if words.fusion else _panels(board, _plain(metrics), looks),
+        "skill": [] if words.fusion else _skill(board, looks),
+        "half_lives": _half_lives(board, [m["key"] for m in models]),
+        "comparisons": comparisons.note(board, best),
+        "seeds": seeds.note(board),
+        "strata": groups.groups(board, models),
+        "where": places.where(board, models),
+        "plane": planes.plane(board, looks),
+        "spectra": spectra,
+        "spectra_note": planes.sentence(spectra),
+        "paper": [
+            ("Methods", paper.methods(board)),
+            ("LaTeX table", to_latex(scores.table(), best=best, scores=[scores])),
+            ("BibTeX", paper.bibtex(board)),
+        ],
+        "interval_note": decay.interval_note(regions, one_scene=run.one_scene),
+        "matching": _matching(board),
+        "strips": _strips(board, models),
+        "training": training.curves(board.run.history, simulated=board.run.simulated),
+        "collapsed": training.collapsed(board.run.history),
+        "absent": _absent(board),
+        "sets": _sets(board),
+        "ranks": ranks.histograms(board, looks),
+        "counts": [row for row in board.counts if not ranks.RANK.fullmatch(row["what"])],
+        "provenance": _provenance(board),
+    }
+
+
+def _plain(metrics: Sequence[str]) -> list[str]:
+    return [name for name in metrics if not name.startswith("skill.")]
+
+
+# ------------------------------------------------------------------------- names and facts
+
+
+def _looks(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return colour class and dash per row; only models are loud."""
+    looks: dict[str, dict[str, Any]] = {}
+    loud = quiet = 0
+    dashes = ("7 4", "11 3 2 3", "4 3", "6 2 1 2 1 2")
+    for row in models:
+        if row["role"] in ("model", "control"):
+            looks[row["key"]] = {"style": f"c{loud % 8}", "dash": ""}
+            loud += 1
+        elif row["role"] == "trivial":
+            looks[row["key"]] = {"style": "quiet", "dash": dashes[quiet % len(dashes)]}
+            quiet += 1
+        else:
+            dash = "1 4" if row["role"] == "oracle" else "1 2"
+            looks[row["key"]] = {"style": "bound", "dash": dash}
+    return looks
+
+
+def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
+    """Return (label, value, longer text) of the header."""
+    run = board.run
+    years = list(dict.fromkeys(start[:4] for start in run.starts))
+    starts = f"{years[0]}–{years[-1]} ({len(years)})" if len(years) > 2 else ", ".join(years)
+    versions = run.versions.get("rsbench", "")
+    facts = [
+        ("Dataset", run.dataset, ""),
+        ("Digest", run.dataset_digest[:12], run.dataset_digest),
+        ("Split", run.split, ""),
+        ("Protocol", run.protocol, ""),
+        *_task_facts(run, starts),
+        ("Regions", str(regions), ""),
+        ("Precision", run.precision, ""),
+        ("Device", run.device, ""),
+        ("Seed", ", ".join(str(s) for s in sorted({r.seed for r in board.runs})), ""),
+    ]
+    if run.members > 1:
+        facts.append(("Members", str(run.members), ""))
+    return facts + ([("rsbench", versions, "")] if versions else [])
+
+
+def _task_facts(run: RunInfo, starts: str) -> list[tuple[str, str, str]]:
+    if run.fusion:
+        given = "dates whose fine and coarse images are given, beside the target's coarse one"
+        return [
+            ("References", f"{run.context} per target", given),
+            ("First references", starts or "–", ", ".join(run.starts)),
+        ]
+    return [
+        ("Context", f"k = {run.context}", "frames every model sees"),
+        ("Starts", starts or "–", ", ".join(run.starts)),
+        ("Horizon", f"{run.horizon} × {run.step}", "leads × step"),
+    ]
+
+
+# ----------------------------------------------------------------------------------- charts
+
+
+def _lines(drawn: Sequence[decay.Curve], looks: Mapping[str, Mapping[str, Any]]) -> list[Line]:
+    lines = []
+    for curve in drawn:
+        key = f"{curve.model}/{curve.preset}"
+        points = tuple(
+            (float(lead), value, lo, hi)
+            for lead, value, lo, hi in zip(
+                curve.leads, curve.values, curve.lo, curve.hi, strict=True
+            )
+            if value is not None
+        )
+        look = looks.get(key, {"style": "quiet", "dash": ""})
+        lines.append(Line(curve.model, look["style"], points, look["dash"], key))
+    return lines
+
+
+def _chart(
+    board: Board, metric: str, stratum: str, looks: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, Markup] | None:
+    table = board.scores.table()
+    where = (table["metric"] == metric) & (table["stratum"] == stratum) & (table["band"] == "all")
+    if not (where & table["value"].notna()).any():
+        return None
+    drawn = decay.curves(board.scores, metric, stratum=stratum)
+    unit = unit_in(metric, board.run)
+    label = metric + (f" ({unit})" if unit else "")
+    same = "same target dates" if stratum == strata.SAME_TARGET else "same starts"
+    widest = max(drawn, key=lambda curve: curve.n_regions)
+    caption = f"{same[0].upper()}{same[1:]} for all leads: {decay.describe(widest)}"
+    skill = metric.startswith("skill.")
+    frame = Frame(
+        f"{metric} by lead, {same}", "lead", label, board.run.simulated,
+        width=380 if skill else 540, height=280 if skill else 340,
+        zero=skill or direction(metric) == "zero",
+    )  # fmt: skip
+    return caption, line_chart(_lines(drawn, looks), frame)
+
+
+def _panels(
+    board: Board, metrics: Sequence[str], looks: Mapping[str, Mapping[str, Any]]
+) -> list[Panel]:
+    panels = []
+    for metric in metrics:
+        found = (_chart(board, metric, s, looks) for s in (strata.HEADLINE, strata.SAME_TARGET))
+        charts = tuple(chart for chart in found if chart is not None)
+        if charts:
+            panels.append(Panel(metric, WAYS[direction(metric)], charts))
+    return panels
+
+
+def _skill(board: Board, looks: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, Markup]]:
+    """Return (metric, caption, chart) of each skill on the same starts."""
+    found = []
+    for name in PERFECT:
+        metric = f"skill.{name}"
+        chart = _chart(board, metric, strata.HEADLINE, looks)
+        if chart is not None:
+            found.append((metric, chart[0], chart[1]))
+    return found
+
+
+def _half_lives(board: Board, order: Sequence[str]) -> list[dict[str, str]]:
+    """Return half-lives of MSE skill; one shared reason is said once."""
+    table = board.scores.table()
+    if not ((table["metric"] == PRIMARY) & table["value"].notna()).any():
+        return []
+    return [
+        {
+            "model": curve.model,
+            "preset": curve.preset,
+            "value": "" if life.value is None else f"{life.value:.1f}",
+            "reason": life.reason or "",
+        }
+        for curve in sorted(
+            decay.curves(board.scores, PRIMARY), key=lambda c: order.index(f"{c.model}/{c.preset}")
+        )
+        if (life := curve.half_life) is not None and curve.role in ("model", "control")
+    ]
+
+
+def _matching(board: Board) -> list[dict[str, Any]]:
+    """Return what the two matched sets kept and dropped, one line per distinct outcome."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for stratum in (strata.HEADLINE, strata.SAME_TARGET):
+        for item in board.scores.matchings(stratum):
+            if item.band == "all":
+                key = (stratum, item.kept, item.dropped, item.origins)
+                found.setdefault(key, []).append(item.metric)
+    return [
+        {
+            "set": words_of(board.run).sets.get(stratum, stratum),
+            "kept": kept,
+            "dropped": dropped,
+            "origins": ", ".join(origins) or "none",
+            "metrics": ", ".join(metrics),
+        }
+        for (stratum, kept, dropped, origins), metrics in found.items()
+    ]
+
+
+# ---------------------------------------------------------------------- pictures, training
+
+
+def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return strips until the page grows heavy: the models, the reference and the oracle."""
+    names = [m["model"] for m in models if m["role"] == "model"]
+    names += [m["model"] for m in models if m["reference"]]
+    names += [m["model"] for m in models if m["model"] == "persistence" and len(names) < 2]
+    names += [m["model"] for m in models if m["role"] == "oracle"]
+    shown = list(dict.fromkeys(names)) or [n for called in board.names for n in called.values()]
+    folders = list(zip(board.folders, board.names, strict=True))
+    found: list[dict[str, Any]] = []
+    weight = 0
+    for strip in pictures.strips(folders, simulated=board.run.simulated, shown=shown):
+        weight += strip.weight
+        if weight > LARGEST_PICTURES and found:
+            return found
+        found.append({"strip": strip, "top": number(strip.error_max, 3)})
+    return found
+
+
+# -------------------------------------------------------------------- absent and provenance
+
+
+def _absent(board: Board) -> list[dict[str, str]]:
+    """Return absent rows with their reason; leads with one reason stand on one line."""
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for item in board.scores.absences():
+        name = "every row" if item.model == "*" else item.model
+        key = (name, item.metric or "every metric", item.reason)
+        found.setdefault(key, []).extend([] if item.lead is None else [item.lead])
+    return [
+        {
+            "model": model,
+            "metric": metric,
+            "leads": ", ".join(str(n) for n in sorted(set(leads))) or "all",
+            "reason": reason,
+        }
+        for (model, metric, reason), leads in found.items()
+    ]
+
+
+def _sets(board: Board) -> list[dict[str, Any]]:
+    """Return what metrics of sets stand on: n, d, and what two halves of the truth differ by."""
+    rows = board.scores.sets
+    own = rows[rows["role"] != "floor"]
+    found = []
+    for metric, part in own.groupby("metric", sort=True):
+        leads = part.drop_duplicates("lead").sort_values("lead")
+        found.append({
+            "metric": str(metric),
+            "n": ", ".join(str(n) for n in sorted({int(n) for n in part["n"]})),
+            "d": int(part["d"].iloc[0]),
+            "halves": [
+                {"lead": int(lead), "value": number(float(value), 3)}
+                for lead, value in zip(leads["lead"], leads["halves"], strict=True)
+            ],
+        })  # fmt: skip
+    return found
+
+
+def _provenance(board: Board) -> list[dict[str, Any]]:
+    return [
+        {"folder": folder.name, "run": run, "versions": sorted(run.versions.items()),
+         "missing": [_missing(item) for item in run.missing[:20]], "n_missing": len(run.missing)}
+        for folder, run in zip(board.folders, board.runs, strict=True)
+    ]  # fmt: skip
+
+
+def _missing(item: Mapping[str, Any]) -> str:
+    first = [name for name in ("region", "sensor", "time") if name in item]
+    rest = sorted(set(item) - set(first))
+    return " ".join(str(item[name]) for name in [*first, *rest])
+
+
+def legend(gathered: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return legend entries of a board: rows that have a number."""
+    drawn = {values[0] for values in gathered["data"]["rows"] if values[5] is not None}
+    return [
+        {**row, **gathered["looks"][row["key"]]}
+        for i, row in enumerate(gathered["models"])
+        if i in drawn
+    ]

@@ -1,0 +1,236 @@
+"""What a paper needs of a run, written from the run's own provenance: methods and BibTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation import strata
+from rsbench.evaluation.report.board import Board, of_row
+from rsbench.evaluation.report.published import task_of
+from rsbench.evaluation.scores import HALVES, RunInfo
+from rsbench.metrics.registry import MetricInfo, metric_info
+
+OWN = ("arithmetic", "this project")
+"""Sources that are no publication."""
+LONGEST = 12
+"""Characters of a digest in prose; the whole one stands in run.json."""
+
+
+def methods(board: Board) -> str:
+    """Return a paragraph on how the numbers were made; nothing in it is written by hand."""
+    parts = [*_data(board), *_scoring(board), *_models(board), *_limits(board)]
+    return " ".join(parts)
+
+
+def _data(board: Board) -> list[str]:
+    run = board.run
+    low, high = run.value_range
+    version = run.versions.get("rsbench", "")
+    return [
+        f"Predictions were scored with rsbench {version}".rstrip()
+        + f" on the {run.split} split of {run.label} (dataset digest "
+        f"{run.dataset_digest[:LONGEST]}), sensor {run.sensor}, bands {_list(run.bands)}, in "
+        f"{run.unit or 'its own unit'} with a value range of {low:g} to {high:g}.",
+        f"Under protocol {run.protocol}, {_given(run)}.",
+    ]
+
+
+def _given(run: RunInfo) -> str:
+    """Say what models saw and what they predicted."""
+    if task_of(run.protocol) == "fusion":
+        dates = "date" if run.context == 1 else "dates"
+        return (
+            f"the fine and coarse images of {run.context} reference {dates} and the coarse image "
+            "of the target date were given and the fine image of the target date predicted"
+        )
+    frames = "frame" if run.context == 1 else "frames"
+    leads = "lead 1" if run.horizon == 1 else f"leads 1 to {run.horizon}"
+    said = f"k = {run.context} context {frames} were given and {leads} of {run.step} predicted"
+    starts = f"{run.starts[0]} to {run.starts[-1]}" if len(run.starts) > 1 else "".join(run.starts)
+    return said + (f", from starts {starts}" if starts else "")
+
+
+def _scoring(board: Board) -> list[str]:
+    run, table = board.run, board.scores.table()
+    regions = int(table["n_regions"].max()) if len(table) else 0
+    dropped = max((m.dropped for m in board.scores.matchings(strata.HEADLINE)), default=0)
+    gone = f"; {dropped} pairs of region and start, undefined in some row of some metric, "
+    gone += "were left out"
+    said = [
+        f"Each value is the mean over {regions} regions of the region's mean over images, on "
+        f"starts that every row and lead shares{gone if dropped else ''}."
+    ]
+    if regions < inference.MIN_REGIONS:
+        said.append(f"There are no intervals: fewer than {inference.MIN_REGIONS} regions.")
+    else:
+        level = f"{inference.LEVEL * 100:.10g} %"
+        kind = (
+            "Student's t on the variance of windows of neighbouring blocks (moving-block bootstrap)"
+            if run.one_scene
+            else "Student's t corrected for skewness for means, paired t for skill"
+        )
+        said.append(f"Intervals are {level} intervals over regions: {kind}.")
+    if run.one_scene:
+        said.append("The regions are blocks of one scene, so intervals hold for that scene only.")
+    if run.best_trivial:
+        said.append(
+            "Skill is (score − reference) / (perfect − reference), pooled within a region, against "
+            f"{run.best_trivial}, the trivial row that was best on validation."
+        )
+    sizes = sorted({int(n) for n in board.scores.sets.loc[_own(board), "n"]})
+    if sizes:
+        said.append(f"Distances of sets compare n = {_list(map(str, sizes))} images.")
+    told = [_metric(info) for info in _metrics(_scored(board))]
+    said.append(f"Metrics: {'; '.join(told)}.")
+    return said
+
+
+def _own(board: Board) -> list[bool]:
+    return [role != "floor" and model != HALVES
+            for role, model in zip(board.scores.sets["role"], board.scores.sets["model"],
+                                   strict=True)]  # fmt: skip
+
+
+def _scored(board: Board) -> list[str]:
+    """Return the metrics that have a value; those that are unavailable were not used."""
+    table = board.scores.table()
+    return [str(name) for name in table.loc[table["value"].notna(), "metric"].unique()]
+
+
+def _metrics(names: Iterable[str]) -> list[MetricInfo]:
+    known = {info.id: info for info in metric_info(probe=False)}
+    return [known[name] for name in sorted(names) if name in known]
+
+
+def _metric(info: MetricInfo) -> str:
+    source = "" if info.source in OWN else f" ({info.source})"
+    return f"{info.id}, {info.title}{source}"
+
+
+def _models(board: Board) -> list[str]:
+    rows = board.scores.units[["model", "preset", "role"]].drop_duplicates()
+    trained, standing = [], []
+    for model, preset, role in rows.itertuples(index=False, name=None):
+        run = _run_of(board, str(model))
+        digest = of_row(board.run.weights, str(model), str(preset))
+        name = f"{model} ({preset})" if preset else str(model)
+        if role in ("model", "control") and digest:
+            trained.append(
+                f"{name}, weights {digest[:LONGEST]}, seed {run.seed}, {run.precision} on "
+                f"{run.device}"
+            )
+        elif role in ("model", "control"):
+            trained.append(name)
+        else:
+            standing.append(str(model))
+    said = [f"Models: {'; '.join(trained)}."] if trained else []
+    if standing:
+        said.append(f"Beside them stand {_list(sorted(standing))}.")
+    return said
+
+
+def _run_of(board: Board, model: str) -> RunInfo:
+    for run, called in zip(board.runs, board.names, strict=True):
+        if model in called.values() and any(called.get(name) == model for name in run.weights):
+            return run
+    return board.run
+
+
+def _limits(board: Board) -> list[str]:
+    run = board.run
+    said = []
+    absent = {item.model: item.reason for item in board.scores.absences()
+              if item.metric is None and item.lead is None}  # fmt: skip
+    if absent:
+        said.append(f"Absent: {'; '.join(f'{m} ({r})' for m, r in sorted(absent.items()))}.")
+    if not run.complete:
+        said.append(
+            f"The store is incomplete: {len(run.missing) or 'some'} units could not be read and "
+            "are missing from every number."
+        )
+    versions = [f"{name} {version}" for name, version in sorted(run.versions.items())
+                if name != "rsbench"]  # fmt: skip
+    if versions:
+        said.append(f"Versions: {_list(versions)}.")
+    if run.simulated:
+        said.append("The data are simulated; no superiority on real imagery follows.")
+    return said
+
+
+def _list(words: Iterable[str]) -> str:
+    found = list(words)
+    return found[0] if len(found) == 1 else ", ".join(found[:-1]) + f" and {found[-1]}"
+
+
+# -------------------------------------------------------------------------------- BibTeX
+
+
+def bibtex(board: Board) -> str:
+    """Return entries of everything a table of this board stands on, one per source.
+
+    A citation stands in ``note`` as its card says it; year, DOI and arXiv number are also fields
+    of their own. Nothing is guessed from names and titles.
+    """
+    run = board.run
+    entries = [_entry("rsbench", "rsbench", _version(run))]
+    for model, citation in sorted(run.citations.items()):
+        if citation:
+            entries.append(_entry(f"model-{model}", citation))
+    for sensor, licence in sorted(run.licences.items()):
+        if licence.get("citation"):
+            entries.append(_entry(f"data-{sensor}", licence["citation"]))
+    sources: dict[str, list[str]] = {}
+    for info in _metrics(_scored(board)):
+        if info.source not in OWN:
+            sources.setdefault(info.source, []).append(info.id)
+    entries += [_entry(f"metric-{ids[0]}", source, {"keywords": ", ".join(ids)})
+                for source, ids in sources.items()]  # fmt: skip
+    return "\n\n".join(dict.fromkeys(entries)) + "\n"
+
+
+def _version(run: RunInfo) -> Mapping[str, str]:
+    version = run.versions.get("rsbench")
+    return {"version": version} if version else {}
+
+
+def _entry(key: str, citation: str, more: Mapping[str, str] | None = None) -> str:
+    fields: dict[str, str] = {"note": _escaped(citation)}
+    year = re.search(
+        r"\b(?:18|19|20)\d\d\b", re.sub(r"10\.\d{4,}/\S+|\d{4}\.\d{4,5}", "", citation)
+    )
+    doi = re.search(r"\b10\.\d{4,9}/[^\s,;]+", citation)
+    arxiv = re.search(r"arXiv[: ]?\s?(\d{4}\.\d{4,5})", citation, re.I)
+    if year:
+        fields["year"] = year.group(0)
+    if doi:
+        fields["doi"] = doi.group(0).rstrip(".")
+    if arxiv:
+        fields |= {"eprint": arxiv.group(1), "archiveprefix": "arXiv"}
+    fields |= more or {}
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", key).strip("-")
+    lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
+    return "\n".join([f"@misc{{{name},", *lines, "}"])
+
+
+def _escaped(text: str) -> str:
+    """Escape what TeX would read, braces included, so that no entry ends early."""
+    special = {c: "\\" + c for c in "&%$#_{}"} | {
+        "\\": r"\textbackslash ",
+        "~": r"\~{}",
+        "^": r"\^{}",
+    }
+    return "".join(special.get(c, c) for c in text)
+
+
+def one_board(found: Sequence[Board]) -> Board:
+    """Return the only board; runs of several cannot stand in one paragraph."""
+    from rsbench.core.errors import Incomparable
+
+    if len(found) != 1:
+        raise Incomparable(
+            "one paragraph on several runs", f"they form {len(found)} groups that do not compare",
+            "Write one for each",
+        )  # fmt: skip
+    return found[0]

@@ -1,0 +1,47 @@
+"""Where the truth falls among the members of an ensemble."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from rsbench.evaluation.report.board import Board
+from rsbench.evaluation.report.charts import Frame, Line, line_chart
+
+Looks = Mapping[str, Mapping[str, Any]]
+RANK = re.compile(r"rank (\d+), lead (\d+)")
+"""What a run calls its counts of ranks; the evaluation adds the lead to the metric's name."""
+
+
+def histograms(board: Board, looks: Looks) -> list[tuple[int, Markup]]:
+    """Return (lead, chart) of rank histograms at the first and the last lead (Hamill 2001).
+
+    A point is the share of pixels whose truth has a rank among M members, times M + 1: 1 where
+    truth and members are draws of one distribution, higher at both ends where members lie too
+    close together.
+    """
+    counts: dict[tuple[int, str], dict[int, int]] = {}
+    for row in board.counts:
+        if fits := RANK.fullmatch(str(row["what"])):
+            rank, lead = (int(text) for text in fits.groups())
+            counts.setdefault((lead, str(row["model"])), {})[rank] = int(row["count"])
+    leads = sorted({lead for lead, _ in counts})
+    found = []
+    for lead in dict.fromkeys((leads[0], leads[-1])) if leads else ():
+        lines = []
+        for key, look in looks.items():
+            model, _, _ = key.rpartition("/")
+            if ranks := counts.get((lead, model)):
+                size = board.run.members + 1  # a rank that no pixel has is not listed
+                scale = size / sum(ranks.values())
+                points = tuple((float(r), ranks.get(r, 0) * scale, None, None) for r in range(size))
+                lines.append(Line(model, str(look["style"]), points, str(look["dash"]), key))
+        frame = Frame(
+            f"rank histogram, lead {lead}", "rank of the truth among the members",
+            "share, 1 where all ranks are alike", board.run.simulated, zero=True,
+        )  # fmt: skip
+        found.append((lead, line_chart(lines, frame)))
+    return found

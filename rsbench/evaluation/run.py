@@ -1,0 +1,370 @@
+"""One run: a model and the rows it must stand beside, from a store to scores, table and report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsbench.core.digest import sha256_json
+from rsbench.core.errors import InputError, unknown
+from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.run_folder import finished, require_writable, whole
+from rsbench.evaluation.score_table import behind_the_door, score_table, weights_of
+from rsbench.evaluation.scores import Scores
+from rsbench.models.checkpoint import plain_options
+from rsbench.tasks.config import EvaluationConfig
+from rsbench.tasks.fusion_settings import leak_notes
+from rsbench.tasks.settings import (
+    Note,
+    evaluation_config,
+    groups_of,
+    quiet,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from rsbench.evaluation.entries import ModelEntry
+    from rsbench.models.api import Model, Stage
+    from rsbench.models.prediction_cache import PredictionCache
+    from rsbench.store.read import Store
+    from rsbench.tasks.base import Case
+    from rsbench.training.options import Options
+
+    Seen = Callable[[ModelEntry, Case, int, torch.Tensor], None]
+
+KEEP = ("none", "viewer", "all")
+ALWAYS = ("mse@1", "skill.mse@1")
+HEADLINE = ("mse@1", "psnr@1", "ssim@1", "gssim.sobel3@1", "skill.mse@1")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a person asked for; None means: as the recipe or the protocol says."""
+
+    model: str
+    preset: str | None = None
+    data: Path | None = None
+    protocol: str | None = None
+    context: str | None = None
+    horizon: int | None = None
+    members: int = 1
+    split: str = "test"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "32-true"
+    checkpoint: Path | None = None
+    suite: str | None = None
+    metrics: str | None = None
+    budget: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    keep: str = "viewer"
+    out: Path | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a run lies, and its scores."""
+
+    out: Path
+    scores: Scores
+
+    def summary(self) -> str:
+        """Return a short table for the terminal: headline metrics at the first and last lead."""
+        table = self.scores.table()
+        leads = sorted({1, self.scores.run.horizon})
+        shown = table[
+            (table["stratum"] == "all") & (table["band"] == "all") & table["lead"].isin(leads)
+        ]
+        known = shown["metric"].isin(HEADLINE)
+        always = shown["metric"].isin(ALWAYS)
+        shown = shown[known] if (known & ~always).any() else shown  # others were asked for by name
+        grid = shown.pivot_table(
+            index="model", columns=["metric", "lead"], values="value", sort=False
+        )
+        return str(grid.to_string(float_format="{:.4g}".format, na_rep="-"))
+
+
+def evaluate(
+    model: Model,
+    store: Store,
+    protocol: str | None = None,
+    split: str = "test",
+    horizon: int | None = None,
+    members: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    *,
+    context: str | int | None = None,
+    suite: str | None = None,
+    metrics: str | None = None,
+) -> Scores:
+    """Score a model beside the trivial rows on a store.
+
+    Args:
+        model: a model of :func:`rsbench.create_model`, or any object with ``predict`` that was
+            given a card with :func:`rsbench.models.registry.adopt`.
+        store: an open store.
+        protocol: name of a protocol; the store's default where None.
+        split: ``test``, ``val`` or ``train``.
+        horizon: leads; the protocol's where None.
+        members: ensemble members; their mean is scored.
+        seed: the only seed.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        precision: as Lightning Fabric names it; metrics are always float32 with float64 sums.
+        context: context frames, or ``all``.
+        suite: suites or ids of metrics; the protocol's where None.
+        metrics: suites or ids beside these.
+
+    Raises:
+        TrainingError: if the model is trainable and its weights were neither trained nor loaded.
+    """
+    config = evaluation_config(
+        store, protocol or store.meta.default_protocol, split=split, context=context,
+        horizon=horizon, members=members, seed=seed, device=device, precision=precision,
+        suite=suite, metrics=metrics,
+    )  # fmt: skip
+    return score_table(config, behind_the_door(config, model))
+
+
+def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
+    """Do what `rsbench run` does: find data and weights, score, and write everything."""
+    if request.keep not in KEEP:
+        raise unknown("choice of --keep-predictions", request.keep, KEEP)
+    store, config, preset = _resolve(request, note)
+    chosen = f"-{sha256_json(plain_options(request.options))[:8]}" if request.options else ""
+    name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
+    out = request.out or Path("runs") / name
+    key = _key(request, config, preset)
+    done = finished(out, key)
+    if done is not None:
+        note(f"{out} holds this run already; nothing was left to do")
+        return RunResult(out, done)
+    require_writable(out)
+    model, history = _with_weights(request, config, preset, note=note, advance=advance)
+    own = behind_the_door(config, model, _kept(request, config, preset, model, note))
+    info = {"command": request.command, "history": history, "extra": {"key": key}}
+    scores = publish(
+        out, config, request.keep,
+        lambda seen: score_table(
+            config, own, note=note, advance=advance, seen=seen, info=info
+        ),
+    )  # fmt: skip
+    return RunResult(out, scores)
+
+
+def publish(
+    out: Path, config: EvaluationConfig, keep: str, make: Callable[[Seen], Scores]
+) -> Scores:
+    """Write table, scores, pictures and report of what ``make`` scores; all of it or nothing."""
+    from rsbench.evaluation.pictures import Viewer
+    from rsbench.evaluation.report import write_report
+    from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
+    from rsbench.store.write import disk_is_named
+
+    with disk_is_named(f"writing the run {out}", "give another --out"), whole(out) as folder:
+        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep)
+        scores = make(viewer.see)
+        viewer.close()
+        table = scores.table()
+        to_parquet(table, folder / "table.parquet")
+        text = to_markdown(table, best=supported_best(scores), scores=[scores])
+        (folder / "table.md").write_text(text, encoding="utf-8")
+        scores.save(folder)
+        write_report([folder], folder / "report.html", force=True)
+    return scores
+
+
+def _kept(
+    request: RunRequest, config: EvaluationConfig, preset: str, model: Model, note: Note
+) -> PredictionCache | None:
+    """Open the kept predictions of this run, where asked, and say what keeping them takes."""
+    from rsbench.core.paths import cache_dir
+    from rsbench.core.version import __version__
+    from rsbench.evaluation.reference_models import TRIVIAL
+    from rsbench.models.api import SampleRef
+    from rsbench.models.prediction_cache import PredictionCache, PredictionKey
+    from rsbench.models.registry import identity
+
+    if request.keep != "all":
+        return None
+    if request.model in TRIVIAL[config.protocol.task]:
+        note(f"{request.model} costs less than reading it back: no predictions are kept")
+        return None
+    key = PredictionKey(
+        dataset=config.store.digest, protocol=config.protocol.model_dump(mode="json"),
+        split=config.split, model=request.model, preset=preset, seed=config.seed,
+        precision=config.precision, members=config.members, horizon=config.horizon,
+        context=config.context, weights=weights_of(model, identity(model).card),
+        options={"bands": list(config.bands), **plain_options(request.options)},
+        code=__version__,
+    )  # fmt: skip
+    cache = PredictionCache(cache_dir("predictions"), key, keep="all")
+    samples = [
+        SampleRef(s.region, "", s.window)
+        for group in groups_of(config, config.split)
+        for s in group
+    ]
+    size = cache.estimate(samples, len(config.bands))
+    note(f"keeping {len(samples)} predictions, at most {size / 1e6:.1f} MB, in {cache.folder}")
+    if cache.made_on is not None:
+        note(f"those made before on {cache.made_on} are scored without predicting again")
+    return cache
+
+
+def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, str]:
+    from rsbench.core.paths import default_store
+    from rsbench.models.registry import card
+    from rsbench.store.read import open_store
+
+    entry = card(request.model)
+    path, why = (request.data, "") if request.data else default_store()
+    store = open_store(path)
+    wished = store.meta.default_preset
+    preset = request.preset or (wished if wished in entry.presets else entry.default_preset)
+    entry.of(preset)
+    whose = "" if request.preset else ", the recipe's" if preset == wished else ", its default"
+    from_where = f", {why}" if why else ""
+    source = f"of {request.checkpoint}" if request.checkpoint else f"trained {_within(request)}"
+    weights = f"; weights {source}" if entry.trainable else ""
+    note(f"model {request.model}, preset {preset}{whose}{weights}; data {path}{from_where}")
+    if store.simulated:
+        note("the data are simulated: numbers from them say nothing about real places")
+    if not store.complete:
+        note(f"the store is incomplete: {len(store.meta.missing)} units are missing")
+    config = evaluation_config(
+        store, request.protocol or store.meta.default_protocol, split=request.split,
+        context=request.context, horizon=request.horizon, members=request.members,
+        seed=request.seed, device=request.device, precision=request.precision,
+        suite=request.suite, metrics=request.metrics,
+    )  # fmt: skip
+    for line in leak_notes(config):
+        note(line)
+    if entry.task != config.protocol.task:
+        raise InputError(
+            f"model {request.model}, whose task is {entry.task}",
+            f"protocol {config.protocol.name} asks for {config.protocol.task}",
+            f"Choose a model of that task: {_of_task(config.protocol.task)}",
+        )
+    needed = entry.of(preset).min_context
+    if config.context < needed:
+        what = "frames" if config.fusion is None else "reference dates"
+        raise InputError(
+            f"{request.model}, preset {preset}, with a context of {config.context}",
+            f"it needs at least {needed} {what}",
+            f"Give --context {needed} or more, or choose another preset",
+        )
+    return store, config, preset
+
+
+def _of_task(task: str) -> str:
+    from rsbench.models.registry import cards
+
+    return ", ".join(sorted(name for name, entry in cards().items() if entry.task == task))
+
+
+def _key(request: RunRequest, config: EvaluationConfig, preset: str) -> str:
+    from rsbench.core.version import __version__
+    from rsbench.models.registry import card
+
+    own = card(request.model).presets[preset].options
+    return sha256_json({
+        "version": __version__, "dataset": config.store.digest, "model": request.model,
+        "preset": preset, "preset_options": plain_options(own),
+        "protocol": config.protocol.model_dump(mode="json"),
+        "split": config.split, "context": config.context, "horizon": config.horizon,
+        "members": config.members, "seed": config.seed, "precision": config.precision,
+        "metrics": list(config.metrics), "budget": request.budget, "keep": request.keep,
+        "checkpoint": str(request.checkpoint) if request.checkpoint else None,
+        **({"options": plain_options(request.options)} if request.options else {}),
+    })  # fmt: skip
+
+
+def _with_weights(
+    request: RunRequest, config: EvaluationConfig, preset: str, *, note: Note, advance: Advance
+) -> tuple[Model, Mapping[str, Any]]:
+    from rsbench.models.registry import card, create_model, identity
+
+    entry = card(request.model)
+    options = {"bands": len(config.bands), "context": config.context, **request.options}
+    if not entry.trainable:
+        return create_model(request.model, preset, **options), {}
+    from rsbench.models.checkpoint import Checkpoint, fitting_checkpoints, load_into
+    from rsbench.training.train import fresh_model, train
+
+    model = fresh_model(request.model, preset, seed=request.seed, **options)
+    path = request.checkpoint
+    if path is None:
+        stages, own = _stages(model), entry.presets[preset].options
+        found = fitting_checkpoints(
+            model=request.model, preset=preset, digest=config.store.digest,
+            split=config.protocol.trained_for, seed=request.seed, context=config.context,
+            sensor=config.sensor, bands=config.bands, budget=request.budget,
+            options=identity(model).options, stages=stages,
+            preset_options=own,
+        )  # fmt: skip
+        for folder, kept in found.others:
+            how = "".join(f", {name} {value}" for name, value in kept.training.items())
+            if stages is not None and not kept.trained_by(stages):
+                how += ", by stages that the preset no longer has"
+            what = f"give --checkpoint {folder} to score it"
+            if not kept.built_by(own):
+                what = f"the preset has changed since {folder}"
+            note(f"passed over, trained within {kept.budget or 'its own budget'}{how}: {what}")
+        path = found.same[-1] if found.same else None
+    if path is None:
+        note(f"no checkpoint fits: {request.model} is trained first, {_within(request)}")
+        path = train(
+            model, entry.of(preset), config.store, preset=preset, protocol=config.protocol,
+            sensor=config.sensor, bands=config.bands, context=config.context,
+            budget=request.budget, seed=request.seed, device=str(config.device),
+            precision=request.precision, progress=advance,
+        ).checkpoint  # fmt: skip
+    checkpoint: Checkpoint = load_into(model, path, config.store, split=config.split)
+    return model, {request.model: checkpoint.history}
+
+
+def _stages(model: Model) -> Sequence[Stage] | None:
+    """Return how a model is trained; None where something that only training needs is not here."""
+    from rsbench.models.checkpoint import trainable
+
+    try:
+        return trainable(model).stages()
+    except ValueError:
+        return None
+
+
+def _within(request: RunRequest) -> str:
+    return f"within {request.budget or 'the budget of the preset'}"
+
+
+def train_model(
+    request: RunRequest, *, devices: int = 1, batch_size: int | None = None,
+    options: Options | None = None, note: Note = quiet, advance: Advance = silent,
+) -> Path:  # fmt: skip
+    """Do what `rsbench train` does, and return the checkpoint's folder."""
+    from rsbench.models.registry import card
+    from rsbench.training.train import fresh_model, train
+
+    store, config, preset = _resolve(replace(request, horizon=request.horizon or 1), note)
+    entry = card(request.model)
+    if not entry.trainable:
+        raise InputError(
+            f"training {request.model}",
+            "it has nothing to train",
+            f"Type: rsbench run --model {request.model}",
+        )
+    model = fresh_model(
+        request.model, preset, seed=request.seed, bands=len(config.bands),
+        context=config.context, **request.options,
+    )  # fmt: skip
+    return train(
+        model, entry.of(preset), store, preset=preset, protocol=config.protocol,
+        sensor=config.sensor, bands=config.bands, context=config.context,
+        budget=request.budget, seed=request.seed, device=str(config.device), devices=devices,
+        precision=request.precision, batch_size=batch_size, options=options, progress=advance,
+    ).checkpoint  # fmt: skip

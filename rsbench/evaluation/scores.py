@@ -1,0 +1,446 @@
+"""Scores that add up: sums and weights per unit, and the tidy table made from them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import reduce
+from pathlib import Path
+from typing import Any, Self, cast
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsbench.core.errors import UPGRADE, Incomparable, InputError, SchemaError, other_schema
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation import strata
+from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
+from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
+from rsbench.tasks.base import REFERENCES
+
+SCHEMA = 1
+COLUMNS = [
+    "schema", "dataset", "dataset_digest", "split", "protocol", "model", "preset", "inputs",
+    "weights", "seed", "precision", "metric", "band", "lead", "step", "stratum", "value", "lo",
+    "hi", "interval", "n_regions", "n_samples", "n_missing",
+]  # fmt: skip
+SET_COLUMNS = [
+    "model", "preset", "role", "metric", "lead", "value", "lo", "hi", "interval", "n_regions", "n",
+    "d", "n_missing", "halves", "origins", "notes",
+]  # fmt: skip
+HALVES = "halves"
+"""The row of two halves of the truth, each of half the images: a floor of set metrics."""
+PERFECT = {"mse@1": 0.0, "mae@1": 0.0, "ssim@1": 1.0}
+"""Metrics that have a skill row, and their perfect value."""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Why a row has no number: a whole model (``*``: every model), one metric, or one lead."""
+
+    model: str
+    reason: str
+    metric: str | None = None
+    lead: int | None = None
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run was: identity and provenance of its rows, and what a page needs to say.
+
+    Args:
+        dataset: name of the recipe or import.
+        starts: ISO dates of the starts scored.
+        step: ISO 8601 duration between leads, e.g. ``P1Y``.
+        one_scene: whether the regions are blocks of one scene, which makes intervals conditional.
+        weights: model → digest of its weights, null where it has none.
+        inputs: model → what it sees, e.g. ``s2 k=3``.
+        licences: sensor → ``licence``, ``attribution``, ``citation``.
+        absent: rows without a number, with the reason.
+        best_trivial: the trivial model that was best on validation; reference of skill.
+        history: model → learning-curve points ``{"step", "loss", "validation", …}``.
+        citations: model → reference of the publication.
+        extra: keys a newer version wrote under the same schema; carried along untouched.
+    """
+
+    dataset: str
+    dataset_digest: str
+    split: str
+    protocol: str
+    context: int
+    horizon: int
+    step: str
+    sensor: str
+    bands: tuple[str, ...]
+    value_range: tuple[float, float]
+    schema: int = SCHEMA
+    unit: str = ""
+    starts: tuple[str, ...] = ()
+    display: tuple[str, ...] | None = None
+    simulated: bool = False
+    one_scene: bool = False
+    complete: bool = True
+    missing: tuple[Mapping[str, Any], ...] = ()
+    seed: int = 0
+    precision: str = "32-true"
+    device: str = "cpu"
+    members: int = 1
+    versions: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, str | None] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    licences: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    citations: Mapping[str, str] = field(default_factory=dict)
+    absent: tuple[Absent, ...] = ()
+    best_trivial: str | None = None
+    history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    command: str = ""
+    created: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        value = asdict(self)
+        return {**value.pop("extra"), **value}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read the JSON form, of this schema only."""
+        if value.get("schema") != SCHEMA:
+            raise other_schema("reading a run", value.get("schema"), SCHEMA, run_again(value))
+        known = {item.name for item in fields(cls)} - {"extra"}
+        own: dict[str, Any] = {name: value[name] for name in known & set(value)}
+        for name in ("bands", "value_range", "starts", "missing", "display"):
+            if isinstance(own.get(name), list):
+                own[name] = tuple(own[name])
+        own["absent"] = tuple(Absent(**item) for item in own.get("absent", ()))
+        own["extra"] = {name: value[name] for name in sorted(set(value) - known)}
+        try:
+            return cls(**own)
+        except TypeError as error:
+            raise SchemaError(
+                "reading a run", f"run.json lacks a field ({error})", "Run it again"
+            ) from error
+
+    @property
+    def label(self) -> str:
+        """Name of the dataset with what every table must say about it."""
+        notes = [
+            note
+            for note, true in (
+                ("simulated", self.simulated),
+                ("one scene", self.one_scene),
+                ("incomplete", not self.complete),
+            )
+            if true and note not in self.dataset
+        ]
+        return f"{self.dataset} ({', '.join(notes)})" if notes else self.dataset
+
+    @property
+    def fusion(self) -> bool:
+        """Whether the rows are fusions; their inputs say how many reference dates they see."""
+        return any(REFERENCES in text for text in self.inputs.values())
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal for any two rows to be compared."""
+        names = ("schema", "dataset_digest", "split", "protocol", "context", "step", "sensor")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Units of one run: one row per (model, region, start, lead, metric, band).
+
+    ``value_sum`` is Σ over images of the per-image value, ``weight`` the number of images with a
+    defined value, ``n_images`` all images of the unit, ``n_missing`` those without a value.
+    ``pixels`` has the same rows once more per class of pixels (column ``pixel_class``), for metrics
+    that are means over pixels: there ``value_sum`` and ``weight`` are the parts that a class has in
+    those of the unit, so that the classes of one layer add up to the unit. ``sets`` holds metrics
+    of whole sets of images, one row per (model, lead, metric): they have no sums.
+    """
+
+    units: pd.DataFrame
+    run: RunInfo
+    sets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SET_COLUMNS))
+    pixels: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PIXEL_COLUMNS))
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", checked(self.units, KEYS))
+        if len(self.pixels):
+            object.__setattr__(self, "pixels", checked(self.pixels, PIXEL_KEYS))
+
+    def __add__(self, other: Scores) -> Scores:
+        """Return the scores of both parts: sums and weights of equal units add."""
+        ours, theirs = self.run.identity(), other.run.identity()
+        differ = [f"{n} {ours[n]!r} / {theirs[n]!r}" for n in ours if ours[n] != theirs[n]]
+        differ += [
+            f"weights of {model}"
+            for model in sorted(set(self.run.weights) & set(other.run.weights))
+            if self.run.weights[model] != other.run.weights[model]
+        ]
+        if differ:
+            raise Incomparable(
+                "adding scores", f"the parts differ in {', '.join(differ)}", "Add parts of one run"
+            )
+        both = pd.concat([self.units, other.units], ignore_index=True)
+        pixels = stack(self.pixels, other.pixels)
+        run = _merge(self.run, other.run)
+        why = "a distance of sets does not add up over parts; score them in one run"
+        metrics = sorted({*self.sets["metric"], *other.sets["metric"]})
+        gone = tuple(Absent("*", why, str(metric)) for metric in metrics)
+        run = replace(run, absent=tuple(dict.fromkeys(run.absent + gone)))
+        return Scores(both, run, pixels=pixels)
+
+    @classmethod
+    def sum(cls, parts: Sequence[Scores]) -> Scores:
+        """Return the sum of at least one part."""
+        return reduce(lambda a, b: a + b, parts)
+
+    def table(self) -> pd.DataFrame:
+        """Return the tidy table: one row per model, metric, band, lead and stratum."""
+        return self._tidy()[0].copy()
+
+    def absences(self) -> tuple[Absent, ...]:
+        """Return every reason for a null row, those of the run and those of undefined skill."""
+        return self.run.absent + self._tidy()[1]
+
+    def region_means(self) -> pd.DataFrame:
+        """Return pooled values per region on the matched sets, rows of skill included.
+
+        Columns: model preset role metric band lead stratum region value n_samples n_missing.
+        """
+        means, skill, _ = self._pooled()
+        parts = stack(means, skill, shares(skill, self.run.best_trivial))
+        return parts.rename(columns={strata.GROUP: "stratum"})
+
+    def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
+        if "pooled" not in self._made:  # table, check and report all start from it
+            offered = strata.grouped(self.units, self.run.horizon)
+            if len(self.pixels):
+                offered = stack(offered, strata.grouped_pixels(self.pixels, self.run.horizon))
+            means = strata.region_means(offered)
+            self._made["pooled"] = (means, *_skill(means, self.run))
+        return cast("tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]", self._made["pooled"])
+
+    def _tidy(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
+        if "tidy" not in self._made:
+            self._made["tidy"] = _tidy(self.run, *self._pooled(), self.sets)
+        return cast("tuple[pd.DataFrame, tuple[Absent, ...]]", self._made["tidy"])
+
+    def matchings(self, stratum: str) -> tuple[strata.Matching, ...]:
+        """Say per metric and band which origins a matched set kept, and how many it dropped."""
+        name = f"matchings {stratum}"
+        if name not in self._made:
+            self._made[name] = strata.matchings(self.units, self.run.horizon, stratum)
+        return cast("tuple[strata.Matching, ...]", self._made[name])
+
+    def save(self, folder: Path) -> None:
+        """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all.
+
+        ``sets.parquet`` and ``pixels.parquet`` stand beside them where there are such scores.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
+        text = json.dumps(run.to_json(), indent=1, sort_keys=True, allow_nan=False)
+        _write_parquet(self.units, folder / "scores.parquet")
+        for name, part in (("sets", self.sets), ("pixels", self.pixels)):
+            if len(part):
+                _write_parquet(part, folder / f"{name}.parquet")
+        write_whole(
+            folder / "run.json", lambda path: path.write_text(text + "\n", encoding="utf-8")
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Scores:
+        """Read a run folder."""
+        asked = f"reading the run {folder}"
+        for name in ("run.json", "scores.parquet"):
+            if not (folder / name).is_file():
+                there = "it is empty" if _is_empty(folder) else f"there is no {name} in it"
+                found = there if folder.is_dir() else "there is no such folder"
+                raise InputError(asked, found, "Name a folder written by `rsbench run --out`")
+        try:
+            run = RunInfo.from_json(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            if isinstance(error, SchemaError):
+                here = f"{error.remedy} --out {shlex.quote(f'{folder}-again')}"
+                remedy = error.remedy if UPGRADE in error.remedy else here
+                raise SchemaError(asked, error.found, remedy) from error
+            raise InputError(asked, f"run.json is damaged ({error})", "Run it again") from error
+        units = read_parquet(folder / "scores.parquet")
+        beside = {
+            name: read_parquet(folder / f"{name}.parquet")
+            for name in ("sets", "pixels")
+            if (folder / f"{name}.parquet").is_file()
+        }
+        return cls(units, run, **beside)
+
+
+TABLE_AGAIN = "rsbench table RUN --csv, where RUN is the folder of its run, made again"
+"""What to do with a file of a run that does not say which command made it."""
+
+
+def run_again(value: Mapping[str, Any]) -> str:
+    """Return the command that made a run, as its ``run.json`` of any schema states it."""
+    stated = value.get("command")
+    return stated if isinstance(stated, str) and stated else "rsbench run --model NAME --data STORE"
+
+
+def _write_parquet(values: pd.DataFrame, path: Path) -> None:
+    frame = pa.Table.from_pandas(values, preserve_index=False)
+    metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
+    frame = frame.replace_schema_metadata(metadata)
+    write_whole(path, lambda temporary: pq.write_table(frame, temporary))
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a parquet file of ours, of this schema only."""
+    asked = f"reading {path}"
+    try:
+        frame = pq.read_table(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            asked, f"the file is cut short or no parquet ({reason})", "Write it again from the run"
+        ) from error
+    found = (frame.schema.metadata or {}).get(b"rsbench.schema")
+    if found is not None and found != str(SCHEMA).encode():
+        stated = int(found) if found.isdigit() else found.decode()
+        raise other_schema(asked, stated, SCHEMA, TABLE_AGAIN)
+    return cast(pd.DataFrame, frame.to_pandas())
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and next(folder.iterdir(), None) is None
+
+
+def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
+    both = tuple(dict.fromkeys(a.absent + b.absent))
+    return replace(
+        a,
+        starts=tuple(sorted({*a.starts, *b.starts})),
+        horizon=max(a.horizon, b.horizon),
+        complete=a.complete and b.complete,
+        simulated=a.simulated or b.simulated,
+        one_scene=a.one_scene or b.one_scene,
+        missing=a.missing + tuple(item for item in b.missing if item not in a.missing),
+        weights={**a.weights, **b.weights},
+        inputs={**a.inputs, **b.inputs},
+        licences={**a.licences, **b.licences},
+        citations={**a.citations, **b.citations},
+        history={**a.history, **b.history},
+        absent=both,
+    )
+
+
+def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
+    """Return skill per region, (s − ref) / (perfect − ref), and why any of it is absent."""
+    rows = means[means["metric"].isin(PERFECT)]
+    models = sorted(set(rows["model"]))
+    keys = [*strata.SERIES, "lead", strata.GROUP, "region"]
+    reference = rows[rows["model"] == run.best_trivial]
+    if run.best_trivial is None or reference.empty:
+        why = (
+            "no trivial row was chosen on validation"
+            if run.best_trivial is None
+            else f"the reference {run.best_trivial} has no scores"
+        )
+        found = sorted(set(rows["metric"])) or sorted(PERFECT)
+        gone = [Absent(model, why, f"skill.{name}") for model in models for name in found]
+        return rows.iloc[:0], tuple(gone)
+    reference = reference.drop_duplicates(keys)[[*keys, "value"]].rename(columns={"value": "_ref"})
+    joined = rows.merge(reference, on=keys, how="left")
+    room = joined["metric"].map(PERFECT).astype(float) - joined["_ref"]
+    skill = (joined["value"] - joined["_ref"]) / room.where(room != 0)
+    joined["metric"] = "skill." + joined["metric"].astype(str)
+    joined["value"] = skill
+    why = f"{run.best_trivial} is already perfect or absent in every region"
+    counts = joined.assign(_there=skill.notna())
+    headline = counts[(counts[strata.GROUP] == strata.HEADLINE) & (counts["band"] == "all")]
+    there = headline.groupby(["model", "metric", "lead"])["_there"].any()
+    gone = [Absent(str(m), why, str(k), int(n)) for (m, k, n) in there[~there].index]
+    return joined.drop(columns="_ref"), tuple(gone)
+
+
+def _tidy(
+    run: RunInfo,
+    means: pd.DataFrame,
+    skill: pd.DataFrame,
+    absent: tuple[Absent, ...],
+    sets: pd.DataFrame,
+) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
+    cells = stack(
+        cells_of(means, paired=False),
+        cells_of(skill, paired=True),
+        share_cells(shares(skill, run.best_trivial)),
+    )
+    if run.one_scene:
+        cells = of_blocks(cells, stack(means, skill))
+    itself = cells["metric"].str.startswith("skill.") & (cells["model"] == run.best_trivial)
+    cells.loc[itself, ["lo", "hi"]] = float("nan")  # zero by definition, not by measurement
+    cells.loc[itself, "interval"] = inference.NONE
+    if run.one_scene:
+        spread = cells["interval"] != inference.NONE
+        cells.loc[spread, "interval"] += inference.ONE_SCENE
+    cells = stack(cells, set_cells(sets))
+    cells = stack(cells, _null_rows(cells, run.absent + absent, run))
+    cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
+    cells["weights"] = cells["model"].map(run.weights).astype(object)
+    cells["weights"] = cells["weights"].where(cells["weights"].notna(), None)
+    for name in ("schema", "dataset_digest", "split", "protocol", "seed", "precision", "step"):
+        cells[name] = getattr(run, name)
+    cells["dataset"] = run.label
+    order = ["model", "preset", "metric", "band", "stratum", "lead"]
+    return cells[COLUMNS].sort_values(order, kind="stable").reset_index(drop=True), absent
+
+
+def _each_model(absent: Sequence[Absent], models: Sequence[str]) -> Iterator[Absent]:
+    for item in absent:
+        yield from [item] if item.model != "*" else [replace(item, model=m) for m in models]
+
+
+def _null_rows(cells: pd.DataFrame, absent: Sequence[Absent], run: RunInfo) -> pd.DataFrame:
+    """Return a null row for every headline cell that a reason names and no number fills."""
+    metrics = sorted(set(cells["metric"]))
+    presets = dict(zip(cells["model"], cells["preset"], strict=True))
+    headline = cells[(cells["band"] == "all") & (cells["stratum"] == strata.HEADLINE)]
+    there = set(zip(headline["model"], headline["metric"], headline["lead"], strict=True))
+    rows = {}
+    for item in _each_model(absent, sorted(set(cells["model"]))):
+        for metric in metrics if item.metric is None else [item.metric]:
+            for lead in range(1, run.horizon + 1) if item.lead is None else [item.lead]:
+                key = (item.model, metric, lead)
+                if key not in there:
+                    rows[key] = {
+                        "model": item.model,
+                        "preset": presets.get(item.model, ""),
+                        "metric": metric,
+                        "lead": lead,
+                    }
+    frame = pd.DataFrame(list(rows.values()), columns=["model", "preset", "metric", "lead"])
+    frame["lead"] = frame["lead"].astype("int64")
+    return frame.assign(
+        band="all",
+        stratum=strata.HEADLINE,
+        value=float("nan"),
+        lo=float("nan"),
+        hi=float("nan"),
+        interval=inference.NONE,
+        n_regions=0,
+        n_samples=0,
+        n_missing=0,
+    )

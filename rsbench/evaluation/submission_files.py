@@ -1,0 +1,312 @@
+"""The files of a task and of its answers: NumPy arrays, Zarr groups or GeoTIFFs.
+
+Context frames are written per region and date in the sensor's unit, 0 where not valid, with the
+mask beside them. Answers are read window by window, so that memory does not grow with a region.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.core.errors import InputError, PixelError, unknown
+from rsbench.core.grid import Grid, Window
+
+if TYPE_CHECKING:
+    from rsbench.store.read import Store
+
+NOTE = "answer.json"
+Array = npt.NDArray[np.float32]
+GRID_TOLERANCE = 1e-6  # of a pixel's side
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One thing asked for: a region, the dates given and the dates to forecast."""
+
+    region: str
+    grid: Grid
+    context: tuple[date, ...]
+    targets: tuple[date, ...]
+
+    @property
+    def start(self) -> date:
+        """Date of the last frame given."""
+        return self.context[-1]
+
+    def __str__(self) -> str:
+        return f"{self.region}, start {self.start.isoformat()}"
+
+
+class ContextFiles:
+    """Writes the frames that a task gives.
+
+    Args:
+        folder: where they go.
+        bands: which bands, in which order.
+        form: a key of ``LAYOUT``.
+    """
+
+    LAYOUT: ClassVar[dict[str, str]] = {
+        "npy": "context/<region>/<date>.npy float32 (C, H, W) and <date>.valid.npy bool (H, W)",
+        "zarr": "context is a Zarr group; <region>/<date> float32 (C, H, W), <region>/<date>.valid",
+        "geotiff": "context/<region>/<date>.tif float32, a band each, mask inside the file",
+    }
+
+    def __init__(
+        self, folder: Path, store: Store, sensor: str, bands: Sequence[str], form: str
+    ) -> None:
+        if form not in self.LAYOUT:
+            raise unknown("format", form, self.LAYOUT)
+        folder.mkdir(parents=True)
+        self._folder, self._store, self._sensor = folder, store, sensor
+        self._bands = tuple(bands)
+        self._index = list(store.sensor(sensor).band_index(self._bands))
+        self._put = {"npy": self._npy, "zarr": self._zarr, "geotiff": self._geotiff}[form]
+
+    def write(self, region: str, days: Iterable[date]) -> None:
+        """Write the frames of one region."""
+        times = self._store.region(region).times[self._sensor]
+        for day in days:
+            at = times.index(day)
+            part = slice(at, at + 1)
+            raw = self._store.read(region, self._sensor, times=part)
+            valid = self._store.read(region, self._sensor, array="valid", times=part)
+            values = self._store.to_physical(self._sensor, raw, valid)[0][self._index]
+            self._put(region, day.isoformat(), values, valid[0])
+
+    def _npy(self, region: str, day: str, values: Array, valid: npt.NDArray[np.bool_]) -> None:
+        (self._folder / region).mkdir(exist_ok=True)
+        np.save(self._folder / region / f"{day}.npy", values, allow_pickle=False)
+        np.save(self._folder / region / f"{day}.valid.npy", valid, allow_pickle=False)
+
+    def _zarr(self, region: str, day: str, values: Array, valid: npt.NDArray[np.bool_]) -> None:
+        import zarr
+
+        group = zarr.open_group(self._folder, mode="a", zarr_format=3)
+        for name, array in ((day, values), (f"{day}.valid", valid)):
+            held = group.create_array(f"{region}/{name}", shape=array.shape, dtype=array.dtype)
+            held[...] = array
+
+    def _geotiff(self, region: str, day: str, values: Array, valid: npt.NDArray[np.bool_]) -> None:
+        rasterio = _rasterio()
+        grid = self._store.region(region).grids[self._sensor]
+        (self._folder / region).mkdir(exist_ok=True)
+        profile = {
+            "driver": "GTiff", "dtype": "float32", "count": len(self._bands),
+            "height": grid.height, "width": grid.width, "crs": grid.crs,
+            "transform": rasterio.Affine(*grid.transform), "compress": "deflate",
+        }  # fmt: skip
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(self._folder / region / f"{day}.tif", "w", **profile) as file,
+        ):
+            file.write(values)
+            file.write_mask(np.where(valid, 255, 0).astype(np.uint8))
+            file.descriptions = self._bands
+
+
+class AnswerFiles(ABC):
+    """Reads the answers of a model elsewhere, in the sensor's unit.
+
+    Args:
+        folder: where they are.
+        bands: names along C.
+    """
+
+    LAYOUT: ClassVar[dict[str, str]] = {
+        "npy": "<region>/<start>.npy float (L, C, H, W) or (L, M, C, H, W) with members",
+        "zarr": "a Zarr group; <region>/<start> float (L, C, H, W) or (L, M, C, H, W)",
+        "geotiff": "<region>/<start>/<target>.tif float, a band each, on the region's grid",
+    }
+
+    def __init__(self, folder: Path, bands: tuple[str, ...]) -> None:
+        self._folder, self._bands = folder, bands
+
+    def require(self, asked: Sequence[Forecast]) -> None:
+        """Look at every file's header before any pixel is read.
+
+        Raises:
+            InputError: names the first forecast that is absent or has another shape, and how many
+                are absent.
+        """
+        absent = [item for item in asked if not self._there(item)]
+        if absent:
+            raise InputError(
+                f"the predictions {self._folder}",
+                f"{len(absent)} of {len(asked)} forecasts are absent, the first: {absent[0]}",
+                f"Add them; they go where task.json says: {self.LAYOUT[self._form]}",
+            )
+        for item in asked:
+            self._check(item)
+
+    def read(self, item: Forecast, index: int, window: Window) -> Array:
+        """Return ``(C, h, w)`` of one lead (from 0); of several members, their mean.
+
+        Raises:
+            PixelError: if a value is not finite.
+        """
+        values = self._cut(item, index, window)
+        if not np.isfinite(values).all():
+            *rest, band, row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            member = f", member {rest[0]}" if rest else ""
+            raise PixelError(
+                f"the prediction of {item}",
+                f"{int((~np.isfinite(values)).sum())} values are not finite, the first at lead "
+                f"{index + 1}{member}, band {self._bands[band]}, row {window.y + row}, "
+                f"column {window.x + column}",
+                "Predict a finite value everywhere, also where the input is invalid",
+            )
+        mean = values.mean(axis=0, dtype=np.float64) if values.ndim == 4 else values
+        return np.ascontiguousarray(mean, dtype=np.float32)
+
+    _form: ClassVar[str]
+
+    @abstractmethod
+    def _there(self, item: Forecast) -> bool: ...
+
+    @abstractmethod
+    def _check(self, item: Forecast) -> None: ...
+
+    @abstractmethod
+    def _cut(self, item: Forecast, index: int, window: Window) -> npt.NDArray[Any]: ...
+
+    def _require_shape(self, item: Forecast, shape: tuple[int, ...], dtype: Any) -> None:
+        lead, rest = len(item.targets), (len(self._bands), item.grid.height, item.grid.width)
+        fits = shape == (lead, *rest) or (
+            len(shape) == 5 and shape[1] > 0 and (shape[0], *shape[2:]) == (lead, *rest)
+        )
+        if not fits:
+            raise InputError(
+                f"the prediction of {item}",
+                f"its shape is {shape}, asked for is {(lead, *rest)} (leads, bands, rows, columns)",
+                "Write all leads, bands and pixels; members go between leads and bands",
+            )
+        if np.dtype(dtype).kind != "f":
+            raise InputError(
+                f"the prediction of {item}",
+                f"its type is {np.dtype(dtype)}",
+                "Write float32 in the unit that task.json names",
+            )
+
+
+class _Arrays(AnswerFiles):
+    """Answers as one array per forecast."""
+
+    def _check(self, item: Forecast) -> None:
+        array = self._open(item)
+        self._require_shape(item, tuple(array.shape), array.dtype)
+
+    def _cut(self, item: Forecast, index: int, window: Window) -> npt.NDArray[Any]:
+        return np.asarray(self._open(item)[(index, ..., *window.slices)])
+
+    @abstractmethod
+    def _open(self, item: Forecast) -> Any: ...
+
+
+class _Npy(_Arrays):
+    _form = "npy"
+
+    def _path(self, item: Forecast) -> Path:
+        return self._folder / item.region / f"{item.start.isoformat()}.npy"
+
+    def _there(self, item: Forecast) -> bool:
+        return self._path(item).is_file()
+
+    def _open(self, item: Forecast) -> Any:
+        try:
+            return np.load(self._path(item), mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(
+                f"the prediction of {item}",
+                f"{self._path(item)} is cut short or no array of numbers",
+                "Write it again with numpy.save",
+            ) from error
+
+
+class _Zarr(_Arrays):
+    _form = "zarr"
+
+    def _there(self, item: Forecast) -> bool:
+        return (self._folder / item.region / item.start.isoformat()).is_dir()
+
+    def _open(self, item: Forecast) -> Any:
+        import zarr
+
+        place = f"{item.region}/{item.start.isoformat()}"
+        try:
+            return zarr.open_array(self._folder, path=place, mode="r")
+        except Exception as error:
+            raise InputError(
+                f"the prediction of {item}",
+                f"{self._folder / place} is no Zarr array ({type(error).__name__})",
+                "Write it again",
+            ) from error
+
+
+class _GeoTiff(AnswerFiles):
+    _form = "geotiff"
+
+    def _path(self, item: Forecast, index: int) -> Path:
+        day = item.targets[index].isoformat()
+        return self._folder / item.region / item.start.isoformat() / f"{day}.tif"
+
+    def _there(self, item: Forecast) -> bool:
+        return all(self._path(item, index).is_file() for index in range(len(item.targets)))
+
+    def _check(self, item: Forecast) -> None:
+        rasterio = _rasterio()
+        for index in range(len(item.targets)):
+            with self._open(item, index) as file:
+                shape = (len(item.targets), file.count, file.height, file.width)
+                self._require_shape(item, shape, file.dtypes[0])
+                wanted = rasterio.Affine(*item.grid.transform)
+                near = wanted.almost_equals(file.transform, GRID_TOLERANCE * abs(wanted.a))
+                same = file.crs == rasterio.crs.CRS.from_user_input(item.grid.crs)
+            if not (near and same):
+                raise InputError(
+                    f"the prediction of {item}",
+                    f"{self._path(item, index).name} lies on another grid than the region",
+                    "Write it with the crs and transform that task.json names",
+                )
+
+    def _cut(self, item: Forecast, index: int, window: Window) -> npt.NDArray[Any]:
+        rows, columns = window.slices
+        with self._open(item, index) as file:
+            part = ((rows.start, rows.stop), (columns.start, columns.stop))
+            return cast("npt.NDArray[Any]", file.read(window=part))
+
+    def _open(self, item: Forecast, index: int) -> Any:
+        rasterio = _rasterio()
+        try:
+            return rasterio.open(self._path(item, index), driver="GTiff")
+        except rasterio.errors.RasterioIOError as error:
+            raise InputError(
+                f"the prediction of {item}", f"{self._path(item, index)} is no GeoTIFF",
+                "Write it again",
+            ) from error  # fmt: skip
+
+
+def open_answers(form: str, folder: Path, bands: tuple[str, ...]) -> AnswerFiles:
+    """Return what reads answers of a format."""
+    kinds: dict[str, type[AnswerFiles]] = {"npy": _Npy, "zarr": _Zarr, "geotiff": _GeoTiff}
+    if form not in kinds:
+        raise unknown("format", form, kinds)
+    return kinds[form](folder, bands)
+
+
+def _rasterio() -> Any:
+    try:
+        import rasterio
+    except ImportError as error:
+        raise InputError(
+            "GeoTIFFs", "rasterio is not installed", "Type: pip install 'rsbench[build]'"
+        ) from error
+    return rasterio

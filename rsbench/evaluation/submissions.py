@@ -1,0 +1,306 @@
+"""Models written elsewhere: what they are given as files, and their answers scored like any row.
+
+``export_task`` writes the context frames of a table and ``task.json``, which says what to
+forecast. ``score_answers`` takes a folder of answers and the ``answer.json`` that came with the
+task, and puts them through the same path as ``rsbench run``. Targets that no start has as context
+are not written.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rsbench.core.digest import sha256_file, sha256_json
+from rsbench.core.errors import Incomparable, InputError, SchemaError, unknown
+from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.run import RunResult, publish
+from rsbench.evaluation.run_folder import finished, require_writable
+from rsbench.evaluation.score_table import Own, score_table
+from rsbench.evaluation.submission_files import (
+    NOTE,
+    AnswerFiles,
+    ContextFiles,
+    Forecast,
+    open_answers,
+)
+from rsbench.tasks.config import EvaluationConfig
+from rsbench.tasks.settings import Note, evaluation_config, forecast_groups, quiet
+
+if TYPE_CHECKING:
+    from rsbench.evaluation.entries import Answer, ModelEntry
+    from rsbench.store.read import Store
+    from rsbench.tasks.base import Case
+
+SCHEMA = "rsbench.task@1"
+TASK = "task.json"
+PLACEHOLDER = "name-your-model"
+TAKEN = ("persistence", "climatology", "linear_trend", "damped_persistence", "oracle", "floor")
+
+
+@dataclass(frozen=True)
+class AnswerNote:
+    """``answer.json``: which task the answers belong to, and whose they are."""
+
+    digest: str
+    protocol: str
+    split: str
+    context: int
+    horizon: int
+    sensor: str
+    bands: tuple[str, ...]
+    format: str
+    model: str = PLACEHOLDER
+    preset: str = ""
+    citation: str = ""
+    schema: str = SCHEMA
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the note of a folder of answers."""
+        asked = f"reading the predictions {folder}"
+        remedy = f"Copy the {NOTE} that `rsbench export-task` wrote, and fill in the model's name"
+        try:
+            value = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            found = f"there is no {NOTE} in it" if folder.is_dir() else "there is no such folder"
+            raise InputError(asked, found, remedy) from error
+        except ValueError as error:
+            raise InputError(asked, f"its {NOTE} is no JSON ({error})", remedy) from error
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            other = value.get("schema") if isinstance(value, dict) else None
+            raise SchemaError(asked, f"{NOTE} has schema {other!r}, not {SCHEMA!r}", remedy)
+        try:
+            return cls(**{**value, "bands": tuple(value["bands"])})
+        except (TypeError, KeyError) as error:
+            raise InputError(asked, f"its {NOTE} does not fit ({error})", remedy) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**vars(self), "bands": list(self.bands)}
+
+
+def forecasts(config: EvaluationConfig) -> tuple[Forecast, ...]:
+    """Return what a table asks for: every (region, start) once, with its dates and grid.
+
+    Raises:
+        InputError: for a store of triplets; answers made elsewhere are forecasts so far.
+    """
+    if config.fusion is not None:
+        raise InputError(
+            f"predictions made elsewhere for {config.store.path}",
+            "it holds triplets, and such answers can only be forecasts so far",
+            "Wrap the model as docs/models.md says, and type: rsbench run",
+        )
+    found: dict[tuple[str, int], Forecast] = {}
+    for group in forecast_groups(config, config.split):
+        for sample in group:
+            entry = config.store.region(sample.region)
+            times = entry.times[config.sensor]
+            found.setdefault(
+                (sample.region, sample.start),
+                Forecast(
+                    region=sample.region,
+                    grid=entry.grids[config.sensor],
+                    context=tuple(times[i] for i in sample.context),
+                    targets=tuple(times[i] for i in sample.targets),
+                ),
+            )
+    return tuple(found[key] for key in sorted(found))
+
+
+def export_task(
+    store: Store,
+    out: Path,
+    *,
+    protocol: str | None = None,
+    split: str = "test",
+    context: str | None = None,
+    horizon: int | None = None,
+    form: str = "npy",
+    advance: Advance = silent,
+) -> Path:
+    """Write what a model elsewhere needs; the folder appears whole or not at all.
+
+    Args:
+        form: ``npy``, ``zarr`` or ``geotiff``, for the context and the answers alike.
+    """
+    if out.exists():
+        raise InputError(f"exporting a task to {out}", "it exists already", "Choose another OUT")
+    name = protocol or store.meta.default_protocol
+    config = evaluation_config(
+        store, name, split=split, context=context, horizon=horizon, device="cpu"
+    )
+    asked = forecasts(config)
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".tmp-{out.name}-", dir=out.absolute().parent) as at:
+        folder = Path(at) / out.name
+        writer = ContextFiles(folder / "context", store, config.sensor, config.bands, form)
+        days: dict[str, set[date]] = {}
+        for item in asked:
+            days.setdefault(item.region, set()).update(item.context)
+        for done, (region, wanted) in enumerate(sorted(days.items()), start=1):
+            writer.write(region, sorted(wanted))
+            advance("writing", done, len(days))
+        answer = AnswerNote(
+            digest=store.digest, protocol=name, split=split, context=config.context,
+            horizon=config.horizon, sensor=config.sensor, bands=config.bands, format=form,
+        )  # fmt: skip
+        (folder / "predictions").mkdir()
+        _dump(folder / "predictions" / NOTE, answer.to_json())
+        _dump(folder / TASK, _task(config, name, form, asked))
+        folder.rename(out)
+    return out
+
+
+def _dump(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _task(
+    config: EvaluationConfig, protocol: str, form: str, asked: tuple[Forecast, ...]
+) -> dict[str, Any]:
+    store, meta = config.store, config.meta
+    return {
+        "schema": SCHEMA,
+        "dataset": store.recipe,
+        "digest": store.digest,
+        "simulated": store.simulated,
+        "protocol": protocol,
+        "split": config.split,
+        "context": config.context,
+        "horizon": config.horizon,
+        "step": store.meta.step,
+        "sensor": config.sensor,
+        "bands": list(config.bands),
+        "unit": meta.unit,
+        "value_range": list(meta.value_range),
+        "licence": meta.licence,
+        "attribution": meta.attribution,
+        "format": form,
+        "files": ContextFiles.LAYOUT[form],
+        "answers": AnswerFiles.LAYOUT[form],
+        "regions": {item.region: item.grid.to_json() for item in asked},
+        "forecasts": [
+            {
+                "region": item.region,
+                "start": item.start.isoformat(),
+                "context": [day.isoformat() for day in item.context],
+                "targets": [day.isoformat() for day in item.targets],
+            }
+            for item in asked
+        ],
+    }
+
+
+def score_answers(
+    predictions: Path,
+    store: Store,
+    out: Path,
+    *,
+    suite: str | None = None,
+    metrics: str | None = None,
+    keep: str = "viewer",
+    command: str = "",
+    note: Note = quiet,
+    advance: Advance = silent,
+) -> RunResult:
+    """Do what `rsbench score` does: check the answers, score them beside the trivial rows.
+
+    Raises:
+        Incomparable: if they were made for another dataset.
+        InputError: if a file is absent or of another shape, grid or type.
+        PixelError: if a value is not finite.
+    """
+    answer = AnswerNote.load(predictions)
+    config = _setting(answer, store, predictions, suite, metrics)
+    asked = forecasts(config)
+    files = open_answers(answer.format, predictions, config.bands)
+    files.require(asked)
+    digest = _content(predictions)
+    key = sha256_json({
+        "answers": digest, "dataset": store.digest, "note": answer.to_json(),
+        "protocol": config.protocol.model_dump(mode="json"), "metrics": list(config.metrics),
+        "keep": keep,
+    })  # fmt: skip
+    done = finished(out, key)
+    if done is not None:
+        note(f"{out} holds these scores already; nothing was left to do")
+        return RunResult(out, done)
+    require_writable(out)
+    note(f"{answer.model}: {len(asked)} forecasts of {len({a.region for a in asked})} regions")
+    own = Own(answer.model, _row(answer, files, asked), digest, answer.citation, "elsewhere")
+    info = {"command": command, "extra": {"key": key}}
+    scores = publish(
+        out, config, keep,
+        lambda seen: score_table(config, own, note=note, advance=advance, seen=seen, info=info),
+    )  # fmt: skip
+    return RunResult(out, scores)
+
+
+def _setting(
+    answer: AnswerNote, store: Store, folder: Path, suite: str | None, metrics: str | None
+) -> EvaluationConfig:
+    asked = f"scoring {folder}"
+    if answer.model in ("", PLACEHOLDER):
+        raise InputError(asked, "its model has no name", f'Write the name as "model" in {NOTE}')
+    if answer.model in TAKEN:
+        raise InputError(
+            asked, f"{answer.model} is a row of every table", f"Choose another name in {NOTE}"
+        )
+    if answer.digest != store.digest:
+        raise Incomparable(
+            asked,
+            f"they were made for the dataset {answer.digest[:12]}; this store is "
+            f"{store.digest[:12]}",
+            "Give the store they were made for, or export the task again and predict again",
+        )
+    config = evaluation_config(
+        store, answer.protocol, split=answer.split, context=str(answer.context),
+        horizon=answer.horizon, device="cpu", suite=suite, metrics=metrics,
+    )  # fmt: skip
+    if (answer.sensor, answer.bands) != (config.sensor, config.bands):
+        raise Incomparable(
+            asked,
+            f"they hold {answer.sensor} {', '.join(answer.bands)}; the protocol asks for "
+            f"{config.sensor} {', '.join(config.bands)}",
+            "Export the task again",
+        )
+    return config
+
+
+def _content(folder: Path) -> str:
+    """Return one digest of all files of the answers, the provenance of their row."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE)
+    return sha256_json([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in files])
+
+
+def _row(answer: AnswerNote, files: AnswerFiles, asked: tuple[Forecast, ...]) -> ModelEntry:
+    import numpy as np
+    import torch
+
+    from rsbench.evaluation.entries import ModelEntry
+
+    known = {(item.region, item.start): item for item in asked}
+
+    def of(case: Case) -> Answer:
+        for index in range(case.truth.shape[1]):
+            found = [
+                files.read(known[sample.region, case.starts[b]], index, sample.window)
+                for b, sample in enumerate(case.samples)
+            ]
+            yield index + 1, torch.from_numpy(np.stack(found))
+
+    return ModelEntry(answer.model, answer.preset, "model", of)
+
+
+def form_named(name: str) -> str:
+    """Return a format's name, or say which there are."""
+    if name not in ContextFiles.LAYOUT:
+        raise unknown("format", name, ContextFiles.LAYOUT)
+    return name

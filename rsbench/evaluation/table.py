@@ -1,0 +1,335 @@
+"""The tidy table: written, read, and set for people and papers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsbench.core.errors import Incomparable, InputError, other_schema
+from rsbench.evaluation import intervals as inference
+from rsbench.evaluation import strata
+from rsbench.evaluation.intervals import direction, loss
+from rsbench.evaluation.scores import (
+    COLUMNS,
+    HALVES,
+    SCHEMA,
+    TABLE_AGAIN,
+    Scores,
+    read_parquet,
+    write_whole,
+)
+from rsbench.tasks.base import REFERENCES
+
+ALPHA = 1.0 - inference.LEVEL
+Cell = tuple[str, str, str, str, int, str]
+"""(model, preset, metric, band, lead, stratum)."""
+
+# ------------------------------------------------------------------------------------ files
+
+
+def write(scores: Scores, folder: Path) -> pd.DataFrame:
+    """Write ``table.parquet`` and ``table.md`` into a run folder; return the table."""
+    table = scores.table()
+    folder.mkdir(parents=True, exist_ok=True)
+    to_parquet(table, folder / "table.parquet")
+    text = to_markdown(table, best=supported_best(scores), scores=[scores])
+    write_whole(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+    return table
+
+
+def to_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Write the tidy table as parquet, with the schema in its metadata."""
+    frame = pa.Table.from_pandas(table[COLUMNS], preserve_index=False)
+    metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
+    frame = frame.replace_schema_metadata(metadata)
+    write_whole(path, lambda temporary: pq.write_table(frame, temporary))
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Return the tidy table as CSV; an absent value is an empty field."""
+    return str(table[COLUMNS].to_csv(index=False))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a tidy table from a run folder, a parquet file or a CSV file."""
+    asked = f"reading the table {path}"
+    if path.is_dir():
+        return Scores.load(path).table()
+    if not path.is_file():
+        raise InputError(
+            asked, "there is no such file or folder", "Name a run folder or its table.parquet"
+        )
+    if path.suffix == ".csv":
+        try:
+            table = pd.read_csv(path, keep_default_na=True)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise InputError(asked, f"it is no CSV ({error})", "Write it again") from error
+        for name in ("preset", "inputs"):
+            if name in table:
+                table[name] = table[name].fillna("").astype(str)
+    else:
+        table = read_parquet(path)
+    lacking = [name for name in COLUMNS if name not in table.columns]
+    if lacking:
+        raise InputError(
+            asked,
+            f"it lacks the columns {', '.join(lacking[:6])}{' …' if len(lacking) > 6 else ''}",
+            "Name a table written by `rsbench run` or `rsbench table --csv`",
+        )
+    odd = sorted({int(v) for v in table["schema"].unique()} - {SCHEMA})
+    if odd:
+        raise other_schema(asked, odd[0], SCHEMA, TABLE_AGAIN)
+    return table[COLUMNS]
+
+
+def load_tables(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read tables of one or more runs into one; rows that several runs share are kept once."""
+    tables = [read_table(path) for path in paths]
+    heads = [_head(table, path) for table, path in zip(tables, paths, strict=True)]
+    for path, head in zip(paths[1:], heads[1:], strict=True):
+        differ = [f"{n} {heads[0][n]} / {head[n]}" for n in head if head[n] != heads[0][n]]
+        if differ:
+            raise Incomparable(
+                f"one table of {paths[0]} and {path}",
+                f"they differ in {', '.join(differ)}",
+                "Print them one by one",
+            )
+    if len(tables) == 1:
+        return tables[0]
+    return pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
+
+
+def load_scores(paths: Sequence[Path]) -> tuple[Scores, ...]:
+    """Read the scores of those paths that are run folders."""
+    return tuple(Scores.load(path) for path in paths if path.is_dir())
+
+
+def _head(table: pd.DataFrame, path: Path) -> dict[str, str]:
+    names = ("dataset_digest", "split", "protocol")
+    several = [name for name in names if table[name].nunique() > 1]
+    if several:
+        raise InputError(
+            f"reading the table {path}",
+            f"it mixes several values of {', '.join(several)}",
+            "Split it into one table per dataset, split and protocol",
+        )
+    return {name: str(table[name].iloc[0]) for name in names} if len(table) else {}
+
+
+# ------------------------------------------------------------------------------- best rows
+
+
+def supported_best(scores: Scores) -> frozenset[Cell]:
+    """Return the cells whose model beats every other by more than the paired interval.
+
+    Oracle, floor and control rows take no part. Without intervals (few regions) there is none.
+    """
+    means = scores.region_means()
+    rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
+    columns = ["metric", "band", "lead", "stratum", "model", "preset", "region", "value"]
+    losses: dict[tuple[str, str, int, str], dict[tuple[str, str], dict[str, float]]] = {}
+    for values in rows[columns].itertuples(index=False, name=None):
+        metric, band, lead, stratum, model, preset, region, value = values
+        cell = losses.setdefault((metric, band, int(lead), stratum), {})
+        cell.setdefault((model, preset), {})[region] = loss(metric, float(value))
+    found = []
+    for (metric, band, lead, stratum), contenders in losses.items():
+        winner = _winner(contenders) if inference.is_ranked(metric) else None
+        if winner is not None:
+            found.append((*winner, metric, band, lead, stratum))
+    return frozenset(found)
+
+
+def _winner(losses: dict[tuple[str, str], dict[str, float]]) -> tuple[str, str] | None:
+    if len(losses) < 2:
+        return None
+    best = min(losses, key=lambda name: math.fsum(losses[name].values()) / len(losses[name]))
+    for name, other in losses.items():
+        if name == best:
+            continue
+        result = inference.paired(losses[best], other)
+        if result is None or result.interval is None or result.interval.hi >= 0.0:
+            return None
+    return best
+
+
+# ------------------------------------------------------------------------------- for people
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number with so many significant digits; an absent one as a dash."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
+    return f"{value:.{places}f}" if places <= 7 else f"{value:.{digits - 1}e}"
+
+
+def to_markdown(
+    table: pd.DataFrame, *, best: frozenset[Cell] = frozenset(), scores: Sequence[Scores] = ()
+) -> str:
+    """Return the headline table for people: one block per metric, models down, leads across.
+
+    ``scores`` are those of the table's runs: they know why something is absent, and d of a set.
+    """
+    if table.empty:
+        return "No rows.\n"
+    lines = [*_preface(table), ""]
+    compared = 0
+    for metric, leads, rows in _blocks(table):
+        compared += len(leads) if inference.is_ranked(metric) else 0
+        arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
+        about = arrow[direction(metric)] + _size(metric, rows, scores) + _unranked(metric)
+        lines += [f"### {metric} ({about})", ""]
+        heads = [_lead(table, lead) for lead in leads]
+        lines.append("| model | preset | " + " | ".join(heads) + " |")
+        lines.append("|---|---|" + "---:|" * len(leads))
+        for model, preset, cells in rows:
+            texts = []
+            for lead in leads:
+                text = _cell(cells.get(lead))
+                marked = (model, preset, metric, "all", lead, strata.HEADLINE) in best
+                texts.append(f"**{text}**" if marked else text)
+            lines.append(f"| {model} | {preset} | " + " | ".join(texts) + " |")
+        lines.append("")
+    if best:
+        lines += [
+            "Bold: better than every other row by more than the paired interval. Of "
+            f"{compared} cells compared, chance alone may mark {number(ALPHA * compared, 2)}; "
+            "the endpoint fixed in advance stands in the report, corrected for that.",
+            "",
+        ]
+    absent = dict.fromkeys(a for one in scores for a in one.absences())
+    lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in absent]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _unranked(metric: str) -> str:
+    if inference.is_published(metric):
+        return "; a published convention, to be read beside old tables only"
+    return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
+
+
+def _size(
+    metric: str, rows: Sequence[tuple[str, str, dict[int, pd.Series]]], scores: Sequence[Scores]
+) -> str:
+    """Say how many images and features a distance of sets stands on; another n is another value."""
+    if not inference.is_set(metric):
+        return ""
+    cells = [cell for model, _, own in rows if model != HALVES for cell in own.values()]
+    sizes = sorted({int(cell["n_samples"]) for cell in cells if math.isfinite(cell["value"])})
+    if not sizes:
+        return ""
+    text = ", ".join(str(n) for n in sizes)
+    sets = [one.sets for one in scores]
+    features = sorted({int(d) for f in sets for d in f.loc[f["metric"] == metric, "d"]})
+    d = f", d = {', '.join(map(str, features))} features" if features else ""
+    return f"; n = {text} images{d}, {HALVES}: two halves of the truth, n = {sizes[-1] // 2}"
+
+
+def to_latex(
+    table: pd.DataFrame, *, best: frozenset[Cell] = frozenset(), scores: Sequence[Scores] = ()
+) -> str:
+    """Return the headline table for a paper (needs ``booktabs``): one block per metric.
+
+    What a caption must say of a metric stands in a comment above its block.
+    """
+    parts = [f"% {line}" for line in _preface(table)]
+    for metric, leads, rows in _blocks(table):
+        parts.append(f"% {metric}{_size(metric, rows, scores)}{_unranked(metric)}")
+        parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
+        parts.append(r"\toprule")
+        head = " & ".join(_lead(table, lead) for lead in leads)
+        parts += [rf"{_tex(metric)} & preset & {head} \\", r"\midrule"]
+        for model, preset, cells in rows:
+            texts = []
+            for lead in leads:
+                text = _cell(cells.get(lead)).replace("–", "--")
+                marked = (model, preset, metric, "all", lead, strata.HEADLINE) in best
+                texts.append(rf"\textbf{{{text}}}" if marked else text)
+            parts.append(rf"{_tex(model)} & {_tex(preset)} & " + " & ".join(texts) + r" \\")
+        parts += [r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(parts) + "\n"
+
+
+def _tex(text: str) -> str:
+    special = {c: "\\" + c for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}"}
+    return "".join(special.get(c, c) for c in text)
+
+
+def _what(metric: str | None, lead: int | None) -> str:
+    parts = [p for p in (metric, f"lead {lead}" if lead is not None else None) if p]
+    return f"{', '.join(parts)}: " if parts else ""
+
+
+def _is_fusion(table: pd.DataFrame) -> bool:
+    return any(REFERENCES in str(inputs) for inputs in table["inputs"].unique())
+
+
+def _lead(table: pd.DataFrame, lead: int) -> str:
+    return "target date" if _is_fusion(table) else f"lead {lead}"
+
+
+def _inputs(table: pd.DataFrame) -> str:
+    """Say what rows see, the most common first, with the names of those that differ from it."""
+    seen = table.drop_duplicates("model").groupby("inputs")["model"].agg(list)
+    usual = max(seen.index, key=lambda text: len(seen[text]))
+    others = [f"{', '.join(sorted(seen[t]))}: {t}" for t in sorted(seen.index) if t != usual]
+    return "; ".join([f"inputs: {usual}", *others])
+
+
+def _preface(table: pd.DataFrame) -> list[str]:
+    first = table.iloc[0]
+    regions = int(table["n_regions"].max())
+    lines = [
+        f"dataset {first['dataset']} · digest {str(first['dataset_digest'])[:12]} · "
+        f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
+        f"value [interval]: mean over regions of the region mean; {regions} regions at most",
+    ]
+    if _is_fusion(table):
+        lines.append(_inputs(table))
+    if "simulated" in str(first["dataset"]):
+        lines.append("simulated data: no superiority is claimed from it")
+    if table["interval"].str.endswith(inference.ONE_SCENE).any():
+        lines.append("regions are blocks of one scene: intervals hold for this scene, no other")
+    if regions < inference.MIN_REGIONS:
+        lines.append(f"no intervals: fewer than {inference.MIN_REGIONS} regions")
+    return lines
+
+
+def _blocks(
+    table: pd.DataFrame,
+) -> Iterator[tuple[str, list[int], list[tuple[str, str, dict[int, pd.Series]]]]]:
+    headline = table[(table["band"] == "all") & (table["stratum"] == strata.HEADLINE)]
+    for metric, group in headline.groupby("metric", sort=True):
+        leads = sorted(int(lead) for lead in group["lead"].unique())
+        rows = []
+        for (model, preset), part in group.groupby(["model", "preset"], sort=True):
+            cells = {int(row["lead"]): row for _, row in part.iterrows()}
+            rows.append((str(model), str(preset), cells))
+        first = leads[0]
+        rows.sort(key=lambda row: _rank(str(metric), row[2].get(first)))
+        yield str(metric), leads, rows
+
+
+def _rank(metric: str, cell: pd.Series | None) -> float:
+    if cell is None or not math.isfinite(float(cell["value"])):
+        return math.inf
+    if not inference.is_ranked(metric):
+        return 0.0
+    return loss(metric, float(cell["value"]))
+
+
+def _cell(cell: pd.Series | None) -> str:
+    if cell is None:
+        return "–"
+    text = number(float(cell["value"]))
+    if cell["interval"] == inference.NONE:
+        return text
+    return f"{text} [{number(float(cell['lo']), 3)}, {number(float(cell['hi']), 3)}]"

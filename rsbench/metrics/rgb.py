@@ -1,0 +1,39 @@
+"""Which bands are shown as red, green and blue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class RgbMapping:
+    """Which bands are red, green and blue, their unit, and where networks run.
+
+    Args:
+        bands: places along C.
+        unit: ``reflectance`` is seen through display@1, anything else scaled by the data range.
+        device: of the networks; that of the images where None.
+    """
+
+    bands: tuple[int, int, int]
+    unit: str = "display"
+    device: torch.device | None = None
+
+    @classmethod
+    def of(
+        cls,
+        shown: Sequence[str] | None,
+        bands: Sequence[str],
+        unit: str,
+        device: torch.device | None = None,
+    ) -> RgbMapping | None:
+        """Return eyes for the bands shown, or None where some of them are not there."""
+        if shown is None or len(shown) != 3 or not set(shown) <= set(bands):
+            return None
+        red, green, blue = (list(bands).index(band) for band in shown)
+        return cls((red, green, blue), unit, device)

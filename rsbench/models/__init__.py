@@ -1,0 +1,1 @@
+"""The model interface, the registry, rollout, tiling, checkpoints and the contract."""

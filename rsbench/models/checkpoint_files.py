@@ -1,0 +1,129 @@
+"""Files of checkpoints: tensors as safetensors, notes as JSON, each written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rsbench.core.digest import canonical_json
+from rsbench.core.errors import DiskFull, InputError
+
+REMEDY = "Remove that folder and train again, or give another --checkpoint"
+Tensors = Mapping[str, Tensor]
+
+
+def write_tensors(path: Path, tensors: Tensors) -> None:
+    """Write tensors under their names; the file appears whole, after it reached the disk.
+
+    Raises:
+        DiskFull: if there is no room; what was at ``path`` stays.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    # Tied weights share memory, which the format refuses: every name gets a copy of its own.
+    copies = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
+
+    def save(part: Path) -> None:
+        try:
+            save_file(copies, str(part))
+        except SafetensorError as error:
+            raise _as_os_error(error, part) from error
+
+    _whole(path, save)
+
+
+def _as_os_error(error: Exception, path: Path) -> Exception:
+    full = "No space left" in str(error) or "os error 28" in str(error)
+    return OSError(errno.ENOSPC, "no room left", str(path)) if full else error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read tensors onto the CPU; nothing in the file is executed.
+
+    Raises:
+        InputError: if the file is absent, cut short or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(str(path), device="cpu"))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"reading {path}", f"it is absent or damaged ({error})", REMEDY) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON note; NaN has no place in it."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    _whole(path, lambda part: _text(part, text + "\n"))
+
+
+def _text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: if the file is absent, cut short or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"reading {path}", f"it is absent or damaged ({error})", REMEDY) from error
+    if not isinstance(value, dict):
+        raise InputError(f"reading {path}", "it holds no JSON object", REMEDY)
+    return value
+
+
+def _whole(path: Path, write: Callable[[Path], None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        write(part)
+        _sync(part)
+        part.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(
+                f"writing {path}",
+                "the device has no room left",
+                "Free some space, or set RSBENCH_CACHE to another device, and type it again",
+            ) from error
+        raise
+    finally:
+        with suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def tensors_digest(tensors: Tensors) -> str:
+    """Return the SHA-256 of named tensors: name, dtype, shape and bytes, in the order of names."""
+    hasher = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu").contiguous()
+        head = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+        hasher.update(canonical_json(head).encode())
+        if tensor.numel():
+            hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()

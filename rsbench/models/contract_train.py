@@ -1,0 +1,78 @@
+"""A few steps of training for the contract, and global random states set for a while."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+from rsbench.models.api import Stage, Trainable
+from rsbench.models.contract_data import Samples
+
+DRAWS = 8
+
+
+def train_briefly(
+    model: Trainable, data: Samples, stage: Stage, *, steps: int, stop: float = 0.0
+) -> tuple[float, int]:
+    """Train one stage on eight samples until the loss falls under ``stop``.
+
+    Returns:
+        Mean loss after it, and the number of steps.
+    """
+    module = model.module
+    given, want, truth = data.given, data.want, data.truth
+    chosen = [
+        p
+        for name, p in module.named_parameters()
+        if p.requires_grad and (not stage.modules or name.startswith(stage.modules))
+    ]
+    optimiser = torch.optim.AdamW(chosen, lr=stage.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=stage.learning_rate, total_steps=max(steps, 2)
+    )
+
+    end = mean_loss(model, data, stage)
+    done = 0
+    for done in range(1, steps + 1):
+        module.train()
+        optimiser.zero_grad()
+        model.loss(stage, given, want, truth)["total"].backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(chosen, stage.clip)
+        optimiser.step()
+        schedule.step()
+        if (stop and done % 25 == 0) or done == steps:
+            end = mean_loss(model, data, stage)
+            if end < stop:
+                break
+    return end, done
+
+
+def mean_loss(model: Trainable, data: Samples, stage: Stage) -> float:
+    """Return the mean of a stage's loss over a few draws of its randomness."""
+    model.module.eval()
+    with torch.no_grad(), seeded(11):
+        totals = [
+            float(model.loss(stage, data.given, data.want, data.truth)["total"])
+            for _ in range(DRAWS)
+        ]
+    return sum(totals) / DRAWS
+
+
+class seeded:  # noqa: N801 - reads as a verb: with seeded(0)
+    """Set all global random states for a while."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def __enter__(self) -> None:
+        self._kept = (torch.get_rng_state(), np.random.get_state(), random.getstate())  # noqa: NPY002
+        torch.manual_seed(self._seed)
+        np.random.seed(self._seed)  # noqa: NPY002
+        random.seed(self._seed)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_rng_state(self._kept[0])
+        np.random.set_state(self._kept[1])  # noqa: NPY002
+        random.setstate(self._kept[2])

@@ -1,0 +1,234 @@
+"""Predictions kept by content: what was predicted once is not predicted again.
+
+A folder per key holds one ``.npy`` file per sample, ``(L, M, C, H, W)`` float32, written lead by
+lead into a temporary file and renamed when whole; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rsbench.core.digest import canonical_json, sha256_json
+from rsbench.core.errors import InputError, unknown
+from rsbench.models.api import Card, Given, Model, Prediction, SampleRef, Want
+from rsbench.models.rollout import roll
+
+KEEP = ("none", "viewer", "all")
+HEADER = 128  # bytes of a .npy header; 64-byte aligned by the format
+FLOAT = 4
+SCHEMA = "rsbench.predictions@1"
+MADE = "made.json"
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PredictionKey:
+    """All that a prediction depends on, beside the sample itself.
+
+    Args:
+        dataset: digest of the store.
+        protocol: canonical JSON value or name of the protocol.
+        weights: digest of weights or fitted parameters; None for models without any.
+        code: version of the code that predicts.
+    """
+
+    dataset: str
+    protocol: Any
+    split: str
+    model: str
+    preset: str
+    seed: int
+    precision: str
+    members: int
+    horizon: int
+    context: int
+    weights: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"schema": SCHEMA, **asdict(self), "options": dict(self.options)}
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the JSON form."""
+        return sha256_json(self.to_json())
+
+
+class PredictionCache:
+    """The kept predictions of one key.
+
+    Args:
+        root: folder of all kept predictions.
+        key: what they depend on.
+        keep: ``none`` neither reads nor writes; ``viewer`` keeps the chosen samples; ``all`` all.
+        chosen: which samples the viewer shows.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        key: PredictionKey,
+        *,
+        keep: str = "viewer",
+        chosen: Callable[[SampleRef], bool] | None = None,
+    ) -> None:
+        if keep not in KEEP:
+            raise unknown("--keep-predictions", keep, KEEP)
+        self.folder = root / key.digest[:32]
+        self._key = key
+        self._keep = keep
+        self._chosen = chosen or (lambda sample: False)
+
+    @property
+    def made_on(self) -> str | None:
+        """The kind of device that made what is kept; None where nothing is."""
+        try:
+            value = json.loads((self.folder / MADE).read_text(encoding="utf-8"))
+            return str(value["device"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keeps(self, sample: SampleRef) -> bool:
+        """Say whether the predictions of a sample are kept."""
+        return self._keep == "all" or (self._keep == "viewer" and self._chosen(sample))
+
+    def estimate(self, samples: Iterable[SampleRef], bands: int) -> int:
+        """Return the bytes that keeping these samples takes, before anything is predicted."""
+        values = self._key.horizon * self._key.members * bands
+        return sum(
+            HEADER + FLOAT * values * s.window.height * s.window.width
+            for s in samples
+            if self.keeps(s)
+        )
+
+    def path(self, sample: SampleRef, want: Want) -> Path:
+        """Return the file of one sample; its name tells sample, window, bands and dates apart."""
+        window = sample.window
+        row = want.samples.index(sample)
+        content = [sample.region, sample.key, window.y, window.x, window.height, window.width,
+                   want.sensor, list(want.bands), want.times[row].tolist()]  # fmt: skip
+        slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", f"{sample.key}_{window.y}_{window.x}")
+        return self.folder / f"{slug[:100]}-{sha256_json(content)[:16]}.npy"
+
+    def read(self, sample: SampleRef, want: Want) -> Array | None:
+        """Return ``(L, M, C, H, W)`` memory-mapped, or None where it is absent or damaged."""
+        shape = (want.times.shape[1], want.members, len(want.bands), *want.size)
+        try:
+            found = np.load(self.path(sample, want), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return found if found.shape == shape and found.dtype == np.float32 else None
+
+    def roll(
+        self, model: Model, card: Card, given: Given, want: Want
+    ) -> Iterator[tuple[int, Prediction]]:
+        """Yield the leads of :func:`rsbench.models.rollout.roll`, from the files where all exist.
+
+        A batch of which some sample is absent is predicted whole, so that batches never differ
+        between runs. Files appear when the last lead is taken; stopping earlier leaves none.
+
+        Raises:
+            InputError: if something is absent and the rest was made on another kind of device.
+        """
+        kept = [row for row, sample in enumerate(want.samples) if self.keeps(sample)]
+        found = [self.read(want.samples[row], want) for row in kept]
+        if len(kept) == len(want.samples) and all(item is not None for item in found):
+            yield from _from_files([item for item in found if item is not None], want)
+            return
+        with ExitStack() as stack:
+            files = {
+                row: stack.enter_context(
+                    _Pending(self.path(want.samples[row], want), _header(want))
+                )
+                for row, item in zip(kept, found, strict=True)
+                if item is None
+            }
+            if files:
+                self._describe(want.times.device.type)
+            for lead, prediction in roll(model, card, given, want):
+                for row, file in files.items():
+                    file.write(prediction.values[row, :, 0].cpu().numpy())
+                if lead == want.times.shape[1]:
+                    for file in files.values():
+                        file.commit()
+                yield lead, prediction
+
+    def _describe(self, device: str) -> None:
+        made_on = self.made_on
+        if made_on not in (None, device):
+            raise InputError(
+                f"predicting on {device}",
+                f"the predictions kept in {self.folder} were made on {made_on} and some are absent",
+                f"Give --device {made_on}, or delete that folder",
+            )
+        notes = {"key.json": self._key.to_json(), MADE: {"device": device}}
+        for name, note in notes.items():
+            if not (self.folder / name).exists():
+                text = json.dumps(json.loads(canonical_json(note)), indent=2)
+                with _Pending(self.folder / name, text.encode()) as file:
+                    file.commit()
+
+
+class _Pending:
+    """A file that appears whole or not at all."""
+
+    def __init__(self, target: Path, head: bytes) -> None:
+        self._target = target
+        self._temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+        self._head = head
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._temporary.open("wb")
+        self._file.write(self._head)
+        return self
+
+    def write(self, values: Array) -> None:
+        if self._file is not None:
+            self._file.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
+
+    def commit(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._file = None
+            self._temporary.replace(self._target)
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            # On a full disk, closing fails once more; the first error is the one to show.
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+        self._temporary.unlink(missing_ok=True)
+
+
+def _header(want: Want) -> bytes:
+    shape = (want.times.shape[1], want.members, len(want.bands), *want.size)
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
+    return buffer.getvalue()
+
+
+def _from_files(found: list[Array], want: Want) -> Iterator[tuple[int, Prediction]]:
+    for index in range(want.times.shape[1]):
+        values = np.stack([item[index] for item in found])[:, :, None]
+        yield index + 1, Prediction(torch.from_numpy(values).to(want.times.device))

@@ -1,0 +1,243 @@
+"""Cut what a model sees to the sizes its card asks for, and stitch its answers.
+
+Every tile knows its absolute window, so noise and grids of a tile are those of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Grid, Window
+from rsbench.models.api import Card, Frames, Given, Prediction, SampleRef, Want
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Call = Callable[[Given, Want], Prediction]
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis, in pixels of the wanted window; ``seen`` may pass its end."""
+
+    start: int
+    stop: int
+    seen_start: int
+    seen_stop: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: rows and columns to keep, and rows and columns that the model sees."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def seen(self) -> Window:
+        """The seen window, relative to the wanted window."""
+        return Window(
+            self.rows.seen_start,
+            self.columns.seen_start,
+            self.rows.seen_stop - self.rows.seen_start,
+            self.columns.seen_stop - self.columns.seen_start,
+        )
+
+
+def spans(length: int, card: Card) -> tuple[Span, ...]:
+    """Cut one axis as the card asks.
+
+    Seen spans all have one size and start on multiples of ``multiple_of``; only the end of the
+    axis is passed, never its beginning.
+    """
+    unit = card.multiple_of
+    halo = _up(card.halo, unit)
+    limit = card.fixed_size or card.tile
+    if card.fixed_size and card.fixed_size % unit:
+        raise InputError(
+            f"tiles for {card.name}",
+            f"fixed_size {card.fixed_size} is no multiple of {unit}",
+            "Repair the model's card",
+        )
+    if limit is None or _up(length, unit) <= limit:
+        return (Span(0, length, 0, card.fixed_size or _up(length, unit)),)
+    size = limit // unit * unit
+    core = size - 2 * halo
+    if core <= 0:
+        raise InputError(
+            f"tiles for {card.name}",
+            f"a halo of {halo} on both sides leaves nothing of {size} pixels",
+            "Repair the model's card: tile must exceed twice the halo",
+        )
+    total = _up(length, unit)
+    found = []
+    start = 0
+    while start < length:
+        seen = min(max(start - halo, 0), total - size)
+        # The first tile has no halo before it, and the last none behind: both keep more.
+        stop = length if seen + size >= length else min(seen + size - halo, length)
+        found.append(Span(start, stop, seen, seen + size))
+        start = stop
+    return tuple(found)
+
+
+def tiles(height: int, width: int, card: Card) -> tuple[Tile, ...]:
+    """Cut a window as the card asks; the kept parts cover every pixel once."""
+    return tuple(Tile(r, c) for r in spans(height, card) for c in spans(width, card))
+
+
+def cut_want(want: Want, tile: Tile) -> Want:
+    """Return the template of one tile."""
+    return replace(
+        want,
+        grids=tuple(grid.window(tile.seen) for grid in want.grids),
+        samples=_move(want.samples, tile.seen),
+    )
+
+
+def cut_given(given: Given, want: Want, tile: Tile) -> Given:
+    """Return what one tile sees; pixels outside the window are mirrored and marked invalid."""
+    height, width = want.size
+    frames, grids = {}, {}
+    for name, item in given.frames.items():
+        window = _on_sensor(item, tile.seen, (height, width), name)
+        frames[name] = _crop(item, window)
+        grids[name] = _cut_grids(given.grids.get(name, ()), window)
+    return Given(frames, grids, _move(given.samples, tile.seen))
+
+
+def predict_tiled(call: Call, card: Card, given: Given, want: Want) -> Prediction:
+    """Answer ``want`` tile by tile.
+
+    Args:
+        call: answers one tile with ``(B, M, T, C, h, w)``.
+        card: says how large tiles may be.
+        given: what the model may see.
+        want: the whole template.
+    """
+    stitcher = Stitcher(want)
+    for tile, part_given, part_want in parts(card, given, want):
+        stitcher.put(tile, call(part_given, part_want))
+    return stitcher.result()
+
+
+def parts(card: Card, given: Given, want: Want) -> Iterator[tuple[Tile, Given, Want]]:
+    """Yield the tiles with what each of them sees and should answer."""
+    height, width = want.size
+    for tile in tiles(height, width, card):
+        whole = tile.seen == Window(0, 0, height, width)
+        yield (
+            tile,
+            given if whole else cut_given(given, want, tile),
+            want if whole else cut_want(want, tile),
+        )
+
+
+class Stitcher:
+    """Collect the answers of tiles into one answer."""
+
+    def __init__(self, want: Want) -> None:
+        self._size = want.size
+        self._values: Tensor | None = None
+
+    def put(self, tile: Tile, prediction: Prediction) -> None:
+        """Keep the tile's own part of its answer."""
+        rows, columns, seen = tile.rows, tile.columns, tile.seen
+        part = prediction.values[
+            ...,
+            rows.start - seen.y : rows.stop - seen.y,
+            columns.start - seen.x : columns.stop - seen.x,
+        ]
+        if part.shape[-2:] == self._size:
+            self._values = part
+            return
+        if self._values is None:
+            self._values = part.new_empty(*part.shape[:-2], *self._size)
+        self._values[..., rows.start : rows.stop, columns.start : columns.stop] = part
+
+    def result(self) -> Prediction:
+        """Return the whole answer."""
+        if self._values is None:
+            raise AssertionError("no tile was put")
+        return Prediction(self._values)
+
+
+def mirror(start: int, stop: int, length: int) -> list[int]:
+    """Return source indices for ``start … stop``, mirrored at the edges without repeating them."""
+    if length == 1:
+        return [0] * (stop - start)
+    index = np.abs(np.arange(start, stop)) % (2 * length - 2)
+    return [int(i) for i in np.minimum(index, 2 * length - 2 - index)]
+
+
+def _crop(frames: Frames, window: Window) -> Frames:
+    height, width = frames.values.shape[-2:]
+    inside = (
+        window.y >= 0
+        and window.x >= 0
+        and window.y + window.height <= height
+        and window.x + window.width <= width
+    )
+    if inside:
+        at = (..., *window.slices)
+        return replace(frames, values=frames.values[at], valid=frames.valid[at])
+    device = frames.values.device
+    rows = torch.tensor(mirror(window.y, window.y + window.height, height), device=device)
+    columns = torch.tensor(mirror(window.x, window.x + window.width, width), device=device)
+    real = _real(window.y, window.height, height, device)[:, None]
+    real = real & _real(window.x, window.width, width, device)
+    return replace(
+        frames,
+        values=frames.values.index_select(-2, rows).index_select(-1, columns),
+        valid=frames.valid.index_select(-2, rows).index_select(-1, columns) & real,
+    )
+
+
+def _real(start: int, count: int, length: int, device: torch.device) -> Tensor:
+    index = torch.arange(start, start + count, device=device)
+    return (index >= 0) & (index < length)
+
+
+def _on_sensor(frames: Frames, window: Window, size: tuple[int, int], name: str) -> Window:
+    """Return the window in pixels of another sensor that covers the same ground."""
+    have = tuple(frames.values.shape[-2:])
+    if have == size:
+        return window
+    numbers = []
+    for value, axis in ((window.y, 0), (window.x, 1), (window.height, 0), (window.width, 1)):
+        scaled = value * have[axis]
+        if scaled % size[axis]:
+            raise InputError(
+                f"a tile of sensor {name!r}",
+                f"its {have[0]}×{have[1]} pixels and the wanted {size[0]}×{size[1]} share no "
+                f"pixel edge at {value}",
+                "State multiple_of in the model's card as a multiple of the ratio of pixel sizes",
+            )
+        numbers.append(scaled // size[axis])
+    return Window(*numbers)
+
+
+def _cut_grids(grids: tuple[Grid, ...], window: Window) -> tuple[Grid, ...]:
+    return tuple(grid.window(window) for grid in grids)
+
+
+def _move(samples: tuple[SampleRef, ...], seen: Window) -> tuple[SampleRef, ...]:
+    return tuple(
+        replace(
+            sample,
+            window=Window(
+                sample.window.y + seen.y, sample.window.x + seen.x, seen.height, seen.width
+            ),
+        )
+        for sample in samples
+    )
+
+
+def _up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit

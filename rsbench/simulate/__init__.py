@@ -1,0 +1,1 @@
+"""The simulated Earth, its known answers and its STAC catalogue."""

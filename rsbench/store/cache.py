@@ -1,0 +1,237 @@
+"""The training cache: a store decoded once into plain ``.npy`` files that are memory-mapped.
+
+A cache belongs to a store digest and lies under ``RSBENCH_CACHE``. It is built aside and renamed,
+so readers see all of it or nothing; whatever does not look as it was written is built again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from rsbench.core.errors import InputError, StoreError, unknown
+from rsbench.core.grid import Window
+from rsbench.core.paths import cache_dir
+from rsbench.store.layout import SensorMeta
+from rsbench.store.read import Store, require_inside
+from rsbench.store.write import disk_is_named
+
+Array = npt.NDArray[Any]
+FORMAT = 1
+MARK = "cache.json"
+ARRAYS = ("values", "valid")
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CacheInfo:
+    """Where a cache lies, its bytes, and the seconds it took to build (None: found built)."""
+
+    path: Path
+    bytes: int
+    seconds: float | None
+
+
+@final
+class Cache:
+    """Decoded arrays of one store and sensor, memory-mapped and read-only.
+
+    Opened maps are not shared between processes; pickling carries the path alone.
+    """
+
+    def __init__(self, store: Store, sensor: str, info: CacheInfo) -> None:
+        self.store = store
+        self.sensor = sensor
+        self.info = info
+        self._maps: dict[str, tuple[Array, Array]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the maps behind: the other process opens its own."""
+        return {**self.__dict__, "_maps": {}}
+
+    @property
+    def meta(self) -> SensorMeta:
+        """The sensor's metadata."""
+        return self.store.sensor(self.sensor)
+
+    def region(self, name: str) -> tuple[Array, Array]:
+        """Return a region's stored values ``(T, C, H, W)`` and mask ``(T, H, W)``, not copied."""
+        found = self._maps.get(name)
+        if found is None:
+            if name not in self.store.listed:
+                raise unknown("region of this store", name, self.store.regions)
+            values, valid = (
+                np.asarray(_load(self.info.path / f"{name}.{array}.npy")) for array in ARRAYS
+            )
+            found = self._maps[name] = (values, valid)
+        return found
+
+    def patch(
+        self, region: str, window: Window, times: slice | Sequence[int]
+    ) -> tuple[Array, Array]:
+        """Return ``(T, C, h, w)`` stored values and ``(T, h, w)`` bool of a window.
+
+        Args:
+            times: a slice (gives views) or time indices; consecutive ones give views too.
+        """
+        values, valid = self.region(region)
+        if (
+            window.y < 0
+            or window.x < 0
+            or (
+                window.y + window.height > values.shape[2]
+                or window.x + window.width > values.shape[3]
+            )
+        ):
+            require_inside(window, values.shape[2], values.shape[3], region)
+        rows, columns = window.slices
+        chosen = times if isinstance(times, slice) else _as_slice(times, values.shape[0], region)
+        return values[chosen, :, rows, columns], valid[chosen, rows, columns]
+
+
+def _as_slice(times: Sequence[int], count: int, region: str) -> Any:
+    first, last = times[0], times[-1]
+    if min(times) < 0 or max(times) >= count:
+        raise InputError(
+            f"dates {min(times)} to {max(times)} of region {region}",
+            f"it has {count} dates",
+            f"Choose 0 to {count - 1}",
+        )
+    if last - first + 1 == len(times) and list(times) == list(range(first, last + 1)):
+        return slice(first, last + 1)
+    return list(times)
+
+
+def open_cache(
+    store: Store, sensor: str | None = None, *, progress: Progress | None = None
+) -> Cache:
+    """Open the cache of a store and sensor; build it where it is absent or not as written.
+
+    Several processes may call this at once: each builds aside, the first to finish is kept.
+
+    Raises:
+        DiskFull: if there is no room for it.
+    """
+    name = sensor or next(iter(store.meta.sensors))
+    store.sensor(name)
+    home = cache_dir("arrays", store.digest)
+    target = home / name
+    if (size := _whole(target, store, name)) is not None:
+        return Cache(store, name, CacheInfo(target, size, None))
+    began = time.perf_counter()
+    with _aside(home, name) as folder:
+        _build(folder, store, name, progress)
+        _swap(folder, target, store, name)
+    size = _whole(target, store, name)
+    if size is None:
+        raise StoreError(
+            f"the cache {target}",
+            "it changes while it is read",
+            "Set RSBENCH_CACHE to a folder that nothing else writes to",
+        )
+    return Cache(store, name, CacheInfo(target, size, time.perf_counter() - began))
+
+
+def _whole(target: Path, store: Store, sensor: str) -> int | None:
+    """Return the bytes of a cache that is as it was written; None otherwise.
+
+    Size and time of last change of every file must match what the builder noted; hashing
+    gigabytes at every start would cost more than it finds.
+    """
+    try:
+        mark = json.loads((target / MARK).read_text(encoding="utf-8"))
+        if (mark["format"], mark["digest"]) != (FORMAT, store.digest):
+            return None
+        files: Mapping[str, Any] = mark["files"]
+        wanted = {f"{region}.{array}.npy" for region in store.regions for array in ARRAYS}
+        if set(files) != wanted or mark["sensor"] != sensor:
+            return None
+        for name, noted in files.items():
+            found = (target / name).stat()
+            if [found.st_size, found.st_mtime_ns] != noted:
+                return None
+        return sum(int(size) for size, _ in files.values())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _build(folder: Path, store: Store, sensor: str, progress: Progress | None) -> None:
+    files: dict[str, list[int]] = {}
+    for done, region in enumerate(store.regions):
+        if progress is not None:
+            progress("decoding", done, len(store.regions))
+        for array in ARRAYS:
+            path = folder / f"{region}.{array}.npy"
+            data = store.read(region, sensor, array=array)
+            _write(path, data)
+            files[path.name] = [path.stat().st_size, path.stat().st_mtime_ns]
+    mark = {"format": FORMAT, "digest": store.digest, "sensor": sensor, "files": files}
+    (folder / MARK).write_text(json.dumps(mark), encoding="utf-8")
+    if progress is not None:
+        progress("decoding", len(store.regions), len(store.regions))
+
+
+def _write(path: Path, data: Array) -> None:
+    """Write an ``.npy`` file; ``ndarray.tofile`` would hide why a device refuses bytes."""
+    whole = np.ascontiguousarray(data)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.data.cast("B"))
+
+
+def _swap(folder: Path, target: Path, store: Store, sensor: str) -> None:
+    """Put the folder in place; give way to a whole cache that another process finished first."""
+    for _ in range(8):
+        try:
+            folder.rename(target)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        if _whole(target, store, sensor) is not None:
+            return
+        stale = folder.with_name(f"{folder.name}.stale-{uuid.uuid4().hex[:8]}")
+        try:
+            target.rename(stale)
+        except FileNotFoundError:
+            continue  # another process moved it away first
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> Array:
+    try:
+        loaded: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"reading {path}", f"the cache changed while in use ({error})", "Run again"
+        ) from error
+    return loaded
+
+
+@contextmanager
+def _aside(home: Path, name: str) -> Iterator[Path]:
+    """A temporary folder beside the cache, gone afterwards unless it was renamed."""
+    folder = home / f".tmp-{name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        with disk_is_named(
+            f"building the cache {home}", "set RSBENCH_CACHE to a folder on another device"
+        ):
+            folder.mkdir()
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

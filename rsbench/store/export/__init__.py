@@ -1,0 +1,1 @@
+"""Export stores as GeoTIFF, release archives and data cards."""

@@ -1,0 +1,311 @@
+"""The data card of a store: where its pixels come from, what they are, what they leave out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from rsbench.store.export.card_labels import label_lines
+from rsbench.store.export.card_triplets import splits_by_date, triplets
+from rsbench.store.export.coverage import Coverage, coverage, svg
+from rsbench.store.layout import CARD, COVERAGE, ROOT_KEY, SPLITS
+from rsbench.store.read import Store, open_store
+from rsbench.store.tree import tree_json
+from rsbench.store.write import disk_is_named, replace_text
+
+_PERCENTILES = (2, 50, 98)
+NEAR_KM = 50.0
+"""Regions of different splits that lie nearer share weather and land; the card names them."""
+
+
+LEAKS = {
+    "same": "are trained on themselves",
+    "target_seen": "ask for an image that training was given or asked for",
+    "ground_seen": "lie on a patch that is trained on in some year",
+    "beside": "lie on such a patch or touch one",
+}
+
+
+def write_card(path: Path | str) -> Path:
+    """Write the data card and the coverage picture into a finished store.
+
+    Both are made from the store alone and never move its digest.
+    """
+    store = open_store(path)
+    found = coverage(store)
+    title = f"Valid pixels of {store.recipe} by region and date"
+    with disk_is_named(f"writing {store.path / CARD}", "make the folder writable"):
+        replace_text(store.path / COVERAGE, svg(found, title))
+        replace_text(store.path / CARD, card(store, found))
+    return store.path / CARD
+
+
+def card(
+    store: Store, found: Mapping[str, Coverage], version: tuple[str, str] | None = None
+) -> str:
+    """Return the data card as Markdown.
+
+    ``version``: name of the icechunk repository that the store goes to, and its tag there.
+    """
+    parts = [
+        *_head(store),
+        *_sources(store),
+        *_statistics(store),
+        *_coverage(store, found),
+        *_pairs(store),
+        *triplets(store),
+        *label_lines(store),
+        *_leaks(store),
+        *splits_by_date(store),
+        *_reading(store, version),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _head(store: Store) -> Iterator[str]:
+    meta = store.meta
+    every = [store.region(name).record.times for name in store.regions]
+    dates = sorted({day for times in every for day in times})
+    sizes = sorted({len(times) for times in every})
+    number = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} of a region"
+    yield f"# {store.recipe}"
+    yield ""
+    if store.simulated:
+        yield "**Simulated**: made-up pixels that say nothing about real places."
+        yield ""
+    if not store.complete:
+        yield f"**Incomplete**: {len(meta.missing)} region-dates are missing, listed below."
+        yield ""
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| digest | `{store.digest}` |"
+    yield f"| lock | `{meta.lock_digest or 'none: an import'}` |"
+    yield f"| kind | {meta.kind}, a frame made by `{meta.compositor}` |"
+    yield f"| dates | {number}, {dates[0]} to {dates[-1]}, step {meta.step} |"
+    counts = {split: sum(r["split"] == split for r in store.listed.values()) for split in SPLITS}
+    yield f"| regions | {', '.join(f'{n} {split}' for split, n in counts.items() if n)} |"
+    yield ""
+
+
+def _sources(store: Store) -> Iterator[str]:
+    yield "## Sources and rights"
+    yield ""
+    stated = {s.get("name"): s for s in store.meta.recipe.get("sensors", ()) if isinstance(s, dict)}
+    for name, sensor in store.meta.sensors.items():
+        provider = store.meta.recipe.get("provider")
+        spec = stated.get(name, {}).get("providers", {}).get(provider, {})
+        yield f"- **{name}**: {', '.join(sensor.bands)}; {sensor.gsd:g} m; {sensor.unit}"
+        if spec:
+            yield f"  - collection `{spec.get('collection')}` of {provider}"
+        yield f"  - licence: {sensor.licence or 'not stated'}"
+        yield f"  - attribution: {sensor.attribution or 'not stated'}"
+    yield ""
+
+
+def _statistics(store: Store) -> Iterator[str]:
+    yield "## Statistics"
+    yield ""
+    yield "Valid pixels of all regions and dates of a split, in the sensor's unit."
+    yield ""
+    marks = " | ".join(f"{p} %" for p in _PERCENTILES)
+    yield f"| sensor | split | band | pixels | mean | std | {marks} |"
+    yield "|---|---|---|---|---|---|" + "---|" * len(_PERCENTILES)
+    for name in store.meta.sensors:
+        for split in SPLITS:
+            names = [r for r in store.regions if store.listed[r]["split"] == split]
+            for band, held in _by_band(store, name, names).items():
+                cells = " | ".join(f"{v:.4g}" for v in held.shown())
+                yield f"| {name} | {split} | {band} | {held.count} | {cells} |"
+    yield ""
+
+
+@dataclass
+class _Sums:
+    """Counts of stored numbers, from which all statistics follow exactly."""
+
+    scale: float
+    offset: float
+    counts: dict[float, int]
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts.values())
+
+    def shown(self) -> tuple[float, ...]:
+        if not self.counts:
+            return (math.nan,) * (2 + len(_PERCENTILES))
+        stored = np.array(sorted(self.counts), np.float64)
+        weight = np.array([self.counts[v] for v in stored.tolist()], np.float64)
+        values = stored * self.scale + self.offset
+        mean = float(np.average(values, weights=weight))
+        std = math.sqrt(float(np.average((values - mean) ** 2, weights=weight)))
+        below = np.cumsum(weight) / weight.sum()
+        marks = (float(values[np.searchsorted(below, p / 100)]) for p in _PERCENTILES)
+        return (mean, std, *marks)
+
+
+def _by_band(store: Store, sensor: str, regions: list[str]) -> dict[str, _Sums]:
+    meta = store.sensor(sensor)
+    sums = {band: _Sums(meta.scale, meta.offset, {}) for band in meta.bands} if regions else {}
+    for region in regions:
+        values = store.read(region, sensor)
+        valid = store.read(region, sensor, array="valid")
+        if values.dtype.kind == "f":  # a histogram of floats: rounded to the display's precision
+            values = np.round(values, 3)
+        for at, band in enumerate(meta.bands):
+            stored, number = np.unique(values[:, at][valid], return_counts=True)
+            held = sums[band].counts
+            for value, count in zip(stored.tolist(), number.tolist(), strict=True):
+                held[value] = held.get(value, 0) + count
+    return sums
+
+
+def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
+    yield "## Coverage"
+    yield ""
+    yield f"![Valid pixels by region and date]({COVERAGE})"
+    yield ""
+    mean = sum(c.mean for c in found.values()) / len(found)
+    yield f"{mean:.1%} of all pixels are valid. The regions with most gaps:"
+    yield ""
+    yield "| region | valid | worst date | its share |"
+    yield "|---|---|---|---|"
+    for name, entry in sorted(found.items(), key=lambda pair: pair[1].mean)[:5]:
+        worst = min(range(len(entry.dates)), key=lambda t: entry.valid[t])
+        yield f"| {name} | {entry.mean:.3f} | {entry.dates[worst]} | {entry.valid[worst]:.3f} |"
+    yield ""
+    shifted = [f"{name} {' '.join(c.shifted)}" for name, c in found.items() if c.shifted]
+    if store.meta.recipe.get("shift"):
+        yield (
+            "Years that lie more than 0.3 px beside the others: "
+            + ("; ".join(shifted) if shifted else "none")
+            + "."
+        )
+        yield ""
+    for unit in store.meta.missing:
+        yield f"- missing: {unit['region']} {unit['time']}: {unit['reason']}"
+    if store.meta.missing:
+        yield ""
+
+
+def _pairs(store: Store) -> Iterator[str]:
+    """Say of every pair how well its images fit, and why others were refused."""
+    if store.meta.kind != "pairs":
+        return
+    yield "## Pairs"
+    yield ""
+    yield "| region | day | days apart | tier | median correlation | shift (coarse px) |"
+    yield "|---|---|---|---|---|---|"
+    for name in store.regions:
+        kept = tree_json(store.tree, f"{name}/zarr.json")["attributes"][ROOT_KEY]["provenance"]
+        for pair in kept["pairs"]:
+            middle = float(np.median(list(pair["correlation"].values())))
+            apart = math.hypot(*pair["shift"])
+            mark = " (flagged)" if pair["shifted"] else ""
+            yield (
+                f"| {name} | {pair['day']} | {pair['days_apart']:+d} | {pair['tier']} | "
+                f"{middle:.2f} | {apart:.2f}{mark} |"
+            )
+    yield ""
+    for name, years in dict(store.meta.recipe.get("refused", {})).items():
+        for year, reason in years.items():
+            yield f"- refused: {name} {year}: {reason}"
+    yield ""
+
+
+def _leaks(store: Store) -> Iterator[str]:
+    yield "## Leaks between splits"
+    yield ""
+    if store.one_scene:
+        yield "All regions are blocks of one series of images; splits lie one block apart."
+        yield ""
+        return
+    told = store.meta.recipe.get("leaks")
+    if told is not None:
+        yield from _told(str(store.meta.recipe["scheme"]), told)
+        return
+    places = {name: _place(store, name) for name in store.regions}
+    split = {name: str(store.listed[name]["split"]) for name in store.regions}
+    apart = sorted(
+        (_kilometres(places[a], places[b]), a, b)
+        for a, b in combinations(store.regions, 2)
+        if split[a] != split[b]
+    )
+    if not apart:
+        yield "All regions are of one split."
+        yield ""
+        return
+    nearest, a, b = apart[0]
+    yield (
+        f"The nearest centres of two splits are {nearest:.0f} km apart "
+        f"({a}, {split[a]}; {b}, {split[b]})."
+    )
+    near = [pair for pair in apart if pair[0] < NEAR_KM]
+    if near:
+        listed = "; ".join(f"{a} – {b} {d:.0f} km" for d, a, b in near[:10])
+        yield f"{len(near)} pairs of regions of different splits are nearer than {NEAR_KM:.0f} km: "
+        yield listed + "."
+    yield ""
+
+
+def _told(scheme: str, shares: Mapping[str, float]) -> Iterator[str]:
+    yield f"The split is `{scheme}`. Of the test samples (one patch, one year to the next):"
+    yield ""
+    for key, text in LEAKS.items():
+        yield f"- {shares[key]:.1%} {text}"
+    yield ""
+
+
+def _place(store: Store, name: str) -> tuple[float, float]:
+    """Longitude and latitude (degrees) of a region's centre."""
+    from pyproj import Transformer
+
+    grid = next(iter(store.region(name).grids.values()))
+    a, _, c, _, e, f = grid.transform
+    to = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+    lon, lat = to.transform(c + a * grid.width / 2, f + e * grid.height / 2)
+    return float(lon), float(lat)
+
+
+def _kilometres(one: tuple[float, float], other: tuple[float, float]) -> float:
+    (lon_a, lat_a), (lon_b, lat_b) = (tuple(map(math.radians, point)) for point in (one, other))
+    half = (
+        math.sin((lat_b - lat_a) / 2) ** 2
+        + math.cos(lat_a) * math.cos(lat_b) * math.sin((lon_b - lon_a) / 2) ** 2
+    )
+    return 2 * 6371.0 * math.asin(min(1.0, math.sqrt(half)))
+
+
+def _reading(store: Store, version: tuple[str, str] | None) -> Iterator[str]:
+    sensor = next(iter(store.meta.sensors))
+    meta = store.sensor(sensor)
+    attributes = tree_json(store.tree, f"{store.regions[0]}/zarr.json")["attributes"]
+    yield "## Reading"
+    yield ""
+    yield "```python"
+    source = f'"{store.path.name}"'
+    if version is not None:
+        yield "import icechunk"
+    yield "import xarray as xr"
+    yield ""
+    if version is not None:
+        name, tag = version
+        yield f'storage = icechunk.local_filesystem_storage("{name}")'
+        yield f'session = icechunk.Repository.open(storage).readonly_session(tag="{tag}")'
+        source = "session.store"
+    yield (
+        f'cube = xr.open_zarr({source}, group="{store.regions[0]}/{sensor}", consolidated=False)'
+    )
+    yield "```"
+    yield ""
+    yield f"{meta.unit} = stored × {meta.scale:g} + {meta.offset:g} where `valid`."
+    if attributes.get(ROOT_KEY, {}).get("provenance"):
+        yield (
+            "Each region's `zarr.json` keeps, under `provenance`, the scenes listed and read "
+            "and the dates of the observations of every frame."
+        )

@@ -1,0 +1,99 @@
+"""What a data card says of triplets: days, change, what was refused, and splits by date."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from rsbench.core.date_triplets import Triplet, date_leaks, gap_of, neighbours, split_by_date
+from rsbench.core.grid import Window
+from rsbench.store.layout import ROOT_KEY
+from rsbench.store.read import Store
+from rsbench.store.tree import tree_json
+
+
+def triplets(store: Store) -> Iterator[str]:
+    """Say of every triplet how much changed, of every day how well its images agree."""
+    gap = gap_of(store.meta.step)
+    if store.meta.kind != "triplets" or gap is None:
+        return
+    yield "## Triplets"
+    yield ""
+    yield f"Neighbouring dates lie {gap.fewest} to {gap.most} days apart. Change is 1 − the mean"
+    yield "correlation of bands, seen in what models are given: the coarse images from the first"
+    yield "date to the target and on to the last, and the fine images of both references."
+    yield ""
+    yield "| region | first | target | last | days | coarse change | between references |"
+    yield "|---|---|---|---|---|---|---|"
+    kept = {name: _kept(store, name) for name in store.regions}
+    for name, said in kept.items():
+        for triplet in said["triplets"]:
+            gaps = ", ".join(str(n) for n in triplet["gaps"])
+            coarse = ", ".join(_number(c) for c in triplet["change"]["coarse"])
+            yield (
+                f"| {name} | {' | '.join(triplet['dates'])} | {gaps} | {coarse} | "
+                f"{_number(triplet['change']['references'])} |"
+            )
+    yield ""
+    yield "| region | day | fine clear | coarse clear | median correlation | shift (coarse px) |"
+    yield "|---|---|---|---|---|---|"
+    for name, said in kept.items():
+        for day in said["days"]:
+            known = [c for c in day["correlation"].values() if c is not None]
+            mark = " (flagged)" if day["shifted"] else ""
+            yield (
+                f"| {name} | {day['day']} | {day['fine_clear']:.1%} | {day['coarse_clear']:.1%} | "
+                f"{float(np.median(known)):.2f} | {math.hypot(*day['shift']):.2f}{mark} |"
+            )
+    yield ""
+    refused = dict(store.meta.recipe.get("refused", {}))
+    for name, reasons in refused.items():
+        for day, reason in reasons.items():
+            yield f"- refused: {name} {day}: {reason}"
+    if refused:
+        yield ""
+
+
+def splits_by_date(store: Store) -> Iterator[str]:
+    """Say what a split by target date would take of every region, and that it does not leak."""
+    gap = gap_of(store.meta.step)
+    if store.meta.kind != "triplets" or gap is None:
+        return
+    counts: dict[str, int] = {}
+    left = leaks = 0
+    for name in store.regions:
+        entry = store.region(name)
+        grid = next(iter(entry.grids.values()))
+        whole = Window(0, 0, grid.height, grid.width)
+        days: list[date] = sorted(set.intersection(*(set(t) for t in entry.times.values())))
+        samples = [Triplet(name, whole, r, t) for r, t in neighbours(days, 2, gap)]
+        parts = split_by_date(samples) if samples else {}
+        for split, held in parts.items():
+            counts[split] = counts.get(split, 0) + len(held)
+        left += len(samples) - sum(len(held) for held in parts.values())
+        for earlier, later in (("train", "val"), ("train", "test"), ("val", "test")):
+            leaks += len(date_leaks(parts.get(earlier, ()), parts.get(later, ())))
+    shown = ", ".join(f"{counts.get(s, 0)} {s}" for s in ("train", "val", "test"))
+    yield (
+        f"By target date (protocol `fusion2-time`): {shown}; {left} left out because they hold a "
+        "target date of a later split."
+    )
+    yield (
+        "Training sees no target date of a later split on the same ground."
+        if not leaks
+        else f"**{leaks} target dates of a later split are seen in an earlier one.**"
+    )
+    yield ""
+
+
+def _kept(store: Store, name: str) -> Mapping[str, Any]:
+    attributes = tree_json(store.tree, f"{name}/zarr.json")["attributes"]
+    return dict(attributes[ROOT_KEY]["provenance"])
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,96 @@
+"""Write a store as GeoTIFFs, one file per region, sensor and date, for programs without Zarr."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsbench.core.errors import InputError
+from rsbench.store.read import Store
+
+
+def export_geotiff(store: Store, out: Path, region: str | None = None) -> tuple[Path, ...]:
+    """Write ``<out>/<region>/<sensor>/<date>.tif`` and return the files.
+
+    Each file holds the stored numbers of all bands with band names, nodata, scale and offset, and
+    the mask as its alpha-free GDAL mask band. A file is written aside and renamed when whole.
+
+    Raises:
+        InputError: if rasterio is not installed.
+        UnknownName: if the store has no region of this name.
+    """
+    try:
+        import rasterio
+    except ImportError as error:
+        raise InputError(
+            "exporting GeoTIFFs", "rasterio is not installed", "Type: pip install 'rsbench[build]'"
+        ) from error
+    names = store.regions if region is None else (store.region(region).record.name,)
+    written: list[Path] = []
+    for name in names:
+        for sensor in sorted(store.region(name).grids):
+            written += _export(rasterio, store, Path(out), name, sensor)
+    _write_note(store, Path(out))
+    return tuple(written)
+
+
+def _export(rasterio: Any, store: Store, out: Path, region: str, sensor: str) -> list[Path]:
+    arrays, meta = store.read_region(region, sensor), store.sensor(sensor)
+    folder = out / region / sensor
+    folder.mkdir(parents=True, exist_ok=True)
+    side = min(arrays.grid.height, arrays.grid.width)
+    profile = {
+        "driver": "GTiff",
+        "dtype": meta.dtype,
+        "count": len(meta.bands),
+        "height": arrays.grid.height,
+        "width": arrays.grid.width,
+        "crs": arrays.grid.crs,
+        "transform": rasterio.Affine(*arrays.grid.transform),
+        "nodata": meta.to_json()["nodata"],
+        "compress": "deflate",
+        **({"tiled": True, "blockxsize": 256, "blockysize": 256} if side >= 256 else {}),
+    }
+    written = []
+    for index, day in enumerate(arrays.times):
+        target = folder / f"{day.isoformat()}.tif"
+        temporary = folder / f".tmp-{uuid.uuid4().hex[:12]}.tif"
+        try:
+            with (
+                rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+                rasterio.open(temporary, "w", **profile) as file,
+            ):
+                file.write(arrays.values[index])
+                file.write_mask(np.where(arrays.valid[index], 255, 0).astype(np.uint8))
+                file.descriptions = meta.bands
+                file.scales = (meta.scale,) * len(meta.bands)
+                file.offsets = (meta.offset,) * len(meta.bands)
+                file.units = (meta.unit,) * len(meta.bands)
+                file.update_tags(
+                    DATE=day.isoformat(),
+                    REGION=region,
+                    SENSOR=sensor,
+                    DATASET=f"{store.recipe}@{store.digest[:12]}",
+                    SIMULATED=str(store.simulated).lower(),
+                )
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        written.append(target)
+    return written
+
+
+def _write_note(store: Store, out: Path) -> None:
+    note = {
+        "dataset": store.recipe,
+        "digest": store.digest,
+        "simulated": store.simulated,
+        "complete": store.complete,
+        "sensors": {name: meta.to_json() for name, meta in store.meta.sensors.items()},
+        "splits": {name: store.listed[name]["split"] for name in store.regions},
+    }
+    (out / "dataset.json").write_text(json.dumps(note, indent=1), encoding="utf-8")

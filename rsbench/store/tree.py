@@ -1,0 +1,87 @@
+"""Where the files of a store lie: a folder, or a version in a repository that keeps many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rsbench.core.digest import sha256_file
+from rsbench.store.layout import parse_json
+
+if TYPE_CHECKING:
+    import zarr
+
+
+class Tree(Protocol):
+    """The files of a store by their names, ``region/sensor/array/c/0/0/0/0`` for one."""
+
+    where: Path
+
+    def names(self) -> list[str]:
+        """Return what lies at the top, in order."""
+
+    def files(self, under: str) -> list[str]:
+        """Return all files below a name, relative to it, in order."""
+
+    def size(self, name: str) -> int | None:
+        """Return the bytes of a file; None if it is absent."""
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            OSError: if it is absent or cannot be read.
+        """
+
+    def sha256(self, name: str) -> str:
+        """Return the digest of a file's content."""
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """Open a Zarr array for reading."""
+
+
+def tree_json(tree: Tree, name: str) -> dict[str, Any]:
+    """Read a JSON object of a store.
+
+    Raises:
+        StoreError: if the file is absent, cut short or no JSON object.
+    """
+    return parse_json(tree.where / name, lambda: tree.read(name), lambda: tree.size(name))
+
+
+class Folder:
+    """A store in a folder."""
+
+    def __init__(self, where: Path) -> None:
+        self.where = where
+
+    def names(self) -> list[str]:
+        """See :class:`Tree`."""
+        return sorted(path.name for path in self.where.iterdir())
+
+    def files(self, under: str) -> list[str]:
+        """See :class:`Tree`."""
+        folder = self.where / under
+        return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+    def size(self, name: str) -> int | None:
+        """See :class:`Tree`."""
+        path = self.where / name
+        return path.stat().st_size if path.is_file() else None
+
+    def read(self, name: str) -> bytes:
+        """See :class:`Tree`."""
+        return (self.where / name).read_bytes()
+
+    def sha256(self, name: str) -> str:
+        """See :class:`Tree`."""
+        return sha256_file(self.where / name)
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """See :class:`Tree`."""
+        import zarr
+        from zarr.storage import LocalStore
+
+        group, _, key = name.rpartition("/")
+        store = LocalStore(self.where / group, read_only=True)
+        return zarr.open_array(store, path=key, mode="r", zarr_format=3)

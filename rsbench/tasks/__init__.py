@@ -1,0 +1,1 @@
+"""Turn a store into samples: what is given, what is wanted, and the truth."""

@@ -1,0 +1,1 @@
+"""Train and fit models: data, plan, loop, resumable state."""

@@ -1,0 +1,469 @@
+"""The loop of a training: stages, steps, validations, states; what it needs is passed in."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rsbench.core.errors import TrainingError
+from rsbench.models.noise import Noise, Scoped
+from rsbench.training.augment import augmented
+from rsbench.training.forecast_data import Checked, Source, TrainingBatch, mean_terms
+from rsbench.training.options import Average, Options
+from rsbench.training.plan import Budget, Plan, one_cycle
+from rsbench.training.signals import Interrupted, StopSign, derive, is_out_of_memory, seed_all
+from rsbench.training.state import Position, StateFolder, pack, unpack
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from rsbench.core.progress import Advance
+    from rsbench.models.api import Stage, Trainable
+
+POINTS = 20
+"""Validations of one stage."""
+PATIENCE = 8
+WATCHED = 32
+"""Validation samples of watched terms."""
+"""Validations without a better one before the last stage stops early."""
+SAVE_EVERY = 300.0
+"""Seconds after which a state is saved between validations."""
+TICKS = 1000
+
+
+class LossModule(nn.Module):
+    """The model's loss as the forward pass of a module, so that Fabric can wrap it."""
+
+    def __init__(self, model: Trainable, stage: Stage) -> None:
+        super().__init__()
+        self.network = model.module
+        self._call = model.loss
+        self._stage = stage
+
+    def forward(self, training_batch: TrainingBatch) -> dict[str, Tensor]:
+        """Return the loss terms."""
+        return dict(
+            self._call(self._stage, training_batch.given, training_batch.want, training_batch.truth)
+        )
+
+
+@dataclass
+class Tools:
+    """What one stage works with."""
+
+    index: int
+    stage: Stage
+    budget: Budget
+    wrapped: Any
+    optimizer: torch.optim.Optimizer
+    fabric_optimizer: Any
+    average: Average
+
+
+class Loop:
+    """Trains all stages from a position on; interrupted or not, the weights end the same."""
+
+    def __init__(
+        self, fabric: Fabric, model: Trainable, plan: Plan, *, crops: Source,
+        validation: Checked, states: StateFolder, advance: Advance, watched: Source | None = None,
+    ) -> None:  # fmt: skip
+        self.fabric = fabric
+        self.model = model
+        self.plan = plan
+        self.options = Options.of(plan.extras)
+        self.crops = crops
+        self.validation = validation
+        self.watched = watched
+        self.states = states
+        self.advance = advance
+        self.position = Position()
+        self._saved_at = time.monotonic()
+
+    def run(self, begun: tuple[Position, dict[str, Tensor]] | None) -> Position:
+        """Train from where ``begun`` left off and leave the chosen weights in the model.
+
+        Raises:
+            Interrupted: after a signal, with the state on disk.
+            TrainingError: if a loss is not finite or memory runs out.
+        """
+        tensors = None
+        if begun is not None:
+            self.position, tensors = begun
+        with StopSign().watching() as sign:
+            for index in range(self.position.stage, len(self.plan.stages)):
+                self._stage(index, tensors, sign)
+                tensors = None
+        self._take_best()
+        return self.position
+
+    # ------------------------------------------------------------------------------- stages
+
+    def _stage(self, index: int, tensors: Mapping[str, Tensor] | None, sign: StopSign) -> None:
+        stage = self.plan.stages[index]
+        with self._focused(stage):
+            optimizer = self._optimizer(stage)
+            wrapped, fabric_optimizer = self.fabric.setup(LossModule(self.model, stage), optimizer)
+            average = Average(self.model.module, self.options.ema)
+            if tensors is not None:
+                unpack(tensors, self.model.module, optimizer)
+                self._load_scaler()
+                if self.position.step:
+                    average.restore(tensors)
+                else:
+                    average = Average(self.model.module, self.options.ema)
+            tools = Tools(
+                index, stage, self.plan.budgets[index], wrapped, optimizer, fabric_optimizer,
+                average,
+            )  # fmt: skip
+            with ThreadPoolExecutor(1, thread_name_prefix="rsbench-crops") as pool:
+                self._steps(tools, pool, sign)
+        self._next_stage(index)
+
+    def _next_stage(self, index: int) -> None:
+        at = self.position
+        if index + 1 == len(self.plan.stages):
+            return
+        self.position = Position(
+            stage=index + 1,
+            before=at.steps,
+            seconds_before=at.seconds_before + at.seconds,
+            history=at.history,
+        )
+        self._save(None, None)
+
+    def _steps(self, tools: Tools, pool: ThreadPoolExecutor, sign: StopSign) -> None:
+        at = self.position
+        self._mode(tools.stage)
+        ahead = pool.submit(self._training_batches, tools, at.step)
+        while self._share(tools) < 1.0:
+            began = time.monotonic()
+            current, ahead = ahead, pool.submit(self._training_batches, tools, at.step + 1)
+            loss = self._guarded_step(tools, current)
+            at.step += 1
+            at.loss = (at.loss[0] + loss.pop("total"), at.loss[1] + 1)
+            for name, value in loss.items():
+                at.terms[name] = at.terms.get(name, 0.0) + value
+            at.seconds += time.monotonic() - began
+            if self._due(tools):
+                began = time.monotonic()
+                better = self._point(tools)
+                at.seconds += time.monotonic() - began
+                self._save(tools, better)
+                self._mode(tools.stage)
+                if self._enough(tools):
+                    break
+            elif time.monotonic() - self._saved_at > SAVE_EVERY:
+                self._save(tools, None)
+            self._report(tools)
+            if self._stopped(sign):
+                self._save(tools, None)
+                raise self._interrupted(tools, sign)
+        ahead.cancel()
+
+    def _share(self, tools: Tools) -> float:
+        share = tools.budget.done(steps=self.position.step, seconds=self.position.seconds)
+        # Clocks differ between processes; all must take the same step.
+        return float(self.fabric.broadcast(share)) if self.fabric.world_size > 1 else share
+
+    def _due(self, tools: Tools) -> bool:
+        return int(self._share(tools) * POINTS + 1e-9) > self.position.points
+
+    def _enough(self, tools: Tools) -> bool:
+        return self._selects(tools) and self.position.waited >= PATIENCE
+
+    def _selects(self, tools: Tools) -> bool:
+        return tools.index + 1 == len(self.plan.stages)
+
+    def _stopped(self, sign: StopSign) -> bool:
+        wish = sign.received is not None
+        if self.fabric.world_size == 1:
+            return wish
+        flag: Any = torch.tensor(float(wish), device=self.fabric.device)
+        total: Any = self.fabric.all_reduce(flag, reduce_op="sum")
+        return bool(total > 0)
+
+    def _interrupted(self, tools: Tools, sign: StopSign) -> Interrupted:
+        error = Interrupted(
+            f"training {self.plan.model}",
+            f"it was interrupted after step {self.position.step} of stage {tools.stage.name}; "
+            f"its state is kept in {self.states.folder}",
+            "Type the same command again; it goes on from there",
+        )
+        error.exit_code = 128 + (sign.received or 2)
+        return error
+
+    def _report(self, tools: Tools) -> None:
+        label = f"training {self.plan.model}, {tools.stage.name}"
+        if tools.budget.steps is not None:
+            self.advance(label, self.position.step, tools.budget.steps)
+        else:
+            self.advance(label, int(self._share(tools) * TICKS), TICKS)
+
+    # -------------------------------------------------------------------------------- steps
+
+    def _training_batches(self, tools: Tools, step: int) -> list[TrainingBatch]:
+        """Return this process's part of a step's batch, in pieces that are taken at once."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        samples = self.crops.draw(tools.index, step, tools.stage.batch_size)[rank::world]
+        most = self.plan.batch_size or len(samples)
+        # The same sample gets fresh noise at every step.
+        noise = Scoped(Noise(self.plan.seed), f"train/{tools.index}/{step}")
+        seed = derive(self.plan.seed, "augment", tools.index, step, rank)
+        return [
+            augmented(
+                self.crops.training_batch(samples[i : i + most], noise),
+                self.options.augment,
+                seed + i,
+            )
+            for i in range(0, len(samples), most)
+        ]
+
+    def _guarded_step(
+        self, tools: Tools, training_batches: Future[list[TrainingBatch]]
+    ) -> dict[str, float]:
+        ready = training_batches.result()
+        try:
+            return self._step(tools, ready)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Outside the except block: the traceback would keep the tensors of the failed step.
+        raise self._too_large(tools, ready[0], reason)
+
+    def _step(self, tools: Tools, training_batches: list[TrainingBatch]) -> dict[str, float]:
+        at = self.position
+        # Seeding by number makes a step the same whether or not the ones before ran here.
+        seed_all(derive(self.plan.seed, "step", tools.index, at.step, self.fabric.global_rank))
+        rate = tools.stage.learning_rate * one_cycle(self._share(tools))
+        for group in tools.optimizer.param_groups:
+            group["lr"] = rate
+        count = sum(len(p.want.samples) for p in training_batches)
+        loss: dict[str, float] = {}
+        for number, training_batch in enumerate(training_batches, start=1):
+            with self.fabric.no_backward_sync(
+                tools.wrapped, enabled=number < len(training_batches)
+            ):
+                terms = tools.wrapped(training_batch.to(self.fabric.device))
+                total = self._total(terms, tools)
+                part = len(training_batch.want.samples) / count
+                self.fabric.backward(total * part)
+                for name, term in terms.items():
+                    loss[name] = loss.get(name, 0.0) + float(term.detach()) * part
+        self._clip(tools)
+        tools.fabric_optimizer.step()
+        tools.fabric_optimizer.zero_grad(set_to_none=True)
+        tools.average.update(at.step + 1)
+        return loss
+
+    def _total(self, terms: Mapping[str, Tensor], tools: Tools) -> Tensor:
+        asked = f"training {self.plan.model}, stage {tools.stage.name}, step {self.position.step}"
+        if "total" not in terms:
+            raise TrainingError(
+                asked, f"its loss returned {', '.join(terms) or 'nothing'}", "Name one term total"
+            )
+        total = terms["total"]
+        if not math.isfinite(float(total.detach())):
+            shown = ", ".join(f"{n} = {float(t.detach()):g}" for n, t in terms.items())
+            raise TrainingError(
+                asked,
+                f"the loss is not finite ({shown})",
+                "Try a smaller learning rate, 32-true precision, or look at the data's range",
+            )
+        return total
+
+    def _clip(self, tools: Tools) -> None:
+        if tools.stage.clip <= 0:
+            return
+        norm = self.fabric.clip_gradients(
+            tools.wrapped, tools.optimizer, max_norm=tools.stage.clip, error_if_nonfinite=False
+        )
+        # Under float16 the scaler skips such a step and lowers its scale by itself.
+        if norm is not None and not norm.isfinite() and self.plan.precision != "16-mixed":
+            raise TrainingError(
+                f"training {self.plan.model}, stage {tools.stage.name}, step {self.position.step}",
+                f"the gradient's norm is {float(norm)}",
+                "Try a smaller learning rate, or look at the data's range",
+            )
+
+    def _too_large(self, tools: Tools, training_batch: TrainingBatch, reason: str) -> TrainingError:
+        had = len(training_batch.want.samples)
+        fitting = self._fitting(tools, had)
+        remedy = (
+            f"Give --batch-size {fitting}: that many fit, and the gradient of the whole batch is "
+            "gathered in parts"
+            if fitting
+            else "Not even one sample fits: choose a smaller preset, or a device with more memory"
+        )
+        return TrainingError(
+            f"training {self.plan.model} on {had} samples at once",
+            f"memory ran out on {self.fabric.device} ({reason})",
+            remedy,
+        )
+
+    def _fitting(self, tools: Tools, had: int) -> int:
+        """Halve the batch until one step fits; the gradients are thrown away."""
+        while (had := had // 2) >= 1:
+            tools.fabric_optimizer.zero_grad(set_to_none=True)
+            if self.fabric.device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                samples = self.crops.draw(tools.index, self.position.step, had)
+                training_batch = self.crops.training_batch(samples, Noise(self.plan.seed))
+                total = tools.wrapped(training_batch.to(self.fabric.device))["total"]
+                self.fabric.backward(total)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    return 0
+                continue
+            tools.fabric_optimizer.zero_grad(set_to_none=True)
+            return had
+        return 0
+
+    # -------------------------------------------------------------------------- validation
+
+    def _point(self, tools: Tools) -> dict[str, Tensor] | None:
+        """Validate, note a point of the curve, and return the weights if they are the best."""
+        at = self.position
+        at.points = int(self._share(tools) * POINTS + 1e-9)
+        point: dict[str, Any] = {
+            "stage": tools.stage.name,
+            "step": at.steps,
+            "loss": at.loss[0] / max(at.loss[1], 1),
+            "rate": float(tools.optimizer.param_groups[0]["lr"]),
+            "seconds": round(at.seconds_before + at.seconds, 3),
+        }
+        if at.terms:
+            count = max(at.loss[1], 1)
+            point["terms"] = {name: value / count for name, value in at.terms.items()}
+        at.loss, at.terms = (0.0, 0), {}
+        if tools.stage.watched and self.watched is not None and self.fabric.is_global_zero:
+            point["validation_terms"] = self._watch(tools, self.watched)
+        at.history.append(point)
+        # Before the last stage a part of the model is untrained: its images would choose nothing.
+        if not self._selects(tools):
+            return None
+        with tools.average.shown():
+            point["validation"] = value = self._validate()
+            kept = {n: t.detach().cpu().clone() for n, t in self.model.module.state_dict().items()}
+        if at.best is not None and value >= at.best["value"]:
+            at.waited += 1
+            return None
+        at.best, at.waited = {"metric": "mse", "value": value, "step": at.steps}, 0
+        return kept
+
+    def _watch(self, tools: Tools, source: Source) -> dict[str, float]:
+        """Return the watched terms on the same validation samples at every point."""
+        samples = source.draw(tools.index, 0, WATCHED)
+        most = self.plan.batch_size or tools.stage.batch_size
+        noise = Noise(self.plan.seed)
+        training_batches = (
+            source.training_batch(samples[i : i + most], noise) for i in range(0, WATCHED, most)
+        )
+        # Every step seeds anew: what is drawn here changes none.
+        seed_all(derive(self.plan.seed, "watch", tools.index))
+        self.model.module.eval()
+        with tools.average.shown(), self.fabric.autocast():
+            return mean_terms(self.model, tools.stage, training_batches, self.fabric.device)
+
+    def _validate(self) -> float:
+        value = 0.0
+        if self.fabric.is_global_zero:
+            with self.fabric.autocast():
+                value = self.validation.mse(self.model, Noise(self.plan.seed), self.fabric.device)
+        if self.fabric.world_size > 1:
+            value = float(self.fabric.broadcast(value))
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"validating {self.plan.model}",
+                f"its mean squared error is {value}",
+                "Try a smaller learning rate, or look at the data's range",
+            )
+        return value
+
+    def _take_best(self) -> None:
+        best = self.states.best() if self.fabric.is_global_zero else None
+        if self.fabric.world_size > 1:
+            best = self.fabric.broadcast(best)
+        if best is not None:
+            self.model.module.load_state_dict(best, strict=True)
+        self.model.module.eval()
+
+    # -------------------------------------------------------------------------------- state
+
+    def _save(self, tools: Tools | None, best: Mapping[str, Tensor] | None) -> None:
+        if self.fabric.is_global_zero:
+            self.position.scaler = self._scaler_state()
+            tensors = pack(self.model.module, tools.optimizer if tools else None)
+            tensors |= tools.average.tensors() if tools else {}
+            self.states.save(self.position, tensors, best)
+        if self.fabric.world_size > 1:
+            self.fabric.barrier()
+        self._saved_at = time.monotonic()
+
+    def _scaler_state(self) -> dict[str, Any]:
+        precision = self.fabric.strategy.precision
+        return dict(precision.state_dict()) if hasattr(precision, "state_dict") else {}
+
+    def _load_scaler(self) -> None:
+        if self.position.scaler:
+            self.fabric.strategy.precision.load_state_dict(self.position.scaler)
+
+    # ------------------------------------------------------------------------------ modules
+
+    def _optimizer(self, stage: Stage) -> torch.optim.Optimizer:
+        trained = [p for p in self.model.module.parameters() if p.requires_grad]
+        if not trained:
+            raise TrainingError(
+                f"training {self.plan.model}, stage {stage.name}",
+                "none of its parameters takes a gradient",
+                "Name modules with trainable parameters in the stage",
+            )
+        # Biases and norms are not drawn to zero.
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": stage.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        groups = [g for g in groups if g["params"]]
+        # Fused, a step over all tensors is one call; under float16 the scaler must come between.
+        fused = self.plan.precision != "16-mixed"
+        return torch.optim.AdamW(groups, lr=stage.learning_rate, fused=fused)
+
+    def _mode(self, stage: Stage) -> None:
+        module = self.model.module
+        module.train(not stage.modules)
+        for name in stage.modules:
+            module.get_submodule(name).train()
+
+    @contextmanager
+    def _focused(self, stage: Stage) -> Iterator[None]:
+        """Let only the stage's modules take gradients, for a while."""
+        module = self.model.module
+        if not stage.modules:
+            yield
+            return
+        known = dict(module.named_modules())
+        absent = [name for name in stage.modules if name not in known]
+        if absent:
+            raise TrainingError(
+                f"training {self.plan.model}, stage {stage.name}",
+                f"the model has no module {', '.join(absent)}",
+                f"It has {', '.join(n for n in known if n and '.' not in n)}",
+            )
+        inside = {id(p) for name in stage.modules for p in known[name].parameters()}
+        closed = [p for p in module.parameters() if p.requires_grad and id(p) not in inside]
+        for parameter in closed:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in closed:
+                parameter.requires_grad_(True)

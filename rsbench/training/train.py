@@ -1,0 +1,455 @@
+"""Train a model on a store's training split, or fit one in closed form.
+
+Weights are chosen on the validation split by an image metric, never by the loss. An interrupted
+training goes on where it stopped and ends with the same weights, bit for bit on one CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsbench.catalog import Protocol, load_protocol
+from rsbench.core.digest import sha256_json
+from rsbench.core.errors import InputError, TrainingError, unknown
+from rsbench.core.progress import Advance, silent
+from rsbench.core.provenance import provenance
+from rsbench.models.api import Card, Fitted, Model, Trainable
+from rsbench.models.checkpoint import (
+    NOTE,
+    WEIGHTS,
+    Checkpoint,
+    Footprint,
+    checkpoint_dir,
+    load_into,
+    mark_trained,
+    plain_options,
+    trainable,
+)
+from rsbench.models.checkpoint_files import read_json, tensors_digest, write_json, write_tensors
+from rsbench.models.registry import adopt, create_model, identity
+from rsbench.store.cache import open_cache
+from rsbench.training.forecast_data import Checked, Crops, Source, Validation, require_splits
+from rsbench.training.fusion_data import Pixels, TripletCrops, TripletValidation
+from rsbench.training.launch import Crew
+from rsbench.training.loop import Loop
+from rsbench.training.options import Options, faster
+from rsbench.training.plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
+from rsbench.training.signals import Interrupted, derive, deterministic, seeded
+from rsbench.training.state import Position, StateFolder, locked
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from rsbench.models.api import Frames, Given, Want
+    from rsbench.store.read import Store
+
+__all__ = ["Interrupted", "TrainResult", "fit_closed_form", "fresh_model", "train"]
+
+SHORT = 8
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training.
+
+    Args:
+        checkpoint: the checkpoint's folder.
+        history: points of the learning curve.
+        steps, seconds: spent in all sittings.
+        best_val: mean squared error on validation of the weights kept, in the unit squared.
+        steps_now: steps taken in this sitting; 0 where a finished checkpoint was found.
+    """
+
+    checkpoint: Path
+    history: tuple[Mapping[str, Any], ...]
+    steps: int
+    seconds: float
+    best_val: float
+    steps_now: int
+
+
+def fresh_model(name: str, preset: str | None = None, *, seed: int, **options: Any) -> Model:
+    """Build a model whose first weights depend on the seed alone; the global state stays."""
+    with seeded(derive(seed, "init", name)):
+        return create_model(name, preset, **options)
+
+
+def train(
+    model: Model,
+    card: Card,
+    store: Store,
+    *,
+    preset: str,
+    protocol: Protocol | str,
+    sensor: str,
+    bands: Sequence[str],
+    context: int,
+    budget: str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "32-true",
+    batch_size: int | None = None,
+    options: Options | None = None,
+    out_dir: Path | None = None,
+    resume: bool = True,
+    progress: Advance | None = None,
+) -> TrainResult:
+    """Train a model from the weights it has; it ends with the weights that were kept.
+
+    Args:
+        model: a trainable model.
+        card: its card, as it reads for the preset.
+        protocol: window, stride and split scheme.
+        context: largest number of context frames; shorter ones are drawn too, down to the card's.
+        budget: ``2000steps`` or ``10min``; the steps of the model's stages where None.
+        devices: number of devices; a step's batch is divided among them. Under ``torchrun`` the
+            processes it started, on all of its nodes, which then share the cache's folder.
+        batch_size: most samples at once on a device; the gradient of a larger batch is gathered
+            in parts, so the plan of training stays the same apart from rounding.
+        options: augmentation, averaged weights and what makes it faster; all off where None.
+        out_dir: the checkpoint's folder; a folder of the plan under the cache where None.
+        resume: go on where an interrupted training stopped, and keep a finished one.
+        progress: called as ``progress(label, done, total)``.
+
+    Raises:
+        TrainingError: if the store has no split to train or to validate on, a loss is not finite,
+            memory runs out (says which batch size fits), or another process trains there.
+        Interrupted: after Ctrl-C or SIGTERM; the same call goes on.
+    """
+    rules = load_protocol(protocol) if isinstance(protocol, str) else protocol
+    crew = Crew.of(devices)
+    able = trainable(model)
+    if card.task != rules.task:
+        raise InputError(
+            f"training {card.name}, whose task is {card.task}",
+            f"protocol {rules.name} asks for {rules.task}",
+            f"Take a protocol whose task is {card.task}",
+        )
+    _require(store, rules, devices, precision, batch_size)
+    _known(model, card, preset)
+    plan = _plan(
+        able, card, store, rules, preset=preset, sensor=sensor, bands=tuple(bands),
+        context=context, budget=budget, seed=seed, devices=crew.size, precision=precision,
+        batch_size=batch_size, options=options or Options(),
+    )  # fmt: skip
+    folder = out_dir or _home(plan, store) / plan.digest[:SHORT]
+    if resume and (folder / NOTE).is_file():
+        return _found(model, folder, store, plan)
+    fabric = _fabric(device, crew, precision)
+    with locked(folder) if fabric.is_global_zero else nullcontext():
+        return _trained(
+            able, card, store, rules, plan, fabric=fabric, folder=folder, resume=resume,
+            budget=budget, advance=progress or silent,
+        )  # fmt: skip
+
+
+def _trained(
+    model: Trainable, card: Card, store: Store, protocol: Protocol, plan: Plan, *,
+    fabric: Fabric, folder: Path, resume: bool, budget: str | None, advance: Advance,
+) -> TrainResult:  # fmt: skip
+    states = StateFolder(folder, plan.digest)
+    if not resume and fabric.is_global_zero:
+        states.clear()
+    begun = states.load()
+    before = begun[0].steps if begun else 0
+    crops, validation, watched = _data(store, plan, protocol, card, advance)
+    loop = Loop(
+        fabric, model, plan, crops=crops, validation=validation, watched=watched, states=states,
+        advance=advance,
+    )  # fmt: skip
+    extras = Options.of(plan.extras)
+    with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
+        position = loop.run(begun)
+    mark_trained(model)
+    if fabric.is_global_zero:
+        _write(model, store, plan, position, crops, folder=folder, budget=budget, fabric=fabric)
+        states.clear()
+    return _result(folder, position, before)
+
+
+def _data(
+    store: Store, plan: Plan, protocol: Protocol, card: Card, advance: Advance
+) -> tuple[Source, Checked, Source | None]:
+    """Return what is trained on, what is validated on, and where watched terms are taken."""
+    if protocol.task == "fusion":
+        pixels = Pixels.open(store, plan, protocol, advance)
+        return TripletCrops(pixels), TripletValidation(pixels, card), None
+    cache = open_cache(store, plan.sensor, progress=advance)
+    watches = any(stage.watched for stage in plan.stages)
+    watched = Crops(cache, plan, protocol, "val") if watches else None
+    return Crops(cache, plan, protocol), Validation(cache, plan, protocol, card), watched
+
+
+def _result(folder: Path, position: Position, before: int) -> TrainResult:
+    best = position.best or {}
+    return TrainResult(
+        checkpoint=folder,
+        history=tuple(position.history),
+        steps=position.steps,
+        seconds=position.seconds_before + position.seconds,
+        best_val=float(best["value"]),
+        steps_now=position.steps - before,
+    )
+
+
+def _found(model: Model, folder: Path, store: Store, plan: Plan) -> TrainResult:
+    note = Checkpoint.load(folder)
+    if note.plan != plan.digest:
+        raise TrainingError(
+            f"training into {folder}",
+            "the checkpoint of another training lies there (model, data, budget or seed differ)",
+            "Name another folder, or remove that one",
+        )
+    load_into(model, folder, store, split=None)
+    return TrainResult(
+        folder, note.history, note.steps, note.seconds, float(note.selection["value"]), 0
+    )
+
+
+def _require(
+    store: Store, protocol: Protocol, devices: int, precision: str, batch_size: int | None
+) -> None:
+    require_splits(store)
+    if protocol.scheme != "space":
+        raise InputError(
+            f"training under the protocol {protocol.name}",
+            f"its split scheme is {protocol.scheme}; training knows only space",
+            "Take a protocol whose scheme is space",
+        )
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if devices < 1 or (batch_size is not None and batch_size < 1):
+        raise InputError(
+            "training", f"devices {devices}, batch size {batch_size}", "Both are at least 1"
+        )
+
+
+def _known(model: Model, card: Card, preset: str) -> None:
+    try:
+        own = identity(model)
+    except InputError:
+        adopt(model, card, preset)
+        return
+    if (own.name, own.preset) != (card.name, preset):
+        raise InputError(
+            f"training {card.name}, preset {preset}",
+            f"the model is {own.name}, preset {own.preset}",
+            "Give the card and preset that the model was built with",
+        )
+
+
+def _plan(
+    model: Trainable, card: Card, store: Store, protocol: Protocol, *, preset: str, sensor: str,
+    bands: tuple[str, ...], context: int, budget: str | None, seed: int, devices: int,
+    precision: str, batch_size: int | None, options: Options,
+) -> Plan:  # fmt: skip
+    try:
+        stages = tuple(model.stages())
+    except ValueError as error:
+        raise TrainingError(
+            f"training {card.name}, preset {preset}", str(error), "Or choose another preset"
+        ) from error
+    if not stages:
+        raise TrainingError(
+            f"training {card.name}", "it names no stage", "A trainable model has at least one"
+        )
+    small = [s.name for s in stages if s.batch_size < devices or s.steps < 1]
+    if small:
+        raise InputError(
+            f"training {card.name} on {devices} devices",
+            f"stage {small[0]} has too few samples or steps",
+            "Use fewer devices, or a preset with larger batches",
+        )
+    if card.task == "fusion" and any(stage.watched for stage in stages):
+        raise TrainingError(
+            f"training {card.name}", "its stages watch terms", "Only stages of forecasts do"
+        )
+    if options.augment and getattr(model, "reads_places", False):
+        raise InputError(
+            f"training {card.name} with {', '.join(options.augment)}",
+            "it reads rasters of its own at the samples' places, which would not be moved",
+            "Leave --augment out",
+        )
+    store.sensor(sensor).band_index(bands)
+    return Plan(
+        model=card.name,
+        preset=preset,
+        options=plain_options(identity(model).options),
+        preset_options=plain_options(card.presets[preset].options),
+        dataset_digest=store.digest,
+        scheme=protocol.trained_for,
+        sensor=sensor,
+        bands=bands,
+        window=window_of(card, protocol.window),
+        grid=(protocol.window, protocol.stride),
+        shortest=shortest_context(card, context),
+        context=context,
+        longest=min(context, card.max_context or context),
+        leads=tuple(leads_of(card, stage) for stage in stages),
+        stages=stages,
+        budget=str(Budget.parse(budget, stages)),
+        seed=seed,
+        devices=devices,
+        precision=precision,
+        batch_size=batch_size,
+        initial=tensors_digest(model.module.state_dict()),
+        resampling=protocol.resampling if card.task == "fusion" else None,
+        extras=options.chosen(),
+    )
+
+
+def _home(plan: Plan, store: Store) -> Path:
+    return checkpoint_dir(
+        model=plan.model, preset=plan.preset, digest=store.digest, split=plan.scheme,
+        seed=plan.seed, context=plan.context,
+    )  # fmt: skip
+
+
+def _fabric(device: str, crew: Crew, precision: str) -> Fabric:
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise InputError(
+            "training", f"{error.name} is not installed", "Type: pip install 'rsbench[models]'"
+        ) from error
+    kind, _, number = device.partition(":")
+    options: Any = {"precision": precision}
+    chosen: Any = [int(number)] if number.isdigit() and crew.size == 1 else crew.devices
+    try:
+        fabric = Fabric(
+            accelerator=kind,
+            devices=chosen,
+            num_nodes=crew.nodes,
+            **options,
+            # A model may leave some parameters out of a step, e.g. under random contexts.
+            strategy="ddp_find_unused_parameters_true" if crew.size > 1 else "auto",
+        )
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"training on {crew.size} × {device} with {precision}",
+            str(error).splitlines()[0],
+            "Give --device cpu or cuda and as many --devices as there are",
+        ) from error
+    if crew.size > 1:
+        fabric.launch()
+    return fabric
+
+
+def _write(
+    model: Trainable, store: Store, plan: Plan, position: Position, crops: Source, *,
+    folder: Path, budget: str | None, fabric: Fabric,
+) -> None:  # fmt: skip
+    tensors = model.module.state_dict()
+    device = str(fabric.device)
+    note = Checkpoint(
+        model=plan.model,
+        preset=plan.preset,
+        options=plan.options,
+        preset_options=plan.preset_options,
+        dataset=store.recipe,
+        dataset_digest=store.digest,
+        scheme=plan.scheme,
+        sensor=plan.sensor,
+        bands=plan.bands,
+        context=plan.context,
+        window=plan.window,
+        regions=tuple(
+            Footprint.of(
+                name,
+                store.region(name).grids[plan.sensor],
+                store.region(name).times[plan.sensor][-1].isoformat(),
+            )
+            for name in crops.regions
+        ),
+        selected_on=store.split("val"),
+        seed=plan.seed,
+        steps=position.steps,
+        stages=tuple(asdict(stage) for stage in plan.stages),
+        precision=plan.precision,
+        budget=budget,
+        training=plan.extras,
+        selection=dict(position.best or {}),
+        weights_digest=tensors_digest(tensors),
+        plan=plan.digest,
+        simulated=store.simulated,
+        seconds=position.seconds_before + position.seconds,
+        history=tuple(position.history),
+        provenance=provenance(device=device, precision=plan.precision, seed=plan.seed).to_json(),
+        finished=datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
+    write_tensors(folder / WEIGHTS, tensors)
+    write_json(folder / NOTE, note.to_json())
+
+
+# -------------------------------------------------------------------------- closed-form fits
+
+FITTED = "fitted.json"
+
+
+def fit_closed_form(
+    model: Model,
+    pairs: Iterable[tuple[Given, Want, Frames]],
+    *,
+    folder: Path | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Mapping[str, float]:
+    """Fit a model in closed form on pairs of the training split and return its parameters.
+
+    Args:
+        pairs: ``(given, want, truth)``, read once.
+        folder: where the parameters are kept; a fit that is there for the same ``about`` is
+            taken up, and ``pairs`` is not read.
+        about: JSON that says what decides the fit: model, dataset digest, context, horizon.
+
+    Raises:
+        TrainingError: if the model cannot be fitted, there was nothing to fit on, or a parameter
+            is not finite.
+    """
+    if not isinstance(model, Fitted):
+        raise TrainingError(
+            f"fitting a {type(model).__name__}", "it has no fit and restore", "Train it instead"
+        )
+    kept = _kept(folder, about)
+    if kept is not None:
+        model.restore(kept)
+        return kept
+    began = time.monotonic()
+    try:
+        parameters = {name: float(value) for name, value in model.fit(pairs).items()}
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise TrainingError(
+            f"fitting {type(model).__name__}", str(error), "Use a dataset with training pixels"
+        ) from error
+    wrong = [name for name, value in parameters.items() if not math.isfinite(value)]
+    if wrong or not parameters:
+        raise TrainingError(
+            f"fitting {type(model).__name__}",
+            f"{wrong[0]} is {parameters[wrong[0]]}" if wrong else "it returned no parameter",
+            "Look at the training split: are there valid pixels?",
+        )
+    if folder is not None:
+        value: dict[str, Any] = {"about": dict(about or {}), "parameters": parameters}
+        value |= {"digest": sha256_json(parameters), "seconds": time.monotonic() - began}
+        write_json(folder / FITTED, value)
+    return parameters
+
+
+def _kept(folder: Path | None, about: Mapping[str, Any] | None) -> dict[str, float] | None:
+    if folder is None or not (folder / FITTED).is_file():
+        return None
+    value = read_json(folder / FITTED)
+    same = sha256_json(value.get("about")) == sha256_json(dict(about or {}))
+    parameters = value.get("parameters")
+    if not same or not isinstance(parameters, dict):
+        return None
+    return parameters if sha256_json(parameters) == value.get("digest") else None

@@ -1,0 +1,169 @@
+"""Packages import one way, no modules import each other, and light commands stay light."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "rsbench"
+
+# A package imports only packages that stand before it here (and itself).
+ORDER = [
+    *("core", "catalog", "store", "metrics", "models", "simulate"),
+    *("build", "tasks", "training", "evaluation", "cli"),
+]
+ENTRIES = 12
+"""Most entries of the package's folder besides ``__init__.py`` and ``py.typed``."""
+LIGHT = {
+    *("core", "catalog", "models.api", "models.registry", "metrics.weights", "metrics.catalogue"),
+    *("metrics.registry", "metrics.suites", "evaluation.strata", "evaluation.intervals"),
+    *("evaluation.scores", "evaluation.decay", "evaluation.table", "evaluation.gate"),
+    *("evaluation.report", "cli.main", "cli.app", "cli.lists", "tasks.base"),
+}
+"""Modules, or packages with all their modules, that load nothing heavy when imported."""
+HEAVY = {"torch", "rasterio", "xarray", "pystac", "pystac_client", "stackstac"}
+
+
+def modules() -> dict[str, Path]:
+    """Return name → path; the root is the empty name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found[name.removesuffix(".__init__") if name != "__init__" else ""] = path
+    return found
+
+
+def imports(path: Path, *, runtime_top_level: bool = False) -> set[str]:
+    """Names a module imports: in functions and TYPE_CHECKING blocks too, unless told otherwise."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
+
+    def visit(node: ast.AST, depth: int) -> None:
+        if runtime_top_level:
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                return
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                depth += 1
+        if not depth:
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                assert node.module is not None
+                found.add(node.module)
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child, depth)
+
+    visit(tree, 0)
+    return found
+
+
+def graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Return which modules of ours each module imports."""
+    arrows: dict[str, set[str]] = {}
+    for name, path in known.items():
+        own = {t.removeprefix("rsbench.") for t in imports(path) if t.startswith("rsbench.")}
+        deepest = {t for t in own & set(known) if not any(o.startswith(f"{t}.") for o in own)}
+        arrows[name] = deepest - {name}
+    return arrows
+
+
+def circles(arrows: Mapping[str, set[str]]) -> Iterator[list[str]]:
+    """Yield a path from a module back to itself for every module that has one."""
+    for start in arrows:
+        came: dict[str, str] = {}
+        ahead = [start]
+        while ahead:
+            name = ahead.pop()
+            for target in arrows[name]:
+                if target == start:
+                    path = [start, name]
+                    while path[-1] != start:
+                        path.append(came[path[-1]])
+                    yield path[::-1]
+                    ahead = []
+                    break
+                if target not in came:
+                    came[target] = name
+                    ahead.append(target)
+
+
+def test_a_package_imports_only_packages_before_it() -> None:
+    wrong = []
+    for name, targets in graph(modules()).items():
+        package = name.partition(".")[0]
+        if package in {"", "_aliases"}:
+            continue
+        assert package in ORDER, f"rsbench.{name} is in no package of the layout"
+        for target in targets:
+            other = target.partition(".")[0]
+            if other not in ORDER or ORDER.index(other) > ORDER.index(package):
+                wrong.append(f"{name} imports {target}")
+    assert wrong == []
+
+
+def test_no_two_modules_import_each_other() -> None:
+    assert [" -> ".join(path) for path in circles(graph(modules()))] == []
+
+
+def test_the_circle_search_finds_a_circle() -> None:
+    arrows: dict[str, set[str]] = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}
+    assert {path[0] for path in circles(arrows)} == {"a", "b", "c"}
+
+
+def test_nothing_but_the_command_line_imports_the_root() -> None:
+    """The root offers the public names lazily, so it stands above every package."""
+    wrong = [
+        name
+        for name, path in modules().items()
+        if name.partition(".")[0] not in {"", "_aliases", "cli"} and "rsbench" in imports(path)
+    ]
+    assert wrong == []
+
+
+def test_the_package_has_few_entries() -> None:
+    there = {p.name for p in PACKAGE.iterdir()} - {"__init__.py", "py.typed", "__pycache__"}
+    assert len(there) <= ENTRIES, sorted(there)
+
+
+def test_light_modules_import_nothing_heavy_at_the_top() -> None:
+    for name, path in modules().items():
+        if any(name == light or name.startswith(f"{light}.") for light in LIGHT):
+            top = {t.partition(".")[0] for t in imports(path, runtime_top_level=True)}
+            assert not top & HEAVY, f"rsbench.{name} imports {top & HEAVY}"
+
+
+def test_baselines_use_only_the_public_face() -> None:
+    for path in (ROOT / "baselines").rglob("*.py"):
+        for target in imports(path):
+            if target.startswith("rsbench."):
+                public = target.split(".")[1]
+                assert public in {"InputError", "RsbenchError",
+                                  "Card", "Frames", "Given", "Model", "Noise", "Prediction",
+                                  "PresetInfo", "SampleRef", "Stage", "Stateful", "Trainable",
+                                  "Want", "Fitted", "State"}, f"{path}: {target}"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["models"], ["metrics", "--json"], ["recipes"], ["check", "--help"]]
+)
+def test_light_commands_load_neither_torch_nor_rasterio(argv: list[str]) -> None:
+    script = (
+        "import json, sys\n"
+        "from rsbench.cli.main import main\n"
+        f"sys.argv = ['rsbench', *{argv!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"sys.stderr.write(json.dumps(sorted({HEAVY!r} & set(sys.modules))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(done.stderr.splitlines()[-1]) == []
