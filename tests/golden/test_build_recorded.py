@@ -13,7 +13,8 @@ from rsbench.build.kinds.labels_plan import search_labels
 from rsbench.build.plan.scenes import lock_item
 from rsbench.build.plan.search import item_time
 from rsbench.catalog import Sensor, load_sensor
-from rsbench.catalog.labels import LabelSource, load_labels
+from rsbench.catalog.labels import LabelSource
+from rsbench.catalog.loaders import load_labels
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 
