@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsbench import Stage
@@ -51,6 +51,11 @@ def accepts(*names: str) -> Callable[[Callable[..., M]], Callable[..., M]]:
 def trained(stage: Stage, options: Mapping[str, Any]) -> Stage:
     """Return a stage with the options of training in place of its own."""
     return replace(stage, **{name: options[name] for name in TRAINING if name in options})
+
+
+def picked(cls: type[S], options: Mapping[str, Any]) -> S:
+    """Return an object of a dataclass with the options that are its fields."""
+    return cls(**{f.name: options[f.name] for f in fields(cls) if f.name in options})
 
 
 def sized(size: S, options: Mapping[str, Any]) -> S:

@@ -131,13 +131,3 @@ def any_way(images: Sequence[Tensor]) -> list[Tensor]:
         return torch.stack(rows)
 
     return [turned(image) for image in images]
-
-
-def drawer(want: Want, name: str) -> Callable[[str], Tensor]:
-    """Return a function from a name to standard normal noise ``(N·members, C, H, W)``."""
-
-    def draw(what: str) -> Tensor:
-        noise = want.noise.normal(f"{name}/{what}", want, channels=len(want.bands))
-        return noise.flatten(0, 1)
-
-    return draw

@@ -12,7 +12,8 @@ from torch import Tensor
 from rsbench import InputError, Stage, Want
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
-from rsbench_baselines.fusion_images import Scene, drawer
+from rsbench_baselines.ddpm.diffusion import drawer
+from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.rddm.network import RDDM, Outputs
 from rsbench_baselines.rddm.sampling import fuse, loss
 from rsbench_baselines.rddm.schedule import ResidualSchedule, native

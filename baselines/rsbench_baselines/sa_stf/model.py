@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from rsbench import Stage, Want
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
-from rsbench_baselines.fusion_images import Scene, drawer, mirrored
+from rsbench_baselines.ddpm.diffusion import drawer
+from rsbench_baselines.fusion_images import Scene, mirrored
 from rsbench_baselines.rddm.schedule import ResidualSchedule, schedule
 from rsbench_baselines.sa_stf.loss import EQUATIONS, OFFICIAL, FusionLoss, LossPlan
 from rsbench_baselines.sa_stf.network import SASTF, References

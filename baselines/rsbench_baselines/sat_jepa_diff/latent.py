@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rsbench import Frames, Given, Prediction, Stage, Want
+from rsbench_baselines._checks import check_bands, check_leads
 from rsbench_baselines.persistence.model import bands_of, fill
 from rsbench_baselines.sat_jepa_diff import pretrained
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
@@ -109,16 +110,8 @@ class LatentModel(ABC):
         return (filled - low) / (high - low) * self._variant.gain
 
     def _check(self, want: Want) -> None:
-        if len(want.bands) != self._variant.bands:
-            raise ValueError(
-                f"{self.name} was built for {self._variant.bands} bands (C) and is asked for "
-                f"{len(want.bands)}: build it with bands={len(want.bands)}"
-            )
-        if want.times.shape[1] != 1:
-            raise ValueError(
-                f"{self.name} answers one lead in one call and is asked for "
-                f"{want.times.shape[1]}: the rollout of its card asks step by step"
-            )
+        check_bands(self.name, self._variant.bands, want)
+        check_leads(self.name, 1, want)
 
 
 class Diffusion(LatentModel):

@@ -12,8 +12,8 @@ from torch import Tensor
 from rsbench import Stage, Want
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
-from rsbench_baselines.ddpm.diffusion import Diffusion
-from rsbench_baselines.fusion_images import Scene, drawer
+from rsbench_baselines.ddpm.diffusion import Diffusion, drawer
+from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.stfdiff.network import STFDiff
 from rsbench_baselines.stfdiff.sampling import fuse, loss, process
 from rsbench_baselines.stfdiff.sizes import SIZES, Size

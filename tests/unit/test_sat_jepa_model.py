@@ -1,4 +1,4 @@
-"""Sat-JEPA-Diff behind the door: what is called how often, masks, targets, the frozen prior."""
+"""Sat-JEPA-Diff as a model: what is called how often, masks, targets, the frozen prior."""
 
 from __future__ import annotations
 
