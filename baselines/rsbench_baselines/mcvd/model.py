@@ -35,7 +35,7 @@ STAGES = {
     "paper_big": _PAPER,
     "paper_spade": _PAPER,
     "cityscapes": _CITYSCAPES,
-    "cityscapes_big": _CITYSCAPES,
+    "cityscapes_big": replace(_CITYSCAPES, batch_size=64),
     "cityscapes_big_spade": _CITYSCAPES,
     "kth": Stage("fit", learning_rate=2e-4, steps=300_000, batch_size=64),
 }

@@ -38,7 +38,7 @@ STAGES = {
     "kth": _KTH,
     "kth_v2": _KTH,
     "kitti": _KITTI,
-    "kitti_v2": _KITTI,
+    "kitti_v2": replace(_KITTI, learning_rate=1e-3),
 }
 PUBLISHED_STEPS = 80_000
 """Iterations that the published sampling schedules are stated for."""
