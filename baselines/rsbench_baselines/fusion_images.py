@@ -1,26 +1,19 @@
-"""What fusion networks share: a sample's images in the network's domain, and answers from them."""
+"""Images of a fusion sample in a network's value domain, and predictions from its output."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from rsbench import Frames, Given, Prediction, Stage, Want
+from rsbench import Frames, Given, InputError, Prediction, Want
 from rsbench_baselines.fusion_trivial.pairs import pairs_of
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-    S = TypeVar("S", bound=DataclassInstance)
 
 Domain = tuple[float, float]
 SIGNED: Domain = (-1.0, 1.0)
 UNSIGNED: Domain = (0.0, 1.0)
-TRAINING = ("learning_rate", "steps", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -28,11 +21,11 @@ class Scene:
     """Images of a batch ``(N, C, H, W)`` in a network's domain, gaps filled, all finite.
 
     Args:
-        c1: coarse, of the target date.
-        coarse, fine: of the reference dates, ascending; one or two of each.
-        seen: where each fine reference was given and not filled, bool.
-        value_range: lowest and highest value of the unit, which the domain's ends stand for.
-        domain: lowest and highest value that the network is shown.
+        c1: coarse image of the target date.
+        coarse, fine: images of the reference dates, ascending; one or two of each.
+        seen: where each fine reference is valid, bool; elsewhere it was filled.
+        value_range: lowest and highest value of the unit; they map to the ends of ``domain``.
+        domain: lowest and highest value that the network is given.
     """
 
     c1: Tensor
@@ -44,20 +37,25 @@ class Scene:
 
     @staticmethod
     def of(given: Given, want: Want, *, references: int, domain: Domain = SIGNED) -> Scene:
-        """Read a sample.
+        """Read a batch; gaps are filled and values scaled to ``domain``.
 
         Raises:
-            ValueError: if there are not as many reference dates as the network takes.
+            InputError: if the number of reference dates or of members is wrong.
         """
         pairs = pairs_of(given, want)
         if pairs.fine.shape[1] != 1:
-            raise ValueError(
-                f"given are {pairs.fine.shape[1]} members of each image: fusion reads one, "
-                "shared by all members of the answer"
+            raise InputError(
+                f"fusion of {pairs.fine.shape[1]} members of each image",
+                "fusion networks take one, shared by all members of the prediction",
+                "Pass one member of each image",
             )
         have = pairs.fine.shape[2]
         if have != references:
-            raise ValueError(f"{have} reference dates are given: this network takes {references}")
+            raise InputError(
+                f"{have} reference dates",
+                f"this network takes {references}",
+                "Choose a protocol with that many reference dates",
+            )
         low, high = domain
         start, end = pairs.value_range
 
@@ -74,9 +72,9 @@ class Scene:
         )
 
     def target(self, truth: Frames, want: Want) -> tuple[Tensor, Tensor]:
-        """Return the truth in the domain and where it is valid, ``(N, C, H, W)`` each.
+        """Return the truth in the domain and its validity, ``(N, C, H, W)`` each.
 
-        Where it is not valid it shows the coarse target, so that it is finite.
+        Invalid pixels hold the coarse target, so that all values are finite.
         """
         values, valid = truth.values[:, 0, 0], truth.valid[:, 0, 0]
         if truth.bands != want.bands:
@@ -89,7 +87,10 @@ class Scene:
         return torch.where(valid, scaled, self.c1), valid
 
     def answer(self, images: Tensor, want: Want) -> Prediction:
-        """Return ``(N, C, H, W)`` or ``(N·members, C, H, W)`` in the domain as a prediction."""
+        """Return ``(N, C, H, W)`` or ``(N·members, C, H, W)`` in the domain as a prediction.
+
+        Values are scaled back to the unit; one image per sample is repeated for all members.
+        """
         (low, high), (start, end) = self.domain, self.value_range
         values = start + (images.float() - low) * ((end - start) / (high - low))
         B, M = len(want.samples), want.members
@@ -97,7 +98,7 @@ class Scene:
         return Prediction(values.expand(B, M, *values.shape[2:]).contiguous())
 
     def turned(self, truth: Tensor, valid: Tensor, turn: Turn) -> tuple[Scene, Tensor, Tensor]:
-        """Return scene, truth and mask with every image of a sample turned alike."""
+        """Return scene, truth and mask with the same turn applied to all images of a sample."""
         parts = (*self.coarse, *self.fine, *self.seen)
         c1, truth, valid, *rest = turn([self.c1, truth, valid, *parts])
         K = len(self.coarse)
@@ -109,11 +110,11 @@ class Scene:
 
 
 Turn = Callable[[Sequence[Tensor]], list[Tensor]]
-"""Takes images ``(N, C, H, W)`` of the same samples and turns those of a sample alike."""
+"""Takes images ``(N, C, H, W)`` of the same samples; the turn is drawn for each sample."""
 
 
 def mirrored(images: Sequence[Tensor]) -> list[Tensor]:
-    """Mirror each sample from left to right with probability ½, by the global generator."""
+    """Mirror each sample from left to right with probability ½, drawn from the global generator."""
     chosen = (torch.rand(len(images[0]), 1, 1, 1) < 0.5).to(images[0].device)
     return [torch.where(chosen, image.flip(-1), image) for image in images]
 
@@ -130,44 +131,3 @@ def any_way(images: Sequence[Tensor]) -> list[Tensor]:
         return torch.stack(rows)
 
     return [turned(image) for image in images]
-
-
-def drawer(want: Want, name: str) -> Callable[[str], Tensor]:
-    """Return how a sampler draws: standard normal noise ``(N·members, C, H, W)`` by name."""
-
-    def draw(what: str) -> Tensor:
-        noise = want.noise.normal(f"{name}/{what}", want, channels=len(want.bands))
-        return noise.flatten(0, 1)
-
-    return draw
-
-
-def chosen(size: S, stage: Stage, asked: Mapping[str, Any]) -> tuple[S, Stage]:
-    """Return a size and a stage of training with what was asked for in place of their own.
-
-    Args:
-        asked: fields of the size, or ``learning_rate``, ``steps`` and ``batch_size`` of the
-            training; None leaves a field as it is, a list is taken as a tuple.
-    """
-    given = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in asked.items()
-        if value is not None
-    }
-    training: dict[str, Any] = {name: given.pop(name) for name in TRAINING if name in given}
-    return replace(size, **given), replace(stage, **training)
-
-
-def check(name: str, bands: int, want: Want) -> None:
-    """Refuse a number of bands or of dates that a network was not built for.
-
-    Raises:
-        ValueError: says how to build it.
-    """
-    if len(want.bands) != bands:
-        raise ValueError(
-            f"{name} was built for {bands} bands (C) and is asked for {len(want.bands)}: build "
-            f"it with bands={len(want.bands)}"
-        )
-    if want.times.shape[1] != 1:
-        raise ValueError(f"{name} answers one date (T) in one call, not {want.times.shape[1]}")

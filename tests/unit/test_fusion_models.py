@@ -1,4 +1,4 @@
-"""Fusion networks behind the door: scaling, turning, members, seeded noise, options."""
+"""Fusion networks as models: scaling, turning, members, seeded noise, options."""
 
 from __future__ import annotations
 
@@ -85,18 +85,18 @@ def test_all_images_of_a_sample_turn_alike_and_samples_on_their_own(turn: object
 
 def test_a_wrong_number_of_references_members_or_bands_is_refused() -> None:
     data = samples()
-    with pytest.raises(ValueError, match="2 reference dates are given: this network takes 1"):
+    with pytest.raises(ValueError, match="2 reference dates: this network takes 1"):
         Scene.of(data.given, data.want, references=1)
     several = {
         n: replace(f, values=f.values.expand(-1, 2, -1, -1, -1, -1),
                    valid=f.valid.expand(-1, 2, -1, -1, -1, -1))
         for n, f in data.given.frames.items()
     }  # fmt: skip
-    with pytest.raises(ValueError, match="given are 2 members"):
+    with pytest.raises(ValueError, match="fusion of 2 members of each image"):
         Scene.of(replace(data.given, frames=several), data.want, references=2)
     with pytest.raises(ValueError, match="built for 3 bands"):
         create_model("sa_stf", "tiny", bands=3).predict(data.given, data.want)
-    with pytest.raises(InputError, match="schedule is 'cosine': it is official or"):
+    with pytest.raises(InputError, match="schedule=cosine: it is unknown"):
         create_model("sa_stf", "tiny", schedule="cosine")
 
 

@@ -1,6 +1,7 @@
 """A small conditional diffusion model in pixel space: DDPM training, DDIM sampling."""
 
-from rsbench import Card, PresetInfo
+from rsbench import PresetInfo
+from rsbench_baselines._card import SAMPLER_TOLERANCE, preset, trained_card
 
 _CONDITION = "context frames and masks joined to the noisy image; "
 _COURSE: dict[str, object] = {
@@ -16,13 +17,11 @@ _COURSE: dict[str, object] = {
 def _preset(
     count: int, note: str, options: dict[str, object], multiple_of: int, max_context: int = 7
 ) -> PresetInfo:
-    return PresetInfo(
-        count, count, 0, note, options, {"multiple_of": multiple_of, "max_context": max_context}
-    )
+    return preset(count, note, options, {"multiple_of": multiple_of, "max_context": max_context})
 
 
-card = Card(
-    name="ddpm",
+card = trained_card(
+    "ddpm",
     task="forecast",
     title="Conditional denoising diffusion in pixel space, sampled by DDIM",
     presets={
@@ -56,15 +55,11 @@ card = Card(
         ),
     },
     default_preset="fixed",
-    build="rsbench_baselines.ddpm.model:build",
     citation="J. Ho, A. Jain, P. Abbeel. Denoising diffusion probabilistic models. NeurIPS 2020; "
     "J. Song, C. Meng, S. Ermon. Denoising diffusion implicit models. ICLR 2021",
     licence="Apache-2.0 (written from the papers)",
     rollout="step",
     multiple_of=8,
     max_context=7,
-    trainable=True,
-    # Rounding that differs with the batch is carried through every step of a sample.
-    sampler_tolerance=1e-4,
-    published=(),
+    sampler_tolerance=SAMPLER_TOLERANCE,
 )

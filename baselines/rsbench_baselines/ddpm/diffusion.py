@@ -18,6 +18,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rsbench import Want
+
 Denoiser = Callable[[Tensor, int], Tensor]
 """Takes noisy images ``(N, C, H, W)`` and a time; returns the noise in them."""
 Draw = Callable[[str], Tensor]
@@ -199,6 +201,16 @@ class Diffusion:
             else:
                 x = self.ddim_step(x, noise, time, before, fresh=fresh, eta=eta, bound=bound)
         return x
+
+
+def drawer(want: Want, name: str, *, images: int = 1) -> Draw:
+    """Return a source of noise ``(N·members, images·C, H, W)``, seeded by ``name`` and request."""
+
+    def draw(what: str) -> Tensor:
+        channels = images * len(want.bands)
+        return want.noise.normal(f"{name}/{what}", want, channels=channels).flatten(0, 1)
+
+    return draw
 
 
 def needed(fresh: Tensor | None, eta: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Between frames in a unit and what a diffusion in pixel space takes and draws, all within ±1."""
+"""Conversion between frames in a unit and the inputs and outputs of a pixel diffusion, in ±1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def slots_of(frames: Frames, bands: tuple[str, ...], slots: int) -> tuple[Tensor
 
     Returns:
         ``(B, M|1, slots, C + 1, H, W)``: per slot the frame, scaled to ±1, and a channel that is
-        1 where all bands were seen; frames are right-aligned, and slots without one hold zeros.
+        1 where all bands are valid; frames are right-aligned, and empty slots hold zeros.
         ``(B, M|1, C, H, W)``: the last frame, filled, in shares of the value range.
     """
     values, valid = bands_of(frames, bands)
@@ -32,20 +32,20 @@ def slots_of(frames: Frames, bands: tuple[str, ...], slots: int) -> tuple[Tensor
 
 
 def target_of(share: Tensor, last: Tensor, gain: float) -> Tensor:
-    """Return what is drawn: the image within ±1, or ``gain`` times its change since ``last``.
+    """Return the image within ±1, or ``gain`` times its change since ``last``.
 
-    Changes beyond ±1/gain of the range are held there.
+    Changes are clipped to ±1/gain of the value range.
     """
     return (gain * (share - last)).clamp(-1, 1) if gain else 2 * share - 1
 
 
 def image_of(drawn: Tensor, last: Tensor, gain: float) -> Tensor:
-    """Undo :func:`target_of`: the image in shares of the range."""
+    """Return the image in shares of the value range: the inverse of :func:`target_of`."""
     return last + drawn / gain if gain else (drawn + 1) / 2
 
 
-class Lesson(NamedTuple):
-    """What one training step shows: noisy images, their times, the noise, the condition."""
+class Disturbed(NamedTuple):
+    """Inputs and target of one training step: noisy images, times ``(N,)``, noise, condition."""
 
     noisy: Tensor
     times: Tensor
@@ -53,15 +53,17 @@ class Lesson(NamedTuple):
     condition: Tensor
 
 
-def lesson(diffusion: Diffusion, clean: Tensor, condition: Tensor, *, dropout: float) -> Lesson:
-    """Disturb clean images ``(N, C, H, W)`` at times drawn evenly.
+def disturbed(
+    diffusion: Diffusion, clean: Tensor, condition: Tensor, *, dropout: float
+) -> Disturbed:
+    """Add noise to clean images ``(N, C, H, W)`` at uniformly drawn times.
 
     Args:
-        dropout: how often a sample goes without its condition, which is then all zeros.
+        dropout: probability that the condition of a sample is set to 0.
     """
     N = clean.shape[0]
     if dropout > 0:
         condition = condition * (torch.rand(N, 1, 1, 1) >= dropout).to(condition)
     times = torch.randint(0, diffusion.steps, (N,)).to(clean.device)
     noise = torch.randn(clean.shape).to(clean)
-    return Lesson(diffusion.noised(clean, noise, times), times, noise, condition)
+    return Disturbed(diffusion.noised(clean, noise, times), times, noise, condition)

@@ -1,4 +1,4 @@
-"""Controls of latent diffusion behind the door: nothing in them was taught to forecast."""
+"""Controls of latent diffusion: models that are not trained to forecast."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rsbench import Frames, Given, Stage, Want
+from rsbench import InputError, Stage, Want
 from rsbench_baselines.latent_controls import random_adapter, vae_roundtrip
-from rsbench_baselines.sat_jepa_diff import losses
 from rsbench_baselines.sat_jepa_diff.adapter import Adapter, Conditions
 from rsbench_baselines.sat_jepa_diff.latent import (
     PRIOR,
@@ -32,7 +31,7 @@ SEED = 35
 
 
 class VaeRoundtrip(LatentModel):
-    """The last frame, encoded and decoded: what latent diffusion cannot do better than."""
+    """The last frame, encoded and decoded: persistence plus the VAE's reconstruction error."""
 
     name = "vae_roundtrip"
 
@@ -41,17 +40,12 @@ class VaeRoundtrip(LatentModel):
         mean, _ = self._network.latents.posterior(image)
         return mean.repeat_interleave(copies, dim=0)
 
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return the VAE's own loss; ``total`` is minimised."""
-        self._check(want)
-        return losses.rebuild(self._network, self._pair(given.frames[want.sensor], truth, want))
-
 
 class RandomAdapter(Diffusion):
-    """The last frame mixed with noise and cleaned in one step, told random numbers.
+    """The last frame mixed with noise and denoised in one step, conditioned on random numbers.
 
-    As the published evaluation ran: a prior without its updates, under an adapter with its first
-    weights. Its tokens are foreseen where the network can foresee, else standard normal.
+    As in the published evaluation: a prior without its updates and an adapter with its initial
+    weights. Tokens are predicted if the network has a predictor, else standard normal.
     """
 
     name = "random_adapter"
@@ -64,10 +58,14 @@ class RandomAdapter(Diffusion):
 
     @classmethod
     def beside(cls, network: Generator, variant: Variant) -> RandomAdapter:
-        """Return the control of a trained network: its prior, and an adapter nobody trained."""
+        """Return the control of a trained network: its prior with an untrained adapter."""
         own = network.adapter
         if own is None:
-            raise ValueError("a network without an adapter has no such control")
+            raise InputError(
+                "the control random_adapter",
+                "the network has no adapter",
+                "Choose a preset with an adapter",
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             fresh = Adapter(**own.arguments).to(own.norm.weight)
@@ -90,19 +88,11 @@ class RandomAdapter(Diffusion):
         with self._network.lora.silent():
             return super().drawn(image, copies, want)
 
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return the VAE's loss, or that of flow matching; ``total`` is minimised."""
-        self._check(want)
-        pair = self._pair(given.frames[want.sensor], truth, want)
-        if stage.name == "vae":
-            return losses.rebuild(self._network, pair)
-        return losses.prior(self._network, pair, want)
-
 
 def noise_conditions(
     network: Generator, image: Tensor, copies: int, want: Want, *, adapter: Adapter | None = None
 ) -> Conditions:
-    """Return the prompt, and an adapter's answer to tokens of standard normal noise."""
+    """Return the prompt, and an adapter's output for tokens of standard normal noise."""
     tokens = normal("tokens", want, channels=network.width).flatten(2).transpose(1, 2)
     shown = image.repeat_interleave(copies, dim=0)
     return network.condition(tokens, network.grid(image), shown, adapter=adapter)

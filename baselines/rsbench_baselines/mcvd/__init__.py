@@ -1,18 +1,22 @@
-"""MCVD: diffusion over frames, told of others by joining them or in every normalisation."""
+"""MCVD: diffusion over frames, conditioned by joined channels or in every normalisation."""
 
 from collections.abc import Mapping
 
-from rsbench import Card, PresetInfo
+from rsbench import PresetInfo
+from rsbench_baselines._card import SAMPLER_TOLERANCE, preset, trained_card
 
 _REPAIRED = (
-    "draws the change since the last frame; a channel per frame that is 1 where it was seen; "
+    "draws the change since the last frame; a channel per frame that is 1 where it is valid; "
     "contexts of one to seven frames; DDIM in 50 steps; counted at 3 bands, 7 context frames; "
 )
 _TOY = (
     "draws the change since the last frame; mask channel; DDIM in 8 steps; width 8, four levels; "
     "counted at 3 bands, 1 context frame; "
 )
-_PAPER = "3×128×128, one frame in, one out; DDPM in 100 steps and one more with the wrong label; "
+_PAPER = (
+    "3×128×128, one frame in, one out; DDPM in 100 steps and a last one "
+    "at the wrong time label, as published; "
+)
 _JOINED = "frames joined to the noise"
 _SPADE = "frames in every norm (SPADE)"
 
@@ -38,7 +42,7 @@ _KTH: Mapping[str, object] = {
 }
 _TINY: Mapping[str, object] = {
     "ngf": 8,
-    # Its middle attends to every place: at half a side that would take three times as long.
+    # The middle attends to all positions; with one level less it would take three times as long.
     "ch_mult": (1, 2, 2, 2),
     "num_res_blocks": 1,
     "n_head_channels": 8,
@@ -54,9 +58,7 @@ def _preset(
 ) -> PresetInfo:
     levels = options["ch_mult"]
     assert isinstance(levels, tuple)
-    return PresetInfo(
-        count, count, 0, note, options, {"multiple_of": 2 ** (len(levels) - 1), **card}
-    )
+    return preset(count, note, options, {"multiple_of": 2 ** (len(levels) - 1), **card})
 
 
 def _paper(count: int, note: str, options: Mapping[str, object]) -> PresetInfo:
@@ -71,14 +73,14 @@ def _video(
     sizes = {"num_frames": frames, "num_frames_cond": given}
     return _preset(
         count,
-        note + "; DDPM in 100 steps and one more with the wrong label",
+        note + "; DDPM in 100 steps and a last one at the wrong time label, as published",
         {**_PUBLISHED, **options, **sizes},
         {"rollout": f"block:{frames}", "min_context": given, "max_context": given},
     )
 
 
-card = Card(
-    name="mcvd",
+card = trained_card(
+    "mcvd",
     task="forecast",
     title="MCVD: conditional video diffusion, frames joined or in every norm, DDPM or DDIM",
     presets={
@@ -103,15 +105,12 @@ card = Card(
         "kth": _video(62_831_141, "KTH 1×64×64, ten in, five out; " + _JOINED, _KTH, 5, 10),
     },
     default_preset="fixed",
-    build="rsbench_baselines.mcvd.model:build",
     citation="V. Voleti, A. Jolicoeur-Martineau, C. Pal. MCVD: Masked conditional video diffusion "
     "for prediction, generation, and interpolation. NeurIPS 2022",
     licence="Apache-2.0 (the authors' code: MIT)",
     rollout="step",
     max_context=7,
-    trainable=True,
-    # Rounding that differs with the batch is carried through every step of a sample.
-    sampler_tolerance=1e-4,
-    # The paper does not say how large its network was.
+    sampler_tolerance=SAMPLER_TOLERANCE,
+    # The paper does not state the size of its network.
     published=(("paper", "sat-jepa-diff", "MCVD"),),
 )

@@ -1,44 +1,35 @@
 """MLFF-GAN: multi-level feature fusion with an adversarial loss, one reference date.
 
-IEEE TGRS 2022. Sizes stand in ``sizes``, free of torch.
+IEEE TGRS 2022. Sizes are in ``sizes``, which imports no torch.
 """
 
-from rsbench import Card, PresetInfo
+from rsbench import PresetInfo
+from rsbench_baselines._card import fusion_card, preset, tiled
 from rsbench_baselines.mlff_gan.sizes import SIZES, idle
 
 _NOTES = {
-    "paper": "coarse images taken down by 16 and up again before use; generator and "
-    "discriminator step together",
+    "paper": "coarse images are downsampled by 16 and upsampled before use; generator and "
+    "discriminator are updated in the same step",
     "tiny": "two levels of 8 and 16 channels, no dropout",
 }
 
 
 def _preset(name: str) -> PresetInfo:
     size = SIZES[name]
-    count = size.parameters + size.discriminator
-    note = f"{_NOTES[name]}; {size.parameters} of the generator and {size.discriminator} of the "
-    note += f"discriminator, counted at {size.bands} bands"
+    note = f"{_NOTES[name]}; {size.parameters} parameters in the generator and "
+    note += f"{size.discriminator} in the discriminator, counted at {size.bands} bands"
     tile, halo = (128, 16) if name == "tiny" else (256, 32)
-    return PresetInfo(
-        count, count, 0, note, idle=idle(size),
-        card={"multiple_of": size.multiple_of, "tile": tile, "halo": halo},
-    )  # fmt: skip
+    tiles = tiled(tile, halo, size.multiple_of)
+    return preset(size.parameters + size.discriminator, note, card=tiles, idle=idle(size))
 
 
-card = Card(
-    name="mlff_gan",
-    task="fusion",
+card = fusion_card(
+    "mlff_gan",
     title="MLFF-GAN: features mixed level by level, with an adversarial loss",
     presets={name: _preset(name) for name in SIZES},
-    default_preset="paper",
-    build="rsbench_baselines.mlff_gan.model:build",
     citation="B. Song, P. Liu, J. Li, L. Wang, L. Zhang, G. He, L. Chen, J. Liu. MLFF-GAN: A "
     "multilevel feature fusion with GAN for spatiotemporal remote sensing images. IEEE TGRS 2022",
-    licence="Apache-2.0 (written from the paper; the authors' code has no licence file)",
     tile=256,
     halo=32,
     multiple_of=16,
-    max_context=1,
-    trainable=True,
-    published=(),
 )

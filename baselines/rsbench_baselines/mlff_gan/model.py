@@ -1,16 +1,19 @@
-"""MLFF-GAN behind the door: degraded coarse images, generator and discriminator in one loss."""
+"""MLFF-GAN as a model: degraded coarse images, generator and discriminator in one loss."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rsbench import Frames, Given, Prediction, Stage, Want
-from rsbench_baselines.fusion_images import UNSIGNED, Scene, check, chosen
+from rsbench import Stage, Want
+from rsbench_baselines._fusion_model import FusionModel
+from rsbench_baselines._options import TRAINING, accepts, sized, trained
+from rsbench_baselines.fusion_images import UNSIGNED, Scene
 from rsbench_baselines.mlff_gan.loss import discriminator_loss, generator_loss
 from rsbench_baselines.mlff_gan.network import Discriminator, Generator, degraded
 from rsbench_baselines.mlff_gan.sizes import SIZES, Size
@@ -23,7 +26,7 @@ STAGES = {
 
 
 class Pair(nn.Module):
-    """What makes images, and what judges them."""
+    """Generator and discriminator."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -33,7 +36,7 @@ class Pair(nn.Module):
 
 @dataclass(frozen=True)
 class Sample:
-    """References, target and truth in [0, 1] ``(N, C, H, W)``, and where the truth is known."""
+    """References, target and truth in [0, 1] and the truth's validity, ``(N, C, H, W)`` each."""
 
     c0: Tensor
     f0: Tensor
@@ -42,7 +45,7 @@ class Sample:
     valid: Tensor
 
     def swapped(self, seen: Tensor) -> Sample:
-        """Exchange the dates of each sample with probability ½; ``seen`` is where F0 is known."""
+        """Exchange the dates of each sample with probability ½; ``seen`` is the validity of F0."""
         turn = (torch.rand(len(self.c0), 1, 1, 1) < 0.5).to(self.c0.device)
 
         def one_of(a: Tensor, b: Tensor) -> Tensor:
@@ -54,39 +57,25 @@ class Sample:
         )  # fmt: skip
 
 
-class MLFFGANModel:
-    """MLFF-GAN as a model of the benchmark."""
+class MLFFGANModel(FusionModel[Pair, Size]):
+    """MLFF-GAN as a model of the benchmark; both networks are updated in every step."""
 
-    def __init__(self, networks: Pair, size: Size, stage: Stage) -> None:
-        self._networks = networks
-        self._size = size
-        self._stage = stage
+    name = "mlff_gan"
+    domain = UNSIGNED
 
-    @property
-    def module(self) -> nn.Module:
-        """Generator and discriminator."""
-        return self._networks
-
-    def stages(self) -> Sequence[Stage]:
-        """One stage, in which both networks step together."""
-        return (self._stage,)
-
-    def predict(self, given: Given, want: Want) -> Prediction:
-        """Answer in one pass of the generator; all members are the same."""
-        self._networks.eval()
-        scene = self._scene(given, want)
+    def estimate(self, scene: Scene, want: Want) -> Tensor:
+        """Predict in one pass of the generator; all members are equal."""
         c0, c1 = (self._coarse(image) for image in (scene.coarse[0], scene.c1))
-        return scene.answer(self._networks.generator(c0, scene.fine[0].clamp(min=0), c1), want)
+        out: Tensor = self._network.generator(c0, scene.fine[0].clamp(min=0), c1)
+        return out
 
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
+    def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
         """Return the generator's loss as ``total``, whose gradient is that of both losses.
 
-        The discriminator's own loss joins with its gradient and the value 0: as it falls and
-        rises it says nothing of how good images are. Neither loss moves the other's network.
+        The discriminator's loss is added with its gradient and the value 0, because its value
+        does not measure image quality. Neither loss has a gradient in the other's network.
         """
-        networks = self._networks
-        scene = self._scene(given, want)
-        clean, valid = scene.target(truth, want)
+        networks = self._network
         sample = Sample(
             self._coarse(scene.coarse[0]), scene.fine[0].clamp(min=0), self._coarse(scene.c1),
             clean.clamp(min=0), valid,
@@ -94,7 +83,7 @@ class MLFFGANModel:
         if networks.training:
             sample = sample.swapped(scene.seen[0])
         made = networks.generator(sample.c0, sample.f0, sample.c1).float()
-        # Where nothing is known, what was made counts as true.
+        # Where the truth is invalid, the generated value stands in for it.
         real = torch.where(sample.valid, sample.f1, made.detach())
         fixed = {name: p.detach() for name, p in networks.discriminator.named_parameters()}
         scores = functional_call(networks.discriminator, fixed, (made, sample.c1))
@@ -109,30 +98,15 @@ class MLFFGANModel:
     def _coarse(self, image: Tensor) -> Tensor:
         return degraded(image.clamp(min=0), self._size.ratio)
 
-    def _scene(self, given: Given, want: Want) -> Scene:
-        check("mlff_gan", self._size.bands, want)
-        return Scene.of(given, want, references=1, domain=UNSIGNED)
 
-
-def build(
-    preset: str,
-    *,
-    bands: int | None = None,
-    widths: Sequence[int] | None = None,
-    critic: int | None = None,
-    dropout: float | None = None,
-    learning_rate: float | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-) -> MLFFGANModel:
-    """Build the model; what is not given is the preset's.
+@accepts("bands", "widths", "critic", "dropout", *TRAINING)
+def build(preset: str, **options: Any) -> MLFFGANModel:
+    """Build the model; an option that is not given is the preset's.
 
     Args:
         preset: a preset of the card.
-        bands: number of bands.
-        widths, critic, dropout: of :class:`Size`.
-        learning_rate, steps, batch_size: of the training.
+        options: ``bands``, ``widths``, ``critic`` and ``dropout`` of :class:`Size`;
+            ``learning_rate``, ``steps`` and ``batch_size`` of the training.
     """
-    asked = {name: value for name, value in locals().items() if name != "preset"}
-    size, stage = chosen(SIZES[preset], STAGES[preset], asked)
-    return MLFFGANModel(Pair(size), size, stage)
+    size = sized(SIZES[preset], options)
+    return MLFFGANModel(Pair(size), size, trained(STAGES[preset], options))

@@ -1,4 +1,4 @@
-"""Sizes of MLFF-GAN under their names, with what they count; imports no torch."""
+"""Sizes of MLFF-GAN by preset, with their number of parameters; imports no torch."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Size:
-    """What shapes generator and discriminator.
+    """Size of generator and discriminator.
 
     Args:
-        parameters: of the generator, at ``bands``.
-        discriminator: parameters of the discriminator.
+        parameters: number of parameters of the generator at ``bands``.
+        discriminator: number of parameters of the discriminator.
         bands: of every image.
         widths: of the levels; sides halve between them.
         critic: width of the discriminator's first layer.
-        dropout: inside residual blocks.
-        ratio: by which coarse images are degraded before they are used.
+        dropout: probability inside residual blocks.
+        ratio: factor by which coarse images are degraded before use.
     """
 
     parameters: int
@@ -31,7 +31,7 @@ class Size:
 
     @property
     def multiple_of(self) -> int:
-        """What both sides must be a multiple of."""
+        """Both sides in pixels must be a multiple of this."""
         return max(int(2 ** (len(self.widths) - 1)), self.ratio)
 
 
@@ -53,9 +53,9 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 
 
 def idle(size: Size) -> dict[str, str]:
-    """Return beginnings of names of parameters that change no answer, with the reason."""
+    """Return prefixes of parameters that do not change any output, with the reason."""
     deepest = f"generator.fine.blocks.{len(size.widths) - 1}.conv2.bias"
     return {
-        "discriminator": "it judges answers in training alone",
-        deepest: "restyling takes off what is the same all over a map",
+        "discriminator": "used in training only",
+        deepest: "adds a constant to a map, which the adaptive instance norm cancels",
     }

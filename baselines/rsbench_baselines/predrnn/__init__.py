@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping
 
-from rsbench import Card, PresetInfo
+from rsbench import PresetInfo
+from rsbench_baselines._card import preset, trained_card
 
 _REPAIRED = (
     "residual over the latest frame; mask channel; contexts of one to seven frames; "
-    "the state lasts through a rollout; counted at 3 bands; "
+    "the state is kept through a rollout; counted at 3 bands; "
 )
 _PAPER = (
-    "3×128×128 p4, one frame in, one out; the state restarts at every lead, since one step "
-    "trains no weight that reads it"
+    "3×128×128 p4, one frame in, one out; the state is reset at every lead time, because one step "
+    "trains no weight that depends on it"
 )
-_SECOND = {"adapter": "the decoupling loss alone reads through it"}
+_SECOND = {"adapter": "used by the decoupling loss only"}
 _UNREAD = {
-    **{f"cell_list.{i}.conv_h": "reads H, which is zero at the only step" for i in range(4)},
-    "cell_list.0.conv_m": "reads M, which is zero at the only step",
+    **{f"cell_list.{i}.conv_h": "its input H is zero at the only step" for i in range(4)},
+    "cell_list.0.conv_m": "its input M is zero at the only step",
 }
 _LARGE: dict[str, object] = {"num_hidden": (128, 128, 128, 128), "filter_size": 5}
 _SMALL: dict[str, object] = {"num_hidden": (24, 24), "filter_size": 3, "patch_size": 4}
@@ -35,10 +36,8 @@ def _preset(
     idle: Mapping[str, str] | None = None,
 ) -> PresetInfo:
     version = {} if beta is None else {"decouple_beta": beta}
-    return PresetInfo(
+    return preset(
         count,
-        count,
-        0,
         note,
         {"patch_size": patch_size, **options, **version},
         {**card, "multiple_of": patch_size},
@@ -58,8 +57,8 @@ _PUBLISHED = (
     ("paper", "sat-jepa-diff", "PredRNN"),
 )
 
-card = Card(
-    name="predrnn",
+card = trained_card(
+    "predrnn",
     task="forecast",
     title="PredRNN: spatiotemporal LSTMs with a shared memory, V1 and V2",
     presets={
@@ -98,13 +97,11 @@ card = Card(
         ),
     },
     default_preset="fixed",
-    build="rsbench_baselines.predrnn.model:build",
     citation="Y. Wang, M. Long, J. Wang, Z. Gao, P. S. Yu. PredRNN: Recurrent neural networks for "
     "predictive learning using spatiotemporal LSTMs. NeurIPS 2017; Y. Wang et al. PredRNN: A "
     "recurrent neural network for spatiotemporal predictive learning. IEEE TPAMI 2022",
     licence="Apache-2.0 (the authors' code states no licence)",
     rollout="step",
     multiple_of=4,
-    trainable=True,
     published=_PUBLISHED,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""PredRNN behind the door: masks, residual, a state that lasts through a rollout, and training."""
+"""PredRNN as a model: masks, residual, a state that lasts through a rollout, and training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rsbench import Frames, Given, Prediction, Stage, Want
+from rsbench import Frames, Given, InputError, Prediction, Stage, Want
+from rsbench_baselines._checks import check_bands
+from rsbench_baselines._options import TRAINING, accepts, trained
 from rsbench_baselines.persistence.model import bands_of
 from rsbench_baselines.predrnn import card
 from rsbench_baselines.predrnn.frames import Sampling, fill_causally
@@ -17,31 +19,43 @@ from rsbench_baselines.predrnn.network import Increments, PredRNN, State
 
 REPAIRED = ("tiny", "tiny_v2", "fixed", "fixed_v1")
 RESTARTS = ("paper", "paper_v2")
-PUBLISHED_BANDS = {"mmnist": 1, "kth": 1}
+PUBLISHED_BANDS = {"mmnist": 1, "mmnist_v2": 1, "kth": 1, "kth_v2": 1}
+_TINY = Stage("fit", learning_rate=4e-3, steps=400, batch_size=8, leads=2)
+_FIXED = Stage("fit", learning_rate=5e-4, steps=20_000, batch_size=16, leads=3)
+_PAPER = Stage("fit", learning_rate=5e-4, steps=20_000, batch_size=16)
+_MMNIST = Stage("fit", learning_rate=5e-4, steps=125_000, batch_size=16, leads=10)
+_KTH = Stage("fit", learning_rate=1e-3, steps=80_000, batch_size=16, leads=20)
+_KITTI = Stage("fit", learning_rate=1e-2, steps=80_000, batch_size=16)
 STAGES = {
-    "tiny": Stage("fit", learning_rate=4e-3, steps=400, batch_size=8, leads=2),
-    "fixed": Stage("fit", learning_rate=5e-4, steps=20_000, batch_size=16, leads=3),
-    "paper": Stage("fit", learning_rate=5e-4, steps=20_000, batch_size=16),
-    "mmnist": Stage("fit", learning_rate=5e-4, steps=125_000, batch_size=16, leads=10),
-    "kth": Stage("fit", learning_rate=1e-3, steps=80_000, batch_size=16, leads=20),
-    "kitti": Stage("fit", learning_rate=1e-2, steps=80_000, batch_size=16),
+    "tiny": _TINY,
+    "tiny_v2": _TINY,
+    "fixed": _FIXED,
+    "fixed_v1": _FIXED,
+    "paper": _PAPER,
+    "paper_v2": _PAPER,
+    "mmnist": _MMNIST,
+    "mmnist_v2": _MMNIST,
+    "kth": _KTH,
+    "kth_v2": _KTH,
+    "kitti": _KITTI,
+    "kitti_v2": replace(_KITTI, learning_rate=1e-3),
 }
 PUBLISHED_STEPS = 80_000
-"""Iterations for which the schedules of sampling were published."""
+"""Iterations that the published sampling schedules are stated for."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """How the network is used.
+    """How the network is used and trained.
 
     Args:
         bands: number of bands.
-        repaired: residual over the latest frame, with a channel that is 1 where the pixel was
-            seen; else frames only, as published.
-        restarts: forget the state at every step, as with one context frame and one lead.
+        repaired: residual over the latest frame, with a channel that is 1 where all bands are
+            valid; otherwise frames only, as published.
+        restarts: reset the state at every step, as with one context frame and one lead time.
         beta: weight of the decoupling loss; 0 is V1.
-        sampling: when training feeds true frames.
-        stage: how it is trained.
+        sampling: schedule by which training feeds true frames.
+        stage: the stage of training.
     """
 
     bands: int
@@ -54,11 +68,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Memory:
-    """What lasts between two leads; its size does not depend on how many there are.
+    """State kept between two lead times; its size does not depend on their number.
 
     Args:
         frame: the latest frame ``(B·M, C, H, W)``, in shares of the value range.
-        seen: ``(B·M, 1, H, W)``, 1 where it is known.
+        seen: ``(B·M, 1, H, W)``, 1 where it is valid.
         state: of the network, before ``frame``.
         shape: ``(B, M|1)``.
         value_range: of the unit.
@@ -77,8 +91,8 @@ class PredRNNModel:
     def __init__(self, network: PredRNN, variant: Variant) -> None:
         self._network = network
         self._variant = variant
-        # Counted in samples, so that a batch in parts counts once; saved with the weights, so
-        # that training goes on in its schedule.
+        # A count of samples is the same for a batch in parts; saved with the weights, it lets
+        # training resume in its schedule.
         network.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -87,11 +101,11 @@ class PredRNNModel:
         return self._network
 
     def stages(self) -> Sequence[Stage]:
-        """One stage: mean squared error of every one-step prediction, context included."""
+        """Return the one stage: mean squared error of all one-step predictions."""
         return (self._variant.stage,)
 
     def start(self, given: Given, want: Want) -> Memory:
-        """Read the context, all but its last frame, which is the first to be stepped from."""
+        """Read all context frames but the last, which is the input of the first step."""
         self._network.eval()
         self._check(want)
         frames = given.frames[want.sensor]
@@ -104,7 +118,7 @@ class PredRNNModel:
         return Memory(values[:, -1], seen[:, -1], state, shape, frames.value_range)
 
     def step(self, state: Memory, want: Want) -> tuple[Prediction, Memory]:
-        """Predict one lead."""
+        """Predict one lead time."""
         self._network.eval()
         before = self._network.zero() if self._variant.restarts else state.state
         answer, after, _ = self._next(state.frame, state.seen, before)
@@ -116,7 +130,7 @@ class PredRNNModel:
         return Prediction(values.contiguous()), kept
 
     def predict(self, given: Given, want: Want) -> Prediction:
-        """Answer any number of leads, one step each."""
+        """Predict any number of lead times, one step each."""
         memory = self.start(given, want)
         answers = []
         for _ in range(want.times.shape[1]):
@@ -127,8 +141,9 @@ class PredRNNModel:
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
         """Return the mean squared error over valid pixels, in shares of the value range.
 
-        All one-step predictions count, those of context frames too; V2 adds β times the likeness
-        of what the two memories take in. In evaluation the frames are fed as in a rollout.
+        All one-step predictions count, including those of context frames. V2 adds β times the
+        cosine similarity of the increments of both memories. In evaluation mode frames are fed as
+        in a rollout.
         """
         self._check(want)
         frames = given.frames[want.sensor]
@@ -180,7 +195,7 @@ class PredRNNModel:
         return (frame + answer if self._variant.repaired else answer), state, added
 
     def _scaled(self, frames: Frames, bands: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return filled shares of the range, where all bands were seen (1 or 0), and validity."""
+        """Return filled shares of the range, where all bands are valid (1 or 0), and validity."""
         values, valid = bands_of(frames, bands)
         low, high = frames.value_range
         shares = torch.where(valid, (values - low) / (high - low), 0).flatten(0, 1)
@@ -189,11 +204,7 @@ class PredRNNModel:
         return filled, valid.all(dim=2, keepdim=True).to(filled.dtype), valid
 
     def _check(self, want: Want) -> None:
-        if len(want.bands) != self._variant.bands:
-            raise ValueError(
-                f"predrnn was built for {self._variant.bands} bands (C) and is asked for "
-                f"{len(want.bands)}: build it with bands={len(want.bands)}"
-            )
+        check_bands("predrnn", self._variant.bands, want)
 
 
 def _joined(context: Frames, truth: Frames, bands: tuple[str, ...]) -> Frames:
@@ -216,68 +227,47 @@ def _processes() -> int:
     return 1
 
 
-def build(
-    preset: str,
-    *,
-    bands: int | None = None,
-    num_hidden: str | Sequence[int] | None = None,
-    filter_size: int | None = None,
-    patch_size: int | None = None,
-    stride: int | None = None,
-    decouple_beta: float | None = None,
-    learning_rate: float | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-) -> PredRNNModel:
-    """Build the model; what is not given is the preset's.
+@accepts("bands", "num_hidden", "filter_size", "patch_size", "stride", "decouple_beta", *TRAINING)
+def build(preset: str, *, bands: int | None = None, **asked: Any) -> PredRNNModel:
+    """Build the model; an option that is not given is the preset's.
 
     Args:
         preset: a preset of the card.
         bands: number of bands; the published number where None.
-        num_hidden: width of each layer, e.g. ``128,128,128,128``.
-        filter_size: side of the convolutions.
-        patch_size: side of the pixel blocks folded into channels; sides are multiples of it.
-        stride: of the convolutions; published as 1, and nothing else keeps the state's size.
-        decouple_beta: weight of the decoupling loss of V2; 0 turns it off.
-        learning_rate: peak of the one-cycle schedule.
-        steps: optimiser steps.
-        batch_size: samples per step.
+        asked: ``num_hidden``, the width of each layer, e.g. ``128,128,128,128``; ``filter_size``,
+            the side of the convolutions; ``patch_size``, the side of the pixel blocks folded into
+            channels, which divides the sides of the images; ``stride`` of the convolutions, 1 as
+            published and in every network whose state keeps its size; ``decouple_beta``, the
+            weight of V2's decoupling loss, 0 to turn it off; ``learning_rate`` (the peak of the
+            one-cycle schedule), ``steps`` and ``batch_size`` of the training.
+
+    Raises:
+        InputError: if ``decouple_beta`` is given for a preset of V1.
     """
-    sizes = {
-        "num_hidden": num_hidden, "filter_size": filter_size, "patch_size": patch_size,
-        "stride": stride, "decouple_beta": decouple_beta, "learning_rate": learning_rate,
-        "steps": steps, "batch_size": batch_size,
-    }  # fmt: skip
-    options: dict[str, Any] = dict(card.presets[preset].options)
-    second = "decouple_beta" in options
-    if decouple_beta is not None and not second:
-        raise ValueError(f"preset {preset} is V1, without the adapter that decouple_beta needs")
-    options |= {name: value for name, value in sizes.items() if value is not None}
+    options: dict[str, Any] = {**card.presets[preset].options, **asked}
+    second = "decouple_beta" in card.presets[preset].options
+    if "decouple_beta" in asked and not second:
+        raise InputError(
+            f"decouple_beta={asked['decouple_beta']}",
+            f"preset {preset} is V1, which has no adapter for the decoupling loss",
+            "Choose a preset of V2",
+        )
     beta = float(options.pop("decouple_beta", 0.0))
-    name = preset.partition("_")[0]
-    bands = bands or PUBLISHED_BANDS.get(name, 3)
-    stage, options = _stage(STAGES[name], options)
-    repaired = preset in REPAIRED
+    stage, repaired = trained(STAGES[preset], options), preset in REPAIRED
+    bands = bands or PUBLISHED_BANDS.get(preset, 3)
     widths = options.pop("num_hidden")
     network = PredRNN(
         (1, bands + repaired, 128, 128),
         tuple(int(w) for w in (widths.split(",") if isinstance(widths, str) else widths)),
         decoupled=second,
         out_channels=bands,
-        **options,
+        **{name: value for name, value in options.items() if name not in TRAINING},
     )
     if repaired:
-        # Training starts from persistence.
-        nn.init.zeros_(network.conv_last.weight)
+        nn.init.zeros_(network.conv_last.weight)  # training starts from persistence
     sampling = _sampling(second, stage, published=not repaired)
     restarts = preset in RESTARTS
     return PredRNNModel(network, Variant(bands, repaired, restarts, beta, sampling, stage))
-
-
-def _stage(base: Stage, options: dict[str, Any]) -> tuple[Stage, dict[str, Any]]:
-    known = {"learning_rate", "steps", "batch_size"}
-    given = {name: value for name, value in options.items() if name in known}
-    return replace(base, **given), {n: v for n, v in options.items() if n not in known}
 
 
 def _sampling(second: bool, stage: Stage, *, published: bool) -> Sampling:

@@ -1,83 +1,59 @@
-"""RDDM behind the door: all images as condition, training on random times, seeded sampling."""
+"""RDDM as a model: all images as condition, training on random times, seeded sampling."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rsbench import Frames, Given, Prediction, Stage, Want
-from rsbench_baselines.fusion_images import Scene, check, chosen, drawer
+from rsbench import InputError, Stage, Want
+from rsbench_baselines._fusion_model import FusionModel
+from rsbench_baselines._options import TRAINING, accepts, sized, trained
+from rsbench_baselines.ddpm.diffusion import drawer
+from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.rddm.network import RDDM, Outputs
 from rsbench_baselines.rddm.sampling import fuse, loss
 from rsbench_baselines.rddm.schedule import ResidualSchedule, native
 from rsbench_baselines.rddm.sizes import OBJECTIVES, SIZES, Size
 
-REFERENCES = 2
 STAGES = {
     "paper": Stage("fit", learning_rate=8e-5, steps=15_800, batch_size=4),
     "tiny": Stage("fit", learning_rate=4e-3, steps=200, batch_size=4),
 }
 
 
-@dataclass(frozen=True)
-class Setup:
-    """Shape, schedule and sampler, and the one stage of training."""
+class RDDMModel(FusionModel[RDDM, Size]):
+    """RDDM as a model of the benchmark; trained on the absolute errors of its estimates."""
 
-    size: Size
-    stage: Stage
+    name = "rddm"
+    references = 2
 
     @cached_property
-    def schedule(self) -> ResidualSchedule:
-        """The forward process."""
-        return native(self.size.steps, self.size.sum_scale)
+    def _schedule(self) -> ResidualSchedule:
+        return native(self._size.steps, self._size.sum_scale)
 
-
-class RDDMModel:
-    """RDDM as a model of the benchmark."""
-
-    def __init__(self, network: RDDM, setup: Setup) -> None:
-        self._network = network
-        self._setup = setup
-
-    @property
-    def module(self) -> nn.Module:
-        """Both networks."""
-        return self._network
-
-    def stages(self) -> Sequence[Stage]:
-        """One stage: the absolute errors of what the networks estimate."""
-        return (self._setup.stage,)
-
-    def predict(self, given: Given, want: Want) -> Prediction:
-        """Draw each member on its own."""
-        self._network.eval()
-        size, scene = self._setup.size, self._scene(given, want)
-        drawn = fuse(
-            self._network, size.objective, self._setup.schedule,
+    def estimate(self, scene: Scene, want: Want) -> Tensor:
+        """Draw each member separately."""
+        size = self._size
+        return fuse(
+            self._network, size.objective, self._schedule,
             _condition(scene).repeat_interleave(want.members, dim=0),
-            scene.c1.repeat_interleave(want.members, dim=0), drawer(want, "rddm"),
+            scene.c1.repeat_interleave(want.members, dim=0), drawer(want, self.name),
             steps=size.sampling_steps, eta=size.eta,
         )  # fmt: skip
-        return scene.answer(drawn, want)
 
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
+    def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
         """Return the losses at random times."""
-        scene, plan = self._scene(given, want), self._setup.schedule
-        clean, valid = scene.target(truth, want)
+        plan = self._schedule
         times = torch.randint(plan.steps, (len(clean),)).to(clean.device)
         noise = torch.randn(clean.shape).to(clean)
         noisy = plan.noised(clean, scene.c1, noise, times)
-        said = self._network(noisy, _condition(scene), *plan.levels(times))
-        outputs = Outputs(*(None if t is None else t.float() for t in (said.residual, said.noise)))
-        return loss(self._setup.size.objective, outputs, clean, scene.c1, noise, valid)
-
-    def _scene(self, given: Given, want: Want) -> Scene:
-        check("rddm", self._setup.size.bands, want)
-        return Scene.of(given, want, references=REFERENCES)
+        found = self._network(noisy, _condition(scene), *plan.levels(times))
+        both = (None if t is None else t.float() for t in (found.residual, found.noise))
+        return loss(self._size.objective, Outputs(*both), clean, scene.c1, noise, valid)
 
 
 def _condition(scene: Scene) -> Tensor:
@@ -86,31 +62,25 @@ def _condition(scene: Scene) -> Tensor:
     return torch.cat([scene.c1, *(image for pair in pairs for image in pair)], dim=1)
 
 
-def build(
-    preset: str,
-    *,
-    bands: int | None = None,
-    base: int | None = None,
-    mult: Sequence[int] | None = None,
-    groups: int | None = None,
-    objective: str | None = None,
-    sum_scale: float | None = None,
-    sampling_steps: int | None = None,
-    eta: float | None = None,
-    learning_rate: float | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-) -> RDDMModel:
-    """Build the model; what is not given is the preset's.
+@accepts(
+    *("bands", "base", "mult", "groups", "objective", "sum_scale", "sampling_steps", "eta"),
+    *TRAINING,
+)
+def build(preset: str, **options: Any) -> RDDMModel:
+    """Build the model; an option that is not given is the preset's.
 
     Args:
         preset: a preset of the card.
-        bands: number of bands.
-        base, mult, groups, objective, sum_scale, sampling_steps, eta: of :class:`Size`.
-        learning_rate, steps, batch_size: of the training.
+        options: ``bands``, ``base``, ``mult``, ``groups``, ``objective``, ``sum_scale``,
+            ``sampling_steps`` and ``eta`` of :class:`Size`; ``learning_rate``, ``steps`` and
+            ``batch_size`` of the training.
+
+    Raises:
+        InputError: if the objective is unknown.
     """
-    asked = {name: value for name, value in locals().items() if name != "preset"}
-    size, stage = chosen(SIZES[preset], STAGES[preset], asked)
+    size = sized(SIZES[preset], options)
     if size.objective not in OBJECTIVES:
-        raise ValueError(f"objective is {size.objective!r}: it is {' or '.join(OBJECTIVES)}")
-    return RDDMModel(RDDM(size), Setup(size, stage))
+        raise InputError(
+            f"objective={size.objective}", "it is unknown", f"Choose {' or '.join(OBJECTIVES)}"
+        )
+    return RDDMModel(RDDM(size), size, trained(STAGES[preset], options))

@@ -1,4 +1,4 @@
-"""Sizes of RDDM for fusion under their names, with what they count; imports no torch."""
+"""Sizes of RDDM for fusion by preset, with their number of parameters; imports no torch."""
 
 from __future__ import annotations
 
@@ -7,37 +7,29 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
+from rsbench_baselines._card import UNetSize
+
 Objective = Literal["pred_res_noise", "pred_x0_noise", "pred_res", "pred_noise"]
 OBJECTIVES: tuple[Objective, ...] = ("pred_res_noise", "pred_x0_noise", "pred_res", "pred_noise")
 
 
 @dataclass(frozen=True)
-class Size:
-    """What shapes both networks and how they are trained and sampled.
+class Size(UNetSize):
+    """Size of both networks, their objective, schedule and sampler.
 
     Args:
-        parameters: in all, at ``bands``.
-        idle: prefixes of parameters that no output reads.
-        bands: of every image.
-        images: condition images beside the noisy one, joined as channels.
-        base, mult: width of each level is ``base·mult``; sides halve between levels.
-        groups: of every group norm.
-        heads, head: attention heads and the width of each.
-        objective: what the networks estimate.
+        images: condition images, joined to the noisy image as channels.
+        heads, head: number of attention heads and width of each.
+        objective: quantities that the networks estimate.
         steps: T of the native schedule.
         sum_scale: variance of the noise at the end.
         sampling_steps, eta: of the sampler.
-        residual: what is estimated is added to what the mean of the fine references would give;
-            our change, for trainings of a minute.
+        residual: the estimate is added to the residual of the mean of the fine references; our
+            change, for trainings of a minute.
     """
 
-    parameters: int
-    idle: tuple[str, ...] = ()
-    bands: int = 6
-    images: int = 5
-    base: int = 64
     mult: tuple[int, ...] = (1, 2, 4, 8)
-    groups: int = 8
+    images: int = 5
     heads: int = 4
     head: int = 32
     objective: Objective = "pred_res_noise"
@@ -47,14 +39,9 @@ class Size:
     eta: float = 0.0
     residual: bool = False
 
-    @property
-    def multiple_of(self) -> int:
-        """What both sides must be a multiple of."""
-        return int(2 ** (len(self.mult) - 1))
-
 
 _PAPER = Size(72_710_924)
-"""Both networks, for the fusion task; the paper does not treat it, so this count is our own."""
+"""Both networks, for fusion; the paper has no fusion network, so this count is our own."""
 
 SIZES: Mapping[str, Size] = MappingProxyType(
     {

@@ -1,16 +1,20 @@
-"""SA-STF behind the door: scaling, training on random times, sampling from seeded noise."""
+"""SA-STF as a model: two reference dates, training on random times, seeded sampling."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rsbench import Frames, Given, Prediction, Stage, Want
-from rsbench_baselines.fusion_images import Scene, check, chosen, drawer, mirrored
+from rsbench import Stage, Want
+from rsbench_baselines._fusion_model import FusionModel
+from rsbench_baselines._options import TRAINING, accepts, sized, trained
+from rsbench_baselines.ddpm.diffusion import drawer
+from rsbench_baselines.fusion_images import Scene, mirrored
 from rsbench_baselines.rddm.schedule import ResidualSchedule, schedule
 from rsbench_baselines.sa_stf.loss import EQUATIONS, OFFICIAL, FusionLoss, LossPlan
 from rsbench_baselines.sa_stf.network import SASTF, References
@@ -18,21 +22,25 @@ from rsbench_baselines.sa_stf.sampling import fuse
 from rsbench_baselines.sa_stf.sizes import SIZES, Size, require_choices
 from rsbench_baselines.vgg import usual_folders
 
-REFERENCES = 2
 EPOCHS = 200
 # As published: 200 epochs of about 79 batches of four (CIA), no clipping in effect.
 PUBLISHED = Stage("fit", learning_rate=1e-4, steps=15_800, batch_size=4, clip=0.0)
+CLIPPED = replace(PUBLISHED, clip=1.0)
 STAGES = {
     "official": PUBLISHED,
     "paper": PUBLISHED,
+    "fixed": CLIPPED,
     "tiny": Stage("fit", learning_rate=4e-3, steps=200, batch_size=2),
+    "taylor": CLIPPED,
+    "taylor_tfa": CLIPPED,
+    "taylor_saf": CLIPPED,
+    "tfa_saf": CLIPPED,
 }
-FIXED = replace(PUBLISHED, clip=1.0)
-PLANS = {"official": OFFICIAL, "paper": EQUATIONS}
+LOSSES = {**dict.fromkeys(STAGES, OFFICIAL), "paper": EQUATIONS}
 
 
 class Trained(nn.Module):
-    """The network, and how many samples it was trained on: a loss weight rises with that."""
+    """The network, and the number of samples it was trained on, which sets a loss weight."""
 
     def __init__(self, network: SASTF) -> None:
         super().__init__()
@@ -41,78 +49,56 @@ class Trained(nn.Module):
         self.seen: Tensor
 
 
-@dataclass(frozen=True)
-class Setup:
-    """How the network is trained and sampled.
+class SASTFModel(FusionModel[Trained, Size]):
+    """SA-STF as a model of the benchmark.
 
     Args:
+        network: with the number of samples it has seen.
         size: shape, schedule and sampler.
-        stage: the one stage of training; ``EPOCHS`` epochs long, whatever its number of steps.
-        loss: what is summed.
+        stage: the one stage of training; it counts as ``EPOCHS`` epochs, whatever its steps.
+        loss: the terms that are summed.
     """
 
-    size: Size
-    stage: Stage
-    loss: LossPlan
+    name = "sa_stf"
+    references = 2
+    turn = mirrored
+
+    def __init__(self, network: Trained, size: Size, stage: Stage, loss: LossPlan) -> None:
+        super().__init__(network, size, stage)
+        self._plan = loss
 
     @cached_property
-    def schedule(self) -> ResidualSchedule:
-        """The forward process."""
-        return schedule(self.size.schedule, self.size.steps)
-
-    def epoch(self, samples: int) -> float:
-        """Return the epoch that a number of samples has come to."""
-        return EPOCHS * samples / (self.stage.steps * self.stage.batch_size)
-
-
-class SASTFModel:
-    """SA-STF as a model of the benchmark."""
-
-    def __init__(self, network: SASTF, setup: Setup) -> None:
-        self._trained = Trained(network)
-        self._setup = setup
-
-    @property
-    def module(self) -> nn.Module:
-        """The network beside the number of samples it has seen."""
-        return self._trained
+    def _schedule(self) -> ResidualSchedule:
+        return schedule(self._size.schedule, self._size.steps)
 
     @cached_property
     def _loss(self) -> FusionLoss:
-        return FusionLoss.from_folders(self._setup.loss, usual_folders())
+        return FusionLoss.from_folders(self._plan, usual_folders())
 
     def stages(self) -> Sequence[Stage]:
-        """One stage.
+        """Return the one stage of training.
 
         Raises:
-            WeightsUnavailable: if the preset trains on VGG's features and the file is not here.
+            WeightsUnavailable: if the preset trains on VGG's features and the file is absent;
+                raised here so that training fails before its first step.
         """
-        # Looked up now: an hour into training would be late to hear of it.
         _ = self._loss
-        return (self._setup.stage,)
+        return super().stages()
 
-    def predict(self, given: Given, want: Want) -> Prediction:
-        """Draw each member on its own; the condition is computed once for all."""
-        network, setup = self._trained.network, self._setup
-        network.eval()
-        scene = self._scene(given, want)
-        size = setup.size
-        drawn = fuse(
-            network, setup.schedule, _references(scene), drawer(want, "sa_stf"),
+    def estimate(self, scene: Scene, want: Want) -> Tensor:
+        """Draw each member separately; the condition is computed once for all members."""
+        size = self._size
+        return fuse(
+            self._network.network, self._schedule, _references(scene), drawer(want, self.name),
             steps=size.sampling_steps, start=size.start, eta=size.eta, members=want.members,
         )  # fmt: skip
-        return scene.answer(drawn, want)
 
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return the losses of the clean image that the network tells at random times."""
-        trained, setup = self._trained, self._setup
-        scene = self._scene(given, want)
-        clean, valid = scene.target(truth, want)
-        if trained.training:
-            scene, clean, valid = scene.turned(clean, valid, mirrored)
+    def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
+        """Return the losses of the clean image, estimated at random times."""
+        trained = self._network
         noisy, levels = self._noisy(clean, scene.c1)
         estimate, condition = trained.network(_references(scene), noisy, *levels)
-        epoch = setup.epoch(int(trained.seen))
+        epoch = EPOCHS * int(trained.seen) / (self._stage.steps * self._stage.batch_size)
         if trained.training:
             trained.seen += len(clean)
         return self._loss(estimate.float(), clean, condition.alignment, epoch=epoch, valid=valid)
@@ -120,16 +106,11 @@ class SASTFModel:
     def _noisy(
         self, clean: Tensor, coarse: Tensor
     ) -> tuple[Tensor | None, tuple[Tensor | None, Tensor | None]]:
-        if not self._trained.network.diffuses:
+        if not self._network.network.diffuses:
             return None, (None, None)
-        plan = self._setup.schedule
-        times = torch.randint(plan.steps, (len(clean),)).to(clean.device)
+        times = torch.randint(self._schedule.steps, (len(clean),)).to(clean.device)
         noise = torch.randn(clean.shape).to(clean)
-        return plan.noised(clean, coarse, noise, times), plan.levels(times)
-
-    def _scene(self, given: Given, want: Want) -> Scene:
-        check("sa_stf", self._setup.size.bands, want)
-        return Scene.of(given, want, references=REFERENCES)
+        return self._schedule.noised(clean, coarse, noise, times), self._schedule.levels(times)
 
 
 def _references(scene: Scene) -> References:
@@ -137,35 +118,24 @@ def _references(scene: Scene) -> References:
     return References(c1=scene.c1, c0=c0, f0=f0, c2=c2, f2=f2)
 
 
-def build(
-    preset: str,
-    *,
-    bands: int | None = None,
-    base: int | None = None,
-    mult: Sequence[int] | None = None,
-    groups: int | None = None,
-    mode: str | None = None,
-    variant: str | None = None,
-    schedule: str | None = None,
-    start: str | None = None,
-    sampling_steps: int | None = None,
-    eta: float | None = None,
-    perceptual: str | None = None,
-    learning_rate: float | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-) -> SASTFModel:
-    """Build the model; what is not given is the preset's.
+@accepts(
+    *("bands", "base", "mult", "groups", "mode", "variant", "schedule", "start"),
+    *("sampling_steps", "eta", "perceptual", *TRAINING),
+)
+def build(preset: str, **options: Any) -> SASTFModel:
+    """Build the model; an option that is not given is the preset's.
 
     Args:
         preset: a preset of the card.
-        bands: number of bands.
-        base, mult, groups, mode, variant, schedule, start, sampling_steps, eta, perceptual: of
-            :class:`Size`.
-        learning_rate, steps, batch_size: of the training.
+        options: ``bands``, ``base``, ``mult``, ``groups``, ``mode``, ``variant``, ``schedule``,
+            ``start``, ``sampling_steps``, ``eta`` and ``perceptual`` of :class:`Size`;
+            ``learning_rate``, ``steps`` and ``batch_size`` of the training.
+
+    Raises:
+        InputError: if an option is none of its choices.
     """
-    asked = {name: value for name, value in locals().items() if name != "preset"}
-    size, stage = chosen(SIZES[preset], STAGES.get(preset, FIXED), asked)
+    size = sized(SIZES[preset], options)
     require_choices(size)
-    loss = replace(PLANS.get(preset, OFFICIAL), perceptual=size.perceptual)
-    return SASTFModel(SASTF(size), Setup(size, stage, loss))
+    plan = replace(LOSSES[preset], perceptual=size.perceptual)
+    stage = trained(STAGES[preset], options)
+    return SASTFModel(Trained(SASTF(size)), size, stage, plan)

@@ -1,4 +1,4 @@
-"""Sizes of SA-STF under their names, with what they count; imports no torch."""
+"""Sizes of SA-STF by preset, with their number of parameters; imports no torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, get_args
+
+from rsbench import InputError
+from rsbench_baselines._card import UNetSize
 
 Mode = Literal["official", "paper"]
 Variant = Literal["full", "taylor", "taylor_tfa", "taylor_saf", "tfa_saf"]
@@ -16,29 +19,20 @@ VARIANTS: tuple[Variant, ...] = ("full", "taylor", "taylor_tfa", "taylor_saf", "
 
 
 @dataclass(frozen=True)
-class Size:
-    """What shapes the network and how it is sampled.
+class Size(UNetSize):
+    """Size of the network, its variant, schedule and sampler.
 
     Args:
-        parameters: in all, at ``bands``.
-        idle: prefixes of parameters that no output reads.
-        bands: of every image.
-        base, mult: width of each level is ``base·mult``; sides halve between levels.
-        groups: of every normalisation.
-        mode: ``official`` as the released program computes, ``paper`` as the equations read.
-        variant: ``full``, or what is left in an ablation.
+        mode: ``official`` follows the released program, ``paper`` the published equations.
+        variant: ``full``, or the parts that an ablation keeps.
         schedule, steps: of the diffusion.
-        start: where sampling begins.
-        sampling_steps, eta: of the sampler; no step at all without diffusion.
-        perceptual: whether training adds a distance of VGG-16's features.
-        residual: the network answers what is added to the mean of the fine references; our
-            change, for trainings of a minute.
+        start: first image of the sampler.
+        sampling_steps, eta: of the sampler; unused without diffusion.
+        perceptual: whether training adds a distance of VGG-16 features.
+        residual: the output is added to the mean of the fine references; our change, for
+            trainings of a minute.
     """
 
-    parameters: int
-    idle: tuple[str, ...] = ()
-    bands: int = 6
-    base: int = 64
     mult: tuple[int, ...] = (1, 2, 4, 8, 8)
     groups: int = 32
     mode: Mode = "official"
@@ -51,21 +45,17 @@ class Size:
     perceptual: Perceptual = "vgg"
     residual: bool = False
 
-    @property
-    def multiple_of(self) -> int:
-        """What both sides must be a multiple of."""
-        return int(2 ** (len(self.mult) - 1))
 
-
+_PROJECT = "as published, the attention multiplies values by scores only"
 REASONS: Mapping[str, str] = MappingProxyType(
     {
-        "deep.align0.project": "as published, the attention multiplies values by scores alone",
-        "deep.align2.project": "as published, the attention multiplies values by scores alone",
-        "deep.select.norm": "as published, the selection compares maps that are not normalised",
-        "removal.norm.bias": "one norm serves both sides of two differences, where it cancels",
+        "deep.align0.project": _PROJECT,
+        "deep.align2.project": _PROJECT,
+        "deep.select.norm": "as published, the selection compares maps without normalising them",
+        "removal.norm.bias": "one norm is applied to both sides of a difference, so it cancels",
     }
 )
-"""Counted in the published size and without effect."""
+"""Parameters counted in the published size that do not change any output, with the reason."""
 IDLE = tuple(REASONS)
 _ALIGNED, _SELECTED, _REMOVED = IDLE[:2], IDLE[2:3], IDLE[3:]
 
@@ -101,10 +91,10 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 
 
 def require_choices(size: Size) -> None:
-    """Refuse a word that is none of the choices.
+    """Reject a value that is none of its field's choices.
 
     Raises:
-        ValueError: names the field and what there is to choose from.
+        InputError: names the field and its choices.
     """
     for name, choices in (
         ("mode", get_args(Mode)),
@@ -114,4 +104,6 @@ def require_choices(size: Size) -> None:
         ("perceptual", get_args(Perceptual)),
     ):
         if getattr(size, name) not in choices:
-            raise ValueError(f"{name} is {getattr(size, name)!r}: it is {' or '.join(choices)}")
+            raise InputError(
+                f"{name}={getattr(size, name)}", "it is unknown", f"Choose {' or '.join(choices)}"
+            )

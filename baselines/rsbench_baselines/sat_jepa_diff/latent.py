@@ -1,6 +1,6 @@
-"""Latent diffusion behind the door: frames to latents, a walk through noise levels, and back.
+"""Latent diffusion as a model: frames to latents, steps through noise levels, and back.
 
-What the walk is conditioned on is each model's own: see :meth:`LatentModel.conditions`.
+Each model states its own conditions: see :meth:`Diffusion.conditions`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rsbench import Frames, Given, Prediction, Stage, Want
+from rsbench import Frames, Given, InputError, Prediction, Stage, Want
+from rsbench_baselines._checks import check_bands, check_leads
 from rsbench_baselines.persistence.model import bands_of, fill
-from rsbench_baselines.sat_jepa_diff import pretrained
+from rsbench_baselines.sat_jepa_diff import losses, pretrained
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.losses import Pair
 from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator
@@ -38,10 +39,10 @@ class Variant:
 
     Args:
         bands: of an image.
-        sampler: how frames are drawn.
-        gain: shares of the range are multiplied by this before they enter the network.
+        sampler: noise levels and first latents.
+        gain: factor on shares of the value range before they enter the network.
         stages: of training.
-        faithful: as published: posterior drawn instead of its mean.
+        faithful: as published, latents are drawn from the posterior instead of its mean.
     """
 
     bands: int
@@ -52,7 +53,7 @@ class Variant:
 
 
 class LatentModel(ABC):
-    """One step of a rollout per call, drawn in the latent space of a VAE."""
+    """A model that predicts one lead time per call in the latent space of a VAE."""
 
     name: str
     _network: Autoencoder
@@ -67,12 +68,21 @@ class LatentModel(ABC):
         return self._network
 
     def stages(self) -> Sequence[Stage]:
-        """The stages of training, in order."""
+        """Return the stages of training, in order."""
         return self._variant.stages
+
+    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
+        """Return the terms of a stage's loss over valid pixels; ``total`` is minimised."""
+        self._check(want)
+        return self.terms(stage, self._pair(given.frames[want.sensor], truth, want), want)
+
+    def terms(self, stage: Stage, pair: Pair, want: Want) -> Mapping[str, Tensor]:
+        """Return the terms of a stage's loss: that of the VAE."""
+        return losses.rebuild(self._network, pair)
 
     @abstractmethod
     def drawn(self, image: Tensor, copies: int, want: Want) -> Tensor:
-        """Return latents of the next frame: a row for every image ``(B, C, H, W)`` and copy."""
+        """Return latents of the next frame: one row per image ``(B, C, H, W)`` and copy."""
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Draw the next frame of every sample and member."""
@@ -97,7 +107,7 @@ class LatentModel(ABC):
         low, high = truth.value_range
         then = (values[:, 0, 0] - low) / (high - low) * self._variant.gain
         seen = valid[:, 0, 0][:, order]
-        # An invalid pixel takes last year's value; the weights of the loss leave it out.
+        # An invalid pixel takes last year's value and has no weight in the loss.
         then = torch.where(seen, then[:, order], now)
         return Pair(now, then, seen.all(dim=1, keepdim=True))
 
@@ -109,26 +119,18 @@ class LatentModel(ABC):
         return (filled - low) / (high - low) * self._variant.gain
 
     def _check(self, want: Want) -> None:
-        if len(want.bands) != self._variant.bands:
-            raise ValueError(
-                f"{self.name} was built for {self._variant.bands} bands (C) and is asked for "
-                f"{len(want.bands)}: build it with bands={len(want.bands)}"
-            )
-        if want.times.shape[1] != 1:
-            raise ValueError(
-                f"{self.name} answers one lead in one call and is asked for "
-                f"{want.times.shape[1]}: the rollout of its card asks step by step"
-            )
+        check_bands(self.name, self._variant.bands, want)
+        check_leads(self.name, 1, want)
 
 
 class Diffusion(LatentModel):
-    """A walk from noise, or from the last frame, under conditions that are each model's own."""
+    """A diffusion from noise, or from the last frame, under the conditions of each model."""
 
     _network: Generator
 
     @abstractmethod
     def conditions(self, image: Tensor, copies: int, want: Want) -> Conditions:
-        """Return what the transformer is told: a row for every image ``(B, C, H, W)`` and copy."""
+        """Return the transformer's conditions: one row per image ``(B, C, H, W)`` and copy."""
 
     def drawn(self, image: Tensor, copies: int, want: Want) -> Tensor:
         """See :meth:`LatentModel.drawn`."""
@@ -139,11 +141,17 @@ class Diffusion(LatentModel):
             self._variant.sampler,
         )
 
+    def terms(self, stage: Stage, pair: Pair, want: Want) -> Mapping[str, Tensor]:
+        """Return the terms of a stage's loss: of the VAE, or of flow matching for the prior."""
+        if stage.name == "prior":
+            return losses.prior(self._network, pair, want)
+        return super().terms(stage, pair, want)
+
     def _velocity(self, conditions: Conditions, x: Tensor, sigma: Tensor) -> Tensor:
         return self._network.velocity(x, sigma, conditions)
 
     def _start(self, image: Tensor, copies: int, want: Want) -> Tensor | None:
-        """Return the last frame's latents for every member, where the sampler starts there."""
+        """Return the last frame's latents for every member if the sampler starts from them."""
         if self._variant.sampler.start != "last":
             return None
         mean, spread = self._network.latents.posterior(image)
@@ -154,7 +162,7 @@ class Diffusion(LatentModel):
 
 
 def repeated(conditions: Conditions, copies: int) -> Conditions:
-    """Return every row as often as it has members."""
+    """Return every row ``copies`` times, in a row along the batch."""
     if copies == 1:
         return conditions
     return Conditions(
@@ -169,7 +177,7 @@ def normal(name: str, want: Want, channels: int = LATENT) -> Tensor:
 
 
 def _order(bands: tuple[str, ...], count: int) -> list[int]:
-    """Return where red, green and blue stand, if these are the bands; else all as they come."""
+    """Return the indices of red, green and blue if these are the bands, else all in order."""
     for names in RGB:
         if sorted(bands) == sorted(names):
             return [bands.index(name) for name in names]
@@ -180,14 +188,15 @@ def sizes_of(options: Mapping[str, Any], bands: int | None) -> tuple[Sizes, int]
     """Return the sizes of a preset and the number of bands.
 
     Raises:
-        ValueError: if a loaded prior is asked for other bands than red, green and blue.
+        InputError: if a loaded prior is requested for another number of bands than three.
     """
     sizes = SMALL if options["size"] == "small" else LARGE
     count = bands or BANDS
     if not sizes.own_prior and count != BANDS:
-        raise ValueError(
-            f"the frozen VAE knows {BANDS} bands, red, green and blue, not {count}: choose a "
-            "protocol of three bands, as --protocol year7-rgb, or the preset tiny"
+        raise InputError(
+            f"{count} bands",
+            f"the frozen VAE takes {BANDS}: red, green and blue",
+            "Choose a protocol of three bands, as --protocol year7-rgb, or the preset tiny",
         )
     return sizes, count
 
@@ -204,12 +213,14 @@ def variant_of(
     """Return how a preset is trained and used.
 
     Args:
-        named, steps: sampler and its calls of the transformer, where not the preset's.
-        budgets: optimiser steps of the stages, where not theirs.
+        named, steps: sampler and its number of calls of the transformer; the preset's if None.
+        budgets: optimiser steps of the stages; their own if None.
     """
     if budgets is not None:
         if len(budgets) != len(stages):
-            raise ValueError(f"steps are {len(budgets)} numbers for {len(stages)} stages")
+            raise InputError(
+                f"steps of {len(budgets)} stages", f"there are {len(stages)}", "Give one for each"
+            )
         stages = tuple(replace(s, steps=n) for s, n in zip(stages, budgets, strict=True))
     return Variant(
         bands=bands,
@@ -221,6 +232,6 @@ def variant_of(
 
 
 def load_prior(network: Autoencoder, sizes: Sizes, weights: str | None) -> None:
-    """Fill a frozen prior from its snapshot; shapes alone are asked for on the meta device."""
+    """Load the weights of a frozen prior; nothing on the meta device, which has shapes only."""
     if network.frozen_base and network.base.device.type != "meta":
         pretrained.load(network, Path(weights) if weights else None, sizes)

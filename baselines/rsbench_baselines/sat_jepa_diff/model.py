@@ -1,4 +1,4 @@
-"""Sat-JEPA-Diff behind the door: foreseen embeddings as conditions, and the stages of training."""
+"""Sat-JEPA-Diff as a model: predicted embeddings as conditions, and the stages of training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from rsbench import Frames, Given, Model, Stage, Want
+from rsbench import Model, Stage, Want
 from rsbench_baselines.latent_controls.model import RandomAdapter, VaeRoundtrip
 from rsbench_baselines.sat_jepa_diff import card, losses, targets
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
@@ -50,7 +50,7 @@ class SatJepaDiff(Diffusion):
 
     Args:
         weights: of the hybrid loss.
-        embeddings: what the predictor is trained towards; the substitute where None.
+        embeddings: target of the predictor; the substitute where None.
     """
 
     name = "sat_jepa_diff"
@@ -66,36 +66,30 @@ class SatJepaDiff(Diffusion):
 
     @property
     def inputs(self) -> str:
-        """What the predictor was trained towards."""
+        """The target that the predictor was trained on."""
         return targets.ALPHA_EARTH if self._embeddings else targets.SUBSTITUTE
 
     @property
     def reads_places(self) -> bool:
-        """Whether the loss reads rasters at the samples' places, so that these must not move."""
+        """Whether the loss reads rasters by position, which augmentation must then keep."""
         return self._embeddings is not None
 
     def conditions(self, image: Tensor, copies: int, want: Want) -> Conditions:
-        """Return the prompt, and the adapter's answer to the foreseen tokens of the whole grid."""
+        """Return the prompt, and the adapter's output for predicted tokens of the whole grid."""
         network = self._network
         found = network.condition(network.foresee(image), network.grid(image), image)
         return repeated(found, copies)
 
     def controls(self) -> Mapping[str, Model]:
-        """Return what says how much of a score is the prior's: see their cards."""
+        """Return the controls that measure what the prior contributes: see their cards."""
         return {
             "vae_roundtrip": VaeRoundtrip(self._network, self._variant),
             "random_adapter": RandomAdapter.beside(self._network, self._variant),
         }
 
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return the terms of a stage's loss over valid pixels; ``total`` is minimised."""
-        self._check(want)
-        pair = self._pair(given.frames[want.sensor], truth, want)
+    def terms(self, stage: Stage, pair: losses.Pair, want: Want) -> Mapping[str, Tensor]:
+        """Return the terms of a stage's loss; ``total`` is minimised."""
         network, weights = self._network, self._weights
-        if stage.name == "vae":
-            return losses.rebuild(network, pair)
-        if stage.name == "prior":
-            return losses.prior(network, pair, want)
         if stage.name == "jepa":
             terms, _ = losses.jepa(
                 network, pair, want, weights=weights, whole=True, embed=self._embed
@@ -103,7 +97,9 @@ class SatJepaDiff(Diffusion):
             return {**terms, "total": terms["jepa"]}
         if stage.name == "generator":
             return losses.generate(network, pair, want)
-        return losses.joint(network, pair, want, weights=weights, embed=self._embed)
+        if stage.name == "joint":
+            return losses.joint(network, pair, want, weights=weights, embed=self._embed)
+        return super().terms(stage, pair, want)
 
     def _embed(self, want: Want, image: Tensor) -> Tensor:
         patch = self._network.patch
@@ -126,10 +122,10 @@ def build(
 
     Args:
         preset: a preset of the card.
-        bands: number of bands; 3 where None. A loaded prior knows red, green and blue alone.
+        bands: number of bands; 3 where None. A loaded prior takes red, green and blue only.
         sampler: ``sjd-1step-0.35``, ``sjd-euler30-0.35`` or ``sjd-fm``; the preset's where None.
-        sampler_steps: calls of the transformer, where another number than the sampler's.
-        weights: folder of the frozen prior; looked for and fetched where None.
+        sampler_steps: number of calls of the transformer; the sampler's where None.
+        weights: folder of the frozen prior; searched for and downloaded where None.
         embeddings: folder of annual AlphaEarth rasters; the substitute where None.
         steps: optimiser steps of the stages, in order.
     """

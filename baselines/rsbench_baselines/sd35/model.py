@@ -1,4 +1,4 @@
-"""Plain latent diffusion behind the door: what Sat-JEPA-Diff is without its prediction."""
+"""Latent diffusion without a predictor: Sat-JEPA-Diff without its predicted embedding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from rsbench import Frames, Given, Model, Stage, Want
+from rsbench import Model, Stage, Want
 from rsbench_baselines.latent_controls.model import (
     RandomAdapter,
     VaeRoundtrip,
@@ -36,7 +36,7 @@ STAGES = {
 
 
 class Sd35(Diffusion):
-    """Latent diffusion under random tokens, or under the prompt alone."""
+    """Latent diffusion conditioned on random tokens, or on the prompt only."""
 
     name = "sd35"
 
@@ -47,20 +47,16 @@ class Sd35(Diffusion):
         return noise_conditions(self._network, image, copies, want)
 
     def controls(self) -> Mapping[str, Model]:
-        """Return what says how much of a score is the prior's: see their cards."""
+        """Return the controls that measure what the prior contributes: see their cards."""
         found: dict[str, Model] = {"vae_roundtrip": VaeRoundtrip(self._network, self._variant)}
         if self._network.adapter is not None:
             found["random_adapter"] = RandomAdapter.beside(self._network, self._variant)
         return found
 
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
+    def terms(self, stage: Stage, pair: losses.Pair, want: Want) -> Mapping[str, Tensor]:
         """Return the VAE's loss, or that of flow matching; ``total`` is minimised."""
-        self._check(want)
-        pair = self._pair(given.frames[want.sensor], truth, want)
-        if stage.name == "vae":
-            return losses.rebuild(self._network, pair)
-        if stage.name == "prior":
-            return losses.prior(self._network, pair, want)
+        if stage.name != "generator":
+            return super().terms(stage, pair, want)
         one = replace(want, members=1)
         conditions = self.conditions(pair.now, 1, one)
         flowing = losses.flow(self._network, conditions, pair, want, sample=self._variant.faithful)
@@ -80,10 +76,10 @@ def build(
 
     Args:
         preset: a preset of the card.
-        bands: number of bands; 3 where None. A loaded prior knows red, green and blue alone.
+        bands: number of bands; 3 where None. A loaded prior takes red, green and blue only.
         sampler: ``sjd-1step-0.35``, ``sjd-euler30-0.35`` or ``sjd-fm``; the preset's where None.
-        sampler_steps: calls of the transformer, where another number than the sampler's.
-        weights: folder of the frozen prior; looked for and fetched where None.
+        sampler_steps: number of calls of the transformer; the sampler's where None.
+        weights: folder of the frozen prior; searched for and downloaded where None.
         steps: optimiser steps of the stages, in order.
     """
     options = dict(card.presets[preset].options)

@@ -1,6 +1,7 @@
 """SimVP v1 (IncepU) and v2 (gSTA)."""
 
-from rsbench import Card, PresetInfo
+from rsbench import PresetInfo
+from rsbench_baselines._card import preset, trained_card
 
 _REPAIRED = (
     "residual over the last valid frame; mask channel; contexts of one to seven frames, "
@@ -13,7 +14,7 @@ _TEN = {"min_context": 10, "max_context": 10}
 def _preset(
     count: int, note: str, card: dict[str, object] | None = None, **options: object
 ) -> PresetInfo:
-    return PresetInfo(count, count, 0, note, options, card or {})
+    return preset(count, note, options, card)
 
 
 _PUBLISHED = (
@@ -25,8 +26,8 @@ _PUBLISHED = (
     ("paper", "sat-jepa-diff", "SimVP v2"),
 )
 
-card = Card(
-    name="simvp",
+card = trained_card(
+    "simvp",
     task="forecast",
     title="SimVP: convolutional video prediction, v1 (IncepU) and v2 (gSTA)",
     presets={
@@ -104,7 +105,6 @@ card = Card(
         ),
     },
     default_preset="fixed",
-    build="rsbench_baselines.simvp.model:build",
     citation="Z. Gao, C. Tan, L. Wu, S. Z. Li. SimVP: Simpler yet better video prediction. CVPR "
     "2022; C. Tan, Z. Gao, S. Li, S. Z. Li. SimVP: Towards simple yet powerful spatiotemporal "
     "predictive learning. arXiv 2211.12509",
@@ -112,6 +112,5 @@ card = Card(
     rollout="step",
     multiple_of=4,
     max_context=7,
-    trainable=True,
     published=_PUBLISHED,
 )

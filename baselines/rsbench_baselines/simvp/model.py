@@ -1,4 +1,4 @@
-"""SimVP behind the door: filling, normalising, masking, rollout by single steps or blocks."""
+"""SimVP as a model: filling, normalising, masking, rollout by single steps or blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rsbench import Frames, Given, Prediction, Stage, Want
+from rsbench import Frames, Given, InputError, Prediction, Stage, Want
+from rsbench_baselines._checks import check_bands, check_leads
+from rsbench_baselines._options import TRAINING, trained
 from rsbench_baselines.persistence.model import bands_of, fill
 from rsbench_baselines.simvp import card
 from rsbench_baselines.simvp.network import SimVP
@@ -18,24 +20,28 @@ REPAIRED = ("tiny", "tiny_incepu", "fixed")
 MAX_SLOTS = 7
 PUBLISHED_FRAMES = {"mmnist": 10, "incepu": 10, "kitti": 10}
 PUBLISHED_BANDS = {"mmnist": 1, "incepu": 1}
+_TINY = Stage("fit", learning_rate=4e-3, steps=400, batch_size=8, weight_decay=1e-2)
+_PUBLISHED = Stage("fit", learning_rate=1e-3, steps=20_000, batch_size=16)
 STAGES = {
-    "tiny": Stage("fit", learning_rate=4e-3, steps=400, batch_size=8, weight_decay=1e-2),
+    "tiny": _TINY,
+    "tiny_incepu": _TINY,
     "fixed": Stage("fit", learning_rate=1e-3, steps=20_000, batch_size=16, weight_decay=1e-2),
-    "paper": Stage("fit", learning_rate=1e-3, steps=20_000, batch_size=16),
+    **dict.fromkeys(("paper", "paper_256", "paper_256_6", "mmnist", "incepu", "kitti"), _PUBLISHED),
 }
+"""Training setup of each preset; a preset's own options take precedence."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """How the network is used.
+    """How the network is used and trained.
 
     Args:
         bands: number of bands.
-        slots: frames the network takes; fewer are right-aligned where ``repaired``.
-        outputs: frames of one answer.
-        repaired: residual over the last valid frame, with a channel that is 1 where the pixel
-            was seen; else frames only, as published.
-        stage: how it is trained.
+        slots: frames the network takes; fewer are right-aligned if ``repaired``.
+        outputs: frames per prediction.
+        repaired: residual over the last valid frame, with a channel that is 1 where all bands are
+            valid; otherwise frames only, as published.
+        stage: the stage of training.
     """
 
     bands: int
@@ -58,11 +64,11 @@ class SimVPModel:
         return self._network
 
     def stages(self) -> Sequence[Stage]:
-        """One stage: mean squared error one answer ahead."""
+        """Return the one stage: mean squared error of one prediction."""
         return (self._variant.stage,)
 
     def predict(self, given: Given, want: Want) -> Prediction:
-        """Answer one block of ``outputs`` leads."""
+        """Predict one block of ``outputs`` lead times."""
         self._network.eval()
         frames = given.frames[want.sensor]
         self._check(want)
@@ -74,9 +80,9 @@ class SimVPModel:
         return Prediction(values.contiguous())
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Mean squared error over valid pixels, in shares of the value range.
+        """Return the mean squared error over valid pixels, in shares of the value range.
 
-        The repaired presets see a random number of the context frames each time, so that one
+        Repaired presets are given a random number of context frames each time, so that one
         network serves every context length up to its own.
         """
         self._check(want)
@@ -92,16 +98,8 @@ class SimVPModel:
         return {"total": error.sum() / valid.sum().clamp(min=1)}
 
     def _check(self, want: Want) -> None:
-        if len(want.bands) != self._variant.bands:
-            raise ValueError(
-                f"simvp was built for {self._variant.bands} bands (C) and is asked for "
-                f"{len(want.bands)}: build it with bands={len(want.bands)}"
-            )
-        if want.times.shape[1] != self._variant.outputs:
-            raise ValueError(
-                f"simvp answers {self._variant.outputs} leads (T) in one call and is asked for "
-                f"{want.times.shape[1]}: the rollout of its card asks block by block"
-            )
+        check_bands("simvp", self._variant.bands, want)
+        check_leads("simvp", self._variant.outputs, want)
 
     def _forward(self, frames: Frames, bands: tuple[str, ...]) -> Tensor:
         """Return ``(B, M|1, outputs, C, H, W)`` in shares of the value range."""
@@ -116,7 +114,11 @@ class SimVPModel:
             x = torch.cat([x, seen.all(dim=3, keepdim=True).to(x.dtype)], dim=3)
             x = _right_align(x, variant.slots)
         elif x.shape[2] != variant.slots:
-            raise ValueError(f"this preset takes {variant.slots} context frames, not {x.shape[2]}")
+            raise InputError(
+                f"{x.shape[2]} context frames of simvp",
+                f"this preset takes {variant.slots}",
+                "Choose a protocol with that many, or a repaired preset",
+            )
         out = self._network(x.flatten(0, 1)).float()[:, : variant.outputs]
         out = out.unflatten(0, (B, M))
         return last + out if variant.repaired else torch.as_tensor(out)
@@ -133,14 +135,15 @@ def _right_align(x: Tensor, slots: int) -> Tensor:
 def build(
     preset: str, *, bands: int | None = None, context: int | None = None, **sizes: Any
 ) -> SimVPModel:
-    """Build the model.
+    """Build the model; an option that is not given is the preset's.
 
     Args:
         preset: a preset of the card.
         bands: number of bands; the preset's published number where None.
-        context: number of context frames; the repaired presets take up to so many (at most 7).
-        sizes: ``hid_S hid_T N_S N_T model_type mlp_ratio drop_path learning_rate steps
-            batch_size``, over the preset's.
+        context: number of context frames; repaired presets take up to as many, at most 7.
+        sizes: ``hid_S``, ``hid_T``, ``N_S``, ``N_T``, ``model_type``, ``mlp_ratio`` and
+            ``drop_path`` of :class:`SimVP`; ``learning_rate``, ``steps`` and ``batch_size`` of
+            the training. They replace the preset's.
     """
     options: dict[str, Any] = {**card.presets[preset].options, **sizes}
     repaired = preset in REPAIRED
@@ -149,7 +152,8 @@ def build(
         slots = min(context or (MAX_SLOTS if preset == "fixed" else 1), MAX_SLOTS)
     else:
         slots = PUBLISHED_FRAMES.get(preset, 1)
-    stage, options = _stage(preset, options)
+    stage = trained(STAGES[preset], options)
+    options = {name: value for name, value in options.items() if name not in TRAINING}
     # Sides do not shape the parameters; 128 is the published patch.
     shape = (slots, bands + repaired, 128, 128)
     if repaired:
@@ -160,22 +164,7 @@ def build(
         nn.init.zeros_(network.dec.readout.weight)
         if network.dec.readout.bias is not None:
             nn.init.zeros_(network.dec.readout.bias)
-    # Its grouped and dilated convolutions are faster so on a CPU (results/bench); no GPU was tried.
+    # Grouped and dilated convolutions are faster in this layout on a CPU (results/bench).
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     outputs = 1 if repaired or preset == "kitti" else slots
     return SimVPModel(network, Variant(bands, slots, outputs, repaired, stage))
-
-
-def _stage(preset: str, options: dict[str, Any]) -> tuple[Stage, dict[str, Any]]:
-    base = STAGES.get(preset.partition("_")[0], STAGES["paper"])
-    known = {"learning_rate", "steps", "batch_size"}
-    given = {name: value for name, value in options.items() if name in known}
-    stage = Stage(
-        base.name,
-        learning_rate=given.get("learning_rate", base.learning_rate),
-        steps=given.get("steps", base.steps),
-        batch_size=given.get("batch_size", base.batch_size),
-        weight_decay=base.weight_decay,
-        clip=base.clip,
-    )
-    return stage, {name: value for name, value in options.items() if name not in known}

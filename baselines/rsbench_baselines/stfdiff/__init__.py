@@ -1,16 +1,17 @@
 """STFDiff: spatiotemporal fusion by diffusion on the fine image, one reference date.
 
-Information Fusion 2024. Sizes stand in ``sizes``, free of torch.
+Information Fusion 2024. Sizes are in ``sizes``, which imports no torch.
 """
 
-from rsbench import Card, PresetInfo
+from rsbench import PresetInfo
+from rsbench_baselines._card import SAMPLER_TOLERANCE, fusion_card, preset, tiled
 from rsbench_baselines.stfdiff.sizes import REASONS, SIZES
 
 _NOTES = {
-    "paper": "sampled as the released test settings say: 10 steps, η 1; without the moving "
-    "average of weights that was updated once per epoch",
-    "paper_50": "sampled as the training settings say: 50 steps, η 0",
-    "tiny": "three levels of 8 and 16 channels, 2 sampling steps, answers added to the reference",
+    "paper": "sampled with the released test settings: 10 steps, η 1; without the moving average "
+    "of weights, which the authors update once per epoch",
+    "paper_50": "sampled with the published training settings: 50 steps, η 0",
+    "tiny": "three levels of 8 and 16 channels, 2 sampling steps, output added to the reference",
 }
 
 
@@ -18,28 +19,19 @@ def _preset(name: str) -> PresetInfo:
     size = SIZES[name]
     note = f"{_NOTES[name]}; counted at {size.bands} bands"
     tile, halo = (128, 16) if name == "tiny" else (512, 64)
-    return PresetInfo(
-        size.parameters, size.parameters, 0, note, idle={head: REASONS[head] for head in size.idle},
-        card={"multiple_of": size.multiple_of, "tile": tile, "halo": halo},
-    )  # fmt: skip
+    tiles = tiled(tile, halo, size.multiple_of)
+    idle = {head: REASONS[head] for head in size.idle}
+    return preset(size.parameters, note, card=tiles, idle=idle)
 
 
-card = Card(
-    name="stfdiff",
-    task="fusion",
+card = fusion_card(
+    "stfdiff",
     title="STFDiff: diffusion on the fine image, noisy and clean branch",
     presets={name: _preset(name) for name in SIZES},
-    default_preset="paper",
-    build="rsbench_baselines.stfdiff.model:build",
     citation="STFDiff: Remote sensing image spatiotemporal fusion with diffusion models. "
     "Information Fusion 2024",
-    licence="Apache-2.0 (written from the paper; the authors' code has no licence file)",
     tile=512,
     halo=64,
     multiple_of=4,
-    max_context=1,
-    trainable=True,
-    # Rounding that differs with the batch is carried through every step of a sample.
-    sampler_tolerance=1e-4,
-    published=(),
+    sampler_tolerance=SAMPLER_TOLERANCE,
 )

@@ -1,104 +1,68 @@
-"""STFDiff behind the door: one reference, training on random times, seeded sampling."""
+"""STFDiff as a model: one reference date, training on random times, seeded sampling."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rsbench import Frames, Given, Prediction, Stage, Want
-from rsbench_baselines.ddpm.diffusion import Diffusion
-from rsbench_baselines.fusion_images import Scene, check, chosen, drawer
+from rsbench import Stage, Want
+from rsbench_baselines._fusion_model import FusionModel
+from rsbench_baselines._options import TRAINING, accepts, sized, trained
+from rsbench_baselines.ddpm.diffusion import Diffusion, drawer
+from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.stfdiff.network import STFDiff
 from rsbench_baselines.stfdiff.sampling import fuse, loss, process
 from rsbench_baselines.stfdiff.sizes import SIZES, Size
 
 # As published: batches of 24, 300 epochs of 315 patches (CIA).
 PUBLISHED = Stage("fit", learning_rate=1e-3, steps=4_000, batch_size=24)
-STAGES = {"tiny": Stage("fit", learning_rate=4e-3, steps=200, batch_size=2)}
+STAGES = {
+    "paper": PUBLISHED,
+    "paper_50": PUBLISHED,
+    "tiny": Stage("fit", learning_rate=4e-3, steps=200, batch_size=2),
+}
 
 
-@dataclass(frozen=True)
-class Setup:
-    """Shape, schedule and sampler, and the one stage of training."""
+class STFDiffModel(FusionModel[STFDiff, Size]):
+    """STFDiff as a model of the benchmark; trained on the absolute error of the clean image."""
 
-    size: Size
-    stage: Stage
+    name = "stfdiff"
 
     @cached_property
-    def diffusion(self) -> Diffusion:
-        """The forward process."""
-        return process(self.size.steps)
+    def _diffusion(self) -> Diffusion:
+        return process(self._size.steps)
 
-
-class STFDiffModel:
-    """STFDiff as a model of the benchmark."""
-
-    def __init__(self, network: STFDiff, setup: Setup) -> None:
-        self._network = network
-        self._setup = setup
-
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-        return self._network
-
-    def stages(self) -> Sequence[Stage]:
-        """One stage: the absolute error of the clean image."""
-        return (self._setup.stage,)
-
-    def predict(self, given: Given, want: Want) -> Prediction:
-        """Draw each member on its own; the clean branch is computed once for all."""
-        self._network.eval()
-        size, scene = self._setup.size, self._scene(given, want)
-        drawn = fuse(
-            self._network, self._setup.diffusion, scene.coarse[0], scene.fine[0], scene.c1,
-            drawer(want, "stfdiff"), steps=size.sampling_steps, eta=size.eta, members=want.members,
+    def estimate(self, scene: Scene, want: Want) -> Tensor:
+        """Draw each member separately; the clean branch is computed once for all members."""
+        size = self._size
+        return fuse(
+            self._network, self._diffusion, scene.coarse[0], scene.fine[0], scene.c1,
+            drawer(want, self.name), steps=size.sampling_steps, eta=size.eta, members=want.members,
         )  # fmt: skip
-        return scene.answer(drawn, want)
 
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
+    def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
         """Return the loss at random times."""
-        scene, diffusion = self._scene(given, want), self._setup.diffusion
-        clean, valid = scene.target(truth, want)
-        times = torch.randint(diffusion.steps, (len(clean),)).to(clean.device)
+        times = torch.randint(self._diffusion.steps, (len(clean),)).to(clean.device)
         noise = torch.randn(clean.shape).to(clean)
         references = scene.coarse[0], scene.fine[0], scene.c1
-        return {
-            "total": loss(
-                self._network, diffusion, clean, noise, times, *references, valid=valid
-            )
-        }  # fmt: skip
-
-    def _scene(self, given: Given, want: Want) -> Scene:
-        check("stfdiff", self._setup.size.bands, want)
-        return Scene.of(given, want, references=1)
+        total = loss(
+            self._network, self._diffusion, clean, noise, times, *references, valid=valid
+        )  # fmt: skip
+        return {"total": total}
 
 
-def build(
-    preset: str,
-    *,
-    bands: int | None = None,
-    base: int | None = None,
-    mult: Sequence[int] | None = None,
-    groups: int | None = None,
-    sampling_steps: int | None = None,
-    eta: float | None = None,
-    learning_rate: float | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-) -> STFDiffModel:
-    """Build the model; what is not given is the preset's.
+@accepts("bands", "base", "mult", "groups", "sampling_steps", "eta", *TRAINING)
+def build(preset: str, **options: Any) -> STFDiffModel:
+    """Build the model; an option that is not given is the preset's.
 
     Args:
         preset: a preset of the card.
-        bands: number of bands.
-        base, mult, groups, sampling_steps, eta: of :class:`Size`.
-        learning_rate, steps, batch_size: of the training.
+        options: ``bands``, ``base``, ``mult``, ``groups``, ``sampling_steps`` and ``eta`` of
+            :class:`Size`; ``learning_rate``, ``steps`` and ``batch_size`` of the training.
     """
-    asked = {name: value for name, value in locals().items() if name != "preset"}
-    size, stage = chosen(SIZES[preset], STAGES.get(preset, PUBLISHED), asked)
-    return STFDiffModel(STFDiff(size), Setup(size, stage))
+    size = sized(SIZES[preset], options)
+    return STFDiffModel(STFDiff(size), size, trained(STAGES[preset], options))

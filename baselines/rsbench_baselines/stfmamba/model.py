@@ -1,14 +1,17 @@
-"""STFMamba behind the door: one reference, one pass, a loss on all four images."""
+"""STFMamba as a model: one reference date, one pass, a loss on all four images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rsbench import Frames, Given, Prediction, Stage, Want
-from rsbench_baselines.fusion_images import Scene, check, chosen
+from rsbench import Stage, Want
+from rsbench_baselines._fusion_model import FusionModel
+from rsbench_baselines._options import TRAINING, accepts, sized, trained
+from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.image_losses import hidden, structural
 from rsbench_baselines.stfmamba.network import STFMamba
 from rsbench_baselines.stfmamba.sizes import SIZES, Size
@@ -21,34 +24,18 @@ STAGES = {
 PARTS = ("joined", "from_fine", "from_coarse", "sharpened")
 
 
-class STFMambaModel:
-    """STFMamba as a model of the benchmark."""
+class STFMambaModel(FusionModel[STFMamba, Size]):
+    """STFMamba as a model of the benchmark; all four images are trained, by SwinSTFM's loss."""
 
-    def __init__(self, network: STFMamba, size: Size, stage: Stage) -> None:
-        self._network = network
-        self._size = size
-        self._stage = stage
+    name = "stfmamba"
 
-    @property
-    def module(self) -> nn.Module:
-        """The network."""
-        return self._network
+    def estimate(self, scene: Scene, want: Want) -> Tensor:
+        """Predict in one pass; all members are equal."""
+        joined: Tensor = self._network(scene.coarse[0], scene.fine[0], scene.c1)[0]
+        return joined
 
-    def stages(self) -> Sequence[Stage]:
-        """One stage: Charbonnier's loss and multi-scale similarity of all four images."""
-        return (self._stage,)
-
-    def predict(self, given: Given, want: Want) -> Prediction:
-        """Answer in one pass; all members are the same."""
-        self._network.eval()
-        scene = self._scene(given, want)
-        joined, *_ = self._network(scene.coarse[0], scene.fine[0], scene.c1)
-        return scene.answer(joined, want)
-
-    def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return the losses of the joined answer, of both answers and of the sharpened image."""
-        scene = self._scene(given, want)
-        clean, valid = scene.target(truth, want)
+    def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
+        """Return the losses of the joined, both separate and the sharpened images."""
         images = self._network(scene.coarse[0], scene.fine[0], scene.c1)
         parts = {
             name: structural(hidden(image.float(), valid), hidden(clean, valid))
@@ -56,31 +43,15 @@ class STFMambaModel:
         }
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
-    def _scene(self, given: Given, want: Want) -> Scene:
-        check("stfmamba", self._size.bands, want)
-        return Scene.of(given, want, references=1)
 
-
-def build(
-    preset: str,
-    *,
-    bands: int | None = None,
-    widths: Sequence[int] | None = None,
-    pairs: Sequence[int] | None = None,
-    middle: int | None = None,
-    state: int | None = None,
-    learning_rate: float | None = None,
-    steps: int | None = None,
-    batch_size: int | None = None,
-) -> STFMambaModel:
-    """Build the model; what is not given is the preset's.
+@accepts("bands", "widths", "pairs", "middle", "state", *TRAINING)
+def build(preset: str, **options: Any) -> STFMambaModel:
+    """Build the model; an option that is not given is the preset's.
 
     Args:
         preset: a preset of the card.
-        bands: number of bands.
-        widths, pairs, middle, state: of :class:`Size`.
-        learning_rate, steps, batch_size: of the training.
+        options: ``bands``, ``widths``, ``pairs``, ``middle`` and ``state`` of :class:`Size`;
+            ``learning_rate``, ``steps`` and ``batch_size`` of the training.
     """
-    asked = {name: value for name, value in locals().items() if name != "preset"}
-    size, stage = chosen(SIZES[preset], STAGES[preset], asked)
-    return STFMambaModel(STFMamba(size), size, stage)
+    size = sized(SIZES[preset], options)
+    return STFMambaModel(STFMamba(size), size, trained(STAGES[preset], options))

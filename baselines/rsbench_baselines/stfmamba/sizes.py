@@ -1,4 +1,4 @@
-"""Sizes of STFMamba under their names, with what they count; imports no torch."""
+"""Sizes of STFMamba by preset, with their number of parameters; imports no torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Start:
-    """What a scan starts from; as published where nothing else is said.
+    """Initial values of a scan; the defaults are the published ones.
 
     Args:
-        steps: the least and the largest Δ, which spread evenly over their logarithm. A state is
-            remembered for about 1/Δ places.
-        gain: of the weights that choose Δ, B and C from a place, over 1/√features.
+        steps: smallest and largest Δ, spaced evenly in their logarithm. A state lasts for about
+            1/Δ positions.
+        gain: of the weights from which Δ, B and C are computed, in units of 1/√features.
     """
 
     steps: tuple[float, float] = (1e-3, 1e-1)
@@ -26,23 +26,23 @@ PUBLISHED = Start()
 
 @dataclass(frozen=True)
 class Size:
-    """What shapes the network; some scans have as many features as a map has columns.
+    """Size of the network; some scans have as many features as a map has columns.
 
     Args:
-        parameters: in all, at ``bands``.
+        parameters: number of all parameters at ``bands``.
         bands: of every image.
-        side: of the images in pixels; no other size fits.
+        side: of the images in pixels; the network takes no other size.
         widths: channels of the encoder's stages; sides halve between them.
         pairs: pairs of scan blocks of each stage.
         patch: pixels along one side of a token of the first stage.
         middle: channels of the decoders.
-        residuals: residual blocks behind each level of a decoder.
+        residuals: residual blocks after each level of a decoder.
         sharpen_width: channels of the network that sharpens coarse images.
-        sharpen_blocks, sharpen_pairs: its blocks, and the pairs of scan blocks of each.
-        spare: whether the published count's extra block, which nothing reads, is kept.
+        sharpen_blocks, sharpen_pairs: its number of blocks, and pairs of scan blocks of each.
+        spare: keep the unused block that the published count includes.
         state, rank: of the selective scan.
-        start: values of the scans before training.
-        block: side of the squares of pixels within which the two answers are joined.
+        start: initial values of the scans.
+        block: side in pixels of the squares within which the two predictions are joined.
         token, heads: width and heads of that attention.
     """
 
@@ -85,8 +85,8 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             spare=False,
             state=1,
             rank=1,
-            # Sixteen places and few features: as published, states would not fade within the map
-            # and would add a thousandth of what passes beside them.
+            # With 16 positions and few features, the published values give states that do not
+            # decay within the map and that contribute a thousandth of the skip path.
             start=Start(steps=(0.1, 1.0), gain=8.0),
             block=4,
         ),
@@ -95,6 +95,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 
 
 def idle(size: Size) -> dict[str, str]:
-    """Return beginnings of names of parameters that change no answer, with the reason."""
-    spare = f"sharpen.blocks.{size.sharpen_blocks}."
-    return {spare: "a block that is registered and never used, as published"} if size.spare else {}
+    """Return prefixes of parameters that do not change any output, with the reason."""
+    if not size.spare:
+        return {}
+    return {f"sharpen.blocks.{size.sharpen_blocks}.": "as published, the block is never called"}

@@ -1,4 +1,4 @@
-"""Sizes of SwinSTFM under their names, with what they count; imports no torch."""
+"""Sizes of SwinSTFM by preset, with their number of parameters; imports no torch."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Size:
-    """What shapes the network.
+    """Size of the network.
 
     Args:
-        parameters: in all, at ``bands``.
+        parameters: number of all parameters at ``bands``.
         bands: of every image.
-        widths: of the levels, the last at the bottom and as wide as the one above it.
-        depths: window blocks of each level but the last, going down.
-        up_depths: window blocks of each level, coming up.
+        widths: of the levels; the last is the bottom and as wide as the one above it.
+        depths: window blocks of each encoder level, without the bottom.
+        up_depths: window blocks of each decoder level.
         window: side of a window in tokens; a token is 2×2 pixels at the first level.
         head: width of one attention head.
-        residual: answers are added to the fine reference; our change, for trainings of a minute.
+        residual: the output is added to the fine reference; our change, for trainings of a minute.
     """
 
     parameters: int
@@ -33,7 +33,7 @@ class Size:
 
     @property
     def multiple_of(self) -> int:
-        """What both sides must be a multiple of, so that windows fill the bottom."""
+        """Both sides in pixels must be a multiple of this, so that windows fill the bottom."""
         return int(2 ** len(self.widths) * self.window)
 
 
@@ -57,8 +57,8 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 
 
 def idle(size: Size) -> dict[str, str]:
-    """Return beginnings of names of parameters without effect, with the reason."""
+    """Return prefixes of parameters that do not change any output, with the reason."""
     blocks = ["bottom.blocks.0"]
     blocks += [f"ups.{i}.fusion.blocks.{j}" for i in range(len(size.up_depths)) for j in range(2)]
-    why = "shifts all scores of a place alike, which the softmax takes off again"
+    why = "adds one constant to all scores of a query, which the softmax cancels"
     return {f"{block}.{key}.bias": why for block in blocks for key in ("key_fine", "key_coarse")}

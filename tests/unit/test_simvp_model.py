@@ -1,4 +1,4 @@
-"""SimVP behind the door: contexts, masks, residual, rollout, loss."""
+"""SimVP as a model: contexts, masks, residual, rollout, loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PredRNN behind the door: contexts, masks, the lasting state, schedules, loss."""
+"""PredRNN as a model: contexts, masks, the lasting state, schedules, loss."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_published_presets_need_ten_frames_and_roll_to_any_lead(preset: str) -> 
 def test_other_bands_say_what_is_needed_and_options_are_checked() -> None:
     with pytest.raises(InputError, match="built for 5 bands"):
         rolled(built(bands=5), samples())
-    with pytest.raises(InputError, match="without the adapter"):
+    with pytest.raises(InputError, match="has no adapter"):
         rsbench.create_model("predrnn", "tiny", decouple_beta=0.1)
     with pytest.raises(InputError, match="num_hiden"):
         rsbench.create_model("predrnn", "tiny", num_hiden="8,8")

@@ -1,4 +1,4 @@
-"""Sat-JEPA-Diff behind the door: what is called how often, masks, targets, the frozen prior."""
+"""Sat-JEPA-Diff as a model: what is called how often, masks, targets, the frozen prior."""
 
 from __future__ import annotations
 
@@ -385,9 +385,9 @@ def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"preset": "fixed", "bands": 4}, "not 4: choose .* --protocol year7-rgb"),
+        ({"preset": "fixed", "bands": 4}, r"4 bands: the frozen VAE takes 3.*--protocol year7-rgb"),
         ({"preset": "tiny", "sampler": "euler"}, "there is no sampler 'euler'"),
-        ({"preset": "tiny", "steps": [1]}, "1 numbers for 4 stages"),
+        ({"preset": "tiny", "steps": [1]}, "steps of 1 stages: there are 4"),
         ({"preset": "tiny", "embeddings": "nowhere"}, "no folder nowhere"),
     ],
 )

@@ -1,4 +1,4 @@
-"""MCVD behind the door: contexts, masks, members, samplers, blocks, loss."""
+"""MCVD as a model: contexts, masks, members, samplers, blocks, loss."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_published_presets_answer_blocks_and_need_their_frames() -> None:
         rolled(built(bands=5), samples())
     one = replace(data.given, frames={SENSOR: data.given.frames[SENSOR].last(1)})
     short = replace(data.want, times=data.want.times[:, :2])
-    with pytest.raises(ValueError, match="takes 2 context frames, not 1"):
+    with pytest.raises(ValueError, match="1 context frames of mcvd: this preset takes 2"):
         model.predict(one, short)
 
 

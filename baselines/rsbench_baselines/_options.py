@@ -1,0 +1,70 @@
+"""Options of a model's builder: the names it accepts, and values that replace a preset's."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rsbench import Stage
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    S = TypeVar("S", bound=DataclassInstance)
+
+M = TypeVar("M")
+TRAINING = ("learning_rate", "steps", "batch_size")
+"""Options of every trainable model; fields of :class:`rsbench.Stage`."""
+
+
+def accepts(*names: str) -> Callable[[Callable[..., M]], Callable[..., M]]:
+    """Declare the options of a builder ``build(preset, **options)``.
+
+    The names become its signature, which the registry reads. An option that is None counts as
+    not given.
+
+    Raises:
+        TypeError: when the builder is called with another option.
+    """
+
+    def declare(build: Callable[..., M]) -> Callable[..., M]:
+        first = next(iter(inspect.signature(build).parameters.values()))
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        options = [inspect.Parameter(name, keyword, default=None) for name in names]
+        signature = inspect.Signature([first, *options])
+
+        @functools.wraps(build)
+        def builder(*args: Any, **options: Any) -> M:
+            bound = signature.bind(*args, **options)
+            stated = {n: v for n, v in bound.kwargs.items() if v is not None}
+            return build(*bound.args, **stated)
+
+        builder.__signature__ = signature  # type: ignore[attr-defined]
+        return builder
+
+    return declare
+
+
+def trained(stage: Stage, options: Mapping[str, Any]) -> Stage:
+    """Return a stage with the options of training in place of its own."""
+    return replace(stage, **{name: options[name] for name in TRAINING if name in options})
+
+
+def picked(cls: type[S], options: Mapping[str, Any]) -> S:
+    """Return an object of a dataclass with the options that are its fields."""
+    return cls(**{f.name: options[f.name] for f in fields(cls) if f.name in options})
+
+
+def sized(size: S, options: Mapping[str, Any]) -> S:
+    """Return a size with the other options in place of its own; a list becomes a tuple."""
+    return replace(
+        size,
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in options.items()
+            if name not in TRAINING
+        },
+    )
