@@ -10,7 +10,7 @@ import pytest
 
 STRAY = """
 import asyncio, errno, sys
-from rsbench import cli_door
+from rsbench.cli import exit_codes
 
 def fails(**_):
     loop = asyncio.new_event_loop()
@@ -18,8 +18,8 @@ def fails(**_):
     loop.close()
     raise OSError(errno.ENOSPC, "no room", "somewhere")
 
-cli_door.app = fails
-sys.exit(cli_door.run_app())
+exit_codes.app = fails
+sys.exit(exit_codes.run_app())
 """
 
 
@@ -37,7 +37,7 @@ def test_what_a_library_leaves_behind_is_told_on_request_only(debug: bool) -> No
 
 CAUGHT_IN_A_FINALISER = """
 import os, signal, sys, time, weakref
-from rsbench import cli_door
+from rsbench.cli import exit_codes
 
 # Started in the background, a process may have been told to ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,8 +51,8 @@ def works(**_):
     del connection  # Python drops the KeyboardInterrupt that is raised here
     time.sleep(20)
 
-cli_door.app = works
-sys.exit(cli_door.run_app())
+exit_codes.app = works
+sys.exit(exit_codes.run_app())
 """
 
 
