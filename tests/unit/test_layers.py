@@ -71,7 +71,7 @@ def graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
     arrows: dict[str, set[str]] = {}
     for name, path in known.items():
         own = {t.removeprefix("rsbench.") for t in imports(path) if t.startswith("rsbench.")}
-        deepest = {t for t in own & set(known) if not any(o.startswith(f"{t}.") for o in own)}
+        deepest = {t for t in own & set(known) if not any(o.startswith(f"{t}.") for o in own & set(known))}
         arrows[name] = deepest - {name}
     return arrows
 
