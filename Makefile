@@ -1,10 +1,10 @@
-# Two commands matter: `make demo` and `make test`. Both set up what they need in .venv.
+# The main commands are `make demo` and `make test`. Both set up what they need in .venv.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint types unit bench wheel readme clean
+.PHONY: help demo test lint types unit bench wheel readme architecture clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,8 @@ help:
 	@echo "make test   set up, lint, check types, run the tests"
 	@echo "make bench  measure, side by side (writes results/bench)"
 	@echo "make wheel  build the wheel and try it in a clean environment"
+	@echo "make readme run every command of the README"
+	@echo "make architecture  draw the packages and their imports (docs/images/architecture.svg)"
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,7 +36,7 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# Two processes of one thread each: twice the threads on as many cores would wait for each other.
+# Two processes of one thread each: more threads than cores are slower.
 unit: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
@@ -47,6 +49,9 @@ wheel: $(VENV)/.test
 
 readme: $(VENV)/.test
 	$(BIN)/python tools/readme_commands.py README.md
+
+architecture:
+	$(PYTHON) tools/architecture.py docs/images/architecture.svg
 
 clean:
 	rm -rf $(VENV) demo dist

@@ -1,4 +1,4 @@
-"""The application: what every command of the command line shares."""
+"""The typer application, and the options and output functions that commands share."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from rsbench.core.version import __version__
 
 app = typer.Typer(
     name="rsbench",
-    help="Build satellite-image datasets, run models on them, and compare what can be compared.",
+    help="Build satellite-image datasets, run forecasting and fusion models, compare their scores.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-weights_app = typer.Typer(help="Weights of perceptual metrics.", no_args_is_help=True)
-lock_app = typer.Typer(help="Locks: the frozen answers of searches.", no_args_is_help=True)
+weights_app = typer.Typer(help="Weight files of perceptual metrics.", no_args_is_help=True)
+lock_app = typer.Typer(help="Lock files: frozen STAC searches.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 app.add_typer(lock_app, name="lock")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 Suite = Annotated[
-    str | None, typer.Option(help="Suites or ids of metrics, in place of the protocol's.")
+    str | None, typer.Option(help="Suites or metric ids that replace those of the protocol.")
 ]
-Metrics = Annotated[str | None, typer.Option(help="Suites or ids of metrics, beside those.")]
+Metrics = Annotated[str | None, typer.Option(help="Further suites or metric ids.")]
 
 
 def say(text: str = "") -> None:
-    """Write a result to the standard output."""
+    """Write a line to standard output."""
     sys.stdout.write(text + "\n")
 
 
 def note(text: str) -> None:
-    """Write a remark to the standard error."""
+    """Write a line to standard error."""
     sys.stderr.write(text + "\n")
 
 
 def quiet(text: str) -> None:
-    """Say nothing."""
+    """Write nothing."""
 
 
 def dump(value: Any) -> None:
-    """Write JSON to the standard output."""
+    """Write a value as JSON to standard output."""
     say(json.dumps(value, indent=2, ensure_ascii=False))
 
 

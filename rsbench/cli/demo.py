@@ -1,4 +1,4 @@
-"""The demo: the whole way once, on simulated imagery, in minutes on two cores."""
+"""The demo: build, train, score and report on simulated images, in minutes on two cores."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HORIZON = 7
 
 
 def run_demo(out: Path, *, seed: int = 0, note: Note = quiet, advance: Advance = silent) -> Path:
-    """Build the demo dataset, train the small model, run it beside the trivial rows.
+    """Build the demo dataset, train the small model, score it beside the reference models.
 
     Args:
         out: folder for the store ``demo.zarr`` and the run ``run``.
-        seed: the only seed of training and running; the dataset has its own.
+        seed: random seed for training and sampling; the dataset has a fixed seed.
 
     Returns:
-        the report.
+        The path of the report.
     """
     from rsbench.build.engine.builder import build
     from rsbench.core.paths import remember_store

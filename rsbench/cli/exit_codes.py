@@ -1,4 +1,4 @@
-"""The last door of the command line: every error becomes one sentence and an exit code."""
+"""Run the application: every error becomes one message on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _OF_THE_MACHINE = _FULL | {
 _UsageError: Any = typer.BadParameter.__mro__[2]
 
 
-def _refuse(error: RsbenchError) -> int:
+def _report(error: RsbenchError) -> int:
     note(f"rsbench: {error}")
     return error.exit_code
 
 
-def _insist(dropped: sys.UnraisableHookArgs) -> None:
-    """Let a Ctrl-C come again that came in a finaliser, where Python drops every exception."""
+def _repeat_interrupt(dropped: sys.UnraisableHookArgs) -> None:
+    """Send Ctrl-C again if it arrived in a finaliser, where Python drops exceptions."""
     if issubclass(dropped.exc_type, KeyboardInterrupt):
         main = threading.main_thread().ident or 0
         again = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
@@ -43,40 +43,40 @@ def _insist(dropped: sys.UnraisableHookArgs) -> None:
 
 
 def run_app() -> int:
-    """Run the command typed; return its exit code, the reason told on stderr."""
-    sys.unraisablehook = _insist
+    """Run the command and return its exit code; errors are written to stderr."""
+    sys.unraisablehook = _repeat_interrupt
     if not os.environ.get("RSBENCH_DEBUG"):
-        # After a failed write zarr leaves tasks behind; their failures follow from the one told.
+        # After a failed write, pending zarr tasks fail too; the first error is enough.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    told = False
+    reported = False
     try:
         code = int(app(prog_name="rsbench", standalone_mode=False) or 0)
     except typer.Exit as stop:
         code = stop.exit_code
     except RsbenchError as error:
-        code, told = _refuse(error), True
+        code, reported = _report(error), True
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:  # noqa: BLE001 - the last door: no traceback unless asked for
-        code = _last_door(error)
-    if code == INTERRUPTED and not told:
-        note("rsbench: interrupted; nothing is half-written. Type the same command to go on.")
+    except Exception as error:  # noqa: BLE001 - no traceback unless RSBENCH_DEBUG is set
+        code = _unexpected(error)
+    if code == INTERRUPTED and not reported:
+        note("rsbench: interrupted; no partial files remain. Type the same command to go on.")
     return code
 
 
-def _last_door(error: Exception) -> int:
+def _unexpected(error: Exception) -> int:
     if isinstance(error, typer.Abort):
         return INTERRUPTED
     if isinstance(error, _UsageError):
         return _misused(error)
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
-        return _refuse(_machine(error))
+        return _report(_machine(error))
     foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
     if foreign and isinstance(error, ModuleNotFoundError) and error.name:
-        return _refuse(_missing(error.name))
+        return _report(_missing(error.name))
     if os.environ.get("RSBENCH_DEBUG"):
         raise error
     note(f"rsbench: internal error: {type(error).__name__}: {error}. RSBENCH_DEBUG=1 shows where.")
@@ -84,7 +84,7 @@ def _last_door(error: Exception) -> int:
 
 
 def _misused(error: Any) -> int:
-    """Say in one line what is wrong with the command typed, and how to see what it takes."""
+    """Write one line on what is wrong with the command, and how to get its help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return int(error.exit_code)
@@ -96,7 +96,7 @@ def _misused(error: Any) -> int:
 
 
 def _machine(error: OSError) -> RsbenchError:
-    """Say what the operating system refused, and where."""
+    """Return the error for what the operating system refused, with the path."""
     where = error.filename or "a file"
     if error.errno in _FULL:
         return DiskFull(
@@ -107,7 +107,7 @@ def _machine(error: OSError) -> RsbenchError:
     return InputError(
         f"opening {where}",
         (error.strerror or "the system refuses").lower(),
-        "Name a place that is there and that you may read or write",
+        "Name an existing path with the needed permissions",
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands that list: models, metrics, recipes, regions, weights, and what can run here."""
+"""Commands that list models, metrics, recipes, regions and weights, and `doctor`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _count(parameters: int) -> str:
 
 
 def metrics(as_json: Json = False) -> None:
-    """List the metrics, their definitions' sources, and which can run here."""
+    """List the metrics with direction, unit and source."""
     from dataclasses import asdict
 
     from rsbench.metrics.registry import metric_info
@@ -58,12 +58,10 @@ def recipes(as_json: Json = False) -> None:
 
 
 def regions(
-    recipe: Annotated[
-        str | None, typer.Option(help="List the places of this recipe instead.")
-    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="List the regions of this recipe.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the 100 regions of the catalogue, or the places that a recipe has of its own."""
+    """List the 100 regions of the catalogue, or the regions of a recipe."""
     from rsbench.catalog import load_recipe, load_regions, recipe_regions
 
     if recipe is None:
@@ -82,7 +80,7 @@ def regions(
 
 
 def weights_check(as_json: Json = False) -> None:
-    """Say which weight files are here; exits 1 if one is not the published file."""
+    """List the weight files; exit code 1 if one differs from the published file."""
     from dataclasses import asdict
 
     from rsbench.metrics.weights import absence, status
@@ -100,17 +98,17 @@ def weights_check(as_json: Json = False) -> None:
                 f"{row['path']}: {absence(row['name'])}. Remove it, or put the published file there"
             )
     if any(row["state"] != "ok" for row in rows):
-        say("Type `rsbench weights fetch`, or name a folder that holds them in RSBENCH_WEIGHTS.")
+        say("Type `rsbench weights fetch`, or set RSBENCH_WEIGHTS to a folder that holds them.")
     raise typer.Exit(code)
 
 
 def weights_fetch(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which, as `weights check` lists them; all if none.")
+        list[str] | None, typer.Argument(help="Names as `weights check` lists them. Default: all.")
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="A folder; default RSBENCH_WEIGHTS.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder, default RSBENCH_WEIGHTS.")] = None,
 ) -> None:
-    """Fetch the weight files of perceptual metrics and check their digests."""
+    """Download the weight files of perceptual metrics and verify their digests."""
     from rsbench.core.progress import progress
     from rsbench.metrics.weights import fetch
 
@@ -121,7 +119,7 @@ def weights_fetch(
 
 
 def doctor() -> None:
-    """Say what this installation can do."""
+    """Print versions and which optional parts are installed."""
     from rsbench.cli.commands import doctor_lines
 
     for line in doctor_lines():
@@ -129,7 +127,7 @@ def doctor() -> None:
 
 
 def register() -> None:
-    """Add these commands, after those that were added before."""
+    """Register the commands of this module."""
     for command in (models, metrics, recipes, regions, doctor):
         app.command()(command)
     weights_app.command("check")(weights_check)

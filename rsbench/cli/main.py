@@ -1,4 +1,4 @@
-"""The command line. Heavy libraries are imported inside the command that needs them."""
+"""The commands. Heavy libraries are imported inside the command that needs them."""
 
 from __future__ import annotations
 
@@ -36,49 +36,49 @@ def main() -> None:
 
 @app.command("build-dataset")
 def build_dataset(
-    recipe: Annotated[str | None, typer.Option(help="Recipe name or file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the store goes.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Name or file of a recipe.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Path of the new store.")] = None,
     provider: Annotated[
-        str | None, typer.Option(help="planetary-computer, earth-search, a STAC URL or a folder.")
+        str | None, typer.Option(help="planetary-computer, earth-search, a STAC API or a folder.")
     ] = None,
     regions: Annotated[
-        str | None, typer.Option(help="How many, names with commas, or a .geojson.")
+        str | None, typer.Option(help="A number, names separated by commas, or a .geojson file.")
     ] = None,
-    years: Annotated[str | None, typer.Option(help="First and last year, as 2017-2024.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a long build.")] = False,
+    years: Annotated[str | None, typer.Option(help="First and last year, e.g. 2017-2024.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Start a long build without asking.")] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Build in so many processes; else in two threads."),
+        typer.Option(min=1, help="Number of build processes. Default: two threads."),
     ] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Build with a dask cluster, as tcp://host:8786.")
+        str | None, typer.Option(help="Build on a dask cluster, e.g. tcp://host:8786.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     lock: Annotated[
         Path | None,
-        typer.Option(help="Rebuild from this lock, no search; with --dry-run, write it there."),
+        typer.Option(help="Build from this lock, no search; with --dry-run, write it here."),
     ] = None,
     parts: Annotated[
-        str | None, typer.Option(help="Build one part, as 3/10; then --finalise.")
+        str | None, typer.Option(help="Build one part, e.g. 3/10. Run --finalise after the last.")
     ] = None,
     finalise: Annotated[
-        bool, typer.Option("--finalise", help="End a build whose parts are done.")
+        bool, typer.Option("--finalise", help="Write the store from its finished parts.")
     ] = False,
     store: Annotated[
-        str, typer.Option(help="zarr, or icechunk: a repository of versions, read as PATH@TAG.")
+        str, typer.Option(help="zarr, or icechunk (repository of versions, opened as PATH@TAG).")
     ] = "zarr",
     allow_incomplete: Annotated[
-        bool, typer.Option("--allow-incomplete", help="Finish though units failed, and say so.")
+        bool, typer.Option("--allow-incomplete", help="Finish although units failed.")
     ] = False,
     release: Annotated[
         Path | None,
-        typer.Option(help="Also write a folder ready for an archive or a data hub."),
+        typer.Option(help="Also write a folder for publication in an archive or data hub."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print events, one JSON per line.")
+        bool, typer.Option("--json", help="Print events as JSON, one per line.")
     ] = False,
 ) -> None:
-    """Search, lock, read, mask, compose and store a dataset."""
+    """Build a dataset: search, lock, read, mask, composite, store."""
     from rsbench.cli.build import build_command
 
     build_command(
@@ -105,17 +105,17 @@ def build_dataset(
 
 @app.command()
 def download(
-    source: Annotated[str, typer.Argument(help="NAME@VERSION, an http(s) address or a folder.")],
-    out: Annotated[Path | None, typer.Option(help="Where the store goes; NAME.zarr.")] = None,
+    source: Annotated[str, typer.Argument(help="NAME@VERSION, an http(s) URL or a folder.")],
+    out: Annotated[Path | None, typer.Option(help="New store, default NAME.zarr.")] = None,
     base: Annotated[
-        str | None, typer.Option("--from", help="Where releases lie; or RSBENCH_RELEASES.")
+        str | None, typer.Option("--from", help="Address of releases; or RSBENCH_RELEASES.")
     ] = None,
     digest: Annotated[
-        str | None, typer.Option(help="The digest, or its beginning, that must come out.")
+        str | None, typer.Option(help="Expected digest of the store, or its beginning.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a released dataset and verify its digest."""
+    """Download a released dataset and verify its digest."""
     from rsbench.cli.build import download_command
 
     download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say)
@@ -171,10 +171,10 @@ def import_dataset(
 
 @app.command()
 def inspect(
-    store: Annotated[Path, typer.Argument(help="A store.")],
+    store: Annotated[Path, typer.Argument(help="Path of a store.")],
     as_json: Json = False,
 ) -> None:
-    """Say what a store holds."""
+    """Print a summary of a store."""
     from rsbench.cli.commands import inspect_command
 
     inspect_command(store, as_json=as_json, say=say)
@@ -182,10 +182,10 @@ def inspect(
 
 @app.command()
 def validate(
-    store: Annotated[Path, typer.Argument(help="A store.")],
+    store: Annotated[Path, typer.Argument(help="Path of a store.")],
     as_json: Json = False,
 ) -> None:
-    """Check every byte of a store against its manifest and digests."""
+    """Check all files of a store against its manifests and digests."""
     from rsbench.store.read import open_store
 
     findings = open_store(store).validate()
@@ -196,16 +196,16 @@ def validate(
     if findings:
         raise typer.Exit(1)
     if not as_json:
-        say(f"{store}: every file and digest is as written")
+        say(f"{store}: all files and digests are correct")
 
 
 @app.command()
 def export(
-    store: Annotated[Path, typer.Argument(help="A store.")],
-    out: Annotated[Path, typer.Option(help="A folder for the GeoTIFFs.")],
-    region: Annotated[str | None, typer.Option(help="One region only.")] = None,
+    store: Annotated[Path, typer.Argument(help="Path of a store.")],
+    out: Annotated[Path, typer.Option(help="Output folder.")],
+    region: Annotated[str | None, typer.Option(help="Export this region only.")] = None,
 ) -> None:
-    """Write a store as GeoTIFFs."""
+    """Export a store as GeoTIFFs."""
     from rsbench.cli.commands import export_command
 
     export_command(store, out, region=region, say=say)
@@ -213,10 +213,10 @@ def export(
 
 @lock_app.command("diff")
 def lock_diff(
-    a: Annotated[Path, typer.Argument(help="A lock, as build-dataset leaves it.")],
-    b: Annotated[Path, typer.Argument(help="Another.")],
+    a: Annotated[Path, typer.Argument(help="Lock file of a store.")],
+    b: Annotated[Path, typer.Argument(help="Second lock file.")],
 ) -> None:
-    """Say how two locks differ; exits 1 if they do."""
+    """Print the differences between two locks; exit code 1 if there are any."""
     from rsbench.build.plan.plan import Lock, diff
 
     lines = diff(Lock.load(a), Lock.load(b))
@@ -229,17 +229,17 @@ def lock_diff(
 
 # -------------------------------------------------------------------------------- running
 
-ModelName = Annotated[str, typer.Option("--model", help="A model of `rsbench models`.")]
-Preset = Annotated[str | None, typer.Option(help="A preset of the model.")]
-Data = Annotated[Path | None, typer.Option("--data", help="A store.")]
-ProtocolName = Annotated[str | None, typer.Option("--protocol", help="A protocol.")]
-Context = Annotated[str | None, typer.Option(help="Context frames k, or `all`.")]
-Seed = Annotated[int, typer.Option(help="The only seed.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
-Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed …")]
+ModelName = Annotated[str, typer.Option("--model", help="Name of a model, see `rsbench models`.")]
+Preset = Annotated[str | None, typer.Option(help="Preset of the model.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Path of a store.")]
+ProtocolName = Annotated[str | None, typer.Option("--protocol", help="Name or file of a protocol.")]
+Context = Annotated[str | None, typer.Option(help="Number of context frames, or `all`.")]
+Seed = Annotated[int, typer.Option(help="Random seed for training and sampling.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda …")]
+Precision = Annotated[str, typer.Option(help="Precision: 32-true, bf16-mixed …")]
 Option = Annotated[
     list[str] | None,
-    typer.Option("--option", help="NAME=VALUE of the model, e.g. sampler=sjd-fm; repeatable."),
+    typer.Option("--option", help="Model option NAME=VALUE, e.g. sampler=sjd-fm; repeatable."),
 ]
 
 
@@ -254,24 +254,24 @@ def train(
     budget: Annotated[str | None, typer.Option(help="2000steps or 10min.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Devices that share a step.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, help="Number of devices that share a batch.")] = 1,
     precision: Precision = "32-true",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Most samples at once; larger steps go in parts.")
+        int | None, typer.Option(min=1, help="Most samples at once; gradients accumulate.")
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="Of flips,rotations,mixup,cutmix; off without.")
+        str | None, typer.Option(help="Any of flips,rotations,mixup,cutmix. Default: none.")
     ] = None,
-    ema: Annotated[float, typer.Option(help="Rate of averaged weights, as 0.999.")] = 0.0,
+    ema: Annotated[float, typer.Option(help="Decay of averaged weights, e.g. 0.999.")] = 0.0,
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Channels last in memory.")
+        bool, typer.Option("--channels-last", help="Use the channels-last memory layout.")
     ] = False,
-    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile the network.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     tf32: Annotated[
-        bool, typer.Option("--tf32", help="Let a GPU round products of float32.")
+        bool, typer.Option("--tf32", help="Allow TF32 matrix products on a GPU.")
     ] = False,
 ) -> None:
-    """Train a model on a store's training split; the checkpoint is found again by `run`."""
+    """Train a model on the training split of a store. `run` finds the checkpoint."""
     from rsbench.core.progress import progress
     from rsbench.evaluation.run import RunRequest, train_model
     from rsbench.models.registry import parse_option
@@ -315,9 +315,9 @@ def run(
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
-    horizon: Annotated[int | None, typer.Option(help="Leads to predict.")] = None,
-    members: Annotated[int, typer.Option(min=1, help="Ensemble members.")] = 1,
-    split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    horizon: Annotated[int | None, typer.Option(help="Number of lead times to predict.")] = None,
+    members: Annotated[int, typer.Option(min=1, help="Number of ensemble members.")] = 1,
+    split: Annotated[str, typer.Option(help="Split: test, val or train.")] = "test",
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "32-true",
@@ -326,9 +326,9 @@ def run(
     metrics: Metrics = None,
     budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
-    out: Annotated[Path | None, typer.Option(help="Where the run goes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
 ) -> None:
-    """Run a model beside the trivial rows and write table, scores and report."""
+    """Score a model beside the reference models; write table, scores and report."""
     from rsbench.core.progress import progress
     from rsbench.evaluation.run import RunRequest, run_model
     from rsbench.models.registry import parse_option
@@ -362,10 +362,10 @@ def run(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("demo"),
     seed: Seed = 0,
 ) -> None:
-    """Build a simulated dataset, train a small model, run it, and write a report."""
+    """Build a simulated dataset, train a small model, score it, write a report."""
     from rsbench.cli.demo import run_demo
     from rsbench.core.progress import progress
 
@@ -376,13 +376,13 @@ def demo(
 
 @app.command()
 def contract(
-    model: Annotated[str, typer.Argument(help="A model of `rsbench models`.")],
+    model: Annotated[str, typer.Argument(help="Name of a model, see `rsbench models`.")],
     preset: Preset = None,
 ) -> None:
-    """Put a model through the contract that any model must pass."""
+    """Run the contract tests that every model must pass."""
     from rsbench.models.registry import card
 
-    card(model)  # an unknown name is told before anything heavy is loaded
+    card(model)  # refuses an unknown name before heavy imports
     from rsbench.models.contract import run_contract
 
     results = run_contract(model, preset)
@@ -397,17 +397,17 @@ def contract(
 
 @app.command()
 def check(
-    result: Annotated[Path, typer.Argument(help="A run folder or a table.")],
-    against: Annotated[Path, typer.Option(help="A run, a table or expected.toml.")],
+    result: Annotated[Path, typer.Argument(help="Run folder or table.")],
+    against: Annotated[Path, typer.Option(help="Run folder, table or expected.toml.")],
     write: Annotated[
-        bool, typer.Option("--write", help="Write the run's values to --against instead.")
+        bool, typer.Option("--write", help="Write the values of the run to --against.")
     ] = False,
     repeat: Annotated[
         list[Path] | None,
-        typer.Option(help="With --write: the run with another seed; it says what training varies."),
+        typer.Option(help="With --write: runs with other seeds, for the spread of training."),
     ] = None,
 ) -> None:
-    """Gate: 0 pass, 1 regressed, 2 bad input, 3 incomparable, 70 internal error."""
+    """Gate: exit code 0 pass, 1 regressed, 2 bad input, 3 incomparable, 70 internal error."""
     from rsbench.evaluation.gate import check as check_result
 
     if write:
@@ -416,7 +416,7 @@ def check(
 
         others = [Scores.load(path) for path in repeat or ()]
         rows = write_expected(Scores.load(result), against, repeats=others)
-        say(f"{against}: {rows} rows expected from now on; read them before you commit them")
+        say(f"{against}: wrote {rows} expected rows; review them before you commit the file")
         return
     outcome = check_result(result, against)
     for line in outcome.lines:
@@ -426,8 +426,8 @@ def check(
 
 @app.command()
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="A run folder or a table.")],
-    run_b: Annotated[Path, typer.Argument(help="Another of the same keys.")],
+    run_a: Annotated[Path, typer.Argument(help="Run folder or table.")],
+    run_b: Annotated[Path, typer.Argument(help="Second run folder or table.")],
 ) -> None:
     """Compare two runs row by row, with paired intervals over regions."""
     from rsbench.evaluation.gate import compare as compare_runs
@@ -439,14 +439,14 @@ def compare(
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
     published: Annotated[
         list[str] | None,
-        typer.Option(help="A paper's table to set beside the runs, e.g. sat-jepa-diff."),
+        typer.Option(help="Published table to show beside the runs, e.g. sat-jepa-diff."),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write the page people look at."""
+    """Write the HTML report of one or more runs."""
     from rsbench.evaluation.report import write_report
 
     write_report(runs, out, force=force, published=published or ())
@@ -456,15 +456,15 @@ def report(
 @app.command()
 def table(
     runs: Annotated[list[Path], typer.Argument(help="Run folders or tables.")],
-    latex: Annotated[bool, typer.Option("--latex", help="A LaTeX table.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown, the default.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="CSV, every column.")] = False,
-    bibtex: Annotated[bool, typer.Option("--bibtex", help="What to cite, of run folders.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="LaTeX.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown (default).")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="CSV, all columns.")] = False,
+    bibtex: Annotated[bool, typer.Option("--bibtex", help="BibTeX, of run folders only.")] = False,
     methods: Annotated[
-        bool, typer.Option("--methods", help="A paragraph for a paper, of run folders.")
+        bool, typer.Option("--methods", help="A methods paragraph, of run folders only.")
     ] = False,
 ) -> None:
-    """Print the tidy table of one or more runs, or what a paper says about it."""
+    """Print the table of one or more runs, or text for a paper."""
     from rsbench.evaluation.table import (
         load_scores,
         load_tables,

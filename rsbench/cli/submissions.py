@@ -12,15 +12,15 @@ from rsbench.cli.app import Metrics, Suite, app, note, say
 
 
 def export_task(
-    store: Annotated[Path, typer.Argument(help="A store.")],
-    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    store: Annotated[Path, typer.Argument(help="Path of a store.")],
+    out: Annotated[Path, typer.Argument(help="New output folder.")],
     protocol: Annotated[str | None, typer.Option(help="A protocol.")] = None,
     context: Annotated[str | None, typer.Option(help="Context frames k, or `all`.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Leads to predict.")] = None,
     split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
     form: Annotated[str, typer.Option("--format", help="npy, zarr or geotiff.")] = "npy",
 ) -> None:
-    """Write what a model in another language needs, and where its answers go."""
+    """Write the inputs of a task as files, for models in other languages."""
     from rsbench.core.progress import progress
     from rsbench.evaluation.submissions import export_task as export
     from rsbench.evaluation.submissions import form_named
@@ -32,18 +32,18 @@ def export_task(
             open_store(store), out, protocol=protocol, split=split, context=context,
             horizon=horizon, form=chosen, advance=advance,
         )  # fmt: skip
-    say(f"{folder}  read task.json; answers go into {folder / 'predictions'}")
+    say(f"{folder}  read task.json; predictions go into {folder / 'predictions'}")
     say(f"then type: rsbench score {folder / 'predictions'} --data {store} --out DIR")
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help="A folder of answers with answer.json.")],
-    data: Annotated[Path, typer.Option(help="The store they were made for.")],
-    out: Annotated[Path, typer.Option(help="Where the run goes.")],
+    predictions: Annotated[Path, typer.Argument(help="Folder of predictions with answer.json.")],
+    data: Annotated[Path, typer.Option(help="Store that they were made for.")],
+    out: Annotated[Path, typer.Option(help="Output folder.")],
     suite: Suite = None,
     metrics: Metrics = None,
 ) -> None:
-    """Score predictions made elsewhere beside the trivial rows, as `run` does."""
+    """Score prediction files beside the reference models, as `run` does."""
     from rsbench.core.progress import progress
     from rsbench.evaluation.submissions import score_answers
     from rsbench.store.read import open_store
@@ -51,13 +51,13 @@ def score(
     with progress() as advance:
         result = score_answers(
             predictions, open_store(data), out, suite=suite, metrics=metrics, note=note,
-            advance=advance,            command="rsbench " + " ".join(sys.argv[1:]),
+            advance=advance, command="rsbench " + " ".join(sys.argv[1:]),
         )  # fmt: skip
     say(result.summary())
     say(f"report: {result.out / 'report.html'}")
 
 
 def register() -> None:
-    """Add these commands, after those that were added before."""
+    """Register the commands of this module."""
     app.command("export-task")(export_task)
     app.command("score")(score)

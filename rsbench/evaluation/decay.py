@@ -70,14 +70,14 @@ class Curve:
 
     @property
     def confounded(self) -> bool:
-        """True with a single start or target: lead and year then change together."""
+        """True with a single start or target: the lead then determines the other date."""
         return len(self.origins) == 1
 
 
 def half_life(leads: Sequence[int], skill: Sequence[float | None], origins: int) -> HalfLife:
     """Return the lead where skill falls to half its lead-1 value, linear between leads."""
     if origins <= 1:
-        return HalfLife(None, "one start only: lead and year are confounded")
+        return HalfLife(None, "only one start, so each lead always has the same target date")
     known = [(lead, s) for lead, s in zip(leads, skill, strict=True) if s is not None]
     if not known or known[0][0] != 1:
         return HalfLife(None, "there is no skill at lead 1")
@@ -167,7 +167,7 @@ def _optional(column: pd.Series) -> tuple[float | None, ...]:
 
 
 def describe(curve: Curve) -> str:
-    """Say on which set a curve stands: k, its starts or targets, regions, and what was dropped."""
+    """Return the samples of a curve in words: k, starts or targets, regions, dropped pairs."""
     years = [origin[:4] for origin in curve.origins]
     what = "targets" if curve.stratum == strata.SAME_TARGET else "starts"
     named = f"{what[:-1]} {years[0]}" if len(years) == 1 else f"{what} {_span(years)}"
@@ -177,8 +177,8 @@ def describe(curve: Curve) -> str:
     if curve.dropped:
         text += f", {curve.dropped} region–{what[:-1]} pairs dropped"
     if curve.confounded:
-        other = "start year" if curve.stratum == strata.SAME_TARGET else "year"
-        text += f"; lead and {other} are confounded"
+        same = "start" if curve.stratum == strata.SAME_TARGET else "target date"
+        text += f"; only one {what[:-1]}, so each lead always has the same {same}"
     return text
 
 

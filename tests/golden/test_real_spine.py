@@ -107,7 +107,7 @@ def test_the_table_says_what_it_was_made_from(desk: Desk) -> None:
     assert "blocks of one scene" in markdown
     report = (desk.root / "simvp" / "report.html").read_text()
     assert "blocks of one series" in report
-    assert "lead and year are confounded" in report
+    assert "each lead always has the same target date" in report
 
 
 def test_no_training_block_touches_a_test_block(desk: Desk) -> None:

@@ -19,7 +19,7 @@ from rsbench.evaluation.scores import Scores
         ((0.4, 0.39, 0.3), 5, None, "stays above half"),
         ((0.0, 0.1, 0.2), 5, None, "not above 0"),
         ((-0.1, -0.2, -0.3), 5, None, "not above 0"),
-        ((0.4, 0.3, 0.1), 1, None, "lead and year are confounded"),
+        ((0.4, 0.3, 0.1), 1, None, "each lead always has the same target date"),
         ((None, 0.3, 0.1), 5, None, "no skill at lead 1"),
         ((None, None, None), 5, None, "no skill at lead 1"),
     ],
@@ -51,14 +51,14 @@ def test_one_start_is_confounded_and_has_no_half_life() -> None:
     scores = make_scores(years=4, horizon=3)
     (curve,) = [c for c in decay.curves(scores, "skill.mse@1") if c.model == "simvp"]
     assert curve.confounded
-    assert "lead and year are confounded" in decay.describe(curve)
+    assert "each lead always has the same target date" in decay.describe(curve)
     assert curve.half_life is not None
     assert curve.half_life.value is None
     (other,) = [
         c for c in decay.curves(scores, "mse@1", stratum="same-target") if c.model == "simvp"
     ]
     assert "target 2020" in decay.describe(other)
-    assert "lead and start year are confounded" in decay.describe(other)
+    assert "each lead always has the same start" in decay.describe(other)
 
 
 def test_few_regions_have_no_band() -> None:

@@ -70,8 +70,9 @@ def graph(known: Mapping[str, Path]) -> dict[str, set[str]]:
     """Return which modules of ours each module imports."""
     arrows: dict[str, set[str]] = {}
     for name, path in known.items():
-        own = {t.removeprefix("rsbench.") for t in imports(path) if t.startswith("rsbench.")}
-        deepest = {t for t in own & set(known) if not any(o.startswith(f"{t}.") for o in own & set(known))}
+        named = {t.removeprefix("rsbench.") for t in imports(path) if t.startswith("rsbench.")}
+        own = named & set(known)
+        deepest = {t for t in own if not any(o.startswith(f"{t}.") for o in own)}
         arrows[name] = deepest - {name}
     return arrows
 

@@ -90,9 +90,9 @@ def test_columns_compare_by_definition_first_and_images_second(tmp_path: Path) -
     real = board(tmp_path / "c", "psnr.clip@1", simulated=False)
     standing, reason = of("PSNR", table, real)
     assert standing == "read"
-    assert reason.startswith("it stands on Global")
+    assert reason.startswith("its images are those of Global")
     built = table.model_copy(update={"recipe": "demo"})
-    assert of("PSNR", built, real)[1] == "its rows stand on different images themselves"
+    assert of("PSNR", built, real)[1] == "its own rows use different images"
     whole = built.model_copy(update={"one_test_set": True})
     assert of("PSNR", whole, real) == ("compare", "")
     assert of("PSNR", whole.model_copy(update={"lead": 9}), real)[0] == "no"
@@ -127,8 +127,8 @@ def test_the_page_sets_them_side_by_side(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     text = re.sub(r"\s+", " ", out.read_text())
-    for part in ("Beside published tables", "Its rows do not stand on one test set.", "33.81",
-                 "arXiv 2603.13943", "its task is fusion", "may not be compared"):  # fmt: skip
+    for part in ("Published tables", "The rows of this table use different test sets.", "33.81",
+                 "arXiv 2603.13943", "its task is fusion", "not comparable"):  # fmt: skip
         assert part in text, part
     plain = write_report([folder], tmp_path / "plain.html").read_text()
     assert "published" not in re.sub(r"<style>.*?</style>", "", plain, flags=re.S)

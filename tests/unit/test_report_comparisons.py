@@ -69,7 +69,7 @@ def test_the_endpoint_is_corrected_over_models_and_leads(tmp_path: Path) -> None
 def test_the_page_says_how_many_cells_chance_would_mark(tmp_path: Path) -> None:
     text = write_report([save_run(tmp_path / "a")], tmp_path / "a.html").read_text()
     said = " ".join(text.split())
-    assert "were all rows alike, up to" in said
+    assert "If all rows were equal, up to" in said
     assert "after Holm's correction for 2 comparisons" in said
     few = write_report([save_run(tmp_path / "b", make_scores(regions=5))], tmp_path / "b.html")
     assert "Holm" not in few.read_text()

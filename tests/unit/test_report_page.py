@@ -100,7 +100,7 @@ def test_inner_links_and_ids_are_sound(full: str) -> None:
 def test_page_says_what_it_stands_on(full: str) -> None:
     said = words(full)
     for text in (
-        "Simulated data.", "No superiority", "k = 1, starts 2017–2021, 12 regions",
+        "Simulated data.", "no result about real imagery", "k = 1, starts 2017–2021, 12 regions",
         "needs k ≥ 3", "CC0-1.0", "Gao et al. 2022", "cd" * 32, "ab" * 32, "32-true",
         "rsbench run --model simvp", "95 % t intervals", "Half-life", "damped_persistence",
     ):  # fmt: skip
@@ -182,10 +182,10 @@ def test_best_is_marked_where_supported(full: str) -> None:
     assert '<polygon class="band' in full
 
 
-def test_one_start_says_that_lead_and_year_are_confounded(tmp_path: Path) -> None:
+def test_one_start_says_that_each_lead_has_one_target_date(tmp_path: Path) -> None:
     said = words(page(tmp_path, make_scores(years=4, horizon=3)))
-    assert "lead and year are confounded" in said
-    assert "absent: one start only" in said
+    assert "each lead always has the same target date" in said
+    assert "absent: only one start" in said
 
 
 def test_two_runs_share_a_board_and_their_trivial_rows(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_strata_stand_on_the_page_in_order_with_their_source_and_what_is_absent(
     text = render([board])
     titles = re.findall(r"<summary>([^<]+?) <span class=\"muted\">\d groups", text)
     assert titles == [
-        "Biome", "Kind of land", "Year that is forecast", "Valid fraction of the inputs",
+        "Biome", "Type of land", "Target year", "Valid fraction of the inputs",
         "Pixels by land cover",
     ]  # fmt: skip
     said = words(text)

@@ -1,4 +1,4 @@
-"""The page people look at before they read: one file, offline, no server."""
+"""The HTML report: one self-contained file that needs no server and no network."""
 
 from __future__ import annotations
 
@@ -25,11 +25,14 @@ def write_report(
         runs: folders written by ``rsbench run --out``.
         out: the HTML file.
         force: overwrite what is there.
-        published: names of papers' tables to set beside the runs.
+        published: names of published tables to show beside the runs.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        InputError: no run there, a damaged one, or a target that exists.
-        UnknownName: for a published table that is not there.
+        InputError: no run was named, a run is damaged, or the target exists.
+        UnknownName: no published table has this name.
     """
     if not runs:
         raise InputError("a report", "no run was named", "Name at least one run folder")
@@ -46,7 +49,7 @@ def write_report(
 
 
 def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> str:
-    """Return the page's HTML, with papers' tables beside each board."""
+    """Return the HTML of the report, with the published tables beside each board."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup, escape
 
@@ -58,7 +61,7 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    # Long names break at their underscores rather than anywhere.
+    # Long names break at underscores only.
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     gathered = [page.gather(board, index) for index, board in enumerate(found)]
     return environment.from_string(text("report.html.j2")).render(
@@ -67,7 +70,7 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
         papers=[beside(board, published) for board in found],
         simulated=any(board.run.simulated for board in found),
         complete=all(board.run.complete for board in found),
-        css=Markup(text("report.css")),  # ours, so nothing to escape
+        css=Markup(text("report.css")),  # part of this package: needs no escaping
         js=Markup(text("report.js")),
         ramp=pictures.ramp_link(),
     )

@@ -1,4 +1,4 @@
-"""Runs that may stand in one table: equal identity and horizon, each row once."""
+"""Boards: runs of equal identity and horizon, merged into one table with each row once."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Board:
     """Runs of one identity, merged: one row per model, preset, weights and seed.
 
     Args:
-        scores: all rows on one matched set, so that every row is scored on equal ground.
+        scores: all rows on one matched set, so that all rows are scored on the same samples.
         folders: the run folders, in the order given.
-        runs: their descriptions, in the same order.
-        names: per folder, its model names → names on the board.
-        notes: what a reader must know about the merge.
+        runs: descriptions of the runs, in the same order.
+        names: for each folder, model name of the run → name on the board.
+        notes: sentences about the merge that the report must show.
     """
 
     scores: Scores
@@ -32,12 +32,12 @@ class Board:
 
     @property
     def run(self) -> RunInfo:
-        """Identity of the board and the union of what its runs say."""
+        """Identity of the board and the union of the descriptions of its runs."""
         return self.scores.run
 
     @property
     def counts(self) -> list[dict[str, Any]]:
-        """What all runs have counted, by ``model`` as the board calls it, ``metric``, ``what``."""
+        """Counts of all runs, by ``model`` (name on the board), ``metric`` and ``what``."""
         found = {}
         for run, called in zip(self.runs, self.names, strict=True):
             for row in run.extra.get("counts") or []:
@@ -47,7 +47,7 @@ class Board:
 
 
 def boards(folders: Sequence[Path]) -> tuple[Board, ...]:
-    """Read run folders and group those that can be compared, in the order of first appearance."""
+    """Read run folders and group comparable runs, in the order of first appearance."""
     grouped: dict[str, list[tuple[Path, Scores]]] = {}
     for folder in folders:
         scores = Scores.load(folder)
@@ -80,15 +80,15 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
     notes = []
     if len(references) > 1:
         notes.append(
-            f"The runs chose different reference rows on validation "
+            f"The runs chose different reference models on validation "
             f"({', '.join(sorted(str(r) for r in references))}); skill here is against "
             f"{whole.run.best_trivial}."
         )
     if len(sizes) > 1:
         several = ", ".join(str(n) for n in sorted(sizes))
         notes.append(
-            f"Metrics of sets stand on different numbers of images (n = {several}): their rows "
-            "do not compare."
+            f"Set metrics were computed on different numbers of images (n = {several}): their rows "
+            "are not comparable."
         )
     folders = tuple(folder for folder, _ in members)
     return Board(whole, folders, tuple(s.run for _, s in members), tuple(names), tuple(notes))
@@ -97,7 +97,7 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
 def _without_repeats(
     scores: Scores, taken: dict[tuple[str, str], tuple[object, ...]]
 ) -> tuple[Scores | None, dict[str, str]]:
-    """Drop rows that the board has already; rename a row whose weights or seed differ."""
+    """Drop rows that are on the board already; rename rows whose weights or seed differ."""
     run, units = scores.run, scores.units
     called: dict[str, str] = {}
     dropped: list[tuple[str, str]] = []
@@ -105,7 +105,7 @@ def _without_repeats(
     rows = pd.concat(both).drop_duplicates().itertuples(index=False, name=None)
     for model, preset, role in rows:
         trained = run.weights.get(model)
-        # What is fitted in closed form is the same row whatever the seed of its run was.
+        # A model fitted in closed form does not depend on the seed of the run.
         seeded = trained is not None and role != "trivial"
         stamp = (trained, run.seed if seeded else None, run.precision)
         name, number = str(model), 1
@@ -148,7 +148,7 @@ def _renamed(run: RunInfo, called: dict[str, str]) -> RunInfo:
 
 
 def _by_row(parts: Sequence[tuple[Scores, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Return what belongs to rows by model, and by model and preset where it has several."""
+    """Return values by model, or by model and preset where a model has several presets."""
     found: dict[str, dict[str, Any]] = {}
     for scores, values in parts:
         rows = scores.units[["model", "preset"]].drop_duplicates()
@@ -163,12 +163,12 @@ def _by_row(parts: Sequence[tuple[Scores, Mapping[str, Any]]]) -> dict[str, Any]
 
 
 def of_row(values: Mapping[str, Any], model: str, preset: str) -> Any:
-    """Return what belongs to one row; None where there is nothing."""
+    """Return the value of one row, or None."""
     return values.get(f"{model} {preset}", values.get(model))
 
 
 def _described(parts: Sequence[Scores]) -> RunInfo:
-    """Return the union of the descriptions; a row that one run has is not absent."""
+    """Return the union of the descriptions; a row that any run has is not absent."""
     first = parts[0].run
     runs = [part.run for part in parts]
     there = {str(model) for part in parts for model in part.units["model"]}

@@ -1,4 +1,4 @@
-"""Many comparisons at once: what chance alone would mark, and what stays after correction."""
+"""Multiple comparisons: cells marked by chance, and p values after Holm's correction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALPHA = 1.0 - inference.LEVEL
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One comparison of the endpoint fixed in advance, corrected for all of them."""
+    """One comparison of the primary endpoint, with its corrected p value."""
 
     model: str
     preset: str
@@ -28,14 +28,14 @@ class Endpoint:
 
     @property
     def kept(self) -> bool:
-        """Whether the difference stays after the correction."""
+        """Whether the difference is significant after the correction."""
         return self.adjusted < ALPHA
 
     @property
     def words(self) -> str:
-        """Say it."""
+        """The comparison in words."""
         way = "above 0" if self.better else "below 0"
-        state = way if self.kept else f"{way}, not beyond chance"
+        state = way if self.kept else f"{way}, not significant"
         row = f"{self.model} {self.preset}, lead {self.lead}"
         return f"{row}: {state} (p = {number(self.adjusted, 2)})"
 
@@ -63,7 +63,7 @@ def endpoints(board: Board) -> tuple[Endpoint, ...]:
 
 
 def note(board: Board, best: frozenset[Cell]) -> dict[str, Any]:
-    """Return what the page says: cells compared, cells marked, and the corrected endpoint."""
+    """Return the numbers of compared and marked cells, and the corrected endpoints."""
     means = board.scores.region_means()
     rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
     rows = rows[[inference.is_ranked(str(metric)) for metric in rows["metric"]]]

@@ -1,4 +1,4 @@
-"""Strata: one metric at one lead, by group of regions, dates or pixels, every row beside it."""
+"""Strata: one metric at one lead, by group of regions, dates or pixels, for all rows."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from rsbench.evaluation.table import number
 
 TITLES = {
     "biome": "Biome",
-    "stratum": "Kind of land",
+    "stratum": "Type of land",
     "land cover": "Land cover of the region",
-    "year": "Year that is forecast",
+    "year": "Target year",
     "season": "Season of the target date",
     "valid fraction": "Valid fraction of the inputs",
-    "condition": "Strain",
+    "condition": "Stress condition",
     "zone": "Zone of the image",
     "pixel land cover": "Pixels by land cover",
     "pixel observations": "Pixels by observations",
 }
-"""Names of strata in the order of the page; others follow by their own names."""
+"""Titles of strata in the order of the page; other strata follow by name."""
 
 ORDERS = {
     "season": strata.SEASONS,
@@ -78,7 +78,7 @@ def groups(board: Board, models: Sequence[Mapping[str, Any]]) -> dict[str, Any] 
 def _rows(
     rows: pd.DataFrame, name: str, models: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return one line per class, classes with an order of their own in it."""
+    """Return one line per class, in the order of ``ORDERS`` where the stratum has one."""
     classes = rows["stratum"].str.partition("=")[2]
     known = ORDERS.get(name, ())
     order = sorted(set(classes), key=lambda c: (known.index(c) if c in known else len(known), c))

@@ -1,4 +1,4 @@
-"""The leaderboard: its rows, its first view, and its data for the page's script."""
+"""The leaderboard: its rows, its first view, and its data for the script of the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRIMARY_LEADS = (1, 3)
 
 
 def rows_of(board: Board) -> list[dict[str, Any]]:
-    """Return the rows: models first, then trivial rows, then bounds."""
+    """Return the rows: models first, then reference models, then oracle and noise floor."""
     run = board.run
     parts = [p for p in (board.scores.units, board.scores.sets) if len(p)]
     columns = ["model", "preset", "role"]
@@ -57,7 +57,7 @@ def rows_of(board: Board) -> list[dict[str, Any]]:
 
 
 def _places(board: Board) -> dict[str, float]:
-    """Return the first lead's loss of the headline metric per row, to order rows by."""
+    """Return the loss of the first metric at lead 1 per row, as sorting key."""
     table = board.scores.table()
     metric = first_metric(board, [])
     rows = table[
@@ -79,12 +79,12 @@ def ordered(names: Sequence[str]) -> list[str]:
 
 
 def unit_in(metric: str, run: RunInfo) -> str:
-    """Return a metric's unit with the data's own in place of ``data``."""
+    """Return a metric's unit, with the unit of the data in place of ``data``."""
     return unit_of(metric).replace("data", run.unit or "data units")
 
 
 def described(name: str, run: RunInfo) -> dict[str, str]:
-    """Return what the page says about a metric."""
+    """Return id, unit and direction of a metric as the page shows them."""
     way = direction(name)
     return {
         "id": name,
@@ -125,7 +125,7 @@ def _cell_text(row: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def span_text(lo: float, hi: float) -> str:
-    """Write both ends with as many decimals as the larger needs for three digits."""
+    """Return both ends with as many decimals as the larger needs for three digits."""
     largest = max(abs(lo), abs(hi))
     places = 2 - math.floor(math.log10(largest)) if largest > 0 else 0
     if places > 7:
@@ -141,7 +141,7 @@ def compact(
 ) -> dict[str, Any]:
     """Return the tidy table in a compact form for the page's script.
 
-    Groups other than the two matched sets come with all bands pooled, to keep the page small.
+    Strata other than the two matched sets have pooled bands only, to keep the page small.
     """
     table = board.scores.table()
     sets = [strata.HEADLINE, strata.SAME_TARGET]
@@ -192,7 +192,7 @@ def first_view(
     metrics: Sequence[str],
     best: frozenset[Cell],
 ) -> dict[str, Any]:
-    """Return the leaderboard as it stands before any script runs: one metric, every lead."""
+    """Return the leaderboard before any script runs: one metric, all leads."""
     metric = first_metric(board, metrics)
     table = board.scores.table()
     rows = table[
@@ -219,7 +219,7 @@ def first_view(
 
 
 def first_metric(board: Board, metrics: Sequence[str]) -> str:
-    """Return the metric the page opens with: MSE skill, or the nearest there is."""
+    """Return the metric of the first view: MSE skill, or the next one available."""
     table = board.scores.table()
     there = set(table.loc[table["value"].notna(), "metric"])
     for name in (PRIMARY, "mse@1", "rmse@1", "psnr@1"):

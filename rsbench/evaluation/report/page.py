@@ -1,4 +1,4 @@
-"""What the page shows, gathered as plain values for its template."""
+"""Gather the values that the template of the report shows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from rsbench.evaluation.scores import PERFECT, RunInfo
 from rsbench.evaluation.table import number, supported_best, to_latex
 
 LARGEST_PICTURES = 12_000_000
-"""Characters of pictures a board may hold, so that the page stays quick to open."""
+"""Largest total of picture characters per board, so that the page opens quickly."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "leads": list(range(1, run.horizon + 1)),
         "data": compact(board, models, metrics, best),
         "first": first_view(board, models, metrics, best),
-        # One target date has no curve over leads; the leaderboard says it all.
+        # With one target date there is no curve over leads.
         "panels": [] if words.fusion else _panels(board, _plain(metrics), looks),
         "skill": [] if words.fusion else _skill(board, looks),
         "half_lives": _half_lives(board, [m["key"] for m in models]),
@@ -111,14 +111,14 @@ def _plain(metrics: Sequence[str]) -> list[str]:
 
 
 def _looks(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return colour class and dash per row; only models are loud."""
+    """Return colour class and dash per row; only models and controls have strong colours."""
     looks: dict[str, dict[str, Any]] = {}
-    loud = quiet = 0
+    strong = quiet = 0
     dashes = ("7 4", "11 3 2 3", "4 3", "6 2 1 2 1 2")
     for row in models:
         if row["role"] in ("model", "control"):
-            looks[row["key"]] = {"style": f"c{loud % 8}", "dash": ""}
-            loud += 1
+            looks[row["key"]] = {"style": f"c{strong % 8}", "dash": ""}
+            strong += 1
         elif row["role"] == "trivial":
             looks[row["key"]] = {"style": "quiet", "dash": dashes[quiet % len(dashes)]}
             quiet += 1
@@ -152,13 +152,13 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
 
 def _task_facts(run: RunInfo, starts: str) -> list[tuple[str, str, str]]:
     if run.fusion:
-        given = "dates whose fine and coarse images are given, beside the target's coarse one"
+        given = "dates with fine and coarse images; the target date has a coarse image only"
         return [
             ("References", f"{run.context} per target", given),
             ("First references", starts or "–", ", ".join(run.starts)),
         ]
     return [
-        ("Context", f"k = {run.context}", "frames every model sees"),
+        ("Context", f"k = {run.context}", "frames given to every model"),
         ("Starts", starts or "–", ", ".join(run.starts)),
         ("Horizon", f"{run.horizon} × {run.step}", "leads × step"),
     ]
@@ -229,7 +229,7 @@ def _skill(board: Board, looks: Mapping[str, Mapping[str, Any]]) -> list[tuple[s
 
 
 def _half_lives(board: Board, order: Sequence[str]) -> list[dict[str, str]]:
-    """Return half-lives of MSE skill; one shared reason is said once."""
+    """Return the half-life of MSE skill of every model, or the reason why there is none."""
     table = board.scores.table()
     if not ((table["metric"] == PRIMARY) & table["value"].notna()).any():
         return []
@@ -248,7 +248,7 @@ def _half_lives(board: Board, order: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _matching(board: Board) -> list[dict[str, Any]]:
-    """Return what the two matched sets kept and dropped, one line per distinct outcome."""
+    """Return the pairs kept and dropped in both matched sets, one line per distinct outcome."""
     found: dict[tuple[Any, ...], list[str]] = {}
     for stratum in (strata.HEADLINE, strata.SAME_TARGET):
         for item in board.scores.matchings(stratum):
@@ -271,7 +271,7 @@ def _matching(board: Board) -> list[dict[str, Any]]:
 
 
 def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return strips until the page grows heavy: the models, the reference and the oracle."""
+    """Return strips of models, reference and oracle, up to ``LARGEST_PICTURES`` characters."""
     names = [m["model"] for m in models if m["role"] == "model"]
     names += [m["model"] for m in models if m["reference"]]
     names += [m["model"] for m in models if m["model"] == "persistence" and len(names) < 2]
@@ -292,7 +292,7 @@ def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str,
 
 
 def _absent(board: Board) -> list[dict[str, str]]:
-    """Return absent rows with their reason; leads with one reason stand on one line."""
+    """Return absent rows with reasons; leads with the same reason share a line."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for item in board.scores.absences():
         name = "every row" if item.model == "*" else item.model
@@ -310,7 +310,7 @@ def _absent(board: Board) -> list[dict[str, str]]:
 
 
 def _sets(board: Board) -> list[dict[str, Any]]:
-    """Return what metrics of sets stand on: n, d, and what two halves of the truth differ by."""
+    """Return n, d and the distance between two halves of the truth, for each set metric."""
     rows = board.scores.sets
     own = rows[rows["role"] != "floor"]
     found = []
@@ -343,7 +343,7 @@ def _missing(item: Mapping[str, Any]) -> str:
 
 
 def legend(gathered: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return legend entries of a board: rows that have a number."""
+    """Return the legend of a board: rows with at least one value."""
     drawn = {values[0] for values in gathered["data"]["rows"] if values[5] is not None}
     return [
         {**row, **gathered["looks"][row["key"]]}

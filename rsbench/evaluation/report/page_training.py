@@ -1,4 +1,4 @@
-"""How the trained rows of a table were trained: learning curves, and the spread of embeddings."""
+"""Learning curves of trained models, and the variance of predicted embeddings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Points = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Curve:
-    """One picture: whose it is, the drawing, and ``(name, style, dash)`` of its lines."""
+    """One chart: its title, the drawing, and ``(name, style, dash)`` of its lines."""
 
     title: str
     chart: Markup
@@ -28,7 +28,7 @@ class Curve:
 
 
 def curves(history: Mapping[str, Points], *, simulated: bool) -> list[Curve]:
-    """Return a learning curve per trained model, and one picture of all that embed."""
+    """Return a learning curve per trained model, and one chart of all variance ratios."""
     found: list[Curve] = []
     for model, points in history.items():
         name = f"learning curve of {model}"
@@ -39,10 +39,10 @@ def curves(history: Mapping[str, Points], *, simulated: bool) -> list[Curve]:
 
 
 def collapsed(history: Mapping[str, Points]) -> list[tuple[str, float]]:
-    """Return the models whose embeddings ended nearly constant, with the ratio of variances.
+    """Return the models whose embeddings collapsed, with the ratio of variances at the end.
 
-    A predictor that answers the mean of all embeddings has a small loss and says nothing; the
-    variance of its tokens over that of their targets tells.
+    A predictor of the mean embedding can have a small loss. The ratio of the variance of its
+    tokens to that of their targets detects this; below ``COLLAPSED`` counts as collapsed.
     """
     ends = [(model, spread(points)) for model, points in history.items()]
     return [(model, found[-1][1]) for model, found in ends if found and found[-1][1] < COLLAPSED]
@@ -60,7 +60,7 @@ def _curve(
 
 
 def _losses(points: Points) -> list[Line]:
-    """Return the loss of each stage, and what chose the weights."""
+    """Return the losses of each stage and the validation score that selects the weights."""
     stages = list(dict.fromkeys(str(point.get("stage", "")) for point in points))
     series: dict[str, list[tuple[float, float]]] = {}
     for index, point in enumerate(points):

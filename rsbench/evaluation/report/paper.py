@@ -1,4 +1,4 @@
-"""What a paper needs of a run, written from the run's own provenance: methods and BibTeX."""
+"""Methods paragraph and BibTeX for a paper, generated from the provenance of the runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rsbench.evaluation.scores import HALVES, RunInfo
 from rsbench.metrics.registry import MetricInfo, metric_info
 
 OWN = ("arithmetic", "this project")
-"""Sources that are no publication."""
+"""Sources that are not publications."""
 LONGEST = 12
-"""Characters of a digest in prose; the whole one stands in run.json."""
+"""Characters of a digest in prose; run.json holds the whole digest."""
 
 
 def methods(board: Board) -> str:
-    """Return a paragraph on how the numbers were made; nothing in it is written by hand."""
+    """Return a paragraph on data, scoring, models and limits of a board."""
     parts = [*_data(board), *_scoring(board), *_models(board), *_limits(board)]
     return " ".join(parts)
 
@@ -38,7 +38,7 @@ def _data(board: Board) -> list[str]:
 
 
 def _given(run: RunInfo) -> str:
-    """Say what models saw and what they predicted."""
+    """Return which images were given and which were predicted."""
     if task_of(run.protocol) == "fusion":
         dates = "date" if run.context == 1 else "dates"
         return (
@@ -56,11 +56,11 @@ def _scoring(board: Board) -> list[str]:
     run, table = board.run, board.scores.table()
     regions = int(table["n_regions"].max()) if len(table) else 0
     dropped = max((m.dropped for m in board.scores.matchings(strata.HEADLINE)), default=0)
-    gone = f"; {dropped} pairs of region and start, undefined in some row of some metric, "
+    gone = f"; {dropped} pairs of region and start, undefined in at least one row and metric, "
     gone += "were left out"
     said = [
         f"Each value is the mean over {regions} regions of the region's mean over images, on "
-        f"starts that every row and lead shares{gone if dropped else ''}."
+        f"starts that all rows and leads share{gone if dropped else ''}."
     ]
     if regions < inference.MIN_REGIONS:
         said.append(f"There are no intervals: fewer than {inference.MIN_REGIONS} regions.")
@@ -77,11 +77,11 @@ def _scoring(board: Board) -> list[str]:
     if run.best_trivial:
         said.append(
             "Skill is (score − reference) / (perfect − reference), pooled within a region, against "
-            f"{run.best_trivial}, the trivial row that was best on validation."
+            f"{run.best_trivial}, the best reference model on the validation split."
         )
     sizes = sorted({int(n) for n in board.scores.sets.loc[_own(board), "n"]})
     if sizes:
-        said.append(f"Distances of sets compare n = {_list(map(str, sizes))} images.")
+        said.append(f"Set metrics compare n = {_list(map(str, sizes))} images.")
     told = [_metric(info) for info in _metrics(_scored(board))]
     said.append(f"Metrics: {'; '.join(told)}.")
     return said
@@ -94,7 +94,7 @@ def _own(board: Board) -> list[bool]:
 
 
 def _scored(board: Board) -> list[str]:
-    """Return the metrics that have a value; those that are unavailable were not used."""
+    """Return the metrics that have a value."""
     table = board.scores.table()
     return [str(name) for name in table.loc[table["value"].notna(), "metric"].unique()]
 
@@ -127,7 +127,7 @@ def _models(board: Board) -> list[str]:
             standing.append(str(model))
     said = [f"Models: {'; '.join(trained)}."] if trained else []
     if standing:
-        said.append(f"Beside them stand {_list(sorted(standing))}.")
+        said.append(f"Reference rows: {_list(sorted(standing))}.")
     return said
 
 
@@ -147,15 +147,15 @@ def _limits(board: Board) -> list[str]:
         said.append(f"Absent: {'; '.join(f'{m} ({r})' for m, r in sorted(absent.items()))}.")
     if not run.complete:
         said.append(
-            f"The store is incomplete: {len(run.missing) or 'some'} units could not be read and "
-            "are missing from every number."
+            f"The store is incomplete: {len(run.missing) or 'some'} units could not be read "
+            "and are missing from every number."
         )
     versions = [f"{name} {version}" for name, version in sorted(run.versions.items())
                 if name != "rsbench"]  # fmt: skip
     if versions:
         said.append(f"Versions: {_list(versions)}.")
     if run.simulated:
-        said.append("The data are simulated; no superiority on real imagery follows.")
+        said.append("The data are simulated; the numbers are no result about real imagery.")
     return said
 
 
@@ -168,10 +168,10 @@ def _list(words: Iterable[str]) -> str:
 
 
 def bibtex(board: Board) -> str:
-    """Return entries of everything a table of this board stands on, one per source.
+    """Return BibTeX entries of software, models, data and metrics of a board, one per source.
 
-    A citation stands in ``note`` as its card says it; year, DOI and arXiv number are also fields
-    of their own. Nothing is guessed from names and titles.
+    The field ``note`` holds the citation as the card states it. Year, DOI and arXiv number are
+    also separate fields. Nothing is guessed from names and titles.
     """
     run = board.run
     entries = [_entry("rsbench", "rsbench", _version(run))]
@@ -215,7 +215,7 @@ def _entry(key: str, citation: str, more: Mapping[str, str] | None = None) -> st
 
 
 def _escaped(text: str) -> str:
-    """Escape what TeX would read, braces included, so that no entry ends early."""
+    """Escape the characters that are special in TeX, braces included."""
     special = {c: "\\" + c for c in "&%$#_{}"} | {
         "\\": r"\textbackslash ",
         "~": r"\~{}",
@@ -225,12 +225,12 @@ def _escaped(text: str) -> str:
 
 
 def one_board(found: Sequence[Board]) -> Board:
-    """Return the only board; runs of several cannot stand in one paragraph."""
+    """Return the only board; refuse runs that form several boards."""
     from rsbench.core.errors import Incomparable
 
     if len(found) != 1:
         raise Incomparable(
             "one paragraph on several runs", f"they form {len(found)} groups that do not compare",
-            "Write one for each",
+            "Write one for each group",
         )  # fmt: skip
     return found[0]

@@ -1,4 +1,4 @@
-"""Perception against distortion, and spectra: where detail is kept, lost or invented."""
+"""Perception–distortion charts and power spectra."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PERCEPTION = (
     "lpips.alex@1", "lpips.vgg@1", "lpips.squeeze@1", "fid.inception2048@1", "fd.texture@1",
     "mmd.rbf@1", "spectrum.ratio@1",
 )  # fmt: skip
-"""What may stand for perception, best first; the last says only how much detail there is."""
+"""Measures of perception, preferred first; the last one measures only the amount of detail."""
 BINS = 16
 LEAST_VALID = 0.9
 LARGEST = 256
-"""Pixels of a picture's middle that go into its spectrum, so that large ones cost little."""
+"""Longest side in pixels of the centre crop whose spectrum is computed."""
 Array = npt.NDArray[Any]
 Looks = Mapping[str, Mapping[str, Any]]
 
@@ -34,7 +34,8 @@ Looks = Mapping[str, Mapping[str, Any]]
 def plane(board: Board, looks: Looks) -> dict[str, Any] | None:
     """Return the plane of Blau and Michaeli (2018, arXiv 1711.06077), a line over leads per row.
 
-    No row can be best in both beyond a bound: blur wins on distortion, invention on perception.
+    Beyond a bound no row can be best in both: blur lowers distortion, false detail improves
+    perception.
     """
     table = board.scores.table()
     rows = table[
@@ -166,6 +167,6 @@ def radial(image: Array, valid: Array | None) -> Array:
 
 
 def sentence(found: Sequence[tuple[int, Markup, int]]) -> str:
-    """Say what the spectra stand on."""
+    """Return which pictures the spectra were computed from."""
     number = max((n for _, _, n in found), default=0)
-    return f"Of the {number} pictures that the run kept for the viewer, not of all its images."
+    return f"Spectra of the {number} pictures kept for the viewer, not of all images."

@@ -1,4 +1,4 @@
-"""Published tables beside a run, and which of their columns may be compared with it."""
+"""Published tables beside a run, and which of their columns can be compared with it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rsbench.metrics.suites import PUBLISHED
 
 Standing = Literal["compare", "read", "no"]
 WORDS: dict[Standing, str] = {
-    "compare": "may be compared",
-    "read": "same definition, other images: read side by side, compare nothing",
-    "no": "may not be compared",
+    "compare": "comparable",
+    "read": "same definition but other images, not comparable",
+    "no": "not comparable",
 }
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether one column may be compared with the run, and why not."""
+    """Whether one column can be compared with the run, and the reason if not."""
 
     column: PublishedColumn
     standing: Standing
@@ -33,12 +33,12 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """Say it in one line."""
+        """Standing and reason in one line."""
         return f"{WORDS[self.standing]}: {self.reason}" if self.reason else WORDS[self.standing]
 
 
 def verdicts(table: PublishedTable, board: Board) -> tuple[Verdict, ...]:
-    """Judge every column: first by its definition, then by the images it stands on."""
+    """Return a verdict per column: first by its definition, then by its images."""
     ids = set(board.scores.table()["metric"])
     return tuple(_verdict(table, column, board, ids) for column in table.columns)
 
@@ -54,7 +54,7 @@ def _verdict(
         return Verdict(column, "no", f"its definition is not public{like}")
     if column.metric not in ids:
         return Verdict(
-            column, "no", f"it is {column.metric}, which this run lacks; {_how(column.metric)}"
+            column, "no", f"this run does not have {column.metric}; {_how(column.metric)}"
         )
     if table.lead is None:
         return Verdict(column, "no", "its values are means over several leads")
@@ -63,9 +63,9 @@ def _verdict(
     if run.simulated:
         return Verdict(column, "read", "the images of this run are simulated")
     if table.recipe is None or table.recipe != run.dataset:
-        return Verdict(column, "read", f"it stands on {table.dataset}")
+        return Verdict(column, "read", f"its images are those of {table.dataset}")
     if not table.one_test_set:
-        return Verdict(column, "read", "its rows stand on different images themselves")
+        return Verdict(column, "read", "its own rows use different images")
     return Verdict(column, "compare", "")
 
 
@@ -77,13 +77,13 @@ def _how(metric: str) -> str:
 
 
 def beside(board: Board, tables: Sequence[PublishedTable]) -> list[dict[str, Any]]:
-    """Return what the page shows of each table: verdicts, its rows, and ours where defined."""
+    """Return verdicts, published rows and rows of this run for each published table."""
     return [_beside(board, table) for table in tables]
 
 
 def task_of(protocol: str) -> str | None:
-    """Return the task of a protocol of the catalogue; None where this version has none of it."""
-    name = protocol.partition("/")[0]  # what fitted the store is written behind it
+    """Return the task of a protocol in the catalogue; None if the name is unknown."""
+    name = protocol.partition("/")[0]  # adaptations to the store follow the slash
     return load_protocol(name).task if name in names("protocols") else None
 
 
@@ -111,7 +111,7 @@ def _beside(board: Board, table: PublishedTable) -> dict[str, Any]:
 
 
 def _printed(value: float) -> str:
-    """Write a value with the digits that papers print."""
+    """Return a value with as many digits as papers usually print."""
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
 
 
@@ -122,7 +122,7 @@ def _tip(metric: str | None, scored_by: str | None) -> str:
 
 
 def _ours(board: Board, table: PublishedTable, judged: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Return our rows: a number only in columns whose definition is the same."""
+    """Return the rows of this run; a number only in columns with the same definition."""
     tidy = board.scores.table()
     lead = table.lead
     rows = tidy[

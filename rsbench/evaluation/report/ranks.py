@@ -1,4 +1,4 @@
-"""Where the truth falls among the members of an ensemble."""
+"""Rank histograms: the rank of the truth among the members of an ensemble."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rsbench.evaluation.report.charts import Frame, Line, line_chart
 
 Looks = Mapping[str, Mapping[str, Any]]
 RANK = re.compile(r"rank (\d+), lead (\d+)")
-"""What a run calls its counts of ranks; the evaluation adds the lead to the metric's name."""
+"""Name of a count of ranks in a run."""
 
 
 def histograms(board: Board, looks: Looks) -> list[tuple[int, Markup]]:
     """Return (lead, chart) of rank histograms at the first and the last lead (Hamill 2001).
 
     A point is the share of pixels whose truth has a rank among M members, times M + 1: 1 where
-    truth and members are draws of one distribution, higher at both ends where members lie too
-    close together.
+    truth and members come from one distribution, higher at both ends where the spread of the
+    members is too small.
     """
     counts: dict[tuple[int, str], dict[int, int]] = {}
     for row in board.counts:
@@ -35,13 +35,13 @@ def histograms(board: Board, looks: Looks) -> list[tuple[int, Markup]]:
         for key, look in looks.items():
             model, _, _ = key.rpartition("/")
             if ranks := counts.get((lead, model)):
-                size = board.run.members + 1  # a rank that no pixel has is not listed
+                size = board.run.members + 1  # ranks without pixels are not listed
                 scale = size / sum(ranks.values())
                 points = tuple((float(r), ranks.get(r, 0) * scale, None, None) for r in range(size))
                 lines.append(Line(model, str(look["style"]), points, str(look["dash"]), key))
         frame = Frame(
             f"rank histogram, lead {lead}", "rank of the truth among the members",
-            "share, 1 where all ranks are alike", board.run.simulated, zero=True,
+            "relative frequency (1 = flat)", board.run.simulated, zero=True,
         )  # fmt: skip
         found.append((lead, line_chart(lines, frame)))
     return found

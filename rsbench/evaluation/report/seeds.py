@@ -1,4 +1,4 @@
-"""Runs of one model with several seeds: how far training moves a result, and regions do."""
+"""Runs of one model with several seeds: variance between seeds and between regions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rsbench.evaluation.table import number
 
 
 def several(board: Board) -> dict[tuple[str, str], dict[int, str]]:
-    """Return (model, preset) → seed → its row on the board, where there are two seeds or more."""
+    """Return (model, preset) → seed → name on the board, for models with at least two seeds."""
     presets: dict[str, set[str]] = {}
     units = board.scores.units
     rows = units.loc[units["role"] == "model", ["model", "preset"]].drop_duplicates()
@@ -32,7 +32,7 @@ def several(board: Board) -> dict[tuple[str, str], dict[int, str]]:
 
 
 def crossed(board: Board, rows: dict[int, str], preset: str, lead: int) -> Crossed | None:
-    """Return the primary endpoint at a lead over seeds and regions."""
+    """Return the primary endpoint at one lead, crossed over seeds and regions."""
     means = board.scores.region_means()
     own = means[
         (means["metric"] == PRIMARY)
@@ -51,7 +51,7 @@ def crossed(board: Board, rows: dict[int, str], preset: str, lead: int) -> Cross
 
 
 def note(board: Board) -> list[dict[str, Any]]:
-    """Return what the page says of models with several seeds."""
+    """Return the table of models with several seeds."""
     said = []
     for (model, preset), rows in sorted(several(board).items()):
         for lead in PRIMARY_LEADS:

@@ -1,4 +1,4 @@
-"""What the page calls things: a forecast has leads and starts, a fusion references and targets."""
+"""Terms of the report by task: forecasts have leads and starts, fusion has target dates."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Words:
     """Words of one task.
 
     Args:
-        fusion: whether there is one target date per sample, so no curve over leads.
-        by: what a table of one metric goes by, after the metric's name.
-        shared: on which samples every number stands.
+        fusion: whether a sample has one target date, so that there is no curve over leads.
+        by: suffix of the caption of a table of one metric.
+        shared: the samples on which all values are computed.
         sets: names of the matched sets.
         origins: what the matched sets list.
         wide, deep: the two layouts of the leaderboard.
@@ -29,18 +29,18 @@ class Words:
     deep: str
 
     def lead(self, number: int) -> str:
-        """Return what a column of the table is called."""
+        """Return the heading of a column of the table."""
         return "target date" if self.fusion else f"lead {number}"
 
     def date(self, iso: str) -> str:
-        """Return a date as pictures carry it: seasons matter in fusion, years in forecasts."""
+        """Return a date as pictures show it: the day in fusion, the year in forecasts."""
         return iso if self.fusion else iso[:4]
 
 
 FORECAST = Words(
     fusion=False,
     by=" by lead",
-    shared="starts that every row and lead shares",
+    shared="starts that all rows and leads share",
     sets={"all": "same starts", "same-target": "same targets"},
     origins="Starts or targets",
     wide="One metric, every lead",
@@ -49,7 +49,7 @@ FORECAST = Words(
 FUSION = Words(
     fusion=True,
     by="",
-    shared="target dates that every row shares",
+    shared="target dates that all rows share",
     sets={"all": "same target dates"},
     origins="First reference dates",
     wide="One metric",

@@ -120,7 +120,7 @@
           if (best) td.classList.add("best");
           td.append(element("span", number(value), "value"));
           if (lo !== null) td.append(element("span", span(lo, hi), "span"));
-          td.title = `${regions} regions, ${samples} images` + (missing ? `, ${missing} missing` : "") + (best ? "; better than every other row by more than the paired interval" : "");
+          td.title = `${regions} regions, ${samples} images` + (missing ? `, ${missing} missing` : "") + (best ? "; significantly better than all others (paired 95 % interval)" : "");
         }
         row.append(td);
       }
