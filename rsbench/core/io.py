@@ -190,6 +190,12 @@ def _remove_stale(target: Path) -> None:
                 _remove(target.with_name(name))
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove all temporaries in a folder; no other writer may be at work in it."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        _remove(path)
+
+
 def _is_alive(process: int) -> bool:
     if os.name != "posix":
         return True  # elsewhere the probe below would end the process

@@ -30,7 +30,7 @@ from rsbench.store.layout import (
     region_digest,
 )
 from rsbench.store.tree import Tree, tree_json
-from rsbench.store.write import centres
+from rsbench.store.zarr_write import centres
 
 
 class Checked(Protocol):

@@ -6,10 +6,10 @@ per region and an index at the root that is written last.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from rsbench.core.digest import ArrayHasher, sha256_json
 from rsbench.core.errors import InputError, StoreError, other_schema
 from rsbench.core.grid import Grid
+from rsbench.core.io import read_json
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +29,6 @@ SCHEMA = 1
 ROOT_KEY = "rsbench"
 INDEX = "index.json"
 MANIFEST = "manifest.json"
-TEMPORARY = ".tmp-"
 JOURNAL = ".rsbench-journal"
 LOCK = "lock.json.gz"
 """The frozen search a store was built from; imports have none."""
@@ -242,37 +242,25 @@ class RegionRecord:
         return cls(value["name"], value["split"], dict(value["strata"]), times)
 
 
-MAX_JSON = 256 << 20
-"""Bytes of one JSON file of a store; an index takes some 4 kB a region."""
-
-
 def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that a store wrote.
 
     Raises:
         StoreError: if the file is absent, cut short or no JSON object.
     """
-    return parse_json(path, path.read_bytes, lambda: path.stat().st_size)
+    with as_store_error():
+        return read_json(path, remedy=REBUILD)
 
 
-def parse_json(
-    path: Path, read: Callable[[], bytes], size: Callable[[], int | None]
-) -> dict[str, Any]:
-    """Read a JSON object from bytes, of which there are ``size``; see :func:`load_json`."""
+@contextmanager
+def as_store_error() -> Iterator[None]:
+    """Raise the input errors of the block as :class:`StoreError`."""
     try:
-        if (size() or 0) > MAX_JSON:
-            raise StoreError(f"reading {path}", f"it is larger than {MAX_JSON >> 20} MiB", REBUILD)
-        value = json.loads(read().decode("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        found = (
-            "it is absent"
-            if isinstance(error, FileNotFoundError)
-            else f"it is cut short or damaged ({error})"
-        )
-        raise StoreError(f"reading {path}", found, REBUILD) from error
-    if not isinstance(value, dict):
-        raise StoreError(f"reading {path}", "it holds no JSON object", REBUILD)
-    return value
+        yield
+    except StoreError:
+        raise
+    except InputError as error:
+        raise StoreError(error.asked, error.found, error.remedy) from error
 
 
 def require_schema(path: Path, value: Mapping[str, Any]) -> None:
@@ -311,8 +299,8 @@ def build_again(root: Path) -> str:
 def _recipe(index: Path) -> Mapping[str, Any]:
     """Return the recipe an index of any schema states, or nothing."""
     try:
-        found = json.loads(index.read_text(encoding="utf-8")).get("recipe")
-    except (OSError, ValueError, AttributeError):
+        found = read_json(index).get("recipe")
+    except InputError:
         return {}
     return found if isinstance(found, dict) else {}
 
