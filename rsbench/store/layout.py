@@ -18,6 +18,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.core.dates import iso_dates
 from rsbench.core.digest import ArrayHasher, sha256_json
 from rsbench.core.errors import InputError, StoreError, other_schema
 from rsbench.core.grid import Grid
@@ -38,7 +39,6 @@ COVERAGE = "coverage.svg"
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 UNITS = ("reflectance", "kelvin", "display")
-EPOCH = date(1970, 1, 1)
 CHUNK = 128
 REBUILD = "Run the build again (it keeps what is whole), or copy the store again"
 ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source", "labels")
@@ -60,21 +60,11 @@ def require_name(kind: str, name: str) -> None:
         )
 
 
-def days(times: Sequence[date]) -> npt.NDArray[np.int32]:
-    """Return dates as days since 1970-01-01."""
-    return np.array([(t - EPOCH).days for t in times], dtype=np.int32)
-
-
 def _fits(number: float, dtype: str) -> bool:
     if dtype == "float32":
         return bool(np.isfinite(number))
     limits = np.iinfo(dtype)
     return number == int(number) and limits.min <= number <= limits.max
-
-
-def iso_dates(texts: Sequence[str]) -> tuple[date, ...]:
-    """Read ISO dates."""
-    return tuple(date.fromisoformat(text) for text in texts)
 
 
 @dataclass(frozen=True)

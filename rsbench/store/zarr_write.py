@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from rsbench.core.dates import day_numbers
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
-from rsbench.store.layout import CHUNK, ROOT_KEY, SCHEMA, Array, SensorArrays, SensorMeta, days
+from rsbench.store.layout import CHUNK, ROOT_KEY, SCHEMA, Array, SensorArrays, SensorMeta
 
 SETTLE_S = 10.0
 """Most seconds that :func:`finish_writes` waits."""
@@ -79,7 +80,7 @@ def _write_coords(target: Path, arrays: SensorArrays, meta: SensorMeta) -> None:
     y, x = centres(arrays.grid)
     coords: dict[str, tuple[Array, tuple[str, ...], dict[str, Any]]] = {
         "time": (
-            days(arrays.times),
+            day_numbers(arrays.times),
             ("time",),
             {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "axis": "T"},
         ),
