@@ -165,7 +165,7 @@ def sync_tree(folder: Path) -> None:
 def _beside(target: Path) -> Path:
     """Return a free path beside the target: ``.tmp-NAME-HOST-PROCESS-RANDOM``."""
     own = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    return target.with_name(f"{TEMPORARY}{target.name}-{own}")
+    return target.parent / f"{TEMPORARY}{target.name}-{own}"
 
 
 def _host() -> str:
@@ -187,7 +187,7 @@ def _remove_stale(target: Path) -> None:
         for name in left:
             found = re.fullmatch(r"(\d{1,9})-[0-9a-f]{8}", name.removeprefix(begin))
             if found and not _is_alive(int(found[1])):
-                _remove(target.with_name(name))
+                _remove(target.parent / name)
 
 
 def remove_temporaries(folder: Path) -> None:

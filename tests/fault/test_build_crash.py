@@ -268,7 +268,7 @@ import os, random, signal, sys, time
 sys.path.insert(0, {tests!r})
 import numpy, rasterio, xarray, zarr  # once, before the processes part
 from pathlib import Path
-from rsbench.build import builder
+from rsbench.build.engine import builder
 from rsbench.build.plan.plan import Lock
 from build_fixtures import recipe
 
@@ -329,7 +329,7 @@ TWO = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from rsbench.build import builder
+from rsbench.build.engine import builder
 from rsbench.build.engine.journal import Journal
 from rsbench.build.plan.plan import Lock
 from build_fixtures import recipe
