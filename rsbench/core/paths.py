@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from rsbench.core.errors import InputError
+from rsbench.core.io import write_atomic
 
 
 def cache_dir(*parts: str) -> Path:
@@ -21,9 +22,7 @@ def cache_dir(*parts: str) -> Path:
 def remember_store(path: Path) -> None:
     """Note the store built last, for `run` without ``--data``."""
     note = cache_dir() / "last-store"
-    temporary = note.with_suffix(f".{os.getpid()}")
-    temporary.write_text(str(path.resolve()), encoding="utf-8")
-    temporary.replace(note)
+    write_atomic(note, str(path.resolve()))
 
 
 def default_store() -> tuple[Path, str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 import torch
 
+from rsbench.core.dates import day_number
 from rsbench.evaluation.entries import ModelEntry
 from rsbench.evaluation.set_metrics import SetMetricAccumulator
 from rsbench.evaluation.strata import ADDED, INPUT_VALID, PIXEL_CLASS
@@ -20,7 +21,7 @@ from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, SUMS
 from rsbench.metrics.engine import exact, image_metrics, member_metrics
 from rsbench.metrics.pixel_classes import ADDITIVE, class_sums
 from rsbench.metrics.registry import info
-from rsbench.tasks.base import EPOCH, Case
+from rsbench.tasks.base import Case
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -244,7 +245,7 @@ def _before(case: Case) -> tuple[Tensor, Tensor]:
     """
     frames = case.given.frames[case.want.sensor]
     chosen = [frames.bands.index(band) for band in case.want.bands]
-    days = torch.tensor([(start - EPOCH).days for start in case.starts])
+    days = torch.tensor([day_number(start) for start in case.starts])
     at = (frames.times.cpu() == days[:, None]).int().argmax(dim=1)
     row = torch.arange(len(at))
     values, valid = frames.values[row, 0, at], frames.valid[row, 0, at]

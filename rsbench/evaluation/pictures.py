@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import json
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.core.dates import day_number
 from rsbench.core.errors import DiskFull
 from rsbench.evaluation.scores import write_whole
 from rsbench.metrics.display import GAMMA, WHITE
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
-EPOCH = date(1970, 1, 1)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy hides the number
 Array = npt.NDArray[Any]
 
@@ -121,7 +120,7 @@ class Viewer:
     def _shown(case: Case, b: int) -> int:
         """Return the place of the frame of the start: the last of a context, the first of pairs."""
         times = case.given.frames[case.want.sensor].times[b].tolist()
-        return times.index((case.starts[b] - EPOCH).days)
+        return times.index(day_number(case.starts[b]))
 
     def _picture(self, values: Array) -> npt.NDArray[np.uint8]:
         return display(values[self._index], self._meta.unit, self._meta.value_range)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
+from rsbench.core.io import disk_errors
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run_folder import finished, require_writable, whole
 from rsbench.evaluation.score_table import behind_the_door, score_table, weights_of
@@ -164,9 +165,8 @@ def publish(
     from rsbench.evaluation.pictures import Viewer
     from rsbench.evaluation.report import write_report
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
-    from rsbench.store.write import disk_is_named
 
-    with disk_is_named(f"writing the run {out}", "give another --out"), whole(out) as folder:
+    with disk_errors(f"writing the run {out}", "give another --out"), whole(out) as folder:
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep)
         scores = make(viewer.see)
         viewer.close()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +15,7 @@ from rsbench.catalog import Region, SimulatedSpec
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
+from rsbench.core.io import atomic_directory, read_json, write_atomic
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.regions import simulated_regions
 from rsbench.simulate.scene import (
@@ -109,7 +107,7 @@ def _ready(spec: SimulatedSpec, folder: Path) -> bool:
                 "Give an empty folder or one that does not exist",
             )
         return False
-    found = json.loads(mark.read_text(encoding="utf-8"))
+    found = read_json(mark, remedy="Give another folder or remove this one")
     if found.get("digest") != catalogue_digest(spec):
         raise InputError(
             f"writing the simulated Earth to {folder}",
@@ -136,10 +134,8 @@ def _write_year(spec: SimulatedSpec, root: Path, region: Region, sensor: str, ye
 
 def _write_scene(target: Path, region: Region, scene: Scene, frame: Frame, *, older: bool) -> None:
     """Write a scene's files into a folder that appears only when it is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = target.parent / f".tmp-{uuid.uuid4().hex}"
-    work.mkdir()
-    try:
+    # Thousands of scenes, each simulated again where it is absent: not worth a flush per file.
+    with atomic_directory(target, durable=False) as work:
         grid = sensor_grid(region, scene.sensor)
         # As at providers, some files say what their nodata is and some do not.
         nodata = 0 if scene.sensor != "s2" or scene.number % 3 else None
@@ -148,11 +144,8 @@ def _write_scene(target: Path, region: Region, scene: Scene, frame: Frame, *, ol
         step = 2 if scene.sensor == "s2" else 1
         _write_cog(work / f"{MASKS[scene.sensor]}.tif", frame.mask, _coarser(grid, step), None)
         item = item_json(region, scene, frame, older=older)
-        _write_json(work / f"{target.name}.json", item)
-        work.rename(target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+        text = json.dumps(item, ensure_ascii=False)
+        (work / f"{target.name}.json").write_text(text, encoding="utf-8")
 
 
 def _coarser(grid: Grid, step: int) -> Grid:
@@ -191,7 +184,7 @@ def _write_collections(spec: SimulatedSpec, root: Path) -> None:
     for sensor in spec.sensors:
         folder = root / COLLECTIONS[sensor]
         items = sorted(folder.glob("sim-*/*/*.json"))
-        boxes = [json.loads(path.read_text(encoding="utf-8"))["bbox"] for path in items]
+        boxes = [read_json(path)["bbox"] for path in items]
         links = [path.relative_to(folder).as_posix() for path in items]
         document = collection_json(spec, COLLECTIONS[sensor], sensor, boxes, links)
         _write_json(folder / "collection.json", document)
@@ -200,9 +193,7 @@ def _write_collections(spec: SimulatedSpec, root: Path) -> None:
 
 
 def _write_json(path: Path, document: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+    write_atomic(path, json.dumps(document, ensure_ascii=False))
 
 
 def catalogue_bytes(root: Path) -> int:

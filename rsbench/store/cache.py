@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import errno
 import json
-import os
-import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -23,10 +19,16 @@ import numpy.typing as npt
 
 from rsbench.core.errors import InputError, StoreError, unknown
 from rsbench.core.grid import Window
+from rsbench.core.io import (
+    disk_errors,
+    publish_directory,
+    read_json,
+    replace_directory,
+    temporary_directory,
+)
 from rsbench.core.paths import cache_dir
 from rsbench.store.layout import SensorMeta
 from rsbench.store.read import Store, require_inside
-from rsbench.store.write import disk_is_named
 
 Array = npt.NDArray[Any]
 FORMAT = 1
@@ -131,7 +133,9 @@ def open_cache(
     if (size := _whole(target, store, name)) is not None:
         return Cache(store, name, CacheInfo(target, size, None))
     began = time.perf_counter()
-    with _aside(home, name) as folder:
+    asked = f"building the cache {home}"
+    elsewhere = "set RSBENCH_CACHE to a folder on another device"
+    with disk_errors(asked, elsewhere, StoreError), temporary_directory(target) as folder:
         _build(folder, store, name, progress)
         _swap(folder, target, store, name)
     size = _whole(target, store, name)
@@ -151,7 +155,7 @@ def _whole(target: Path, store: Store, sensor: str) -> int | None:
     gigabytes at every start would cost more than it finds.
     """
     try:
-        mark = json.loads((target / MARK).read_text(encoding="utf-8"))
+        mark = read_json(target / MARK)
         if (mark["format"], mark["digest"]) != (FORMAT, store.digest):
             return None
         files: Mapping[str, Any] = mark["files"]
@@ -192,25 +196,19 @@ def _write(path: Path, data: Array) -> None:
 
 
 def _swap(folder: Path, target: Path, store: Store, sensor: str) -> None:
-    """Put the folder in place; give way to a whole cache that another process finished first."""
-    for _ in range(8):
+    """Rename the folder to ``target``, unless another process has finished a whole cache there."""
+    for attempt in range(8):
         try:
-            folder.rename(target)
+            if attempt:
+                replace_directory(folder, target)
+            else:
+                publish_directory(folder, target)
             return
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
         if _whole(target, store, sensor) is not None:
             return
-        stale = folder.with_name(f"{folder.name}.stale-{uuid.uuid4().hex[:8]}")
-        try:
-            target.rename(stale)
-        except FileNotFoundError:
-            continue  # another process moved it away first
-        if stale.is_dir():
-            shutil.rmtree(stale, ignore_errors=True)
-        else:
-            stale.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> Array:
@@ -221,17 +219,3 @@ def _load(path: Path) -> Array:
             f"reading {path}", f"the cache changed while in use ({error})", "Run again"
         ) from error
     return loaded
-
-
-@contextmanager
-def _aside(home: Path, name: str) -> Iterator[Path]:
-    """A temporary folder beside the cache, gone afterwards unless it was renamed."""
-    folder = home / f".tmp-{name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    try:
-        with disk_is_named(
-            f"building the cache {home}", "set RSBENCH_CACHE to a folder on another device"
-        ):
-            folder.mkdir()
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rsbench.core.dates import day_numbers, iso_dates
 from rsbench.core.errors import StoreError
 from rsbench.core.grid import Grid
 from rsbench.store.layout import (
@@ -25,12 +26,10 @@ from rsbench.store.layout import (
     SensorArrays,
     SensorMeta,
     StoreMeta,
-    days,
-    iso_dates,
     region_digest,
 )
 from rsbench.store.tree import Tree, tree_json
-from rsbench.store.write import centres
+from rsbench.store.zarr_write import centres
 
 
 class Checked(Protocol):
@@ -179,7 +178,7 @@ def _check_crs(where: str, grid: Grid, attributes: dict[str, Any]) -> Iterator[F
 
 def _check_coordinates(tree: Tree, where: str, grid: Grid, held: Any) -> Iterator[Finding]:
     y, x = centres(grid)
-    wanted = {"y": y, "x": x, "time": days(iso_dates(held["times"]))}
+    wanted = {"y": y, "x": x, "time": day_numbers(iso_dates(held["times"]))}
     for key, array in wanted.items():
         stored = np.asarray(tree.array(f"{where}/{key}")[...])
         if not np.array_equal(stored, array):

@@ -6,10 +6,10 @@ per region and an index at the root that is written last.
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -18,9 +18,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.core.dates import iso_dates
 from rsbench.core.digest import ArrayHasher, sha256_json
 from rsbench.core.errors import InputError, StoreError, other_schema
 from rsbench.core.grid import Grid
+from rsbench.core.io import read_json
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +30,6 @@ SCHEMA = 1
 ROOT_KEY = "rsbench"
 INDEX = "index.json"
 MANIFEST = "manifest.json"
-TEMPORARY = ".tmp-"
 JOURNAL = ".rsbench-journal"
 LOCK = "lock.json.gz"
 """The frozen search a store was built from; imports have none."""
@@ -38,7 +39,6 @@ COVERAGE = "coverage.svg"
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 UNITS = ("reflectance", "kelvin", "display")
-EPOCH = date(1970, 1, 1)
 CHUNK = 128
 REBUILD = "Run the build again (it keeps what is whole), or copy the store again"
 ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source", "labels")
@@ -60,21 +60,11 @@ def require_name(kind: str, name: str) -> None:
         )
 
 
-def days(times: Sequence[date]) -> npt.NDArray[np.int32]:
-    """Return dates as days since 1970-01-01."""
-    return np.array([(t - EPOCH).days for t in times], dtype=np.int32)
-
-
 def _fits(number: float, dtype: str) -> bool:
     if dtype == "float32":
         return bool(np.isfinite(number))
     limits = np.iinfo(dtype)
     return number == int(number) and limits.min <= number <= limits.max
-
-
-def iso_dates(texts: Sequence[str]) -> tuple[date, ...]:
-    """Read ISO dates."""
-    return tuple(date.fromisoformat(text) for text in texts)
 
 
 @dataclass(frozen=True)
@@ -242,37 +232,25 @@ class RegionRecord:
         return cls(value["name"], value["split"], dict(value["strata"]), times)
 
 
-MAX_JSON = 256 << 20
-"""Bytes of one JSON file of a store; an index takes some 4 kB a region."""
-
-
 def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that a store wrote.
 
     Raises:
         StoreError: if the file is absent, cut short or no JSON object.
     """
-    return parse_json(path, path.read_bytes, lambda: path.stat().st_size)
+    with as_store_error():
+        return read_json(path, remedy=REBUILD)
 
 
-def parse_json(
-    path: Path, read: Callable[[], bytes], size: Callable[[], int | None]
-) -> dict[str, Any]:
-    """Read a JSON object from bytes, of which there are ``size``; see :func:`load_json`."""
+@contextmanager
+def as_store_error() -> Iterator[None]:
+    """Raise the input errors of the block as :class:`StoreError`."""
     try:
-        if (size() or 0) > MAX_JSON:
-            raise StoreError(f"reading {path}", f"it is larger than {MAX_JSON >> 20} MiB", REBUILD)
-        value = json.loads(read().decode("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        found = (
-            "it is absent"
-            if isinstance(error, FileNotFoundError)
-            else f"it is cut short or damaged ({error})"
-        )
-        raise StoreError(f"reading {path}", found, REBUILD) from error
-    if not isinstance(value, dict):
-        raise StoreError(f"reading {path}", "it holds no JSON object", REBUILD)
-    return value
+        yield
+    except StoreError:
+        raise
+    except InputError as error:
+        raise StoreError(error.asked, error.found, error.remedy) from error
 
 
 def require_schema(path: Path, value: Mapping[str, Any]) -> None:
@@ -311,8 +289,8 @@ def build_again(root: Path) -> str:
 def _recipe(index: Path) -> Mapping[str, Any]:
     """Return the recipe an index of any schema states, or nothing."""
     try:
-        found = json.loads(index.read_text(encoding="utf-8")).get("recipe")
-    except (OSError, ValueError, AttributeError):
+        found = read_json(index).get("recipe")
+    except InputError:
         return {}
     return found if isinstance(found, dict) else {}
 

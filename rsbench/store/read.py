@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rsbench.core.errors import InputError, RsbenchError, StoreError, unknown
 from rsbench.core.grid import Window
+from rsbench.core.io import TEMPORARY
 from rsbench.store.icechunk import open_version, repository_of
 from rsbench.store.layout import (
     ARRAYS,
@@ -20,7 +21,6 @@ from rsbench.store.layout import (
     JOURNAL,
     MANIFEST,
     REBUILD,
-    TEMPORARY,
     Array,
     Manifest,
     RegionEntry,

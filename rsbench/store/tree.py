@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rsbench.core.digest import sha256_file
-from rsbench.store.layout import parse_json
+from rsbench.core.errors import InputError
+from rsbench.core.io import MAX_JSON, parse_json
+from rsbench.store.layout import REBUILD, as_store_error
 
 if TYPE_CHECKING:
     import zarr
@@ -46,7 +48,18 @@ def tree_json(tree: Tree, name: str) -> dict[str, Any]:
     Raises:
         StoreError: if the file is absent, cut short or no JSON object.
     """
-    return parse_json(tree.where / name, lambda: tree.read(name), lambda: tree.size(name))
+    asked = f"reading {tree.where / name}"
+    with as_store_error():
+        try:
+            size = tree.size(name)
+            if size is None:
+                raise InputError(asked, "it is absent", REBUILD)
+            if size > MAX_JSON:
+                raise InputError(asked, f"it is larger than {MAX_JSON >> 20} MiB", REBUILD)
+            data = tree.read(name)
+        except OSError as error:
+            raise InputError(asked, f"it cannot be read ({error})", REBUILD) from error
+        return parse_json(data, asked, REBUILD)
 
 
 class Folder:

@@ -1,48 +1,42 @@
-"""Write a store: a region at a time into a temporary folder, renamed when whole; the index last.
+"""Write a store: each region into a temporary folder that is renamed when whole; the index last.
 
-A store that lies there without an index is unfinished, and says so; a region that lies there is
-whole, with the SHA-256 of every file in its manifest.
+A store without an index is unfinished and is not opened. A region with a manifest is whole; its
+manifest has the SHA-256 of every file.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rsbench.core.digest import canonical_json, sha256_file
-from rsbench.core.errors import DiskFull, InputError, StoreError, unknown
-from rsbench.core.grid import Grid
+from rsbench.core.errors import InputError, StoreError, unknown
+from rsbench.core.io import (
+    disk_errors,
+    publish_directory,
+    remove_temporaries,
+    replace_directory,
+    temporary_directory,
+    write_atomic,
+)
 from rsbench.store.layout import (
-    CHUNK,
     INDEX,
     MANIFEST,
     ROOT_KEY,
     SCHEMA,
-    TEMPORARY,
-    Array,
     Manifest,
     RegionRecord,
     SensorArrays,
     SensorMeta,
     StoreMeta,
-    days,
     region_digest,
     store_digest,
 )
 from rsbench.store.pixels import canonical_arrays
-
-SETTLE_S = 10.0
-CODECS = ("zstd", "lz4", "zstd-shuffle", "none")
+from rsbench.store.zarr_write import CODECS, finish_writes, write_group, write_sensor
 
 
 def write_region(
@@ -82,11 +76,11 @@ def write_region(
     digest = region_digest(record, clean, metas)
     if not replace and _stands(root, record.name, digest):
         return digest
-    with _temporary(root, record.name) as folder:
+    with _staged(root / record.name) as folder:
         group_attrs = {"schema": SCHEMA, **record.to_json(), "provenance": dict(attrs or {})}
         write_group(folder, {ROOT_KEY: group_attrs})
         for name in sorted(clean):
-            _write_sensor(folder, name, clean[name], metas[name], codec)
+            write_sensor(folder / name, clean[name], metas[name], codec)
         described = {
             name: {
                 "meta": metas[name].to_json(),
@@ -98,7 +92,6 @@ def write_region(
         }
         manifest = Manifest(record, described, digest, _hash_files(folder))
         (folder / MANIFEST).write_text(canonical_json(manifest.to_json()), encoding="utf-8")
-        _sync_tree(folder)
         _publish(root, folder, record.name, digest, replace=replace)
     return digest
 
@@ -136,14 +129,10 @@ def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = Non
         "regions": [_listing(root, found[name]) for name in names],
         "digest": digest,
     }
-    with disk_is_named(f"writing {root}", "give another --out"):
-        for leftover in root.glob(f"{TEMPORARY}*"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
-        replace_text(root / "zarr.json", json.dumps(_root_group(index), indent=1))
-        replace_text(root / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
+    with _disk_errors(root):
+        remove_temporaries(root)
+        write_atomic(root / "zarr.json", json.dumps(_root_group(index), indent=1))
+        write_atomic(root / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
     return digest
 
 
@@ -154,12 +143,6 @@ def read_manifests(root: Path) -> list[Manifest]:
         for path in sorted(Path(root).glob(f"*/{MANIFEST}"))
         if not path.parent.name.startswith(".")
     ]
-
-
-def write_group(folder: Path, attributes: dict[str, Any]) -> None:
-    """Write an empty Zarr v3 group."""
-    text = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-    (folder / "zarr.json").write_text(json.dumps(text, indent=1), encoding="utf-8")
 
 
 def _root_group(index: dict[str, Any]) -> dict[str, Any]:
@@ -216,234 +199,6 @@ def _stands(root: Path, name: str, digest: str) -> bool:
     )
 
 
-@contextmanager
-def disk_is_named(asked: str, elsewhere: str) -> Iterator[None]:
-    """Turn what the operating system says of a full or closed device into one clear error.
-
-    Args:
-        elsewhere: how to write to another place.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(
-                asked,
-                f"the device has no room left ({error.strerror})",
-                "Free some space and run the same command again, what was finished is kept; or "
-                + elsewhere,
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-            raise StoreError(
-                asked, f"it cannot be written to ({error.strerror})", elsewhere.capitalize()
-            ) from error
-        raise
-
-
-@contextmanager
-def _temporary(root: Path, name: str) -> Iterator[Path]:
-    """A fresh temporary folder under the root, gone afterwards unless it was renamed."""
-    with disk_is_named(f"writing {root}", "give another --out"):
-        folder = root / f"{TEMPORARY}{name}-{uuid.uuid4().hex[:12]}"
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-        except BaseException:
-            _let_zarr_finish()
-            raise
-        finally:
-            if folder.exists():
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _let_zarr_finish() -> None:
-    """Wait for what zarr still writes after one of its writes failed.
-
-    It runs a node's writes side by side and returns at the first failure: the others would
-    go on into a folder that is being cleared, and fail unheard when the process ends.
-    """
-    from zarr.core.sync import sync
-
-    async def finish() -> None:
-        this = asyncio.current_task()
-        others = asyncio.all_tasks() - ({this} if this else set())
-        if others:
-            await asyncio.wait(others, timeout=SETTLE_S)
-
-    sync(finish())
-
-
-def _publish(root: Path, folder: Path, name: str, digest: str, *, replace: bool) -> None:
-    target = root / name
-    old = folder.with_name(f"{folder.name}.old")
-    if replace and target.exists():
-        # The index speaks of the region that goes: from here on the store is unfinished.
-        (root / INDEX).unlink(missing_ok=True)
-        target.rename(old)
-    try:
-        folder.rename(target)
-    except OSError:
-        # Another writer was faster: the same content is fine, other content is not.
-        if not target.exists() or not _stands(root, name, digest):
-            raise
-    _sync(root)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _compressors(codec: str, itemsize: int) -> list[Any]:
-    from zarr.codecs import BloscCodec, Crc32cCodec
-
-    # Blosc has no checksum of its own; crc32c turns a damaged chunk into an error on reading.
-    options: dict[str, tuple[Any, int, Any]] = {
-        "zstd": ("zstd", 5, "bitshuffle"),
-        "lz4": ("lz4", 5, "bitshuffle"),
-        "zstd-shuffle": ("zstd", 5, "shuffle"),
-    }
-    if codec == "none":
-        return [Crc32cCodec()]
-    cname, level, shuffle = options[codec]
-    return [
-        BloscCodec(typesize=itemsize, cname=cname, clevel=level, shuffle=shuffle),
-        Crc32cCodec(),
-    ]
-
-
-def _write_sensor(
-    folder: Path, name: str, arrays: SensorArrays, meta: SensorMeta, codec: str
-) -> None:
-    target = folder / name
-    target.mkdir()
-    sensor = {"schema": SCHEMA, **meta.to_json(), "grid": arrays.grid.to_json()}
-    write_group(target, {ROOT_KEY: sensor})
-    for key, array in arrays.named().items():
-        _write_cube(target, key, array, meta, codec, arrays.about.get(key, {}))
-    _write_coords(target, arrays, meta)
-
-
-def _write_cube(
-    target: Path,
-    key: str,
-    array: Array,
-    meta: SensorMeta,
-    codec: str,
-    about: Mapping[str, Any],
-) -> None:
-    height, width = array.shape[-2:]
-    inner = (*array.shape[:-2], min(CHUNK, height), min(CHUNK, width))
-    shard = tuple(-(-n // c) * c for n, c in zip(array.shape, inner, strict=True))
-    is_cube = array.ndim == 4
-    is_value = is_cube and key != "spread"
-    # Both spellings: xarray makes `spatial_ref` a coordinate, rioxarray follows `grid_mapping`.
-    attributes: dict[str, Any] = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
-    if is_value:
-        held = meta.to_json()
-        attributes |= {
-            "units": meta.unit,
-            "nodata": held["nodata"],
-            "rsbench:scale": held["scale"],
-            "rsbench:offset": held["offset"],
-        }
-    elif is_cube:  # a difference of two stored numbers: the offset has fallen out
-        attributes |= {"units": meta.unit, "rsbench:scale": meta.to_json()["scale"]}
-    attributes |= about
-    _create(
-        target,
-        key,
-        array,
-        chunks=inner,
-        shards=shard,
-        compressors=_compressors(codec, array.dtype.itemsize),
-        fill_value=array.dtype.type(meta.nodata if is_value else 0),
-        dimension_names=("time", "band", "y", "x") if is_cube else ("time", "y", "x"),
-        attributes=attributes,
-    )
-
-
-def _write_coords(target: Path, arrays: SensorArrays, meta: SensorMeta) -> None:
-    a, _, c, _, e, f = arrays.grid.transform
-    y, x = centres(arrays.grid)
-    coords: dict[str, tuple[Array, tuple[str, ...], dict[str, Any]]] = {
-        "time": (
-            days(arrays.times),
-            ("time",),
-            {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "axis": "T"},
-        ),
-        "band": (
-            np.array(meta.bands, dtype=np.dtypes.StringDType()),
-            ("band",),
-            {"long_name": "band"},
-        ),
-        "y": (y, ("y",), {"axis": "Y", "standard_name": "projection_y_coordinate"}),
-        "x": (x, ("x",), {"axis": "X", "standard_name": "projection_x_coordinate"}),
-        "spatial_ref": (
-            np.array(0, dtype=np.int32),
-            (),
-            {**_crs_attributes(arrays.grid.crs), "GeoTransform": f"{c} {a} 0.0 {f} 0.0 {e}"},
-        ),
-    }
-    for key, (array, dims, attributes) in coords.items():
-        _create(
-            target,
-            key,
-            array,
-            chunks=array.shape,
-            shards=None,
-            compressors=None,
-            fill_value="" if key == "band" else array.dtype.type(0),
-            dimension_names=dims,
-            attributes=attributes,
-        )
-
-
-def centres(grid: Grid) -> tuple[Array, Array]:
-    """Return the coordinates of pixel centres, ``(H,)`` and ``(W,)`` float64, in CRS units.
-
-    Raises:
-        InputError: if the grid is rotated.
-    """
-    a, b, c, d, e, f = grid.transform
-    if b or d:
-        raise InputError("grid", f"rotated: {grid.transform}", "Warp it to a north-up grid first")
-    y = f + e * (np.arange(grid.height, dtype=np.float64) + 0.5)
-    x = c + a * (np.arange(grid.width, dtype=np.float64) + 0.5)
-    return y, x
-
-
-def _crs_attributes(crs: str) -> dict[str, Any]:
-    try:
-        from pyproj import CRS
-        from pyproj.exceptions import CRSError
-    except ImportError as error:
-        raise InputError(
-            "writing a store", "pyproj is not installed", "Type: pip install 'rsbench[build]'"
-        ) from error
-    try:
-        attributes = CRS.from_user_input(crs).to_cf()
-    except CRSError as error:
-        raise InputError(
-            f"CRS {crs!r}", "it names no coordinate system", "Give EPSG:code"
-        ) from error
-    return json.loads(json.dumps(attributes))  # type: ignore[no-any-return]
-
-
-def _create(target: Path, key: str, array: Array, **options: Any) -> None:
-    import zarr
-    from zarr.storage import LocalStore
-
-    # Empty chunks are written too: a chunk that is absent is then always damage, never fill.
-    created = zarr.create_array(
-        LocalStore(target),
-        name=key,
-        shape=array.shape,
-        dtype=array.dtype,
-        zarr_format=3,
-        filters=None,
-        config={"write_empty_chunks": True},
-        **options,
-    )
-    created[...] = array
-
-
 def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     return {
         path.relative_to(folder).as_posix(): {
@@ -455,27 +210,31 @@ def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _disk_errors(root: Path) -> AbstractContextManager[None]:
+    return disk_errors(f"writing {root}", "give another --out", StoreError)
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside a region's, removed at the end unless it was renamed."""
+    with _disk_errors(target.parent), temporary_directory(target) as folder:
+        try:
+            yield folder
+        except BaseException:
+            finish_writes()
+            raise
+
+
+def _publish(root: Path, folder: Path, name: str, digest: str, *, replace: bool) -> None:
+    target = root / name
+    if replace and target.exists():
+        # The index lists the region that is replaced: from here on the store is unfinished.
+        (root / INDEX).unlink(missing_ok=True)
+        replace_directory(folder, target)
+        return
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*"), reverse=True):
-        _sync(path)
-    _sync(folder)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text whole or not at all."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:12]}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        publish_directory(folder, target)
+    except OSError:
+        # Another writer was faster: the same content is fine, other content is not.
+        if not target.exists() or not _stands(root, name, digest):
+            raise

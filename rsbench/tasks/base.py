@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from rsbench.models.api import Given, SampleRef, Want
 if TYPE_CHECKING:
     from torch import Tensor
 
-EPOCH = date(1970, 1, 1)
 REFERENCES = "n_refs="
 """Stands before the number of references in the inputs of a fusion entry."""
 
@@ -65,8 +64,3 @@ def curve_of(start: int, lead: int, *, times: int, context: int, horizon: int) -
     if by_start and by_target:
         return "both"
     return "starts" if by_start else "targets" if by_target else "none"
-
-
-def day(value: int) -> date:
-    """Return the date of days since 1970-01-01."""
-    return EPOCH + timedelta(days=int(value))

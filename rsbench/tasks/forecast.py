@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, final
 
 import torch
 
+from rsbench.core.dates import date_of
 from rsbench.core.errors import InputError, PixelError, unknown
 from rsbench.models.api import Frames, Given, Noise, SampleRef, Want
-from rsbench.store.layout import EPOCH, SensorMeta
+from rsbench.store.layout import SensorMeta
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,8 +70,8 @@ class ForecastTask:
         self._require_order(batch)
         self._require_finite(batch)
         references = tuple(
-            SampleRef(s.region, f"{s.region}:{_iso(int(day))}", s.window)
-            for s, day in zip(batch.samples, batch.context_times[:, -1], strict=True)
+            SampleRef(s.region, f"{s.region}:{date_of(day)}", s.window)
+            for s, day in zip(batch.samples, batch.context_times[:, -1].tolist(), strict=True)
         )
         context = self._frames(batch, batch.context, batch.valid, batch.context_times)
         if _memory(batch.context) & _memory(batch.truth) or (
@@ -112,7 +112,7 @@ class ForecastTask:
             raise InputError(
                 f"a forecast of the {direction}",
                 f"the dates of {batch.samples[0].region} run "
-                + ", ".join(_iso(int(day)) for day in dates[0]),
+                + ", ".join(str(date_of(day)) for day in dates[0].tolist()),
                 "Take samples of forecast_samples.index for the future, backward(…) for the past",
             )
 
@@ -140,7 +140,3 @@ class ForecastTask:
 
 def _memory(tensor: Tensor) -> set[int]:
     return {tensor.untyped_storage().data_ptr()}
-
-
-def _iso(day: int) -> str:
-    return (EPOCH + timedelta(days=day)).isoformat()

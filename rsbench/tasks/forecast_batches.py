@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
+from rsbench.core.dates import day_numbers
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.store.cache import Cache, open_cache
-from rsbench.store.layout import days
 from rsbench.store.pixels import physical
 from rsbench.store.read import Store
 from rsbench.tasks.forecast_samples import Sample
@@ -118,7 +118,7 @@ def assemble(cache: Cache, samples: Sequence[Sample], bands: tuple[str, ...]) ->
     entries = {name: cache.store.region(name) for name in {s.region for s in samples}}
     context, valid = _frames(cache, samples, bands, [s.context for s in samples])
     truth, truth_valid = _frames(cache, samples, bands, [s.targets for s in samples])
-    dates = {name: days(entry.times[cache.sensor]) for name, entry in entries.items()}
+    dates = {name: day_numbers(entry.times[cache.sensor]) for name, entry in entries.items()}
     return Batch(
         sensor=cache.sensor,
         bands=bands,

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from rsbench.core.dates import day_numbers
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window, nesting
 from rsbench.store.cache import Cache, open_cache
-from rsbench.store.layout import days
 from rsbench.store.pixels import physical
 from rsbench.store.read import Store
 from rsbench.tasks.cloud_masks import hidden
@@ -134,7 +134,7 @@ def assemble(
 
 
 def _days(dates: Sequence[tuple[date, ...]]) -> Tensor:
-    return torch.from_numpy(np.stack([days(row) for row in dates]).astype(np.int64))
+    return torch.from_numpy(np.stack([day_numbers(row) for row in dates]).astype(np.int64))
 
 
 def _read(

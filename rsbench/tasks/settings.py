@@ -167,8 +167,9 @@ def cases(
     config: EvaluationConfig, *, split: str | None = None, batch_size: int = 8
 ) -> Iterator[Case]:
     """Yield the batches of a split; every batch has one start, so one number of leads."""
+    from rsbench.core.dates import date_of
     from rsbench.models.noise import Noise
-    from rsbench.tasks.base import Case, day
+    from rsbench.tasks.base import Case
     from rsbench.tasks.forecast import ForecastTask
     from rsbench.tasks.forecast_batches import batches
     from rsbench.tasks.fusion_settings import fusion_cases
@@ -191,8 +192,8 @@ def cases(
                 want=want,
                 truth=truth.values[:, 0],
                 valid=truth.valid[:, 0],
-                starts=tuple(day(int(d)) for d in batch.context_times[:, -1]),
-                targets=tuple(tuple(day(int(d)) for d in row) for row in batch.target_times),
+                starts=tuple(date_of(d) for d in batch.context_times[:, -1].tolist()),
+                targets=tuple(tuple(map(date_of, row)) for row in batch.target_times.tolist()),
                 curves=tuple(_curves(config, sample, times) for sample in batch.samples),
             )
 

@@ -19,6 +19,7 @@ import pytest
 
 import rsbench.store.write as writing
 from rsbench.core.errors import DiskFull, SchemaError, StoreError
+from rsbench.store import zarr_write
 from rsbench.store.read import open_store
 from rsbench.store.validate import validate
 from tests import toys
@@ -262,7 +263,7 @@ def test_an_error_while_writing_leaves_nothing(
     def stop(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writing, "_write_coords", stop)
+    monkeypatch.setattr(zarr_write, "_write_coords", stop)
     with pytest.raises(KeyboardInterrupt):
         toys.write_store(tmp_path, regions=1, size=32, years=2)
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rsbench.store.layout import region_digest, store_digest
 from rsbench.store.pixels import canonical_arrays, physical
-from rsbench.store.write import CODECS
+from rsbench.store.zarr_write import CODECS
 from tests import toys
 
 META = toys.sensor_meta()

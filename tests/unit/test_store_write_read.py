@@ -15,7 +15,8 @@ from rsbench.core.grid import Grid, Window
 from rsbench.store.layout import Manifest, RegionRecord, SensorMeta, StoreMeta, region_digest
 from rsbench.store.pixels import physical
 from rsbench.store.read import Store
-from rsbench.store.write import CODECS, finalise, read_manifests, write_region
+from rsbench.store.write import finalise, read_manifests, write_region
+from rsbench.store.zarr_write import CODECS
 from tests import toys
 
 

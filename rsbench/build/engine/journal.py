@@ -6,12 +6,7 @@ SHA-256 of every file. A part that does not match is made again.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
-import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +15,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.core.digest import canonical_json
-from rsbench.core.errors import DiskFull, InputError, RsbenchError
+from rsbench.core.digest import canonical_json, sha256_file
+from rsbench.core.errors import InputError
 from rsbench.core.file_lock import hold
+from rsbench.core.io import (
+    disk_errors,
+    read_json,
+    remove_temporaries,
+    replace_directory,
+    sync,
+    temporary_directory,
+    write_atomic,
+)
 from rsbench.store.layout import JOURNAL, MANIFEST
 
 Pixels = npt.NDArray[Any]
 
 SCHEMA = 1
 _NOTE = "part.json"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 @contextmanager
@@ -75,25 +77,9 @@ def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]
 
 @contextmanager
 def full_disk_is_named(path: Path) -> Iterator[None]:
-    """Turn the errors of a full device, quota, size limit or closed folder into one sentence."""
-    try:
+    """Raise one clear error where a build's folder is full or closed."""
+    with disk_errors(f"writing {path}", "choose another --out"):
         yield
-    except RsbenchError:
-        raise
-    except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFull(
-                f"writing {path}",
-                "the device has no room left",
-                "Free some space and run the same command again; what was finished is kept",
-            ) from error
-        if error.errno in _CLOSED:
-            raise InputError(
-                f"writing {path}",
-                f"it cannot be written to ({error.strerror})",
-                "Make the folder writable, or choose another --out",
-            ) from error
-        raise
 
 
 class Journal:
@@ -120,50 +106,36 @@ class Journal:
                     "another build was begun there and is not finished",
                     "Finish that one, delete the folder, or choose another --out",
                 )
-        temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
         with full_disk_is_named(self._out):
-            temporary.write_text(text, encoding="utf-8")
-            _sync(temporary)
-            temporary.replace(path)
-            _sync(self._folder)
+            write_atomic(path, text)
 
     def _tidy(self) -> None:
         if not self._alone:
             return  # what looks left behind may be another builder's work in hand
-        for leftover in self._folder.glob("*/.tmp-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for region in (p for p in self._folder.iterdir() if p.is_dir()):
+            remove_temporaries(region)
 
     def save(
         self, region: str, year: int, arrays: Mapping[str, Pixels], note: Mapping[str, Any]
     ) -> None:
         """Keep the arrays of a finished unit, whole or not at all."""
         target = self._part(region, year)
-        temporary = target.with_name(f".tmp-{year}-{uuid.uuid4().hex}")
-        with full_disk_is_named(self._out):
+        with full_disk_is_named(self._out), temporary_directory(target) as folder:
+            files = {name: _save(folder / f"{name}.npy", a) for name, a in arrays.items()}
+            text = canonical_json({"schema": SCHEMA, "files": files, "note": dict(note)})
+            (folder / _NOTE).write_text(text, encoding="utf-8")
             try:
-                temporary.mkdir(parents=True)
-                files = {name: _save(temporary / f"{name}.npy", a) for name, a in arrays.items()}
-                text = canonical_json({"schema": SCHEMA, "files": files, "note": dict(note)})
-                (temporary / _NOTE).write_text(text, encoding="utf-8")
-                _sync(temporary / _NOTE)
-                _sync(temporary)
-                if target.exists():
-                    shutil.rmtree(target)
-                try:
-                    temporary.rename(target)
-                except OSError:
-                    # Another builder of the same unit was faster, with the same pixels.
-                    if not self.has(region, year):
-                        raise
-                _sync(target.parent)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+                replace_directory(folder, target)
+            except OSError:
+                # Another builder of the same unit was faster, with the same pixels.
+                if not self.has(region, year):
+                    raise
 
     def load(self, region: str, year: int) -> tuple[dict[str, Pixels], dict[str, Any]] | None:
         """Return the arrays and the note of a finished unit; None if it is absent or damaged."""
         part = self._part(region, year)
         try:
-            value = json.loads((part / _NOTE).read_text(encoding="utf-8"))
+            value = read_json(part / _NOTE)
             arrays = {
                 name: _load(part / f"{name}.npy", digest) for name, digest in value["files"].items()
             }
@@ -183,7 +155,7 @@ class Journal:
         """Note that a region is written, or about to be, with units missing."""
         with full_disk_is_named(self._out):
             (self._folder / f"{region}.incomplete").touch()
-            _sync(self._folder)
+            sync(self._folder)
 
     def clear_incomplete(self, region: str) -> None:
         """Forget that note."""
@@ -223,25 +195,10 @@ class Basket(Journal):
 def _save(path: Path, array: Pixels) -> str:
     with path.open("xb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return _sha256(path)
+    return sha256_file(path)
 
 
 def _load(path: Path, digest: str) -> Pixels:
-    if _sha256(path) != digest:
+    if sha256_file(path) != digest:
         raise ValueError(f"{path} is damaged")
     return np.asarray(np.load(path, allow_pickle=False))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,7 +12,8 @@ from rsbench.build.engine.journal import Journal, full_disk_is_named
 from rsbench.build.plan.plan import Lock
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import hold
-from rsbench.store.layout import INDEX, JOURNAL, TEMPORARY
+from rsbench.core.io import TEMPORARY
+from rsbench.store.layout import INDEX, JOURNAL
 from rsbench.store.read import Store, open_store
 
 

@@ -8,7 +8,6 @@ files of regions. What was fetched whole is kept when a download stops, and the 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import posixpath
 import re
@@ -32,6 +31,7 @@ from rsbench.build.plan.href import is_private, is_web
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import DiskFull, InputError, StoreError
 from rsbench.core.file_lock import hold
+from rsbench.core.io import parse_json, publish_directory, replace_file
 from rsbench.store.export.release import RELEASE, VERSION_SIGNS, Release, ReleaseFile
 from rsbench.store.layout import require_name
 from rsbench.store.read import open_store
@@ -86,10 +86,7 @@ def download(
             _require_room(release, work)
             _fetch_all(place, release, work, progress)
             _verify(release, work)
-            if target.exists():
-                target.rmdir()
-            (work / "store").rename(target)
-            _sync(target.parent)
+            publish_directory(work / "store", target)
         shutil.rmtree(work, ignore_errors=True)
     store = open_store(target)
     return BuildResult(target, store.digest, store.complete)
@@ -140,12 +137,7 @@ def _listing(place: str) -> Release:
         data = file.read(MAX_LISTING + 1)
     if len(data) > MAX_LISTING:
         raise InputError(f"the release {place}", f"its {RELEASE} is too large", "Check the address")
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise InputError(
-            f"the release {place}", f"its {RELEASE} is no JSON", "Check the address"
-        ) from error
+    value = parse_json(data, f"the release {place}", "Check the address", RELEASE)
     return Release.from_json(value, place)
 
 
@@ -202,7 +194,7 @@ def _fetch(place: str, file: ReleaseFile, path: Path, told: Callable[[int], None
             found = error.found
             continue
         if (size, digest) == (file.bytes, file.sha256):
-            part.replace(path)
+            replace_file(part, path)
             return
         found = (
             f"{size} of {file.bytes} bytes came"
@@ -231,8 +223,6 @@ def _copy(
             out.write(block)
             hasher.update(block)
             told(size)
-        out.flush()
-        os.fsync(out.fileno())
     return size, hasher.hexdigest()
 
 
@@ -369,11 +359,3 @@ def _verify(release: Release, work: Path) -> None:
         raise InputError(
             f"verifying {release.name}@{release.version}", problem, "Tell the publisher"
         )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

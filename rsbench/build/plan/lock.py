@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +14,7 @@ from rsbench.build.plan.href import identity, require_kept
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
 from rsbench.core.errors import InputError, SchemaError, unknown
+from rsbench.core.io import write_atomic
 
 SCHEMA = 1
 _MAX_BYTES = 2 << 30
@@ -197,15 +196,7 @@ class Lock:
             )
         if target.suffix == ".gz":
             data = gzip.compress(data, mtime=0)
-        temporary = target.with_name(f".tmp-{target.name}-{uuid.uuid4().hex[:12]}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomic(target, data)
 
     @classmethod
     def load(cls, path: Path | str) -> Lock:

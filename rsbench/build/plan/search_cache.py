@@ -1,12 +1,9 @@
-"""Half a search is kept, region by region, so that the next one asks only for the rest."""
+"""Cache of partial STAC searches, one file per region."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import shutil
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 from rsbench.build.plan.lock import LockItem
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
+from rsbench.core.io import read_json, write_atomic
 from rsbench.core.paths import cache_dir
 
 Found = Mapping[str, Mapping[int, tuple[LockItem, ...]]]
@@ -34,7 +32,7 @@ class KeptSearch:
         try:
             if time.time() - path.stat().st_mtime > MAX_AGE:
                 return None
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = read_json(path)
             return {
                 sensor: {int(y): tuple(map(LockItem.from_json, i)) for y, i in by.items()}
                 for sensor, by in value.items()
@@ -49,11 +47,8 @@ class KeptSearch:
             for sensor, by in found.items()
         }
         path = self._folder / f"{self._name(region)}.json"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(canonical_json(value), encoding="utf-8")
-            temporary.replace(path)
+            write_atomic(path, canonical_json(value))
 
     def remove(self) -> None:
         """Forget a search that is finished."""

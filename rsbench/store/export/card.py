@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rsbench.core.errors import StoreError
+from rsbench.core.io import disk_errors, write_atomic
 from rsbench.store.export.card_labels import label_lines
 from rsbench.store.export.card_triplets import splits_by_date, triplets
 from rsbench.store.export.coverage import Coverage, coverage, svg
 from rsbench.store.layout import CARD, COVERAGE, ROOT_KEY, SPLITS
 from rsbench.store.read import Store, open_store
 from rsbench.store.tree import tree_json
-from rsbench.store.write import disk_is_named, replace_text
 
 _PERCENTILES = (2, 50, 98)
 NEAR_KM = 50.0
@@ -39,9 +40,9 @@ def write_card(path: Path | str) -> Path:
     store = open_store(path)
     found = coverage(store)
     title = f"Valid pixels of {store.recipe} by region and date"
-    with disk_is_named(f"writing {store.path / CARD}", "make the folder writable"):
-        replace_text(store.path / COVERAGE, svg(found, title))
-        replace_text(store.path / CARD, card(store, found))
+    with disk_errors(f"writing {store.path / CARD}", "use a copy of the store", StoreError):
+        write_atomic(store.path / COVERAGE, svg(found, title))
+        write_atomic(store.path / CARD, card(store, found))
     return store.path / CARD
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rsbench.core.errors import InputError
+from rsbench.core.io import atomic_file, write_atomic
 from rsbench.store.read import Store
 
 
@@ -58,28 +58,24 @@ def _export(rasterio: Any, store: Store, out: Path, region: str, sensor: str) ->
     written = []
     for index, day in enumerate(arrays.times):
         target = folder / f"{day.isoformat()}.tif"
-        temporary = folder / f".tmp-{uuid.uuid4().hex[:12]}.tif"
-        try:
-            with (
-                rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-                rasterio.open(temporary, "w", **profile) as file,
-            ):
-                file.write(arrays.values[index])
-                file.write_mask(np.where(arrays.valid[index], 255, 0).astype(np.uint8))
-                file.descriptions = meta.bands
-                file.scales = (meta.scale,) * len(meta.bands)
-                file.offsets = (meta.offset,) * len(meta.bands)
-                file.units = (meta.unit,) * len(meta.bands)
-                file.update_tags(
-                    DATE=day.isoformat(),
-                    REGION=region,
-                    SENSOR=sensor,
-                    DATASET=f"{store.recipe}@{store.digest[:12]}",
-                    SIMULATED=str(store.simulated).lower(),
-                )
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (
+            atomic_file(target) as temporary,
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(temporary, "w", **profile) as file,
+        ):
+            file.write(arrays.values[index])
+            file.write_mask(np.where(arrays.valid[index], 255, 0).astype(np.uint8))
+            file.descriptions = meta.bands
+            file.scales = (meta.scale,) * len(meta.bands)
+            file.offsets = (meta.offset,) * len(meta.bands)
+            file.units = (meta.unit,) * len(meta.bands)
+            file.update_tags(
+                DATE=day.isoformat(),
+                REGION=region,
+                SENSOR=sensor,
+                DATASET=f"{store.recipe}@{store.digest[:12]}",
+                SIMULATED=str(store.simulated).lower(),
+            )
         written.append(target)
     return written
 
@@ -93,4 +89,4 @@ def _write_note(store: Store, out: Path) -> None:
         "sensors": {name: meta.to_json() for name, meta in store.meta.sensors.items()},
         "splits": {name: store.listed[name]["split"] for name in store.regions},
     }
-    (out / "dataset.json").write_text(json.dumps(note, indent=1), encoding="utf-8")
+    write_atomic(out / "dataset.json", json.dumps(note, indent=1))

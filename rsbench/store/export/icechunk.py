@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from rsbench.core.errors import StoreError
+from rsbench.core.io import disk_errors, sync
 from rsbench.store.export.card import card
 from rsbench.store.export.coverage import coverage
 from rsbench.store.icechunk import BRANCH, FILES, load_icechunk
 from rsbench.store.layout import CARD
 from rsbench.store.read import Store, open_store
-from rsbench.store.write import disk_is_named
 
 VERSION_SIGNS = 12
 _PARTS = {"chunks", "manifests", "refs", "snapshots", "transactions", "config.yaml"}
@@ -62,7 +61,7 @@ def publish(plain: Path, out: Path) -> Store:
     store = open_store(plain)
     tag = tag_of(store.recipe, store.digest)
     icechunk = load_icechunk(f"committing to {out}")
-    with disk_is_named(f"writing {out}", "give another --out"):
+    with disk_errors(f"writing {out}", "give another --out", StoreError):
         try:
             _commit(icechunk, store, plain, out, tag)
         except icechunk.IcechunkError as error:
@@ -151,8 +150,4 @@ def _keep_bytes(target: Any, name: str, content: bytes) -> None:
 def _settle(out: Path) -> None:
     """Have the disk hold what was committed before the plain store goes."""
     for path in (*(p for p in out.rglob("*") if not p.name.startswith(".")), out):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(path)

@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import tarfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import Any, Self
 
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, StoreError
+from rsbench.core.io import atomic_directory, disk_errors, read_json
 from rsbench.store.export.card import write_card
 from rsbench.store.layout import CARD, COVERAGE, INDEX, LOCK, SPLITS
 from rsbench.store.read import Store, open_store
 from rsbench.store.tree import Folder
-from rsbench.store.write import disk_is_named
 
 SCHEMA = 1
 RELEASE = "release.json"
@@ -143,23 +142,15 @@ def write_release(
         raise InputError(f"a release in {out}", "something is there already", "Choose another DIR")
     if not (store.path / CARD).is_file():
         write_card(store.path)
-    aside = out.with_name(f".tmp-{out.name}-{uuid.uuid4().hex[:12]}")
-    try:
-        with disk_is_named(f"writing the release {out}", "choose another DIR"):
-            aside.mkdir(parents=True)
-            made = _write(store, aside, parts)
-            if out.exists():
-                out.rmdir()
-            aside.rename(out)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return made
+    asked = f"writing the release {out}"
+    with disk_errors(asked, "choose another DIR", StoreError), atomic_directory(out) as folder:
+        return _write(store, folder, parts)
 
 
 def _held(out: Path) -> Release | None:
     """Return the whole release that a folder holds already."""
     try:
-        made = Release.from_json(json.loads((out / RELEASE).read_text(encoding="utf-8")), str(out))
+        made = Release.from_json(read_json(out / RELEASE), str(out))
         whole = all(sha256_file(out / file.name) == file.sha256 for file in made.files)
     except (OSError, ValueError):
         return None

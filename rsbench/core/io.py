@@ -1,0 +1,313 @@
+"""Atomic writes: a file or folder appears whole and flushed to disk, or not at all.
+
+Content goes into a temporary file or folder beside the target, is flushed, and takes the target's
+name by one rename; then the parent folder is flushed. Temporary names are hidden and state target,
+host and process. A failure or Ctrl-C removes the temporary; what a killed process left is removed
+when a later process of the same host has written the same target.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import re
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rsbench.core.errors import DiskFull, InputError, RsbenchError
+
+TEMPORARY = ".tmp-"
+"""How the name of every temporary file and folder begins."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
+MAX_JSON = 256 << 20
+"""Most bytes of a JSON file that is read."""
+
+
+# -------------------------------------------------------------------------------- files
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file whole or not at all; text is written as UTF-8.
+
+    Raises:
+        OSError: if it cannot be written; a file that was there is unchanged.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_file(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield the temporary path that the block writes to; the file replaces ``path`` at the end."""
+    with temporary_file(path) as temporary:
+        yield temporary
+        replace_file(temporary, path)
+
+
+@contextmanager
+def temporary_file(target: Path) -> Iterator[Path]:
+    """Yield a free temporary path beside ``target``; a file left there is removed at the end."""
+    temporary = _beside(target)
+    try:
+        _make_parent(target)
+        yield temporary
+    finally:
+        _remove(temporary)
+
+
+def replace_file(temporary: Path, target: Path) -> None:
+    """Flush a file and give it the name ``target``, in place of a file that is there."""
+    sync(temporary)
+    temporary.replace(target)
+    sync(target.parent)
+    _remove_stale(target)
+
+
+# ------------------------------------------------------------------------------ folders
+
+
+@contextmanager
+def atomic_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary folder that the block fills; it becomes ``target`` at the end.
+
+    Args:
+        target: absent, or an empty folder.
+        durable: as of :func:`publish_directory`.
+    """
+    with temporary_directory(target) as folder:
+        yield folder
+        publish_directory(folder, target, durable=durable)
+
+
+@contextmanager
+def temporary_directory(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``target``; it is removed at the end unless it was renamed."""
+    folder = _beside(target)
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def publish_directory(folder: Path, target: Path, *, durable: bool = True) -> None:
+    """Flush a folder and rename it to ``target``, which is absent or an empty folder.
+
+    Args:
+        durable: flush all files first. Without it a power failure can leave empty files, which
+            suits only content that is checked when it is read.
+
+    Raises:
+        OSError: if something else is at ``target``; the folder stays where it is.
+    """
+    if durable:
+        sync_tree(folder)
+    with suppress(OSError):
+        target.rmdir()  # not every system renames onto an empty folder
+    folder.rename(target)
+    sync(target.parent)
+    _remove_stale(target)
+
+
+def replace_directory(folder: Path, target: Path) -> None:
+    """Flush a folder and rename it to ``target``, in place of whatever is there.
+
+    For a moment nothing is at ``target``.
+
+    Raises:
+        OSError: if another process put something there meanwhile; the folder stays where it is.
+    """
+    sync_tree(folder)
+    old = _beside(target)
+    try:
+        with suppress(FileNotFoundError):
+            target.rename(old)
+        publish_directory(folder, target, durable=False)
+    except BaseException:
+        if folder.exists():  # it was not renamed, so what was there goes back
+            with suppress(OSError):
+                old.rename(target)
+        raise
+    finally:
+        _remove(old)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk."""
+    if os.name != "posix" and path.is_dir():
+        return  # such systems cannot flush folders
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush a folder with all files and folders in it, deepest first."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        sync(path)
+    sync(folder)
+
+
+# --------------------------------------------------------------------------- temporaries
+
+
+def _beside(target: Path) -> Path:
+    """Return a free path beside the target: ``.tmp-NAME-HOST-PROCESS-RANDOM``."""
+    own = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return target.parent / f"{TEMPORARY}{target.name}-{own}"
+
+
+def _host() -> str:
+    # Folders may be shared between hosts, whose process numbers mean nothing here.
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _make_parent(target: Path) -> None:
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove temporaries of the same target whose process on this host has ended."""
+    begin = f"{TEMPORARY}{target.name}-{_host()}-"
+    with suppress(OSError):
+        with os.scandir(target.parent) as entries:
+            left = [entry.name for entry in entries if entry.name.startswith(begin)]
+        for name in left:
+            found = re.fullmatch(r"(\d{1,9})-[0-9a-f]{8}", name.removeprefix(begin))
+            if found and not _is_alive(int(found[1])):
+                _remove(target.parent / name)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove all temporaries in a folder; no other writer may be at work in it."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        _remove(path)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # elsewhere the probe below would end the process
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder; an error or Ctrl-C on the way is followed by a second try."""
+    try:
+        _remove_once(path)
+    finally:
+        if os.path.lexists(path):
+            _remove_once(path)
+
+
+def _remove_once(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+# -------------------------------------------------------------------------------- errors
+
+
+@contextmanager
+def disk_errors(
+    asked: str, elsewhere: str, closed: type[InputError] = InputError
+) -> Iterator[None]:
+    """Turn the operating system's error for a full or closed device into one sentence.
+
+    Args:
+        asked: what was to be written, e.g. ``writing OUT``.
+        elsewhere: how to write to another place, e.g. ``give another --out``.
+        closed: the error for a place that is read-only or not permitted.
+
+    Raises:
+        DiskFull: if the device, the quota or the allowed file size is exhausted.
+        InputError: ``closed``, naming the path at fault.
+    """
+    try:
+        yield
+    except RsbenchError:
+        raise
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFull(
+                asked,
+                f"the device has no room left ({error.strerror})",
+                "Free some space and run the same command again, what was finished is kept; or "
+                + elsewhere,
+            ) from error
+        if error.errno in CLOSED:
+            found = f"{_at_fault(error)} cannot be written to ({error.strerror})"
+            remedy = f"Make it writable, or {elsewhere}"
+            raise closed(asked, found, remedy) from error
+        raise
+
+
+def _at_fault(error: OSError) -> str:
+    """Return the path an error names; for a temporary, the folder it was to be in."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return "it"
+    path = Path(error.filename)
+    temporary = [p for p in (path, *path.parents) if p.name.startswith(TEMPORARY)]
+    return str(temporary[-1].parent if temporary else path)
+
+
+# ---------------------------------------------------------------------------------- JSON
+
+
+def read_json(path: Path, asked: str = "", remedy: str = "Write the file again") -> dict[str, Any]:
+    """Read a file that holds a JSON object.
+
+    Args:
+        asked: begin of the error message; ``reading PATH`` if empty.
+        remedy: end of the error message.
+
+    Raises:
+        InputError: if the file is absent, too large, not readable, or holds no JSON object.
+    """
+    named = path.name if asked else "it"
+    asked = asked or f"reading {path}"
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_JSON + 1)
+    except FileNotFoundError as error:
+        raise InputError(asked, f"{named} is absent", remedy) from error
+    except OSError as error:
+        raise InputError(asked, f"{named} cannot be read ({error.strerror})", remedy) from error
+    return parse_json(data, asked, remedy, named)
+
+
+def parse_json(data: bytes, asked: str, remedy: str, named: str = "it") -> dict[str, Any]:
+    """Return the JSON object in UTF-8 bytes, with the errors of :func:`read_json`.
+
+    Args:
+        named: how the error message refers to the file.
+    """
+    if len(data) > MAX_JSON:
+        raise InputError(asked, f"{named} is larger than {MAX_JSON >> 20} MiB", remedy)
+    try:
+        value = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(asked, f"{named} is cut short or not JSON ({error})", remedy) from error
+    if not isinstance(value, dict):
+        raise InputError(asked, f"{named} holds no JSON object", remedy)
+    return value

@@ -1,0 +1,195 @@
+"""Zarr groups and arrays of one sensor, with the attributes that xarray and rioxarray read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsbench.core.dates import day_numbers
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Grid
+from rsbench.store.layout import CHUNK, ROOT_KEY, SCHEMA, Array, SensorArrays, SensorMeta
+
+SETTLE_S = 10.0
+"""Most seconds that :func:`finish_writes` waits."""
+CODECS = ("zstd", "lz4", "zstd-shuffle", "none")
+
+
+def write_group(folder: Path, attributes: dict[str, Any]) -> None:
+    """Write an empty Zarr v3 group."""
+    text = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    (folder / "zarr.json").write_text(json.dumps(text, indent=1), encoding="utf-8")
+
+
+def write_sensor(target: Path, arrays: SensorArrays, meta: SensorMeta, codec: str) -> None:
+    """Write a sensor's arrays and coordinates into the new folder ``target``."""
+    target.mkdir()
+    sensor = {"schema": SCHEMA, **meta.to_json(), "grid": arrays.grid.to_json()}
+    write_group(target, {ROOT_KEY: sensor})
+    for key, array in arrays.named().items():
+        _write_cube(target, key, array, meta, codec, arrays.about.get(key, {}))
+    _write_coords(target, arrays, meta)
+
+
+def _write_cube(
+    target: Path,
+    key: str,
+    array: Array,
+    meta: SensorMeta,
+    codec: str,
+    about: Mapping[str, Any],
+) -> None:
+    height, width = array.shape[-2:]
+    inner = (*array.shape[:-2], min(CHUNK, height), min(CHUNK, width))
+    shard = tuple(-(-n // c) * c for n, c in zip(array.shape, inner, strict=True))
+    is_cube = array.ndim == 4
+    is_value = is_cube and key != "spread"
+    # Both spellings: xarray makes `spatial_ref` a coordinate, rioxarray follows `grid_mapping`.
+    attributes: dict[str, Any] = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
+    if is_value:
+        held = meta.to_json()
+        attributes |= {
+            "units": meta.unit,
+            "nodata": held["nodata"],
+            "rsbench:scale": held["scale"],
+            "rsbench:offset": held["offset"],
+        }
+    elif is_cube:  # a difference of two stored numbers: the offset has fallen out
+        attributes |= {"units": meta.unit, "rsbench:scale": meta.to_json()["scale"]}
+    attributes |= about
+    _create(
+        target,
+        key,
+        array,
+        chunks=inner,
+        shards=shard,
+        compressors=_compressors(codec, array.dtype.itemsize),
+        fill_value=array.dtype.type(meta.nodata if is_value else 0),
+        dimension_names=("time", "band", "y", "x") if is_cube else ("time", "y", "x"),
+        attributes=attributes,
+    )
+
+
+def _write_coords(target: Path, arrays: SensorArrays, meta: SensorMeta) -> None:
+    a, _, c, _, e, f = arrays.grid.transform
+    y, x = centres(arrays.grid)
+    coords: dict[str, tuple[Array, tuple[str, ...], dict[str, Any]]] = {
+        "time": (
+            day_numbers(arrays.times),
+            ("time",),
+            {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "axis": "T"},
+        ),
+        "band": (
+            np.array(meta.bands, dtype=np.dtypes.StringDType()),
+            ("band",),
+            {"long_name": "band"},
+        ),
+        "y": (y, ("y",), {"axis": "Y", "standard_name": "projection_y_coordinate"}),
+        "x": (x, ("x",), {"axis": "X", "standard_name": "projection_x_coordinate"}),
+        "spatial_ref": (
+            np.array(0, dtype=np.int32),
+            (),
+            {**_crs_attributes(arrays.grid.crs), "GeoTransform": f"{c} {a} 0.0 {f} 0.0 {e}"},
+        ),
+    }
+    for key, (array, dims, attributes) in coords.items():
+        _create(
+            target,
+            key,
+            array,
+            chunks=array.shape,
+            shards=None,
+            compressors=None,
+            fill_value="" if key == "band" else array.dtype.type(0),
+            dimension_names=dims,
+            attributes=attributes,
+        )
+
+
+def centres(grid: Grid) -> tuple[Array, Array]:
+    """Return the coordinates of pixel centres, ``(H,)`` and ``(W,)`` float64, in CRS units.
+
+    Raises:
+        InputError: if the grid is rotated.
+    """
+    a, b, c, d, e, f = grid.transform
+    if b or d:
+        raise InputError("grid", f"rotated: {grid.transform}", "Warp it to a north-up grid first")
+    y = f + e * (np.arange(grid.height, dtype=np.float64) + 0.5)
+    x = c + a * (np.arange(grid.width, dtype=np.float64) + 0.5)
+    return y, x
+
+
+def _crs_attributes(crs: str) -> dict[str, Any]:
+    try:
+        from pyproj import CRS
+        from pyproj.exceptions import CRSError
+    except ImportError as error:
+        raise InputError(
+            "writing a store", "pyproj is not installed", "Type: pip install 'rsbench[build]'"
+        ) from error
+    try:
+        attributes = CRS.from_user_input(crs).to_cf()
+    except CRSError as error:
+        raise InputError(
+            f"CRS {crs!r}", "it names no coordinate system", "Give EPSG:code"
+        ) from error
+    return json.loads(json.dumps(attributes))  # type: ignore[no-any-return]
+
+
+def _create(target: Path, key: str, array: Array, **options: Any) -> None:
+    import zarr
+    from zarr.storage import LocalStore
+
+    # Empty chunks are written too: a chunk that is absent is then always damage, never fill.
+    created = zarr.create_array(
+        LocalStore(target),
+        name=key,
+        shape=array.shape,
+        dtype=array.dtype,
+        zarr_format=3,
+        filters=None,
+        config={"write_empty_chunks": True},
+        **options,
+    )
+    created[...] = array
+
+
+def _compressors(codec: str, itemsize: int) -> list[Any]:
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    # Blosc has no checksum of its own; crc32c turns a damaged chunk into an error on reading.
+    options: dict[str, tuple[Any, int, Any]] = {
+        "zstd": ("zstd", 5, "bitshuffle"),
+        "lz4": ("lz4", 5, "bitshuffle"),
+        "zstd-shuffle": ("zstd", 5, "shuffle"),
+    }
+    if codec == "none":
+        return [Crc32cCodec()]
+    cname, level, shuffle = options[codec]
+    return [
+        BloscCodec(typesize=itemsize, cname=cname, clevel=level, shuffle=shuffle),
+        Crc32cCodec(),
+    ]
+
+
+def finish_writes() -> None:
+    """Wait until zarr has ended all writes after one of them failed.
+
+    Zarr writes the chunks of an array concurrently and returns at the first failure. The others
+    would go on in a folder that is being removed, and their errors would be lost.
+    """
+    from zarr.core.sync import sync
+
+    async def finish() -> None:
+        this = asyncio.current_task()
+        others = asyncio.all_tasks() - ({this} if this else set())
+        if others:
+            await asyncio.wait(others, timeout=SETTLE_S)
+
+    sync(finish())
