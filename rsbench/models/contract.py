@@ -231,9 +231,15 @@ def every_tensor_matters(subject: Subject) -> str:
     for name, tensor in model.module.named_parameters():
         kept = tensor.detach().clone()
         size = float(kept.square().mean().sqrt()) + 0.1
-        with torch.no_grad():
-            tensor.add_((size * torch.randn(kept.shape, generator=generator)).to(tensor.device))
-        moved[name] = float((_call(model, given, want) - base).abs().max()) / _range(subject)
+        step = torch.randn(kept.shape, generator=generator)
+        # A bias inside a softmax may need a larger step to exceed rounding.
+        for factor in (1.0, 8.0):
+            with torch.no_grad():
+                tensor.copy_(kept + (factor * size * step).to(tensor.device))
+            effect = float((_call(model, given, want) - base).abs().max()) / _range(subject)
+            if effect > MATTERS or name.startswith(tuple(idle)):
+                break
+        moved[name] = effect
         with torch.no_grad():
             tensor.copy_(kept)
     named = {name for name in moved if any(name.startswith(head) for head in idle)}

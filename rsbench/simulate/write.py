@@ -194,8 +194,3 @@ def _write_collections(spec: SimulatedSpec, root: Path) -> None:
 
 def _write_json(path: Path, document: Any) -> None:
     write_atomic(path, json.dumps(document, ensure_ascii=False))
-
-
-def catalogue_bytes(root: Path) -> int:
-    """Return the size of all files below a folder."""
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())

@@ -28,7 +28,7 @@ from rsbench.build.engine.region import (
     write,
 )
 from rsbench.build.engine.unit import UnitResult, compose_unit
-from rsbench.build.engine.workers import Answer, Order, carry_out, hired
+from rsbench.build.engine.workers import Answer, Order, carry_out, open_workers
 from rsbench.build.plan.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.read.engines import make_engine
@@ -269,11 +269,12 @@ def _open_work(
         signing = sensors[0].provider(frozen.provider).signing
         with contextlib.ExitStack() as stack:
             reader: Engine = NoEngine()
+            catalogue = ""
             if address is not None:
-                catalogue = stack.enter_context(open_catalogue(address, simulated, progress))
+                catalogue = open_catalogue(address, simulated, progress)
                 reader = make_engine(engine, catalogue, signing)
                 stack.callback(reader.close)
-            hire = hired(_in_worker, workers, processes=processes, scheduler=scheduler)
+            elsewhere = open_workers(_in_worker, workers, processes=processes, scheduler=scheduler)
             yield Work(
                 recipe=recipe,
                 sensors=sensors,
@@ -285,9 +286,9 @@ def _open_work(
                 memory=_MEMORY // max(1, workers),
                 progress=progress,
                 watch=watch,
-                address=address or "",
+                address=catalogue,
                 reading=engine,
-                crew=stack.enter_context(hire),
+                workers=stack.enter_context(elsewhere),
             )
 
 
@@ -312,9 +313,9 @@ def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bo
         left[region] += 1
     total = len(mine)
     done = total - len(units)
-    crew = work.crew
-    pool = ThreadPoolExecutor(crew.size if crew else workers, thread_name_prefix="rsbench-unit")
-    do = _elsewhere if crew else steps.unit
+    others = work.workers
+    pool = ThreadPoolExecutor(others.size if others else workers, thread_name_prefix="rsbench-unit")
+    do = _elsewhere if others else steps.unit
     pending: dict[Future[None], tuple[str, int]] = {
         pool.submit(_watched, work, do, *unit): unit for unit in units
     }
@@ -334,18 +335,18 @@ def _run(work: Work, workers: int, names: Sequence[str], *, allow_incomplete: bo
                 if left[region] == 0 and (allow_incomplete or not has_failed(work, region)):
                     steps.write(work, region)
     finally:
-        if crew and pending:
-            crew.stop()
+        if others and pending:
+            others.stop()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _elsewhere(work: Work, region: str, year: int) -> None:
-    """Have the crew do one unit unless the journal holds it, and keep what it hands back."""
-    if work.crew is None or work.journal.has(region, year):
+    """Have a worker do one unit unless the journal holds it, and save the result."""
+    if work.workers is None or work.journal.has(region, year):
         return
     lock = work.lock.subset([region], None)
     order = Order(work.recipe, lock, region, year, work.address, work.reading, work.memory)
-    answer = work.crew.do(order)
+    answer = work.workers.do(order)
     work.engine.bytes += answer.bytes_read
     answer.require()
     work.journal.save(region, year, answer.arrays, answer.note)

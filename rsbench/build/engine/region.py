@@ -15,7 +15,7 @@ from rsbench.build.compose.median import Rule
 from rsbench.build.compose.registration import yearly_shifts
 from rsbench.build.engine.journal import Journal, full_disk_is_named
 from rsbench.build.engine.unit import empty_unit
-from rsbench.build.engine.workers import Crew
+from rsbench.build.engine.workers import Workers
 from rsbench.build.plan.plan import SIMULATED, Lock
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.plan.season import middle_day, months_of
@@ -51,7 +51,7 @@ Watch = Callable[[UnitEvent], None]
 
 @dataclass
 class Work:
-    """What all steps of one build share; ``crew`` does the units, if not this process itself."""
+    """What all steps of one build share; ``workers`` do the units; None for this process."""
 
     recipe: Recipe
     sensors: tuple[Sensor, ...]
@@ -65,7 +65,7 @@ class Work:
     watch: Watch | None = None
     address: str = ""
     reading: str = "rasterio"
-    crew: Crew | None = None
+    workers: Workers | None = None
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def halves(self, region: str) -> bool:
