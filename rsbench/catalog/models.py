@@ -54,6 +54,8 @@ class ProviderSpec(Entry):
 
     ``offset_policy``: ``s2-baseline-0400`` subtracts 1000 from every valid DN of an item whose
     processing baseline is 04.00 or later; ``none`` leaves the DN alone.
+    ``signing``: how addresses are signed when they are read; ``none``, or a name that a package
+    registers in the entry-point group ``rsbench.signers``.
     ``tile_format``: text of ``tile_property`` for a tile, e.g. ``MGRS-{tile}``.
     ``query``: further item-search conditions; ``refused``: collections that look alike, with the
     reason why they are not read.
@@ -62,7 +64,7 @@ class ProviderSpec(Entry):
     api: str
     collection: Text
     assets: Mapping[str, AssetRef]
-    signing: Literal["planetary-computer", "none"] = "none"
+    signing: Text = "none"
     offset_policy: Literal["s2-baseline-0400", "none"] = "none"
     tile_property: str | None = None
     tile_format: str = "{tile}"

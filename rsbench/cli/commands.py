@@ -4,110 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsbench.core.errors import InputError, unknown
+from rsbench.core.errors import InputError
 
 if TYPE_CHECKING:
-    from rsbench.build.importers.geotiff_triplets import CoarseStated
     from rsbench.store.read import Store
 
 Say = Callable[[str], None]
-PUBLISHED = ("cia", "lgc", "ahb")
-IMPORTERS = ("geotiff-series", "geotiff-triplets", "sat-jepa-diff", *PUBLISHED)
-
-
-def import_command(
-    *,
-    kind: str,
-    source: Path,
-    out: Path,
-    unit: str | None,
-    scale: float | None,
-    offset: float | None,
-    nodata: float | None,
-    bands: str | None,
-    dates: str | None,
-    crs: str | None,
-    region_size: int | None,
-    coarse: CoarseStated,
-    split: str | None,
-    say: Say,
-) -> None:
-    """Import one kind of folder and remember the store."""
-    if kind not in IMPORTERS:
-        raise unknown("import", kind, IMPORTERS)
-    from rsbench.build.importers.geotiff_series import import_geotiff_series
-    from rsbench.build.importers.geotiff_triplets import import_geotiff_triplets
-    from rsbench.core.paths import remember_store
-
-    names = tuple(b.strip() for b in bands.split(",")) if bands else None
-    if split is not None and kind != "sat-jepa-diff":
-        raise InputError(
-            f"import-dataset {kind} --split {split}",
-            "its split follows from places or dates",
-            "Leave --split out",
-        )
-    if kind in PUBLISHED:
-        from rsbench.build.importers.published_fusion import import_published
-
-        _require_no_coarse(kind, coarse, "one scale and one nodata hold for both sensors")
-        told = {"--bands": bands, "--dates": dates, "--crs": crs}
-        _require_known(kind, {**told, "--unit": unit if unit != "reflectance" else None})
-        result = import_published(
-            kind, source, out, scale=scale, offset=offset, nodata=nodata, region_size=region_size
-        )
-    elif kind == "geotiff-triplets":
-        result = import_geotiff_triplets(
-            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
-            dates=dates, crs=crs, region_size=region_size, coarse=coarse,
-        )  # fmt: skip
-    elif kind == "sat-jepa-diff":
-        from rsbench.build.importers.sat_jepa_diff import import_sat_jepa_diff
-
-        _require_no_coarse(kind, coarse, "it has no coarse sensor")
-        if dates is not None:
-            raise InputError(
-                f"import-dataset {kind} --dates {dates}",
-                "the year stands in the names of the layout",
-                "Leave --dates out",
-            )
-        result = import_sat_jepa_diff(
-            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
-            crs=crs, patch=region_size, split=split or "space",
-        )  # fmt: skip
-    else:
-        _require_no_coarse(kind, coarse, "it has no coarse sensor")
-        result = import_geotiff_series(
-            source, out, unit=unit, scale=scale, offset=offset, nodata=nodata, bands=names,
-            dates=dates, crs=crs, region_size=region_size,
-        )  # fmt: skip
-    remember_store(result.path)
-    say(f"{result.path}  digest {result.digest}")
-
-
-def _require_known(kind: str, told: Mapping[str, str | None]) -> None:
-    given = [name for name, value in told.items() if value is not None]
-    if given:
-        raise InputError(
-            f"import-dataset {kind} with {', '.join(given)}",
-            "unit, bands, dates and grid of this set are known",
-            f"Leave out {', '.join(given)}, or type geotiff-triplets",
-        )
-
-
-def _require_no_coarse(kind: str, coarse: CoarseStated, why: str) -> None:
-    from dataclasses import asdict
-
-    given = [f"--coarse-{name}" for name, value in asdict(coarse).items() if value is not None]
-    if given:
-        raise InputError(
-            f"import-dataset {kind} with {', '.join(given)}",
-            why,
-            "Leave them out, or type geotiff-triplets",
-        )
 
 
 def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:

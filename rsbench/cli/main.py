@@ -23,6 +23,7 @@ from rsbench.cli.app import (
     say,
 )
 from rsbench.cli.exit_codes import run_app
+from rsbench.cli.imports import ImportCommand, import_command
 from rsbench.core.errors import InputError
 
 
@@ -121,13 +122,10 @@ def download(
     download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say)
 
 
-@app.command("import-dataset")
+@app.command("import-dataset", cls=ImportCommand)
 def import_dataset(
-    kind: Annotated[
-        str,
-        typer.Argument(help="geotiff-series, geotiff-triplets, sat-jepa-diff, cia, lgc or ahb."),
-    ],
-    source: Annotated[Path, typer.Argument(help="The folder to bring in.")],
+    importer: Annotated[str, typer.Argument(help="An importer, see below.")],
+    source: Annotated[Path, typer.Argument(help="The folder to import.")],
     out: Annotated[Path, typer.Option(help="Where the store goes.")],
     unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,
     scale: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
@@ -147,26 +145,25 @@ def import_dataset(
         str | None, typer.Option(help="Of sat-jepa-diff: space, time or published.")
     ] = None,
 ) -> None:
-    """Bring a folder of dated images in as a store; units are stated, never guessed."""
-    from rsbench.build.importers.geotiff_triplets import CoarseStated
-    from rsbench.cli.commands import import_command
+    """Import dated images as a store; units are stated, never guessed."""
+    from rsbench.build.importers.api import ImportOptions
 
-    import_command(
-        kind=kind,
-        source=source,
-        out=out,
+    options = ImportOptions(
         unit=unit,
         scale=scale,
         offset=offset,
         nodata=nodata,
-        bands=bands,
+        bands=tuple(band.strip() for band in bands.split(",")) if bands else None,
         dates=dates,
         crs=crs,
         region_size=region_size,
-        coarse=CoarseStated(coarse_scale, coarse_offset, coarse_nodata, coarse_gsd),
+        coarse_scale=coarse_scale,
+        coarse_offset=coarse_offset,
+        coarse_nodata=coarse_nodata,
+        coarse_gsd=coarse_gsd,
         split=split,
-        say=say,
     )
+    import_command(importer, source, out, options, say=say)
 
 
 @app.command()

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from import_fixtures import importing
 
 from rsbench.build.engine.builder import build
-from rsbench.build.importers.geotiff_series import import_geotiff_series
 from rsbench.build.plan.plan import describe, make_plan
 from rsbench.catalog import load_recipe
 from rsbench.core.errors import InputError
 from rsbench.store.read import open_store
+
+import_geotiff_series = importing("geotiff-series")
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="RSBENCH_TEST_DATA is not set")

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import write_raster
+from import_fixtures import importing
 
 from rsbench.build.importers.blocks import SIZES, cut
 from rsbench.build.importers.dates import file_dates, step_between
-from rsbench.build.importers.geotiff_series import import_geotiff_series
 from rsbench.core.errors import InputError, PixelError, UnknownName
 from rsbench.store.read import open_store
+
+import_geotiff_series = importing("geotiff-series")
 
 RNG = np.random.default_rng(5)
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import write_raster
+from import_fixtures import importing
 
-from rsbench.build.importers.sat_jepa_diff import import_sat_jepa_diff
 from rsbench.build.importers.sat_jepa_layout import find_places
 from rsbench.build.importers.splits import (
     Piece,
@@ -29,6 +29,8 @@ from rsbench.core.errors import InputError
 from rsbench.models.checkpoint import Footprint, require_unseen
 from rsbench.store.read import open_store
 from rsbench.tasks.forecast_samples import leak_report
+
+import_sat_jepa_diff = importing("sat-jepa-diff")
 
 NAMES = ("Cairo_Nile_Corridor_Egypt", "Istanbul_Turkey", "Mekong_Delta_Vietnam", "Sahara_Algeria")
 YEARS = (2019, 2020, 2021, 2022)
@@ -62,7 +64,7 @@ def layout(
 
 def test_a_split_by_region_holds_the_files_pixels_and_leaks_nothing(tmp_path: Path) -> None:
     source = layout(tmp_path / "in")
-    made = import_sat_jepa_diff(source, tmp_path / "out", patch=PATCH, **TOLD)
+    made = import_sat_jepa_diff(source, tmp_path / "out", region_size=PATCH, **TOLD)
     store = open_store(made.path)
     assert store.validate() == []
     assert (store.recipe, store.regions, store.meta.step) == ("sat-jepa-diff", NAMES, "P1Y")
@@ -92,7 +94,7 @@ def test_both_prefixes_of_embeddings_are_read_and_none_is_needed(
 def test_a_split_by_year_goes_forward(tmp_path: Path) -> None:
     source = layout(tmp_path / "in", names=NAMES[:2], embeddings="")
     store = open_store(
-        import_sat_jepa_diff(source, tmp_path / "out", patch=PATCH, split="time", **TOLD).path
+        import_sat_jepa_diff(source, tmp_path / "out", region_size=PATCH, split="time", **TOLD).path
     )
     assert store.recipe == "sat-jepa-diff-time"
     held = {
@@ -108,7 +110,7 @@ def test_a_split_by_year_goes_forward(tmp_path: Path) -> None:
 def test_weights_trained_on_earlier_years_may_be_scored_on_later_ones(tmp_path: Path) -> None:
     source = layout(tmp_path / "in", names=NAMES[:2], embeddings="")
     store = open_store(
-        import_sat_jepa_diff(source, tmp_path / "out", patch=PATCH, split="time", **TOLD).path
+        import_sat_jepa_diff(source, tmp_path / "out", region_size=PATCH, split="time", **TOLD).path
     )
     trained = []
     for name in store.split("train"):
@@ -130,7 +132,7 @@ def test_weights_trained_on_earlier_years_may_be_scored_on_later_ones(tmp_path: 
 
 def test_the_published_split_stands_under_its_own_name_with_its_leaks(tmp_path: Path) -> None:
     source = layout(tmp_path / "in", names=NAMES[:2], years=YEARS[1:])
-    made = import_sat_jepa_diff(source, tmp_path / "out", patch=20, split="published", **TOLD)
+    made = import_sat_jepa_diff(source, tmp_path / "out", region_size=20, split="published", **TOLD)
     store = open_store(made.path)
     assert store.recipe == "sat-jepa-diff-published"
     # 2 regions × 2 pairs of years × 2 × 3 patches; the remainder of each image is dropped.
@@ -150,7 +152,7 @@ def test_the_published_split_stands_under_its_own_name_with_its_leaks(tmp_path: 
     assert "100.0% lie on such a patch or touch one" in text
     nothing = layout(tmp_path / "bare", names=NAMES[:2], embeddings="")
     with pytest.raises(InputError, match="lists no sample without"):
-        import_sat_jepa_diff(nothing, tmp_path / "no", patch=20, split="published", **TOLD)
+        import_sat_jepa_diff(nothing, tmp_path / "no", region_size=20, split="published", **TOLD)
 
 
 # Splits ---------------------------------------------------------------------------------
@@ -227,7 +229,7 @@ def test_a_scale_is_stated_or_the_command_is_told(dtype: type, tmp_path: Path) -
         assert "--unit reflectance --scale 0.0001" in caught.value.remedy
     with pytest.raises(InputError, match="its median is"):
         import_sat_jepa_diff(
-            layout(tmp_path / "far", embeddings=""), tmp_path / "out", patch=PATCH,
+            layout(tmp_path / "far", embeddings=""), tmp_path / "out", region_size=PATCH,
             unit="reflectance", scale=1.0,
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
@@ -236,13 +238,15 @@ def test_a_scale_is_stated_or_the_command_is_told(dtype: type, tmp_path: Path) -
 def test_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
     def refused(text: str, **options: Any) -> None:
         with pytest.raises(InputError, match=text) as caught:
-            import_sat_jepa_diff(source, tmp_path / "out", **{**TOLD, "patch": PATCH, **options})
+            import_sat_jepa_diff(
+                source, tmp_path / "out", **{**TOLD, "region_size": PATCH, **options}
+            )
         assert "\n" not in str(caught.value)
 
     source = _bare(tmp_path)
     folder = source / NAMES[0]
     refused("they form 1 groups")
-    refused("patches of 64 px", patch=64)
+    refused("patches of 64 px", region_size=64)
     refused("Did you mean published", split="publishd")
     wide = np.zeros((4, HEIGHT, WIDTH + 1), np.float32)
     write_raster(folder / f"embedding_{NAMES[0]}_2020_10km.tif", wide)
@@ -275,11 +279,11 @@ def test_regions_of_two_kinds_or_last_years_are_named(tmp_path: Path) -> None:
     source = layout(tmp_path / "in", names=NAMES[:1], embeddings="")
     layout(source, names=NAMES[1:2], embeddings="", nodata=9)
     with pytest.raises(InputError, match="differ in nodata"):
-        import_sat_jepa_diff(source, tmp_path / "out", patch=PATCH, **TOLD)
+        import_sat_jepa_diff(source, tmp_path / "out", region_size=PATCH, **TOLD)
     source = layout(tmp_path / "other", names=NAMES[:1], embeddings="")
     layout(source, names=NAMES[1:2], embeddings="", years=(2017, *YEARS[:-1])[1:])
     with pytest.raises(InputError, match=r"ends in 2021, .* in 2022"):
-        import_sat_jepa_diff(source, tmp_path / "out", patch=PATCH, split="time", **TOLD)
+        import_sat_jepa_diff(source, tmp_path / "out", region_size=PATCH, split="time", **TOLD)
 
 
 # The command ----------------------------------------------------------------------------

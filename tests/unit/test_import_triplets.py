@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import write_raster
+from import_fixtures import importing
 
-from rsbench.build.importers.geotiff_triplets import CoarseStated, import_geotiff_triplets
 from rsbench.core.errors import InputError, PixelError
 from rsbench.store.read import open_store
 
+import_geotiff_triplets = importing("geotiff-triplets")
 DATES = ("2020-01-05", "2020-02-06", "2020-03-09")
-SCALES: dict[str, Any] = {"unit": "reflectance", "scale": 1e-4, "coarse": CoarseStated(scale=1e-4)}
+SCALES: dict[str, Any] = {"unit": "reflectance", "scale": 1e-4, "coarse_scale": 1e-4}
 
 
 def folder(
@@ -113,9 +114,7 @@ def test_byte_scaled_data_beside_reflectance_is_refused(tmp_path: Path) -> None:
     """Fine images as bytes of 255, coarse ones as reflectance × 10000, one scale for both."""
     source = folder(tmp_path / "a", fine={"dtype": np.uint8, "top": 250, "low": 20})
     with pytest.raises(InputError, match="no scale is stated for the uint8 numbers"):
-        import_geotiff_triplets(
-            source, tmp_path / "out", unit="reflectance", coarse=CoarseStated(scale=1e-4)
-        )
+        import_geotiff_triplets(source, tmp_path / "out", unit="reflectance", coarse_scale=1e-4)
     with pytest.raises(InputError, match=r"a median of 0\.0\d+, the coarse images 0\.2"):
         import_geotiff_triplets(source, tmp_path / "out", **SCALES)
     made = import_geotiff_triplets(source, tmp_path / "out", **{**SCALES, "scale": 1 / 255})
@@ -162,10 +161,10 @@ def test_coarse_images_on_the_fine_grid_need_their_pixel_size(tmp_path: Path) ->
     source = folder(tmp_path / "a", ratio=1, size=(23, 31))
     with pytest.raises(InputError, match=r"lies on the fine grid.*--coarse-gsd 500"):
         import_geotiff_triplets(source, tmp_path / "out", **SCALES)
-    small = {**SCALES, "coarse": CoarseStated(scale=1e-4, gsd=12.0)}
+    small = {**SCALES, "coarse_gsd": 12.0}
     with pytest.raises(InputError, match="a coarse pixel measures 12 m, a fine one 10 m"):
         import_geotiff_triplets(source, tmp_path / "out", **small)
-    stated = {**SCALES, "coarse": CoarseStated(scale=1e-4, gsd=160.0)}
+    stated = {**SCALES, "coarse_gsd": 160.0}
     made = import_geotiff_triplets(source, tmp_path / "out", **stated)
     assert open_store(made.path).sensor("coarse").gsd == 160.0
     nested = folder(tmp_path / "b")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from build_fixtures import write_raster
+from import_fixtures import importing
 
 pytest.importorskip("diffusers")
 
-from rsbench.build.importers.sat_jepa_diff import import_sat_jepa_diff
 from rsbench.catalog import load_protocol
 from rsbench.core.errors import InputError, UnknownName
 from rsbench.evaluation.run import RunRequest, run_model, train_model
@@ -27,6 +27,7 @@ from rsbench.tasks.forecast_batches import batches
 from rsbench.tasks.forecast_samples import index
 from rsbench_baselines.sat_jepa_diff.targets import AlphaEarth
 
+import_sat_jepa_diff = importing("sat-jepa-diff")
 NAMES = ("Cairo_Egypt", "Istanbul_Turkey", "Mekong_Vietnam", "Sahara_Algeria")
 YEARS = (2019, 2020, 2021)
 SIDE, PATCH = 64, 32
@@ -58,7 +59,7 @@ def published(root: Path, prefix: str = "embedding_") -> Path:
 
 def imported(source: Path, out: Path, split: str = "space") -> Store:
     made = import_sat_jepa_diff(
-        source, out, unit="reflectance", scale=1e-4, patch=PATCH, split=split
+        source, out, unit="reflectance", scale=1e-4, region_size=PATCH, split=split
     )
     return open_store(made.path)
 

@@ -1,124 +1,73 @@
-"""Bringing one's own fine and coarse rasters in: two folders of dated GeoTIFFs become a store.
+"""Import two folders of dated GeoTIFFs, fine and coarse, of one place as a store of triplets.
 
-The folder holds ``fine/`` (or ``landsat/``) and ``coarse/`` (or ``modis/``). Both sensors have one
-unit and one list of bands; their grids nest, or the coarse images were brought to the fine grid
+The source holds ``fine/`` (or ``landsat/``) and ``coarse/`` (or ``modis/``). Both sensors have one
+unit and one list of bands; their grids nest, or the coarse images were resampled to the fine grid
 before, and then the size of a true coarse pixel is stated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
-import numpy as np
-import numpy.typing as npt
-
-from rsbench.build.engine.builder import BuildResult
-from rsbench.build.engine.staging import place
+from rsbench.build.importers.api import COARSE_OPTIONS, ImportRequest, SensorOptions
 from rsbench.build.importers.dates import file_dates
-from rsbench.build.importers.raster import (
-    Raster,
-    Stated,
-    grid_gsd,
-    meta_of,
-    open_all,
-    read_part,
-    require_alike,
-    stated_of,
-    valid_part,
+from rsbench.build.importers.raster import Raster, open_all, require_alike
+from rsbench.build.importers.sensor_files import (
+    SensorFiles,
+    declared_nodata,
+    in_order,
+    valid_reader,
 )
+from rsbench.build.importers.stated import SensorIdentity, Stated, grid_gsd, meta_of, stated_of
 from rsbench.build.importers.triplet_store import (
     COARSE,
     FINE,
-    SensorFiles,
-    require_common,
-    write_pair,
+    PreparedTriplets,
+    prepare_triplets,
 )
 from rsbench.core.errors import InputError
-from rsbench.core.grid import Window, nesting
+from rsbench.core.grid import nesting
 
-KIND = "geotiff-triplets"
 FOLDERS = {FINE: ("fine", "landsat"), COARSE: ("coarse", "modis")}
 _GSD_TOLERANCE = 0.01
 
 
-@dataclass(frozen=True)
-class CoarseStated:
-    """What is stated of the coarse images; ``gsd`` in metres where they lie on the fine grid."""
+class GeoTiffTriplets:
+    """Two folders of GeoTIFFs; one region to test on, or blocks where a size is stated."""
 
-    scale: float | None = None
-    offset: float | None = None
-    nodata: float | None = None
-    gsd: float | None = None
+    title = "folders fine/ and coarse/ of GeoTIFFs of one place"
+    takes = frozenset(
+        ["unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size"]
+    ).union(COARSE_OPTIONS)
+    reasons = MappingProxyType({"split": "its split follows from places or dates"})
 
-
-def import_geotiff_triplets(
-    source: Path | str,
-    out: Path | str,
-    *,
-    unit: str | None,
-    scale: float | None = None,
-    offset: float | None = None,
-    nodata: float | None = None,
-    bands: Sequence[str] | None = None,
-    dates: str | None = None,
-    crs: str | None = None,
-    region_size: int | None = None,
-    coarse: CoarseStated | None = None,
-) -> BuildResult:
-    """Make a store of a fine and a coarse sensor from two folders of GeoTIFFs of one place.
-
-    Args:
-        source: folder that holds ``fine/`` and ``coarse/``.
-        out: folder of the store; absent or empty.
-        unit: unit of both sensors: ``reflectance``, ``kelvin`` or ``display``.
-        scale, offset, nodata: of the fine images, see
-            :func:`rsbench.build.importers.geotiff_series.import_geotiff_series`.
-        bands: names of the bands of both sensors, in the files' order.
-        dates: pattern or CSV file for both folders.
-        crs: coordinate system of files that state none.
-        region_size: cut the image into blocks of so many fine pixels, split into train, val and
-            test; by default the whole image is one region to test on.
-        coarse: what is stated of the coarse images.
-
-    Raises:
-        InputError: if something is not stated, or the two sensors do not fit together.
-        PixelError: if a coarse image has no valid pixel, or a NaN is not declared.
-    """
-    folder, target = Path(source), Path(out)
-    stated = coarse or CoarseStated()
-    fine_files = _files(folder, FINE, crs)
-    low_files = _files(folder, COARSE, crs)
-    _require_one_kind(folder, fine_files[0], low_files[0])
-    how = stated_of(folder, target, fine_files[0], unit, scale, offset, kind=KIND)
-    low_how = stated_of(
-        folder, target, low_files[0], unit, stated.scale, stated.offset,
-        kind=KIND, prefix="coarse-",
-    )  # fmt: skip
-    ratio = nesting(fine_files[0].grid, low_files[0].grid, str(folder))
-    gsd = _coarse_gsd(low_files[0], ratio, stated.gsd)
-    pair = (
-        _sensor(folder, fine_files, how, nodata, bands, dates, FINE, None),
-        _sensor(folder, low_files, low_how, stated.nodata, bands, dates, COARSE, gsd),
-    )
-    if gsd < 1.5 * pair[0].meta.gsd:
-        raise InputError(
-            f"importing {folder}",
-            f"a coarse pixel measures {gsd:g} m, a fine one {pair[0].meta.gsd:g} m",
-            "State the true size of a coarse pixel with --coarse-gsd, in metres",
+    def prepare(self, request: ImportRequest) -> PreparedTriplets:
+        """See :class:`rsbench.build.importers.api.Importer`."""
+        folder, options = request.folder(), request.options
+        told = (options.sensor(), options.coarse())
+        fine = _files(folder, FINE, options.crs)
+        low = _files(folder, COARSE, options.crs)
+        _require_one_kind(folder, fine[0], low[0])
+        stated = [stated_of(request, f[0], t) for f, t in zip((fine, low), told, strict=True)]
+        ratio = nesting(fine[0].grid, low[0].grid, str(folder))
+        gsd = _coarse_gsd(low[0], ratio, options.coarse_gsd)
+        pair = (
+            _sensor(request, fine, stated[0], told[0], SensorIdentity(name=FINE)),
+            _sensor(request, low, stated[1], told[1], SensorIdentity(name=COARSE, gsd=gsd)),
         )
-    require_common(folder, pair)
-    with place(target) as root:
-        digest = write_pair(folder, root, pair, kind=KIND, ratio=ratio, region_size=region_size)
-    return BuildResult(target, digest, complete=True)
+        if gsd < 1.5 * pair[0].meta.gsd:
+            raise InputError(
+                f"importing {folder}",
+                f"a coarse pixel measures {gsd:g} m, a fine one {pair[0].meta.gsd:g} m",
+                "State the true size of a coarse pixel with --coarse-gsd, in metres",
+            )
+        return prepare_triplets(request, pair)
 
 
 def _files(folder: Path, sensor: str, crs: str | None) -> list[Raster]:
     """Find one sensor's folder and describe its files."""
-    if not folder.is_dir():
-        raise InputError(f"importing {folder}", "there is no such folder", "Give a folder")
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir()]
     found = [p for p in inside if p.name.lower() in FOLDERS[sensor]]
     if len(found) != 1:
@@ -157,6 +106,7 @@ def _require_one_kind(folder: Path, fine: Raster, low: Raster) -> None:
 
 
 def _coarse_gsd(low: Raster, ratio: int, given: float | None) -> float:
+    """Return the metres that a coarse pixel measures."""
     own = grid_gsd(low.grid)
     if ratio == 1:
         if given is None:
@@ -174,27 +124,24 @@ def _coarse_gsd(low: Raster, ratio: int, given: float | None) -> float:
 
 
 def _sensor(
-    folder: Path,
+    request: ImportRequest,
     rasters: Sequence[Raster],
-    how: Stated,
-    nodata: float | None,
-    bands: Sequence[str] | None,
-    dates: str | None,
-    name: str,
-    gsd: float | None,
+    stated: Stated,
+    told: SensorOptions,
+    identity: SensorIdentity,
 ) -> SensorFiles:
-    when = file_dates([r.path for r in rasters], dates)
-    ordered = tuple(sorted(rasters, key=lambda r: when[r.path]))
-    declared = nodata if nodata is not None else rasters[0].nodata
-
-    def read(raster: Raster, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        pixels = read_part(raster, window)
-        return pixels, valid_part(declared, raster, pixels)
-
+    options = request.options
+    when = file_dates([r.path for r in rasters], options.dates)
+    files = in_order(when, rasters)
+    nodata = declared_nodata(told.nodata, rasters[0])
+    named = SensorIdentity(name=identity.name, bands=options.bands, gsd=identity.gsd)
     return SensorFiles(
-        files=ordered,
-        times=tuple(when[r.path] for r in ordered),
-        meta=meta_of(folder, rasters[0], how, nodata, bands, name=name, gsd=gsd),
-        nodata=declared,
-        read=read,
+        files=files,
+        times=tuple(when[r.path] for r in files),
+        meta=meta_of(request, rasters[0], stated, nodata, named),
+        nodata=nodata,
+        read=valid_reader(nodata),
     )
+
+
+IMPORTER = GeoTiffTriplets()

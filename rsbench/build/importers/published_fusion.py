@@ -12,40 +12,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
-from rsbench.build.engine.builder import BuildResult
-from rsbench.build.engine.staging import place
-from rsbench.build.importers.flat_files import FlatImage, header_of, open_flat, read_flat
+from rsbench.build.importers.api import COARSE_OPTIONS, ImportRequest
+from rsbench.build.importers.flat_files import header_of
 from rsbench.build.importers.raster import (
+    SUFFIXES,
+    Known,
+    Pixels,
     Raster,
     describe,
-    meta_of,
     read_part,
     require_alike,
-    stated_of,
 )
+from rsbench.build.importers.sensor_files import Mask, Read, SensorFiles, declared_nodata
+from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of, stated_of
 from rsbench.build.importers.triplet_store import (
     COARSE,
     FINE,
-    Read,
-    SensorFiles,
-    require_common,
-    write_pair,
+    PreparedTriplets,
+    prepare_triplets,
 )
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError
-from rsbench.core.grid import Grid, Window, nesting
+from rsbench.core.grid import Grid, Window
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
-_RASTERS = (".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,11 @@ class Published:
     coarse_gsd: float
     dates: tuple[date, ...]
     utc: bool = False
+
+    def nominal(self, height: int, width: int) -> Grid:
+        """Return a grid of the right pixel size whose place is not known."""
+        size = self.pixel
+        return Grid(self.crs, (size, 0.0, 0.0, 0.0, -size, size * height), height, width)
 
 
 def _days(text: str) -> tuple[date, ...]:
@@ -107,57 +109,63 @@ _WHOLE = re.compile(r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<month>\d\d)(?P<day>\d\d)
 _FOLDER = re.compile(r"^(?P<year>(?:19|20)\d\d)_(?P<doy>\d{3})_[A-Z][a-z]{2}\d\d$")
 
 
-def import_published(
-    kind: str,
-    source: Path | str,
-    out: Path | str,
-    *,
-    scale: float | None = None,
-    offset: float | None = None,
-    nodata: float | None = None,
-    region_size: int | None = None,
-) -> BuildResult:
-    """Make a store of a published set; a pixel with a band outside 0 … 1 is not valid.
+class PublishedSet:
+    """One published set; a pixel with a band outside 0 … 1 reflectance is not valid."""
 
-    Args:
-        kind: ``cia``, ``lgc`` or ``ahb``.
-        source: folder of any of the known layouts; dates may be missing.
-        out: folder of the store; absent or empty.
-        scale, offset: ``reflectance = stored · scale + offset`` of both sensors.
-        nodata: stored number of missing pixels of both.
-        region_size: cut the image into blocks; one region where None.
+    takes = frozenset({"unit", "scale", "offset", "nodata", "region_size"})
+    reasons = MappingProxyType(
+        {
+            **dict.fromkeys(
+                ("bands", "dates", "crs"),
+                "unit, bands, dates and grid of this set are known; import other files as "
+                "geotiff-triplets",
+            ),
+            **dict.fromkeys(COARSE_OPTIONS, "one scale and one nodata hold for both sensors"),
+            "split": "its split follows from places or dates",
+        }
+    )
 
-    Raises:
-        InputError: if a file's sensor or date is not known, the scale is not stated, or images do
-            not lie on one grid.
-    """
-    folder, target = Path(source), Path(out)
-    known = PUBLISHED[kind]
-    found = _sorted(kind, folder, known)
-    sensors = []
-    for name in (FINE, COARSE):
-        dated = found[name]
-        files = [_describe(path, known) for path in dated.values()]
-        require_alike(files)
-        how = stated_of(folder, target, files[0], "reflectance", scale, offset, kind=kind)
-        gsd = known.coarse_gsd if name == COARSE else None
-        meta = meta_of(folder, files[0], how, nodata, BANDS, name=name, gsd=gsd)
-        declared = nodata if nodata is not None else files[0].nodata
-        reader = _reader(how.scale, how.offset, declared)
-        sensors.append(SensorFiles(tuple(files), tuple(dated), meta, declared, reader))
-    pair = (sensors[0], sensors[1])
-    require_common(folder, pair)
-    ratio = nesting(pair[0].files[0].grid, pair[1].files[0].grid, str(folder))
-    with place(target) as root:
-        digest = write_pair(folder, root, pair, kind=kind, ratio=ratio, region_size=region_size)
-    return BuildResult(target, digest, complete=True)
+    def __init__(self, title: str, known: Published) -> None:
+        self.title = title
+        self.known = known
+
+    def prepare(self, request: ImportRequest) -> PreparedTriplets:
+        """See :class:`rsbench.build.importers.api.Importer`; any known layout is read.
+
+        Dates of the set may be missing. ``scale``, ``offset`` and ``nodata`` hold for both sensors.
+
+        Raises:
+            InputError: if a file's sensor or date is not known, the scale is not stated, or images
+                do not lie on one grid.
+        """
+        told = replace(request.options.sensor(), unit="reflectance")
+        if request.options.unit not in (None, "reflectance"):
+            raise InputError(
+                f"import-dataset {request.importer} --unit {request.options.unit}",
+                "this set is reflectance",
+                "Leave --unit out",
+            )
+        found = _sorted(request, self.known)
+        sensors = []
+        for name in (FINE, COARSE):
+            files = [_describe(path, self.known) for path in found[name].values()]
+            require_alike(files)
+            stated = stated_of(request, files[0], told)
+            nodata = declared_nodata(told.nodata, files[0])
+            gsd = self.known.coarse_gsd if name == COARSE else None
+            identity = SensorIdentity(name=name, bands=BANDS, gsd=gsd)
+            meta = meta_of(request, files[0], stated, nodata, identity)
+            read = _reader(stated, nodata)
+            sensors.append(SensorFiles(tuple(files), tuple(found[name]), meta, nodata, read))
+        return prepare_triplets(request, (sensors[0], sensors[1]))
 
 
 # Files and dates ------------------------------------------------------------------------
 
 
-def _sorted(kind: str, folder: Path, known: Published) -> dict[str, dict[date, Path]]:
+def _sorted(request: ImportRequest, known: Published) -> dict[str, dict[date, Path]]:
     """Return the file of every date of both sensors; one image met twice is taken once."""
+    folder, kind = request.folder(), request.importer
     found: dict[str, dict[date, Path]] = {FINE: {}, COARSE: {}}
     for path in _images(folder):
         sensor = sensor_of(path)
@@ -181,11 +189,9 @@ def _sorted(kind: str, folder: Path, known: Published) -> dict[str, dict[date, P
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    if not folder.is_dir():
-        raise InputError(f"importing {folder}", "there is no such folder", "Give a folder")
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         suffix = path.suffix.lower()
-        if suffix in (*_RASTERS, ".npy") or (suffix != ".hdr" and _has_header(path)):
+        if suffix in (*SUFFIXES, ".npy") or (suffix != ".hdr" and _has_header(path)):
             yield path
 
 
@@ -257,44 +263,23 @@ def _in_list(kind: str, path: Path, day: date, sensor: str, known: Published) ->
 
 
 def _describe(path: Path, known: Published) -> Raster:
-    if path.suffix.lower() in _RASTERS:
-        raster = describe(path, None, nominal=lambda h, w: _nominal(known, h, w))
-        if raster.bands != len(BANDS):
-            raise InputError(
-                f"importing {path}",
-                f"it has {raster.bands} bands",
-                f"The set has {len(BANDS)}: {', '.join(BANDS)}",
-            )
-        return raster
-    image = _flat(path)
-    grid = image.grid or _nominal(known, *image.pixels.shape[1:])
-    dtype = image.pixels.dtype.newbyteorder("=").name
-    return Raster(path, grid, len(BANDS), dtype, image.nodata, ("",) * len(BANDS), 1.0, 0.0, "")
+    return describe(path, None, known=Known(len(BANDS), known.nominal))
 
 
-def _nominal(known: Published, height: int, width: int) -> Grid:
-    """Return a grid of the right pixel size whose place is not known."""
-    size = known.pixel
-    return Grid(known.crs, (size, 0.0, 0.0, 0.0, -size, size * height), height, width)
+def _reader(stated: Stated, nodata: float | None) -> Read:
+    low, high = -stated.offset / stated.scale, (1.0 - stated.offset) / stated.scale
 
-
-@lru_cache(maxsize=64)
-def _flat(path: Path) -> FlatImage:
-    return open_flat(path, len(BANDS))
-
-
-def _reader(scale: float, offset: float, nodata: float | None) -> Read:
-    low, high = -offset / scale, (1.0 - offset) / scale
-
-    def read(raster: Raster, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        if raster.path.suffix.lower() in _RASTERS:
-            pixels = read_part(raster, window)
-        else:
-            pixels = read_flat(_flat(raster.path), window)
+    def read(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
+        pixels = read_part(raster, window)
         good = np.isfinite(pixels) & (pixels >= low) & (pixels <= high)
         if nodata is not None:
             good &= pixels != nodata
-        # Nothing on the ground is 0 in all bands: it is what some copies have for missing.
+        # Some copies have 0 in all bands for missing; no surface has 0 in all.
         return pixels, good.all(axis=0) & (pixels != 0).any(axis=0)
 
     return read
+
+
+CIA = PublishedSet("the published set CIA, as released", PUBLISHED["cia"])
+LGC = PublishedSet("the published set LGC, as released", PUBLISHED["lgc"])
+AHB = PublishedSet("the published set AHB, as released", PUBLISHED["ahb"])

@@ -1,11 +1,11 @@
-"""Reading what rasters say of themselves, and what a person must state of them."""
+"""What rasters say of themselves, and their stored numbers."""
 
 from __future__ import annotations
 
 import math
-import shlex
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +13,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.build.importers.flat_files import (
+    ARRAY,
+    ENVI,
+    header_crs,
+    header_of,
+    open_array,
+    require_size,
+)
 from rsbench.build.read.raster import DRIVER, GDAL_ENV
-from rsbench.core.errors import InputError, PixelError, unknown
+from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window
-from rsbench.store.layout import UNITS, SensorMeta
 
 Pixels = npt.NDArray[Any]
 
-SENSOR = "image"
-_TYPES = {"uint8": "uint8", "uint16": "uint16", "int16": "int16", "float32": "float32",
-          "float64": "float32"}  # fmt: skip
-_METRES_PER_DEGREE = 111_320.0
-PLAUSIBLE = {"reflectance": (-0.2, 2.0), "kelvin": (150.0, 400.0)}
-RANGES = {"reflectance": (0.0, 1.0), "kelvin": (200.0, 350.0)}
+SUFFIXES = (".tif", ".tiff")
+# The files are local: mask files (.msk) and headers (.hdr) beside them are looked for by name.
+_ENV = GDAL_ENV | {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_GEOREF_SOURCES": "INTERNAL"}
+_SAME = 1e-3
+"""Grids whose corners lie within this share of a pixel are one grid."""
 
 
 @dataclass(frozen=True)
 class Raster:
-    """What a file says of itself."""
+    """What a file says of itself.
+
+    Args:
+        driver: GDAL driver that reads it, or ``npy``.
+        scale, offset: ``value = stored · scale + offset``; 1 and 0 where the file states none.
+        unit: the file's own text; empty where it states none.
+    """
 
     path: Path
     grid: Grid
@@ -41,16 +53,32 @@ class Raster:
     scale: float
     offset: float
     unit: str
+    driver: str = DRIVER
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the files of a published set.
+
+    Args:
+        bands: number of bands of every file.
+        place: makes a grid of height and width for a file that states no place.
+    """
+
+    bands: int
+    place: Callable[[int, int], Grid]
 
 
 # Files ----------------------------------------------------------------------------------
 
 
 def open_all(folder: Path, crs: str | None) -> list[Raster]:
-    """Return what every GeoTIFF of a folder says of itself, sorted by name."""
-    if not folder.is_dir():
-        raise InputError(f"importing {folder}", "there is no such folder", "Give a folder")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".tif", ".tiff"))
+    """Return what every GeoTIFF of a folder says of itself, sorted by name.
+
+    Raises:
+        InputError: if there is none, or one cannot be read or placed.
+    """
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(
             f"importing {folder}", "it holds no GeoTIFF", "Give a folder of .tif files"
@@ -58,69 +86,104 @@ def open_all(folder: Path, crs: str | None) -> list[Raster]:
     return [describe(path, crs) for path in files]
 
 
-def describe(
-    path: Path, crs: str | None, *, nominal: Callable[[int, int], Grid] | None = None
-) -> Raster:
-    """Return what a GeoTIFF says of itself.
+def describe(path: Path, crs: str | None, *, known: Known | None = None) -> Raster:
+    """Return what a GeoTIFF says of itself; of a published set also an array or flat binary.
 
     Args:
+        path: the file.
         crs: coordinate system of a file that states none.
-        nominal: makes a grid of height and width for a file that states no place at all.
+        known: what is known of the set that the file belongs to.
 
     Raises:
-        InputError: if it cannot be read, placed, or is of several types.
+        InputError: if it cannot be read, placed, or its bands differ in type or scale.
     """
+    if known is not None and path.suffix.lower() == ".npy":
+        return _describe_array(path, known)
+    driver = DRIVER if path.suffix.lower() in SUFFIXES else ENVI
+    if driver == ENVI:
+        header_of(path)
+    with _opened(path, driver) as data:
+        if known is not None and data.count != known.bands:
+            raise InputError(
+                f"reading {path}",
+                f"it has {data.count} bands, not {known.bands}",
+                "Leave it out, or give the file of the published set",
+            )
+        return Raster(
+            path=path,
+            grid=_grid_of(path, data, crs, known, driver),
+            bands=int(data.count),
+            dtype=_one(path, "types", data.dtypes),
+            nodata=None if data.nodata is None else float(data.nodata),
+            names=tuple(name or "" for name in data.descriptions),
+            scale=_one(path, "scales", data.scales),
+            offset=_one(path, "offsets", data.offsets),
+            unit=_one(path, "units", tuple(u or "" for u in data.units)),
+            driver=driver,
+        )
+
+
+def _describe_array(path: Path, known: Known) -> Raster:
+    values = open_array(path, known.bands)
+    return Raster(
+        path=path,
+        grid=known.place(*values.shape[1:]),
+        bands=known.bands,
+        dtype=values.dtype.newbyteorder("=").name,
+        nodata=None,
+        names=("",) * known.bands,
+        scale=1.0,
+        offset=0.0,
+        unit="",
+        driver=ARRAY,
+    )
+
+
+@contextmanager
+def _opened(path: Path, driver: str) -> Iterator[Any]:
+    """Open a raster with one driver; its own errors become ours."""
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
         with (
-            # Told below, as an error.
+            # A file without a place is an error of ours, or is placed by what is known of it.
             warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
-            rasterio.Env(**GDAL_ENV),
-            rasterio.open(path, driver=DRIVER) as data,
+            rasterio.Env(**_ENV),
+            rasterio.open(path, driver=driver) as data,
         ):
-            if nominal is not None and not data.crs:
-                grid = nominal(data.height, data.width)
-            else:
-                grid = _grid(path, data, crs)
-            return Raster(
-                path=path,
-                grid=grid,
-                bands=int(data.count),
-                dtype=_one(path, "types", data.dtypes),
-                nodata=None if data.nodata is None else float(data.nodata),
-                names=tuple(name or "" for name in data.descriptions),
-                scale=_one(path, "scales", data.scales),
-                offset=_one(path, "offsets", data.offsets),
-                unit=_one(path, "units", tuple(u or "" for u in data.units)),
-            )
+            yield data
     except RasterioError as error:
+        header = driver == ENVI
         raise InputError(
-            f"importing {path}",
-            f"it cannot be read as GeoTIFF ({type(error).__name__})",
-            "Remove it from the folder, or repair it",
+            f"reading {header_of(path) if header else path}",
+            "samples, lines, bands, data type and interleave cannot be told from it"
+            if header
+            else f"it cannot be read as GeoTIFF ({type(error).__name__})",
+            "Repair the header" if header else "Remove it from the folder, or repair it",
         ) from error
 
 
-def _grid(path: Path, data: Any, crs: str | None) -> Grid:
-    crs_text = _crs(path, data.crs, crs)
+# Grids ----------------------------------------------------------------------------------
+
+
+def _grid_of(path: Path, data: Any, crs: str | None, known: Known | None, driver: str) -> Grid:
+    if driver == ENVI:
+        header = data.tags(ns="ENVI")
+        require_size(path, data, header)
+        crs = header_crs(header)
+        placed = crs is not None
+    else:
+        placed = bool(data.crs)
+    if known is not None and not placed:
+        return known.place(data.height, data.width)
+    crs_text = _crs(path, None if driver == ENVI else data.crs, crs)
     a, b, c, d, e, f = (float(v) for v in tuple(data.transform)[:6])
     if b or d or e >= 0 or a <= 0:
         raise InputError(
             f"importing {path}", "its grid is rotated or flipped", "Warp it to north-up"
         )
-    return Grid(crs_text, (a, b, c, d, e, f), data.height, data.width)
-
-
-def _one(path: Path, what: str, values: Sequence[Any]) -> Any:
-    if len(set(values)) != 1:
-        raise InputError(
-            f"importing {path}",
-            f"its bands have different {what}: {', '.join(map(str, values[:4]))}",
-            "Bring all bands to one",
-        )
-    return values[0]
+    return Grid(crs_text, (a, 0.0, c, 0.0, e, f), data.height, data.width)
 
 
 def _crs(path: Path, held: Any, given: str | None) -> str:
@@ -150,257 +213,101 @@ def _crs(path: Path, held: Any, given: str | None) -> str:
     return f"EPSG:{code}" if code else str(crs.to_wkt())
 
 
-def require_alike(rasters: Sequence[Raster]) -> None:
-    """Refuse a folder whose files differ, naming the first two that do."""
+# Files beside one another ---------------------------------------------------------------
+
+
+def require_alike(rasters: Sequence[Raster], *, but: Sequence[str] = ()) -> None:
+    """Refuse files that differ, naming the first two that do.
+
+    Args:
+        rasters: what the files say of themselves.
+        but: fields of :class:`Raster` that may differ.
+
+    Raises:
+        InputError: if two files differ in grid, bands, type, nodata, names, scale or unit.
+    """
     first = rasters[0]
+    fields = ("grid", "bands", "dtype", "nodata", "names", "scale", "offset", "unit")
     for other in rasters[1:]:
-        for what in ("grid", "bands", "dtype", "nodata", "names", "scale", "offset", "unit"):
+        for what in fields:
             mine, theirs = getattr(first, what), getattr(other, what)
-            same = mine == theirs or (
-                what == "nodata" and None not in (mine, theirs) and math.isnan(mine + theirs)
-            )
-            if not same:
+            if what not in but and not _same(mine, theirs):
                 raise InputError(
-                    f"importing {first.path.parent}",
+                    f"importing {_common(first.path, other.path)}",
                     f"{first.path.name} and {other.path.name} differ in {what}: "
                     f"{_shown(mine)} and {_shown(theirs)}",
                     "Bring all files to one grid, one set of bands and one unit first",
                 )
 
 
+def _common(one: Path, other: Path) -> Path:
+    return next(p for p in one.parents if other.is_relative_to(p))
+
+
+def _same(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, Grid) and isinstance(theirs, Grid):
+        return _same_grid(mine, theirs)
+    if isinstance(mine, float) and isinstance(theirs, float):
+        return mine == theirs or (math.isnan(mine) and math.isnan(theirs))
+    return bool(mine == theirs)
+
+
+def _same_grid(mine: Grid, theirs: Grid) -> bool:
+    """Return whether all corners agree to a thousandth of a pixel."""
+    a, _, _, _, e, _ = mine.transform
+    return (mine.crs, mine.height, mine.width) == (theirs.crs, theirs.height, theirs.width) and all(
+        abs(one - other) <= _SAME * abs(size)
+        for mine_at, their_at in zip(_corners(mine), _corners(theirs), strict=True)
+        for one, other, size in zip(mine_at, their_at, (a, e), strict=True)
+    )
+
+
+def _corners(grid: Grid) -> tuple[tuple[float, float], tuple[float, float]]:
+    a, _, c, _, e, f = grid.transform
+    return (c, f), (c + a * grid.width, f + e * grid.height)
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, Grid):
         a, _, c, _, e, f = value.transform
         name = value.crs if len(value.crs) < 20 else f"{value.crs[:20]}…"
-        return f"{value.width}×{value.height} px of {a:g}×{e:g} at ({c:g}, {f:g}) in {name}"
+        return (
+            f"{value.width}×{value.height} px of {a:.9g}×{e:.9g} at ({c:.12g}, {f:.12g}) in {name}"
+        )
     return str(value)
 
 
-# What is stated -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Stated:
-    """How stored numbers are to be read: ``value = stored · scale + offset`` in ``unit``."""
-
-    unit: str
-    scale: float
-    offset: float
-
-
-def stated_of(
-    folder: Path,
-    out: Path,
-    first: Raster,
-    unit: str | None,
-    scale: float | None,
-    offset: float | None,
-    *,
-    kind: str = "geotiff-series",
-    prefix: str = "",
-) -> Stated:
-    """Return unit, scale and offset as stated; refuse what is not, with the command to type.
-
-    Args:
-        kind: kind of import, for the command.
-        prefix: what the options of this sensor begin with, e.g. ``coarse-``.
-    """
-    if unit is None:
-        shown = f"{first.dtype} numbers in {first.path.name}"
+def _one(path: Path, what: str, values: Sequence[Any]) -> Any:
+    if len(set(values)) != 1:
         raise InputError(
-            f"importing {folder}",
-            f"no unit is stated for the {shown}",
-            f"If they are display values, type: {_command(folder, out, 'display', None, kind)} ; "
-            f"if they are reflectance, type: "
-            f"{_command(folder, out, 'reflectance', _usual(first), kind, prefix)} "
-            "with the scale that is true",
+            f"importing {path}",
+            f"its bands have different {what}: {', '.join(map(str, values[:4]))}",
+            "Bring all bands to one",
         )
-    if unit not in UNITS:
-        raise unknown("unit", unit, UNITS)
-    tagged = (first.scale, first.offset) != (1.0, 0.0)
-    for name, mine, theirs in (("scale", scale, first.scale), ("offset", offset, first.offset)):
-        if tagged and mine is not None and not math.isclose(mine, theirs, rel_tol=1e-9):
-            raise InputError(
-                f"--{prefix}{name} {mine:g}",
-                f"the files state {theirs:g}",
-                f"Leave --{prefix}{name} out",
-            )
-    if scale is None and not tagged and unit != "display" and not _is_float(first):
-        raise InputError(
-            f"importing {folder} as {unit}",
-            f"no scale is stated for the {first.dtype} numbers in {first.path.name}",
-            "Type, with the scale that is true: "
-            f"{_command(folder, out, unit, _usual(first), kind, prefix)}",
-        )
-    return Stated(
-        unit,
-        first.scale if scale is None else float(scale),
-        first.offset if offset is None else float(offset),
-    )
-
-
-def _is_float(raster: Raster) -> bool:
-    return raster.dtype.startswith("float")
-
-
-def _usual(raster: Raster) -> float | None:
-    return None if _is_float(raster) else 0.0001
-
-
-def _command(
-    folder: Path, out: Path, unit: str, scale: float | None, kind: str, prefix: str = ""
-) -> str:
-    parts = ["rsbench", "import-dataset", kind, str(folder), "--out", str(out), "--unit", unit]
-    parts += [f"--{prefix}scale", f"{scale:g}"] if scale is not None else []
-    return shlex.join(parts)
-
-
-def meta_of(
-    folder: Path,
-    first: Raster,
-    stated: Stated,
-    nodata: float | None,
-    bands: Sequence[str] | None,
-    *,
-    name: str = SENSOR,
-    gsd: float | None = None,
-) -> SensorMeta:
-    """Return a sensor's metadata; ``gsd`` in metres where it is not the grid's."""
-    if first.dtype not in _TYPES:
-        raise InputError(
-            f"importing {folder}",
-            f"{first.dtype} numbers",
-            f"Convert the files to one of {', '.join(_TYPES)}",
-        )
-    dtype = _TYPES[first.dtype]
-    names = _band_names(first, bands)
-    low = {name.lower(): name for name in names}
-    rgb = [low[c] for c in ("red", "green", "blue") if c in low]
-    return SensorMeta(
-        name=name,
-        bands=names,
-        unit=stated.unit,
-        dtype=dtype,
-        scale=stated.scale,
-        offset=stated.offset,
-        nodata=_stored_nodata(dtype, nodata if nodata is not None else first.nodata),
-        gsd=grid_gsd(first.grid) if gsd is None else gsd,
-        value_range=_value_range(folder, dtype, stated),
-        display=(rgb[0], rgb[1], rgb[2]) if len(rgb) == 3 else _first_three(names),
-    )
-
-
-def _first_three(names: tuple[str, ...]) -> tuple[str, str, str] | None:
-    return (names[0], names[1], names[2]) if len(names) >= 3 else None
-
-
-def _band_names(first: Raster, bands: Sequence[str] | None) -> tuple[str, ...]:
-    if bands is None:
-        named = first.names if all(first.names) and len(set(first.names)) == first.bands else ()
-        return named or tuple(f"b{i + 1}" for i in range(first.bands))
-    if len(bands) != first.bands:
-        raise InputError(
-            f"--bands {','.join(bands)}",
-            f"it names {len(bands)} bands, {first.path.name} has {first.bands}",
-            "Name every band once, in the files' order",
-        )
-    return tuple(bands)
-
-
-def _value_range(folder: Path, dtype: str, stated: Stated) -> tuple[float, float]:
-    if stated.unit in RANGES:
-        return RANGES[stated.unit]
-    if dtype not in ("uint8", "uint16"):
-        raise InputError(
-            f"importing {folder} as display values",
-            f"{dtype} numbers have no fixed range",
-            "Convert the files to uint8, or state their true unit",
-        )
-    top = float(np.iinfo(dtype).max)
-    return (stated.offset, top * stated.scale + stated.offset)
-
-
-def _stored_nodata(dtype: str, nodata: float | None) -> float:
-    """Return the number under invalid pixels of the store: the files' own where it can be."""
-    if dtype == "float32":
-        return -9999.0 if nodata is None or not math.isfinite(nodata) else float(np.float32(nodata))
-    info = np.iinfo(dtype)
-    if nodata is None or nodata != int(nodata) or not info.min <= nodata <= info.max:
-        return float(info.min)
-    return nodata
-
-
-def grid_gsd(grid: Grid) -> float:
-    """Return the pixel height in metres (of a degree of latitude where the grid is in degrees)."""
-    from pyproj import CRS
-
-    crs = CRS.from_user_input(grid.crs)
-    size = -grid.transform[4]
-    if crs.is_geographic:
-        return size * _METRES_PER_DEGREE
-    return size * float(crs.axis_info[0].unit_conversion_factor)
+    return values[0]
 
 
 # Pixels ---------------------------------------------------------------------------------
 
 
 def read_part(raster: Raster, window: Window) -> Pixels:
-    """Return the stored numbers ``(C, h, w)`` of a window."""
-    import rasterio
+    """Return the stored numbers ``(C, h, w)`` of a window, in the machine's byte order.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
     from rasterio.errors import RasterioError
     from rasterio.windows import Window as Part
 
-    part = Part(window.x, window.y, window.width, window.height)
-    try:
-        with rasterio.Env(**GDAL_ENV), rasterio.open(raster.path, driver=DRIVER) as data:
-            return np.asarray(data.read(window=part))
-    except RasterioError as error:
-        raise InputError(
-            f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
-        ) from error
-
-
-def valid_part(declared: float | None, raster: Raster, pixels: Pixels) -> npt.NDArray[np.bool_]:
-    """Return where all bands hold a number; a NaN must be declared as nodata."""
-    good = np.ones(pixels.shape, np.bool_)
-    if declared is not None and not math.isnan(declared):
-        wanted = pixels.dtype.type(declared) if pixels.dtype.kind == "f" else declared
-        good &= pixels != wanted
-    if pixels.dtype.kind == "f":
-        finite = np.isfinite(pixels)
-        bad = ~finite & good
-        if bad.any() and not (declared is not None and math.isnan(declared)):
-            raise PixelError(
-                f"importing {raster.path}",
-                f"it holds NaN or infinite pixels in band {int(np.argwhere(bad)[0][0]) + 1} and "
-                "declares no such nodata",
-                "State it with --nodata nan, or mask these pixels",
-            )
-        good &= finite
-    return np.asarray(good.all(axis=0))
-
-
-def require_plausible(
-    files: Sequence[Raster], meta: SensorMeta, middle: Sequence[Sequence[float]]
-) -> None:
-    """Refuse numbers that cannot be what is stated, as two units in one folder would be.
-
-    Args:
-        middle: per file, medians of its valid stored numbers.
-    """
-    limits = PLAUSIBLE.get(meta.unit)
-    if limits is None:
-        return
-    low, high = limits
-    for raster, medians in zip(files, middle, strict=True):
-        if not medians:
-            continue
-        value = float(np.median(medians)) * meta.scale + meta.offset
-        if not low <= value <= high:
-            others = [r.path.name for r in files if r is not raster][:1]
+    if raster.driver == ARRAY:
+        rows, columns = window.slices
+        part = open_array(raster.path, raster.bands)[:, rows, columns]
+        return np.ascontiguousarray(part.astype(part.dtype.newbyteorder("="), copy=False))
+    with _opened(raster.path, raster.driver) as data:
+        try:
+            area = Part(window.x, window.y, window.width, window.height)
+            return np.asarray(data.read(window=area))
+        except RasterioError as error:
             raise InputError(
-                f"importing {raster.path} as {meta.unit}",
-                f"its median is {value:g} with scale {meta.scale:g} and offset "
-                f"{meta.offset:g}" + (f", unlike in {others[0]}" if others else ""),
-                "State the true scale; if the files have different units, bring them to one",
-            )
+                f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
+            ) from error

@@ -1,4 +1,4 @@
-"""Bringing in the data of Sat-JEPA-Diff as they are published, under one of three splits.
+"""Import the data of Sat-JEPA-Diff as they are published, under one of three splits.
 
 ``space``: regions apart. ``time``: the same regions, later years. ``published``: the splits of the
 published code, sample by sample; they overlap, and the store says by how much.
@@ -6,46 +6,52 @@ published code, sample by sample; they overlap, and the store says by how much.
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
-from rsbench.build.engine.builder import BuildResult
-from rsbench.build.engine.staging import place
-from rsbench.build.importers.geotiff_series import COMPOSITOR
-from rsbench.build.importers.raster import (
-    SENSOR,
-    Raster,
-    Stated,
-    meta_of,
-    read_part,
-    require_plausible,
-    stated_of,
-    valid_part,
+from rsbench.build.importers.api import (
+    COARSE_OPTIONS,
+    ImportRequest,
+    Written,
+    imported_meta,
 )
+from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sat_jepa_layout import Place, find_places
+from rsbench.build.importers.sensor_files import (
+    Medians,
+    SensorFiles,
+    declared_nodata,
+    read_block,
+    require_plausible,
+    valid_reader,
+)
 from rsbench.build.importers.splits import (
     PUBLISHED,
     SCHEMES,
     SPACE,
-    TIME,
     Piece,
     as_published,
     by_region,
     by_year,
     leaks,
 )
+from rsbench.build.importers.stated import (
+    SENSOR,
+    SensorIdentity,
+    Stated,
+    has_scale,
+    meta_of,
+    stated_of,
+)
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Window
-from rsbench.store.export.card import write_card
-from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta, StoreMeta
-from rsbench.store.write import finalise, write_region
+from rsbench.store.layout import RegionRecord, SensorMeta
+from rsbench.store.write import write_region
 
 KIND = "sat-jepa-diff"
 COLOURS = ("red", "green", "blue")
@@ -63,82 +69,108 @@ class _Cut:
     split: str
 
 
-def import_sat_jepa_diff(
-    source: Path | str,
-    out: Path | str,
-    *,
-    unit: str | None,
-    scale: float | None = None,
-    offset: float | None = None,
-    nodata: float | None = None,
-    bands: Sequence[str] | None = None,
-    crs: str | None = None,
-    patch: int | None = None,
-    split: str = SPACE,
-) -> BuildResult:
-    """Make a store from a folder per region of yearly RGB images.
+class SatJepaDiff:
+    """A folder per region of yearly RGB images, see ``sat_jepa_layout``."""
+
+    title = "the published layout of Sat-JEPA-Diff: a folder per region, a file per year"
+    takes = frozenset({"unit", "scale", "offset", "nodata", "bands", "crs", "region_size", "split"})
+    reasons = MappingProxyType(
+        {
+            "dates": "the year stands in the names of the layout",
+            **dict.fromkeys(COARSE_OPTIONS, "it has no coarse sensor"),
+        }
+    )
+
+    def prepare(self, request: ImportRequest) -> PreparedRegions:
+        """See :class:`rsbench.build.importers.api.Importer`.
+
+        ``scale`` is always stated for reflectance, for floats too: the published scripts disagree
+        on it. ``region_size`` is the side of a published sample in pixels, 128 by default, and
+        ``split`` is ``space``, ``time`` or ``published``.
+        """
+        options, told = request.options, request.options.sensor()
+        split = options.split or SPACE
+        if split not in SCHEMES:
+            raise unknown("split", split, SCHEMES)
+        side = PATCH if options.region_size is None else options.region_size
+        places = find_places(request.folder(), options.crs)
+        first = _first(places[0])
+        stated = _stated(request, first)
+        nodata = declared_nodata(told.nodata, first)
+        identity = SensorIdentity(bands=options.bands or COLOURS)
+        meta = meta_of(request, first, stated, nodata, identity)
+        _require_patches(places, side)
+        cuts, pieces = _cuts(places, side, split)
+        return PreparedRegions(cuts, meta, nodata, _recipe(places, meta, side, split, pieces))
+
+
+@dataclass(frozen=True)
+class PreparedRegions:
+    """Checked regions.
 
     Args:
-        source: the folder that holds a folder per region, see
-            :mod:`rsbench.build.importers.sat_jepa_layout`.
-        out: folder of the store; absent or empty.
-        unit: ``reflectance`` or ``display``; the files do not say.
-        scale: ``reflectance = stored · scale + offset``. Always stated, for floats too: the
-            published scripts disagree on it.
-        offset: likewise; 0 where nothing is stated.
-        nodata: stored number of missing pixels, instead of what the files state.
-        bands: names of the three bands; red, green, blue.
-        crs: coordinate system of files that state none.
-        patch: side of a published sample in pixels; 128.
-        split: ``space``, ``time`` or ``published``.
-
-    Raises:
-        InputError: if something is not stated, or files do not fit together.
+        cuts: the regions of the store.
+        meta: metadata of the sensor.
+        nodata: stored number of missing pixels.
+        recipe: how the store is imported, as JSON values.
     """
-    folder, target = Path(source), Path(out)
-    if split not in SCHEMES:
-        raise unknown("split", split, SCHEMES)
-    side = PATCH if patch is None else patch
-    places = find_places(folder, crs)
-    first = _first(places[0])
-    stated = _stated(folder, target, first, unit, scale, offset, split)
-    meta = meta_of(folder, first, stated, nodata, bands or COLOURS)
-    _require_patches(places, side)
-    cuts, pieces = _cuts(places, side, split)
-    with place(target) as root:
-        for cut in cuts:
-            _write(root, cut, meta, first.nodata if nodata is None else nodata)
-        store = _meta(folder, places, meta, side, split, leaks(pieces))
-        digest = finalise(root, store, regions=[cut.name for cut in cuts])
-        write_card(root)
-    return BuildResult(target, digest, complete=True)
+
+    cuts: Sequence[_Cut]
+    meta: SensorMeta
+    nodata: float | None
+    recipe: Mapping[str, Any]
+
+    def write(self, root: Path) -> Written:
+        """See :class:`rsbench.build.importers.api.Prepared`."""
+        for cut in self.cuts:
+            _write(root, cut, self.meta, self.nodata)
+        shortest = min(len(cut.place.years) for cut in self.cuts)
+        protocol = "year7" if self.recipe["scheme"] == SPACE and shortest > 7 else "year1"
+        store = imported_meta(
+            "series", self.recipe, {SENSOR: self.meta}, step="P1Y", preset="fixed",
+            protocol=protocol,
+        )  # fmt: skip
+        return Written(store, [cut.name for cut in self.cuts])
+
+
+def _recipe(
+    places: Sequence[Place],
+    meta: SensorMeta,
+    side: int,
+    split: str,
+    pieces: Mapping[str, Sequence[Piece]],
+) -> dict[str, Any]:
+    rasters = [raster for entry in places for raster in entry.images.values()]
+    return {
+        "name": KIND if split == SPACE else f"{KIND}-{split}",
+        "importer": KIND,
+        "scheme": split,
+        "patch": side,
+        "leaks": leaks(pieces),
+        "unit": meta.unit,
+        "scale": meta.scale,
+        "offset": meta.offset,
+        "bands": list(meta.bands),
+        "files": {f"{r.path.parent.name}/{r.path.name}": sha256_file(r.path) for r in rasters},
+        "embeddings": sorted(f"{p.name}/{year}" for p in places for year in p.embeddings),
+    }
 
 
 def _first(entry: Place) -> Raster:
     return entry.images[entry.years[0]]
 
 
-def _stated(
-    folder: Path,
-    out: Path,
-    first: Raster,
-    unit: str | None,
-    scale: float | None,
-    offset: float | None,
-    split: str,
-) -> Stated:
-    tagged = (first.scale, first.offset) != (1.0, 0.0)
-    if unit in (None, "reflectance") and scale is None and not tagged:
-        parts = ["rsbench", "import-dataset", KIND, str(folder), "--out", str(out)]
-        parts += ["--unit", "reflectance"] + (["--split", split] if split != SPACE else [])
+def _stated(request: ImportRequest, first: Raster) -> Stated:
+    told = request.options.sensor()
+    if told.unit in (None, "reflectance") and told.scale is None and not has_scale(first):
+        command = request.command(unit="reflectance", scale=0.0001)
         raise InputError(
-            f"importing {folder}",
+            f"importing {request.source}",
             f"no value scale is stated for the {first.dtype} numbers in {first.path.name}, and "
             "the published scripts disagree on it",
-            f"Type, with the scale that is true: {shlex.join([*parts, '--scale', '0.0001'])} ; "
-            "1 if they are reflectance already",
+            f"Type, with the scale that is true: {command} ; 1 if they are reflectance already",
         )
-    return stated_of(folder, out, first, unit, scale, offset, kind=KIND)
+    return stated_of(request, first, told)
 
 
 def _require_patches(places: Sequence[Place], side: int) -> None:
@@ -245,62 +277,14 @@ def _centre(entry: Place) -> tuple[float, float]:
 
 
 def _write(root: Path, cut: _Cut, meta: SensorMeta, nodata: float | None) -> None:
-    rasters = [cut.place.images[year] for year in cut.years]
-    w = cut.window
-    shape = (len(rasters), len(meta.bands), w.height, w.width)
-    values, valid = np.empty(shape, meta.dtype), np.empty((shape[0], *shape[2:]), np.bool_)
-    middle: list[list[float]] = []
-    for t, raster in enumerate(rasters):
-        pixels = read_part(raster, w)
-        valid[t] = valid_part(nodata, raster, pixels)
-        values[t] = np.where(valid[t], pixels, meta.nodata)
-        middle.append([float(np.median(pixels[:, valid[t]]))] if valid[t].any() else [])
-    require_plausible(rasters, meta, middle)
     times = tuple(date(year, 7, 1) for year in cut.years)
-    grid = rasters[0].grid.window(w)
-    arrays = SensorArrays(values, valid, valid.astype(np.uint16), times, grid)
+    files = tuple(cut.place.images[year] for year in cut.years)
+    sensor = SensorFiles(files, times, meta, nodata, valid_reader(nodata))
+    medians = Medians(len(files))
+    arrays = read_block(sensor, cut.window, medians)
+    require_plausible(sensor, medians)
     record = RegionRecord(cut.name, cut.split, {}, times)
     write_region(root, record, {SENSOR: arrays}, {SENSOR: meta})
 
 
-def _meta(
-    folder: Path,
-    places: Sequence[Place],
-    meta: SensorMeta,
-    side: int,
-    split: str,
-    found: dict[str, float],
-) -> StoreMeta:
-    rasters = [raster for entry in places for raster in entry.images.values()]
-    recipe: dict[str, Any] = {
-        "name": KIND if split == SPACE else f"{KIND}-{split}",
-        "importer": KIND,
-        "scheme": split,
-        "patch": side,
-        "leaks": found,
-        "unit": meta.unit,
-        "scale": meta.scale,
-        "offset": meta.offset,
-        "bands": list(meta.bands),
-        "files": {f"{r.path.parent.name}/{r.path.name}": sha256_file(r.path) for r in rasters},
-        "embeddings": sorted(
-            f"{entry.name}/{year}" for entry in places for year in entry.embeddings
-        ),
-    }
-    long = split == SPACE and min(len(entry.years) for entry in places) > 7
-    return StoreMeta(
-        kind="series",
-        recipe=recipe,
-        lock_digest=None,
-        compositor=COMPOSITOR,
-        simulated=False,
-        complete=True,
-        missing=(),
-        step="P1Y",
-        default_preset="fixed",
-        default_protocol="year7" if long else "year1",
-        sensors={SENSOR: meta},
-    )
-
-
-__all__ = ["KIND", "PUBLISHED", "SPACE", "TIME", "import_sat_jepa_diff"]
+IMPORTER = SatJepaDiff()

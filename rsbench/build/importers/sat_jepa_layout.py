@@ -43,8 +43,6 @@ def find_places(folder: Path, crs: str | None) -> tuple[Place, ...]:
     Raises:
         InputError: if there is none, or its files have no year, miss a year or do not fit.
     """
-    if not folder.is_dir():
-        raise InputError(f"importing {folder}", "there is no such folder", "Give a folder")
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir() and any(p.glob(f"{RGB}*.tif"))]
     if not inside:
         raise InputError(
@@ -53,7 +51,7 @@ def find_places(folder: Path, crs: str | None) -> tuple[Place, ...]:
             "Give the folder that holds a folder per region",
         )
     places = tuple(_place(path, crs) for path in inside)
-    _require_one_kind(folder, [next(iter(p.images.values())) for p in places])
+    require_alike([p.images[p.years[0]] for p in places], but=("grid", "bands", "names"))
     return places
 
 
@@ -127,18 +125,3 @@ def _require_years(place: Place) -> None:
             f"it has {', '.join(map(str, years))}, but not {gaps[0]}",
             "Add that year, or take the region out",
         )
-
-
-def _require_one_kind(folder: Path, firsts: Sequence[Raster]) -> None:
-    """Refuse regions whose numbers mean different things; grids may differ."""
-    first = firsts[0]
-    for other in firsts[1:]:
-        for what in ("dtype", "nodata", "scale", "offset", "unit"):
-            mine, theirs = getattr(first, what), getattr(other, what)
-            if str(mine) != str(theirs):
-                raise InputError(
-                    f"importing {folder}",
-                    f"{first.path.name} and {other.path.name} differ in {what}: {mine} and "
-                    f"{theirs}",
-                    "Bring all files to one unit first",
-                )

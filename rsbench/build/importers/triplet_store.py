@@ -1,46 +1,108 @@
-"""Writing the images of a fine and a coarse sensor of one place as a store of triplets."""
+"""Write the images of a fine and a coarse sensor of one place as a store of triplets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from rsbench.build.importers.api import ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block, cut
-from rsbench.build.importers.geotiff_series import COMPOSITOR
-from rsbench.build.importers.raster import Raster, require_plausible
-from rsbench.core.digest import sha256_file
+from rsbench.build.importers.raster import Raster
+from rsbench.build.importers.sensor_files import (
+    Mask,
+    Medians,
+    SensorFiles,
+    read_block,
+    require_plausible,
+)
 from rsbench.core.errors import InputError, PixelError
-from rsbench.core.grid import Window
-from rsbench.store.export.card import write_card
-from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta, StoreMeta
-from rsbench.store.write import finalise, write_region
+from rsbench.core.grid import Window, nesting
+from rsbench.store.layout import RegionRecord
+from rsbench.store.write import write_region
 
 FINE, COARSE = "fine", "coarse"
 _MOST_APART, _LEAST_APART = 5.0, 0.02
 """Medians of both sensors that differ by this factor, and by this reflectance, cannot be true."""
 
-Read = Callable[[Raster, Window], tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
-"""Stored numbers ``(C, h, w)`` of a window of a file, and where they are valid ``(h, w)``."""
+Pair = tuple[SensorFiles, SensorFiles]
 
 
 @dataclass(frozen=True)
-class SensorFiles:
-    """One sensor's files in order of time, and how their numbers are to be read."""
+class PreparedTriplets:
+    """A checked pair of sensors.
 
-    files: tuple[Raster, ...]
-    times: tuple[date, ...]
-    meta: SensorMeta
-    nodata: float | None
-    read: Read
+    Args:
+        request: the import.
+        pair: the fine and the coarse sensor.
+        ratio: fine pixels along a coarse pixel of the files.
+        blocks: windows of the fine grid that become regions.
+    """
+
+    request: ImportRequest
+    pair: Pair
+    ratio: int
+    blocks: tuple[Block, ...]
+
+    def write(self, root: Path) -> Written:
+        """See :class:`rsbench.build.importers.api.Prepared`."""
+        common = tuple(sorted(set(self.pair[0].times) & set(self.pair[1].times)))
+        medians = (Medians(len(self.pair[0].files)), Medians(len(self.pair[1].files)))
+        metas = {FINE: self.pair[0].meta, COARSE: self.pair[1].meta}
+        seen = np.zeros(len(self.pair[1].files), np.bool_)
+        written = []
+        for block in self.blocks:
+            fine = read_block(self.pair[0], block.window, medians[0])
+            low = read_block(self.pair[1], _coarser(block.window, self.ratio), medians[1])
+            clear = low.valid.any(axis=(1, 2))
+            seen |= clear
+            if len(self.blocks) > 1 and not (clear.all() and fine.valid.any()):
+                continue  # nothing is known of this block on some date
+            name = f"{self.request.name}-r{block.row:02d}c{block.column:02d}"
+            record = RegionRecord(name, block.split, {}, common or self.pair[0].times)
+            write_region(root, record, {FINE: fine, COARSE: low}, metas)
+            written.append(name)
+        _require_seen(self.pair[1], seen)
+        if not written:
+            raise PixelError(
+                f"importing {self.request.source} in blocks of {self.request.options.region_size}",
+                "in every block some coarse image has no valid pixel",
+                "Give a larger --region-size",
+            )
+        for sensor, found in zip(self.pair, medians, strict=True):
+            require_plausible(sensor, found)
+        _require_one_scale(self.request, self.pair, medians)
+        protocol = "fusion2" if len(common) > 2 else "fusion1"
+        store = imported_meta(
+            "triplets", self._recipe(), metas, step="irregular", preset="default", protocol=protocol
+        )
+        return Written(store, written)
+
+    def _recipe(self) -> dict[str, object]:
+        return {
+            "name": self.request.name,
+            "importer": self.request.importer,
+            "unit": self.pair[0].meta.unit,
+            "ratio": self.ratio,
+            "region_size": self.request.options.region_size,
+            **{sensor.meta.name: sensor.recipe() for sensor in self.pair},
+        }
 
 
-Pair = tuple[SensorFiles, SensorFiles]
+def prepare_triplets(request: ImportRequest, pair: Pair) -> PreparedTriplets:
+    """Check that two sensors fit together, and cut their images into blocks.
+
+    Raises:
+        InputError: if they share fewer than two dates, their grids do not nest, or the region size
+            is no whole number of coarse pixels.
+    """
+    _require_common(request.source, pair)
+    grids = (pair[0].files[0].grid, pair[1].files[0].grid)
+    ratio = nesting(*grids, str(request.source))
+    blocks = _blocks(pair[0].files[0], request.options.region_size, ratio)
+    return PreparedTriplets(request, pair, ratio, blocks)
 
 
 def _blocks(fine: Raster, size: int | None, ratio: int) -> tuple[Block, ...]:
@@ -56,7 +118,7 @@ def _blocks(fine: Raster, size: int | None, ratio: int) -> tuple[Block, ...]:
     return cut(height, width, size)
 
 
-def require_common(folder: Path, pair: Pair) -> None:
+def _require_common(folder: Path, pair: Pair) -> None:
     """Refuse two sensors that share no two dates: one to start from, one to predict."""
     common = set(pair[0].times) & set(pair[1].times)
     if len(common) > 1:
@@ -76,127 +138,30 @@ def require_common(folder: Path, pair: Pair) -> None:
     )
 
 
-def write_pair(
-    folder: Path,
-    root: Path,
-    pair: Pair,
-    *,
-    kind: str,
-    ratio: int,
-    region_size: int | None,
-) -> str:
-    """Write a store into ``root`` and return its digest.
-
-    Args:
-        folder: where the files come from; it names the store.
-        kind: kind of import.
-        ratio: fine pixels along a coarse pixel of the files.
-        region_size: cut the image into blocks of so many fine pixels; one region where None.
-    """
-    blocks = _blocks(pair[0].files[0], region_size, ratio)
-    prefix = "".join(c if c.isalnum() or c in "_.-" else "-" for c in folder.resolve().name)
-    common = sorted(set(pair[0].times) & set(pair[1].times))
-    middles: list[list[list[float]]] = [[[] for _ in sensor.files] for sensor in pair]
-    seen = np.zeros(len(pair[1].files), np.bool_)
-    written = []
-    for block in blocks:
-        fine = _read(pair[0], block.window, middles[0])
-        low = _read(pair[1], _coarser(block.window, ratio), middles[1])
-        clear = low.valid.any(axis=(1, 2))
-        seen |= clear
-        if len(blocks) > 1 and not (clear.all() and fine.valid.any()):
-            continue  # nothing is known of this block on some date
-        name = f"{prefix}-r{block.row:02d}c{block.column:02d}"
-        record = RegionRecord(name, block.split, {}, tuple(common) or pair[0].times)
-        metas = {FINE: pair[0].meta, COARSE: pair[1].meta}
-        write_region(root, record, {FINE: fine, COARSE: low}, metas)
-        written.append(name)
-    _require_seen(pair[1], seen)
-    if not written:
-        raise PixelError(
-            f"importing {folder} in blocks of {region_size}",
-            "in every block some coarse image has no valid pixel",
-            "Give a larger --region-size",
-        )
-    for sensor, middle in zip(pair, middles, strict=True):
-        require_plausible(sensor.files, sensor.meta, middle)
-    _require_one_scale(folder, pair, middles)
-    meta = StoreMeta(
-        kind="triplets",
-        recipe={
-            "name": prefix,
-            "importer": kind,
-            "unit": pair[0].meta.unit,
-            "ratio": ratio,
-            "region_size": region_size,
-            **{
-                sensor.meta.name: {
-                    "scale": sensor.meta.scale,
-                    "offset": sensor.meta.offset,
-                    "nodata": None if sensor.nodata is None else str(sensor.nodata),
-                    "files": {r.path.name: sha256_file(r.path) for r in sensor.files},
-                }
-                for sensor in pair
-            },
-        },
-        lock_digest=None,
-        compositor=COMPOSITOR,
-        simulated=False,
-        complete=True,
-        missing=(),
-        step="irregular",
-        default_preset="default",
-        default_protocol="fusion2" if len(common) > 2 else "fusion1",
-        sensors={FINE: pair[0].meta, COARSE: pair[1].meta},
-    )
-    digest = finalise(root, meta, regions=written)
-    write_card(root)
-    return digest
-
-
 def _coarser(window: Window, ratio: int) -> Window:
     y, x, height, width = (n // ratio for n in (window.y, window.x, window.height, window.width))
     return Window(y, x, height, width)
 
 
-def _read(sensor: SensorFiles, window: Window, middle: list[list[float]]) -> SensorArrays:
-    """Read one window of every file; note the median of its valid numbers per file."""
-    shape = (len(sensor.files), len(sensor.meta.bands), window.height, window.width)
-    values = np.empty(shape, sensor.meta.dtype)
-    valid = np.empty((shape[0], *shape[2:]), np.bool_)
-    for t, raster in enumerate(sensor.files):
-        pixels, valid[t] = sensor.read(raster, window)
-        values[t] = np.where(valid[t], pixels, sensor.meta.nodata)
-        if valid[t].any():
-            middle[t].append(float(np.median(pixels[:, valid[t]])))
-    grid = sensor.files[0].grid.window(window)
-    return SensorArrays(values, valid, valid.astype(np.uint16), sensor.times, grid)
-
-
-def _require_one_scale(
-    folder: Path, pair: Pair, middles: Sequence[Sequence[Sequence[float]]]
-) -> None:
-    """Refuse two sensors whose reflectances of one ground are worlds apart: one scale is wrong."""
+def _require_one_scale(request: ImportRequest, pair: Pair, medians: Sequence[Medians]) -> None:
+    """Refuse two sensors whose median reflectances differ so far that a scale is wrong."""
     if pair[0].meta.unit != "reflectance":
         return
-    fine, low = (
-        float(np.median([v for file in middle for v in file])) * s.meta.scale + s.meta.offset
-        for s, middle in zip(pair, middles, strict=True)
-    )
+    fine, low = (found.overall(sensor.meta) for sensor, found in zip(pair, medians, strict=True))
     if abs(fine - low) > _LEAST_APART and max(fine, low) > _MOST_APART * min(fine, low):
         raise InputError(
-            f"importing {folder} as reflectance",
+            f"importing {request.source} as reflectance",
             f"the fine images have a median of {fine:.3g}, the coarse images {low:.3g}, of the "
             "same ground",
             "State the true scale of each with --scale and --coarse-scale, e.g. 1/255 of bytes",
         )
 
 
-def _require_seen(low: SensorFiles, seen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> None:
+def _require_seen(low: SensorFiles, seen: Mask) -> None:
     for raster, any_valid in zip(low.files, seen, strict=True):
         if not any_valid:
             raise PixelError(
                 f"importing {raster.path}",
                 "none of its pixels is valid",
-                "Remove it: a coarse image without a valid pixel says nothing of its date",
+                "Remove it: a coarse image without a valid pixel cannot be used",
             )

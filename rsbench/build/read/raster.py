@@ -14,7 +14,6 @@ import os
 import re
 import threading
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,12 +24,12 @@ import numpy.typing as npt
 
 from rsbench.build.plan.href import is_web, require_public, resolve_href
 from rsbench.build.plan.lock import LockAsset
+from rsbench.build.read.signing import signer
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.core.grid import Grid
 
 Pixels = npt.NDArray[Any]
 T = TypeVar("T")
-Signer = Callable[[str, int], str]
 
 TRIES = 3
 REMOTE_THREADS = 24
@@ -49,7 +48,6 @@ GDAL_ENV: dict[str, str | int] = {
 }
 
 _LATTICE = 1e-3
-_sign_lock = threading.Lock()
 _tries = itertools.count(2)
 
 
@@ -227,26 +225,6 @@ class RasterioEngine:
             # unit has tried either.
             signed += f"{'&' if '?' in signed else '?'}try={next(_tries)}"
         return f"/vsicurl/{signed}"
-
-
-def signer(kind: str) -> Signer:
-    """Return the function that signs an address at read time; ``attempt`` > 0 renews the token."""
-    if kind == "none":
-        return lambda url, attempt: url
-    if kind != "planetary-computer":
-        raise InputError(f"signing {kind!r}", "no such way to sign is known", "Use none")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its pydantic classes warn about their own age
-        from planetary_computer import sas
-
-    def sign(url: str, attempt: int) -> str:
-        # Without the lock every cold thread would ask for a token of its own.
-        with _sign_lock:
-            if attempt:
-                sas.TOKEN_CACHE.clear()
-            return cast(str, sas.sign_url(url))
-
-    return sign
 
 
 def read_window(

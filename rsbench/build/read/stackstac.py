@@ -26,9 +26,9 @@ from rsbench.build.read.raster import (
     Scene,
     place_raster,
     require_bands,
-    signer,
     without_queries,
 )
+from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
 from rsbench.core.grid import Grid
 

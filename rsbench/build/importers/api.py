@@ -1,0 +1,197 @@
+"""What an importer is: options, request, and the two steps from files to a store."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from rsbench.core.errors import InputError
+from rsbench.store.layout import SensorMeta, StoreMeta
+
+COMPOSITOR = "import@1"
+COARSE_OPTIONS = ("coarse_scale", "coarse_offset", "coarse_nodata", "coarse_gsd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorOptions:
+    """What is stated of one sensor's files: ``value = stored · scale + offset`` in ``unit``.
+
+    ``prefix`` begins the sensor's options on the command line, e.g. ``coarse-``.
+    """
+
+    unit: str | None
+    scale: float | None
+    offset: float | None
+    nodata: float | None
+    prefix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """What a person states of the files; None where nothing is stated.
+
+    Args:
+        unit: ``reflectance``, ``kelvin`` or ``display``.
+        scale: ``value = stored · scale + offset``; needed for integers unless the files state it.
+        offset: likewise; 0 where nothing is stated.
+        nodata: stored number of missing pixels, beside what the files state.
+        bands: names of the bands, in the files' order.
+        dates: pattern or CSV file, see :func:`rsbench.build.importers.dates.file_dates`.
+        crs: coordinate system of files that state none, as ``EPSG:code`` or a number.
+        region_size: side of a region, in pixels of the finest sensor.
+        coarse_scale: scale of the coarse sensor's images.
+        coarse_offset: offset of the coarse sensor's images.
+        coarse_nodata: stored number of missing pixels of the coarse sensor's images.
+        coarse_gsd: metres that a coarse pixel measures, where the images lie on the fine grid.
+        split: how regions or dates become train, val and test.
+    """
+
+    unit: str | None = None
+    scale: float | None = None
+    offset: float | None = None
+    nodata: float | None = None
+    bands: tuple[str, ...] | None = None
+    dates: str | None = None
+    crs: str | None = None
+    region_size: int | None = None
+    coarse_scale: float | None = None
+    coarse_offset: float | None = None
+    coarse_nodata: float | None = None
+    coarse_gsd: float | None = None
+    split: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that are stated, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def sensor(self) -> SensorOptions:
+        """Return what is stated of the only sensor, or of the fine one."""
+        return SensorOptions(
+            unit=self.unit, scale=self.scale, offset=self.offset, nodata=self.nodata
+        )
+
+    def coarse(self) -> SensorOptions:
+        """Return what is stated of the coarse sensor."""
+        return SensorOptions(
+            unit=self.unit,
+            scale=self.coarse_scale,
+            offset=self.coarse_offset,
+            nodata=self.coarse_nodata,
+            prefix="coarse-",
+        )
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """One import: which importer, from where, to where, and what is stated."""
+
+    importer: str
+    source: Path
+    out: Path
+    options: ImportOptions
+
+    def command(self, **changes: Any) -> str:
+        """Return the command line of this import, with some options changed."""
+        options = replace(self.options, **changes)
+        parts = ["rsbench", "import-dataset", self.importer, str(self.source)]
+        parts += ["--out", str(self.out)]
+        for name, value in options.given().items():
+            parts += [flag(name), ",".join(value) if isinstance(value, tuple) else str(value)]
+        return shlex.join(parts)
+
+    @property
+    def name(self) -> str:
+        """The source folder's name, with only the characters that a region's name may have."""
+        return re.sub(r"[^A-Za-z0-9_.-]", "-", self.source.resolve().name).lstrip("_.-") or "import"
+
+    def folder(self) -> Path:
+        """Return the source.
+
+        Raises:
+            InputError: if it is no folder.
+        """
+        if not self.source.is_dir():
+            raise InputError(f"importing {self.source}", "there is no such folder", "Give a folder")
+        return self.source
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an importer has written: metadata of the store, and its regions."""
+
+    meta: StoreMeta
+    regions: Sequence[str]
+
+
+class Prepared(Protocol):
+    """A checked import: every refusal that needs no pixel is behind it."""
+
+    def write(self, root: Path) -> Written:
+        """Write all regions into an empty folder, see :func:`rsbench.store.write.write_region`.
+
+        Raises:
+            PixelError: if pixels cannot be what is stated.
+        """
+
+
+@runtime_checkable
+class Importer(Protocol):
+    """One kind of import, registered in the entry-point group ``rsbench.importers``.
+
+    ``title`` is one line for ``import-dataset --help``. ``takes`` names the fields of
+    :class:`ImportOptions` that it uses; any other one that is stated is refused, with the reason
+    in ``reasons`` where there is one.
+    """
+
+    title: str
+    takes: frozenset[str]
+    reasons: Mapping[str, str]
+
+    def prepare(self, request: ImportRequest) -> Prepared:
+        """Read what the files say of themselves and check it against what is stated.
+
+        Raises:
+            InputError: if something is not stated, or two files do not fit together.
+        """
+
+
+def flag(name: str) -> str:
+    """Return the command-line option of a field of :class:`ImportOptions`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def imported_meta(
+    kind: str,
+    recipe: Mapping[str, Any],
+    sensors: Mapping[str, SensorMeta],
+    *,
+    step: str,
+    preset: str,
+    protocol: str,
+) -> StoreMeta:
+    """Return the metadata of an imported store: complete, not simulated, without a lock.
+
+    Args:
+        kind: dataset kind, ``series`` or ``triplets``.
+        recipe: how the store was imported; JSON values.
+        sensors: metadata by name.
+        step: time between dates as ISO 8601, or ``irregular``.
+        preset, protocol: what ``rsbench run`` uses where nothing is asked.
+    """
+    return StoreMeta(
+        kind=kind,
+        recipe=dict(recipe),
+        lock_digest=None,
+        compositor=COMPOSITOR,
+        simulated=False,
+        complete=True,
+        missing=(),
+        step=step,
+        default_preset=preset,
+        default_protocol=protocol,
+        sensors=dict(sensors),
+    )

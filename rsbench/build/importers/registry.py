@@ -1,0 +1,89 @@
+"""The installed importers by name, and running one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from pathlib import Path
+
+from rsbench.build.engine.builder import BuildResult
+from rsbench.build.engine.staging import place
+from rsbench.build.importers.api import Importer, ImportOptions, ImportRequest, flag
+from rsbench.core.errors import InputError
+from rsbench.core.plugins import PlugIns
+from rsbench.store.export.card import write_card
+from rsbench.store.write import finalise
+
+IMPORTERS: PlugIns[Importer] = PlugIns(
+    "rsbench.importers",
+    "importer",
+    "title, takes, reasons and prepare",
+    lambda value: isinstance(value, Importer),
+)
+
+
+def import_dataset(
+    importer: str, source: Path | str, out: Path | str, options: ImportOptions
+) -> BuildResult:
+    """Make a store from files.
+
+    Args:
+        importer: a name of :data:`IMPORTERS`.
+        source: folder or file to import.
+        out: folder of the store; absent or empty.
+        options: what is stated of the files.
+
+    Raises:
+        InputError: if the importer is unknown, takes another option than is stated, or refuses
+            the files.
+        PixelError: if pixels cannot be what is stated.
+    """
+    chosen = IMPORTERS.get(importer)
+    request = ImportRequest(importer, Path(source), Path(out), options)
+    _require_taken(chosen, request)
+    _require_numbers(options)
+    prepared = chosen.prepare(request)
+    with place(request.out) as root:
+        written = prepared.write(root)
+        digest = finalise(root, written.meta, regions=written.regions)
+        write_card(root)
+    return BuildResult(request.out, digest, complete=True)
+
+
+def _require_taken(importer: Importer, request: ImportRequest) -> None:
+    """Refuse options that the importer does not use."""
+    extra = [name for name in request.options.given() if name not in importer.takes]
+    if not extra:
+        return
+    flags = " and ".join(map(flag, extra))
+    reasons = dict.fromkeys(
+        importer.reasons.get(name, f"it does not use {flag(name)}") for name in extra
+    )
+    taken = [flag(f.name) for f in fields(ImportOptions) if f.name in importer.takes]
+    raise InputError(
+        f"import-dataset {request.importer} with {flags}",
+        "; ".join(reasons),
+        f"Leave {flags} out: {request.importer} takes {', '.join(taken) or 'no options'}",
+    )
+
+
+def _require_numbers(options: ImportOptions) -> None:
+    """Refuse scales, offsets and sizes that no image can have."""
+    given = options.given()
+    for name in ("scale", "coarse_scale"):
+        if name in given and (not math.isfinite(given[name]) or given[name] == 0):
+            raise InputError(
+                f"{flag(name)} {given[name]:g}",
+                "a scale is a finite number other than 0",
+                "Give the true one, e.g. 0.0001 for reflectance × 10000",
+            )
+    for name in ("offset", "coarse_offset"):
+        if name in given and not math.isfinite(given[name]):
+            raise InputError(
+                f"{flag(name)} {given[name]:g}", "an offset is a finite number", "Give the true one"
+            )
+    gsd = given.get("coarse_gsd", 1.0)
+    if not (math.isfinite(gsd) and gsd > 0):
+        raise InputError(
+            f"--coarse-gsd {gsd:g}", "a pixel has a positive size", "Give it in metres"
+        )

@@ -1,0 +1,211 @@
+"""What a person states of rasters beside what the files state: unit, scale, bands, value range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsbench.build.importers.api import ImportRequest, SensorOptions
+from rsbench.build.importers.raster import Raster
+from rsbench.core.errors import InputError, unknown
+from rsbench.core.grid import Grid
+from rsbench.store.layout import UNITS, SensorMeta
+
+SENSOR = "image"
+"""Name of the only sensor of a store."""
+RANGES = {"reflectance": (0.0, 1.0), "kelvin": (200.0, 350.0)}
+_TYPES = {"uint8": "uint8", "uint16": "uint16", "int16": "int16", "float32": "float32",
+          "float64": "float32"}  # fmt: skip
+_METRES_PER_DEGREE = 111_320.0
+_USUAL_SCALE = 0.0001
+_FLOAT32 = 1e-6
+"""Relative difference of a number and the same number kept as float32, as tags often are."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """How stored numbers are to be read: ``value = stored · scale + offset`` in ``unit``."""
+
+    unit: str
+    scale: float
+    offset: float
+
+
+def stated_of(request: ImportRequest, first: Raster, told: SensorOptions) -> Stated:
+    """Return unit, scale and offset, as stated or as the files state them.
+
+    Args:
+        request: the import; a refusal names the command to type.
+        first: a file of the sensor; all are alike.
+        told: what is stated of the sensor.
+
+    Raises:
+        InputError: if the unit, or a scale that is needed, is not stated, or a file states another.
+        UnknownName: if there is no such unit.
+    """
+    if told.unit is None:
+        reflectance = request.command(unit="reflectance", **_usual(first, told))
+        raise InputError(
+            f"importing {request.source}",
+            f"no unit is stated for the {first.dtype} numbers in {first.path.name}",
+            f"If they are display values, type: {request.command(unit='display')} ; "
+            f"if they are reflectance, type: {reflectance} with the scale that is true",
+        )
+    if told.unit not in UNITS:
+        raise unknown("unit", told.unit, UNITS)
+    tagged = has_scale(first)
+    if tagged:
+        _require_agreement(first, told)
+    if told.scale is None and not tagged and told.unit != "display" and not _is_float(first):
+        raise InputError(
+            f"importing {request.source} as {told.unit}",
+            f"no scale is stated for the {first.dtype} numbers in {first.path.name}",
+            f"Type, with the scale that is true: {request.command(**_usual(first, told))}",
+        )
+    return Stated(
+        told.unit,
+        first.scale if told.scale is None else told.scale,
+        first.offset if told.offset is None else told.offset,
+    )
+
+
+def has_scale(raster: Raster) -> bool:
+    """Return whether a file states a scale or an offset."""
+    return (raster.scale, raster.offset) != (1.0, 0.0)
+
+
+def _require_agreement(first: Raster, told: SensorOptions) -> None:
+    pairs = (("scale", told.scale, first.scale), ("offset", told.offset, first.offset))
+    for name, mine, theirs in pairs:
+        if mine is not None and not math.isclose(mine, theirs, rel_tol=_FLOAT32):
+            raise InputError(
+                f"--{told.prefix}{name} {mine:g}",
+                f"the files state {theirs:g}",
+                f"Leave --{told.prefix}{name} out",
+            )
+
+
+def _is_float(raster: Raster) -> bool:
+    return raster.dtype.startswith("float")
+
+
+def _usual(raster: Raster, told: SensorOptions) -> dict[str, float]:
+    """Return the scale to propose in a command, as the option of the sensor."""
+    return {} if _is_float(raster) else {f"{told.prefix}scale".replace("-", "_"): _USUAL_SCALE}
+
+
+# Metadata of the store ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensorIdentity:
+    """What a sensor is called in the store.
+
+    Args:
+        name: its name.
+        bands: names of the bands, in the files' order; None for the files' own.
+        gsd: metres that a pixel measures, where it is not the grid's.
+    """
+
+    name: str = SENSOR
+    bands: Sequence[str] | None = None
+    gsd: float | None = None
+
+
+def meta_of(
+    request: ImportRequest,
+    first: Raster,
+    stated: Stated,
+    nodata: float | None,
+    identity: SensorIdentity,
+) -> SensorMeta:
+    """Return a sensor's metadata.
+
+    Args:
+        request: the import, for refusals.
+        first: a file of the sensor; all are alike.
+        stated: how stored numbers are to be read.
+        nodata: stored number of missing pixels, as stated or tagged; None where there is none.
+        identity: what the sensor is called.
+
+    Raises:
+        InputError: if numbers are of a type that no store has, or have no known range.
+    """
+    if first.dtype not in _TYPES:
+        raise InputError(
+            f"importing {request.source}",
+            f"{first.dtype} numbers",
+            f"Convert the files to one of {', '.join(_TYPES)}",
+        )
+    dtype = _TYPES[first.dtype]
+    names = _band_names(first, identity.bands)
+    return SensorMeta(
+        name=identity.name,
+        bands=names,
+        unit=stated.unit,
+        dtype=dtype,
+        scale=stated.scale,
+        offset=stated.offset,
+        nodata=_stored_nodata(dtype, nodata),
+        gsd=grid_gsd(first.grid) if identity.gsd is None else identity.gsd,
+        value_range=_value_range(request, dtype, stated),
+        display=_display(names),
+    )
+
+
+def _display(names: tuple[str, ...]) -> tuple[str, str, str] | None:
+    """Return red, green and blue where bands are named so, else the first three."""
+    low = {name.lower(): name for name in names}
+    shown = tuple(low[c] for c in ("red", "green", "blue") if c in low)
+    if len(shown) != 3:
+        shown = names[:3]
+    return (shown[0], shown[1], shown[2]) if len(shown) == 3 else None
+
+
+def _band_names(first: Raster, bands: Sequence[str] | None) -> tuple[str, ...]:
+    if bands is None:
+        named = first.names if all(first.names) and len(set(first.names)) == first.bands else ()
+        return named or tuple(f"b{i + 1}" for i in range(first.bands))
+    if len(bands) != first.bands:
+        raise InputError(
+            f"--bands {','.join(bands)}",
+            f"it names {len(bands)} bands, {first.path.name} has {first.bands}",
+            "Name every band once, in the files' order",
+        )
+    return tuple(bands)
+
+
+def _value_range(request: ImportRequest, dtype: str, stated: Stated) -> tuple[float, float]:
+    if stated.unit in RANGES:
+        return RANGES[stated.unit]
+    if dtype not in ("uint8", "uint16"):
+        raise InputError(
+            f"importing {request.source} as display values",
+            f"{dtype} numbers have no fixed range",
+            "Convert the files to uint8, or state their true unit",
+        )
+    top = float(np.iinfo(dtype).max)
+    return (stated.offset, top * stated.scale + stated.offset)
+
+
+def _stored_nodata(dtype: str, nodata: float | None) -> float:
+    """Return the number under invalid pixels of the store: the files' own where it can be."""
+    if dtype == "float32":
+        return -9999.0 if nodata is None or not math.isfinite(nodata) else float(np.float32(nodata))
+    info = np.iinfo(dtype)
+    fits = nodata is not None and math.isfinite(nodata) and info.min <= nodata <= info.max
+    return nodata if nodata is not None and fits and nodata == int(nodata) else float(info.min)
+
+
+def grid_gsd(grid: Grid) -> float:
+    """Return the pixel height in metres (of a degree of latitude where the grid is in degrees)."""
+    from pyproj import CRS
+
+    crs = CRS.from_user_input(grid.crs)
+    size = -grid.transform[4]
+    if crs.is_geographic:
+        return size * _METRES_PER_DEGREE
+    return size * float(crs.axis_info[0].unit_conversion_factor)

@@ -1,0 +1,43 @@
+"""The command ``import-dataset``: its help, and what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from rsbench.build.importers.api import ImportOptions
+
+
+class ImportCommand(TyperCommand):
+    """A command whose help ends with the installed importers."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write one line per importer; they are loaded for the help only."""
+        from rsbench.build.importers.registry import IMPORTERS
+        from rsbench.core.plugins import BrokenPlugIn
+
+        with formatter.section("Importers"):
+            formatter.write_dl(
+                [
+                    (name, f"(cannot be loaded: {found.reason})")
+                    if isinstance(found, BrokenPlugIn)
+                    else (name, found.title)
+                    for name, found in IMPORTERS.all().items()
+                ]
+            )
+
+
+def import_command(
+    importer: str, source: Path, out: Path, options: ImportOptions, *, say: Callable[[str], None]
+) -> None:
+    """Import files with a named importer, and remember the store."""
+    from rsbench.build.importers.registry import import_dataset
+    from rsbench.core.paths import remember_store
+
+    result = import_dataset(importer, source, out, options)
+    remember_store(result.path)
+    say(f"{result.path}  digest {result.digest}")
