@@ -100,7 +100,7 @@ def doctor_lines() -> list[str]:
 
     from rsbench.core.paths import cache_dir
     from rsbench.core.version import __version__
-    from rsbench.metrics.registry import metric_info
+    from rsbench.metrics.registry import broken, metric_info
 
     lines = [f"rsbench {__version__}, Python {platform.python_version()}", f"cache {cache_dir()}"]
     for extra, packages in {
@@ -117,4 +117,4 @@ def doctor_lines() -> list[str]:
                 states.append(f"{package} absent")
         lines.append(f"[{extra}] " + ", ".join(states))
     lines += [f"metric {m.id}: unavailable: {m.reason}" for m in metric_info() if not m.available]
-    return lines
+    return lines + [str(item) for item in broken()]

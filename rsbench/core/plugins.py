@@ -65,6 +65,11 @@ class PlugIns(Generic[T]):
             first.setdefault(point.name, point)
         return {name: self._load(first[name]) for name in sorted(first)}
 
+    def each(self) -> Iterator[tuple[str, str, T | BrokenPlugIn]]:
+        """Yield name, package and object of every entry point, also of equal names."""
+        for point in dict.fromkeys(self._points()):  # an editable install may be found twice
+            yield point.name, _owner(point), self._load(point)
+
     def _points(self) -> Iterator[EntryPoint]:
         """Yield the entry points, those of this package first."""
         found = entry_points(group=self.group)

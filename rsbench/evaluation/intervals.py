@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from rsbench.core.errors import InputError
 from rsbench.evaluation.block_intervals import spread
-from rsbench.metrics.registry import Direction, MetricInfo, metric_info
+from rsbench.metrics import queries
+from rsbench.metrics.registry import Direction, definition
 
 LEVEL = 0.95
 MIN_REGIONS = 8
@@ -319,48 +320,31 @@ def jackknife(value: float, leaves: Sequence[float], *, level: float = LEVEL) ->
 
 # ---------------------------------------------------------------------------- which way is better
 
-_HIGHER = ("skill.", "share.", "psnr", "ssim", "gssim", "cc@", "uiqi", "csi", "hit")
-
-
-@lru_cache(maxsize=1)
-def _catalogue() -> dict[str, MetricInfo]:
-    return {info.id: info for info in metric_info(probe=False)}
-
 
 def unit_of(metric: str) -> str:
     """Return the unit of a metric's values, empty where it has none."""
-    info = _catalogue().get(metric)
-    return info.unit if info is not None and info.unit not in ("-", "1") else ""
+    unit = "" if queries.derived(metric) else definition(metric).unit
+    return "" if unit in ("-", "1") else unit
 
 
 def is_set(metric: str) -> bool:
     """Say whether a metric compares whole sets of images, whose value depends on n."""
-    info = _catalogue().get(metric)
-    return info is not None and info.kind == "set"
+    return queries.base(metric).kind == "set"
 
 
 def is_ranked(metric: str) -> bool:
     """Say whether rows may be ordered by a metric; not by what is conditioned on the truth."""
-    info = _catalogue().get(metric)
-    return info is None or info.ranked
+    return queries.base(metric).ranked
 
 
 def is_published(metric: str) -> bool:
     """Say whether a metric is a published convention, kept to read older tables."""
-    info = _catalogue().get(metric)
-    return info is not None and info.published
+    return queries.base(metric).published
 
 
 def direction(metric: str) -> Direction:
     """Say which way is better: ``lower``, ``higher``, or nearer to ``zero``."""
-    if metric.startswith(("skill.", "share.")):
-        return "higher"
-    info = _catalogue().get(metric)
-    if info is not None:
-        return info.direction
-    if metric.startswith("spectrum.ratio"):
-        return "zero"
-    return "higher" if metric.startswith(_HIGHER) else "lower"
+    return queries.direction(metric)
 
 
 def loss(metric: str, value: float) -> float:

@@ -19,7 +19,7 @@ from rsbench.evaluation.set_metrics import SetMetricAccumulator
 from rsbench.evaluation.strata import ADDED, INPUT_VALID, PIXEL_CLASS
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, SUMS
 from rsbench.metrics.engine import exact, image_metrics, member_metrics
-from rsbench.metrics.pixel_classes import ADDITIVE, class_sums
+from rsbench.metrics.pixel_classes import class_sums
 from rsbench.metrics.registry import info
 from rsbench.tasks.base import Case
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from rsbench.metrics.images import PerImage
     from rsbench.metrics.pixel_classes import ClassSums
     from rsbench.metrics.rgb import RgbMapping
-
-PIXELWISE = ("mae@1", "mse@1", "rmse@1", "sam@1", "cc@1")
-"""Metrics that zones have: what needs a neighbourhood has no value in a part of an image."""
 
 
 @dataclass
@@ -165,12 +162,13 @@ def score(
             its first ``MOST_SEEN`` members.
         on_case: called with the number of images of each finished case.
     """
-    kinds = {metric: info(metric).kind for metric in metrics}
+    known = {metric: info(metric) for metric in metrics}
+    kinds = {metric: one.kind for metric, one in known.items()}
     images = [metric for metric, kind in kinds.items() if kind in ("image", "change")]
     whole = tuple(metric for metric, kind in kinds.items() if kind == "set")
     ensembles = [metric for metric, kind in kinds.items() if kind == "members"]
-    additive = [metric for metric in ADDITIVE if layers is not None and metric in images]
-    pixelwise = [metric for metric in images if metric in PIXELWISE]
+    additive = [metric for metric in images if layers is not None and known[metric].additive]
+    pixelwise = [metric for metric in images if known[metric].pixelwise]
     needs_context = "change" in kinds.values()
     tally = Tally(bands, sets=SetMetricAccumulator(whole, value_range, rgb) if whole else None)
     for case in cases:

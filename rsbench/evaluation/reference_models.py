@@ -16,6 +16,7 @@ from rsbench.evaluation.entries import ModelEntry, floor_entry, model_entry, who
 from rsbench.evaluation.loop import score
 from rsbench.evaluation.scores import Absent
 from rsbench.evaluation.strata import whole
+from rsbench.metrics.queries import SELECTION
 from rsbench.models.api import Fitted, Frames, Model
 from rsbench.models.registry import card, create_model
 from rsbench.tasks.config import EvaluationConfig
@@ -160,7 +161,7 @@ def best_trivial(config: EvaluationConfig, rows: Sequence[ModelEntry]) -> str | 
     if "val" not in _splits(config) or not rows:
         return None
     tally = score(
-        rows, cases(config, split="val"), ["mse@1"], bands=config.bands,
+        rows, cases(config, split="val"), [SELECTION], bands=config.bands,
         value_range=config.meta.value_range,
     )  # fmt: skip
     units = whole(tally.frame({}))

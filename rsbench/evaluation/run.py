@@ -14,6 +14,7 @@ from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run_folder import finished, require_writable, whole
 from rsbench.evaluation.score_table import behind_the_door, score_table, weights_of
 from rsbench.evaluation.scores import Scores
+from rsbench.metrics.queries import SELECTION, headline
 from rsbench.models.checkpoint import plain_options
 from rsbench.tasks.config import EvaluationConfig
 from rsbench.tasks.fusion_settings import leak_notes
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     Seen = Callable[[ModelEntry, Case, int, torch.Tensor], None]
 
 KEEP = ("none", "viewer", "all")
-ALWAYS = ("mse@1", "skill.mse@1")
-HEADLINE = ("mse@1", "psnr@1", "ssim@1", "gssim.sobel3@1", "skill.mse@1")
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class RunResult:
         shown = table[
             (table["stratum"] == "all") & (table["band"] == "all") & table["lead"].isin(leads)
         ]
-        known = shown["metric"].isin(HEADLINE)
-        always = shown["metric"].isin(ALWAYS)
+        always = shown["metric"].isin((SELECTION, f"skill.{SELECTION}"))
+        known = shown["metric"].isin(headline()) | always
         shown = shown[known] if (known & ~always).any() else shown  # others were asked for by name
         grid = shown.pivot_table(
             index="model", columns=["metric", "lead"], values="value", sort=False

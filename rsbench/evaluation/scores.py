@@ -20,6 +20,7 @@ from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
+from rsbench.metrics.queries import perfect_values
 from rsbench.tasks.base import REFERENCES
 
 SCHEMA = 1
@@ -34,8 +35,6 @@ SET_COLUMNS = [
 ]  # fmt: skip
 HALVES = "halves"
 """The row of two halves of the truth, each of half the images: a floor of set metrics."""
-PERFECT = {"mse@1": 0.0, "mae@1": 0.0, "ssim@1": 1.0}
-"""Metrics that have a skill row, and their perfect value."""
 
 
 @dataclass(frozen=True)
@@ -349,7 +348,8 @@ def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
 
 def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
     """Return skill per region, (s − ref) / (perfect − ref), and why any of it is absent."""
-    rows = means[means["metric"].isin(PERFECT)]
+    perfect = perfect_values()
+    rows = means[means["metric"].isin(perfect)]
     models = sorted(set(rows["model"]))
     keys = [*strata.SERIES, "lead", strata.GROUP, "region"]
     reference = rows[rows["model"] == run.best_trivial]
@@ -359,12 +359,12 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
             if run.best_trivial is None
             else f"the reference {run.best_trivial} has no scores"
         )
-        found = sorted(set(rows["metric"])) or sorted(PERFECT)
+        found = sorted(set(rows["metric"])) or sorted(perfect)
         gone = [Absent(model, why, f"skill.{name}") for model in models for name in found]
         return rows.iloc[:0], tuple(gone)
     reference = reference.drop_duplicates(keys)[[*keys, "value"]].rename(columns={"value": "_ref"})
     joined = rows.merge(reference, on=keys, how="left")
-    room = joined["metric"].map(PERFECT).astype(float) - joined["_ref"]
+    room = joined["metric"].map(perfect).astype(float) - joined["_ref"]
     skill = (joined["value"] - joined["_ref"]) / room.where(room != 0)
     joined["metric"] = "skill." + joined["metric"].astype(str)
     joined["value"] = skill

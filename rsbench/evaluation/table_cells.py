@@ -9,9 +9,10 @@ import pandas as pd
 
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
+from rsbench.metrics.queries import SELECTION
 
-SHARE = {"skill.mse@1": "share.mse@1"}
-"""Skill whose share of regions above 0 is told: the endpoint fixed in advance."""
+SHARE = {f"skill.{SELECTION}": f"share.{SELECTION}"}
+"""Skill whose share of regions above 0 stands in the table."""
 
 
 def cells_of(means: pd.DataFrame, *, paired: bool) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from rsbench.metrics.metric import Metric, Placement
 from rsbench.metrics.registry import MetricInfo, info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rsbench.metrics.engine import image_metrics as image_metrics
     from rsbench.metrics.engine import member_metrics as member_metrics
     from rsbench.metrics.frechet import SetScore as SetScore
+    from rsbench.metrics.images import ImageBatch as ImageBatch
     from rsbench.metrics.images import PerImage as PerImage
     from rsbench.metrics.rgb import RgbMapping as RgbMapping
     from rsbench.metrics.sets import compute_sets as compute_sets
@@ -29,6 +31,7 @@ _LAZY = {
     "compute_sets": "sets",
     "image_metrics": "engine",
     "member_metrics": "engine",
+    "ImageBatch": "images",
     "PerImage": "images",
     "RgbMapping": "rgb",
     "SetScore": "frechet",
@@ -36,8 +39,11 @@ _LAZY = {
 
 __all__ = [
     "SUITES",
+    "ImageBatch",
+    "Metric",
     "MetricInfo",
     "PerImage",
+    "Placement",
     "RgbMapping",
     "SetScore",
     "compute",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -136,7 +136,7 @@ _WHERE = {
 
 def _runnable(
     metric: str, kinds: tuple[Kind, ...]
-) -> tuple[Callable[..., PerImage], dict[str, Any]]:
+) -> tuple[Callable[..., PerImage], Mapping[str, Any]]:
     known = info(metric)
     if known.kind not in kinds:
         found, _, remedy = _WHERE[known.kind].partition("; ")

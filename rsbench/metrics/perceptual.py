@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, max_pool2d, relu
 
 from rsbench.core.errors import InputError
-from rsbench.metrics.catalogue import BACKBONES
+from rsbench.metrics.definitions.images import BACKBONES
 from rsbench.metrics.display import pictures, rgb_of
 from rsbench.metrics.images import ImageBatch, PerImage
 from rsbench.metrics.weights import find

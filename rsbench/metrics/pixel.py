@@ -20,6 +20,16 @@ def _means(images: ImageBatch, sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
     return sums.sum(1) / everything, everything > 0, sums / count, count > 0
 
 
+def absolute_error(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Return the absolute error of every element, in the shape of both."""
+    return (prediction - truth).abs()
+
+
+def squared_error(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Return the squared error of every element, in the shape of both."""
+    return (prediction - truth).square()
+
+
 def mae(images: ImageBatch) -> PerImage:
     """Mean absolute error, Σ|p − t| / n, in the data's unit; lower is better."""
     sums = total((images.prediction - images.truth).abs_())

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-ADDITIVE = ("mse@1", "mae@1")
-"""Metrics that are means over pixels, so that classes of pixels have a part in them each."""
+from rsbench.core.errors import InputError
+from rsbench.metrics.registry import definition, imported
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,29 @@ def class_sums(
     A row of an image is summed in float32, rows are added in float64.
 
     Args:
-        metrics: those of ``ADDITIVE`` that are wanted.
+        metrics: ids of metrics that are additive.
         prediction, truth: ``(N, C, H, W)`` float32 in the data's unit.
         valid: ``(N, 1|C, H, W)`` bool; what stands elsewhere changes nothing.
         member: ``(N, H, W, K)`` float32, 1 where a pixel is of a class and 0 elsewhere, fixed
             without the truth. Classes of several layers stand one after another.
     """
     bands = truth.shape[1]
-    error = torch.where(valid, prediction - truth, 0.0)
+    prediction, truth = (torch.where(valid, x, 0.0) for x in (prediction, truth))
     seen = valid.sum(1).float() * (bands // valid.shape[1])
-    maps = {"mse@1": lambda: error.square().sum(1), "mae@1": lambda: error.abs().sum(1)}
-    stacked = torch.stack([*(maps[metric]() for metric in metrics), seen], dim=2)  # (N, H, M, W)
+    errors = [_error_of(metric)(prediction, truth) for metric in metrics]
+    maps = [torch.where(valid, error, 0.0).sum(1) for error in errors]
+    stacked = torch.stack([*maps, seen], dim=2)  # (N, H, M, W)
     sums = torch.matmul(stacked, member.to(stacked)).double().sum(1).cpu()  # (N, M, K)
     whole = seen.double().sum((1, 2)).cpu().clamp_min(1.0)[:, None]
     value = {metric: sums[:, place] / whole for place, metric in enumerate(metrics)}
     return ClassSums(value, sums[:, -1] / whole)
+
+
+def _error_of(metric: str) -> Callable[[Tensor, Tensor], Tensor]:
+    name = definition(metric).pixel_error
+    if name is None:
+        raise InputError(
+            f"metric {metric!r} per class of pixels", "it is no mean over elements",
+            "Leave it out; its definition states no `pixel_error`",
+        )  # fmt: skip
+    return imported(name)

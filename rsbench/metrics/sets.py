@@ -16,7 +16,7 @@ from rsbench.metrics.frechet import SetScore
 from rsbench.metrics.images import ImageBatch, check_pairs
 from rsbench.metrics.inception import TAPS, Bytes
 from rsbench.metrics.inception import features as inception_features
-from rsbench.metrics.registry import implementation, info
+from rsbench.metrics.registry import definition, implementation, imported, info
 from rsbench.metrics.rgb import RgbMapping
 from rsbench.metrics.texture import features as texture_features
 
@@ -43,7 +43,7 @@ SIGHTS: dict[str, Sight] = {
 
 def features_of(metrics: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the features that some set metrics compare, each once."""
-    return tuple(dict.fromkeys(str(implementation(metric)[1]["features"]) for metric in metrics))
+    return tuple(dict.fromkeys(str(definition(metric).features) for metric in metrics))
 
 
 def extract(names: Sequence[str], images: ImageBatch, side: Side) -> dict[str, Tensor]:
@@ -53,6 +53,7 @@ def extract(names: Sequence[str], images: ImageBatch, side: Side) -> dict[str, T
         x = images.prediction if side == "prediction" else images.truth
         scaled = (x - images.low) / images.span
         found["texture"] = texture_features(scaled, images.all_bands).cpu()
+    found |= {name: imported(name)(images, side).cpu() for name in names if ":" in name}
     looks = {name: SIGHTS[name] for name in names if name in SIGHTS}
     for look in dict.fromkeys(replace(sight, tap=0) for sight in looks.values()):
         taps = {name: s.tap for name, s in looks.items() if replace(s, tap=0) == look}
@@ -90,8 +91,7 @@ def compare(
             "below some hundreds",
         )  # fmt: skip
     function, options = implementation(metric)
-    del options
-    found: SetScore = function(predictions, truths, groups)
+    found: SetScore = function(predictions, truths, groups, **options)
     return found
 
 

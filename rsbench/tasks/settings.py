@@ -50,6 +50,7 @@ def evaluation_config(
         HorizonError: if the store has too few dates for context and horizon.
         UnknownName: for a name in no catalogue.
     """
+    from rsbench.metrics.queries import SELECTION
     from rsbench.metrics.suites import for_bands
     from rsbench.metrics.suites import suite as suite_of
     from rsbench.tasks.fusion_settings import fusion_part, ratio_metrics
@@ -69,8 +70,8 @@ def evaluation_config(
     asked = [*(suite_of(suite) if suite else chosen.suite), *(suite_of(metrics) if metrics else ())]
     shown = meta.display is not None and set(meta.display) <= set(bands)
     ids, left_out = for_bands(tuple(dict.fromkeys(asked)), len(bands), rgb=shown, members=members)
-    if "mse@1" not in ids:
-        ids = ("mse@1", *ids)  # skill and its share of regions stand in every table
+    if SELECTION not in ids:
+        ids = (SELECTION, *ids)  # skill and its share of regions stand in every table
     fusion = None
     if chosen.task == "fusion":
         fusion = fusion_part(store, chosen, split, frames, leads)

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import one_hot
 
-from rsbench.metrics import image_metrics
-from rsbench.metrics.pixel_classes import ADDITIVE, ClassSums, class_sums
+from rsbench.metrics import image_metrics, metric_info
+from rsbench.metrics.pixel_classes import ClassSums, class_sums
 
 N, C, SIDE = 3, 4, 24
+ADDITIVE = tuple(m.id for m in metric_info(probe=False) if m.additive)
 
 
 def drawn(seed: int, masked: float, per_band: bool) -> tuple[torch.Tensor, ...]:

@@ -22,7 +22,7 @@ ORDER = [
 ENTRIES = 12
 """Most entries of the package's folder besides ``__init__.py`` and ``py.typed``."""
 LIGHT = {
-    *("core", "catalog", "models.api", "models.registry", "metrics.weights", "metrics.catalogue"),
+    *("core", "catalog", "models.api", "models.registry", "metrics.weights", "metrics.definitions"),
     *("metrics.registry", "metrics.suites", "evaluation.strata", "evaluation.intervals"),
     *("evaluation.scores", "evaluation.decay", "evaluation.table", "evaluation.gate"),
     *("evaluation.report", "cli.main", "cli.app", "cli.lists", "tasks.base"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from build_fixtures import random_folder, recipe
+from rsbench.simulate.server import Fault, Request, serve
 from third_party import install
 
 from rsbench.build.engine.builder import build
@@ -15,7 +16,6 @@ from rsbench.build.read.engines import make_engine
 from rsbench.build.read.signing import SIGNERS, SigningError, signer
 from rsbench.catalog import Recipe, load_sensor
 from rsbench.core.errors import UnitFailed, UnknownName
-from rsbench.simulate.server import Fault, Request, serve
 
 SECRET = "sig=TOPSECRET"
 GROUP = "rsbench.signers"

@@ -33,6 +33,7 @@ from rsbench.evaluation.gate.waivers import Waiver, waive
 from rsbench.evaluation.intervals import loss
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import number
+from rsbench.metrics.queries import SELECTION
 
 __all__ = [
     "PRACTICAL",
@@ -281,7 +282,7 @@ def oracle_leaks(scores: Scores) -> tuple[str, ...]:
         return ()
     means = scores.region_means()
     rows = means[
-        (means["metric"] == "mse@1")
+        (means["metric"] == SELECTION)
         & (means["band"] == "all")
         & (means["stratum"] == strata.HEADLINE)
         & means["value"].notna()

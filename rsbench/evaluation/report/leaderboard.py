@@ -14,7 +14,7 @@ from rsbench.evaluation.intervals import direction, is_published, loss, unit_of
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.report.charts import minus
 from rsbench.evaluation.report.words import words_of
-from rsbench.evaluation.scores import PERFECT, RunInfo
+from rsbench.evaluation.scores import RunInfo
 from rsbench.evaluation.table import Cell, number
 
 WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
@@ -69,13 +69,6 @@ def _places(board: Board) -> dict[str, float]:
     ]
     columns = rows[["model", "preset", "value"]].itertuples(index=False, name=None)
     return {f"{model}/{preset}": loss(metric, value) for model, preset, value in columns}
-
-
-def ordered(names: Sequence[str]) -> list[str]:
-    """Return metrics with skill first, then errors, then the rest by name."""
-    order = [f"skill.{m}" for m in PERFECT] + ["mse@1", "rmse@1", "mae@1", "psnr@1", "ssim@1"]
-    ranks = {name: i for i, name in enumerate(order)}
-    return sorted((str(name) for name in names), key=lambda n: (ranks.get(n, len(order)), n))
 
 
 def unit_in(metric: str, run: RunInfo) -> str:

@@ -29,14 +29,14 @@ from rsbench.evaluation.report.leaderboard import (
     compact,
     described,
     first_view,
-    ordered,
     rows_of,
     tiles,
     unit_in,
 )
 from rsbench.evaluation.report.words import words_of
-from rsbench.evaluation.scores import PERFECT, RunInfo
+from rsbench.evaluation.scores import RunInfo
 from rsbench.evaluation.table import number, supported_best, to_latex
+from rsbench.metrics.queries import in_report_order, perfect_values
 
 LARGEST_PICTURES = 12_000_000
 """Largest total of picture characters per board, so that the page opens quickly."""
@@ -57,7 +57,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
     best = supported_best(scores)
     models = rows_of(board)
     looks = _looks(models)
-    metrics = ordered(list(scores.table()["metric"].unique()))
+    metrics = in_report_order(scores.table()["metric"].unique())
     spectra = planes.spectra(board, looks)
     regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
     words = words_of(run)
@@ -220,7 +220,7 @@ def _panels(
 def _skill(board: Board, looks: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, Markup]]:
     """Return (metric, caption, chart) of each skill on the same starts."""
     found = []
-    for name in PERFECT:
+    for name in perfect_values():
         metric = f"skill.{name}"
         chart = _chart(board, metric, strata.HEADLINE, looks)
         if chart is not None:

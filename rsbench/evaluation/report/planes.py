@@ -16,13 +16,8 @@ from rsbench.evaluation.intervals import direction, unit_of
 from rsbench.evaluation.report import pictures
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.charts import Frame, Line, line_chart
+from rsbench.metrics.queries import on_axis
 
-DISTORTION = ("rmse@1", "mse@1", "mae@1")
-PERCEPTION = (
-    "lpips.alex@1", "lpips.vgg@1", "lpips.squeeze@1", "fid.inception2048@1", "fd.texture@1",
-    "mmd.rbf@1", "spectrum.ratio@1",
-)  # fmt: skip
-"""Measures of perception, preferred first; the last one measures only the amount of detail."""
 BINS = 16
 LEAST_VALID = 0.9
 LARGEST = 256
@@ -42,8 +37,8 @@ def plane(board: Board, looks: Looks) -> dict[str, Any] | None:
         (table["band"] == "all") & (table["stratum"] == strata.HEADLINE) & table["value"].notna()
     ]
     there = set(rows["metric"])
-    x = next((name for name in DISTORTION if name in there), None)
-    y = next((name for name in PERCEPTION if name in there), None)
+    x = next((name for name in on_axis("distortion") if name in there), None)
+    y = next((name for name in on_axis("perception") if name in there), None)
     if x is None or y is None:
         return None
     columns = ["model", "preset", "metric", "lead", "value"]

@@ -1,0 +1,1 @@
+"""Definitions of the metrics of this package, one module per kind; none imports torch."""
