@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rsbench.core.digest import sha256_file
-from rsbench.store.layout import parse_json
+from rsbench.store.layout import ROOT_KEY, parse_json
 
 if TYPE_CHECKING:
     import zarr
@@ -47,6 +47,12 @@ def tree_json(tree: Tree, name: str) -> dict[str, Any]:
         StoreError: if the file is absent, cut short or no JSON object.
     """
     return parse_json(tree.where / name, lambda: tree.read(name), lambda: tree.size(name))
+
+
+def provenance(tree: Tree, region: str) -> dict[str, Any]:
+    """Return what a region keeps of how it was made; empty where it keeps nothing."""
+    attributes = tree_json(tree, f"{region}/zarr.json")["attributes"]
+    return dict(attributes.get(ROOT_KEY, {}).get("provenance", {}))
 
 
 class Folder:

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsbench.build.kinds.pairs_plan import search_pairs
-from rsbench.build.kinds.triplets_plan import search_triplets
+from rsbench.build.kinds.base import kind_of
 from rsbench.build.plan.cost import PlanSummary, describe
 from rsbench.build.plan.href import is_web
 from rsbench.build.plan.lock import Lock, LockAsset, LockChange, LockItem, diff
-from rsbench.build.plan.scenes import conditions_of, search_series
-from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue
+from rsbench.build.plan.scenes import conditions_of
+from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, RegionSearch
 from rsbench.build.plan.search_cache import Found, KeptSearch
 from rsbench.build.plan.season import on_lattice
 from rsbench.catalog import (
@@ -116,7 +115,7 @@ def make_plan(
     """
     recipe = recipe.model_copy(update={"years": years}) if years else recipe
     places = _places(recipe, regions)
-    sensors = recipe_sensors(recipe)
+    sensors, kind = recipe_sensors(recipe), kind_of(recipe)
     key, address = _provider(recipe, sensors, provider)
     simulated = recipe.simulated if key == SIMULATED and not address else None
     with open_catalogue(address, simulated, progress) as catalogue:
@@ -130,7 +129,7 @@ def make_plan(
         def one(region: Region) -> Found:
             held = kept.load(region) if kept else None
             if held is None:
-                held = _found(recipe, region, sensors, key, catalogues)
+                held = kind.search(RegionSearch(recipe, region, sensors, key, catalogues))
                 if kept:
                     kept.save(region, held)
             return held
@@ -147,20 +146,6 @@ def make_plan(
         places={region.name: region for region in sorted(places, key=lambda r: r.name)},
         regions={name: found[name] for name in sorted(found)},
     )
-
-
-def _found(
-    recipe: Recipe,
-    region: Region,
-    sensors: Sequence[Sensor],
-    key: str,
-    catalogues: Mapping[str, ApiCatalogue | FolderCatalogue],
-) -> Found:
-    if recipe.pairs is not None:
-        return search_pairs(recipe, region, sensors, key, catalogues)
-    if recipe.fusion is not None:
-        return search_triplets(recipe, region, sensors, key, catalogues)
-    return {s.name: search_series(recipe, region, s, key, catalogues[s.name]) for s in sensors}
 
 
 def _search_all(
