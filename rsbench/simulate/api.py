@@ -1,30 +1,25 @@
-"""The simulated Earth: regions, catalogue, truth, and what can be known of it in advance.
+"""The simulated Earth: its regions, its catalogue, its pixels, and the conditional mean of a year.
 
-It feeds demonstrations and tests, and whatever is made from it says *simulated*. A process fixed
-before any model was trained on it (``VERSION``) makes fields, woods, water and towns on real UTM
-grids; lets towns grow and clearings eat into woods along fronts, cleared land regrow, crops rotate
-and vigour swing from year to year; and looks at the ground through seasons, clouds, shadows, haze
-and noise. Test regions follow other parameters than training regions. It says nothing about real
-places, and no superiority of a model is to be claimed from it.
+It is made for demonstrations and tests, and everything built from it is marked *simulated*. The
+process was fixed before any model was trained on it (``VERSION``). It draws fields, forest, water
+and towns on real UTM grids. Towns grow, forest is cleared along fronts, cleared land regrows,
+crops rotate, and vegetation varies from year to year. Images show the ground through seasons,
+clouds, shadows, haze and noise. Test regions have other parameters than training regions. No
+result on it says anything about real places or about the ranking of models on real data.
 """
 
 from __future__ import annotations
 
 from rsbench.simulate.land_cover import COVERS, first_land_cover
-from rsbench.simulate.oracle import conditional_mean, yearly_truth
+from rsbench.simulate.oracle import conditional_mean
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.regions import simulated_regions
 from rsbench.simulate.scene import sensor_bands, sensor_grid
-from rsbench.simulate.write import (
-    catalogue_bytes,
-    catalogue_digest,
-    write_catalogue,
-)
+from rsbench.simulate.write import catalogue_digest, write_catalogue
 
 __all__ = [
     "COVERS",
     "VERSION",
-    "catalogue_bytes",
     "catalogue_digest",
     "conditional_mean",
     "first_land_cover",
@@ -32,5 +27,4 @@ __all__ = [
     "sensor_grid",
     "simulated_regions",
     "write_catalogue",
-    "yearly_truth",
 ]

@@ -17,9 +17,7 @@ from rsbench.simulate.dynamics import (
     CODES,
     code_chances,
     code_groups,
-    codes,
     expected_vigour,
-    vigour,
 )
 from rsbench.simulate.land import GROUPS
 from rsbench.simulate.random import F32, F64, stream
@@ -29,7 +27,6 @@ from rsbench.simulate.scene import (
     scene_days,
     sensor_bands,
     simulated,
-    year_air,
 )
 
 DRAWS = 1200
@@ -186,38 +183,3 @@ def _mean_of(sim: Simulated, sensor: str, now: int, target: int, numbers: Sequen
                 total += sim.land.texture[group][index] * share[unit]
         frame[at] = total
     return frame
-
-
-def yearly_truth(
-    spec: SimulatedSpec,
-    region_name: str,
-    sensor: str,
-    *,
-    years: Sequence[int],
-    bands: Sequence[str],
-) -> F32:
-    """Return the noise-free yearly median (T, C, H, W): every date clear, no haze, no noise."""
-    numbers = _band_numbers(sensor, bands)
-    sim = simulated(spec, region_name)
-    index = pixel_index(sim.region, sensor)
-    groups = code_groups()
-    frames = []
-    for year in years:
-        air = year_air(sim, sensor, year)
-        surface = light.reflectance(sim.surfaces, sim.params, air.days, air.wet)
-        median = np.median(surface, axis=1)[:, numbers].astype(np.float32)
-        code = codes(sim.units, sim.history, year)[sim.units.index][index]
-        texture = np.take_along_axis(
-            sim.land.texture[:, index[0], index[1]], groups[code][None], axis=0
-        )[0]
-        strength = vigour(sim.history, sim.land, sim.params, year)[index]
-        gain = sim.surfaces.gain[:, numbers].astype(np.float32)
-        frames.append(
-            np.stack(
-                [
-                    texture * median[:, at][code] + gain[:, at][code] * strength
-                    for at in range(len(numbers))
-                ]
-            )
-        )
-    return np.stack(frames)

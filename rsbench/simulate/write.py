@@ -203,8 +203,3 @@ def _write_json(path: Path, document: Any) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
     temporary.replace(path)
-
-
-def catalogue_bytes(root: Path) -> int:
-    """Return the size of all files below a folder."""
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())

@@ -37,7 +37,7 @@ from rsbench.models.registry import adopt, create_model, identity
 from rsbench.store.cache import open_cache
 from rsbench.training.forecast_data import Checked, Crops, Source, Validation, require_splits
 from rsbench.training.fusion_data import Pixels, TripletCrops, TripletValidation
-from rsbench.training.launch import Crew
+from rsbench.training.launch import Launch
 from rsbench.training.loop import Loop
 from rsbench.training.options import Options, faster
 from rsbench.training.plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
@@ -125,7 +125,7 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM; the same call goes on.
     """
     rules = load_protocol(protocol) if isinstance(protocol, str) else protocol
-    crew = Crew.of(devices)
+    launch = Launch.of(devices)
     able = trainable(model)
     if card.task != rules.task:
         raise InputError(
@@ -137,13 +137,13 @@ def train(
     _known(model, card, preset)
     plan = _plan(
         able, card, store, rules, preset=preset, sensor=sensor, bands=tuple(bands),
-        context=context, budget=budget, seed=seed, devices=crew.size, precision=precision,
+        context=context, budget=budget, seed=seed, devices=launch.size, precision=precision,
         batch_size=batch_size, options=options or Options(),
     )  # fmt: skip
     folder = out_dir or _home(plan, store) / plan.digest[:SHORT]
     if resume and (folder / NOTE).is_file():
         return _found(model, folder, store, plan)
-    fabric = _fabric(device, crew, precision)
+    fabric = _fabric(device, launch, precision)
     with locked(folder) if fabric.is_global_zero else nullcontext():
         return _trained(
             able, card, store, rules, plan, fabric=fabric, folder=folder, resume=resume,
@@ -313,7 +313,7 @@ def _home(plan: Plan, store: Store) -> Path:
     )  # fmt: skip
 
 
-def _fabric(device: str, crew: Crew, precision: str) -> Fabric:
+def _fabric(device: str, launch: Launch, precision: str) -> Fabric:
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
@@ -322,23 +322,23 @@ def _fabric(device: str, crew: Crew, precision: str) -> Fabric:
         ) from error
     kind, _, number = device.partition(":")
     options: Any = {"precision": precision}
-    chosen: Any = [int(number)] if number.isdigit() and crew.size == 1 else crew.devices
+    chosen: Any = [int(number)] if number.isdigit() and launch.size == 1 else launch.devices
     try:
         fabric = Fabric(
             accelerator=kind,
             devices=chosen,
-            num_nodes=crew.nodes,
+            num_nodes=launch.nodes,
             **options,
             # A model may leave some parameters out of a step, e.g. under random contexts.
-            strategy="ddp_find_unused_parameters_true" if crew.size > 1 else "auto",
+            strategy="ddp_find_unused_parameters_true" if launch.size > 1 else "auto",
         )
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"training on {crew.size} × {device} with {precision}",
+            f"training on {launch.size} × {device} with {precision}",
             str(error).splitlines()[0],
             "Give --device cpu or cuda and as many --devices as there are",
         ) from error
-    if crew.size > 1:
+    if launch.size > 1:
         fabric.launch()
     return fabric
 

@@ -40,8 +40,8 @@ from rsbench.build.plan.lock import LockAsset, LockItem
 from rsbench.build.read.raster import GDAL_ENV, RasterioEngine
 from rsbench.catalog import Recipe, Region, load_sensor
 from rsbench.core.grid import Grid
-from rsbench.simulate.server import Fault, serve
 from tests.build_fixtures import EPSG, ORIGIN, TILE, write_collection, write_raster
+from tests.support.stac_server import Fault, serve
 
 Pixels = npt.NDArray[Any]
 

@@ -18,11 +18,11 @@ import build_fixtures as catalogue
 import numpy as np
 import pytest
 import toys
+from support.stac_server import Fault, serve
 
 from rsbench.core.errors import InputError
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import to_parquet
-from rsbench.simulate.server import Fault, serve
 from rsbench.store.read import open_store
 
 HEAVY = ("torch", "rasterio", "xarray", "pystac")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe, write_raster
+from support.stac_server import Fault, Request, serve
 
 from rsbench.build.engine import journal as journal_module
 from rsbench.build.engine.builder import build
@@ -26,7 +27,6 @@ from rsbench.build.plan.plan import make_plan
 from rsbench.build.read import raster as source
 from rsbench.core.errors import DiskFull, InputError, UnitFailed
 from rsbench.core.file_lock import hold
-from rsbench.simulate.server import Fault, Request, serve
 from rsbench.store.read import open_store
 
 

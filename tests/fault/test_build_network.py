@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe
+from support.stac_server import Fault, Request, serve
 
 from rsbench.build.engine.builder import build
 from rsbench.build.plan.plan import Lock, make_plan
 from rsbench.build.read import raster as source
 from rsbench.core.errors import RsbenchError, UnitFailed
-from rsbench.simulate.server import Fault, Request, serve
 from rsbench.store.read import Store, open_store
 
 PIXELS = (

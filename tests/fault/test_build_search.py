@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from build_fixtures import random_folder, recipe
+from support.stac_server import Fault, Request, serve
 
 from rsbench.build.plan.plan import describe, make_plan
 from rsbench.build.plan.search import PAGE, ApiCatalogue, Query
 from rsbench.core.errors import InputError
-from rsbench.simulate.server import Fault, Request, serve
 
 
 @pytest.fixture(scope="module")

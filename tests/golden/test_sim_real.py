@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
+from support.simulated_truth import yearly_truth
 
 from rsbench.catalog import SimulatedSpec
-from rsbench.simulate.api import simulated_regions, yearly_truth
+from rsbench.simulate.api import simulated_regions
 from rsbench.simulate.scene import YearView, calendar, simulated
 
 F64 = npt.NDArray[np.float64]

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from support.simulated_truth import yearly_truth
 
 from rsbench.catalog import SimulatedSpec
 from rsbench.core.errors import InputError
 from rsbench.simulate import dynamics as simulate_process
 from rsbench.simulate import scene as simulate_scene
-from rsbench.simulate.api import conditional_mean, simulated_regions, yearly_truth
+from rsbench.simulate.api import conditional_mean, simulated_regions
 from rsbench.simulate.dynamics import (
     STATES,
     UNTOUCHED,

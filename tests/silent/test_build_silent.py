@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import BANDS, ORIGIN, random_folder, recipe, write_raster, write_scene
+from support.stac_server import Fault, Request, serve
 
 from rsbench.build.engine.builder import build
 from rsbench.build.plan import href as plan_href
@@ -29,7 +30,6 @@ from rsbench.build.read.engines import make_engine
 from rsbench.build.read.raster import GDAL_ENV, Asked, RasterioEngine, Scene, read_window
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.core.grid import Grid
-from rsbench.simulate.server import Fault, Request, serve
 from rsbench.store.read import open_store
 
 GRID = Grid("EPSG:32633", (10.0, 0.0, float(ORIGIN[0]), 0.0, -10.0, float(ORIGIN[1])), 48, 48)

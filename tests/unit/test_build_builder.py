@@ -15,12 +15,12 @@ from build_fixtures import (
     write_raster,
     write_scene,
 )
+from support.stac_server import serve
 
 from rsbench.build.engine import builder
 from rsbench.build.engine.builder import build
 from rsbench.build.plan.plan import Lock, make_plan
 from rsbench.core.errors import InputError
-from rsbench.simulate.server import serve
 from rsbench.store.read import open_store
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from support.stac_server import serve
 from triplet_scenes import (
     BANDS,
     PLACE,
@@ -28,7 +29,6 @@ from rsbench.build.kinds.triplets.regions import chosen_days
 from rsbench.core.date_triplets import Gap
 from rsbench.core.errors import InputError
 from rsbench.core.grid import nesting
-from rsbench.simulate.server import serve
 from rsbench.store.read import Store, open_store
 
 JAN10, JAN18, JAN26 = date(2020, 1, 10), date(2020, 1, 18), date(2020, 1, 26)

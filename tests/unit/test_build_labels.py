@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from build_fixtures import write_collection, write_raster
+from support.stac_server import Fault, serve
 from test_build_pairs import EPSG, ORIGIN, PLACE, photo, recipe, scene, write_item
 
 from rsbench.build.engine.builder import build
@@ -21,7 +22,6 @@ from rsbench.catalog import load_recipe, names, recipe_of
 from rsbench.catalog.loaders import load_labels
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.core.grid import Grid
-from rsbench.simulate.server import Fault, serve
 from rsbench.store.read import open_store
 
 CODES = {

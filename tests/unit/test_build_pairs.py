@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from build_fixtures import write_collection, write_raster
+from support.stac_server import Fault, Request, serve
 
 from rsbench.build.engine.builder import build, build_part, finalise_parts
 from rsbench.build.kinds.pairs.search import tier_of
@@ -22,7 +23,6 @@ from rsbench.catalog import Recipe, load_recipe, load_regions, recipe_of, tiles
 from rsbench.catalog.places import centre, distance_km
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.core.grid import nesting
-from rsbench.simulate.server import Fault, Request, serve
 from rsbench.store.read import open_store
 
 ORIGIN = (600_000, 4_000_020)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from build_fixtures import ORIGIN, TILE, random_folder, recipe, region, write_scene
+from support.stac_server import serve
 
 from rsbench.build.plan.plan import Lock, describe, diff, make_plan
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.catalog import load_sensor
 from rsbench.core.errors import InputError, SchemaError, UnknownName
-from rsbench.simulate.server import serve
 
 
 @pytest.fixture(scope="module")

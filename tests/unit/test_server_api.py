@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 from pystac_client import Client
 from pystac_client.exceptions import APIError
+from support import stac_server as server
+from support.stac_search import intersects, search
+from support.stac_server import Fault, Request, serve
 
 from rsbench.core.errors import InputError
-from rsbench.simulate import server
-from rsbench.simulate.server import Fault, Request, serve
-from rsbench.simulate.server_search import intersects, search
 
 DATA = bytes(range(256)) * 40
 

@@ -13,6 +13,7 @@ import pystac
 import pytest
 import rasterio
 from pystac_client import Client
+from support.stac_server import serve
 
 from rsbench.catalog import SimulatedSpec
 from rsbench.catalog.tiles import lattice_problem
@@ -21,7 +22,6 @@ from rsbench.simulate import write as simulate_write
 from rsbench.simulate.api import sensor_grid, simulated_regions, write_catalogue
 from rsbench.simulate.regions import params
 from rsbench.simulate.scene import YearView, calendar, simulated
-from rsbench.simulate.server import serve
 
 SPEC = SimulatedSpec(
     seed=3, regions=3, train=1, val=1, test=1, size=64, years=(2020, 2022), scenes_per_year=4,

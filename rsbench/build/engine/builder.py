@@ -16,7 +16,7 @@ from rsbench.build.engine.journal import full_disk_is_named, open_journal
 from rsbench.build.engine.options import BuildOptions, UnitEvent
 from rsbench.build.engine.previous import BuildResult, FailedUnit, finished, reopen, tidy
 from rsbench.build.engine.region import Work, finish, make_unit, write
-from rsbench.build.engine.workers import Answer, Order, carry_out, hired
+from rsbench.build.engine.workers import Answer, Order, carry_out, open_workers
 from rsbench.build.kinds.base import BuildContext, kind_of, sensor_meta
 from rsbench.build.plan.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of
 from rsbench.build.read.engines import make_engine
@@ -201,32 +201,36 @@ def _open_work(
         reopen(target, journal, names)
         with full_disk_is_named(target):
             frozen.save(target / LOCK)
-        engine = _reader(stack, recipe, frozen, address, asked)
+        catalogue = "" if address is None else _catalogue(recipe, frozen, address, asked)
+        engine: Engine = NoEngine()
+        if catalogue:
+            signing = recipe_sensors(recipe)[0].provider(frozen.provider).signing
+            engine = make_engine(asked.engine, catalogue, signing)
+            stack.callback(engine.close)
         memory = _MEMORY // max(1, asked.workers)
         context = BuildContext(recipe, recipe_sensors(recipe), frozen, engine, memory)
-        hire = hired(
+        elsewhere = open_workers(
             _in_worker, asked.workers, processes=asked.processes, scheduler=asked.scheduler
         )
-        crew = stack.enter_context(hire)
-        yield Work(kind, context, target, journal, asked, address or "", crew)
+        workers = stack.enter_context(elsewhere)
+        yield Work(kind, context, target, journal, asked, catalogue, workers)
 
 
-def _reader(
-    stack: contextlib.ExitStack,
-    recipe: Recipe,
-    frozen: Lock,
-    address: str | None,
-    asked: BuildOptions,
-) -> Engine:
-    """Open the catalogue and return what reads its files until the stack is closed."""
-    if address is None:
-        return NoEngine()
+def _catalogue(recipe: Recipe, frozen: Lock, address: str, asked: BuildOptions) -> str:
+    """Return the address or folder of the files; those of the simulated Earth are written.
+
+    Raises:
+        InputError: if neither lock nor options name one.
+    """
     simulated = recipe.simulated if frozen.provider == SIMULATED and not address else None
-    catalogue = stack.enter_context(open_catalogue(address, simulated, asked.progress))
-    signing = recipe_sensors(recipe)[0].provider(frozen.provider).signing
-    engine = make_engine(asked.engine, catalogue, signing)
-    stack.callback(engine.close)
-    return engine
+    catalogue = open_catalogue(address, simulated, asked.progress)
+    if not catalogue:
+        raise InputError(
+            f"reading scenes for {recipe.name}",
+            "the lock names no catalogue",
+            "Give --provider with the address or folder that holds its files",
+        )
+    return catalogue
 
 
 def _finish(work: Work) -> BuildResult:
@@ -247,10 +251,10 @@ def _run(work: Work, names: Sequence[str], *, allow_incomplete: bool) -> None:
     left = {region: 0 for region, _ in units}
     for region, _ in units:
         left[region] += 1
-    done, crew = len(mine) - len(units), work.crew
-    threads = crew.size if crew else max(1, work.options.workers)
+    done, workers = len(mine) - len(units), work.workers
+    threads = workers.size if workers else max(1, work.options.workers)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="rsbench-unit")
-    do = _elsewhere if crew else make_unit
+    do = _elsewhere if workers else make_unit
     pending = {pool.submit(_watched, work, do, *unit): unit for unit in units}
     try:
         for future in _ended(pending):
@@ -266,8 +270,8 @@ def _run(work: Work, names: Sequence[str], *, allow_incomplete: bool) -> None:
             if left[region] == 0 and (allow_incomplete or not work.has_failed(region)):
                 write(work, region)
     finally:
-        if crew and pending:
-            crew.stop()
+        if workers and pending:
+            workers.stop()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -279,15 +283,15 @@ def _ended(pending: dict[Future[None], tuple[str, int]]) -> Iterator[Future[None
 
 
 def _elsewhere(work: Work, region: str, year: int) -> None:
-    """Have the crew do one unit unless the journal holds it, and keep what it hands back."""
-    if work.crew is None or work.journal.has(region, year):
+    """Have a worker do one unit unless the journal holds it, and save the result."""
+    if work.workers is None or work.journal.has(region, year):
         return
     context = work.context
     lock = context.lock.subset([region], None)
     order = Order(
         context.recipe, lock, region, year, work.address, work.options.engine, context.memory
     )
-    answer = work.crew.do(order)
+    answer = work.workers.do(order)
     context.engine.bytes += answer.bytes_read
     answer.require()
     work.journal.save(region, year, answer.arrays, answer.note)

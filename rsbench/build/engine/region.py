@@ -9,7 +9,7 @@ from typing import Any
 
 from rsbench.build.engine.journal import Journal, full_disk_is_named
 from rsbench.build.engine.options import BuildOptions
-from rsbench.build.engine.workers import Crew
+from rsbench.build.engine.workers import Workers
 from rsbench.build.kinds.base import Assembled, BuildContext, DatasetKind, Refused, UnitData
 from rsbench.build.plan.plan import SIMULATED
 from rsbench.build.plan.scenes import sensor_grid
@@ -24,7 +24,7 @@ DEFAULT_CODEC = "zstd"
 class Work:
     """One build in progress.
 
-    ``address``: where the catalogue is read, empty if nothing is read. ``crew``: does the units
+    ``address``: where the catalogue is read, empty if nothing is read. ``workers``: do the units
     elsewhere; None if this process does them. ``failed``: (region, year) → reason.
     """
 
@@ -34,7 +34,7 @@ class Work:
     journal: Journal
     options: BuildOptions
     address: str = ""
-    crew: Crew | None = None
+    workers: Workers | None = None
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def has_failed(self, region: str) -> bool:

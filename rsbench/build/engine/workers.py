@@ -1,9 +1,12 @@
-"""Who does the units: threads of the builder, processes beside it, or workers of a cluster.
+"""Workers that do the units of a build: processes of this machine, or a dask cluster.
 
-A unit is a pure function of its order, so it may be done anywhere and again. Workers hand its
-pixels back and write nothing: the builder alone keeps the journal, the regions and the index.
-What travels goes through the transport of `multiprocessing` or of dask, between programs of one
-user; nothing of it is ever read from a disk.
+A unit is a pure function of its order, so it can be done on any machine and repeated. Workers
+return pixels and write no files: only the builder writes the journal, the regions and the index.
+Orders and answers are sent by `multiprocessing` or by dask between programs of one user, and are
+never read from a disk.
+
+Each process has a pipe and a task of its own. A pool of processes would not do: when one process
+of such a pool dies, all units in flight are lost with it.
 """
 
 from __future__ import annotations
@@ -32,16 +35,23 @@ from rsbench.core.version import __version__
 Pixels = npt.NDArray[Any]
 
 TRIES = 3
-"""Workers that a unit may lose before it has failed."""
+"""Worker processes that may die while doing a unit before the unit has failed."""
 LEAST, MOST = 4, 256
-"""Units in flight on a cluster: two per thread within these bounds, as each answer is held here."""
+"""Bounds of the units in flight on a cluster, two per thread: their answers are held in memory."""
 CONNECT_S = 20
 MALLOC = "MALLOC_TRIM_THRESHOLD_"
 
 
 @dataclass(frozen=True)
 class Order:
-    """All that a unit depends on; ``lock`` holds its region only."""
+    """Everything that a unit depends on.
+
+    Args:
+        lock: the lock of this region only.
+        address: catalogue: API address or folder, never empty.
+        engine: name of the reading engine.
+        memory: bytes of pixels to hold at once.
+    """
 
     recipe: Recipe
     lock: Lock
@@ -55,9 +65,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Answer:
-    """A unit's arrays and note, or why there are none.
+    """The arrays and the note of a unit, or the reason why there are none.
 
-    ``problem``: what was asked, found and to be done; ``fatal`` where other units will meet it too.
+    ``problem``: what was asked, what was found and the remedy. ``fatal``: other units would fail
+    in the same way.
     """
 
     arrays: Mapping[str, Pixels] = field(default_factory=dict)
@@ -67,35 +78,35 @@ class Answer:
     fatal: bool = False
 
     def require(self) -> None:
-        """Raise what kept the unit from being done.
+        """Raise the problem if there is one.
 
         Raises:
-            UnitFailed: if it could not be read.
-            InputError: if no unit can be done like this.
+            UnitFailed: if the unit could not be read.
+            InputError: if the problem is fatal.
         """
         if self.problem is not None:
             raise (InputError if self.fatal else UnitFailed)(*self.problem)
 
 
-class Crew(Protocol):
-    """Does units elsewhere; ``size`` of them at a time."""
+class Workers(Protocol):
+    """Do units outside this process, ``size`` of them at a time."""
 
     size: int
 
     def do(self, order: Order) -> Answer:
-        """Have a unit done and wait for it; called from several threads.
+        """Return the answer of a worker to an order; called from several threads.
 
         Raises:
-            UnitFailed: if it lost its workers, one after the other.
-            InputError: if there are no workers any more.
+            UnitFailed: if ``TRIES`` workers died while doing the unit.
+            InputError: if no worker is left.
         """
 
     def stop(self) -> None:
-        """Leave what is in hand; whoever waits is told."""
+        """Stop at once: every waiting call of ``do`` raises an error."""
 
 
 def carry_out(order: Order, make: Callable[[Order], Answer]) -> Answer:
-    """Do a unit in a worker; every error becomes part of the answer, since few can travel."""
+    """Do a unit in a worker; errors become part of the answer, as few of them can be pickled."""
     if order.version != __version__:
         return Answer(
             problem=(
@@ -110,7 +121,7 @@ def carry_out(order: Order, make: Callable[[Order], Answer]) -> Answer:
     except RsbenchError as error:
         said = (error.asked, error.found, error.remedy)
         return Answer(problem=said, fatal=not isinstance(error, UnitFailed))
-    except Exception as error:  # noqa: BLE001 - told in full where the build is watched
+    except Exception as error:  # noqa: BLE001 - the builder raises it in full
         return Answer(
             problem=(
                 f"building {order.region} {order.year} in a worker",
@@ -122,32 +133,38 @@ def carry_out(order: Order, make: Callable[[Order], Answer]) -> Answer:
 
 
 @contextmanager
-def hired(
+def open_workers(
     task: Callable[[Order], Answer], workers: int, *, processes: bool, scheduler: str | None
-) -> Iterator[Crew | None]:
-    """Yield who does the units, None for the builder's own threads.
+) -> Iterator[Workers | None]:
+    """Yield the workers of a build; None where the threads of the builder do the units.
 
     Args:
-        task: what a worker does with an order; a function of a module, found there by name.
-        workers: how many processes.
-        scheduler: address of a dask cluster.
+        task: what a worker does with an order; a module-level function, since it is pickled.
+        workers: number of processes.
+        processes: start processes on this machine.
+        scheduler: address of a dask cluster, used instead.
+
+    Raises:
+        InputError: if the cluster cannot be reached or cannot load rsbench.
     """
     if scheduler is None and not processes:
         yield None
         return
-    crew: Crew = Processes(task, workers) if scheduler is None else Cluster(task, scheduler)
+    made: Workers = Processes(task, workers) if scheduler is None else Cluster(task, scheduler)
     try:
-        yield crew
+        yield made
     finally:
-        crew.stop()
+        made.stop()
 
 
 # Processes ------------------------------------------------------------------------------
 
 
 def serve(orders: Connection, task: Callable[[Order], Answer]) -> None:
-    """Do orders until the builder closes its end, or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the builder decides
+    """Answer orders until the builder closes its end of the pipe or dies."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches every process; the builder stops them
     while True:
         try:
             order = orders.recv()
@@ -161,7 +178,7 @@ def serve(orders: Connection, task: Callable[[Order], Answer]) -> None:
 
 
 class _Process:
-    """One worker process, alone on its pipe: when it dies no other is touched."""
+    """One worker process with a pipe of its own: its death affects no other process."""
 
     _starting = threading.Lock()
 
@@ -173,7 +190,7 @@ class _Process:
                 target=serve, args=(theirs, task), daemon=True
             )
             self._process.start()
-        theirs.close()  # so that its death closes the pipe
+        theirs.close()  # then the pipe closes when the process dies
 
     def do(self, order: Order) -> Answer:
         self._pipe.send(order)
@@ -191,7 +208,7 @@ class _Process:
 
 
 class Processes:
-    """Processes of this machine, each started when it is first needed."""
+    """Processes of this machine, each started at its first unit."""
 
     def __init__(self, task: Callable[[Order], Answer], count: int) -> None:
         self.size = count
@@ -203,8 +220,8 @@ class Processes:
             self._idle.put(None)
 
     def do(self, order: Order) -> Answer:
-        """See :class:`Crew`; a process that dies is replaced, and the unit done again."""
-        process, ended = self._idle.get(), "it was stopped"
+        """See :class:`Workers`; a process that died is replaced, and the unit is done again."""
+        process, ended = self._idle.get(), "the build was stopped"
         try:
             for _ in range(TRIES):
                 if self._stopped.is_set():
@@ -229,7 +246,7 @@ class Processes:
         )
 
     def stop(self) -> None:
-        """See :class:`Crew`."""
+        """See :class:`Workers`."""
         self._stopped.set()
         for process in self._running.copy():
             process.kill()
@@ -239,22 +256,22 @@ class Processes:
 
 
 class Cluster:
-    """The workers of an existing dask cluster, which itself replaces those that die."""
+    """The workers of a running dask cluster; dask replaces those that die."""
 
     def __init__(self, task: Callable[[Order], Answer], address: str) -> None:
         self._task, self._address = task, address
         self._client = _client_of(address)
         try:
-            said = self._client.run(_malloc)
+            settings = self._client.run(_malloc)
         except Exception as error:
             self._client.close()
             raise self._gone(f"its workers cannot load rsbench ({first_line(error)})") from error
-        _tell_malloc(address, said)
+        _warn_of_malloc(address, settings)
         threads = sum(self._client.nthreads().values())
         self.size = max(LEAST, min(MOST, 2 * threads))
 
     def do(self, order: Order) -> Answer:
-        """See :class:`Crew`; the scheduler gives a unit whose worker died to another."""
+        """See :class:`Workers`; the scheduler gives the unit of a dead worker to another one."""
         from distributed import KilledWorker
 
         future = self._client.submit(self._task, order, pure=False)
@@ -281,7 +298,7 @@ class Cluster:
         )
 
     def stop(self) -> None:
-        """See :class:`Crew`."""
+        """See :class:`Workers`."""
         self._client.close()
 
 
@@ -309,8 +326,8 @@ def _malloc() -> str | None:
     return os.environ.get(MALLOC)
 
 
-def _tell_malloc(address: str, said: Mapping[str, str | None]) -> None:
-    slowed = {value for value in said.values() if value}
+def _warn_of_malloc(address: str, settings: Mapping[str, str | None]) -> None:
+    slowed = {value for value in settings.values() if value}
     if slowed:
         logging.getLogger(__name__).warning(
             "The workers of %s run with %s=%s, which makes a region-year take about 1.4 times as "

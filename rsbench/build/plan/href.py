@@ -15,6 +15,9 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from rsbench.core.errors import InputError
 
+SERVED = "files/"
+"""Where older versions of rsbench served the files of a folder."""
+
 
 def is_web(text: str) -> bool:
     """Return whether a catalogue or link is an http(s) address."""
@@ -52,10 +55,19 @@ def resolve_href(kept: str, catalogue: str) -> str:
         parts = urlsplit(catalogue)
         return urlunsplit((parts.scheme, parts.netloc, "/" + kept, "", ""))
     root = Path(catalogue).resolve()
-    path = (root / kept).resolve()
+    path = (root / _from_folder(kept, root)).resolve()
     if not path.is_relative_to(root):
         raise _refused(kept, "it leads out of its catalogue")
     return str(path)
+
+
+def _from_folder(kept: str, root: Path) -> str:
+    """Return a kept link as a path in a folder.
+
+    Locks that were searched at a server of this folder name its files below ``files/``.
+    """
+    served = kept.startswith(SERVED) and not (root / SERVED).is_dir()
+    return kept.removeprefix(SERVED) if served else kept
 
 
 def require_kept(kept: str) -> None:

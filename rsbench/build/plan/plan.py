@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,23 +66,25 @@ def regions_of(recipe: Recipe) -> tuple[Region, ...]:
     return tuple(chosen)
 
 
-@contextmanager
 def open_catalogue(
     catalogue: str, simulated: SimulatedSpec | None, progress: Advance | None = None
-) -> Iterator[str]:
-    """Yield the API address or folder of a catalogue; the simulated Earth is served meanwhile."""
+) -> str:
+    """Return the API address or folder of a catalogue; the simulated Earth is written to the cache.
+
+    Args:
+        catalogue: an address or folder, returned as it is; empty for the provider's own.
+        simulated: what to simulate where no catalogue is given.
+        progress: called with ``(label, done, total)`` while scenes are simulated.
+    """
     if simulated is None or catalogue:
-        yield catalogue
-        return
+        return catalogue
     from rsbench.core.paths import cache_dir
     from rsbench.simulate.api import catalogue_digest, write_catalogue
-    from rsbench.simulate.server import serve
 
-    root = cache_dir("simulated") / catalogue_digest(simulated)[:16]
+    root = cache_dir("simulated").resolve() / catalogue_digest(simulated)[:16]
     with hold(root.with_suffix(".lock"), f"the simulated Earth {root}", wait=True):
         write_catalogue(simulated, root, progress=_labelled("simulating scenes", progress))
-    with serve(root) as url:
-        yield url
+    return str(root)
 
 
 def _labelled(label: str, progress: Advance | None) -> Callable[[int, int], None] | None:
@@ -115,28 +116,12 @@ def make_plan(
     """
     recipe = recipe.model_copy(update={"years": years}) if years else recipe
     places = _places(recipe, regions)
-    sensors, kind = recipe_sensors(recipe), kind_of(recipe)
+    sensors = recipe_sensors(recipe)
     key, address = _provider(recipe, sensors, provider)
     simulated = recipe.simulated if key == SIMULATED and not address else None
-    with open_catalogue(address, simulated, progress) as catalogue:
-        catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s) for s in sensors}
-        address_of = {n: c.url for n, c in catalogues.items()}
-        # What was found at a provider is kept until all is found: a search of many regions may
-        # be stopped by one bad hour of the provider, and goes on from there.
-        remote = is_web(next(iter(address_of.values()))) and simulated is None
-        kept = KeptSearch([recipe_canonical(recipe), key, address_of]) if remote else None
-
-        def one(region: Region) -> Found:
-            held = kept.load(region) if kept else None
-            if held is None:
-                held = kind.search(RegionSearch(recipe, region, sensors, key, catalogues))
-                if kept:
-                    kept.save(region, held)
-            return held
-
-        found = _search_all(one, places, SEARCHES if remote else 1, progress)
-    if kept:
-        kept.remove()
+    catalogue = open_catalogue(address, simulated, progress)
+    catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s) for s in sensors}
+    found = _found([RegionSearch(recipe, p, sensors, key, catalogues) for p in places], progress)
     _require_scenes(recipe, key, found)
     return Lock(
         recipe=recipe_canonical(recipe),
@@ -148,21 +133,49 @@ def make_plan(
     )
 
 
+def _found(searches: Sequence[RegionSearch], progress: Advance | None) -> dict[str, Found]:
+    """Return what the recipe's kind finds in every region.
+
+    At a remote provider the answers are kept until all are there: a search of many regions that
+    the provider interrupts resumes from them.
+    """
+    if not searches:
+        return {}
+    first = searches[0]
+    kind = kind_of(first.recipe)
+    urls = {name: catalogue.url for name, catalogue in first.catalogues.items()}
+    remote = any(is_web(url) for url in urls.values())
+    kept = KeptSearch([recipe_canonical(first.recipe), first.key, urls]) if remote else None
+
+    def one(asked: RegionSearch) -> Found:
+        held = kept.load(asked.region) if kept else None
+        if held is None:
+            held = kind.search(asked)
+            if kept:
+                kept.save(asked.region, held)
+        return held
+
+    found = _search_all(one, searches, SEARCHES if remote else 1, progress)
+    if kept:
+        kept.remove()
+    return found
+
+
 def _search_all(
-    one: Callable[[Region], Found],
-    places: Sequence[Region],
+    one: Callable[[RegionSearch], Found],
+    searches: Sequence[RegionSearch],
     threads: int,
     progress: Advance | None,
 ) -> dict[str, Found]:
-    """Search all regions; the first error is raised when those that had begun are done."""
+    """Search all regions; the first error is raised when the searches under way are done."""
     found: dict[str, Found] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="rsbench-search") as pool:
-        tasks = {pool.submit(one, region): region.name for region in places}
+        tasks = {pool.submit(one, asked): asked.region.name for asked in searches}
         try:
             for task in as_completed(tasks):
                 found[tasks[task]] = task.result()
                 if progress:
-                    progress("searching", len(found), len(places))
+                    progress("searching", len(found), len(searches))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return found

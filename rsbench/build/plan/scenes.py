@@ -61,7 +61,11 @@ def in_zone(item: Item, epsg: int) -> bool:
 
 
 def holds(item: Item, conditions: Mapping[str, Any]) -> bool:
-    """Return whether an item meets the conditions; a server may ignore those it does not know."""
+    """Return whether an item meets the conditions; a server may ignore those it does not know.
+
+    Raises:
+        InputError: if a condition has an operator that is not known here.
+    """
     tests: dict[str, Callable[[Any, Any], bool]] = {
         "eq": lambda value, wanted: value == wanted,
         "neq": lambda value, wanted: value != wanted,
@@ -71,6 +75,10 @@ def holds(item: Item, conditions: Mapping[str, Any]) -> bool:
         "gte": lambda value, wanted: value is not None and value >= wanted,
         "in": lambda value, wanted: value in wanted,
     }
+    for field, condition in conditions.items():
+        for name in condition:
+            if name not in tests:
+                raise unknown(f"operator of the search condition on {field}", name, tests)
     properties = item.get("properties", {})
     return all(
         tests[name](properties.get(field), wanted)

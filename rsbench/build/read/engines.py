@@ -8,7 +8,21 @@ from rsbench.core.errors import InputError
 
 
 def make_engine(name: str, catalogue: str, signing: str) -> Engine:
-    """Return a reading engine: ``rasterio`` (default) or ``stackstac``."""
+    """Return a reading engine: ``rasterio`` (default) or ``stackstac``.
+
+    Args:
+        catalogue: API address, or folder of a static catalogue.
+        signing: how the provider signs its links.
+
+    Raises:
+        InputError: if no catalogue is named, or the engine is not known.
+    """
+    if not catalogue:
+        raise InputError(
+            "reading scenes",
+            "the lock names no catalogue",
+            "Give --provider with the address or folder that holds its files",
+        )
     if name == "rasterio":
         return RasterioEngine(catalogue, signing)
     if name == "stackstac":

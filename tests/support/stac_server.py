@@ -21,8 +21,9 @@ from typing import Any, BinaryIO, ClassVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from rsbench.core.errors import InputError, RsbenchError
-from rsbench.simulate import server_search
-from rsbench.simulate.server_catalogue import CONFORMANCE, Catalogue, link_to
+
+from . import stac_search
+from .stac_documents import CONFORMANCE, Catalogue, link_to
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -207,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         self, request: dict[str, Any], path: str, query: dict[str, str] | None
     ) -> dict[str, Any]:
         catalogue = self.server.catalogue
-        found = server_search.search(catalogue.items, request)
+        found = stac_search.search(catalogue.items, request)
         start = _offset(request.get("token"))
         limit = max(1, min(int(request.get("limit") or DEFAULT_LIMIT), MAX_LIMIT))
         page = found[start : start + limit]

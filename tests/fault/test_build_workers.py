@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_fixtures import random_folder, recipe
+from build_fixtures import random_folder, recipe, shared_cache, simulated_recipe
+from support.stac_server import serve
 
 from rsbench.build.engine import builder
 from rsbench.build.engine.builder import build, build_part, finalise_parts
 from rsbench.build.engine.workers import Cluster, Order
-from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.build.plan.plan import Lock, make_plan, open_catalogue
+from rsbench.catalog import Recipe
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.store.read import open_store
 
@@ -152,6 +154,74 @@ def until(ready: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
+# Providers ------------------------------------------------------------------------------
+
+CUT: dict[str, Any] = {"regions": ["sim-01"], "years": (2021, 2021)}
+"""One region and year of the simulated Earth."""
+
+
+def require_equal_digests(tmp_path: Path, chosen: Recipe, **where: Any) -> None:
+    """Build by threads and by processes."""
+    threads = build(chosen, tmp_path / "threads", **where)
+    processes = build(chosen, tmp_path / "processes", workers=2, processes=True, **where)
+    assert processes.complete
+    assert processes.digest == threads.digest
+
+
+def test_processes_build_from_a_folder_named_relatively(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random_folder(tmp_path / "stac", per_year=1)
+    monkeypatch.chdir(tmp_path)
+    require_equal_digests(tmp_path, recipe(), provider="stac")
+
+
+def test_processes_build_from_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    with serve(random_folder(tmp_path / "stac", per_year=1)) as url:
+        require_equal_digests(tmp_path, recipe(), provider=url)
+
+
+def test_processes_build_from_the_address_of_a_named_provider(tmp_path: Path) -> None:
+    folder = random_folder(tmp_path / "stac", per_year=1)
+    with serve(folder) as url:
+        named = replace(make_plan(recipe(), provider=url), catalogue=url)
+        require_equal_digests(tmp_path, recipe(), lock=named, provider=named.provider)
+
+
+def test_processes_build_the_simulated_earth_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", shared_cache())
+    monkeypatch.chdir(tmp_path)
+    require_equal_digests(tmp_path, simulated_recipe(), **CUT)
+
+
+def test_a_lock_of_the_simulated_earth_with_links_of_a_server_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locks of older versions name the files of the simulated Earth below ``files/``."""
+    monkeypatch.setenv("RSBENCH_CACHE", shared_cache())
+    chosen = simulated_recipe()
+    new = make_plan(chosen, **CUT)
+    with serve(open_catalogue("", chosen.simulated)) as url:
+        old = replace(make_plan(chosen, provider=url, **CUT), catalogue="")
+    served, plain = (
+        [item.assets["B02"].href for item in held.items("sim-01", "s2", 2021)]
+        for held in (old, new)
+    )
+    assert served == [f"files/{href}" for href in plain] != []
+    digests = {
+        build(chosen, tmp_path / str(n), lock=x, **CUT).digest for n, x in enumerate((old, new))
+    }
+    assert len(digests) == 1
+
+
+def test_a_lock_without_a_catalogue_is_refused(lock: Lock, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the lock names no catalogue"):
+        build(recipe(), tmp_path / "out", lock=replace(lock, catalogue=""), processes=True)
+
+
 # Orders ---------------------------------------------------------------------------------
 
 
@@ -215,12 +285,12 @@ def test_a_cluster_gives_the_digest_of_threads_though_a_worker_is_killed(
 
 
 def test_workers_that_die_of_a_unit_make_it_fail(cluster: Any, lock: Lock) -> None:
-    crew = Cluster(_die, cluster.scheduler_address)
+    workers = Cluster(_die, cluster.scheduler_address)
     try:
         with pytest.raises(UnitFailed, match="building west 2021: its workers died"):
-            crew.do(an_order(lock))
+            workers.do(an_order(lock))
     finally:
-        crew.stop()
+        workers.stop()
 
 
 def _die(order: Order) -> None:
