@@ -18,7 +18,7 @@ import numpy.typing as npt
 from build_fixtures import write_raster
 from pyproj import Transformer
 
-from rsbench.catalog import Recipe
+from rsbench.catalog import Recipe, recipe_of
 
 EPSG = 32655
 SIZE = 160  # fine pixels of the place: 10 blocks
@@ -270,7 +270,7 @@ def recipe(daily: bool = False, **changes: Any) -> Recipe:
         "default_preset": "default",
         "default_protocol": "fusion2",
     }
-    return Recipe.model_validate(values | changes)
+    return recipe_of(values | changes)
 
 
 def collect(root: Path) -> Path:

@@ -12,6 +12,7 @@ from rsbench.catalog.loaders import (
     names,
     published_root,
     recipe_canonical,
+    recipe_of,
     recipe_regions,
     recipe_sensors,
 )
@@ -28,9 +29,7 @@ from rsbench.catalog.models import (
     SimulatedSpec,
     Split,
 )
-from rsbench.catalog.models_pairs import PairsSpec
 from rsbench.catalog.models_protocol import Primary, Protocol
-from rsbench.catalog.models_triplets import FusionSpec
 from rsbench.catalog.places import load_regions_geojson
 from rsbench.catalog.published import PublishedTable, load_published, published_names
 from rsbench.catalog.yamlfile import load_yaml, parse
@@ -39,10 +38,8 @@ __all__ = [
     "AssetRef",
     "Band",
     "BitField",
-    "FusionSpec",
     "Lattice",
     "MaskRule",
-    "PairsSpec",
     "Primary",
     "Protocol",
     "ProviderSpec",
@@ -68,6 +65,7 @@ __all__ = [
     "published_names",
     "published_root",
     "recipe_canonical",
+    "recipe_of",
     "recipe_regions",
     "recipe_sensors",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rsbench.catalog.kinds import load_kind
 from rsbench.catalog.labels import LabelSet
 from rsbench.catalog.models import NamedRegion, Recipe, Region, Sensor
 from rsbench.catalog.models_base import Entry
@@ -73,36 +74,71 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
         document = load_yaml(Path(name_or_path))
-        recipe = parse(document, Recipe)
+        recipe = parse(document, _recipe_model(document))
     else:
         _require("recipe", text)
         document = load_yaml(catalog_root() / "recipes" / f"{text}.yaml")
-        recipe = _entry(document, Recipe)
+        recipe = _entry(document, _recipe_model(document))
     _check_references(document, recipe)
     return recipe
 
 
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of values in Python's types, checked by the model of its kind.
+
+    Raises:
+        UnknownName: if no installed kind has the name under ``kind``.
+        pydantic.ValidationError: if the values do not fit the model.
+    """
+    default = str(Recipe.model_fields["kind"].default)
+    return model_of_kind(str(values.get("kind", default))).model_validate(values)
+
+
+def model_of_kind(kind: str) -> type[Recipe]:
+    """Return the model of the recipes of a dataset kind.
+
+    Raises:
+        UnknownName: if no installed kind has this name.
+        InputError: if the kind's model is no recipe.
+    """
+    model = load_kind(kind).recipe
+    if not issubclass(model, Recipe):
+        raise InputError(
+            f"dataset kind {kind!r}",
+            f"its recipe model {model.__name__} is no subclass of rsbench.catalog.Recipe",
+            "Repair or uninstall the package that offers it",
+        )
+    return model
+
+
+def _recipe_model(document: Document) -> type[Recipe]:
+    """Return the model of the kind that a document names; other faults are left to the model."""
+    value = document.value
+    named = value.get("kind") if isinstance(value, dict) else None
+    try:
+        return model_of_kind(named) if isinstance(named, str) else Recipe
+    except InputError as error:
+        raise CatalogError(
+            document.path,
+            document.line(("kind",)),
+            f"{error.asked}: {error.found}",
+            error.remedy,
+        ) from error
+
+
 def recipe_sensors(recipe: Recipe) -> tuple[Sensor, ...]:
     """Return the recipe's sensors, its masks' options added, with only the bands it keeps."""
-    return tuple(
-        _keep(recipe, s if isinstance(s, Sensor) else load_sensor(s)) for s in recipe.sensors
-    )
+    sensors = tuple(s if isinstance(s, Sensor) else load_sensor(s) for s in recipe.sensors)
+    return tuple(_keep(recipe, sensor, sensors) for sensor in sensors)
 
 
-def _keep(recipe: Recipe, sensor: Sensor) -> Sensor:
+def _keep(recipe: Recipe, sensor: Sensor, sensors: Sequence[Sensor]) -> Sensor:
     wanted = recipe.bands.get(sensor.name, sensor.band_names)
     bands = tuple(sensor.band(name) for name in wanted)
     display = sensor.display if sensor.display and set(sensor.display) <= set(wanted) else None
     mask = sensor.mask if sensor.mask.kind == "none" else sensor.mask.also(recipe.mask_also)
     changes: dict[str, Any] = {"bands": bands, "display": display, "mask": mask}
-    if recipe.pairs is not None and sensor.name == recipe.pairs.fine:
-        coarse = next(
-            s if isinstance(s, Sensor) else load_sensor(s)
-            for s in recipe.sensors
-            if (s if isinstance(s, str) else s.name) == recipe.pairs.coarse
-        )
-        changes["gsd"] = coarse.gsd / recipe.pairs.ratio
-    return sensor.model_copy(update=changes)
+    return sensor.model_copy(update={**changes, **recipe.sensor_changes(sensor.name, sensors)})
 
 
 def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
@@ -114,7 +150,6 @@ def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
 
 _LATER_OPTIONS = (
     *("min_dates", "min_months", "spread", "shift", "season", "seasons", "lattice", "query"),
-    *("triplets", "pairs", "fusion", "labels"),
 )
 
 
@@ -129,11 +164,10 @@ def recipe_canonical(recipe: Recipe) -> dict[str, Any]:
     for sensor in sensors:
         for provider in sensor["providers"].values():
             del provider["api"], provider["signing"], provider["refused"]
-    # Options left as they were before they existed say nothing: older locks stay as good.
-    for name in _LATER_OPTIONS:
-        if getattr(recipe, name) == Recipe.model_fields[name].get_default(
-            call_default_factory=True
-        ):
+    # Options and sections at their defaults are left out, so that older locks still match.
+    fields = type(recipe).model_fields
+    for name in {*_LATER_OPTIONS, *(fields.keys() - Recipe.model_fields.keys())}:
+        if getattr(recipe, name) == fields[name].get_default(call_default_factory=True):
             del plain[name]
     return {**plain, "sensors": sensors}
 
@@ -255,9 +289,9 @@ def _check_references(document: Document, recipe: Recipe) -> None:
                 raise unknown("sensor of this recipe", name, sensors)
             for band in bands:
                 sensors[name].band(band)
-        if recipe.labels is not None:
-            at = ("labels",)
-            load_labels(recipe.labels).source(recipe.provider)
+        for key, check in recipe.references().items():
+            at = (key,)
+            check()
         at = ("default_protocol",)
         if recipe.default_protocol:
             load_protocol(recipe.default_protocol)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog import tiles
 from rsbench.catalog.models_base import Entry, Name, Text
-from rsbench.catalog.models_pairs import PairsSpec
-from rsbench.catalog.models_triplets import FusionSpec
 from rsbench.core.grid import Grid
 
 Split = Literal["train", "val", "test"]
@@ -322,7 +320,10 @@ Season = tuple[int, int]
 
 
 class Recipe(Entry):
-    """What to build.
+    """What to build: the options of every dataset kind.
+
+    A kind that needs more has a subclass with its own sections (see
+    :class:`rsbench.build.kinds.base.DatasetKind`).
 
     ``bands``: sensor → bands in the store's order (a sensor left out: all its bands).
     ``years``: first and last, inclusive. ``months``: months that enter a composite.
@@ -332,18 +333,17 @@ class Recipe(Entry):
     ``min_months`` different months, is not valid. ``spread``: also store the median absolute
     deviation; ``shift``: measure how far each year lies beside the others. ``season``
     ``by-latitude``: four months a year with high sun or little cloud (see
-    ``build.plan_season``), ``seasons``: other first and last months for named regions. With
+    ``build.plan.season``), ``seasons``: other first and last months for named regions. With
     ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
-    ``triplets``: ``plain``: a simulated region has three dates, with and without land-cover change
-    in turn; ``strained``: test regions have the ten dates of ``build.builder_kinds``.
-    ``fusion``: how triplets are made of real scenes.
-    ``labels``: a label set that lies beside pairs, on the pixels of their coarse sensor.
     """
+
+    has_protocol: ClassVar[bool] = True
+    """Whether a task uses stores of this kind, so that a default protocol must be named."""
 
     name: Name
     title: Text
     description: str = ""
-    kind: Literal["series", "pairs", "triplets"] = "series"
+    kind: Name = "series"
     sensors: tuple[Name | Sensor, ...] = Field(min_length=1)
     bands: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     years: tuple[int, int]
@@ -357,8 +357,6 @@ class Recipe(Entry):
     seasons: Mapping[str, Season] = Field(default_factory=dict)
     lattice: Lattice | None = None
     query: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
-    pairs: PairsSpec | None = None
-    labels: Name | None = None
     step: Literal["P1Y"] = "P1Y"
     max_cloud: float = Field(default=100.0, gt=0, le=100)
     mask_also: tuple[str, ...] = ()
@@ -368,8 +366,6 @@ class Recipe(Entry):
     default_preset: Name
     default_protocol: Name | Literal[""] = ""
     simulated: SimulatedSpec | None = None
-    triplets: Literal["plain", "strained"] = "plain"
-    fusion: FusionSpec | None = None
 
     @field_validator("months")
     @classmethod
@@ -393,23 +389,12 @@ class Recipe(Entry):
             raise ValueError("seasons of regions need a season for all: season: by-latitude")
         if self.season is not None and len(self.months) < 12:
             raise ValueError("months and season are two answers to one question; keep one")
-        if (self.kind == "pairs") != (self.pairs is not None):
-            raise ValueError("a recipe of kind pairs has an entry pairs, and no other has")
-        if self.pairs and {self.pairs.fine, self.pairs.coarse} != set(self.sensor_names):
-            raise ValueError("pairs names its fine and its coarse sensor, which are the sensors")
-        if self.kind == "triplets" and (self.fusion is None) == (self.simulated is None):
-            raise ValueError("triplets come from an entry fusion or from a simulated Earth")
-        if self.fusion and (
-            self.kind != "triplets"
-            or {self.fusion.fine, self.fusion.coarse} != set(self.sensor_names)
-        ):
-            raise ValueError("fusion is for triplets and names their two sensors")
-        if (self.kind == "pairs") == bool(self.default_protocol):
+        if bool(self.default_protocol) != self.has_protocol:
             raise ValueError(
-                "default_protocol: field required, except for pairs, which no task is made of"
+                "default_protocol: field required"
+                if self.has_protocol
+                else f"default_protocol: no task uses datasets of kind {self.kind}; leave it out"
             )
-        if self.labels and self.pairs is None:
-            raise ValueError("labels lie beside pairs; a recipe of another kind has none")
         for name in self.query:
             if name not in self.sensor_names:
                 raise ValueError(f"query names {name!r}, which is no sensor of the recipe")
@@ -419,3 +404,16 @@ class Recipe(Entry):
     def sensor_names(self) -> tuple[str, ...]:
         """Names of the sensors, the first being the one forecast by default."""
         return tuple(s if isinstance(s, str) else s.name for s in self.sensors)
+
+    def sensor_changes(self, name: str, sensors: Sequence[Sensor]) -> Mapping[str, Any]:
+        """Return fields of a sensor that this recipe replaces.
+
+        Args:
+            name: the sensor.
+            sensors: all sensors of the recipe, as in the catalogue.
+        """
+        return {}
+
+    def references(self) -> Mapping[str, Callable[[], object]]:
+        """Return for keys of the recipe a function that raises if what the key names is absent."""
+        return {}

@@ -16,7 +16,7 @@ from rsbench.core.progress import Advance, progress_workers
 
 if TYPE_CHECKING:
     from rsbench.build.engine.builder import BuildResult
-    from rsbench.build.engine.region import UnitEvent, Watch
+    from rsbench.build.engine.options import UnitEvent, Watch
     from rsbench.build.plan.plan import Lock, PlanSummary
     from rsbench.catalog import Recipe, Region
 
@@ -210,7 +210,7 @@ def _build_triplets(
     say: Say,
 ) -> None:
     """Build a recipe of triplets; it is made from the simulated Earth without a search."""
-    from rsbench.build.kinds.triplets_simulated import build_triplets
+    from rsbench.build.kinds.triplets.simulated import build_triplets
 
     given = [name for name, value in asked.items() if value is not None]
     if given:

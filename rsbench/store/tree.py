@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError
 from rsbench.core.io import MAX_JSON, parse_json
-from rsbench.store.layout import REBUILD, as_store_error
+from rsbench.store.layout import REBUILD, ROOT_KEY, as_store_error
 
 if TYPE_CHECKING:
     import zarr
@@ -60,6 +60,12 @@ def tree_json(tree: Tree, name: str) -> dict[str, Any]:
         except OSError as error:
             raise InputError(asked, f"it cannot be read ({error})", REBUILD) from error
         return parse_json(data, asked, REBUILD)
+
+
+def provenance(tree: Tree, region: str) -> dict[str, Any]:
+    """Return what a region keeps of how it was made; empty where it keeps nothing."""
+    attributes = tree_json(tree, f"{region}/zarr.json")["attributes"]
+    return dict(attributes.get(ROOT_KEY, {}).get("provenance", {}))
 
 
 class Folder:

@@ -310,12 +310,12 @@ def test_a_killed_build_goes_on_and_ends_equal(
     with pytest.raises(InputError, match="unfinished"):
         open_store(out)
     made: list[tuple[str, int]] = []
-    from rsbench.build.engine import builder
+    from rsbench.build.kinds.series import kind as series
 
-    compose = builder._compose
+    compose = series.compose
     monkeypatch.setattr(
-        builder,
-        "_compose",
+        series,
+        "compose",
         lambda work, sensor, region, year: (
             made.append((region, year)),
             compose(work, sensor, region, year),

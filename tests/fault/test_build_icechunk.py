@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build.engine import builder
 from rsbench.build.engine import icechunk as builder_icechunk
 from rsbench.build.engine.builder import build
 from rsbench.build.engine.icechunk import build_icechunk, working_place
+from rsbench.build.kinds.series import kind as series
 from rsbench.build.plan.plan import Lock, make_plan
 from rsbench.cli.build import build_command
 from rsbench.core.errors import InputError, StoreError, UnitFailed
@@ -83,7 +83,7 @@ def test_versions_stand_beside_each_other_and_one_lock_is_built_once(
     assert open_store(out).digest == second.digest  # the newest
     assert open_store(first.path).digest == first.digest
     assert open_store(first.path).validate() == []
-    monkeypatch.setattr(builder, "_compose", lambda *_: pytest.fail("it was built again"))
+    monkeypatch.setattr(series, "compose", lambda *_: pytest.fail("it was built again"))
     assert build_icechunk(recipe(), out, lock=lock, years=(2021, 2021)) == first
     assert build_icechunk(recipe(), out, lock=lock) == second
 
@@ -106,7 +106,7 @@ def test_a_build_killed_anywhere_goes_on_and_ends_equal(
 
     with monkeypatch.context() as patch:
         if where == "compose":
-            patch.setattr(builder, "_compose", die)
+            patch.setattr(series, "compose", die)
         elif where == "fill":
             patch.setattr(export_icechunk, "_keep_bytes", die)
         elif where == "commit":

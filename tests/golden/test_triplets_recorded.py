@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rsbench.build.kinds.triplets_plan import DAY, nominal_day, solar_day
+from rsbench.build.kinds.triplets.search import DAY, nominal_day, solar_day
 from rsbench.build.plan.plan import make_plan
 from rsbench.build.plan.search import item_time
-from rsbench.catalog import Recipe, load_recipe
+from rsbench.catalog import Recipe, load_recipe, recipe_of
 from rsbench.core.errors import InputError
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
@@ -76,7 +76,7 @@ def recipe() -> Recipe:
     values = load_recipe("landsat-modis").model_dump()
     values |= {"regions": ({**PLACE, "gsd": 30.0, "split": "test"},), "years": (2025, 2025)}
     values |= {"max_cloud": 100.0, "lattice": None}
-    return Recipe.model_validate(values)
+    return recipe_of(values)
 
 
 def test_recorded_items_are_planned(tmp_path: Path) -> None:

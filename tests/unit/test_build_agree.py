@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from rsbench.build.compose.agreement import change, correlation, means_of, shift_of
-from rsbench.build.kinds.triplets_plan import coarse_day, nominal_day, solar_day, spanning
+from rsbench.build.kinds.triplets.search import coarse_day, nominal_day, solar_day, spanning
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.read.sinusoidal import CORNER, PIXEL, block_means, native_grid
 from rsbench.core.errors import InputError

@@ -25,7 +25,7 @@ from triplet_scenes import (
 )
 
 from rsbench.build.engine.builder import build
-from rsbench.build.kinds.triplets_write import chosen_days
+from rsbench.build.kinds.triplets.regions import chosen_days
 from rsbench.core.date_triplets import Gap
 from rsbench.core.errors import InputError
 from rsbench.core.grid import nesting
@@ -268,7 +268,7 @@ def test_a_quality_layer_of_one_band_counts_for_all(tmp_path: Path) -> None:
     for day in (JAN10, JAN26, MAR14):
         landsat(root, day)
         modis(root, day, product="MCD43A4", spoil=fill if day == JAN26 else None)
-    with pytest.raises(InputError, match=r"no place has a triplet; Fields 2020-03-14"):
+    with pytest.raises(InputError, match=r"no region has a triplet; Fields 2020-03-14"):
         build(recipe(daily=True), tmp_path / "out", provider=str(collect(root)))
 
 

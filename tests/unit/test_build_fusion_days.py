@@ -68,8 +68,8 @@ def test_parts_and_other_engines_end_equal(few: Path, tmp_path: Path) -> None:
 def test_a_build_that_is_killed_goes_on_to_the_same_digest(
     step: str, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from rsbench.build.engine import region as room
     from rsbench.build.engine.journal import Journal
-    from rsbench.build.kinds import triplets_write as room
 
     class KilledError(BaseException):
         pass

@@ -18,7 +18,7 @@ from rsbench.build.engine.builder import build
 from rsbench.build.plan.plan import describe, make_plan
 from rsbench.build.read.classes import read_classes
 from rsbench.build.read.raster import GridMismatchError
-from rsbench.catalog import Recipe, load_recipe, names
+from rsbench.catalog import load_recipe, names, recipe_of
 from rsbench.catalog.loaders import load_labels
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.core.grid import Grid
@@ -255,12 +255,11 @@ def test_label_sets_of_the_catalogue_are_whole(tmp_path: Path) -> None:
     (tmp_path / "pairs.yaml").write_text(json.dumps({**value, "labels": "lulc"}))
     with pytest.raises(InputError, match="io-lulc-annual-v02"):
         load_recipe(tmp_path / "pairs.yaml")
-    with pytest.raises(ValueError, match="labels lie beside pairs"):
-        Recipe.model_validate(
+    with pytest.raises(ValueError, match=r"labels\n  Extra inputs are not permitted"):
+        recipe_of(
             {
-                **value,
+                **{key: value[key] for key in value.keys() - {"pairs"}},
                 "kind": "series",
-                "pairs": None,
                 "default_protocol": "year7",
                 "labels": "usda-cdl",
             }

@@ -17,9 +17,9 @@ from build_fixtures import write_collection, write_raster
 from support.stac_server import Fault, Request, serve
 
 from rsbench.build.engine.builder import build, build_part, finalise_parts
-from rsbench.build.kinds.pairs_plan import tier_of
+from rsbench.build.kinds.pairs.search import tier_of
 from rsbench.build.plan.plan import make_plan, regions_of
-from rsbench.catalog import Recipe, load_recipe, load_regions, tiles
+from rsbench.catalog import Recipe, load_recipe, load_regions, recipe_of, tiles
 from rsbench.catalog.places import centre, distance_km
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.core.grid import nesting
@@ -170,7 +170,7 @@ def recipe(**changes: Any) -> Recipe:
         "regions": ({**place, "split": "train"},),
         "default_preset": "tiny",
     }
-    return Recipe.model_validate(values | changes)
+    return recipe_of(values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +369,11 @@ def test_the_places_of_the_recipe_lie_in_their_tiles_and_apart() -> None:
 
 
 def test_pairs_without_an_entry_are_refused() -> None:
-    with pytest.raises(ValueError, match="has an entry pairs"):
-        recipe(kind="series")
+    with pytest.raises(ValueError, match=r"pairs\n  Extra inputs are not permitted"):
+        recipe(kind="series", default_protocol="year7")
+    values = recipe().model_dump()
+    del values["pairs"]
+    with pytest.raises(ValueError, match=r"pairs\n  Field required"):
+        recipe_of(values)
     with pytest.raises(ValueError, match="its fine and its coarse sensor"):
         recipe(pairs={"fine": "landsat"})

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from rsbench.build.kinds.triplets_simulated import build_triplets
+from rsbench.build.kinds.triplets.simulated import build_triplets
 from rsbench.catalog import Recipe, load_protocol, load_recipe
 from rsbench.evaluation.run import RunRequest, _resolve
 from rsbench.simulate.api import simulated_regions

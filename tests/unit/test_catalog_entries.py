@@ -269,9 +269,7 @@ def test_the_packaged_catalogues_are_found_where_the_checkout_is_not(tmp_path: P
     """A wheel holds the data inside the package; this lays out the same tree."""
     site = tmp_path / "site"
     package = site / "rsbench"
-    shutil.copytree(ROOT / "rsbench/catalog", package / "catalog")
-    shutil.copytree(ROOT / "rsbench/core", package / "core")
-    (package / "__init__.py").write_text("")
+    shutil.copytree(ROOT / "rsbench", package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "catalogs", package / "_catalogs")
     shutil.copytree(ROOT / "results/published", package / "_published")
     code = (

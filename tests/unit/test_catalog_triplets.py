@@ -16,7 +16,13 @@ import pytest
 from pyproj import Transformer
 from test_catalog_regions import inside, outline
 
-from rsbench.catalog import Recipe, Region, load_recipe, load_regions, load_triplet_places
+from rsbench.catalog import (
+    Region,
+    load_recipe,
+    load_regions,
+    load_triplet_places,
+    recipe_of,
+)
 from rsbench.catalog.models_place import TripletPlace
 from rsbench.catalog.places import PATTERN, centre, distance_km
 from rsbench.catalog.tiles import zone_of
@@ -165,13 +171,13 @@ def test_a_fusion_entry_that_contradicts_itself_is_refused(
     values = chosen.model_dump()
     values["fusion"] = values["fusion"] | change
     with pytest.raises(ValueError, match=text):
-        Recipe.model_validate(values)
+        recipe_of(values)
 
 
 def test_triplets_come_from_scenes_or_from_the_simulated_earth() -> None:
     values = load_recipe("landsat-modis").model_dump() | {"fusion": None}
     with pytest.raises(ValueError, match="an entry fusion or from a simulated Earth"):
-        Recipe.model_validate(values)
+        recipe_of(values)
 
 
 def test_projected_corners_are_where_the_comments_say() -> None:

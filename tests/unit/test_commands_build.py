@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from build_fixtures import random_folder, recipe
 
-from rsbench.build.engine import builder
+from rsbench.build.kinds.series import kind as series
 from rsbench.cli.build import build_command, download_command
 from rsbench.core.errors import InputError, UnitFailed
 
@@ -79,14 +79,14 @@ def test_every_line_for_machines_is_one_event(folder: Path, tmp_path: Path) -> N
 def test_a_unit_that_fails_is_an_event_with_its_reason(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compose = builder._compose
+    compose = series.compose
 
     def failing(work: Any, sensor: Any, region: str, year: int) -> Any:
         if (region, year) == ("west", 2022):
             raise UnitFailed("reading B02 of item X", "it is gone", "Wait")
         return compose(work, sensor, region, year)
 
-    monkeypatch.setattr(builder, "_compose", failing)
+    monkeypatch.setattr(series, "compose", failing)
     said, _ = command(tmp_path, folder, as_json=True, allow_incomplete=True)
     events = [json.loads(line) for line in said]
     failed = [e for e in events if e.get("state") == "failed"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from build_fixtures import random_folder, recipe
-from rsbench.simulate.server import Fault, Request, serve
+from support.stac_server import Fault, Request, serve
 from third_party import install
 
 from rsbench.build.engine.builder import build

@@ -7,15 +7,16 @@ nothing half done is ever visible. The builder alone commits, once, when all is 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rsbench.build.engine.build_lock import kept_lock, matching
 from rsbench.build.engine.builder import build
+from rsbench.build.engine.options import BuildOptions
 from rsbench.build.engine.previous import BuildResult, failed_units
-from rsbench.build.plan.plan import Lock, make_plan
-from rsbench.catalog import Recipe, Region, load_recipe
+from rsbench.build.plan.plan import make_plan
+from rsbench.catalog import Recipe, load_recipe
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import hold
 from rsbench.store.export.icechunk import is_begun, publish, version_of
@@ -34,14 +35,7 @@ def working_place(out: Path) -> Path:
 
 
 def build_icechunk(
-    recipe: Recipe | str,
-    out: Path | str,
-    *,
-    lock: Lock | None = None,
-    provider: str | None = None,
-    regions: Sequence[Region | str] | None = None,
-    years: tuple[int, int] | None = None,
-    **options: Any,
+    recipe: Recipe | str, out: Path | str, options: BuildOptions | None = None, **named: Any
 ) -> BuildResult:
     """Build a dataset as a version of an icechunk repository, or go on with one.
 
@@ -50,7 +44,7 @@ def build_icechunk(
 
     Args:
         out: folder of the repository; it may hold other versions.
-        options: as of :func:`rsbench.build.engine.builder.build`, as are the others.
+        options, named: as of :func:`rsbench.build.engine.builder.build`.
 
     Returns:
         the result; its path is ``OUT@TAG``.
@@ -63,25 +57,19 @@ def build_icechunk(
     load_icechunk(f"building into {target} with --store icechunk")
     _require_place(target)
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    asked = replace(options or BuildOptions(), **named)
+    provider, regions, years = asked.provider, asked.regions, asked.years
     plain = working_place(target)
     with hold(plain.parent / "hold", f"building into {target}"):
-        frozen = lock or kept_lock(plain, chosen, provider, regions, years)
+        frozen = asked.lock or kept_lock(plain, chosen, provider, regions, years)
         if frozen is None:
-            frozen = make_plan(chosen, regions, provider, years, progress=options.get("progress"))
+            frozen = make_plan(chosen, regions, provider, years, progress=asked.progress)
         frozen = matching(frozen, chosen, regions, years)
         held = version_of(target, frozen.digest)
-        if held is not None and (held.complete or options.get("allow_incomplete")):
+        if held is not None and (held.complete or asked.allow_incomplete):
             shutil.rmtree(plain.parent, ignore_errors=True)
             return _result(held)
-        build(
-            chosen,
-            plain,
-            lock=frozen,
-            provider=provider,
-            regions=regions,
-            years=years,
-            **options,
-        )
+        build(chosen, plain, replace(asked, lock=frozen))
         made = publish(plain, target)
         shutil.rmtree(plain.parent, ignore_errors=True)
     return _result(made)

@@ -175,23 +175,6 @@ class Journal:
         return self._folder / region / str(year)
 
 
-class Basket(Journal):
-    """Keeps one unit in memory: what a worker hands back instead of writing it."""
-
-    def __init__(self) -> None:
-        self.arrays: dict[str, Pixels] = {}
-        self.note: dict[str, Any] = {}
-
-    def save(
-        self, region: str, year: int, arrays: Mapping[str, Pixels], note: Mapping[str, Any]
-    ) -> None:
-        """Keep the unit."""
-        self.arrays, self.note = dict(arrays), dict(note)
-
-    def load(self, region: str, year: int) -> None:
-        """Return None: a worker always does its unit."""
-
-
 def _save(path: Path, array: Pixels) -> str:
     with path.open("xb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)

@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from rsbench.build.kinds.pairs_plan import search_pairs
-from rsbench.build.kinds.triplets_plan import search_triplets
+from rsbench.build.kinds.base import kind_of
 from rsbench.build.plan.cost import PlanSummary, describe
 from rsbench.build.plan.href import is_web
 from rsbench.build.plan.lock import Lock, LockAsset, LockChange, LockItem, diff
-from rsbench.build.plan.scenes import conditions_of, search_series
-from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue
+from rsbench.build.plan.scenes import conditions_of
+from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, RegionSearch
 from rsbench.build.plan.search_cache import Found, KeptSearch
 from rsbench.build.plan.season import on_lattice
 from rsbench.catalog import (
@@ -122,23 +121,7 @@ def make_plan(
     simulated = recipe.simulated if key == SIMULATED and not address else None
     catalogue = open_catalogue(address, simulated, progress)
     catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s) for s in sensors}
-    address_of = {n: c.url for n, c in catalogues.items()}
-    # What was found at a provider is kept until all is found: a search of many regions may
-    # be stopped by one bad hour of the provider, and goes on from there.
-    remote = is_web(next(iter(address_of.values())))
-    kept = KeptSearch([recipe_canonical(recipe), key, address_of]) if remote else None
-
-    def one(region: Region) -> Found:
-        held = kept.load(region) if kept else None
-        if held is None:
-            held = _found(recipe, region, sensors, key, catalogues)
-            if kept:
-                kept.save(region, held)
-        return held
-
-    found = _search_all(one, places, SEARCHES if remote else 1, progress)
-    if kept:
-        kept.remove()
+    found = _found([RegionSearch(recipe, p, sensors, key, catalogues) for p in places], progress)
     _require_scenes(recipe, key, found)
     return Lock(
         recipe=recipe_canonical(recipe),
@@ -150,35 +133,49 @@ def make_plan(
     )
 
 
-def _found(
-    recipe: Recipe,
-    region: Region,
-    sensors: Sequence[Sensor],
-    key: str,
-    catalogues: Mapping[str, ApiCatalogue | FolderCatalogue],
-) -> Found:
-    if recipe.pairs is not None:
-        return search_pairs(recipe, region, sensors, key, catalogues)
-    if recipe.fusion is not None:
-        return search_triplets(recipe, region, sensors, key, catalogues)
-    return {s.name: search_series(recipe, region, s, key, catalogues[s.name]) for s in sensors}
+def _found(searches: Sequence[RegionSearch], progress: Advance | None) -> dict[str, Found]:
+    """Return what the recipe's kind finds in every region.
+
+    At a remote provider the answers are kept until all are there: a search of many regions that
+    the provider interrupts resumes from them.
+    """
+    if not searches:
+        return {}
+    first = searches[0]
+    kind = kind_of(first.recipe)
+    urls = {name: catalogue.url for name, catalogue in first.catalogues.items()}
+    remote = any(is_web(url) for url in urls.values())
+    kept = KeptSearch([recipe_canonical(first.recipe), first.key, urls]) if remote else None
+
+    def one(asked: RegionSearch) -> Found:
+        held = kept.load(asked.region) if kept else None
+        if held is None:
+            held = kind.search(asked)
+            if kept:
+                kept.save(asked.region, held)
+        return held
+
+    found = _search_all(one, searches, SEARCHES if remote else 1, progress)
+    if kept:
+        kept.remove()
+    return found
 
 
 def _search_all(
-    one: Callable[[Region], Found],
-    places: Sequence[Region],
+    one: Callable[[RegionSearch], Found],
+    searches: Sequence[RegionSearch],
     threads: int,
     progress: Advance | None,
 ) -> dict[str, Found]:
-    """Search all regions; the first error is raised when those that had begun are done."""
+    """Search all regions; the first error is raised when the searches under way are done."""
     found: dict[str, Found] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="rsbench-search") as pool:
-        tasks = {pool.submit(one, region): region.name for region in places}
+        tasks = {pool.submit(one, asked): asked.region.name for asked in searches}
         try:
             for task in as_completed(tasks):
                 found[tasks[task]] = task.result()
                 if progress:
-                    progress("searching", len(found), len(places))
+                    progress("searching", len(found), len(searches))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return found

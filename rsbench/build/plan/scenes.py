@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rsbench.build.compose import harmonise
 from rsbench.build.plan.href import reduce_href
 from rsbench.build.plan.lock import LockAsset, LockItem
-from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, Query, item_time, outline
-from rsbench.build.plan.season import months_of
+from rsbench.build.plan.search import item_time
 from rsbench.catalog import (
     ProviderSpec,
     Recipe,
@@ -55,37 +53,6 @@ def conditions_of(recipe: Recipe, sensor: Sensor, key: str, tile: str) -> dict[s
     return conditions
 
 
-def search_series(
-    recipe: Recipe,
-    region: Region,
-    sensor: Sensor,
-    key: str,
-    catalogue: ApiCatalogue | FolderCatalogue,
-) -> dict[int, tuple[LockItem, ...]]:
-    """Return the locked items of a sensor in a region, by year."""
-    spec = sensor.provider(key)
-    conditions = conditions_of(recipe, sensor, key, region.tile)
-    grid = sensor_grid(region, sensor)
-    months = months_of(recipe, region)
-    query = Query(spec.collection, outline(grid), recipe.years, conditions)
-    # A server may ignore conditions it does not know, so they are checked here as well.
-    items = [
-        item
-        for item in catalogue.search(query)
-        if item_time(item).month in months
-        and recipe.years[0] <= item_time(item).year <= recipe.years[1]
-        and holds(item, conditions)
-        and (recipe.lattice is None or in_zone(item, region.epsg))
-    ]
-    if spec.tile_property and not region.tile:
-        items = _one_tile(items, spec.tile_property)
-    by_year: dict[int, list[LockItem]] = defaultdict(list)
-    for item in items:
-        locked = lock_item(item, sensor, spec, key, catalogue.url)
-        by_year[item_time(item).year].append(locked)
-    return {year: ordered(by_year[year]) for year in sorted(by_year)}
-
-
 def in_zone(item: Item, epsg: int) -> bool:
     """Whether a scene is in the region's own zone: neighbours repeat the ground on another grid."""
     properties = item.get("properties", {})
@@ -118,15 +85,6 @@ def holds(item: Item, conditions: Mapping[str, Any]) -> bool:
         for field, condition in conditions.items()
         for name, wanted in condition.items()
     )
-
-
-def _one_tile(items: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Keep the tile with most items (first by name among equals): tiles repeat the same ground."""
-    counts = Counter(str(item["properties"].get(name)) for item in items)
-    if not counts:
-        return []
-    best = min(counts, key=lambda tile: (-counts[tile], tile))
-    return [item for item in items if str(item["properties"].get(name)) == best]
 
 
 def ordered(items: Sequence[LockItem]) -> tuple[LockItem, ...]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from rsbench.catalog import Recipe, Region, Sensor
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 
@@ -273,6 +274,27 @@ class FolderCatalogue:
         except ValueError as error:
             raise InputError(f"reading {path}", "it is no JSON", "Repair or remove it") from error
         return value if isinstance(value, dict) else {}
+
+
+Catalogue = ApiCatalogue | FolderCatalogue
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSearch:
+    """The search of one region for a recipe.
+
+    ``key``: name of the sensors' provider entry. ``catalogues``: sensor → where its items are.
+    """
+
+    recipe: Recipe
+    region: Region
+    sensors: Sequence[Sensor]
+    key: str
+    catalogues: Mapping[str, Catalogue]
+
+    def sensor(self, name: str) -> Sensor:
+        """Return one of the sensors."""
+        return next(sensor for sensor in self.sensors if sensor.name == name)
 
 
 def _meets(item: Mapping[str, Any], query: Query) -> bool:

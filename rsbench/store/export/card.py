@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from rsbench.catalog.kinds import installed, load_kind
 from rsbench.core.errors import StoreError
 from rsbench.core.io import disk_errors, write_atomic
 from rsbench.store.export.card_labels import label_lines
-from rsbench.store.export.card_triplets import splits_by_date, triplets
 from rsbench.store.export.coverage import Coverage, coverage, svg
-from rsbench.store.layout import CARD, COVERAGE, ROOT_KEY, SPLITS
+from rsbench.store.layout import CARD, COVERAGE, SPLITS
 from rsbench.store.read import Store, open_store
-from rsbench.store.tree import tree_json
+from rsbench.store.tree import provenance
 
 _PERCENTILES = (2, 50, 98)
 NEAR_KM = 50.0
@@ -58,11 +59,9 @@ def card(
         *_sources(store),
         *_statistics(store),
         *_coverage(store, found),
-        *_pairs(store),
-        *triplets(store),
+        *_of_kind(store),
         *label_lines(store),
         *_leaks(store),
-        *splits_by_date(store),
         *_reading(store, version),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -194,29 +193,24 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
         yield ""
 
 
-def _pairs(store: Store) -> Iterator[str]:
-    """Say of every pair how well its images fit, and why others were refused."""
-    if store.meta.kind != "pairs":
+@runtime_checkable
+class CardSection(Protocol):
+    """The part of a dataset kind that the data card reads."""
+
+    def card(self, store: Store) -> Iterable[str]:
+        """Yield the lines of the kind's section, none if it has none."""
+
+
+def _of_kind(store: Store) -> Iterator[str]:
+    """Yield the section that the store's dataset kind adds."""
+    if store.meta.kind not in installed():
+        yield f"The package of dataset kind `{store.meta.kind}` is not installed: its section"
+        yield "is left out."
+        yield ""
         return
-    yield "## Pairs"
-    yield ""
-    yield "| region | day | days apart | tier | median correlation | shift (coarse px) |"
-    yield "|---|---|---|---|---|---|"
-    for name in store.regions:
-        kept = tree_json(store.tree, f"{name}/zarr.json")["attributes"][ROOT_KEY]["provenance"]
-        for pair in kept["pairs"]:
-            middle = float(np.median(list(pair["correlation"].values())))
-            apart = math.hypot(*pair["shift"])
-            mark = " (flagged)" if pair["shifted"] else ""
-            yield (
-                f"| {name} | {pair['day']} | {pair['days_apart']:+d} | {pair['tier']} | "
-                f"{middle:.2f} | {apart:.2f}{mark} |"
-            )
-    yield ""
-    for name, years in dict(store.meta.recipe.get("refused", {})).items():
-        for year, reason in years.items():
-            yield f"- refused: {name} {year}: {reason}"
-    yield ""
+    kind = load_kind(store.meta.kind)
+    if isinstance(kind, CardSection):
+        yield from kind.card(store)
 
 
 def _leaks(store: Store) -> Iterator[str]:
@@ -285,7 +279,6 @@ def _kilometres(one: tuple[float, float], other: tuple[float, float]) -> float:
 def _reading(store: Store, version: tuple[str, str] | None) -> Iterator[str]:
     sensor = next(iter(store.meta.sensors))
     meta = store.sensor(sensor)
-    attributes = tree_json(store.tree, f"{store.regions[0]}/zarr.json")["attributes"]
     yield "## Reading"
     yield ""
     yield "```python"
@@ -305,7 +298,7 @@ def _reading(store: Store, version: tuple[str, str] | None) -> Iterator[str]:
     yield "```"
     yield ""
     yield f"{meta.unit} = stored × {meta.scale:g} + {meta.offset:g} where `valid`."
-    if attributes.get(ROOT_KEY, {}).get("provenance"):
+    if provenance(store.tree, store.regions[0]):
         yield (
             "Each region's `zarr.json` keeps, under `provenance`, the scenes listed and read "
             "and the dates of the observations of every frame."

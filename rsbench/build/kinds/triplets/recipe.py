@@ -1,4 +1,4 @@
-"""What a recipe says of triplets: made of the simulated Earth, or of real scenes."""
+"""Recipes of triplets: made of scenes of two sensors, or of the simulated Earth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rsbench.catalog import Recipe
 from rsbench.catalog.models_base import Entry, Name
+from rsbench.core.errors import InputError
 
 
 class FusionSpec(Entry):
@@ -61,3 +63,50 @@ class FusionSpec(Entry):
         if self.fine == self.coarse:
             raise ValueError("fusion names a fine and a coarse sensor")
         return self
+
+
+class TripletsRecipe(Recipe):
+    """A recipe of triplets: it has a section ``fusion``, or a simulated Earth.
+
+    ``triplets``: ``plain``: a simulated region has three dates, with and without land-cover change
+    in turn; ``strained``: test regions have the ten dates of ``simulate.triplet_slots``.
+    """
+
+    kind: Literal["triplets"] = "triplets"
+    triplets: Literal["plain", "strained"] = "plain"
+    fusion: FusionSpec | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.fusion is None) == (self.simulated is None):
+            raise ValueError("triplets come from an entry fusion or from a simulated Earth")
+        if self.fusion and {self.fusion.fine, self.fusion.coarse} != set(self.sensor_names):
+            raise ValueError("fusion is for triplets and names their two sensors")
+        return self
+
+
+def triplets_recipe(recipe: Recipe) -> TripletsRecipe:
+    """Return a recipe as one of triplets.
+
+    Raises:
+        TypeError: if it is of another kind; the engine never asks this kind to build it.
+    """
+    if not isinstance(recipe, TripletsRecipe):
+        raise TypeError(f"recipe {recipe.name} of kind {recipe.kind} has no triplets")
+    return recipe
+
+
+def fusion_of(recipe: Recipe) -> FusionSpec:
+    """Return how the triplets of a recipe are made of scenes.
+
+    Raises:
+        InputError: if they are made of the simulated Earth instead.
+    """
+    spec = triplets_recipe(recipe).fusion
+    if spec is None:
+        raise InputError(
+            f"searching scenes for {recipe.name}",
+            "its triplets are made of the simulated Earth, without a search",
+            "Build it with rsbench build-dataset, without --lock and --provider",
+        )
+    return spec

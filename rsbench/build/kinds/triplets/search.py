@@ -1,9 +1,9 @@
-"""Which fine scenes and which coarse images may make triplets: one path, and what spans its days.
+"""The search of triplets: fine scenes of one path, and the coarse images that span their days.
 
-Of the paths that cover a place in one pass the one with most dates is taken, so that all dates look
-from one side. Dates are days of local solar time at the place: east of 150° a scene of ten in the
-morning carries the date of the day before. A coarse item is dated by its id alone, since catalogues
-state the beginning, the middle or the end of what it was made of.
+Of the paths that cover a region in one pass, the one with most dates is taken, so that all dates
+have one viewing geometry. Dates are days of local solar time in the region: east of 150° a scene
+of ten in the morning has the UTC date of the day before. A coarse item is dated by its id alone,
+since catalogues state the beginning, the middle or the end of its span.
 """
 
 from __future__ import annotations
@@ -16,20 +16,14 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
 from rsbench.build.plan.href import reduce_href
 from rsbench.build.plan.lock import LockAsset, LockItem
 from rsbench.build.plan.outline import covered, spread
 from rsbench.build.plan.scenes import conditions_of, holds, in_zone, lock_item, ordered, sensor_grid
-from rsbench.build.plan.search import (
-    ApiCatalogue,
-    FolderCatalogue,
-    Item,
-    Query,
-    item_time,
-    outline,
-)
+from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
 from rsbench.build.plan.search_cache import Found
-from rsbench.catalog import FusionSpec, Recipe, Region, Sensor
+from rsbench.catalog import Recipe, Sensor
 from rsbench.core.errors import InputError
 
 DAY = "day"
@@ -38,65 +32,71 @@ _MORNING = 10.5
 """Hour of local solar time at which Landsat and Terra pass."""
 _NAMED = re.compile(r"\.A(\d{4})(\d{3})\.(h\d\dv\d\d)\.")
 
-Catalogue = ApiCatalogue | FolderCatalogue
+Box = tuple[tuple[float, float], ...]
+"""Corners of an outline: longitude and latitude in degrees."""
 
 
-def search_triplets(
-    recipe: Recipe,
-    region: Region,
-    sensors: Sequence[Sensor],
-    key: str,
-    catalogues: Mapping[str, Catalogue],
-) -> Found:
+def search_triplets(asked: RegionSearch) -> Found:
     """Return the fine scenes of one path, and the coarse items that span their days, by year."""
-    spec = recipe.fusion
-    assert spec is not None
-    by_name = {sensor.name: sensor for sensor in sensors}
-    fine, coarse = by_name[spec.fine], by_name[spec.coarse]
-    box = outline(sensor_grid(region, fine))
+    spec = fusion_of(asked.recipe)
+    fine, coarse = asked.sensor(spec.fine), asked.sensor(spec.coarse)
+    box = outline(sensor_grid(asked.region, fine))
     longitude = middle(box)
-    first, last = period_of(recipe, region.name)
-
-    def ask(sensor: Sensor) -> list[Item]:
-        conditions = conditions_of(recipe, sensor, key, region.tile)
-        spec_ = sensor.provider(key)
-        query = Query(spec_.collection, box, (first.year, last.year), conditions)
-        return [i for i in catalogues[sensor.name].search(query) if holds(i, conditions)]
-
+    first, last = period_of(asked.recipe, asked.region.name)
     passes: dict[date, list[Item]] = defaultdict(list)
-    for item in _one_path(ask(fine), box, region.epsg, longitude):
+    for item in _one_path(_items(asked, fine, box), box, asked.region.epsg, longitude):
         day = solar_day(item_time(item), longitude)
-        if first <= day <= last and day.month in recipe.months:
+        if first <= day <= last and day.month in asked.recipe.months:
             passes[day].append(item)
-    provider = fine.provider(key)
-    url = catalogues[fine.name].url
+    wanted = {coarse_day(day, longitude) for day in passes}
+    return {
+        fine.name: _fine_scenes(asked, fine, passes),
+        coarse.name: _coarse_images(asked, coarse, box, wanted),
+    }
+
+
+def _items(asked: RegionSearch, sensor: Sensor, box: Box) -> list[Item]:
+    """Return the items of a sensor over a region's outline that meet its conditions."""
+    first, last = period_of(asked.recipe, asked.region.name)
+    conditions = conditions_of(asked.recipe, sensor, asked.key, asked.region.tile)
+    collection = sensor.provider(asked.key).collection
+    query = Query(collection, box, (first.year, last.year), conditions)
+    found = asked.catalogues[sensor.name].search(query)
+    return [item for item in found if holds(item, conditions)]
+
+
+def _fine_scenes(
+    asked: RegionSearch, fine: Sensor, passes: Mapping[date, Sequence[Item]]
+) -> dict[int, tuple[LockItem, ...]]:
+    """Return the locked scenes by year; a pass over midnight of UTC is one observation."""
+    provider, url = fine.provider(asked.key), asked.catalogues[fine.name].url
     scenes: dict[int, list[LockItem]] = defaultdict(list)
     for day, items in passes.items():
-        # A pass may cross midnight of UTC; it is one observation of one day all the same.
         scenes[day.year] += [
-            replace(lock_item(item, fine, provider, key, url), datatake=day.isoformat())
+            replace(lock_item(item, fine, provider, asked.key, url), datatake=day.isoformat())
             for item in items
         ]
-    wanted = {coarse_day(day, longitude) for day in passes}
-    images: dict[int, list[LockItem]] = defaultdict(list)
-    for item in _newest(ask(coarse), spec, wanted):
-        held = _coarse_item(item, coarse, spec, key, catalogues[coarse.name].url)
-        images[nominal_day(item["id"]).year].append(held)
+    return {year: ordered(scenes[year]) for year in sorted(scenes)}
+
+
+def _coarse_images(
+    asked: RegionSearch, coarse: Sensor, box: Box, wanted: set[date]
+) -> dict[int, tuple[LockItem, ...]]:
+    """Return the locked coarse items that span the wanted days, by year."""
+    spec, images = fusion_of(asked.recipe), defaultdict[int, list[LockItem]](list)
+    for item in _newest(_items(asked, coarse, box), spec, wanted):
+        images[nominal_day(item["id"]).year].append(_coarse_item(asked, coarse, spec, item))
     return {
-        fine.name: {year: ordered(scenes[year]) for year in sorted(scenes)},
-        coarse.name: {
-            year: tuple(sorted(images[year], key=lambda i: (i.datetime, i.tile)))
-            for year in sorted(images)
-        },
+        year: tuple(sorted(images[year], key=lambda i: (i.datetime, i.tile)))
+        for year in sorted(images)
     }
 
 
 def period_of(recipe: Recipe, region: str) -> tuple[date, date]:
     """Return the first and the last day asked for in a region, within the recipe's years."""
     first, last = date(recipe.years[0], 1, 1), date(recipe.years[1], 12, 31)
-    if recipe.fusion and region in recipe.fusion.periods:
-        begin, end = recipe.fusion.periods[region]
-        first, last = max(first, begin), min(last, end)
+    begin, end = fusion_of(recipe).periods.get(region, (first, last))
+    first, last = max(first, begin), min(last, end)
     if first > last:
         raise InputError(
             f"the period of {region}",
@@ -207,10 +207,9 @@ def _require_within(item: Item, day: date) -> None:
         )
 
 
-def _coarse_item(
-    item: Item, sensor: Sensor, spec: FusionSpec, key: str, catalogue: str
-) -> LockItem:
-    held = lock_item(item, sensor, sensor.provider(key), key, catalogue)
+def _coarse_item(asked: RegionSearch, sensor: Sensor, spec: FusionSpec, item: Item) -> LockItem:
+    catalogue = asked.catalogues[sensor.name].url
+    held = lock_item(item, sensor, sensor.provider(asked.key), asked.key, catalogue)
     masks = dict(held.masks)
     if spec.day_layer:
         if spec.day_layer not in item["assets"]:

@@ -1,10 +1,10 @@
-"""Triplets of real scenes: Landsat days, and the MODIS image of each on blocks of its pixels.
+"""One unit of triplets: the accepted days of one region and year, and why others were refused.
 
-A unit is a place and a year. Of every day that the lock lists the fine scene is read and masked on
-its own grid, the coarse image in its own pixels, which are brought to blocks of fine pixels by area
-(see ``source_sinusoidal``). It is kept once, at the size of blocks: the blocky and the smooth image
-on the fine grid are both made of it when a protocol says which. A day is accepted if enough of both
-is valid and both show one ground in one place; every other day keeps the reason.
+For every day of the lock the fine scene is read and masked on its own grid, and the coarse image
+in its own pixels, which are averaged by area over blocks of fine pixels (see
+``build.read.sinusoidal``). The store keeps the coarse image at the size of blocks; a protocol says
+how it is brought to the fine grid. A day is accepted if enough of both images is valid and both
+show the same ground in the same place.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ import numpy.typing as npt
 
 from rsbench.build.compose import mask
 from rsbench.build.compose.agreement import FLAG, correlation, means_of, shift_of
-from rsbench.build.engine.region import Work, sensor_meta
 from rsbench.build.engine.unit import compose_unit
-from rsbench.build.kinds.triplets_plan import DAY, coarse_day, middle, spanning
+from rsbench.build.kinds.base import BuildContext, Pixels, UnitData, sensor_meta
+from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
+from rsbench.build.kinds.triplets.search import DAY, coarse_day, middle, spanning
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.plan.search import outline
 from rsbench.build.read.raster import Asked, Scene
 from rsbench.build.read.sinusoidal import block_means, native_grid
-from rsbench.catalog import FusionSpec, Region, Sensor
+from rsbench.catalog import Recipe, Region, Sensor
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.store.layout import SensorMeta
 
-Pixels = npt.NDArray[Any]
 Bool = npt.NDArray[np.bool_]
 _Kept = tuple[date, dict[str, Pixels], dict[str, Any]]
 """A day, its arrays, and what is kept of it."""
 
-COMPOSITOR = "triplets@1"
 SEEN = 0.5
 """Share of valid area from which a block of the coarse image is valid."""
 APART_UM = 0.1
@@ -46,7 +45,7 @@ APART_UM = 0.1
 _NO_DAY = 65535
 _WORD_FILL = 0
 WIDER = 8
-"""Days by which the gap grows while a place has too many dates."""
+"""Days by which the gap grows while a region has too many dates."""
 PLANES = ("fine", "fine_valid", "coarse", "coarse_valid")
 
 
@@ -56,7 +55,7 @@ class _RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Two:
-    """Both sensors and both grids of a place."""
+    """Both sensors and both grids of a region; its longitude in degrees."""
 
     spec: FusionSpec
     fine: Sensor
@@ -66,26 +65,23 @@ class Two:
     longitude: float
 
 
-def two_of(work: Work, region: str) -> Two:
-    """Return the sensors and grids of a place."""
-    fine, coarse = _sensors(work)
-    spec, place = work.recipe.fusion, work.lock.places[region]
-    assert spec is not None
+def two_of(context: BuildContext, region: str) -> Two:
+    """Return the sensors and grids of a region."""
+    spec, place = fusion_of(context.recipe), context.lock.places[region]
+    fine, coarse = matched_sensors(context.recipe, context.sensors)
     grid = sensor_grid(place, fine)
-    return Two(
-        spec, fine, coarse, grid, _block_grid(grid, spec.ratio, place), middle(outline(grid))
-    )
+    blocks = _block_grid(grid, spec.ratio, place)
+    return Two(spec, fine, coarse, grid, blocks, middle(outline(grid)))
 
 
-def _sensors(work: Work) -> tuple[Sensor, Sensor]:
-    """Return the fine and the coarse sensor, band for band of one wavelength.
+def matched_sensors(recipe: Recipe, sensors: Sequence[Sensor]) -> tuple[Sensor, Sensor]:
+    """Return the fine and the coarse sensor, whose bands have the same wavelengths in one order.
 
     Raises:
-        InputError: if their bands do not stand for each other.
+        InputError: if the wavelengths of their bands differ.
     """
-    spec = work.recipe.fusion
-    assert spec is not None
-    by_name = {sensor.name: sensor for sensor in work.sensors}
+    spec = fusion_of(recipe)
+    by_name = {sensor.name: sensor for sensor in sensors}
     fine, coarse = by_name[spec.fine], by_name[spec.coarse]
     apart = [
         f"{a.name} {a.wavelength_um:g} µm, {b.name} {b.wavelength_um:g} µm"
@@ -113,42 +109,38 @@ def _block_grid(fine: Grid, ratio: int, place: Region) -> Grid:
     return Grid(fine.crs, wide, fine.height // ratio, fine.width // ratio)
 
 
-def metas(work: Work) -> dict[str, SensorMeta]:
+def stored_sensors(recipe: Recipe, sensors: Sequence[Sensor]) -> dict[str, SensorMeta]:
     """Return both sensors as stored; the coarse bands carry the names of the fine ones."""
-    fine, coarse = _sensors(work)
-    spec = work.recipe.fusion
-    assert spec is not None
+    fine, coarse = matched_sensors(recipe, sensors)
     low = replace(
         sensor_meta(coarse),
         bands=fine.band_names,
-        gsd=fine.gsd * spec.ratio,
+        gsd=fine.gsd * fusion_of(recipe).ratio,
         display=fine.display,
     )
     return {fine.name: sensor_meta(fine), coarse.name: low}
 
 
-# One place and year -----------------------------------------------------------------------
+# One region and year ----------------------------------------------------------------------
 
 
-def unit(work: Work, region: str, year: int) -> None:
-    """Read, mask and judge the days of one place and year; a day nearer than the gap is left.
+def days_unit(context: BuildContext, region: str, year: int) -> UnitData:
+    """Read, mask and judge the days of one region and year; a day nearer than the gap is left out.
 
-    While there are more than a place may have the gap grows, so that few are held at a time.
+    While there are more days than a region may have, the gap grows, so that few are held at a time.
     """
-    if work.journal.has(region, year):
-        return
-    two = two_of(work, region)
+    two = two_of(context, region)
     kept: list[_Kept] = []
     refused: dict[str, str] = {}
     fewest = two.spec.gap[0]
-    images = work.lock.items(region, two.coarse.name, year)
-    scenes = work.lock.items(region, two.fine.name, year)
+    images = context.items(region, two.coarse.name, year)
+    scenes = context.items(region, two.fine.name, year)
     for text, group in groupby(scenes, lambda item: item.datatake):
         day = date.fromisoformat(text)
         try:
             if kept and (near := too_near(kept[-1][0], day, fewest)):
                 raise _RefusedError(near)
-            kept.append((day, *_day(work, two, day, list(group), images)))
+            kept.append((day, *_day(context, two, day, list(group), images)))
         except _RefusedError as reason:
             refused[text] = str(reason)
         while len(kept) > two.spec.dates and fewest + WIDER <= two.spec.gap[1]:
@@ -158,7 +150,7 @@ def unit(work: Work, region: str, year: int) -> None:
             refused |= {gone.isoformat(): reason for gone, reason in why.items()}
     arrays = {f"{name}-{day}": planes[name] for day, planes, _ in kept for name in PLANES}
     note = {"days": [note for _, _, note in kept], "refused": refused} if scenes else {}
-    work.journal.save(region, year, arrays, note)
+    return UnitData(arrays, note)
 
 
 def too_near(before: date, day: date, fewest: int) -> str:
@@ -183,15 +175,19 @@ def spaced(days: Sequence[date], fewest: int) -> tuple[tuple[date, ...], dict[da
 
 
 def _day(
-    work: Work, two: Two, day: date, scenes: Sequence[LockItem], images: Sequence[LockItem]
+    context: BuildContext,
+    two: Two,
+    day: date,
+    scenes: Sequence[LockItem],
+    images: Sequence[LockItem],
 ) -> tuple[dict[str, Pixels], dict[str, Any]]:
     """Return the arrays of an accepted day, and what is kept of it."""
     counted = coarse_day(day, two.longitude)
     spanned = spanning(images, counted, two.spec.days)
     if not spanned:
         raise _RefusedError(f"no {two.coarse.name} image spans the day")
-    fine, clear = _fine(work, two, scenes)
-    low, low_valid, used = _coarse(work, two, counted, spanned)
+    fine, clear = _fine(context, two, scenes)
+    low, low_valid, used = _coarse(context, two, counted, spanned)
     note = {
         "day": day.isoformat(),
         "fine": [item.id for item in scenes],
@@ -204,16 +200,16 @@ def _day(
     return planes, note
 
 
-def _fine(work: Work, two: Two, scenes: Sequence[LockItem]) -> tuple[Pixels, Bool]:
+def _fine(context: BuildContext, two: Two, scenes: Sequence[LockItem]) -> tuple[Pixels, Bool]:
     """Return the scenes of one pass laid together ``(C, H, W)``, and where they are clear."""
     made = compose_unit(
-        work.engine,
+        context.engine,
         two.fine,
         two.fine_grid,
         scenes,
         whole=False,
         halves=False,
-        memory=work.memory,
+        memory=context.memory,
         least=two.spec.fine_clear,
     )
     if not made.read:
@@ -227,19 +223,19 @@ def _fine(work: Work, two: Two, scenes: Sequence[LockItem]) -> tuple[Pixels, Boo
 
 
 def _coarse(
-    work: Work, two: Two, day: date, items: Sequence[LockItem]
+    context: BuildContext, two: Two, day: date, items: Sequence[LockItem]
 ) -> tuple[Pixels, Bool, list[str]]:
     """Return the coarse image on blocks: stored numbers, where valid, ids of its tiles."""
     native = native_grid(two.coarse_grid)
     sensor, size = two.coarse, (native.height, native.width)
     values = np.empty((len(items), len(sensor.bands), *size), sensor.dtype)
     layers = [Scene(i.id, tuple((b, i.assets[b]) for b in sensor.band_names)) for i in items]
-    work.engine.fill(values, layers, Asked(grid=native, whole=False, nodata=sensor.nodata))
+    context.engine.fill(values, layers, Asked(grid=native, whole=False, nodata=sensor.nodata))
     clear: Bool = mask.valid_values(values, sensor.nodata, sensor.stored_range)
     for names, fill in _word_groups(items[0], sensor):
         words = np.empty((len(items), len(names), *size), np.uint16)
         layers = [Scene(i.id, tuple((n, i.masks[n]) for n in names)) for i in items]
-        work.engine.fill(words, layers, Asked(grid=native, whole=False, nodata=fill))
+        context.engine.fill(words, layers, Asked(grid=native, whole=False, nodata=fill))
         if names == [DAY]:
             when = words[:, 0].astype(np.int32)
             clear &= np.abs(when - day.timetuple().tm_yday) <= two.spec.day_off

@@ -19,8 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.compose.mask import clear, valid_values
-from rsbench.build.engine.builder import BuildResult, sensor_meta
+from rsbench.build.engine.previous import BuildResult
 from rsbench.build.engine.staging import place
+from rsbench.build.kinds.base import sensor_meta
+from rsbench.build.kinds.triplets.recipe import triplets_recipe
 from rsbench.build.plan.plan import regions_of
 from rsbench.catalog import Recipe, Region, SimulatedSpec, load_sensor, recipe_canonical
 from rsbench.core.errors import InputError
@@ -84,7 +86,7 @@ def build_triplets(
         for done, region in enumerate(regions):
             if progress is not None:
                 progress("building", done, len(regions))
-            kind = kind_of(spec, region, recipe.triplets)
+            kind = kind_of(spec, region, triplets_recipe(recipe).triplets)
             _write_region(root, spec, region, metas, kind)
         if progress is not None:
             progress("building", len(regions), len(regions))

@@ -1,26 +1,31 @@
-"""What a data card says of triplets: days, change, what was refused, and splits by date."""
+"""The data card's section on triplets: days, change, what was refused, and splits by date."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date
-from typing import Any
 
 import numpy as np
 
-from rsbench.core.date_triplets import Triplet, date_leaks, gap_of, neighbours, split_by_date
+from rsbench.core.date_triplets import Gap, Triplet, date_leaks, gap_of, neighbours, split_by_date
 from rsbench.core.grid import Window
-from rsbench.store.layout import ROOT_KEY
 from rsbench.store.read import Store
-from rsbench.store.tree import tree_json
+from rsbench.store.tree import provenance
 
 
-def triplets(store: Store) -> Iterator[str]:
-    """Say of every triplet how much changed, of every day how well its images agree."""
+def card_lines(store: Store) -> Iterator[str]:
+    """Yield how much changed in every triplet and how well the images of every day agree.
+
+    Stores whose dates have no gap in common, such as imports, have no such section.
+    """
     gap = gap_of(store.meta.step)
-    if store.meta.kind != "triplets" or gap is None:
-        return
+    if gap is not None:
+        yield from _triplets(store, gap)
+        yield from _splits_by_date(store, gap)
+
+
+def _triplets(store: Store, gap: Gap) -> Iterator[str]:
     yield "## Triplets"
     yield ""
     yield f"Neighbouring dates lie {gap.fewest} to {gap.most} days apart. Change is 1 − the mean"
@@ -29,7 +34,7 @@ def triplets(store: Store) -> Iterator[str]:
     yield ""
     yield "| region | first | target | last | days | coarse change | between references |"
     yield "|---|---|---|---|---|---|---|"
-    kept = {name: _kept(store, name) for name in store.regions}
+    kept = {name: provenance(store.tree, name) for name in store.regions}
     for name, said in kept.items():
         for triplet in said["triplets"]:
             gaps = ", ".join(str(n) for n in triplet["gaps"])
@@ -58,11 +63,8 @@ def triplets(store: Store) -> Iterator[str]:
         yield ""
 
 
-def splits_by_date(store: Store) -> Iterator[str]:
-    """Say what a split by target date would take of every region, and that it does not leak."""
-    gap = gap_of(store.meta.step)
-    if store.meta.kind != "triplets" or gap is None:
-        return
+def _splits_by_date(store: Store, gap: Gap) -> Iterator[str]:
+    """Yield what a split by target date would take of every region, and that it does not leak."""
     counts: dict[str, int] = {}
     left = leaks = 0
     for name in store.regions:
@@ -88,11 +90,6 @@ def splits_by_date(store: Store) -> Iterator[str]:
         else f"**{leaks} target dates of a later split are seen in an earlier one.**"
     )
     yield ""
-
-
-def _kept(store: Store, name: str) -> Mapping[str, Any]:
-    attributes = tree_json(store.tree, f"{name}/zarr.json")["attributes"]
-    return dict(attributes[ROOT_KEY]["provenance"])
 
 
 def _number(value: float | None) -> str:

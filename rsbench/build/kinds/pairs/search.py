@@ -1,30 +1,23 @@
-"""Which photograph and which satellite image make a pair: one photograph's day, the nearest scenes.
+"""The search of pairs: the photographs of one day, and the satellite scenes nearest to it.
 
-Of every year the day is taken whose photographs cover the whole place (the latest, if several do);
-two days never share a chip. Around it the scenes are ordered by tier, days apart and cloud, and the
-first few are locked: which of them is clear is known when their quality layers are read.
+In every year the latest day is taken whose photographs cover the whole region. The scenes around it
+are ordered by days apart and cloud cover, and the first few are locked; the quality layers tell
+later which of them is clear.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from datetime import date
 
 from rsbench.build.kinds.labels_plan import search_labels
+from rsbench.build.kinds.pairs.recipe import PairsSpec, pairs_recipe
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.outline import covered, spread
 from rsbench.build.plan.scenes import conditions_of, holds, lock_item, sensor_grid
-from rsbench.build.plan.search import (
-    ApiCatalogue,
-    FolderCatalogue,
-    Item,
-    Query,
-    item_time,
-    outline,
-)
+from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
 from rsbench.build.plan.search_cache import Found
-from rsbench.catalog import PairsSpec, Recipe, Region, Sensor
+from rsbench.catalog import Sensor
 from rsbench.catalog.loaders import load_labels
 
 TIERS = {"strict": 1, "close": 3, "relaxed": 15, "season": 30}
@@ -49,65 +42,45 @@ def _season(day: date) -> int:
     return day.month % 12 // 3
 
 
-def search_pairs(
-    recipe: Recipe,
-    region: Region,
-    sensors: Sequence[Sensor],
-    key: str,
-    catalogues: Mapping[str, ApiCatalogue | FolderCatalogue],
-) -> Found:
+def search_pairs(asked: RegionSearch) -> Found:
     """Return the photographs of one day per year, and the scenes to pair them with, in order."""
-    spec = recipe.pairs
-    assert spec is not None
-    by_name = {sensor.name: sensor for sensor in sensors}
-    fine, coarse = by_name[spec.fine], by_name[spec.coarse]
+    recipe, key = pairs_recipe(asked.recipe), asked.key
+    fine, coarse = asked.sensor(recipe.pairs.fine), asked.sensor(recipe.pairs.coarse)
     found: dict[str, dict[int, tuple[LockItem, ...]]] = {fine.name: {}, coarse.name: {}}
-    for year, (day, photos) in _days(recipe, region, fine, key, catalogues[fine.name]).items():
-        scenes = _scenes(recipe, region, coarse, key, catalogues[coarse.name], day, spec)
+    for year, (day, photos) in _days(asked, fine).items():
+        scenes = _scenes(asked, coarse, day, recipe.pairs)
         if not scenes:
             continue
-        url = catalogues[fine.name].url
+        url = asked.catalogues[fine.name].url
         found[fine.name][year] = tuple(
             lock_item(item, fine, fine.provider(key), key, url) for item in photos
         )
         found[coarse.name][year] = scenes
     if recipe.labels is not None:
-        labels, grid = load_labels(recipe.labels), sensor_grid(region, coarse)
-        years = found[coarse.name]
-        found[labels.name] = search_labels(labels, grid, years, key, catalogues[coarse.name])
+        labels, grid = load_labels(recipe.labels), sensor_grid(asked.region, coarse)
+        catalogue = asked.catalogues[coarse.name]
+        found[labels.name] = search_labels(labels, grid, found[coarse.name], key, catalogue)
     return found
 
 
-def query_items(
-    recipe: Recipe,
-    region: Region,
-    sensor: Sensor,
-    key: str,
-    catalogue: ApiCatalogue | FolderCatalogue,
-    years: tuple[int, int],
-) -> list[Item]:
+def query_items(asked: RegionSearch, sensor: Sensor, years: tuple[int, int]) -> list[Item]:
     """Return the items of a sensor over a region that meet its conditions, of some years."""
-    conditions = conditions_of(recipe, sensor, key, region.tile)
-    box = outline(sensor_grid(region, sensor))
-    query = Query(sensor.provider(key).collection, box, years, conditions)
+    conditions = conditions_of(asked.recipe, sensor, asked.key, asked.region.tile)
+    box = outline(sensor_grid(asked.region, sensor))
+    query = Query(sensor.provider(asked.key).collection, box, years, conditions)
     return [
         item
-        for item in catalogue.search(query)
+        for item in asked.catalogues[sensor.name].search(query)
         if years[0] <= item_time(item).year <= years[1] and holds(item, conditions)
     ]
 
 
-def _days(
-    recipe: Recipe,
-    region: Region,
-    sensor: Sensor,
-    key: str,
-    catalogue: ApiCatalogue | FolderCatalogue,
-) -> dict[int, tuple[date, list[Item]]]:
+def _days(asked: RegionSearch, sensor: Sensor) -> dict[int, tuple[date, list[Item]]]:
+    """Return year → the latest day whose photographs cover the region, and these photographs."""
     by_day: dict[date, list[Item]] = defaultdict(list)
-    for item in query_items(recipe, region, sensor, key, catalogue, recipe.years):
+    for item in query_items(asked, sensor, asked.recipe.years):
         by_day[item_time(item).date()].append(item)
-    points = spread(outline(sensor_grid(region, sensor)))
+    points = spread(outline(sensor_grid(asked.region, sensor)))
     chosen = {}
     for day in sorted(by_day):
         items = sorted(by_day[day], key=lambda item: str(item["id"]))
@@ -117,21 +90,15 @@ def _days(
 
 
 def _scenes(
-    recipe: Recipe,
-    region: Region,
-    sensor: Sensor,
-    key: str,
-    catalogue: ApiCatalogue | FolderCatalogue,
-    day: date,
-    spec: PairsSpec,
+    asked: RegionSearch, sensor: Sensor, day: date, spec: PairsSpec
 ) -> tuple[LockItem, ...]:
     """Return the items of the nearest datatakes, newest copy of a datatake first."""
-    provider = sensor.provider(key)
+    provider, url = sensor.provider(asked.key), asked.catalogues[sensor.name].url
     cloud = provider.cloud_property or "eo:cloud_cover"
     takes: dict[str, list[tuple[LockItem, float]]] = defaultdict(list)
-    for item in query_items(recipe, region, sensor, key, catalogue, (day.year, day.year)):
+    for item in query_items(asked, sensor, (day.year, day.year)):
         if tier_of(day, item_time(item).date(), spec.tier) is not None:
-            held = lock_item(item, sensor, provider, key, catalogue.url)
+            held = lock_item(item, sensor, provider, asked.key, url)
             takes[held.datatake].append((held, float(item["properties"].get(cloud) or 0.0)))
 
     def order(take: str) -> tuple[int, float, str]:

@@ -1,0 +1,1 @@
+"""Pairs of a photograph and a satellite image of nearly the same day."""

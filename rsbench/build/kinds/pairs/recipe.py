@@ -1,0 +1,82 @@
+"""Recipes of pairs: how photographs and satellite images are matched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rsbench.catalog import Recipe, Sensor
+from rsbench.catalog.loaders import load_labels
+from rsbench.catalog.models_base import Entry, Name
+
+
+class PairsSpec(Entry):
+    """How a photograph of one day is paired with a satellite image of a near day.
+
+    ``fine``, ``coarse``: sensors; ``ratio`` (k): fine pixels along one side of a coarse one, so
+    that the fine pixels measure coarse gsd / k. ``tier``: how far apart the days may lie:
+    ``strict`` 1, ``close`` 3, ``relaxed`` 15, ``season`` 30 days within one season. ``clear``:
+    least share of coarse pixels that are clear after clouds are widened by ``dilate`` pixels;
+    other pixels are masked. ``correlation``, ``shift``: a pair whose median correlation over bands
+    is lower, or that lies more coarse pixels apart, is refused. ``candidates``: scenes tried.
+    """
+
+    fine: Name
+    coarse: Name
+    ratio: Literal[2, 4, 5, 8, 10, 16]
+    tier: Literal["strict", "close", "relaxed", "season"] = "relaxed"
+    clear: float = Field(default=1.0, gt=0, le=1)
+    dilate: int = Field(default=2, ge=0, le=20)
+    correlation: float = Field(default=0.5, ge=-1, le=1)
+    shift: float = Field(default=1.0, gt=0, le=8)
+    candidates: int = Field(default=5, ge=1, le=50)
+
+
+class PairsRecipe(Recipe):
+    """A recipe of pairs.
+
+    ``labels``: a label set that lies beside the pairs, on the pixels of their coarse sensor.
+    """
+
+    has_protocol: ClassVar[bool] = False
+
+    kind: Literal["pairs"] = "pairs"
+    pairs: PairsSpec
+    labels: Name | None = None
+
+    @model_validator(mode="after")
+    def _names_its_sensors(self) -> Self:
+        if {self.pairs.fine, self.pairs.coarse} != set(self.sensor_names):
+            raise ValueError("pairs names its fine and its coarse sensor, which are the sensors")
+        return self
+
+    def sensor_changes(self, name: str, sensors: Sequence[Sensor]) -> Mapping[str, Any]:
+        """Return the fine sensor's pixel size: that of the coarse sensor divided by the ratio."""
+        if name != self.pairs.fine:
+            return {}
+        coarse = next(sensor for sensor in sensors if sensor.name == self.pairs.coarse)
+        return {"gsd": coarse.gsd / self.pairs.ratio}
+
+    def references(self) -> Mapping[str, Callable[[], object]]:
+        """Return the check that the label set exists at the recipe's provider."""
+        if self.labels is None:
+            return {}
+        return {"labels": partial(_require_labels, self.labels, self.provider)}
+
+
+def pairs_recipe(recipe: Recipe) -> PairsRecipe:
+    """Return a recipe as one of pairs.
+
+    Raises:
+        TypeError: if it is of another kind; the engine never asks this kind to build it.
+    """
+    if not isinstance(recipe, PairsRecipe):
+        raise TypeError(f"recipe {recipe.name} of kind {recipe.kind} has no pairs")
+    return recipe
+
+
+def _require_labels(name: str, provider: str) -> None:
+    load_labels(name).source(provider)

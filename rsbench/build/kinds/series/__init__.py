@@ -1,0 +1,1 @@
+"""Yearly series: one composite of clear observations per sensor, region and year."""

@@ -1,0 +1,181 @@
+"""The dataset kind ``series``: one composite per sensor, region and year."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from rsbench.build.compose.median import Rule
+from rsbench.build.compose.registration import yearly_shifts
+from rsbench.build.engine.unit import UnitResult, compose_unit, empty_unit
+from rsbench.build.kinds.base import (
+    Assembled,
+    BuildContext,
+    Found,
+    IndexFacts,
+    Pixels,
+    RegionSearch,
+    UnitData,
+    Units,
+    sensor_meta,
+)
+from rsbench.build.kinds.series.search import search_series
+from rsbench.build.plan.scenes import sensor_grid
+from rsbench.build.plan.season import middle_day, months_of
+from rsbench.catalog import Recipe, Sensor
+from rsbench.store.layout import SensorArrays, SensorMeta
+from rsbench.store.read import Store
+
+PARTS = ("values", "valid", "n_valid", "odd", "even", "spread", "source")
+MID_YEAR = 183
+"""Day of the year in the middle of a year of 365 days."""
+
+
+class SeriesKind:
+    """Yearly composites; every region of the lock is in the store."""
+
+    name = "series"
+    recipe: type[Recipe] = Recipe
+
+    def search(self, asked: RegionSearch) -> Found:
+        """Return the scenes of every sensor by year."""
+        return {sensor.name: search_series(asked, sensor) for sensor in asked.sensors}
+
+    def unit(self, context: BuildContext, region: str, year: int) -> UnitData:
+        """Return the composites of all sensors; arrays are named ``sensor.part``."""
+        arrays: dict[str, Pixels] = {}
+        note: dict[str, Any] = {}
+        for sensor in context.sensors:
+            result = compose(context, sensor, region, year)
+            arrays |= _named(sensor, result)
+            note[sensor.name] = result.note()
+        return UnitData(arrays, note)
+
+    def assemble(self, context: BuildContext, region: str, units: Units) -> Assembled:
+        """Return all years of a region; one that could not be read is nodata throughout."""
+        years = context.lock.years
+        times = tuple(date(year, 7, 1) for year in years)
+        held = [units.load(year) for year in years]
+        notes = {
+            str(year): dict(unit.note)
+            for year, unit in zip(years, held, strict=True)
+            if unit is not None and unit.note
+        }
+        parts = [_empty(context, region) if unit is None else unit.arrays for unit in held]
+        sensors = {s.name: _stacked(context, s, region, parts, times) for s in context.sensors}
+        return Assembled(times, sensors, {"scenes": notes, **_shifts(context.recipe, sensors)})
+
+    def lattice(self, recipe: Recipe) -> str:
+        """Return the first sensor."""
+        return recipe.sensor_names[0]
+
+    def sensors(self, recipe: Recipe, sensors: Sequence[Sensor]) -> Mapping[str, SensorMeta]:
+        """Return the sensors as in the catalogue."""
+        return {sensor.name: sensor_meta(sensor) for sensor in sensors}
+
+    def index(self, recipe: Recipe, refused: Mapping[str, Mapping[str, str]]) -> IndexFacts:
+        """Return the compositing rule and the recipe's step."""
+        return IndexFacts(rule_of(recipe).name, recipe.step)
+
+    def card(self, store: Store) -> Iterable[str]:
+        """Return no lines: the general sections of the card say all."""
+        return ()
+
+
+KIND = SeriesKind()
+
+
+def rule_of(recipe: Recipe, day: int = MID_YEAR) -> Rule:
+    """Return the compositing rule of a recipe; ``day``: the day of the year to prefer."""
+    return Rule(
+        kind=recipe.compositing.removeprefix("yearly-"),
+        min_dates=recipe.min_dates,
+        min_months=recipe.min_months,
+        spread=recipe.spread,
+        day=day,
+    )
+
+
+def compose(context: BuildContext, sensor: Sensor, region: str, year: int) -> UnitResult:
+    """Return the composite of one sensor, region and year."""
+    return compose_unit(
+        context.engine,
+        sensor,
+        sensor_grid(context.lock.places[region], sensor),
+        context.items(region, sensor.name, year),
+        whole=sensor.provider(context.lock.provider).tile_property is not None,
+        halves=_halves(context, region),
+        memory=context.memory,
+        rule=_rule(context, region),
+    )
+
+
+def _halves(context: BuildContext, region: str) -> bool:
+    """Return whether medians of odd and even dates are kept: for the noise floor, on test regions.
+
+    They are kept where the recipe asks for a floor.
+    """
+    return context.recipe.floor and context.lock.places[region].split == "test"
+
+
+def _rule(context: BuildContext, region: str) -> Rule:
+    months = months_of(context.recipe, context.lock.places[region])
+    return rule_of(context.recipe, middle_day(months))
+
+
+def _named(sensor: Sensor, result: UnitResult) -> dict[str, Pixels]:
+    return {f"{sensor.name}.{name}": array for name, array in result.arrays().items()}
+
+
+def _empty(context: BuildContext, region: str) -> dict[str, Pixels]:
+    """Return the arrays of a unit without any observation."""
+    arrays: dict[str, Pixels] = {}
+    halves, rule = _halves(context, region), _rule(context, region)
+    for sensor in context.sensors:
+        grid = sensor_grid(context.lock.places[region], sensor)
+        arrays |= _named(sensor, empty_unit(sensor, grid, halves=halves, rule=rule))
+    return arrays
+
+
+def _stacked(
+    context: BuildContext,
+    sensor: Sensor,
+    region: str,
+    parts: Sequence[Mapping[str, Pixels]],
+    times: tuple[date, ...],
+) -> SensorArrays:
+    """Return the parts of all years of one sensor, one behind the other."""
+    stacked = {
+        name: np.stack([part[f"{sensor.name}.{name}"] for part in parts])
+        for name in PARTS
+        if f"{sensor.name}.{name}" in parts[0]
+    }
+    return SensorArrays(
+        values=stacked["values"],
+        valid=stacked["valid"] if "valid" in stacked else stacked["n_valid"] > 0,
+        n_valid=stacked["n_valid"],
+        times=times,
+        grid=sensor_grid(context.lock.places[region], sensor),
+        odd=stacked.get("odd"),
+        even=stacked.get("even"),
+        spread=stacked.get("spread"),
+        source=stacked.get("source"),
+    )
+
+
+def _shifts(recipe: Recipe, sensors: Mapping[str, SensorArrays]) -> dict[str, Any]:
+    """Return how far each year lies beside the others, where the recipe asks for it."""
+    if not recipe.shift:
+        return {}
+    return {
+        "shift": {
+            name: {
+                str(time.year): found.to_json()
+                for time, found in zip(arrays.times, yearly_shifts(arrays), strict=True)
+            }
+            for name, arrays in sensors.items()
+        }
+    }

@@ -1,0 +1,1 @@
+"""Triplets: dates on which a fine and a coarse sensor saw the same ground."""
