@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from rsbench.catalog.kinds import installed, load_kind
+from rsbench.catalog.kinds import KINDS, load_kind
 from rsbench.core.errors import StoreError
 from rsbench.core.io import disk_errors, write_atomic
 from rsbench.store.export.card_labels import label_lines
@@ -203,7 +203,7 @@ class CardSection(Protocol):
 
 def _of_kind(store: Store) -> Iterator[str]:
     """Yield the section that the store's dataset kind adds."""
-    if store.meta.kind not in installed():
+    if store.meta.kind not in KINDS.names():
         yield f"The package of dataset kind `{store.meta.kind}` is not installed: its section"
         yield "is left out."
         yield ""
