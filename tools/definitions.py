@@ -36,7 +36,7 @@ SPECTRA = np.array([
 
 @dataclass(frozen=True)
 class Forecast:
-    """One way to be wrong: its name, colour, and what it makes of last year and of this one."""
+    """One kind of error: name, colour, and the function of last year's and this year's field."""
 
     name: str
     colour: str
@@ -45,7 +45,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Column:
-    """One definition: its id, the name papers print, and whose it is."""
+    """One definition: its id, the name that papers print, and its source."""
 
     metric: str
     name: str
@@ -60,7 +60,7 @@ def smooth(x: Array, sigma: float) -> Array:
 
 
 def flatter(x: Array, share: float) -> Array:
-    """Keep this share of the contrast around each band's mean."""
+    """Scale the contrast around the mean of each band by this factor."""
     mean = x.mean((-1, -2), keepdims=True)
     return np.asarray(mean + share * (x - mean))
 
@@ -96,7 +96,7 @@ COLUMNS = (
 
 
 def scenes(rng: np.random.Generator) -> tuple[Array, Array]:
-    """Fields of last year and of this one, (n, 4, H, W) reflectance, with a margin."""
+    """Return fields of last year and this year, (n, 4, H, W) reflectance, with a margin."""
     size = SIDE + 2 * MARGIN
     y, x = np.mgrid[0:size, 0:size]
     years: tuple[list[Array], list[Array]] = ([], [])
@@ -117,7 +117,7 @@ def scenes(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def score(last: Array, now: Array) -> dict[str, Array]:
-    """Mean over scenes of every definition for every forecast: {metric: (forecasts,)}."""
+    """Return the mean over scenes of every definition and forecast: {metric: (forecasts,)}."""
     ids = [column.metric for column in COLUMNS]
     truth = _tensor(now)
     found: dict[str, list[float]] = {metric: [] for metric in ids}
@@ -134,17 +134,17 @@ def _tensor(x: Array) -> torch.Tensor:
 
 
 def turned(metric: str, values: Array) -> Array:
-    """Values with the best one lowest; what differs by rounding alone is equal."""
+    """Return values with the best one lowest; values that differ only by rounding are equal."""
     return np.round(-values if info(metric).direction == "higher" else values, 6)
 
 
 def ranks(metric: str, values: Array) -> NDArray[np.int64]:
-    """1 for the forecast that a definition likes best; equals in the order of the list."""
+    """Return ranks, 1 for the best forecast; equal values in the order of the list."""
     return np.argsort(np.argsort(turned(metric, values), kind="stable"), kind="stable") + 1
 
 
 def shared(metric: str, values: Array) -> list[int]:
-    """The same, but equals share the better rank."""
+    """Return ranks, 1 for the best forecast; equal values share the better rank."""
     own = turned(metric, values)
     return [1 + int((own < one).sum()) for one in own]
 
@@ -153,7 +153,7 @@ def shared(metric: str, values: Array) -> list[int]:
 
 
 def text(value: float) -> str:
-    """Three digits."""
+    """Return a value with three digits."""
     places = max(0, 2 - math.floor(math.log10(abs(value)))) if abs(value) >= 0.0005 else 3
     return f"{value:.{min(places, 3)}f}"
 
@@ -174,7 +174,7 @@ def table(values: dict[str, Array]) -> str:
 
 
 def renew(page: str, values: dict[str, Array]) -> str:
-    """Return the page with its table made new."""
+    """Return the page with an updated table."""
     before, rest = page.split(BEGIN, 1)
     return before + table(values) + rest.split(END, 1)[1]
 
@@ -187,7 +187,7 @@ INK, SOFT, PAPER = "#1d2733", "#66717e", "#ffffff"
 
 
 def places() -> list[float]:
-    """Centres of the columns; groups of one printed name stand apart."""
+    """Return the centres of the columns; groups of one printed name are separated."""
     found, x = [], float(LEFT)
     for i, column in enumerate(COLUMNS):
         if i:
@@ -269,7 +269,7 @@ def _line(axes: Any, forecast: Forecast, own: NDArray[np.int64], values: Sequenc
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Score, draw, tabulate; 0 when picture and table stand."""
+    """Score, draw and tabulate; return exit code 0."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("page", type=Path, help="the page that holds the table")
     options = parser.parse_args(arguments)

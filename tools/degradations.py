@@ -33,7 +33,7 @@ INK, SOFT, PAPER = "#1d2733", "#66717e", "#ffffff"
 
 @dataclass(frozen=True)
 class Degradation:
-    """One way to spoil an image: what it is called, its colour, and what it does."""
+    """One degradation of an image: its name, colour and function."""
 
     family: str
     label: str
@@ -43,7 +43,7 @@ class Degradation:
 
 @dataclass(frozen=True)
 class Column:
-    """One definition: its id and what papers call it."""
+    """One definition: its id and its name in papers."""
 
     metric: str
     name: str
@@ -121,12 +121,12 @@ def read_patches(folder: Path) -> Array:
 
 
 def crop(x: Array) -> Array:
-    """Drop the margin."""
+    """Return the image without its margin."""
     return x[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def score(patches: Array) -> dict[str, NDArray[np.float64]]:
-    """Mean over patches of every definition for every degradation, {metric: (degradations,)}."""
+    """Return the mean over patches per definition and degradation, {metric: (degradations,)}."""
     truth = torch.from_numpy(crop(patches).copy())
     ids = [column.metric for column in COLUMNS]
     rows: dict[str, list[float]] = {metric: [] for metric in ids}
@@ -139,7 +139,7 @@ def score(patches: Array) -> dict[str, NDArray[np.float64]]:
 
 
 def ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """1 for the degradation that a definition likes best; every definition here rises."""
+    """Return ranks, 1 for the degradation with the highest value of a definition."""
     return np.argsort(np.argsort(-values)) + 1
 
 
@@ -153,13 +153,13 @@ LOUD = ("gain × 0.6", "noise 0.02", "blur σ 1.5 px")
 
 
 def display(x: Array) -> Array:
-    """Red, green, blue for the eye, (H, W, 3) in [0, 1]; one fixed stretch for all."""
+    """Return red, green and blue for display, (H, W, 3) in [0, 1]; one stretch for all."""
     rgb = np.stack([x[2], x[1], x[0]], axis=-1)
     return np.asarray(np.clip(rgb / 0.3, 0, 1) ** (1 / 1.8), dtype=np.float32)
 
 
 def pick(patches: Array) -> Array:
-    """The patch whose shown part has most edges in the visible bands."""
+    """Return the patch whose displayed part has most edges in the visible bands."""
     shown = crop(patches)[..., :SHOWN, :SHOWN]
     edges = np.abs(np.diff(shown[:, :3], axis=-1)).mean((1, 2, 3))
     return patches[int(np.argmax(edges))]
@@ -245,7 +245,7 @@ def _line(
 
 
 def _on(colour: str) -> str:
-    """Dark or light letters, whichever reads better on the colour."""
+    """Return the text colour with the higher contrast on a background colour."""
     r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return INK if 0.3 * r + 0.59 * g + 0.11 * b > 0.6 else PAPER
 
@@ -285,7 +285,7 @@ def _footer(axes: Any, count: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read, degrade, score, draw; 0 when the picture stands, 2 without data."""
+    """Read, degrade, score and draw; return exit code 0, or 2 without data."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("docs/images/degradations.png"))
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Measure how often intervals that say 95 % hold the truth, and what regions can tell apart.
+"""Measure the coverage of 95 % intervals, and the smallest effects that regions detect.
 
     python tools/interval_coverage.py [--out results/coverage] [--replications 4000]
 
@@ -32,7 +32,7 @@ CHUNK = 50
 
 @dataclass(frozen=True)
 class Law:
-    """A distribution of region means with mean ``mean``; ``says`` is what has it."""
+    """A distribution of region means with mean ``mean``; ``says`` describes it."""
 
     name: str
     says: str
@@ -184,7 +184,7 @@ SHIPPED = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One count: how often an interval missed on either side, and how wide it was.
+    """Counts of one study: how often an interval missed on either side, and its mean width.
 
     ``width`` is the median width over that of the interval that knew the deviation.
     """
@@ -223,7 +223,7 @@ def power(n: int, effect: float, replications: int, seed: int = SEED) -> float:
 
 
 def detectable(n: int, wanted: float = 0.8, replications: int = 20_000) -> float:
-    """The effect, in deviations of the differences, that n regions find with this probability."""
+    """Return the effect, in standard deviations, that n regions detect with this probability."""
     low, high = 0.0, 4.0
     for _ in range(30):
         middle = 0.5 * (low + high)

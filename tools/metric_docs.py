@@ -1,4 +1,4 @@
-"""Write the table of metrics in docs/metrics.md from the metrics' own records.
+"""Write the table of metrics in docs/metrics.md from the metric registry.
 
 Usage: python tools/metric_docs.py docs/metrics.md
 """
@@ -28,13 +28,13 @@ def line(metric: MetricInfo) -> str:
 
 
 def table() -> str:
-    """Return the whole table, between its marks."""
+    """Return the whole table between its markers."""
     head = ["| id | what | better | range | unit | source |", "|---|---|---|---|---|---|"]
     return "\n".join([BEGIN, *head, *(line(m) for m in metric_info(probe=False)), END])
 
 
 def renew(text: str) -> str:
-    """Return the page with its table made new."""
+    """Return the page with an updated table."""
     before, rest = text.split(BEGIN, 1)
     return before + table() + rest.split(END, 1)[1]
 

@@ -18,7 +18,7 @@ def commands(text: str) -> list[str]:
 
 
 def main() -> int:
-    """Run them; commands named after the second argument onwards are taken as already run."""
+    """Run the commands of a page; skip those given as further arguments (already run)."""
     path = Path(sys.argv[1])
     done = set(sys.argv[2:])
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""Intervals over the blocks of one image, which are neighbours and no independent regions."""
+"""Intervals over the blocks of one image, which are correlated neighbours."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 BLOCK = re.compile(r"^(?P<scene>.+)-r(?P<row>\d+)c(?P<column>\d+)$")
-"""How importers name the blocks that they cut an image into."""
+"""Name pattern of the blocks into which importers divide an image."""
 LEAST_PARTS = 2.0
 
 
 def places(names: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
-    """Return row and column of blocks of one image; None where the names are no such blocks."""
+    """Return row and column of the blocks of one image; None for other region names."""
     found = [BLOCK.match(name) for name in names]
     whole = [match for match in found if match is not None]
     if len(whole) < len(names) or len({match["scene"] for match in whole}) != 1:
@@ -23,7 +23,7 @@ def places(names: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
 
 @lru_cache(maxsize=64)
 def windows(spots: tuple[tuple[int, int], ...]) -> tuple[tuple[int, ...], ...]:
-    """Return every square window of blocks, as places in ``spots``; each window is full.
+    """Return every complete square window of blocks, as indices into ``spots``.
 
     Its side is √(n / 4) blocks and two at least, so that about four windows make the whole.
     """

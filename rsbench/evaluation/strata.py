@@ -22,46 +22,46 @@ GROUP_COLUMNS = {"biome": "biome", "stratum": "stratum", "land_cover": "land cov
 """Region properties of the catalogue → the name of the stratum, where there are ≥ 2 groups."""
 
 CONDITION = "condition"
-"""Column of the units, where samples were put under strain on purpose, and its strata."""
+"""Column of the units for stress conditions, and its strata."""
 
 ZONE = "zone"
-"""Column of the units that hold a part of an image's pixels, chosen from what models see."""
+"""Column of the units that hold a part of the pixels of an image, chosen from the inputs."""
 
 ADDED = (CONDITION, ZONE)
-"""Key columns that units only have where they say something; empty where they say nothing."""
+"""Optional key columns of units; empty where they do not apply."""
 
 YEAR = "year"
-"""Stratum by the year that is forecast, where there are ≥ 2 of them at one lead."""
+"""Stratum by target year, if a lead has at least two of them."""
 
 SEASON = "season"
 HEMISPHERE = "hemisphere"
-"""Stratum by the season of the date that is forecast; units carry the side of the equator."""
+"""Stratum by season of the target date; units have the hemisphere."""
 
 VALID = "valid fraction"
 INPUT_VALID = "input_valid"
-"""Stratum by the share of valid input pixels; units carry its sum over their images."""
+"""Stratum by the share of valid input pixels; units have its sum over their images."""
 
 VALID_CLASSES = ((0.5, "below 0.5"), (0.8, "0.5 to 0.8"), (0.95, "0.8 to 0.95"))
 VALID_MOST = "0.95 to 1"
-"""Upper ends (left out) and names of the classes of the valid fraction, fixed for all tables."""
+"""Upper bounds (exclusive) and names of the classes of the valid fraction."""
 
 SEASONS = ("winter", "spring", "summer", "autumn")
 """Quarters of the year from December on, north of the equator; south of it two quarters later."""
 
 OBSERVATIONS = (0, 3, 7, 15)
-"""Upper ends of the classes of pixels by the observations behind them; the last is open."""
+"""Upper bounds of the classes of pixels by number of observations; the last is open."""
 
 OBSERVATION_NAMES = ("none", "1 to 3", "4 to 7", "8 to 15", "16 or more")
-"""What these classes are called, in order."""
+"""Names of these classes, in order."""
 
 PIXEL = "pixel "
-"""Begins the name of a stratum of pixels."""
+"""Prefix of the name of a stratum of pixels."""
 
 LEAST_SHARE = 0.01
-"""A region takes part in a stratum of pixels that covers at least this share of what is scored."""
+"""Least share of the scored pixels of a region for which it contributes to a stratum."""
 
 FORECASTS = ("model", "trivial", "oracle", "control")
-"""Roles that take part in matching; a ``floor`` row is no forecast and hides no start."""
+"""Roles that take part in matching. A ``floor`` row is no forecast and excludes no start."""
 
 MODEL = ["model", "preset"]
 SERIES = ["metric", "band"]
@@ -94,7 +94,7 @@ class Matching:
 def matched(
     units: pd.DataFrame, horizon: int, stratum: str, *, within: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """Return the units offered to a curve with a bool column ``kept``.
+    """Return the candidate units of a curve with a bool column ``kept``.
 
     A pair (region, start) — or (region, target) for ``same-target`` — is kept where every lead
     of every row is defined, so that no lead and no model is scored on easier ground. A row that
@@ -122,7 +122,7 @@ def whole(units: pd.DataFrame) -> pd.DataFrame:
 
 
 def matchings(units: pd.DataFrame, horizon: int, stratum: str) -> tuple[Matching, ...]:
-    """Say for every metric and band how many origins were kept and how many dropped."""
+    """Return the numbers of kept and dropped origins for every metric and band."""
     origin, _ = _origin(stratum)
     rows = matched(units, horizon, stratum)
     rows = rows[rows["role"].isin(FORECASTS)]
@@ -138,7 +138,7 @@ def matchings(units: pd.DataFrame, horizon: int, stratum: str) -> tuple[Matching
 
 
 def grouped(units: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    """Return offered units once per group they belong to, the label in column ``_group``."""
+    """Return candidate units once per group they belong to, with the label in ``_group``."""
     groups = list(_groups(units, horizon))
     full = [group for group in groups if len(group)]
     return pd.concat(full, ignore_index=True) if full else groups[0]
@@ -169,14 +169,14 @@ def _zones(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
     for name in names:
         part = units[units[ZONE] == name].assign(**{ZONE: ""})
         found = matched(part, horizon, HEADLINE)
-        if found["kept"].any():  # where nothing changed anywhere there is no such zone
+        if found["kept"].any():  # without any change there is no such zone
             yield found.assign(**{GROUP: f"{ZONE}={name}"})
 
 
 def _named(
     rows: pd.DataFrame, name: str, labels: pd.Series, *, at_one_lead: bool = False
 ) -> Iterator[pd.DataFrame]:
-    """Group rows by labels, where these are two or more; an empty label belongs to no group.
+    """Group rows by label if there are at least two labels; an empty label is no group.
 
     ``at_one_lead`` asks for two at one lead: with one start a year is a lead and says no more.
     """
@@ -213,12 +213,12 @@ def valid_class(share: float) -> str:
     """Return the class of a share of valid pixels, 0 … 1; ``""`` for NaN."""
     if math.isnan(share):
         return ""
-    rounded = round(share, 9)  # a sum in another order must not change sides
+    rounded = round(share, 9)  # the order of a sum must not change the class
     return next((name for end, name in VALID_CLASSES if rounded < end), VALID_MOST)
 
 
 def grouped_pixels(pixels: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    """Return the offered sums of pixel classes, the label in column ``_group``.
+    """Return the candidate sums of pixel classes, with the label in ``_group``.
 
     A layer with one class only says nothing that the whole does not say, and is left out.
     """
@@ -235,7 +235,7 @@ def grouped_pixels(pixels: pd.DataFrame, horizon: int) -> pd.DataFrame:
 
 
 def is_derived(metric: str, stratum: str) -> bool:
-    """Say whether a row follows from the units of other rows and may lack in an older table."""
+    """Return whether a row is derived from other units and may be missing in older tables."""
     later = (YEAR, SEASON, VALID, GROUP_COLUMNS["land_cover"])
     return metric.startswith("share.") or stratum.partition("=")[0] in later
 

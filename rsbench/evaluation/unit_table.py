@@ -1,4 +1,4 @@
-"""Rows of sums and weights: which columns they have, and what is refused."""
+"""Tables of sums and weights: their columns and checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CURVES = ("starts", "targets", "both", "none")
 
 
 def checked(units: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return units with all columns, plain types and one row per unit, or say what is wrong."""
+    """Return units with all columns, plain types and one row per unit; refuse invalid ones."""
     lacking = [name for name in keys + SUMS if name not in units.columns]
     if lacking:
         raise InputError(
@@ -63,6 +63,6 @@ def _refuse_bad(frame: pd.DataFrame) -> None:
 
 
 def stack(*parts: pd.DataFrame) -> pd.DataFrame:
-    """Concatenate; empty parts are left out because their null columns would change types."""
+    """Concatenate non-empty parts; null columns of empty parts would change the types."""
     full = [part for part in parts if len(part)]
     return pd.concat(full, ignore_index=True) if full else parts[0]

@@ -65,17 +65,17 @@ def test_a_waiver_that_nothing_needs_is_noted(tmp_path: Path) -> None:
     good = save_run(tmp_path / "good", make_scores(metrics=("mse@1",), bands=("all",)))
     found = check(good, path, today=TODAY)
     assert found.exit_code == 0
-    assert any("simvp mse@1 is not needed" in x for x in found.lines)
+    assert any("simvp mse@1 is unused" in x for x in found.lines)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('reason = "the sampler changed; issue 71"\n', "", "says its reason"),
-        ('"the sampler changed; issue 71"', '"  "', "says its reason"),
-        ("until = 2026-06-01\n", "", "a waiver ends"),
+        ('reason = "the sampler changed; issue 71"\n', "", "needs a reason"),
+        ('"the sampler changed; issue 71"', '"  "', "needs a reason"),
+        ("until = 2026-06-01\n", "", "needs a last day"),
         ("2026-06-01", '"2026-06-01"', "without quotes"),
-        ("2026-06-01", "2026-06-01T10:00:00", "a waiver ends"),
+        ("2026-06-01", "2026-06-01T10:00:00", "needs a last day"),
         ('model = "simvp"\nmetric = "mse@1"\n', "", "at least a model or a metric"),
         ("model =", "modell =", "no key 'modell'"),
         ('metric = "mse@1"', 'lead = "2"', "lead of a waiver"),

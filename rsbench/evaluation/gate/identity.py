@@ -1,7 +1,7 @@
-"""What names one value of a table when two tables are compared."""
+"""Columns that identify a value when two tables are compared."""
 
 ROW = ("model", "preset", "inputs", "metric", "band", "lead", "stratum")
-"""Columns that name a value within tables of one dataset, split and protocol."""
+"""Columns that identify a value within tables of one dataset, split and protocol."""
 
 Key = tuple[str, str, str, str, str, int, str]
 """Values of ``ROW``."""

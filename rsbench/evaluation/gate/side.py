@@ -23,7 +23,7 @@ PROVENANCE = ("seed", "precision", "device", "versions")
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How much worse a value may be: the larger of ``abs`` and ``rel`` × |value|."""
+    """Allowed loss of a value: the larger of ``abs`` and ``rel`` × |value|."""
 
     rel: float = 0.0
     abs: float = 0.0
@@ -38,13 +38,13 @@ TIGHT = Tolerance(rel=1e-5, abs=1e-7)
 
 PRACTICAL = Tolerance(rel=0.02)
 SKILL = Tolerance(abs=0.02)
-"""Skill lives near 0, where a relative threshold would mean nothing."""
+"""Skill is near 0, where a relative threshold is meaningless."""
 SHARE = Tolerance(abs=0.25)
-"""A share of regions moves in steps of one region; where there are enough, the interval decides."""
+"""A share changes in steps of one region; with enough regions the interval decides."""
 
 
 def by_kind(metric: str) -> Tolerance:
-    """Return the practical threshold of a metric where nothing else is said."""
+    """Return the default practical threshold of a metric."""
     if metric.startswith("share."):
         return SHARE
     return SKILL if metric.startswith("skill.") else PRACTICAL
@@ -52,7 +52,7 @@ def by_kind(metric: str) -> Tolerance:
 
 @dataclass(frozen=True)
 class Row:
-    """One value of a result with what is known about it; ``n`` only where the value needs it."""
+    """One value of a result with its provenance; ``n`` only for set metrics."""
 
     value: float | None
     weights: str | None = None
@@ -83,7 +83,7 @@ def read_side(path: Path) -> Side:
 
 
 def of_table(table: pd.DataFrame, name: str) -> Side:
-    """Take a tidy table as one side of a check; regions and device are not known from it."""
+    """Return a tidy table as one side of a check, without values per region and device."""
     head = {}
     for column in HEAD:
         values = table[column].unique()
@@ -95,7 +95,7 @@ def of_table(table: pd.DataFrame, name: str) -> Side:
 
 
 def of_scores(scores: Scores, name: str) -> Side:
-    """Take the scores of a run as one side of a check."""
+    """Return the scores of a run as one side of a check."""
     run, means = scores.run, scores.region_means()
     regions: dict[tuple[Any, ...], dict[str, float]] = {}
     columns = ["model", "preset", "metric", "band", "lead", "stratum", "region", "value"]
@@ -110,7 +110,7 @@ def of_scores(scores: Scores, name: str) -> Side:
 
 
 def provenance(run: RunInfo) -> dict[str, Any]:
-    """Return what must be equal, beside the weights, for the tight tolerance."""
+    """Return the provenance that must be equal, besides the weights, for the tight tolerance."""
     return {
         "seed": run.seed,
         "precision": run.precision,

@@ -1,4 +1,4 @@
-"""Known regressions that a team has accepted for now: why, and until when."""
+"""Waivers: known regressions that are accepted until a date, with a reason."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Waiver:
     until: date
 
     def covers(self, key: Key) -> bool:
-        """Say whether a row is meant."""
+        """Return whether the waiver applies to a row."""
         row = dict(zip(ROW, key, strict=True))
         return all(row[name] == value for name, value in self.match.items())
 
     @property
     def label(self) -> str:
-        """Name it by what it matches."""
+        """The values that the waiver matches."""
         return " ".join(str(self.match[name]) for name in ROW if name in self.match)
 
 
 def read_waivers(items: Sequence[Mapping[str, Any]]) -> tuple[Waiver, ...]:
-    """Read ``[[waiver]]`` entries; ValueError says what one lacks."""
+    """Read ``[[waiver]]`` entries; ValueError names the missing or invalid field."""
     return tuple(_waiver(item) for item in items)
 
 
@@ -46,15 +46,15 @@ def _waiver(item: Mapping[str, Any]) -> Waiver:
         raise ValueError(f"a waiver has no key {odd[0]!r}; it has {', '.join(ROW)}, reason, until")
     match = {name: item[name] for name in ROW if name in item}
     if not match:
-        raise ValueError("a waiver names at least a model or a metric")
+        raise ValueError("a waiver needs at least a model or a metric")
     for name, value in match.items():
         if not isinstance(value, int if name == "lead" else str):
             raise ValueError(f"{name} of a waiver is {value!r}")
     reason, until = item.get("reason"), item.get("until")
     if not isinstance(reason, str) or not reason.strip():
-        raise ValueError("a waiver says its reason")
+        raise ValueError("a waiver needs a reason")
     if isinstance(until, datetime) or not isinstance(until, date):
-        raise ValueError("a waiver ends: until = 2027-01-31, without quotes")
+        raise ValueError("a waiver needs a last day: until = 2027-01-31, without quotes")
     return Waiver(match, reason.strip(), until)
 
 
@@ -64,7 +64,7 @@ Failed = Sequence[tuple[Key, str]]
 def waive(
     failed: Failed, waivers: Sequence[Waiver], today: date
 ) -> tuple[list[tuple[Key, str]], list[str], list[str]]:
-    """Divide what failed: (what still counts, what is waived, what to say of the waivers)."""
+    """Split failures into (remaining, waived, notes on waivers)."""
     kept: list[tuple[Key, str]] = []
     waived: list[str] = []
     used: set[int] = set()
@@ -81,5 +81,7 @@ def waive(
         if today > waiver.until:
             notes.append(f"the waiver of {waiver.label} ended on {waiver.until.isoformat()}")
         elif i not in used:
-            notes.append(f"the waiver of {waiver.label} is not needed: nothing it names regressed")
+            notes.append(
+                f"the waiver of {waiver.label} is unused: no row that it matches regressed"
+            )
     return kept, waived, notes
