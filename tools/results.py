@@ -27,9 +27,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rsbench.core.errors import InputError, RsbenchError
+from rsbench.core.io import atomic_file
 from rsbench.evaluation.decay import PALETTE, Curve, curves, mark_simulated, save_figure
 from rsbench.evaluation.report.page_training import COLLAPSED, spread
-from rsbench.evaluation.scores import Scores, write_whole
+from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import number
 from rsbench.models.registry import card
 from rsbench.store.read import open_store
@@ -231,9 +232,8 @@ def main() -> int:
         draw(folders, asked.out / "decay.png")
     if lines := spreads(folders):
         chart = draw_spreads(lines, simulated=store.simulated)
-        write_whole(
-            asked.out / "embeddings.png", lambda to: chart.savefig(to, format="png", dpi=160)
-        )
+        with atomic_file(asked.out / "embeddings.png") as temporary:
+            chart.savefig(temporary, format="png", dpi=160)
     (asked.out / "table.md").write_text(markdown(table, heading, asked.lead), encoding="utf-8")
     shown = table[(table["stratum"] == "all") | (table["lead"] == asked.lead)]
     shown.drop(columns=["weights"]).to_csv(

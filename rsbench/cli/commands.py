@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import InputError
+from rsbench.core.io import atomic_directory, read_json
 
 if TYPE_CHECKING:
     from rsbench.store.read import Store
@@ -53,10 +53,8 @@ def export_command(path: Path, out: Path, *, region: str | None, say: Say) -> No
     if out.exists():
         files = export_geotiff(store, out, region=region)
     else:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=out.absolute().parent) as aside:
-            files = export_geotiff(store, Path(aside) / out.name, region=region)
-            (Path(aside) / out.name).rename(out)
+        with atomic_directory(out.absolute()) as folder:
+            files = export_geotiff(store, folder, region=region)
     say(f"{out}  {len(files)} files")
 
 
@@ -66,7 +64,7 @@ def _exported(store: Store, out: Path) -> bool:
     if not note.is_file():
         return all(path.name in store.regions for path in out.iterdir())
     try:
-        return bool(json.loads(note.read_text(encoding="utf-8"))["digest"] == store.digest)
+        return bool(read_json(note)["digest"] == store.digest)
     except (ValueError, KeyError, TypeError):
         return False
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rsbench.core.errors import InputError
+from rsbench.core.io import atomic_file
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.intervals import direction, unit_of
-from rsbench.evaluation.scores import Scores, write_whole
+from rsbench.evaluation.scores import Scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -280,7 +281,8 @@ def save_figure(
     """Write the figure as PNG, SVG or PDF, by the suffix of ``path``."""
     chart = figure(drawn, simulated=simulated, unit=unit, width=width)
     kind = path.suffix.removeprefix(".") or "png"
-    write_whole(path, lambda temporary: chart.savefig(temporary, format=kind, dpi=dpi))
+    with atomic_file(path) as temporary:
+        chart.savefig(temporary, format=kind, dpi=dpi)
 
 
 def interval_note(n_regions: int, *, one_scene: bool = False) -> str:

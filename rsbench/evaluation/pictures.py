@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rsbench.core.dates import day_number
 from rsbench.core.errors import DiskFull
-from rsbench.evaluation.scores import write_whole
+from rsbench.core.io import atomic_file, write_atomic
 from rsbench.metrics.display import GAMMA, WHITE
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Viewer:
         entries = [self._entry(kept) for kept in self._samples.values()]
         bands = self._meta.unit
         text = json.dumps({"schema": SCHEMA, "error": f"mean |error|, {bands}", "entries": entries})
-        write_whole(self._folder / "index.json", lambda p: p.write_text(text, encoding="utf-8"))
+        write_atomic(self._folder / "index.json", text)
 
     def _entry(self, kept: _Sample) -> dict[str, Any]:
         return {
@@ -158,12 +158,10 @@ class Viewer:
         }
 
     def _save(self, name: str, array: Array) -> str:
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-
+        path = self._folder / f"{name}.npy"
         try:
-            write_whole(self._folder / f"{name}.npy", write)
+            with atomic_file(path) as temporary, temporary.open("wb") as file:
+                np.save(file, array, allow_pickle=False)
         except OSError as error:
             raise DiskFull(
                 f"writing the pictures of the run ({name}.npy)",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rsbench.core.errors import InputError
+from rsbench.core.io import (
+    publish_directory,
+    read_json,
+    replace_directory,
+    replace_file,
+    temporary_directory,
+)
 from rsbench.evaluation.scores import Scores
 
 
@@ -27,20 +31,24 @@ def require_writable(out: Path) -> None:
 
 @contextmanager
 def whole(out: Path) -> Iterator[Path]:
-    """Yield a folder aside; its files stand in ``out`` when all are written, else nowhere."""
+    """Yield a temporary folder whose files are moved to ``out`` at the end of the block.
+
+    Nothing is moved if the block fails. Files in ``out`` of other names stay; ``run.json``, by
+    which a run is found again, is moved last.
+    """
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".tmp-{out.name}-", dir=out.parent) as aside:
-        folder = Path(aside) / out.name
+    with temporary_directory(out) as aside:
+        folder = aside / out.name
         folder.mkdir()
         yield folder
         if not out.exists():
-            folder.rename(out)
+            publish_directory(folder, out)
             return
-        for path in folder.iterdir():
-            if path.is_dir() and (out / path.name).is_dir():
-                shutil.rmtree(out / path.name)
-            path.replace(out / path.name)
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == "run.json"):
+            if path.is_dir():
+                replace_directory(path, out / path.name)
+            else:
+                replace_file(path, out / path.name)
 
 
 def finished(out: Path, key: str) -> Scores | None:
@@ -49,8 +57,8 @@ def finished(out: Path, key: str) -> Scores | None:
     if not there:
         return None
     try:
-        same = json.loads((out / "run.json").read_text(encoding="utf-8")).get("key") == key
-    except ValueError:
+        same = read_json(out / "run.json").get("key") == key
+    except InputError:
         return None
     if not same:
         raise InputError(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import reduce
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsbench.core.errors import UPGRADE, Incomparable, InputError, SchemaError, other_schema
+from rsbench.core.io import atomic_file, read_json, write_atomic
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
@@ -249,9 +249,7 @@ class Scores:
         for name, part in (("sets", self.sets), ("pixels", self.pixels)):
             if len(part):
                 _write_parquet(part, folder / f"{name}.parquet")
-        write_whole(
-            folder / "run.json", lambda path: path.write_text(text + "\n", encoding="utf-8")
-        )
+        write_atomic(folder / "run.json", text + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Scores:
@@ -262,8 +260,9 @@ class Scores:
                 there = "it is empty" if _is_empty(folder) else f"there is no {name} in it"
                 found = there if folder.is_dir() else "there is no such folder"
                 raise InputError(asked, found, "Name a folder written by `rsbench run --out`")
+        value = read_json(folder / "run.json", asked, "Run it again")
         try:
-            run = RunInfo.from_json(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+            run = RunInfo.from_json(value)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             if isinstance(error, SchemaError):
                 here = f"{error.remedy} --out {shlex.quote(f'{folder}-again')}"
@@ -293,7 +292,8 @@ def _write_parquet(values: pd.DataFrame, path: Path) -> None:
     frame = pa.Table.from_pandas(values, preserve_index=False)
     metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
     frame = frame.replace_schema_metadata(metadata)
-    write_whole(path, lambda temporary: pq.write_table(frame, temporary))
+    with atomic_file(path) as temporary:
+        pq.write_table(frame, temporary)
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
@@ -311,16 +311,6 @@ def read_parquet(path: Path) -> pd.DataFrame:
         stated = int(found) if found.isdigit() else found.decode()
         raise other_schema(asked, stated, SCHEMA, TABLE_AGAIN)
     return cast(pd.DataFrame, frame.to_pandas())
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _is_empty(folder: Path) -> bool:

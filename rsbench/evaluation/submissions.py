@@ -9,7 +9,6 @@ are not written.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import Incomparable, InputError, SchemaError, unknown
+from rsbench.core.io import atomic_directory
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run import RunResult, publish
 from rsbench.evaluation.run_folder import finished, require_writable
@@ -137,9 +137,7 @@ def export_task(
         store, name, split=split, context=context, horizon=horizon, device="cpu"
     )
     asked = forecasts(config)
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".tmp-{out.name}-", dir=out.absolute().parent) as at:
-        folder = Path(at) / out.name
+    with atomic_directory(out.absolute()) as folder:
         writer = ContextFiles(folder / "context", store, config.sensor, config.bands, form)
         days: dict[str, set[date]] = {}
         for item in asked:
@@ -154,7 +152,6 @@ def export_task(
         (folder / "predictions").mkdir()
         _dump(folder / "predictions" / NOTE, answer.to_json())
         _dump(folder / TASK, _task(config, name, form, asked))
-        folder.rename(out)
     return out
 
 

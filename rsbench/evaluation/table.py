@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsbench.core.errors import Incomparable, InputError, other_schema
+from rsbench.core.io import atomic_file, write_atomic
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.intervals import direction, loss
@@ -21,7 +22,6 @@ from rsbench.evaluation.scores import (
     TABLE_AGAIN,
     Scores,
     read_parquet,
-    write_whole,
 )
 from rsbench.tasks.base import REFERENCES
 
@@ -38,7 +38,7 @@ def write(scores: Scores, folder: Path) -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
     to_parquet(table, folder / "table.parquet")
     text = to_markdown(table, best=supported_best(scores), scores=[scores])
-    write_whole(folder / "table.md", lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomic(folder / "table.md", text)
     return table
 
 
@@ -47,7 +47,8 @@ def to_parquet(table: pd.DataFrame, path: Path) -> None:
     frame = pa.Table.from_pandas(table[COLUMNS], preserve_index=False)
     metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
     frame = frame.replace_schema_metadata(metadata)
-    write_whole(path, lambda temporary: pq.write_table(frame, temporary))
+    with atomic_file(path) as temporary:
+        pq.write_table(frame, temporary)
 
 
 def to_csv(table: pd.DataFrame) -> str:

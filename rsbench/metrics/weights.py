@@ -7,23 +7,21 @@ than to hash it, and it imports no torch.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.util
 import os
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any
 
 from rsbench.core.digest import sha256_file
-from rsbench.core.errors import DiskFull, InputError, MetricUnavailable, unknown
+from rsbench.core.errors import InputError, MetricUnavailable, unknown
+from rsbench.core.io import atomic_file, disk_errors
 from rsbench.core.paths import cache_dir
 
 SETTING = "RSBENCH_WEIGHTS"
@@ -295,8 +293,11 @@ def _fetched(
     target = folder / file
     if target.is_file() and sha256_file(target) == listed:
         return target
-    part = folder / f".{file}.{uuid.uuid4().hex[:8]}"
-    try:
+    elsewhere = f"give --to with {entry.bytes / 1e6:.0f} MB of room"
+    with (
+        disk_errors(f"fetching {entry.url} into {folder}", elsewhere),
+        atomic_file(target) as part,
+    ):
         digest = _download(entry, part, schemes, progress)
         if digest != listed:
             raise InputError(
@@ -304,18 +305,6 @@ def _fetched(
                 f"what came has SHA-256 {digest[:12]}…, the published file {listed[:12]}…",
                 "Try again later; if it stays so, copy the file from another place",
             )
-        part.replace(target)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"fetching {entry.url} into {folder}",
-                "the device has no room left",
-                f"It needs {entry.bytes / 1e6:.0f} MB; free some space or give --to",
-            ) from error
-        raise
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
     return target
 
 
@@ -360,8 +349,6 @@ def _download(
                 hasher.update(block)
                 if progress is not None:
                     progress(f"fetching {entry.name}", done, max(entry.bytes, done))
-            out.flush()
-            os.fsync(out.fileno())
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise InputError(

@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rsbench.core import io
 from rsbench.core.digest import canonical_json
-from rsbench.core.errors import DiskFull, InputError
+from rsbench.core.errors import InputError
+from rsbench.core.io import atomic_file, disk_errors, write_atomic
 
 REMEDY = "Remove that folder and train again, or give another --checkpoint"
 Tensors = Mapping[str, Tensor]
@@ -34,13 +34,11 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
     # Tied weights share memory, which the format refuses: every name gets a copy of its own.
     copies = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
 
-    def save(part: Path) -> None:
+    with _disk_errors(path), atomic_file(path) as part:
         try:
             save_file(copies, str(part))
         except SafetensorError as error:
             raise _as_os_error(error, part) from error
-
-    _whole(path, save)
 
 
 def _as_os_error(error: Exception, path: Path) -> Exception:
@@ -66,11 +64,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON note; NaN has no place in it."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    _whole(path, lambda part: _text(part, text + "\n"))
-
-
-def _text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    with _disk_errors(path):
+        write_atomic(path, text + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -79,42 +74,11 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is absent, cut short or no JSON object.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"reading {path}", f"it is absent or damaged ({error})", REMEDY) from error
-    if not isinstance(value, dict):
-        raise InputError(f"reading {path}", "it holds no JSON object", REMEDY)
-    return value
+    return io.read_json(path, remedy=REMEDY)
 
 
-def _whole(path: Path, write: Callable[[Path], None]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        write(part)
-        _sync(part)
-        part.replace(path)
-        _sync(path.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(
-                f"writing {path}",
-                "the device has no room left",
-                "Free some space, or set RSBENCH_CACHE to another device, and type it again",
-            ) from error
-        raise
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _disk_errors(path: Path) -> AbstractContextManager[None]:
+    return disk_errors(f"writing {path}", "set RSBENCH_CACHE to another device")
 
 
 def tensors_digest(tensors: Tensors) -> str:

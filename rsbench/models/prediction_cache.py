@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ import torch
 
 from rsbench.core.digest import canonical_json, sha256_json
 from rsbench.core.errors import InputError, unknown
+from rsbench.core.io import read_json, replace_file, temporary_file, write_atomic
 from rsbench.models.api import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.models.rollout import roll
 
@@ -97,7 +97,7 @@ class PredictionCache:
     def made_on(self) -> str | None:
         """The kind of device that made what is kept; None where nothing is."""
         try:
-            value = json.loads((self.folder / MADE).read_text(encoding="utf-8"))
+            value = read_json(self.folder / MADE)
             return str(value["device"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -152,7 +152,7 @@ class PredictionCache:
         with ExitStack() as stack:
             files = {
                 row: stack.enter_context(
-                    _Pending(self.path(want.samples[row], want), _header(want))
+                    _pending(self.path(want.samples[row], want), _header(want))
                 )
                 for row, item in zip(kept, found, strict=True)
                 if item is None
@@ -179,44 +179,37 @@ class PredictionCache:
         for name, note in notes.items():
             if not (self.folder / name).exists():
                 text = json.dumps(json.loads(canonical_json(note)), indent=2)
-                with _Pending(self.folder / name, text.encode()) as file:
-                    file.commit()
+                write_atomic(self.folder / name, text)
 
 
-class _Pending:
-    """A file that appears whole or not at all."""
-
-    def __init__(self, target: Path, head: bytes) -> None:
-        self._target = target
-        self._temporary = target.with_name(f".tmp-{os.getpid()}-{target.name}")
-        self._head = head
-        self._file: IO[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._temporary.open("wb")
-        self._file.write(self._head)
-        return self
-
-    def write(self, values: Array) -> None:
-        if self._file is not None:
-            self._file.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
-
-    def commit(self) -> None:
-        if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._file = None
-            self._temporary.replace(self._target)
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
+@contextmanager
+def _pending(target: Path, head: bytes) -> Iterator[_Pending]:
+    """Open a temporary file that begins with ``head``; it is removed unless committed."""
+    with temporary_file(target) as temporary:
+        file = temporary.open("wb")
+        try:
+            file.write(head)
+            yield _Pending(target, temporary, file)
+        finally:
             # On a full disk, closing fails once more; the first error is the one to show.
             with suppress(OSError):
-                self._file.close()
-            self._file = None
-        self._temporary.unlink(missing_ok=True)
+                file.close()
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A file that takes its name when it is committed."""
+
+    target: Path
+    temporary: Path
+    file: IO[bytes]
+
+    def write(self, values: Array) -> None:
+        self.file.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
+
+    def commit(self) -> None:
+        self.file.close()
+        replace_file(self.temporary, self.target)
 
 
 def _header(want: Want) -> bytes:

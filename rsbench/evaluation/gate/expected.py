@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from rsbench.core.errors import InputError, other_schema
+from rsbench.core.io import write_atomic
 from rsbench.evaluation import strata
 from rsbench.evaluation.gate.identity import Key
 from rsbench.evaluation.gate.side import (
@@ -25,7 +26,7 @@ from rsbench.evaluation.gate.side import (
 )
 from rsbench.evaluation.gate.waivers import read_waivers
 from rsbench.evaluation.intervals import student_t_quantile
-from rsbench.evaluation.scores import SCHEMA, Scores, write_whole
+from rsbench.evaluation.scores import SCHEMA, Scores
 
 KEPT = ("model", "preset", "inputs", "metric", "lead")
 SEEDS = 0.99
@@ -134,7 +135,7 @@ def write_expected(
     lines += ["]"]
     text = "\n".join(lines) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_atomic(path, text)
     return len(rows)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rsbench.catalog.published import PublishedTable, load_published
 from rsbench.core.errors import InputError
+from rsbench.core.io import write_atomic
 from rsbench.evaluation.report import page, pictures
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.published import beside
-from rsbench.evaluation.scores import write_whole
 
 __all__ = ["Board", "boards", "render", "write_report"]
 
@@ -44,7 +44,7 @@ def write_report(
     tables = [load_published(name) for name in dict.fromkeys(published)]
     text = render(boards(list(dict.fromkeys(runs))), tables)
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomic(target, text)
     return target
 
 

@@ -11,7 +11,6 @@ error float16 ``(leads, H, W)``, NaN where the truth is masked.
 from __future__ import annotations
 
 import base64
-import json
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.errors import InputError, SchemaError
+from rsbench.core.io import read_json
 
 Image = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -143,7 +143,7 @@ def entries(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
     index = _index(folder)
     if not index.is_file():
         return
-    text = json.loads(index.read_text(encoding="utf-8"))
+    text = read_json(index, remedy="Run it again")
     if text.get("schema") != SCHEMA:
         raise SchemaError(
             f"reading the pictures {index}",
