@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from rsbench.models import registry
 from rsbench_baselines.ddpm.diffusion import Diffusion
-from rsbench_baselines.ddpm.network import time_code
 from rsbench_baselines.mcvd.model import strided
 from rsbench_baselines.mcvd.network import Attention, Norm, ResBlock, UNet, groups_of, resampled
+from rsbench_baselines.tokens import time_code
 
 Array = npt.NDArray[np.float64]
 PROCESS = Diffusion()

@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsbench_baselines.ddpm.network import time_code
-from rsbench_baselines.tokens import attend
+from rsbench_baselines.tokens import attend, time_code
 
 MOST_GROUPS = 32
 EPSILON = 1e-6

@@ -5,7 +5,7 @@ no torch.
 """
 
 from rsbench import PresetInfo
-from rsbench_baselines._card import SAMPLER_TOLERANCE, fusion_card, preset, tiled
+from rsbench_baselines._card import REVISED, SAMPLER_TOLERANCE, fusion_card, preset, tiled
 from rsbench_baselines.rddm.sizes import SIZES
 
 _NOTES = {
@@ -21,7 +21,7 @@ def _preset(name: str) -> PresetInfo:
     note = f"{_NOTES[name]}; counted at {size.bands} bands"
     tile, halo = (64, 8) if name == "tiny" else (256, 64)
     tiles = tiled(tile, halo, size.multiple_of)
-    return preset(size.parameters, note, card=tiles)
+    return preset(size.parameters, note, REVISED, card=tiles)
 
 
 card = fusion_card(
