@@ -116,7 +116,7 @@ def attended(w: Weights, x: F64, heads: int, head: int, *, linear: bool) -> F64:
                 query = softmax(q[:, p]) / np.sqrt(head)
                 keys = softmax(k)  # over pixels
                 for r in range(H * W):
-                    found[h, :, p] += (query * keys[:, r]).sum() * v[:, r]
+                    found[h, :, p] += (query * keys[:, r]).sum() * v[:, r] / (H * W)
             else:
                 found[h, :, p] = v @ softmax(q[:, p] @ k / np.sqrt(head))
     y = one(w, "out", found.reshape(heads * head, H, W))

@@ -117,7 +117,8 @@ class LinearAttention(_Attention):
         """Keep the shape ``(N, C, H, W)``."""
         q, k, v = self.split(x)
         q = q.softmax(dim=2) * q.shape[2] ** -0.5
-        context = torch.einsum("nhdp,nhep->nhde", k.softmax(dim=3), v)
+        # Values are divided by H·W as released; the epsilon of the last norm makes it matter.
+        context = torch.einsum("nhdp,nhep->nhde", k.softmax(dim=3), v / v.shape[3])
         found = torch.einsum("nhde,nhdp->nhep", context, q).reshape(x.shape[0], -1, *x.shape[2:])
         return x + torch.as_tensor(self.last(self.out(found)))
 
