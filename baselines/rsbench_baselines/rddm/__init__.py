@@ -10,7 +10,8 @@ from rsbench_baselines.rddm.sizes import SIZES
 
 _NOTES = {
     "paper": "two U-Nets of width 64 that take the noisy image and all five given images; our "
-    "reading of the SA-STF paper's ablation; 100 times, 50 steps, trained as long as sa_stf",
+    "reading of the SA-STF paper's ablation; 100 times, 50 steps, trained as long as sa_stf; "
+    "clipping as released for the objectives pred_res_noise and pred_res",
     "tiny": "only the network of the residual, two levels of 8 and 16 channels, 2 sampling steps, "
     "output added to the residual of the mean of the references",
 }
