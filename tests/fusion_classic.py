@@ -253,7 +253,8 @@ def _fsdaf_change(
         order = order[share[order, k] > 0.01]
         if not len(order):
             continue
-        low, high = np.quantile(step[order], [0.1, 0.9])
+        ranked = sorted(step[order])
+        low, high = ranked[len(ranked) // 10], ranked[len(ranked) * 9 // 10]
         kept = order[(step[order] >= low) & (step[order] <= high)]
         rows.append(share[kept])
         values.append(step[kept])

@@ -1,7 +1,7 @@
-"""Features of VGG for perceptual losses, in plain torch; its weights are never optional in silence.
+"""Features of VGG for perceptual losses, in plain torch; absent weights are an error.
 
 K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition",
-ICLR 2015. Layers stand and are named as in torchvision's published files.
+ICLR 2015. Order and names of layers are those of torchvision's published files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class WeightsUnavailable(ValueError):
-    """A loss needs weights that are not here; says what was asked, found, and how to help it."""
+    """The weights of a loss are absent: states what was asked, found, and the remedy."""
 
     def __init__(self, asked: str, found: str, remedy: str) -> None:
         self.asked, self.found, self.remedy = asked, found, remedy
@@ -88,7 +88,9 @@ class VggFeatures(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the tapped maps of ``(N, 3, H, W)``, normalised by ImageNet's mean and deviation.
 
-        The input is not rescaled: [0, 1] is what the weights were made for.
+        The input is not rescaled: the weights were trained on [0, 1]. In torchvision ReLUs work
+        in place, so a tap followed by a ReLU holds its output, except at the last layer that is
+        computed; the maps here are the same.
         """
         x = (x - self.mean) / self.deviation  # type: ignore[operator]
         found = []
@@ -96,6 +98,8 @@ class VggFeatures(nn.Module):
             x = layer(x)
             if index in self.taps:
                 found.append(x)
+            elif index - 1 in self.taps and isinstance(layer, nn.ReLU):
+                found[-1] = x
         return found
 
     def take(self, state: Mapping[str, Tensor]) -> VggFeatures:

@@ -316,6 +316,22 @@ def test_fsdaf_keeps_the_mass_of_every_coarse_pixel() -> None:
     assert float(share.std()) > 0.1
 
 
+def test_class_changes_use_the_pixels_between_two_order_statistics() -> None:
+    """Of 15 pixels of one class those ranked 1 to 13, counted from 0, are used.
+
+    With shares of 1 the least-squares solution is a mean, here of 2 … 12, 14 and 99. Interpolated
+    quantiles would be 2.4 and 65 and would leave out 2 and 99.
+    """
+    from rsbench_baselines.fsdaf.model import Fsdaf
+
+    steps = torch.tensor([*range(1, 15), 1000.0], dtype=torch.float64)
+    kinds = torch.ones(1, 15, dtype=torch.float64)
+    steps[12] = 99.0  # rank 13, the largest that is used
+    found = Fsdaf(classes=1).class_changes(kinds, steps)
+    expected = (sum([*range(2, 13), 14]) + 99) / 13
+    torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float64))
+
+
 def test_the_class_changes_are_those_that_a_mixture_was_made_of() -> None:
     from rsbench_baselines.fsdaf.model import Fsdaf
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -25,9 +26,9 @@ from torch import Tensor, nn
 from rsbench_baselines.rddm import sizes as rddm_sizes
 from rsbench_baselines.rddm.blocks import FullAttention, LinearAttention, ResidualBlock
 from rsbench_baselines.rddm.network import RDDM, UNet
-from rsbench_baselines.sa_stf.blocks import level_code
 from rsbench_baselines.stfdiff import sizes as stfdiff_sizes
 from rsbench_baselines.stfdiff.network import STFDiff
+from rsbench_baselines.tokens import time_code as code_of
 
 
 def count(module: nn.Module) -> int:
@@ -115,7 +116,7 @@ def attended(w: Weights, x: F64, heads: int, head: int, *, linear: bool) -> F64:
                 query = softmax(q[:, p]) / np.sqrt(head)
                 keys = softmax(k)  # over pixels
                 for r in range(H * W):
-                    found[h, :, p] += (query * keys[:, r]).sum() * v[:, r]
+                    found[h, :, p] += (query * keys[:, r]).sum() * v[:, r] / (H * W)
             else:
                 found[h, :, p] = v @ softmax(q[:, p] @ k / np.sqrt(head))
     y = one(w, "out", found.reshape(heads * head, H, W))
@@ -130,8 +131,26 @@ def test_attention(linear: bool) -> None:
     np.testing.assert_allclose(net(x)[0].detach(), found, rtol=1e-9, atol=1e-11)
 
 
+def code_by_hand(t: float, width: int) -> F64:
+    """Sines, then cosines; the slowest of the frequencies is 1/10000 exactly."""
+    half = width // 2
+    angle = np.array([t * 10_000.0 ** (-k / (half - 1)) for k in range(half)])
+    return np.concatenate([np.sin(angle), np.cos(angle)])
+
+
+@pytest.mark.parametrize("width", [4, 64])
+def test_the_time_code(width: int) -> None:
+    found = code_of(torch.tensor([0.0, 3.25, 99.0]), width).double().numpy()
+    for row, t in zip(found, (0.0, 3.25, 99.0), strict=True):
+        np.testing.assert_allclose(row, code_by_hand(t, width), atol=2e-5)
+    # By hand at width 4: frequencies 1 and 1/10000.
+    if width == 4:
+        expected = [math.sin(99), math.sin(0.0099), math.cos(99), math.cos(0.0099)]
+        np.testing.assert_allclose(found[2], expected, atol=2e-5)
+
+
 def time_code(w: Weights, name: str, t: float, width: int) -> F64:
-    code = level_code(torch.tensor([t]), width)[0].double().numpy()
+    code = code_by_hand(t, width)
     y = gelu(w(f"{name}.first.weight") @ code + w(f"{name}.first.bias"))
     out: F64 = w(f"{name}.second.weight") @ y + w(f"{name}.second.bias")
     return out

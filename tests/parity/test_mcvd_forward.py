@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from rsbench.models import registry
 from rsbench_baselines.ddpm.diffusion import Diffusion
-from rsbench_baselines.ddpm.network import time_code
 from rsbench_baselines.mcvd.model import strided
 from rsbench_baselines.mcvd.network import Attention, Norm, ResBlock, UNet, groups_of, resampled
+from rsbench_baselines.tokens import time_code
 
 Array = npt.NDArray[np.float64]
 PROCESS = Diffusion()
@@ -57,16 +57,16 @@ def linear(x: Array, layer: object) -> Array:
     return np.asarray(layer.weight.detach().numpy() @ x + layer.bias.detach().numpy())
 
 
-def grouped(x: Array, groups: int) -> Array:
+def grouped(x: Array, groups: int, epsilon: float = 1e-6) -> Array:
     out = np.empty_like(x)
     for part in np.split(np.arange(len(x)), groups):
-        out[part] = (x[part] - x[part].mean()) / math.sqrt(x[part].var() + 1e-6)
+        out[part] = (x[part] - x[part].mean()) / math.sqrt(x[part].var() + epsilon)
     return out
 
 
 def normed(x: Array, code: Array, frames: Array, layer: object) -> Array:
     assert isinstance(layer, Norm)
-    y = grouped(x, groups_of(len(x)))
+    y = grouped(x, groups_of(len(x)), 1e-5 if layer.shared is None else 1e-6)
     if layer.shared is not None:
         factor = frames.shape[1] // x.shape[1]  # nearest to a smaller side: every n-th pixel
         read = silu(conv(frames[:, ::factor, ::factor], layer.shared))
@@ -120,6 +120,21 @@ def test_a_residual_block_by_loops(way: str, outputs: int, frames: int) -> None:
     expected = ((a if plain else conv(a, block.skip)) + y) / math.sqrt(2)
     found = block(x, code, seen)[0].detach().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(("frames", "epsilon"), [(0, 1e-5), (3, 1e-6)], ids=["joined", "spade"])
+def test_the_epsilon_of_a_norm_where_the_variance_is_as_small(frames: int, epsilon: float) -> None:
+    """Values ±0.001 have the variance 1e-6; joined they shrink to ±√(1/11), in SPADE to ±√½."""
+    layer = Norm(4, 0, frames, 2)
+    with torch.no_grad():
+        for tensor in layer.parameters():
+            tensor.zero_()
+        if not frames:
+            layer.norm.weight.fill_(1)
+    x = torch.tensor([1e-3, -1e-3]).repeat(2).view(1, 4, 1, 1).double()
+    found = layer.double()(x, torch.zeros(1, 0), torch.zeros(1, 3, 1, 1).double())
+    expected = 1e-3 / math.sqrt(1e-6 + epsilon)
+    torch.testing.assert_close(found.abs(), torch.full_like(x, expected))
 
 
 def test_attention_by_loops() -> None:

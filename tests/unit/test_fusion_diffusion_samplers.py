@@ -81,6 +81,34 @@ def test_perfect_estimates_end_at_the_clean_image(scale: float) -> None:
     torch.testing.assert_close(found, clean, rtol=1e-9, atol=1e-9)
 
 
+def test_residuals_and_images_are_clipped_to_one_in_sampling() -> None:
+    """A network that always finds a residual of 1.5: by hand, two steps of a schedule of two."""
+    plan = native(2)  # ᾱ = (2/3, 1), β̄² = (1/3, 1)
+
+    class Constant(RDDM):
+        def forward(self, noisy: Tensor, given: Tensor, *levels: Tensor) -> Outputs:
+            return Outputs(torch.full_like(noisy, 1.5), None)
+
+    net = Constant(replace(rddm_sizes.SIZES["tiny"], bands=1, images=1))
+    coarse = torch.full((1, 1, 2, 2), 0.25)
+    found = rddm.fuse(
+        net, "pred_res", plan, coarse, coarse, lambda name: torch.zeros(1, 1, 2, 2), steps=2
+    )
+    # The residual counts as 1, so that the clean image is 0.25 − 1 at every step.
+    torch.testing.assert_close(found, torch.full_like(found, -0.75))
+    dark = torch.full((1, 1, 2, 2), -0.5)
+    found = rddm.fuse(
+        net, "pred_res", plan, dark, dark, lambda name: torch.zeros(1, 1, 2, 2), steps=2
+    )
+    torch.testing.assert_close(found, torch.full_like(found, -1.0))  # −1.5, clipped
+    one = torch.full((1, 1, 1, 1), 0.25)
+    both = rddm.estimates(
+        "pred_res", Outputs(1.5 * torch.ones_like(one), None), one, one, 0.5, 0.5, 1.0
+    )
+    # The noise follows from the clipped residual: (0.25 − (−0.75) − 0.5·1) / 0.5.
+    assert float(both.noise) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_rddm_learns_with_every_parameter_and_samples(objective: Objective) -> None:
     size = replace(rddm_sizes.SIZES["tiny"], objective=objective, bands=2)

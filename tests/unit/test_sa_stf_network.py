@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor
 
 from rsbench_baselines.ddpm.diffusion import Draw
@@ -196,6 +197,20 @@ def test_taps_are_the_last_batch_norms_before_the_first_three_poolings() -> None
     whole = VggFeatures("vgg16_bn", (43,))
     assert sum(p.numel() for p in whole.parameters()) == 14_723_136
     assert sum(p.numel() for p in VggFeatures("vgg19", (36,)).parameters()) == 20_024_384
+
+
+def test_taps_hold_what_torchvision_leaves_in_place() -> None:
+    torch.manual_seed(2)
+    network = torchvision.models.vgg16_bn(weights=None).eval()
+    taken = VggFeatures("vgg16_bn", TAPS).take(network.state_dict())
+    image = torch.rand(2, 3, 32, 32)
+    seen: list[Tensor] = []
+    for tap in TAPS:
+        network.features[tap].register_forward_hook(lambda _, __, out: seen.append(out))
+    network.features[: TAPS[-1] + 1]((image - taken.mean) / taken.deviation)
+    for found, expected in zip(taken(image), seen, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert [bool((t < 0).any()) for t in seen] == [False, False, True]
 
 
 def test_a_published_state_loads_with_its_names() -> None:

@@ -122,6 +122,21 @@ def _pair(data: Samples) -> tuple[Any, Any]:
     return data.given, data.want
 
 
+@pytest.mark.parametrize(("share", "size"), [(0.0, (6, 8)), (0.5, (10, 9)), (1.0, (14, 9))])
+def test_one_number_sets_scale_and_aspect_of_a_target(share: float, size: tuple[int, int]) -> None:
+    """By hand on 16×16: 51, 89, 128 tokens at aspects 0.75, 1.125, 1.5; √(n·a) by √(n/a)."""
+    assert masks.block_size((16, 16), masks.TARGET_SCALE, masks.TARGET_ASPECT, share) == size
+
+
+def test_targets_have_the_published_range_of_sizes() -> None:
+    torch.manual_seed(0)
+    counts = [
+        masks.draw(1, (16, 16), whole=False, device=torch.device("cpu")).target.shape[1]
+        for _ in range(500)
+    ]
+    assert (min(counts), max(counts)) == (48, 126)
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_blocks_lie_inside_and_only_whole_ones_reach_the_edge(whole: bool) -> None:
     torch.manual_seed(0)

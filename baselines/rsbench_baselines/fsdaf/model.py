@@ -4,7 +4,8 @@ Step by step, in shares of the value range:
 
 1. Classes of the fine reference; their shares f in every coarse pixel.
 2. Per band a change Δ of every class: least squares without intercept of the coarse change on f,
-   over the purest coarse pixels of every class whose change lies within its 10 to 90 % quantiles.
+   over the purest coarse pixels of every class whose change lies between the order statistics
+   ⌊0.1·n⌋ and ⌊0.9·n⌋ of the n pixels, counted from 0, as in the authors' program.
    Temporal prediction T = F + Δ of the pixel's class.
 3. Spatial prediction S: a thin-plate spline through the block means of the coarse target.
 4. Residual of a coarse pixel R = coarse change − (mean of T − mean of F), shared out by
@@ -145,7 +146,8 @@ class Fsdaf:
             if not len(order):
                 continue
             own = grown[order]
-            low, high = own.quantile(0.1), own.quantile(0.9)
+            sorted_, count = own.sort().values, len(own)
+            low, high = sorted_[count // 10], sorted_[9 * count // 10]
             kept = order[(own >= low) & (own <= high)]
             rows.append(kinds[:, kept].T)
             values.append(grown[kept])

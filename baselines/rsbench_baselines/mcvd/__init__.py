@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from rsbench import PresetInfo
-from rsbench_baselines._card import SAMPLER_TOLERANCE, preset, trained_card
+from rsbench_baselines._card import REVISED, SAMPLER_TOLERANCE, preset, trained_card
 
 _REPAIRED = (
     "draws the change since the last frame; a channel per frame that is 1 where it is valid; "
@@ -58,7 +58,9 @@ def _preset(
 ) -> PresetInfo:
     levels = options["ch_mult"]
     assert isinstance(levels, tuple)
-    return preset(count, note, options, {"multiple_of": 2 ** (len(levels) - 1), **card})
+    return preset(
+        count, note, {**options, **REVISED}, {"multiple_of": 2 ** (len(levels) - 1), **card}
+    )
 
 
 def _paper(count: int, note: str, options: Mapping[str, object]) -> PresetInfo:

@@ -16,11 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsbench_baselines.ddpm.network import time_code
-from rsbench_baselines.tokens import attend
+from rsbench_baselines.tokens import attend, time_code
 
 MOST_GROUPS = 32
 EPSILON = 1e-6
+"""Of the norms of attention and of the SPADE form, as in the released program."""
+JOINED_EPSILON = 1e-5
+"""Of the other norms where frames are joined to the input."""
 SHRINK = 1 / math.sqrt(2)
 """What a sum with a skip is multiplied by, so that its variance stays."""
 
@@ -79,15 +81,15 @@ class Norm(nn.Module):
 
     def __init__(self, channels: int, code: int, frames: int = 0, spade_dim: int = 128) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups_of(channels), channels, eps=EPSILON, affine=False)
+        epsilon = EPSILON if frames else JOINED_EPSILON
+        affine = not code and not frames
+        self.norm = nn.GroupNorm(groups_of(channels), channels, eps=epsilon, affine=affine)
         self.time = nn.Linear(code, 2 * channels) if code else None
         self.shared = self.gamma = self.beta = None
         if frames:
             self.shared = nn.Conv2d(frames, spade_dim, 3, padding=1)
             self.gamma = nn.Conv2d(spade_dim, channels, 3, padding=1)
             self.beta = nn.Conv2d(spade_dim, channels, 3, padding=1)
-        elif not code:
-            self.norm = nn.GroupNorm(groups_of(channels), channels, eps=EPSILON)
 
     def forward(self, x: Tensor, code: Tensor, frames: Tensor) -> Tensor:
         """Keep the shape ``(N, C, H, W)``; ``frames`` are ``(N, c, h, w)`` of any size."""

@@ -9,7 +9,9 @@ from rsbench_baselines.mlff_gan.sizes import SIZES, idle
 
 _NOTES = {
     "paper": "coarse images are downsampled by 16 and upsampled before use; generator and "
-    "discriminator are updated in the same step",
+    "discriminator are updated in the same step; not the authors' structure, although the number "
+    "of parameters is equal: activations and AdaIN variance (68 % of the output with the same "
+    "weights), dropout and the discriminator's padding",
     "tiny": "two levels of 8 and 16 channels, no dropout",
 }
 

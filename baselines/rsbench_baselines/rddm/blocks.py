@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsbench_baselines.sa_stf.blocks import level_code
-from rsbench_baselines.tokens import attend
+from rsbench_baselines.tokens import attend, time_code
 
 EPSILON = 1e-5
 
@@ -25,7 +24,7 @@ class StandardConv(nn.Conv2d):
 
 
 class TimeEmbedding(nn.Module):
-    """Code of a real time, then linear, GELU, linear; frequencies are 10000^(−k/half)."""
+    """Code of a real time, then linear, GELU, linear."""
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
@@ -35,7 +34,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, times: Tensor) -> Tensor:
         """Map times ``(N,)`` to ``(N, outputs)``."""
-        code = level_code(times, self.width).to(self.first.weight.dtype)
+        code = time_code(times, self.width).to(self.first.weight.dtype)
         out: Tensor = self.second(F.gelu(self.first(code)))
         return out
 
@@ -118,7 +117,8 @@ class LinearAttention(_Attention):
         """Keep the shape ``(N, C, H, W)``."""
         q, k, v = self.split(x)
         q = q.softmax(dim=2) * q.shape[2] ** -0.5
-        context = torch.einsum("nhdp,nhep->nhde", k.softmax(dim=3), v)
+        # Values are divided by H·W as released; the epsilon of the last norm makes it matter.
+        context = torch.einsum("nhdp,nhep->nhde", k.softmax(dim=3), v / v.shape[3])
         found = torch.einsum("nhde,nhdp->nhep", context, q).reshape(x.shape[0], -1, *x.shape[2:])
         return x + torch.as_tensor(self.last(self.out(found)))
 

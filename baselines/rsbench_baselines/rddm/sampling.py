@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from rsbench_baselines.rddm.schedule import ResidualSchedule
 from rsbench_baselines.rddm.sizes import Objective
 
 SMALLEST_SHARE = 1e-3
+BOUND = 1.0
+"""Residual and clean image are clipped to ±1 in sampling, as released."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ def estimates(
     coarse: Tensor,
     alpha_bar: float,
     beta_bar: float,
+    bound: float = math.inf,
 ) -> Estimates:
     """Return both estimates; the one that no network made follows from x_t.
 
@@ -40,17 +44,19 @@ def estimates(
         outputs: of the networks.
         noisy, coarse: x_t and C ``(N, C, H, W)``.
         alpha_bar, beta_bar: of the time. ``pred_noise`` needs ᾱ below 1, as with a converted
-            schedule: at ᾱ = 1 noise says nothing about the clean image.
+            schedule: at ᾱ = 1 the noise does not determine the clean image.
+        bound: the residual and a clean image that it follows from are clipped to ±bound.
     """
     first, second = outputs.residual, outputs.noise
     if objective == "pred_noise" and second is not None:
         if 1 - alpha_bar < SMALLEST_SHARE:
             raise ValueError(f"pred_noise at ᾱ = {alpha_bar:.6g}: the clean image is not in x_t")
         clean = (noisy - alpha_bar * coarse - beta_bar * second) / (1 - alpha_bar)
-        return Estimates(coarse - clean, second)
+        return Estimates((coarse - clean.clamp(-bound, bound)).clamp(-bound, bound), second)
     if first is None:
         raise ValueError(f"{objective} needs the residual's network")
     residual = coarse - first if objective == "pred_x0_noise" else first
+    residual = residual.clamp(-bound, bound)
     if second is None:
         clean = coarse - residual
         return Estimates(residual, (noisy - clean - alpha_bar * residual) / beta_bar)
@@ -122,12 +128,16 @@ def fuse(
     steps: int,
     eta: float = 0.0,
 ) -> Tensor:
-    """Return fine images ``(N, C, H, W)`` in [−1, 1], not clipped; see `sample`."""
+    """Return fine images ``(N, C, H, W)`` within ±1; see `sample`.
+
+    Residuals and the final image are clipped to ±``BOUND``.
+    """
 
     def estimate(noisy: Tensor, time: int) -> Estimates:
         times = torch.full((noisy.shape[0],), time, device=noisy.device)
         outputs = network(noisy, given, *schedule.levels(times))
         bars = schedule.alpha_bar(time), schedule.beta_bar(time)
-        return estimates(objective, outputs, noisy, coarse, *bars)
+        return estimates(objective, outputs, noisy, coarse, *bars, BOUND)
 
-    return sample(estimate, schedule, coarse, draw, steps=steps, eta=eta)
+    found = sample(estimate, schedule, coarse, draw, steps=steps, eta=eta)
+    return found.clamp(-BOUND, BOUND)

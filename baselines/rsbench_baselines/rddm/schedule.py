@@ -171,7 +171,14 @@ class ResidualSchedule:
 
 
 def even_times(steps: int, count: int) -> list[int]:
-    """Return ``count`` of the times ``steps − 1`` … 0, evenly spread so that −1 would be next."""
+    """Return ``count`` of the times ``steps − 1`` … 0, evenly spaced so that −1 would be next.
+
+    Computed in integers. The released programs truncate a float32 ``linspace``, whose rounding
+    makes some times one lower for about a tenth of all counts; 10 and 50 of 100 are equal.
+
+    Raises:
+        ValueError: if ``count`` is not 1 … ``steps``.
+    """
     if not 1 <= count <= steps:
         raise ValueError(f"{count} sampling steps of a process of {steps}")
     return [i * steps // count - 1 for i in range(count, 0, -1)]

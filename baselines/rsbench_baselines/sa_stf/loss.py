@@ -17,7 +17,7 @@ from rsbench_baselines.sa_stf.deep import Alignment
 from rsbench_baselines.vgg import VggFeatures, WeightsUnavailable, vgg
 
 TAPS = (4, 11, 21)
-"""The last batch norms before the first three poolings of VGG-16."""
+"""The last batch norms before the first three poolings of VGG-16; the first two after ReLU."""
 TAP_WEIGHTS = (1.0, 0.8, 0.6)
 
 

@@ -1,6 +1,6 @@
 """Block masks over a grid of tokens: one context and one target block per image.
 
-Sizes are drawn once per batch and places once per image, from torch's global state, which the
+Sizes are drawn once per batch and offsets once per image, from torch's global generator, which the
 trainer seeds at every step.
 """
 
@@ -20,7 +20,7 @@ LEAST = 6
 
 @dataclass(frozen=True)
 class Masks:
-    """Indices of tokens, row by row: ``context (B, n)`` is seen, ``target (B, m)`` predicted."""
+    """Indices of tokens, row by row: inputs ``context (B, n)``, to predict ``target (B, m)``."""
 
     context: Tensor
     target: Tensor
@@ -31,8 +31,8 @@ def draw(batch: int, grid: tuple[int, int], *, whole: bool, device: torch.device
 
     Args:
         grid: rows and columns of tokens.
-        whole: let blocks reach every place. As published, places are drawn below ``rows −
-            height``, so the last row and column are never seen in training.
+        whole: let blocks reach every position. As published, offsets are drawn below ``rows −
+            height``, so the last row and column are never used in training.
     """
     context = _size(grid, CONTEXT_SCALE, (1.0, 1.0))
     target = _size(grid, TARGET_SCALE, TARGET_ASPECT)
@@ -42,16 +42,33 @@ def draw(batch: int, grid: tuple[int, int], *, whole: bool, device: torch.device
     )
 
 
-def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand((), device="cpu"))
+def _between(ends: tuple[float, float], share: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * share
 
 
 def _size(
     grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float]
 ) -> tuple[int, int]:
+    return block_size(grid, scale, aspect, float(torch.rand((), device="cpu")))
+
+
+def block_size(
+    grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float], share: float
+) -> tuple[int, int]:
+    """Return height and width in tokens.
+
+    As published, one number sets both the scale and the aspect ratio, so that large blocks are
+    tall and small ones wide.
+
+    Args:
+        grid: rows and columns of tokens.
+        scale: least and largest share of the tokens.
+        aspect: least and largest height over width.
+        share: in [0, 1), where both lie between least and largest.
+    """
     rows, columns = grid
-    kept = max(int(rows * columns * _uniform(*scale)), LEAST + 1)
-    ratio = _uniform(*aspect)
+    kept = max(int(rows * columns * _between(scale, share)), LEAST + 1)
+    ratio = _between(aspect, share)
     height = min(max(round(math.sqrt(kept * ratio)), 1), max(rows - 1, 1))
     width = min(max(round(math.sqrt(kept / ratio)), 1), max(columns - 1, 1))
     return height, width

@@ -4,7 +4,7 @@ Information Fusion 2024. Sizes are in ``sizes``, which imports no torch.
 """
 
 from rsbench import PresetInfo
-from rsbench_baselines._card import SAMPLER_TOLERANCE, fusion_card, preset, tiled
+from rsbench_baselines._card import REVISED, SAMPLER_TOLERANCE, fusion_card, preset, tiled
 from rsbench_baselines.stfdiff.sizes import REASONS, SIZES
 
 _NOTES = {
@@ -21,7 +21,7 @@ def _preset(name: str) -> PresetInfo:
     tile, halo = (128, 16) if name == "tiny" else (512, 64)
     tiles = tiled(tile, halo, size.multiple_of)
     idle = {head: REASONS[head] for head in size.idle}
-    return preset(size.parameters, note, card=tiles, idle=idle)
+    return preset(size.parameters, note, REVISED, card=tiles, idle=idle)
 
 
 card = fusion_card(

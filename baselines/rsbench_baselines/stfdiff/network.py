@@ -1,8 +1,7 @@
 """STFDiff: a noisy and a clean branch, and a decoder that sees their difference.
 
 STFDiff, Information Fusion 2024. The clean branch reads the references alone, so its maps are
-computed once and serve every step. Frequencies of the time's code are 10000^(−k/half), our
-reading.
+computed once and used in every step.
 """
 
 from __future__ import annotations

@@ -10,7 +10,10 @@ from rsbench_baselines.stfmamba.sizes import SIZES, idle
 
 _NOTES = {
     "paper": "128×128 pixels per call; trained without the distance of VGG-19 features, whose "
-    "published weight is 1e-3; keeps the unused block that the published count includes",
+    "published weight is 1e-3; keeps the unused block that the published count includes; not "
+    "the authors' structure, although the number of parameters is equal: an extra norm and the "
+    "scan order in the encoder (109 % of its output with the same weights), decoder, join, no drop "
+    "path",
     "tiny": "one stage of 8 channels on 16×16 pixels, one block that sharpens; initial steps and "
     "weights of the scans fit a map of 16 positions",
 }

@@ -9,7 +9,9 @@ from rsbench_baselines.swinstfm.sizes import SIZES, idle
 
 _NOTES = {
     "paper": "256×256 pixels per call; trained for the published 60 epochs with a learning rate "
-    "that does not depend on the test date",
+    "that does not depend on the test date; not the authors' structure, although the number of "
+    "parameters is equal: skip maps and norms are placed otherwise (with the same weights up to "
+    "1.98 on a scale of −1 to 1)",
     "tiny": "one level and a bottom of 16 channels, windows of 4, output added to the reference",
 }
 _CARDS: dict[str, dict[str, object]] = {
