@@ -1,28 +1,30 @@
-"""Weight files of perceptual metrics: where they are, whether they are whole, how to get them.
+"""Weight files of perceptual metrics: find, check and download them.
 
-Files are found by name in ``RSBENCH_WEIGHTS``, in rsbench's own cache and in torch's hub cache,
-and used only if their SHA-256 is the one listed here. Nothing in this module opens a file other
-than to hash it, and it imports no torch.
+Files are searched by name in ``RSBENCH_WEIGHTS``, in the cache of rsbench and in the hub cache of
+torch. A file is used only if its SHA-256 is the one listed here. This module reads files only to
+hash them and does not import torch.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
+import logging
 import os
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, MetricUnavailable, unknown
-from rsbench.core.io import atomic_file, disk_errors
+from rsbench.core.io import disk_errors
 from rsbench.core.paths import cache_dir
+
+if TYPE_CHECKING:
+    from requests import Response
 
 SETTING = "RSBENCH_WEIGHTS"
 SCHEMES = ("https",)
@@ -36,14 +38,14 @@ class Weights:
     """One set of weights.
 
     Args:
-        name: what metrics ask for.
-        files: file name → SHA-256; any one of them serves. The first is the published file,
+        name: name by which metrics load them.
+        files: (file name, SHA-256); any one of them is enough. The first is the published file,
             the others hold its feature layers only.
-        url: where the published file is fetched from.
-        bytes: size of the published file, about.
-        metrics: ids that need it.
-        licence: of the weights; what they were trained on has terms of its own.
-        packaged: ``(package, path in it)`` of installed packages that bring the same file.
+        url: address of the published file.
+        bytes: approximate size of the published file.
+        metrics: ids of the metrics that need it.
+        licence: licence of the weights, and terms of the training data.
+        packaged: ``(package, path in it)`` of installed packages that contain the same file.
     """
 
     name: str
@@ -57,7 +59,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Status:
-    """One line of `weights check`; ``state`` is ``ok``, ``altered`` or ``absent``."""
+    """The state of some weights on this machine: ``ok``, ``altered`` or ``absent``."""
 
     name: str
     state: str
@@ -74,7 +76,7 @@ _LPIPS = (
 
 
 def _heads(net: str, digest: str, size: int) -> Weights:
-    """The five to seven 1 × 1 layers of LPIPS 0.1 for one network."""
+    """Return the entry of the five to seven 1 × 1 layers of LPIPS 0.1 for one network."""
     return Weights(
         f"lpips-{net}",
         ((f"lpips-v0.1-{net}.pth", digest),),
@@ -158,7 +160,7 @@ TABLE: tuple[Weights, ...] = (
 
 
 def folders() -> tuple[Path, ...]:
-    """Return where weight files are looked for, in order."""
+    """Return the folders in which weight files are searched, in order."""
     named = os.environ.get(SETTING)
     xdg = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     torch_home = Path(os.environ.get("TORCH_HOME") or Path(xdg) / "torch")
@@ -167,7 +169,11 @@ def folders() -> tuple[Path, ...]:
 
 
 def weights(name: str) -> Weights:
-    """Return one entry of the table; an unknown name is an error with the nearest names."""
+    """Return one entry of the table.
+
+    Raises:
+        UnknownName: if there is none of this name.
+    """
     for entry in TABLE:
         if entry.name == name:
             return entry
@@ -175,10 +181,10 @@ def weights(name: str) -> Weights:
 
 
 def find(name: str) -> tuple[Path, str]:
-    """Return a whole file of some weights and its SHA-256.
+    """Return the path of a file of some weights and its SHA-256.
 
     Raises:
-        MetricUnavailable: if none is here, or those here are not as published.
+        MetricUnavailable: if no file is found, or none has the listed SHA-256.
     """
     entry = weights(name)
     state = _status(entry)
@@ -200,7 +206,7 @@ def find(name: str) -> tuple[Path, str]:
 
 
 def absence(name: str) -> str | None:
-    """Say in one sentence why some weights cannot be used here; None where they can."""
+    """Return the reason why some weights cannot be used here; None where they can."""
     state = _status(weights(name))
     if state.state == "ok":
         return None
@@ -216,7 +222,7 @@ def absence(name: str) -> str | None:
 
 
 def status() -> tuple[Status, ...]:
-    """Say of all weights whether they are here and as published."""
+    """Return the state of all weights."""
     return tuple(_status(entry) for entry in TABLE)
 
 
@@ -234,7 +240,7 @@ def _status(entry: Weights) -> Status:
 
 
 def _places(entry: Weights) -> Iterator[tuple[Path, str]]:
-    """Where a file of some weights may lie, and the digest it must have there."""
+    """Yield the paths where a file of some weights may be, each with the digest it must have."""
     for folder in folders():
         for file, listed in entry.files:
             yield folder / file, listed
@@ -248,7 +254,7 @@ _DIGESTS: dict[tuple[str, int, int], str] = {}
 
 
 def _digest(path: Path) -> str:
-    """Hash a file once per process, again if it was touched since."""
+    """Hash a file once per process, and again if its size or time of change differs."""
     there = path.stat()
     key = (str(path), there.st_size, there.st_mtime_ns)
     if key not in _DIGESTS:
@@ -264,16 +270,17 @@ def fetch(
     schemes: tuple[str, ...] = SCHEMES,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Bring weight files into a folder; files that are there and whole are kept.
+    """Download weight files into a folder and return their paths; whole files there are kept.
 
     Args:
-        to: the folder; ``RSBENCH_WEIGHTS``, or rsbench's cache, where None.
-        names: which weights; all where None.
-        schemes: of addresses that may be opened, also after a redirect.
+        to: the folder; where None, ``RSBENCH_WEIGHTS`` or else the cache of rsbench.
+        names: names of the weights; all where None.
+        schemes: allowed schemes of addresses, also of redirects.
+        progress: called with ``(label, bytes done, bytes in all)``.
 
     Raises:
-        InputError: if an address cannot be reached, or what came is not the published file.
-        DiskFull: if there is no room.
+        InputError: if an address cannot be reached, or the file there is not the published one.
+        DiskFull: if the device has no room left.
     """
     known = {entry.name: entry for entry in table}
     for name in names or ():
@@ -289,71 +296,90 @@ def fetch(
 def _fetched(
     entry: Weights, folder: Path, schemes: tuple[str, ...], progress: Progress | None
 ) -> Path:
+    """Return the path of one published file; it is downloaded unless it is in the folder."""
+    pooch = _pooch()
+    from requests.exceptions import RequestException
+
     file, listed = entry.files[0]
-    target = folder / file
-    if target.is_file() and sha256_file(target) == listed:
-        return target
+    download = partial(_download, entry, schemes, progress)
     elsewhere = f"give --to with {entry.bytes / 1e6:.0f} MB of room"
-    with (
-        disk_errors(f"fetching {entry.url} into {folder}", elsewhere),
-        atomic_file(target) as part,
-    ):
-        digest = _download(entry, part, schemes, progress)
-        if digest != listed:
-            raise InputError(
-                f"fetching {entry.url}",
-                f"what came has SHA-256 {digest[:12]}…, the published file {listed[:12]}…",
-                "Try again later; if it stays so, copy the file from another place",
-            )
-    return target
-
-
-class _SameSchemes(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to allowed schemes only."""
-
-    def __init__(self, schemes: tuple[str, ...]) -> None:
-        self.schemes = schemes
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
-        headers: HTTPMessage, newurl: str,
-    ) -> Any:  # fmt: skip
-        """Refuse a redirect to another scheme."""
-        _require_scheme(newurl, self.schemes)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _require_scheme(url: str, schemes: tuple[str, ...]) -> None:
-    scheme = urllib.parse.urlsplit(url).scheme
-    if scheme not in schemes:
+    try:
+        with disk_errors(f"fetching {entry.url} into {folder}", elsewhere):
+            return Path(pooch.retrieve(entry.url, f"sha256:{listed}", file, folder, None, download))
+    except InputError:
+        raise
+    except RequestException as error:
+        # The text of the error may hold a signed address, so only its kind is given.
+        status = getattr(error.response, "status_code", type(error).__name__)
         raise InputError(
-            f"opening {url}",
-            f"its scheme is {scheme or 'absent'!r}",
-            f"Only {', '.join(schemes)} addresses are opened",
-        )
+            f"fetching {entry.url}",
+            f"it cannot be reached ({status})",
+            f"Fetch it elsewhere and copy {file} into a folder named by {SETTING}",
+        ) from None
+    except ValueError:
+        raise InputError(
+            f"fetching {entry.url}",
+            f"its SHA-256 is not that of the published file ({listed[:12]}…)",
+            "Try again later; if the error stays, copy the file from another place",
+        ) from None
+
+
+def _pooch() -> Any:
+    try:
+        import pooch
+    except ImportError as error:
+        raise InputError(
+            "fetching weights", "pooch is not installed", "Type: pip install 'rsbench[models]'"
+        ) from error
+    pooch.get_logger().setLevel(logging.WARNING)  # the caller reports the progress
+    return pooch
 
 
 def _download(
-    entry: Weights, part: Path, schemes: tuple[str, ...], progress: Progress | None
-) -> str:
-    _require_scheme(entry.url, schemes)
-    opener = urllib.request.build_opener(_SameSchemes(schemes))
-    hasher, done = hashlib.sha256(), 0
-    try:
-        with opener.open(entry.url, timeout=TIMEOUT) as answer, part.open("wb") as out:
-            while block := answer.read(BLOCK):
-                done += len(block)
-                if done > entry.bytes * 2:
-                    break  # far longer than the published file: the digest will say no
-                out.write(block)
-                hasher.update(block)
-                if progress is not None:
-                    progress(f"fetching {entry.name}", done, max(entry.bytes, done))
-    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    entry: Weights,
+    schemes: tuple[str, ...],
+    progress: Progress | None,
+    url: str,
+    output: str,
+    _: Any,
+) -> None:
+    """Download to the temporary file ``output``; pooch checks its digest and renames it."""
+    import pooch
+
+    def grown(_: int) -> None:
+        # pooch counts a short block as a full one, so the size of the file is taken.
+        done = Path(output).stat().st_size
+        if done > 2 * entry.bytes:
+            raise InputError(
+                f"fetching {entry.url}",
+                f"it has more than {2 * entry.bytes} bytes, twice the size of the published file",
+                "Copy the published file from another place",
+            )
+        if progress is not None:
+            progress(f"fetching {entry.name}", done, max(entry.bytes, done))
+
+    def checked(response: Response, **_: Any) -> None:
+        if response.is_redirect:
+            target = urllib.parse.urljoin(response.url, response.headers["location"])
+            _require_scheme(target, schemes)
+
+    _require_scheme(url, schemes)
+    bar = SimpleNamespace(total=0, update=grown, reset=lambda: None, close=lambda: None)
+    pooch.HTTPDownloader(
+        progressbar=bar,
+        chunk_size=BLOCK,
+        timeout=TIMEOUT,
+        headers={"Accept-Encoding": "identity"},
+        hooks={"response": checked},
+    )(url, output, None)
+    Path(output).chmod(0o644)  # temporary files are closed to other users
+
+
+def _require_scheme(url: str, schemes: tuple[str, ...]) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in schemes:
         raise InputError(
-            f"fetching {entry.url}",
-            f"it cannot be reached ({reason})",
-            f"Fetch it elsewhere and copy {entry.files[0][0]} into a folder named by {SETTING}",
-        ) from error
-    return hasher.hexdigest()
+            f"opening {parts.scheme}://{parts.hostname}{parts.path}",
+            f"its scheme is {parts.scheme or 'absent'!r}",
+            f"Only {', '.join(schemes)} addresses are opened",
+        )

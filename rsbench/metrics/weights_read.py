@@ -1,4 +1,4 @@
-"""Read weight files into tensors; nothing here can run code that a file brings."""
+"""Read weight files into tensors without running code that a file may contain."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def read_weights(name: str) -> dict[str, Tensor]:
     """Return the tensors of some weights by name, on the CPU.
 
     Raises:
-        MetricUnavailable: if no whole file is here.
-        InputError: if the file holds anything but tensors.
+        MetricUnavailable: if no file is found, or none has the listed SHA-256.
+        InputError: if the file holds anything other than tensors.
     """
     path, digest = find(name)
     return dict(_tensors(path, digest))
@@ -27,7 +27,7 @@ def read_weights(name: str) -> dict[str, Tensor]:
 
 @lru_cache(maxsize=8)
 def _tensors(path: Path, digest: str) -> dict[str, Tensor]:
-    """Tensors of a file; ``digest`` stands in the key of the cache."""
+    """Return the tensors of a file; ``digest`` is part of the key of the cache."""
     import torch
 
     if path.suffix == ".safetensors":

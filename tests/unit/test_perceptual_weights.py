@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.server
 import pickle
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -133,16 +135,36 @@ def test_safetensors_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert read_weights("alexnet")["features.0.weight"].tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serve files; ``/moved/…`` redirects to a signed address, ``/parts/…`` sends short chunks."""
+
+    protocol_version = "HTTP/1.1"
+    elsewhere = ""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/moved/"):
+            self.send_response(302)
+            self.send_header("Location", f"{self.elsewhere}/{self.path[7:]}?token=secret")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif self.path.startswith("/parts/"):
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for byte in Path(self.directory, self.path[7:]).read_bytes():
+                self.wfile.write(b"1\r\n%c\r\n" % byte)
+            self.wfile.write(b"0\r\n\r\n")
+        else:
+            super().do_GET()
+
+    def log_message(self, *args: object) -> None:
+        return
+
+
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(folder))  # type: ignore[arg-type]
-
-        def log_message(self, *args: object) -> None:
-            return
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+def served(folder: Path, elsewhere: str = "") -> Iterator[str]:
+    here = type("Here", (Handler,), {"elsewhere": elsewhere})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(here, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -152,23 +174,90 @@ def served(folder: Path) -> Iterator[str]:
         server.server_close()
 
 
-def test_fetching_checks_the_digest_and_leaves_no_half_file(tmp_path: Path) -> None:
-    there, here = tmp_path / "hub", tmp_path / "mine"
-    there.mkdir()
-    (there / "w.pth").write_bytes(b"published")
-    with served(there) as url:
-        entry = room.Weights(
-            "w", (("w.pth", sha256_file(there / "w.pth")),), f"{url}/w.pth", 9, (), "none"
+def published(folder: Path, url: str, **changes: object) -> room.Weights:
+    """Return the entry of the file ``w.pth`` of a folder that is served at ``url``."""
+    digest = sha256_file(folder / "w.pth")
+    entry = room.Weights("w", (("w.pth", digest),), url, 9, (), "none")
+    return replace(entry, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "w.pth").write_bytes(b"published")
+    return folder
+
+
+@pytest.mark.parametrize("path", ["w.pth", "parts/w.pth", "moved/w.pth"])
+def test_a_published_file_is_fetched_once(hub: Path, tmp_path: Path, path: str) -> None:
+    told: list[tuple[str, int, int]] = []
+    here = tmp_path / "mine"
+    with served(hub) as url:
+        entry = published(hub, f"{url}/{path}")
+        found = room.fetch(
+            here, table=(entry,), schemes=("http",), progress=lambda *a: told.append(a)
         )
+    assert told[-1] == ("fetching w", 9, 9)
+    assert found == [here / "w.pth"]
+    assert found[0].read_bytes() == b"published"
+    assert found[0].stat().st_mode & 0o777 == 0o644
+    # The server is gone: a whole file is not fetched again.
+    assert room.fetch(here, table=(entry,), schemes=("http",)) == found
+
+
+def test_fetching_checks_the_digest_and_leaves_no_half_file(hub: Path, tmp_path: Path) -> None:
+    here = tmp_path / "mine"
+    with served(hub) as url:
+        entry = published(hub, f"{url}/w.pth")
         found = room.fetch(here, table=(entry,), schemes=("http",))
         assert [path.read_bytes() for path in found] == [b"published"]
-        (there / "w.pth").write_bytes(b"something else")
+        (hub / "w.pth").write_bytes(b"something else")
         (here / "w.pth").unlink()
         with pytest.raises(InputError, match="SHA-256"):
             room.fetch(here, table=(entry,), schemes=("http",))
         assert list(here.iterdir()) == []
         with pytest.raises(InputError, match="Only https"):
             room.fetch(here, table=(entry,))
+
+
+def test_a_file_that_is_far_too_long_is_not_kept(hub: Path, tmp_path: Path) -> None:
+    with served(hub) as url:
+        entry = published(hub, f"{url}/w.pth", bytes=4)
+        with pytest.raises(InputError, match="more than 8 bytes"):
+            room.fetch(tmp_path / "mine", table=(entry,), schemes=("http",))
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_redirect_to_another_scheme_is_refused_without_its_token(
+    hub: Path, tmp_path: Path
+) -> None:
+    with served(hub, "ftp://127.0.0.1") as url:
+        entry = published(hub, f"{url}/moved/w.pth")
+        with pytest.raises(InputError, match=r"opening ftp://127\.0\.0\.1/w\.pth") as refused:
+            room.fetch(tmp_path / "mine", table=(entry,), schemes=("http",))
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("reason", ["404", "ConnectionError"])
+def test_an_error_after_a_redirect_does_not_show_the_token(
+    hub: Path, tmp_path: Path, reason: str
+) -> None:
+    elsewhere = "http://127.0.0.1:9" if reason == "ConnectionError" else "/absent"
+    with served(hub, elsewhere) as url:
+        entry = published(hub, f"{url}/moved/w.pth")
+        with pytest.raises(InputError, match=f"cannot be reached .{reason}") as failed:
+            room.fetch(tmp_path / "mine", table=(entry,), schemes=("http",))
+    assert "secret" not in str(failed.value)
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_without_pooch_the_error_says_what_to_install(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(InputError, match=r"pip install 'rsbench\[models\]'"):
+        room.fetch(tmp_path / "mine", table=(published(hub, "https://127.0.0.1/w.pth"),))
 
 
 def test_red_green_and_blue_must_be_known() -> None:
