@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest
+from rsbench.build.importers.dates import match_date
 from rsbench.build.importers.flat_files import header_of
 from rsbench.build.importers.raster import (
     SUFFIXES,
@@ -233,13 +235,8 @@ def date_of(path: Path) -> date:
         match = pattern.search(text)
         if match is None:
             continue
-        parts = match.groupdict()
-        try:
-            if "doy" in parts:
-                return datetime.strptime(f"{parts['year']} {parts['doy']}", "%Y %j").date()
-            return date(int(parts["year"]), int(parts["month"]), int(parts["day"]))
-        except ValueError:
-            continue
+        with suppress(InputError):  # a number that is no date, e.g. of a path and row
+            return match_date(match, path.name)
     raise InputError(
         f"importing {path}",
         "neither its name nor its folder holds a date",
