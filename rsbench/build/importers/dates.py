@@ -91,9 +91,9 @@ def step_between(dates: Sequence[date]) -> str:
 
 def _from_name(file: Path) -> date:
     stem = file.stem
-    whole = {parse_parts(*m.groups()) for m in _FULL.finditer(stem)}
+    whole = {parse_parts(m[1], m[2], m[3]) for m in _FULL.finditer(stem)}
     whole |= {parse_parts(m[1], m[3], m[4]) for m in _SHORT.finditer(stem)}
-    found = whole or {parse_parts(*m.groups(), "01") for m in _MONTH.finditer(stem)}
+    found = whole or {parse_parts(m[1], m[2], "01") for m in _MONTH.finditer(stem)}
     if not found:
         years = list(_YEAR.finditer(stem))
         for match in years:
