@@ -112,7 +112,8 @@ def test_a_real_modis_file_is_of_this_system_and_refused_on_other_pixels(tmp_pat
     import rasterio
     from rasterio.crs import CRS
 
-    from rsbench.build.read.raster import GridMismatchError, read_window
+    from rsbench.build.read.grids import GridMismatchError
+    from rsbench.build.read.raster import Asked, read_window
     from rsbench.build.read.sinusoidal import CRS as SINUSOIDAL
     from rsbench.build.read.sinusoidal import native_grid
     from rsbench.core.grid import Grid
@@ -127,8 +128,9 @@ def test_a_real_modis_file_is_of_this_system_and_refused_on_other_pixels(tmp_pat
         real, transform = data.read(), data.transform
     grid = Grid("EPSG:32630", (480.0, 0.0, 602_415.0, 0.0, -480.0, 4_742_415.0), 10, 10)
     native = native_grid(grid)
+    asked = Asked(grid=native, whole=False, nodata=-28672)
     with pytest.raises(GridMismatchError, match="its pixels are 464"):
-        read_window(str(tmp_path / name), [1], native, np.int16, whole=False, nodata=-28672)
+        read_window(str(tmp_path / name), [1], asked, np.int16)
     # The same numbers on the pixels they came from are read where they lie.
     from affine import Affine
 
@@ -141,9 +143,7 @@ def test_a_real_modis_file_is_of_this_system_and_refused_on_other_pixels(tmp_pat
         tmp_path / "native.tif", "w", height=height, width=width, transform=place, **profile
     ) as out:
         out.write(real)
-    read = read_window(
-        str(tmp_path / "native.tif"), [1], native, np.int16, whole=False, nodata=-28672
-    )
+    read = read_window(str(tmp_path / "native.tif"), [1], asked, np.int16)
     rows = slice(max(0, top), min(native.height, top + height))
     columns = slice(max(0, left), min(native.width, left + width))
     assert rows.stop > rows.start

@@ -33,6 +33,7 @@ from rsbench.core.grid import Grid
 from rsbench.store.read import open_store
 
 GRID = Grid("EPSG:32633", (10.0, 0.0, float(ORIGIN[0]), 0.0, -10.0, float(ORIGIN[1])), 48, 48)
+ASKED = Asked(grid=GRID, whole=True, nodata=0)
 SECRET = "sv=2024&sig=TOPSECRET%2Btoken&se=2030"
 
 
@@ -89,15 +90,15 @@ def test_a_vrt_cannot_read_local_files(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "B02.tif") as data:  # without the allow-list it would be read
         assert data.read(1)[0, 0] == 7
     with pytest.raises(rasterio.errors.RasterioIOError):
-        read_window(str(tmp_path / "B02.tif"), [1], GRID, np.uint16, whole=True, nodata=0)
+        read_window(str(tmp_path / "B02.tif"), [1], ASKED, np.uint16)
     with serve(tmp_path) as url, pytest.raises(rasterio.errors.RasterioIOError):
-        read_window(f"/vsicurl/{url}/files/B02.tif", [1], GRID, np.uint16, whole=True, nodata=0)
+        read_window(f"/vsicurl/{url}/files/B02.tif", [1], ASKED, np.uint16)
     out = np.zeros((1, 1, GRID.height, GRID.width), np.uint16)
     scene = Scene("a", (("B02", LockAsset("B02.tif", 1)),))
     for engine in ("rasterio", "stackstac"):
         made = make_engine(engine, str(tmp_path), "none")
         with pytest.raises(UnitFailed, match=r"B02|from a on"):
-            made.fill(out, [scene], Asked(grid=GRID, whole=True, nodata=0))
+            made.fill(out, [scene], ASKED)
         made.close()
     assert not out.any()
 
@@ -108,7 +109,7 @@ def test_a_side_file_changes_nothing(tmp_path: Path) -> None:
         "<PAMDataset><GeoTransform>0, 10, 0, 0, 0, -10</GeoTransform></PAMDataset>"
     )
     path = str(tmp_path / "B02.tif")
-    assert (read_window(path, [1], GRID, np.uint16, whole=True, nodata=0) == 7).all()
+    assert (read_window(path, [1], ASKED, np.uint16) == 7).all()
 
 
 def test_a_lock_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_a_redirect_to_another_scheme_is_not_followed(scheme: str, tmp_path: Pat
     with replies(lambda _: (302, {"Location": goal}, b"")) as (url, asked):
         path = f"/vsicurl/{url}/files/B02.tif"
         with pytest.raises(rasterio.errors.RasterioIOError):
-            read_window(path, [1], GRID, np.uint16, whole=True, nodata=0)
+            read_window(path, [1], ASKED, np.uint16)
         assert asked
         with pytest.raises((OSError, InputError), match="cannot be searched"):
             make_plan(recipe(), provider=url)
@@ -259,7 +260,7 @@ def test_a_name_that_leads_into_a_private_network_is_not_asked(
     made = make_engine(engine, "https://stac.example.org", "none")
     out = np.zeros((1, 1, GRID.height, GRID.width), np.uint16)
     with pytest.raises((InputError, UnitFailed), match="its name leads into a private network"):
-        made.fill(out, [Scene("a", (("B02", asset),))], Asked(grid=GRID, whole=True, nodata=0))
+        made.fill(out, [Scene("a", (("B02", asset),))], ASKED)
     made.close()
     # A catalogue of the same house may name its neighbours.
     plan_href.require_public("https://inside.example.org/B02.tif", "https://stac.corp.example")
@@ -364,7 +365,7 @@ def test_a_read_that_fails_leaves_no_pixels_behind(tmp_path: Path) -> None:
         engine.fill(
             out,
             [Scene("x", (("B02", LockAsset("no.tif")),))],
-            Asked(grid=GRID, whole=True, nodata=0),
+            ASKED,
         )
     engine.close()
     assert (out == 123).all()

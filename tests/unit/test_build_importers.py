@@ -266,3 +266,75 @@ def test_a_file_that_is_no_raster_is_named(tmp_path: Path) -> None:
     (source / "2005.tif").write_bytes(b"no")
     with pytest.raises(InputError, match=r"2005.tif: it cannot be read"):
         import_geotiff_series(source, tmp_path / "out", unit="display")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("S2_2019.03.04.tif", "2019-03-04"),
+        ("S2_2019_3_4.tif", "2019-03-04"),
+        ("S2_2019-03.tif", "2019-03-01"),
+        ("S2_20190304T101021_20m.tif", "2019-03-04"),
+        ("maryland_2019_10m_v2.tif", "2019-07-01"),
+        ("site12_2019.tif", "2019-07-01"),
+        ("S2_04-03-2019.tif", "the year 2019 beside '03'"),
+        ("S2_2019_123.tif", "the year 2019 beside '123'"),
+        ("S2_2019-Mar-04.tif", "the year 2019 beside 'Mar'"),
+        ("S2_2019Mar04.tif", "the year 2019 beside 'Mar04'"),
+        ("04March2019.tif", "beside '04March'|beside 'March'|holds no date"),
+        ("S2_2019_03.tif", "the year 2019 beside '03'"),
+        ("S2_2019_13_20.tif", "there is no such day"),
+        ("A2019123.tif", "its name holds no date"),
+        ("201903.tif", "its name holds no date"),
+    ],
+)
+def test_a_date_in_a_name_is_understood_wholly_or_refused(name: str, wanted: str) -> None:
+    if wanted[0].isdigit():
+        assert file_dates([Path(name)], None)[Path(name)].isoformat() == wanted
+        return
+    with pytest.raises(InputError, match=wanted) as caught:
+        file_dates([Path(name)], None)
+    assert "--dates" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        (r"_(?P<day>\d\d)-\d\d-(?P<year>\d{4})", "finds day '04', year '2019'"),
+        (r"-(?P<year>\d\d)\.", "finds year '19'"),
+        (r"_(?P<month>\d\d)-", "finds month '04'"),
+        (r"_(\d\d-\d\d)-", "'04-03' is no date"),
+    ],
+)
+def test_a_pattern_that_finds_half_a_date_is_refused(pattern: str, says: str) -> None:
+    file = Path("S2_04-03-19.tif" if ".19" in says or "'19'" in says else "S2_04-03-2019.tif")
+    with pytest.raises(InputError, match=says):
+        file_dates([file], pattern)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_lists_of_spreadsheets_are_read(encoding: str, separator: str, tmp_path: Path) -> None:
+    listing = tmp_path / "dates.csv"
+    rows = (("File", "note", "Date "), ("ä.tif", "x", "2001-06-01"), ("b.tif", "", "2002-3-4"))
+    text = "\r\n".join(separator.join(row) for row in rows)
+    listing.write_text(text, encoding=encoding, newline="")
+    found = file_dates([Path("ä.tif"), Path("b.tif")], str(listing))
+    assert [d.isoformat() for d in found.values()] == ["2001-06-01", "2002-03-04"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name,when\na.tif,2001\n", "its columns are name, when"),
+        ("", "its columns are none"),
+        ("file,date\na.tif,04.03.2001\n", "'04.03.2001' is no date"),
+        ("file,date\na.tif\n", "it has no row for a.tif"),
+        ("file,date\na.tif,2001\na.tif,2002\n", "it has 2001 and 2002 for a.tif"),
+        ('file,date\n"a.tif,2001\n', "it cannot be read"),
+    ],
+)
+def test_lists_that_cannot_be_used(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "dates.csv").write_text(text)
+    with pytest.raises(InputError, match=says):
+        file_dates([Path("a.tif")], str(tmp_path / "dates.csv"))

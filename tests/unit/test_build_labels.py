@@ -17,7 +17,7 @@ from test_build_pairs import EPSG, ORIGIN, PLACE, photo, recipe, scene, write_it
 from rsbench.build.engine.builder import build
 from rsbench.build.plan.plan import describe, make_plan
 from rsbench.build.read.classes import read_classes
-from rsbench.build.read.raster import GridMismatchError
+from rsbench.build.read.grids import GridMismatchError
 from rsbench.catalog import load_recipe, names, recipe_of
 from rsbench.catalog.loaders import load_labels
 from rsbench.core.errors import InputError, UnitFailed

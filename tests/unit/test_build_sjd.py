@@ -16,6 +16,7 @@ import pytest
 from build_fixtures import write_raster
 from import_fixtures import importing
 
+from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.sat_jepa_layout import find_places
 from rsbench.build.importers.splits import (
     Piece,
@@ -86,7 +87,7 @@ def test_a_split_by_region_holds_the_files_pixels_and_leaks_nothing(tmp_path: Pa
 def test_both_prefixes_of_embeddings_are_read_and_none_is_needed(
     prefix: str, tmp_path: Path
 ) -> None:
-    places = find_places(layout(tmp_path, names=NAMES[:1], embeddings=prefix), None)
+    places = find_places(layout(tmp_path, names=NAMES[:1], embeddings=prefix), ImportOptions())
     assert tuple(places[0].embeddings) == (YEARS if prefix else ())
     assert places[0].years == YEARS
 

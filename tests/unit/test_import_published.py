@@ -67,7 +67,7 @@ def per_date(root: Path) -> Path:
 
 
 def open_flat(path: Path) -> Raster:
-    return describe(path, None, known=Known(6, LGC.known.nominal))
+    return describe(path, ImportOptions(), known=Known(6, LGC.known.nominal))
 
 
 def read(store: Store, sensor: str) -> npt.NDArray[Any]:
@@ -149,7 +149,7 @@ def test_flat_binaries_of_any_order(interleave: str, order: int, tmp_path: Path)
     envi(path, values, interleave=interleave, order=order, extra=extra)
     opened = open_flat(path)
     window = Window(3, 5, 7, 9)
-    found = read_part(opened, window)
+    found, _ = read_part(opened, window)
     assert np.array_equal(found, values[:, 3:10, 5:14])
     assert found.dtype == np.dtype("int16")
     assert opened.nodata == -50

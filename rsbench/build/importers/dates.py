@@ -1,8 +1,13 @@
-"""Dates of files: from their names or a list, and the step between them."""
+"""Dates of files, from their names, a pattern or a list, and the step between them.
+
+A date is understood wholly or refused. A year alone stands for its 1 July, a month for its first
+day.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -11,11 +16,27 @@ from pathlib import Path
 
 from rsbench.core.errors import InputError
 
-# A date in full, with or without dashes, one whose months and days carry no zeros, or a year that
-# stands alone.
-_FULL = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])(?!\d)")
-_SHORT = re.compile(r"(?<!\d)((?:19|20)\d\d)-(\d{1,2})-(\d{1,2})(?!\d)")
+# In file names: a date in full, with or without separators; one whose months and days may lack
+# zeros; a year and month; a year. A number before "m" or "km" is a pixel size.
+_END = r"(?!\d|k?m(?![A-Za-z]))"
+_FULL = re.compile(rf"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01]){_END}")
+_SHORT = re.compile(rf"(?<!\d)((?:19|20)\d\d)([-_.])(\d{{1,2}})\2(\d{{1,2}}){_END}")
+_MONTH = re.compile(r"(?<!\d)((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![-_.]?\d)")
 _YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
+
+# Beside a year: what may be a month or a day.
+_NAMES = (
+    r"(?<![A-Za-z])(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![A-Za-z])"
+)
+_PART = rf"(?:(?<![0-9A-Za-z])\d{{1,3}}(?![0-9A-Za-z])|{_NAMES}\d{{0,2}})"
+_BEFORE = re.compile(rf"{_PART}[-_. ]?$", re.IGNORECASE)
+_AFTER = re.compile(rf"^[-_. ]?{_PART}", re.IGNORECASE)
+
+_REMEDY = (
+    "State it with --dates '(?P<year>\\d{4})-(?P<month>\\d+)-(?P<day>\\d+)' (a pattern; groups "
+    "year, month, day or doy) or --dates FILE.csv (file,date)"
+)
 
 
 def file_dates(files: Sequence[Path], given: str | None) -> dict[Path, date]:
@@ -23,12 +44,13 @@ def file_dates(files: Sequence[Path], given: str | None) -> dict[Path, date]:
 
     Args:
         files: the rasters.
-        given: a CSV file with the columns ``file,date``; a regular expression whose groups hold
-            the date: ``year``, ``month``, ``day``, or ``year`` and ``doy`` (day of the year), or a
-            single one; None to find the one date in each name. A year alone stands for its 1 July.
+        given: a CSV file with the columns ``file`` and ``date``; a regular expression whose groups
+            hold the date: ``year``, ``month``, ``day``, or ``year`` and ``doy`` (day of the year),
+            or a single one; None to find the one date in each name.
 
     Raises:
-        InputError: if a file has no date, more than one, or the date of another file.
+        InputError: if a file has no date, more than one, one that is not understood wholly, or the
+            date of another file.
     """
     if given is not None and given.lower().endswith(".csv"):
         dates = _from_csv(files, Path(given))
@@ -64,17 +86,42 @@ def step_between(dates: Sequence[date]) -> str:
     return f"P{days.pop()}D" if len(days) == 1 else "irregular"
 
 
+# Names ----------------------------------------------------------------------------------
+
+
 def _from_name(file: Path) -> date:
-    matches = [m for form in (_FULL, _SHORT) for m in form.finditer(file.stem)]
-    whole = {_parse(*m.groups()) for m in matches}
-    found = whole or {date(int(m[1]), 7, 1) for m in _YEAR.finditer(file.stem)}
+    stem = file.stem
+    whole = {parse_parts(m[1], m[2], m[3]) for m in _FULL.finditer(stem)}
+    whole |= {parse_parts(m[1], m[3], m[4]) for m in _SHORT.finditer(stem)}
+    found = whole or {parse_parts(m[1], m[2], "01") for m in _MONTH.finditer(stem)}
+    if not found:
+        years = list(_YEAR.finditer(stem))
+        for match in years:
+            _require_alone(file, match)
+        found = {date(int(m[1]), 7, 1) for m in years}
     if len(found) != 1:
         raise InputError(
             f"the date of {file.name}",
             f"its name holds {'no date' if not found else f'{len(found)} dates'}",
-            "State it with --dates '(?P<year>\\d{4})' (a pattern) or --dates FILE.csv (file,date)",
+            _REMEDY,
         )
     return found.pop()
+
+
+def _require_alone(file: Path, year: re.Match[str]) -> None:
+    """Refuse a year beside something that may be its month or day."""
+    before, after = year.string[: year.start()], year.string[year.end() :]
+    beside = _BEFORE.search(before) or _AFTER.search(after)
+    if beside is not None:
+        raise InputError(
+            f"the date of {file.name}",
+            f"its name holds the year {year[1]} beside {beside[0].strip('-_. ')!r}, which may be a "
+            "month or a day",
+            _REMEDY,
+        )
+
+
+# Patterns -------------------------------------------------------------------------------
 
 
 def _from_pattern(files: Sequence[Path], pattern: str) -> dict[Path, date]:
@@ -89,21 +136,38 @@ def _from_pattern(files: Sequence[Path], pattern: str) -> dict[Path, date]:
         match = compiled.search(file.name)
         if match is None:
             raise InputError(
-                f"the date of {file.name}", f"{pattern!r} does not meet its name", "Correct --dates"
+                f"the date of {file.name}",
+                f"{pattern!r} does not match its name",
+                "Correct --dates",
             )
-        dates[file] = _from_match(file, match)
+        dates[file] = match_date(match, file.name)
     return dates
 
 
-def _from_match(file: Path, match: re.Match[str]) -> date:
-    named = match.groupdict()
-    if named.get("doy"):
-        return _ordinal(named["year"], named["doy"], file.name)
-    if named.get("year"):
-        month, day = named.get("month"), named.get("day")
-        return _parse(named["year"], month or ("07" if not day else "01"), day or "01")
-    text = match.group(1) if match.re.groups else match.group(0)
-    return parse_date(text, file.name)
+def match_date(match: re.Match[str], where: str) -> date:
+    """Return the date in the groups of a match: named parts, or a single group, or all of it.
+
+    Args:
+        match: groups ``year`` with ``month`` and ``day``, with ``month``, with ``doy`` or alone.
+        where: the file, for errors.
+
+    Raises:
+        InputError: if there is no such day, or a part is missing.
+    """
+    named = {name: text for name, text in match.groupdict().items() if text}
+    if not named:
+        return parse_date(match.group(1) if match.re.groups else match.group(0), where)
+    if not re.fullmatch(r"\d{4}", named.get("year", "")) or ("day" in named) > ("month" in named):
+        raise InputError(
+            f"the date of {where}",
+            f"the pattern finds {', '.join(f'{name} {text!r}' for name, text in named.items())}",
+            "Let it find a year of four digits, with month and day, with month, with doy or alone",
+        )
+    if "doy" in named:
+        return _ordinal(named["year"], named["doy"], where)
+    if "month" not in named:
+        return date(int(named["year"]), 7, 1)
+    return parse_parts(named["year"], named["month"], named.get("day", "01"))
 
 
 def _ordinal(year: str, doy: str, where: str) -> date:
@@ -116,16 +180,26 @@ def _ordinal(year: str, doy: str, where: str) -> date:
 
 
 def parse_date(text: str, where: str) -> date:
-    """Read ``YYYY``, ``YYYY-MM``, ``YYYY-MM-DD`` or ``YYYYMMDD``."""
+    """Read ``YYYY``, ``YYYY-MM``, ``YYYY-MM-DD``, ``YYYYMMDD`` or ``YYYY-M-D``.
+
+    Raises:
+        InputError: if it is none of these, or there is no such day.
+    """
     match = re.fullmatch(r"(\d{4})(?:[-_]?(\d\d))?(?:[-_]?(\d\d))?", text.strip())
+    match = match or re.fullmatch(r"(\d{4})-(\d{1,2})-(\d{1,2})", text.strip())
     if match is None:
         raise InputError(
             f"the date of {where}", f"{text!r} is no date", "Write 1985, 1985-07 or 1985-07-01"
         )
-    return _parse(match[1], match[2] or "07", match[3] or "01")
+    return parse_parts(match[1], match[2] or "07", match[3] or "01")
 
 
-def _parse(year: str, month: str, day: str) -> date:
+def parse_parts(year: str, month: str, day: str) -> date:
+    """Return the date of a year, month and day in digits.
+
+    Raises:
+        InputError: if there is no such day.
+    """
     try:
         return date(int(year), int(month), int(day))
     except ValueError as error:
@@ -134,17 +208,36 @@ def _parse(year: str, month: str, day: str) -> date:
         ) from error
 
 
+# Lists ----------------------------------------------------------------------------------
+
+
 def _from_csv(files: Sequence[Path], path: Path) -> dict[Path, date]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = {row["file"]: row["date"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        text = path.read_text(encoding="utf-8-sig")  # Excel begins a file with a mark
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"--dates {path}",
             f"it cannot be read ({type(error).__name__})",
-            "Give a CSV file with the columns file,date",
+            "Give a CSV file in UTF-8 with the columns file,date",
         ) from error
-    absent = [file.name for file in files if file.name not in rows]
+    names = [name.strip().lower() for name in lines[0]] if lines else []
+    if not {"file", "date"} <= set(names):
+        raise InputError(
+            f"--dates {path}",
+            f"its columns are {', '.join(names) or 'none'}",
+            "Give a CSV file with the columns file,date",
+        )
+    rows: dict[str, str] = {}
+    for line in lines[1:]:
+        row = dict(zip(names, line, strict=False))
+        name, when = row.get("file", "").strip(), row.get("date", "").strip()
+        if rows.setdefault(name, when) != when:
+            raise InputError(
+                f"--dates {path}", f"it has {rows[name]} and {when} for {name}", "Keep one"
+            )
+    absent = [file.name for file in files if not rows.get(file.name)]
     if absent:
         raise InputError(
             f"--dates {path}", f"it has no row for {', '.join(absent[:3])}", "Add the rows"

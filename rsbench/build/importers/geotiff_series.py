@@ -21,13 +21,12 @@ from rsbench.build.importers.raster import open_all, require_alike
 from rsbench.build.importers.sensor_files import (
     Medians,
     SensorFiles,
-    declared_nodata,
     in_order,
     read_block,
     require_plausible,
-    valid_reader,
 )
 from rsbench.build.importers.stated import SENSOR, SensorIdentity, meta_of, stated_of
+from rsbench.build.importers.validity import declared_nodata, may_differ, valid_reader
 from rsbench.store.layout import RegionRecord
 from rsbench.store.write import write_region
 
@@ -47,19 +46,19 @@ class GeoTiffSeries:
     def prepare(self, request: ImportRequest) -> PreparedSeries:
         """See :class:`rsbench.build.importers.api.Importer`."""
         told, options = request.options.sensor(), request.options
-        rasters = open_all(request.folder(), options.crs)
-        require_alike(rasters)
+        rasters = open_all(request.folder(), options)
+        require_alike(rasters, but=may_differ(told))
         first = rasters[0]
         stated = stated_of(request, first, told)
         when = file_dates([r.path for r in rasters], options.dates)
         files = in_order(when, rasters)
-        nodata = declared_nodata(told.nodata, first)
+        nodata = declared_nodata(told, first)
         series = SensorFiles(
             files=files,
             times=tuple(when[r.path] for r in files),
             meta=meta_of(request, first, stated, nodata, SensorIdentity(bands=options.bands)),
             nodata=nodata,
-            read=valid_reader(nodata),
+            read=valid_reader(told.nodata),
         )
         blocks = cut(first.grid.height, first.grid.width, options.region_size)
         return PreparedSeries(request, series, blocks)

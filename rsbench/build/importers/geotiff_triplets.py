@@ -11,15 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from rsbench.build.importers.api import COARSE_OPTIONS, ImportRequest, SensorOptions
+from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest, SensorOptions
 from rsbench.build.importers.dates import file_dates
 from rsbench.build.importers.raster import Raster, open_all, require_alike
-from rsbench.build.importers.sensor_files import (
-    SensorFiles,
-    declared_nodata,
-    in_order,
-    valid_reader,
-)
+from rsbench.build.importers.sensor_files import SensorFiles, in_order
 from rsbench.build.importers.stated import SensorIdentity, Stated, grid_gsd, meta_of, stated_of
 from rsbench.build.importers.triplet_store import (
     COARSE,
@@ -27,6 +22,7 @@ from rsbench.build.importers.triplet_store import (
     PreparedTriplets,
     prepare_triplets,
 )
+from rsbench.build.importers.validity import declared_nodata, may_differ, valid_reader
 from rsbench.core.errors import InputError
 from rsbench.core.grid import nesting
 
@@ -47,8 +43,8 @@ class GeoTiffTriplets:
         """See :class:`rsbench.build.importers.api.Importer`."""
         folder, options = request.folder(), request.options
         told = (options.sensor(), options.coarse())
-        fine = _files(folder, FINE, options.crs)
-        low = _files(folder, COARSE, options.crs)
+        fine = _files(folder, FINE, options, told[0])
+        low = _files(folder, COARSE, options, told[1])
         _require_one_kind(folder, fine[0], low[0])
         stated = [stated_of(request, f[0], t) for f, t in zip((fine, low), told, strict=True)]
         ratio = nesting(fine[0].grid, low[0].grid, str(folder))
@@ -66,7 +62,7 @@ class GeoTiffTriplets:
         return prepare_triplets(request, pair)
 
 
-def _files(folder: Path, sensor: str, crs: str | None) -> list[Raster]:
+def _files(folder: Path, sensor: str, options: ImportOptions, told: SensorOptions) -> list[Raster]:
     """Find one sensor's folder and describe its files."""
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir()]
     found = [p for p in inside if p.name.lower() in FOLDERS[sensor]]
@@ -78,8 +74,8 @@ def _files(folder: Path, sensor: str, crs: str | None) -> list[Raster]:
             f"{', '.join(p.name for p in inside) or 'no folders'}",
             "Put the fine images into fine/ and the coarse ones into coarse/",
         )
-    rasters = open_all(found[0], crs)
-    require_alike(rasters)
+    rasters = open_all(found[0], options)
+    require_alike(rasters, but=may_differ(told))
     return rasters
 
 
@@ -133,14 +129,14 @@ def _sensor(
     options = request.options
     when = file_dates([r.path for r in rasters], options.dates)
     files = in_order(when, rasters)
-    nodata = declared_nodata(told.nodata, rasters[0])
+    nodata = declared_nodata(told, rasters[0])
     named = SensorIdentity(name=identity.name, bands=options.bands, gsd=identity.gsd)
     return SensorFiles(
         files=files,
         times=tuple(when[r.path] for r in files),
         meta=meta_of(request, rasters[0], stated, nodata, named),
         nodata=nodata,
-        read=valid_reader(nodata),
+        read=valid_reader(told.nodata),
     )
 
 

@@ -12,25 +12,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from rsbench.build.importers.api import COARSE_OPTIONS, ImportRequest
+from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest
+from rsbench.build.importers.dates import match_date
 from rsbench.build.importers.flat_files import header_of
 from rsbench.build.importers.raster import (
     SUFFIXES,
     Known,
+    Mask,
     Pixels,
     Raster,
     describe,
     read_part,
     require_alike,
 )
-from rsbench.build.importers.sensor_files import Mask, Read, SensorFiles, declared_nodata
+from rsbench.build.importers.sensor_files import SensorFiles
 from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of, stated_of
 from rsbench.build.importers.triplet_store import (
     COARSE,
@@ -38,6 +41,7 @@ from rsbench.build.importers.triplet_store import (
     PreparedTriplets,
     prepare_triplets,
 )
+from rsbench.build.importers.validity import Read, declared_nodata, may_differ, valid_pixels
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window
@@ -149,13 +153,13 @@ class PublishedSet:
         sensors = []
         for name in (FINE, COARSE):
             files = [_describe(path, self.known) for path in found[name].values()]
-            require_alike(files)
+            require_alike(files, but=may_differ(told))
             stated = stated_of(request, files[0], told)
-            nodata = declared_nodata(told.nodata, files[0])
+            nodata = declared_nodata(told, files[0])
             gsd = self.known.coarse_gsd if name == COARSE else None
             identity = SensorIdentity(name=name, bands=BANDS, gsd=gsd)
             meta = meta_of(request, files[0], stated, nodata, identity)
-            read = _reader(stated, nodata)
+            read = _reader(stated, told.nodata)
             sensors.append(SensorFiles(tuple(files), tuple(found[name]), meta, nodata, read))
         return prepare_triplets(request, (sensors[0], sensors[1]))
 
@@ -231,13 +235,8 @@ def date_of(path: Path) -> date:
         match = pattern.search(text)
         if match is None:
             continue
-        parts = match.groupdict()
-        try:
-            if "doy" in parts:
-                return datetime.strptime(f"{parts['year']} {parts['doy']}", "%Y %j").date()
-            return date(int(parts["year"]), int(parts["month"]), int(parts["day"]))
-        except ValueError:
-            continue
+        with suppress(InputError):  # a number that is no date, e.g. of a path and row
+            return match_date(match, path.name)
     raise InputError(
         f"importing {path}",
         "neither its name nor its folder holds a date",
@@ -263,19 +262,18 @@ def _in_list(kind: str, path: Path, day: date, sensor: str, known: Published) ->
 
 
 def _describe(path: Path, known: Published) -> Raster:
-    return describe(path, None, known=Known(len(BANDS), known.nominal))
+    return describe(path, ImportOptions(), known=Known(len(BANDS), known.nominal))
 
 
 def _reader(stated: Stated, nodata: float | None) -> Read:
     low, high = -stated.offset / stated.scale, (1.0 - stated.offset) / stated.scale
 
     def read(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
-        pixels = read_part(raster, window)
-        good = np.isfinite(pixels) & (pixels >= low) & (pixels <= high)
-        if nodata is not None:
-            good &= pixels != nodata
+        pixels, present = read_part(raster, window)
+        inside = np.isfinite(pixels) & (pixels >= low) & (pixels <= high)
         # Some copies have 0 in all bands for missing; no surface has 0 in all.
-        return pixels, good.all(axis=0) & (pixels != 0).any(axis=0)
+        present &= inside.all(axis=0) & (pixels != 0).any(axis=0)
+        return pixels, valid_pixels(raster, pixels, present, nodata)
 
     return read
 

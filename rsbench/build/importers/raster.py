@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.flat_files import (
     ARRAY,
     ENVI,
@@ -26,6 +29,7 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window
 
 Pixels = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 
 SUFFIXES = (".tif", ".tiff")
 # The files are local: mask files (.msk) and headers (.hdr) beside them are looked for by name.
@@ -39,7 +43,10 @@ class Raster:
     """What a file says of itself.
 
     Args:
+        bands: number of bands, without an alpha band.
+        nodata: its tag, also where numbers of its type cannot be so.
         driver: GDAL driver that reads it, or ``npy``.
+        alpha: number of its alpha band, counted from 1; None where it has none.
         scale, offset: ``value = stored · scale + offset``; 1 and 0 where the file states none.
         unit: the file's own text; empty where it states none.
     """
@@ -54,6 +61,7 @@ class Raster:
     offset: float
     unit: str
     driver: str = DRIVER
+    alpha: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Known:
 # Files ----------------------------------------------------------------------------------
 
 
-def open_all(folder: Path, crs: str | None) -> list[Raster]:
+def open_all(folder: Path, options: ImportOptions) -> list[Raster]:
     """Return what every GeoTIFF of a folder says of itself, sorted by name.
 
     Raises:
@@ -83,19 +91,20 @@ def open_all(folder: Path, crs: str | None) -> list[Raster]:
         raise InputError(
             f"importing {folder}", "it holds no GeoTIFF", "Give a folder of .tif files"
         )
-    return [describe(path, crs) for path in files]
+    return [describe(path, options) for path in files]
 
 
-def describe(path: Path, crs: str | None, *, known: Known | None = None) -> Raster:
+def describe(path: Path, options: ImportOptions, *, known: Known | None = None) -> Raster:
     """Return what a GeoTIFF says of itself; of a published set also an array or flat binary.
 
     Args:
         path: the file.
-        crs: coordinate system of a file that states none.
+        options: what is stated of the files; an alpha band that ``bands`` names is a band.
         known: what is known of the set that the file belongs to.
 
     Raises:
-        InputError: if it cannot be read, placed, or its bands differ in type or scale.
+        InputError: if it cannot be read or placed, its bands differ in type or scale, its numbers
+            are indices of a palette, or it holds several images.
     """
     if known is not None and path.suffix.lower() == ".npy":
         return _describe_array(path, known)
@@ -103,24 +112,73 @@ def describe(path: Path, crs: str | None, *, known: Known | None = None) -> Rast
     if driver == ENVI:
         header_of(path)
     with _opened(path, driver) as data:
-        if known is not None and data.count != known.bands:
+        alpha = _alpha(data, options)
+        bands = int(data.count) - (alpha is not None)
+        _require_one_image(path, data)
+        if known is not None and bands != known.bands:
             raise InputError(
                 f"reading {path}",
-                f"it has {data.count} bands, not {known.bands}",
+                f"it has {bands} bands, not {known.bands}",
                 "Leave it out, or give the file of the published set",
             )
         return Raster(
             path=path,
-            grid=_grid_of(path, data, crs, known, driver),
-            bands=int(data.count),
-            dtype=_one(path, "types", data.dtypes),
-            nodata=None if data.nodata is None else float(data.nodata),
-            names=tuple(name or "" for name in data.descriptions),
-            scale=_one(path, "scales", data.scales),
-            offset=_one(path, "offsets", data.offsets),
-            unit=_one(path, "units", tuple(u or "" for u in data.units)),
+            grid=_grid_of(path, data, options.crs, known, driver),
+            bands=bands,
+            dtype=_one(path, "types", data.dtypes[:bands]),
+            nodata=_nodata_tag(data),
+            names=tuple(name or "" for name in data.descriptions[:bands]),
+            scale=_one(path, "scales", data.scales[:bands]),
+            offset=_one(path, "offsets", data.offsets[:bands]),
+            unit=_one(path, "units", tuple(u or "" for u in data.units[:bands])),
             driver=driver,
+            alpha=alpha,
         )
+
+
+def _alpha(data: Any, options: ImportOptions) -> int | None:
+    """Return the number of the alpha band; a last band that is named is no alpha band.
+
+    Some photographs have infrared as a fourth band that is marked as alpha.
+    """
+    from rasterio.enums import ColorInterp
+
+    last = int(data.count)
+    name = (data.descriptions[-1] or "alpha").lower()
+    stated = options.bands is not None and len(options.bands) == last
+    is_alpha = last > 1 and data.colorinterp[-1] == ColorInterp.alpha
+    return last if is_alpha and name == "alpha" and not stated else None
+
+
+def _require_one_image(path: Path, data: Any) -> None:
+    """Refuse palettes, and files whose first image is one of several."""
+    from rasterio.enums import ColorInterp
+
+    if ColorInterp.palette in data.colorinterp:
+        raise InputError(
+            f"importing {path}",
+            "its numbers are indices of a palette, not brightness",
+            "Expand it first, e.g. with gdal_translate -expand rgb",
+        )
+    if len(data.subdatasets) > 1:
+        raise InputError(
+            f"importing {path}",
+            f"it holds {len(data.subdatasets)} images",
+            "Write each image to a file of its own, e.g. with gdal_translate GTIFF_DIR:1:FILE",
+        )
+
+
+def _nodata_tag(data: Any) -> float | None:
+    """Return the nodata tag; rasterio keeps back one that numbers of the type cannot be."""
+    if data.nodata is not None or np.dtype(data.dtypes[0]).kind not in "iu":
+        return None if data.nodata is None else float(data.nodata)
+    from rasterio.shutil import copy
+
+    with tempfile.TemporaryDirectory(prefix="rsbench-") as folder:
+        described = Path(folder) / "described.vrt"
+        copy(data, str(described), driver="VRT")
+        found = re.search(r"<NoDataValue>([^<]+)</NoDataValue>", described.read_text("utf-8"))
+    return float(found[1]) if found else None
 
 
 def _describe_array(path: Path, known: Known) -> Raster:
@@ -290,11 +348,15 @@ def _one(path: Path, what: str, values: Sequence[Any]) -> Any:
 # Pixels ---------------------------------------------------------------------------------
 
 
-def read_part(raster: Raster, window: Window) -> Pixels:
-    """Return the stored numbers ``(C, h, w)`` of a window, in the machine's byte order.
+def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
+    """Return the stored numbers of a window, and where the file says that something is there.
+
+    Returns:
+        ``(C, h, w)`` in the machine's byte order, and ``(h, w)``: false where a mask of the file
+        (internal or ``.msk``) or its alpha band is 0. Nodata numbers are not looked at.
 
     Raises:
-        InputError: if the file is damaged.
+        InputError: if the file is damaged, or a band marked as alpha holds more than a mask.
     """
     from rasterio.errors import RasterioError
     from rasterio.windows import Window as Part
@@ -302,12 +364,36 @@ def read_part(raster: Raster, window: Window) -> Pixels:
     if raster.driver == ARRAY:
         rows, columns = window.slices
         part = open_array(raster.path, raster.bands)[:, rows, columns]
-        return np.ascontiguousarray(part.astype(part.dtype.newbyteorder("="), copy=False))
+        pixels = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("="), copy=False))
+        return pixels, np.ones(pixels.shape[1:], np.bool_)
     with _opened(raster.path, raster.driver) as data:
         try:
             area = Part(window.x, window.y, window.width, window.height)
-            return np.asarray(data.read(window=area))
+            pixels = np.asarray(data.read(list(range(1, raster.bands + 1)), window=area))
+            return pixels, _present(raster, data, area)
         except RasterioError as error:
             raise InputError(
                 f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
             ) from error
+
+
+def _present(raster: Raster, data: Any, area: Any) -> Mask:
+    """Return where mask and alpha band show a pixel ``(h, w)``."""
+    from rasterio.enums import MaskFlags
+
+    present = np.ones((int(area.height), int(area.width)), np.bool_)
+    flags = data.mask_flag_enums[0]
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        present &= data.read_masks(1, window=area) != 0
+    if raster.alpha is not None:
+        alpha = data.read(raster.alpha, window=area)
+        top = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
+        if not np.isin(alpha, (0, 1, 255, top)).all():
+            raise InputError(
+                f"importing {raster.path}",
+                f"its band {raster.alpha} is marked as alpha, but holds more than present and "
+                "absent",
+                "If it is data, name all bands with --bands; else make it 0 or 255",
+            )
+        present &= alpha != 0
+    return present

@@ -24,10 +24,8 @@ from rsbench.build.importers.sat_jepa_layout import Place, find_places
 from rsbench.build.importers.sensor_files import (
     Medians,
     SensorFiles,
-    declared_nodata,
     read_block,
     require_plausible,
-    valid_reader,
 )
 from rsbench.build.importers.splits import (
     PUBLISHED,
@@ -47,6 +45,7 @@ from rsbench.build.importers.stated import (
     meta_of,
     stated_of,
 )
+from rsbench.build.importers.validity import Read, declared_nodata, valid_reader
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Window
@@ -93,15 +92,16 @@ class SatJepaDiff:
         if split not in SCHEMES:
             raise unknown("split", split, SCHEMES)
         side = PATCH if options.region_size is None else options.region_size
-        places = find_places(request.folder(), options.crs)
+        places = find_places(request.folder(), options)
         first = _first(places[0])
         stated = _stated(request, first)
-        nodata = declared_nodata(told.nodata, first)
+        nodata = declared_nodata(told, first)
         identity = SensorIdentity(bands=options.bands or COLOURS)
         meta = meta_of(request, first, stated, nodata, identity)
         _require_patches(places, side)
         cuts, pieces = _cuts(places, side, split)
-        return PreparedRegions(cuts, meta, nodata, _recipe(places, meta, side, split, pieces))
+        recipe = _recipe(places, meta, side, split, pieces)
+        return PreparedRegions(cuts, meta, valid_reader(told.nodata), recipe)
 
 
 @dataclass(frozen=True)
@@ -111,19 +111,19 @@ class PreparedRegions:
     Args:
         cuts: the regions of the store.
         meta: metadata of the sensor.
-        nodata: stored number of missing pixels.
+        read: reads pixels, and where they are valid.
         recipe: how the store is imported, as JSON values.
     """
 
     cuts: Sequence[_Cut]
     meta: SensorMeta
-    nodata: float | None
+    read: Read
     recipe: Mapping[str, Any]
 
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
         for cut in self.cuts:
-            _write(root, cut, self.meta, self.nodata)
+            _write(root, cut, self.meta, self.read)
         shortest = min(len(cut.place.years) for cut in self.cuts)
         protocol = "year7" if self.recipe["scheme"] == SPACE and shortest > 7 else "year1"
         store = imported_meta(
@@ -276,10 +276,10 @@ def _centre(entry: Place) -> tuple[float, float]:
 # Writing --------------------------------------------------------------------------------
 
 
-def _write(root: Path, cut: _Cut, meta: SensorMeta, nodata: float | None) -> None:
+def _write(root: Path, cut: _Cut, meta: SensorMeta, read: Read) -> None:
     times = tuple(date(year, 7, 1) for year in cut.years)
     files = tuple(cut.place.images[year] for year in cut.years)
-    sensor = SensorFiles(files, times, meta, nodata, valid_reader(nodata))
+    sensor = SensorFiles(files, times, meta, meta.nodata, read)
     medians = Medians(len(files))
     arrays = read_block(sensor, cut.window, medians)
     require_plausible(sensor, medians)

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.raster import Raster, open_all, require_alike
+from rsbench.build.importers.validity import may_differ
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError
 
@@ -37,7 +39,7 @@ class Place:
         return tuple(sorted(self.images))
 
 
-def find_places(folder: Path, crs: str | None) -> tuple[Place, ...]:
+def find_places(folder: Path, options: ImportOptions) -> tuple[Place, ...]:
     """Return all regions of a folder in the layout, sorted by name.
 
     Raises:
@@ -50,13 +52,16 @@ def find_places(folder: Path, crs: str | None) -> tuple[Place, ...]:
             f"none of its folders holds a {RGB}<Region>_<YYYY>_10km.tif",
             "Give the folder that holds a folder per region",
         )
-    places = tuple(_place(path, crs) for path in inside)
-    require_alike([p.images[p.years[0]] for p in places], but=("grid", "bands", "names"))
+    places = tuple(_place(path, options) for path in inside)
+    require_alike(
+        [p.images[p.years[0]] for p in places],
+        but=("grid", "bands", "names", *may_differ(options.sensor())),
+    )
     return places
 
 
-def _place(folder: Path, crs: str | None) -> Place:
-    rasters = open_all(folder, crs)
+def _place(folder: Path, options: ImportOptions) -> Place:
+    rasters = open_all(folder, options)
     images = _by_year([r for r in rasters if r.path.name.startswith(RGB)])
     place = Place(
         folder.name,
@@ -64,7 +69,7 @@ def _place(folder: Path, crs: str | None) -> Place:
         _by_year([r for r in rasters if r.path.name.startswith(EMBEDDINGS)]),
     )
     _require_sizes(place)
-    require_alike([images[year] for year in place.years])
+    require_alike([images[year] for year in place.years], but=may_differ(options.sensor()))
     first = images[place.years[0]]
     if first.bands != COLOURS:
         raise InputError(

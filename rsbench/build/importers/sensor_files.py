@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rsbench.build.importers.raster import Pixels, Raster, read_part
+from rsbench.build.importers.raster import Mask, Pixels, Raster
+from rsbench.build.importers.validity import Read
 from rsbench.core.digest import sha256_file
-from rsbench.core.errors import InputError, PixelError
+from rsbench.core.errors import InputError
 from rsbench.core.grid import Window
 from rsbench.store.layout import SensorArrays, SensorMeta
-
-Mask = npt.NDArray[np.bool_]
-Read = Callable[[Raster, Window], tuple[Pixels, Mask]]
-"""Stored numbers ``(C, h, w)`` of a window of a file, and where they are valid ``(h, w)``."""
 
 PLAUSIBLE = {"reflectance": (-0.2, 2.0), "kelvin": (150.0, 400.0)}
 """Medians that a whole image may have, by unit."""
@@ -48,45 +44,6 @@ class SensorFiles:
 def in_order(dates: Mapping[Any, date], rasters: Sequence[Raster]) -> tuple[Raster, ...]:
     """Return rasters in order of the dates of their paths."""
     return tuple(sorted(rasters, key=lambda r: dates[r.path]))
-
-
-def declared_nodata(stated: float | None, first: Raster) -> float | None:
-    """Return the stored number of missing pixels: as stated, else as the files state it."""
-    return first.nodata if stated is None else stated
-
-
-def valid_reader(nodata: float | None) -> Read:
-    """Return a reader of pixels and of where they are valid, given the declared nodata."""
-
-    def read(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
-        pixels = read_part(raster, window)
-        return pixels, valid_pixels(nodata, raster, pixels)
-
-    return read
-
-
-def valid_pixels(nodata: float | None, raster: Raster, pixels: Pixels) -> Mask:
-    """Return where all bands hold a number ``(h, w)``; a NaN must be declared as nodata.
-
-    Raises:
-        PixelError: if a pixel is NaN or infinite and no such nodata is declared.
-    """
-    good = np.ones(pixels.shape, np.bool_)
-    if nodata is not None and not math.isnan(nodata):
-        wanted = pixels.dtype.type(nodata) if pixels.dtype.kind == "f" else nodata
-        good &= pixels != wanted
-    if pixels.dtype.kind == "f":
-        finite = np.isfinite(pixels)
-        bad = ~finite & good
-        if bad.any() and not (nodata is not None and math.isnan(nodata)):
-            raise PixelError(
-                f"importing {raster.path}",
-                f"it holds NaN or infinite pixels in band {int(np.argwhere(bad)[0][0]) + 1} and "
-                "declares no such nodata",
-                "State it with --nodata nan, or mask these pixels",
-            )
-        good &= finite
-    return np.asarray(good.all(axis=0))
 
 
 class Medians:

@@ -10,9 +10,8 @@ import numpy as np
 
 from rsbench.build.importers.api import ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block, cut
-from rsbench.build.importers.raster import Raster
+from rsbench.build.importers.raster import Mask, Raster
 from rsbench.build.importers.sensor_files import (
-    Mask,
     Medians,
     SensorFiles,
     read_block,

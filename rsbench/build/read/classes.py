@@ -7,7 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.read.raster import DRIVER, GDAL_ENV, GridMismatchError, require_bands
+from rsbench.build.read.grids import GridMismatchError, require_bands, require_north_up
+from rsbench.build.read.raster import DRIVER, GDAL_ENV
 from rsbench.core.grid import Grid
 
 
@@ -24,17 +25,14 @@ def read_classes(path: str, index: int, grid: Grid, nodata: int) -> npt.NDArray[
     from rasterio.windows import Window
 
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
-        if data.crs is None:
-            raise GridMismatchError("the raster has no CRS")
+        require_north_up(data)
         require_bands(data, [index], np.dtype(np.uint8))
         a, _, c, _, e, f = grid.transform
         x, y = np.meshgrid(
             c + a * (np.arange(grid.width) + 0.5), f + e * (np.arange(grid.height) + 0.5)
         )
         to = Transformer.from_crs(grid.crs, data.crs.to_wkt(), always_xy=True)
-        ta, tb, tc, td, te, tf = tuple(data.transform)[:6]
-        if tb or td or te >= 0 or ta <= 0:
-            raise GridMismatchError("its pixels are rotated")
+        ta, _, tc, _, te, tf = tuple(data.transform)[:6]
         east, north = to.transform(x, y)
         columns, rows = (np.asarray(east) - tc) / ta, (np.asarray(north) - tf) / te
         if not (np.isfinite(columns).all() and np.isfinite(rows).all()):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import os
 import re
 import threading
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from rsbench.build.plan.href import is_web, require_public, resolve_href
 from rsbench.build.plan.lock import LockAsset
+from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.core.grid import Grid
@@ -47,7 +47,6 @@ GDAL_ENV: dict[str, str | int] = {
     "GDAL_CACHEMAX": 64 << 20,  # bytes
 }
 
-_LATTICE = 1e-3
 _tries = itertools.count(2)
 
 
@@ -114,10 +113,6 @@ class NoEngine:
         """Nothing is open."""
 
 
-class GridMismatchError(Exception):
-    """A raster lies on another grid than asked; reading it again would not help."""
-
-
 class RasterioEngine:
     """The default engine."""
 
@@ -164,16 +159,8 @@ class RasterioEngine:
         together = list(planes) == list(range(first, first + len(planes)))
 
         def read(path: str) -> Pixels:
-            return read_window(
-                path,
-                indexes,
-                asked.grid,
-                out.dtype,
-                whole=asked.whole,
-                nodata=asked.nodata,
-                derived=asked.derived,
-                into=out[first : first + len(planes)] if together else None,
-            )
+            into = out[first : first + len(planes)] if together else None
+            return read_window(path, indexes, asked, out.dtype, into)
 
         pixels = self.attempt(scene.item, names, href, read)
         if not np.shares_memory(pixels, out):
@@ -228,20 +215,15 @@ class RasterioEngine:
 
 
 def read_window(
-    path: str,
-    indexes: Sequence[int],
-    grid: Grid,
-    dtype: Any,
-    *,
-    whole: bool,
-    nodata: int,
-    derived: Derived | None = None,
-    into: Pixels | None = None,
+    path: str, indexes: Sequence[int], asked: Asked, dtype: Any, into: Pixels | None = None
 ) -> Pixels:
     """Return ``(n, H, W)`` pixels of some bands of one raster on a grid.
 
     Args:
-        derived: see :class:`Engine`; ``dtype`` is then the type of what is made.
+        path: for GDAL.
+        indexes: the bands, counted from 1.
+        asked: grid, fill and what is made of the pixels.
+        dtype: type of the answer, of what is made where something is.
         into: an array of the answer's shape and type that may be filled and returned.
 
     Raises:
@@ -250,89 +232,29 @@ def read_window(
     import rasterio
     from rasterio.windows import Window as Part
 
-    held = np.dtype(dtype if derived is None else derived.dtype)
+    made, grid = asked.derived, asked.grid
+    held = np.dtype(dtype if made is None else made.dtype)
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
         require_bands(data, indexes, held)
-        factor, row, col = place_raster(data, grid)
-        top, left = max(row, 0), max(col, 0)
-        bottom = min(row + grid.height, data.height * factor)
-        right = min(col + grid.width, data.width * factor)
-        inside = bottom > top and right > left
-        full = (bottom - top, right - left) == (grid.height, grid.width)
-        if not inside or (whole and not full):
-            raise GridMismatchError(
-                f"the raster of {data.width}×{data.height} pixels "
-                f"{'covers only a part of' if inside else 'lies outside'} the region"
-            )
-        first_row, first_col = top // factor, left // factor
-        part = Part(
-            first_col, first_row, -(-right // factor) - first_col, -(-bottom // factor) - first_row
-        )
-        if into is not None and full and factor == 1 and derived is None:
+        overlap = overlap_with(data, grid, whole=asked.whole)
+        full = overlap.size == (grid.height, grid.width)
+        part = Part.from_slices(*overlap.part())
+        if into is not None and full and overlap.factor == 1 and made is None:
             return cast(Pixels, data.read(list(indexes), window=part, out=into))
         pixels = data.read(list(indexes), window=part)
     pixels = pixels.astype(held, copy=False)
-    outside: Any = nodata
-    if derived is not None:
-        pixels = derived.make(pixels)
-        outside = derived.make(np.array([nodata], held))[0]
-    if factor > 1:
-        pixels = pixels.repeat(factor, axis=2).repeat(factor, axis=1)
-        y, x = top - first_row * factor, left - first_col * factor
-        pixels = pixels[:, y : y + bottom - top, x : x + right - left]
+    outside: Any = asked.nodata
+    if made is not None:
+        pixels = made.make(pixels)
+        outside = made.make(np.array([asked.nodata], held))[0]
+    pixels = overlap.on_grid(pixels)
     if full:
-        return cast(Pixels, pixels)
+        return pixels
     out = np.full((len(indexes), grid.height, grid.width), outside, dtype)
+    (top, bottom), (left, right) = overlap.rows, overlap.cols
+    row, col = overlap.row, overlap.col
     out[:, top - row : bottom - row, left - col : right - col] = pixels
     return out
-
-
-def require_bands(data: Any, indexes: Sequence[int], dtype: np.dtype[Any]) -> None:
-    """Refuse a raster without these bands, or with numbers of another type.
-
-    Raises:
-        GridMismatchError: if so.
-    """
-    for index in indexes:
-        if not 1 <= index <= data.count:
-            raise GridMismatchError(f"band {index} is asked of a raster with {data.count}")
-        held = np.dtype(data.dtypes[index - 1])
-        # Quality layers come as uint8 or uint16 and are read as uint16; nothing may be cut off.
-        if held != dtype and not (held == np.uint8 and dtype == np.uint16):
-            raise GridMismatchError(f"its numbers are {held}, {dtype} is asked")
-
-
-def place_raster(data: Any, grid: Grid) -> tuple[int, int, int]:
-    """Return how many grid pixels one raster pixel spans and the grid's row and column in it.
-
-    Raises:
-        GridMismatchError: if its pixels are not those of the grid, or whole blocks of them.
-    """
-    from rasterio.crs import CRS
-
-    if data.crs is None:
-        raise GridMismatchError("the raster has no CRS")
-    asked = CRS.from_user_input(grid.crs)
-    # Files spell one system in several ways (names, datum shifts); the same code is the same.
-    if data.crs != asked and (asked.to_epsg() is None or data.crs.to_epsg() != asked.to_epsg()):
-        raise GridMismatchError(f"its CRS is {_crs_name(data.crs)}, the region's {grid.crs}")
-    a, b, c, d, e, f = tuple(data.transform)[:6]
-    ga, _, gc, _, ge, gf = grid.transform
-    factor = round(a / ga)
-    same = factor >= 1 and math.isclose(a, ga * factor, rel_tol=1e-6)
-    if not same or not math.isclose(e, ge * factor, rel_tol=1e-6) or b or d:
-        raise GridMismatchError(f"its pixels are {a:g}×{e:g}, the region's {ga:g}×{ge:g}")
-    col, row = (gc - c) / ga, (gf - f) / ge
-    if abs(col - round(col)) > _LATTICE or abs(row - round(row)) > _LATTICE:
-        raise GridMismatchError(
-            f"its pixels are shifted by a fraction: ({col % 1:.3f}, {row % 1:.3f})"
-        )
-    return factor, round(row), round(col)
-
-
-def _crs_name(crs: Any) -> str:
-    code = crs.to_epsg()
-    return f"EPSG:{code}" if code else str(crs.to_string())[:60]
 
 
 def without_queries(text: str) -> str:

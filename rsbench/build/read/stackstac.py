@@ -9,7 +9,6 @@ the default engine.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from typing import Any, cast
@@ -17,17 +16,8 @@ from typing import Any, cast
 import numpy as np
 
 from rsbench.build.plan.href import is_web, require_public, resolve_href
-from rsbench.build.read.raster import (
-    DRIVER,
-    GDAL_ENV,
-    Asked,
-    GridMismatchError,
-    Pixels,
-    Scene,
-    place_raster,
-    require_bands,
-    without_queries,
-)
+from rsbench.build.read.grids import GridMismatchError, place_raster, require_bands, window_around
+from rsbench.build.read.raster import DRIVER, GDAL_ENV, Asked, Pixels, Scene, without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
 from rsbench.core.grid import Grid
@@ -166,7 +156,6 @@ def _warped(
     from affine import Affine
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
-    from rasterio.windows import Window, from_bounds, intersect, intersection
 
     a, _, c, _, e, f = grid.transform
     edges = (c, f + e * grid.height, c + a * grid.width, f)
@@ -175,13 +164,9 @@ def _warped(
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
         require_bands(data, [index], dtype)
         place_raster(data, grid)
-        wanted = from_bounds(*edges, transform=data.transform)
-        left, top = math.floor(wanted.col_off) - 1, math.floor(wanted.row_off) - 1
-        around = Window(left, top, math.ceil(wanted.width) + 3, math.ceil(wanted.height) + 3)
-        file = Window(0, 0, data.width, data.height)
-        if not intersect([around, file]):
+        part = window_around(data, edges, 1)
+        if part is None:
             return pixels, inside.astype(np.bool_)
-        part = intersection([around, file])
         sa, _, sc, _, se, sf = tuple(data.transform)[:6]
         source = data.read(index, window=part).astype(dtype, copy=False)
         place = {
