@@ -232,7 +232,9 @@ def lock_diff(
 ModelName = Annotated[str, typer.Option("--model", help="A model of `rsbench models`.")]
 Preset = Annotated[str | None, typer.Option(help="A preset of the model.")]
 Data = Annotated[Path | None, typer.Option("--data", help="A store.")]
-ProtocolName = Annotated[str | None, typer.Option("--protocol", help="A protocol.")]
+ProtocolName = Annotated[
+    str | None, typer.Option("--protocol", help="Name of a protocol, or a YAML file.")
+]
 Context = Annotated[str | None, typer.Option(help="Context frames k, or `all`.")]
 Seed = Annotated[int, typer.Option(help="The only seed.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda …")]
