@@ -15,6 +15,8 @@ from rsbench.core.errors import InputError
 from rsbench.metrics import Metric, info, metric_info
 from rsbench.metrics.registry import extra
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 DEFINITIONS = """
 from rsbench.metrics import Metric, Placement
 
@@ -202,3 +204,27 @@ def test_a_definition_that_contradicts_itself_is_refused(
     }  # fmt: skip
     with pytest.raises(InputError, match=says):
         Metric(**{**stated, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not (DOCS / "protocols.md").is_file(), reason="not run from a checkout")
+def test_the_documented_examples_work(tmp_path: Path) -> None:
+    page = (DOCS / "custom-metrics.md").read_text(encoding="utf-8")
+    code, entry = block(page, "python"), block(page, "toml")
+    assert len(code.splitlines()) <= 30
+    install(tmp_path, "bias", entry.split('"')[-2], {"bias_metric": code})
+    protocol = block((DOCS / "protocols.md").read_text(encoding="utf-8"), "yaml")
+    (tmp_path / "next.yaml").write_text(protocol.replace("mae@1,", "mae@1, bias@1,", 1))
+    toys.write_store(tmp_path / "toy", regions=4, size=64, years=3, simulation=None, floor=False)
+    script = (
+        "import rsbench as rb\n"
+        "scores = rb.evaluate(rb.create_model('persistence'), rb.open_store('toy'), 'next.yaml')\n"
+        "print(scores.run.endpoint.label, sorted(set(scores.table().metric)))\n"
+    )
+    done = python(tmp_path, "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("mae@1 at lead 1 ['bias@1', 'mae@1', 'mse@1'")
+
+
+def block(page: str, language: str) -> str:
+    """Return the first code block of a language."""
+    return page.split(f"```{language}\n", 1)[1].split("```", 1)[0]
