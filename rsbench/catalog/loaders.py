@@ -13,8 +13,9 @@ from rsbench.catalog.labels import LabelSet
 from rsbench.catalog.models import NamedRegion, Recipe, Region, Sensor
 from rsbench.catalog.models_base import Entry
 from rsbench.catalog.models_place import TripletPlace
-from rsbench.catalog.models_protocol import Protocol
+from rsbench.catalog.models_protocol import DIGEST_MARK, Protocol
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
+from rsbench.core.digest import sha256_json
 from rsbench.core.errors import CatalogError, InputError, unknown
 
 E = TypeVar("E", bound=Entry)
@@ -59,10 +60,42 @@ def load_sensor(name: str) -> Sensor:
     return _sensor(catalog_root() / "sensors" / f"{name}.yaml")
 
 
-def load_protocol(name: str) -> Protocol:
-    """Return a protocol of the catalogue."""
+def load_protocol(protocol: str | Path | Protocol) -> Protocol:
+    """Return a protocol of the catalogue by its name, one read from a YAML file, or the value.
+
+    A protocol whose content is not that of the catalogue under its name is named
+    ``NAME+DIGEST``, with the first 8 digits of the digest of its content. Results under two
+    protocols of one name are then told apart.
+
+    Raises:
+        UnknownName: for a name that is not in the catalogue.
+        CatalogError: for a malformed file, with the line.
+    """
+    if isinstance(protocol, Protocol):
+        return _identified(protocol)
+    if _is_file(protocol):
+        return _identified(parse(load_yaml(Path(protocol)), Protocol))
+    return _catalogue_protocol(str(protocol))
+
+
+def _catalogue_protocol(name: str) -> Protocol:
     _require("protocol", name)
     return _entry(load_yaml(catalog_root() / "protocols" / f"{name}.yaml"), Protocol)
+
+
+def _identified(protocol: Protocol) -> Protocol:
+    name = protocol.stated_name
+    digest = sha256_json(protocol.content)
+    known = name in names("protocols")
+    if known and sha256_json(_catalogue_protocol(name).content) == digest:
+        return protocol.model_copy(update={"name": name})
+    return protocol.model_copy(update={"name": f"{name}{DIGEST_MARK}{digest[:8]}"})
+
+
+def _is_file(name: str | Path) -> bool:
+    """Say whether a name of a catalogue entry is the path of a file instead."""
+    text = str(name)
+    return isinstance(name, Path) or text.endswith((".yaml", ".yml")) or "/" in text
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -72,7 +105,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     a typo is told before anything is searched or read.
     """
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
+    if _is_file(name_or_path):
         document = load_yaml(Path(name_or_path))
         recipe = parse(document, _recipe_model(document))
     else:

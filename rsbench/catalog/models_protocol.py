@@ -1,22 +1,25 @@
-"""What a protocol says: one frozen way to score, with the strain that fusion is put under."""
+"""The schema of a protocol: splits, windows, lead times, metrics and stress scenarios."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rsbench.catalog.models_base import Entry, MetricId, Name, Text
 
+DIGEST_MARK = "+"
+"""Stands before the digest in the name of a protocol that is not in the catalogue."""
+
 
 class Condition(Entry):
-    """One way to strain the triplet of a test region.
+    """One stress scenario of fusion: which dates a test region uses, and simulated clouds.
 
-    ``dates``: places, from 0, among the region's ascending dates of both sensors: first reference,
-    target and, with two references, the last. ``cloud``: share of the coarse image of the target
-    that is hidden, in patches; of two shares of one place the larger hides what the smaller does.
+    ``dates``: positions, from 0, among the region's ascending dates of both sensors: first
+    reference, target and, with two references, the last. ``cloud``: share of the target's coarse
+    image that is masked, in patches. A larger share masks what a smaller one does, and more.
     """
 
     name: Name
@@ -31,7 +34,11 @@ class Condition(Entry):
 
 
 class Primary(Entry):
-    """The endpoint fixed in advance: which number decides, at which leads."""
+    """The primary endpoint, fixed before scoring.
+
+    ``metric``: its id. ``score``: the metric's value, or its skill over the best reference model.
+    ``leads``: lead times whose mean orders the entries.
+    """
 
     metric: MetricId
     score: Literal["value", "skill"] = "skill"
@@ -39,23 +46,25 @@ class Primary(Entry):
 
 
 class Protocol(Entry):
-    """One named frozen way to score: the same for all rows of a table.
+    """One frozen way to score, the same for all entries of a table.
 
-    In fusion ``context`` is the number of reference dates and ``horizon`` is 1; whole regions are
-    scored, and ``window`` is what is trained on. ``resampling``: how coarse images are brought to
-    the fine grid.
+    ``scheme``: how the split separates training from test data. ``window``, ``stride``: side of
+    the windows that are scored, and the step between them, in pixels; in fusion whole regions are
+    scored, and ``window`` is the side of training crops. ``context``: number of frames given; in
+    fusion the number of reference dates. ``horizon``: largest lead time; 1 in fusion.
+    ``starts``: every start is scored; ``all`` is the only value. ``direction``: ``past`` asks for
+    earlier frames from later ones, lead 1 the latest of them. ``bands``: ``store`` for all bands
+    of the store, or names. ``suite``: metric ids. ``curves``: matched sets of decay curves.
+    ``resampling``: in fusion, how coarse images are brought to the fine grid.
 
     ``dates``: in fusion, the triplets of every split as a publication lists them, each with its
-    target second (``[reference, target]`` or ``[reference, target, reference]``); every region
-    then is of every split, and what leaks is told.
+    target second (``[reference, target]`` or ``[reference, target, reference]``). Every region is
+    then in every split, and dates seen in both training and test are reported.
 
-    ``conditions``: in fusion, how every test region is strained, each on its own: the same places
-    under all of them. Training and validation take consecutive dates as ever.
+    ``conditions``: in fusion, the stress scenarios; every test region is scored under each of
+    them. Training and validation take consecutive dates without a scenario.
 
-    ``window``, ``stride``: pixels. ``context``: number of frames given (k). ``horizon``: largest
-    lead. ``bands``: ``store`` for all bands of the store, or names. ``direction``: ``past`` asks
-    for earlier frames from later ones, lead 1 the latest of them. ``curves``: which matched
-    sets decay curves use. ``scheme``: how the split separates train from test.
+    ``primary``: the endpoint that orders the entries of tables and reports.
     """
 
     name: Name
@@ -94,6 +103,16 @@ class Protocol(Entry):
             if max(self.primary.leads) > self.horizon:
                 raise ValueError("a primary lead lies beyond the horizon")
         return self
+
+    @property
+    def stated_name(self) -> str:
+        """The name without the digest that `load_protocol` adds."""
+        return self.name.partition(DIGEST_MARK)[0]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What decides the scores, as JSON: values that differ from the defaults, without texts."""
+        return self.model_dump(mode="json", exclude={"name", "description"}, exclude_defaults=True)
 
     @property
     def trained_for(self) -> str:

@@ -14,7 +14,7 @@ from rsbench.cli.app import Metrics, Suite, app, note, say
 def export_task(
     store: Annotated[Path, typer.Argument(help="Path of a store.")],
     out: Annotated[Path, typer.Argument(help="New output folder.")],
-    protocol: Annotated[str | None, typer.Option(help="A protocol.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Name or file of a protocol.")] = None,
     context: Annotated[str | None, typer.Option(help="Context frames k, or `all`.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Leads to predict.")] = None,
     split: Annotated[str, typer.Option(help="test, val or train.")] = "test",

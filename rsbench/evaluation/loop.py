@@ -19,6 +19,7 @@ from rsbench.evaluation.set_metrics import SetMetricAccumulator
 from rsbench.evaluation.strata import ADDED, INPUT_VALID, PIXEL_CLASS
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, SUMS
 from rsbench.metrics.engine import exact, image_metrics, member_metrics
+from rsbench.metrics.images import ImageOptions
 from rsbench.metrics.pixel_classes import class_sums
 from rsbench.metrics.registry import info
 from rsbench.tasks.base import Case
@@ -181,8 +182,8 @@ def score(
                 before = _before(case) if needs_context else (None, None)
                 for scored, answer in _answers(row, values):
                     found = image_metrics(
-                        images, answer, truth, valid=valid, data_range=value_range, display=rgb,
-                        before=before[0], before_valid=before[1],
+                        images, answer, truth, valid=valid, data_range=value_range,
+                        options=ImageOptions(display=rgb, before=before[0], before_valid=before[1]),
                     )  # fmt: skip
                     tally.add(scored, case, lead, found)
                     if layers is not None and classes is not None:

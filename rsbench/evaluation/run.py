@@ -28,6 +28,7 @@ from rsbench.tasks.settings import (
 if TYPE_CHECKING:
     import torch
 
+    from rsbench.catalog import Protocol
     from rsbench.evaluation.entries import ModelEntry
     from rsbench.models.api import Model, Stage
     from rsbench.models.prediction_cache import PredictionCache
@@ -91,7 +92,7 @@ class RunResult:
 def evaluate(
     model: Model,
     store: Store,
-    protocol: str | None = None,
+    protocol: str | Path | Protocol | None = None,
     split: str = "test",
     horizon: int | None = None,
     members: int = 1,
@@ -109,7 +110,8 @@ def evaluate(
         model: a model of :func:`rsbench.create_model`, or any object with ``predict`` that was
             given a card with :func:`rsbench.models.registry.adopt`.
         store: an open store.
-        protocol: name of a protocol; the store's default where None.
+        protocol: name in the catalogue, path of a YAML file, or a protocol; the store's default
+            where None.
         split: ``test``, ``val`` or ``train``.
         horizon: leads; the protocol's where None.
         members: ensemble members; their mean is scored.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.scores import Absent, RunInfo, Scores
 from rsbench.tasks.config import EvaluationConfig
 from rsbench.tasks.settings import Note, cases, groups_of, quiet, start_dates
@@ -242,6 +243,7 @@ def _info(
         citations=rows.citations,
         absent=(*rows.absent, *gone),
         best_trivial=reference,
+        primary=stated_by(config.protocol),
         **dict(info),
     )
 

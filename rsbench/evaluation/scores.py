@@ -18,6 +18,7 @@ from rsbench.core.errors import UPGRADE, Incomparable, InputError, SchemaError, 
 from rsbench.core.io import atomic_file, read_json, write_atomic
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
+from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 from rsbench.metrics.queries import perfect_values
@@ -61,6 +62,7 @@ class RunInfo:
         licences: sensor → ``licence``, ``attribution``, ``citation``.
         absent: rows without a number, with the reason.
         best_trivial: the trivial model that was best on validation; reference of skill.
+        primary: metric, score and leads of the primary endpoint, where the protocol states one.
         history: model → learning-curve points ``{"step", "loss", "validation", …}``.
         citations: model → reference of the publication.
         extra: keys a newer version wrote under the same schema; carried along untouched.
@@ -95,6 +97,7 @@ class RunInfo:
     citations: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[Absent, ...] = ()
     best_trivial: str | None = None
+    primary: Mapping[str, Any] | None = None
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     command: str = ""
     created: str = ""
@@ -142,6 +145,11 @@ class RunInfo:
     def fusion(self) -> bool:
         """Whether the rows are fusions; their inputs say how many reference dates they see."""
         return any(REFERENCES in text for text in self.inputs.values())
+
+    @property
+    def endpoint(self) -> PrimaryEndpoint:
+        """The primary endpoint, which orders the entries."""
+        return endpoint_of(self.primary, self.protocol, self.horizon)
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two rows to be compared."""

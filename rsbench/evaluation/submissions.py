@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import Incomparable, InputError, SchemaError, unknown
 from rsbench.core.io import atomic_directory
@@ -45,7 +46,10 @@ TAKEN = ("persistence", "climatology", "linear_trend", "damped_persistence", "or
 
 @dataclass(frozen=True)
 class AnswerNote:
-    """``answer.json``: which task the answers belong to, and whose they are."""
+    """``answer.json``: which task the answers belong to, and which model made them.
+
+    ``protocol_content`` is there for a protocol that is not in the catalogue.
+    """
 
     digest: str
     protocol: str
@@ -58,6 +62,7 @@ class AnswerNote:
     model: str = PLACEHOLDER
     preset: str = ""
     citation: str = ""
+    protocol_content: Mapping[str, Any] | None = None
     schema: str = SCHEMA
 
     @classmethod
@@ -82,7 +87,33 @@ class AnswerNote:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {**vars(self), "bands": list(self.bands)}
+        value = {**vars(self), "bands": list(self.bands)}
+        if self.protocol_content is None:
+            del value["protocol_content"]
+        return value
+
+    def load_protocol(self) -> Protocol:
+        """Return the protocol of the task.
+
+        Raises:
+            Incomparable: if its content is not the one that the name states.
+        """
+        if self.protocol_content is None:
+            return load_protocol(self.protocol)
+        try:
+            found = load_protocol(Protocol.model_validate(self.protocol_content))
+        except ValueError as error:
+            raise InputError(
+                f"the protocol {self.protocol} in {NOTE}", f"it does not fit ({error})",
+                f"Copy the {NOTE} that `rsbench export-task` wrote",
+            ) from error  # fmt: skip
+        if found.name != self.protocol:
+            raise Incomparable(
+                f"the protocol {self.protocol} in {NOTE}",
+                f"its content is that of {found.name}",
+                f"Copy the {NOTE} that `rsbench export-task` wrote",
+            )
+        return found
 
 
 def forecasts(config: EvaluationConfig) -> tuple[Forecast, ...]:
@@ -118,7 +149,7 @@ def export_task(
     store: Store,
     out: Path,
     *,
-    protocol: str | None = None,
+    protocol: str | Path | Protocol | None = None,
     split: str = "test",
     context: str | None = None,
     horizon: int | None = None,
@@ -132,9 +163,9 @@ def export_task(
     """
     if out.exists():
         raise InputError(f"exporting a task to {out}", "it exists already", "Choose another OUT")
-    name = protocol or store.meta.default_protocol
+    chosen = load_protocol(protocol or store.meta.default_protocol)
     config = evaluation_config(
-        store, name, split=split, context=context, horizon=horizon, device="cpu"
+        store, chosen, split=split, context=context, horizon=horizon, device="cpu"
     )
     asked = forecasts(config)
     with atomic_directory(out.absolute()) as folder:
@@ -146,13 +177,21 @@ def export_task(
             writer.write(region, sorted(wanted))
             advance("writing", done, len(days))
         answer = AnswerNote(
-            digest=store.digest, protocol=name, split=split, context=config.context,
+            digest=store.digest, protocol=chosen.name, split=split, context=config.context,
             horizon=config.horizon, sensor=config.sensor, bands=config.bands, format=form,
+            protocol_content=_stated(chosen),
         )  # fmt: skip
         (folder / "predictions").mkdir()
         _dump(folder / "predictions" / NOTE, answer.to_json())
-        _dump(folder / TASK, _task(config, name, form, asked))
+        _dump(folder / TASK, _task(config, chosen.name, form, asked))
     return out
+
+
+def _stated(protocol: Protocol) -> dict[str, Any] | None:
+    """Return the content of a protocol that is not in the catalogue."""
+    if protocol.name == protocol.stated_name:
+        return None
+    return {"name": protocol.stated_name, "description": protocol.description, **protocol.content}
 
 
 def _dump(path: Path, value: Mapping[str, Any]) -> None:
@@ -258,7 +297,7 @@ def _setting(
             "Give the store they were made for, or export the task again and predict again",
         )
     config = evaluation_config(
-        store, answer.protocol, split=answer.split, context=str(answer.context),
+        store, answer.load_protocol(), split=answer.split, context=str(answer.context),
         horizon=answer.horizon, device="cpu", suite=suite, metrics=metrics,
     )  # fmt: skip
     if (answer.sensor, answer.bands) != (config.sensor, config.bands):

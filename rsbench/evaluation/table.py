@@ -14,6 +14,7 @@ from rsbench.core.errors import Incomparable, InputError, other_schema
 from rsbench.core.io import atomic_file, write_atomic
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
+from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.intervals import direction, loss
 from rsbench.evaluation.scores import (
     COLUMNS,
@@ -181,9 +182,10 @@ def to_markdown(
     """
     if table.empty:
         return "No rows.\n"
-    lines = [*_preface(table), ""]
+    endpoint = _endpoint(table, scores)
+    lines = [*_preface(table, endpoint), ""]
     compared = 0
-    for metric, leads, rows in _blocks(table):
+    for metric, leads, rows in _blocks(table, endpoint):
         compared += len(leads) if inference.is_ranked(metric) else 0
         arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
         about = arrow[direction(metric)] + _size(metric, rows, scores) + _unranked(metric)
@@ -203,7 +205,7 @@ def to_markdown(
         lines += [
             "Bold: better than every other row by more than the paired interval. Of "
             f"{compared} cells compared, chance alone may mark {number(ALPHA * compared, 2)}; "
-            "the endpoint fixed in advance stands in the report, corrected for that.",
+            "the report holds the primary endpoint, corrected for that.",
             "",
         ]
     absent = dict.fromkeys(a for one in scores for a in one.absences())
@@ -241,8 +243,9 @@ def to_latex(
 
     What a caption must say of a metric stands in a comment above its block.
     """
-    parts = [f"% {line}" for line in _preface(table)]
-    for metric, leads, rows in _blocks(table):
+    endpoint = _endpoint(table, scores)
+    parts = [f"% {line}" for line in _preface(table, endpoint)]
+    for metric, leads, rows in _blocks(table, endpoint):
         parts.append(f"% {metric}{_size(metric, rows, scores)}{_unranked(metric)}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
@@ -285,13 +288,20 @@ def _inputs(table: pd.DataFrame) -> str:
     return "; ".join([f"inputs: {usual}", *others])
 
 
-def _preface(table: pd.DataFrame) -> list[str]:
+def _endpoint(table: pd.DataFrame, scores: Sequence[Scores]) -> PrimaryEndpoint:
+    """Return the primary endpoint of the runs, or of the table's protocol."""
+    stated = scores[0].run.primary if scores else None
+    return endpoint_of(stated, str(table["protocol"].iloc[0]), int(table["lead"].max()))
+
+
+def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint) -> list[str]:
     first = table.iloc[0]
     regions = int(table["n_regions"].max())
     lines = [
         f"dataset {first['dataset']} · digest {str(first['dataset_digest'])[:12]} · "
         f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
         f"value [interval]: mean over regions of the region mean; {regions} regions at most",
+        f"primary endpoint: {endpoint.title}; it comes first and orders the rows",
     ]
     if _is_fusion(table):
         lines.append(_inputs(table))
@@ -305,17 +315,24 @@ def _preface(table: pd.DataFrame) -> list[str]:
 
 
 def _blocks(
-    table: pd.DataFrame,
+    table: pd.DataFrame, endpoint: PrimaryEndpoint
 ) -> Iterator[tuple[str, list[int], list[tuple[str, str, dict[int, pd.Series]]]]]:
+    """Yield (metric, leads, rows) with the primary endpoint first.
+
+    Rows are in order of the primary endpoint; those without a value of it come last, in order of
+    the metric at its first lead.
+    """
     headline = table[(table["band"] == "all") & (table["stratum"] == strata.HEADLINE)]
-    for metric, group in headline.groupby("metric", sort=True):
+    losses = endpoint.losses(table)
+    groups = sorted(headline.groupby("metric"), key=lambda g: (g[0] != endpoint.metric, g[0]))
+    for metric, group in groups:
         leads = sorted(int(lead) for lead in group["lead"].unique())
         rows = []
         for (model, preset), part in group.groupby(["model", "preset"], sort=True):
             cells = {int(row["lead"]): row for _, row in part.iterrows()}
             rows.append((str(model), str(preset), cells))
-        first = leads[0]
-        rows.sort(key=lambda row: _rank(str(metric), row[2].get(first)))
+        own = {(r[0], r[1]): _rank(str(metric), r[2].get(leads[0])) for r in rows}
+        rows.sort(key=lambda r: (losses.get((r[0], r[1]), math.inf), own[r[0], r[1]]))
         yield str(metric), leads, rows
 
 

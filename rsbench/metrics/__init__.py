@@ -1,4 +1,4 @@
-"""Metrics with pinned definitions: one value per image, masks throughout, absent is absent.
+"""Metrics with versioned definitions: one value per image, masks, no value where undefined.
 
 >>> import torch, rsbench as rb
 >>> truth = torch.rand(2, 3, 32, 32)
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rsbench.metrics.engine import member_metrics as member_metrics
     from rsbench.metrics.frechet import SetScore as SetScore
     from rsbench.metrics.images import ImageBatch as ImageBatch
+    from rsbench.metrics.images import ImageOptions as ImageOptions
     from rsbench.metrics.images import PerImage as PerImage
     from rsbench.metrics.rgb import RgbMapping as RgbMapping
     from rsbench.metrics.sets import compute_sets as compute_sets
@@ -32,6 +33,7 @@ _LAZY = {
     "image_metrics": "engine",
     "member_metrics": "engine",
     "ImageBatch": "images",
+    "ImageOptions": "images",
     "PerImage": "images",
     "RgbMapping": "rgb",
     "SetScore": "frechet",
@@ -40,6 +42,7 @@ _LAZY = {
 __all__ = [
     "SUITES",
     "ImageBatch",
+    "ImageOptions",
     "Metric",
     "MetricInfo",
     "PerImage",

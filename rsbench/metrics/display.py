@@ -1,4 +1,4 @@
-"""What networks and people see: red, green and blue under one fixed transfer function.
+"""RGB images for networks and for display, under one fixed transfer function.
 
 ``display@1`` of reflectance ρ is ``clip(ρ / 0.6, 0, 1) ** (1 / 2.2)``; other units are scaled by
 the data range. It never depends on the image.
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 WHITE = 0.6
 GAMMA = 2.2
 SMALLEST_VALID = 0.7
-"""Share of valid pixels below which a network is shown nothing."""
+"""Share of valid pixels below which an image has no value of a network-based metric."""
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Red, green and blue of both images in [0, 1], (n, 3, H, W), and which images count.
+class RgbPair:
+    """Red, green and blue of predictions and truths.
 
-    Invalid pixels hold the truth's mean in both. ``clipped`` counts valid elements outside the
-    range that is shown.
+    Args:
+        prediction, truth: (n, 3, H, W) float32 in [0, 1]; invalid pixels hold the truth's mean.
+        ok: (n,) bool, images with enough valid pixels.
+        counts: elements, elements outside the displayed range, images with few valid pixels.
     """
 
     prediction: Tensor
@@ -53,12 +55,12 @@ def rgb_of(images: ImageBatch) -> RgbMapping:
     return RgbMapping((0, 1, 2))
 
 
-def pictures(images: ImageBatch, *, raw: bool = False) -> Pictures:
-    """Show both images as display@1, or scaled by the data range alone where ``raw``."""
-    return images.share(f"pictures {raw}", lambda: _pictures(images, raw=raw))
+def rgb_pair(images: ImageBatch, *, raw: bool = False) -> RgbPair:
+    """Return both images under display@1, or scaled by the data range where ``raw``."""
+    return images.share(f"rgb pair {raw}", lambda: _rgb_pair(images, raw=raw))
 
 
-def _pictures(images: ImageBatch, *, raw: bool) -> Pictures:
+def _rgb_pair(images: ImageBatch, *, raw: bool) -> RgbPair:
     rgb = rgb_of(images)
     chosen = list(rgb.bands)
     p, t = images.prediction[:, chosen].float(), images.truth[:, chosen].float()
@@ -79,4 +81,4 @@ def _pictures(images: ImageBatch, *, raw: bool) -> Pictures:
     if reflectance:
         p, t = p.pow_(1.0 / GAMMA), t.pow_(1.0 / GAMMA)
     device = rgb.device or t.device
-    return Pictures(p.to(device), t.to(device), ok.to(device), counts)
+    return RgbPair(p.to(device), t.to(device), ok.to(device), counts)

@@ -1,4 +1,4 @@
-"""One call for many metrics: checks once, shares sums and blurred maps, works through chunks."""
+"""Compute several metrics in one pass: inputs are checked once, sums and blurred maps shared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
-from rsbench.metrics.images import ImagePairs, PerImage, check_pairs
+from rsbench.metrics.images import ImageOptions, ImagePairs, PerImage, check_pairs
 from rsbench.metrics.precision import products
 from rsbench.metrics.registry import Kind, implementation, info
 from rsbench.metrics.rgb import RgbMapping
@@ -30,33 +30,41 @@ def compute(
 ) -> dict[str, Tensor]:
     """Score image pairs: {id: (N,) float64}, one value per image.
 
-    ``prediction``, ``truth`` (N, C, H, W) float in the data's unit; ``valid`` (N, 1|C, H, W) bool
-    or None. ``data_range`` is a number L for values in [0, L] or a pair (low, high); it belongs to
-    the dataset and is never guessed. ``display`` says which bands are red, green and blue, for
-    metrics that see these only; three bands need no saying. ``before`` (N, C, H, W) is the last
-    context frame with its mask, for metrics of change. An image for which a metric is
-    undefined is an error here; `image_metrics` says which images those are instead.
+    Args:
+        ids: metric ids.
+        prediction, truth: (N, C, H, W) float32 or float64 in the data's unit.
+        valid: (N, 1|C, H, W) bool, or None where every pixel is valid.
+        data_range: a number L for values in [0, L], or a pair (low, high). It belongs to the
+            dataset and is never estimated from the images.
+        display: which bands are red, green and blue; not needed for three bands.
+        before: last context frame (N, C, H, W), for metrics of change.
+        before_valid: its mask.
+
+    Raises:
+        InputError: if a metric is undefined for an image; `image_metrics` marks those images.
     """
+    options = ImageOptions(display=display, before=before, before_valid=before_valid)
     found = image_metrics(
-        ids, prediction, truth, valid=valid, data_range=data_range, display=display,
-        before=before, before_valid=before_valid,
-    )  # fmt: skip
+        ids, prediction, truth, valid=valid, data_range=data_range, options=options
+    )
     for metric, result in found.items():
         if not bool(result.ok.all()):
-            images = torch.nonzero(~result.ok).flatten().tolist()
-            shown = ", ".join(map(str, images[:8])) + (" …" if len(images) > 8 else "")
-            raise InputError(
-                f"metric {metric!r}",
-                f"it is undefined for {len(images)} of {len(result.ok)} images ({shown}): "
-                f"{_why(valid, result.ok)}",
-                "Leave these images out, or use rsbench.metrics.image_metrics, "
-                "which marks them in `ok`",
-            )
+            raise _undefined(metric, result.ok, valid)
     return {metric: result.value for metric, result in found.items()}
 
 
+def _undefined(metric: str, ok: Tensor, valid: Tensor | None) -> InputError:
+    images = torch.nonzero(~ok).flatten().tolist()
+    shown = ", ".join(map(str, images[:8])) + (" …" if len(images) > 8 else "")
+    return InputError(
+        f"metric {metric!r}",
+        f"it is undefined for {len(images)} of {len(ok)} images ({shown}): {_why(valid, ok)}",
+        "Leave these images out, or use rsbench.metrics.image_metrics, which marks them in `ok`",
+    )
+
+
 def _why(valid: Tensor | None, ok: Tensor) -> str:
-    """Say why images have no value: nothing to see, or nothing that the metric can measure."""
+    """Return why images have no value."""
     if valid is not None and not bool(valid.flatten(1).any(1).cpu()[~ok].any()):
         return "no pixel of theirs is valid"
     masked = " where they are valid" if valid is not None else ""
@@ -70,31 +78,28 @@ def image_metrics(
     *,
     valid: Tensor | None = None,
     data_range: float | tuple[float, float],
-    bands: Sequence[str] | None = None,
-    chunk: int | None = None,
-    display: RgbMapping | None = None,
-    before: Tensor | None = None,
-    before_valid: Tensor | None = None,
+    options: ImageOptions = ImageOptions(),  # noqa: B008 - frozen
 ) -> dict[str, PerImage]:
     """Score image pairs with per-band values, definedness and counts: {id: PerImage}.
 
-    Arguments as in `compute`; ``bands`` names the bands in error messages, ``chunk`` fixes how
-    many images are worked on at a time (values do not depend on it). Arithmetic is float32 with
-    float64 sums, or float64 where both images are.
+    Arguments as in `compute`. Arithmetic is float32 with float64 sums, or float64 where both
+    images are float64.
     """
     if isinstance(ids, str):
         ids = (ids,)
     wanted = [(metric, *_runnable(metric, ("image", "change"))) for metric in dict.fromkeys(ids)]
     with exact():
-        pairs = check_pairs(prediction, truth, valid, data_range, bands)
-        _check_before(before, before_valid, pairs)
-        pairs = replace(pairs, rgb=display, before=before, before_valid=before_valid)
+        pairs = check_pairs(prediction, truth, valid, data_range, options.bands)
+        _check_before(options.before, options.before_valid, pairs)
+        pairs = replace(
+            pairs, rgb=options.display, before=options.before, before_valid=options.before_valid
+        )
         for metric, _, _ in wanted:
             _check_size(metric, pairs)
         parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}
-        for images in pairs.chunks(chunk):
-            for metric, function, options in wanted:
-                parts[metric].append(function(images, **options))
+        for images in pairs.chunks(options.chunk):
+            for metric, function, arguments in wanted:
+                parts[metric].append(function(images, **arguments))
     return {metric: PerImage.join(found) for metric, found in parts.items()}
 
 
@@ -106,7 +111,7 @@ def member_metrics(
     valid: Tensor | None = None,
     data_range: float | tuple[float, float],
 ) -> dict[str, PerImage]:
-    """Score ensembles (N, M, C, H, W) against truths (N, C, H, W): {id: PerImage}."""
+    """Score ensembles (N, M, C, H, W), M ≥ 2, against truths (N, C, H, W): {id: PerImage}."""
     wanted = [(m, *_runnable(m, ("members",))) for m in ((ids,) if isinstance(ids, str) else ids)]
     if members.ndim != 5 or members.shape[1] < 2:
         raise InputError(
@@ -114,7 +119,7 @@ def member_metrics(
             "Give (N, M, C, H, W) with two members or more",
         )  # fmt: skip
     with exact():
-        # A value that is not finite in one member is not finite in the mean.
+        # The mean is finite only where every member is.
         pairs = check_pairs(members.mean(1), truth, valid, data_range, None)
         parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}
         for images in pairs.chunks():
@@ -173,10 +178,10 @@ def _check_size(metric: str, pairs: ImagePairs) -> None:
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """No gradients, and full float32 products whatever the caller allowed for training.
+    """Disable gradients and multiply float32 in full precision inside a ``with`` block.
 
-    TF32 or bfloat16 products, which `torch.set_float32_matmul_precision` switches on for the whole
-    process, change SSIM in the third decimal.
+    `torch.set_float32_matmul_precision` allows TF32 or bfloat16 products in the whole process;
+    they change SSIM in the third decimal.
     """
     with products("ieee"), torch.no_grad():
         yield

@@ -1,7 +1,7 @@
 """Ensembles against one truth: fair CRPS, spread over error, and the rank of the truth.
 
-``members`` (n, M, C, H, W) stand beside `Images`, whose prediction is their mean. All members
-count; the best of them is never chosen with the truth in hand.
+``members`` (n, M, C, H, W) come with an `ImageBatch` whose prediction is their mean. All members
+count; none is selected by comparison with the truth.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def crps(images: ImageBatch, members: Tensor) -> PerImage:
 def spread_skill(images: ImageBatch, members: Tensor) -> PerImage:
     """log10 of ensemble spread over error of the mean, √((M+1)/M · variance / MSE); 0 is best.
 
-    Negative where the ensemble is too sure of itself. Variance (unbiased) and error are averaged
+    Negative where the spread is too small for the error. Variance (unbiased) and error are averaged
     over an image's elements first. An image without spread or without error has no value. Fortin
     et al. 2014.
     """

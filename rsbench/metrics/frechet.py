@@ -21,10 +21,10 @@ class SetScore:
         value: the distance; lower is better.
         n: images in each set.
         d: length of a feature vector.
-        halves: the distance of two halves of the truth, each of n // 2 images: what no
-            prediction can be told from; None where there are too few.
+        halves: the distance of two halves of the truth, each of n // 2 images: smaller
+            differences are not measurable; None where there are too few images.
         leaves: the value without each region in turn.
-        notes: what the definition took from the truth, e.g. the width of a kernel.
+        notes: values that the definition takes from the truth, e.g. the width of a kernel.
     """
 
     value: float
@@ -77,13 +77,13 @@ def frechet(p: Tensor, t: Tensor, groups: Tensor | None) -> SetScore:
 
 
 def texture_frechet(p: Tensor, t: Tensor, groups: Tensor | None) -> SetScore:
-    """The same of features divided by their standard deviation in the truth."""
+    """Fréchet distance of features divided by their standard deviation in the truth."""
     p, t = standardised(p, t)
     return frechet(p, t, groups)
 
 
 def standardised(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets with each feature less the truth's mean, over the truth's deviation."""
+    """Return both sets, each feature centred and scaled by the truth's mean and deviation."""
     p, t = p.double(), t.double()
     mean, deviation = t.mean(0), t.std(0)
     # A feature that never varies in the truth keeps its own scale.

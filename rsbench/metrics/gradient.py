@@ -24,7 +24,7 @@ from rsbench.metrics.structure import (
     of_parts,
     shared_pieces,
 )
-from rsbench.metrics.windows import Window, Work, moments, normalise, similarity
+from rsbench.metrics.windows import Buffers, Window, moments, normalise, similarity
 
 Border = Literal["replicate", "zero"]
 SCALES = (1.0, 0.5, 0.25)
@@ -34,21 +34,21 @@ _Normalise = Callable[[Tensor, Tensor | None], Tensor]
 
 
 def magnitude(
-    x: Tensor, border: Border, *, epsilon: float = 0.0, out: Tensor | None = None, work: Work
+    x: Tensor, border: Border, *, epsilon: float = 0.0, out: Tensor | None = None, buffers: Buffers
 ) -> Tensor:
     """√(gx² + gy² + ε) of the unnormalised Sobel derivatives (1-2-1) of the last two axes."""
     height, width = x.shape[-2:]
-    padded = work.take("padded", (*x.shape[:-2], height + 2, width + 2), x)
+    padded = buffers.take("padded", (*x.shape[:-2], height + 2, width + 2), x)
     padded[..., 1:-1, 1:-1] = x
     _frame(padded, border)
-    across = work.take("across", (*x.shape[:-2], height + 2, width), x)
+    across = buffers.take("across", (*x.shape[:-2], height + 2, width), x)
     torch.add(padded[..., :-2], padded[..., 1:-1], alpha=2.0, out=across).add_(padded[..., 2:])
     found = torch.empty_like(x) if out is None else out
     torch.sub(across[..., 2:, :], across[..., :-2, :], out=found)
-    down = work.take("down", (*x.shape[:-2], height, width + 2), x)
+    down = buffers.take("down", (*x.shape[:-2], height, width + 2), x)
     torch.add(padded[..., :-2, :], padded[..., 1:-1, :], alpha=2.0, out=down)
     down.add_(padded[..., 2:, :])
-    other = torch.sub(down[..., 2:], down[..., :-2], out=work.take("other", x.shape, x))
+    other = torch.sub(down[..., 2:], down[..., :-2], out=buffers.take("other", x.shape, x))
     found.mul_(found).addcmul_(other, other)
     return (found.add_(epsilon) if epsilon else found).sqrt_()
 
@@ -128,7 +128,7 @@ def _grey(images: ImageBatch, scale: float) -> tuple[Tensor, Tensor | None]:
 
 def _full_grey(images: ImageBatch) -> Tensor:
     n, _, height, width = images.truth.shape
-    grey = images.work.take("grey", (2, n, 1, height, width), images.truth)
+    grey = images.buffers.take("grey", (2, n, 1, height, width), images.truth)
     for image, plane in zip(images.scaled, grey, strict=True):
         torch.mean(image, 1, keepdim=True, out=plane)
         if images.all_bands is not None:
@@ -158,14 +158,15 @@ def _one_scale(
 ) -> tuple[Tensor, Tensor]:
     grey, valid = _grey(images, scale)
     keep = None if valid is None else erode(valid)
-    work = images.work
-    maps = work.take("maps", (4, *grey.shape[1:]), grey)
-    found = normalised(magnitude(grey, border, epsilon=epsilon, out=maps[:2], work=work), keep)
+    buffers = images.buffers
+    maps = buffers.take("maps", (4, *grey.shape[1:]), grey)
+    found = magnitude(grey, border, epsilon=epsilon, out=maps[:2], buffers=buffers)
+    found = normalised(found, keep)
     norm = None
     if keep is not None:
         found.masked_fill_(~keep, 0.0)
         norm = normalise(keep, window, grey.dtype)
-    alike = similarity(moments(maps, window, norm, work=work), C1, C2, work=work)
+    alike = similarity(moments(maps, window, norm, buffers=buffers), C1, C2, buffers=buffers)
     return average(alike, None if norm is None else norm.keep)
 
 
@@ -184,16 +185,16 @@ def chen2006(images: ImageBatch) -> PerImage:
     x, y = images.scaled
     keep = None if images.valid is None else erode(images.valid.expand_as(x))
     norm = None if keep is None else normalise(keep, REFLECT, x.dtype)
-    parts, work = [], images.work
+    parts, buffers = [], images.buffers
     for piece in shared_pieces(images):
-        maps = work.take("maps", (4, *x[:, piece.bands].shape), x)
+        maps = buffers.take("maps", (4, *x[:, piece.bands].shape), x)
         for image, into in zip((x, y), maps, strict=False):
-            magnitude(image[:, piece.bands], "replicate", out=into, work=work).mul_(0.25)
+            magnitude(image[:, piece.bands], "replicate", out=into, buffers=buffers).mul_(0.25)
         here = None
         if keep is not None and norm is not None:
             maps[:2].masked_fill_(~keep[:, piece.bands], 0.0)
             here = norm.of(piece.bands)
-        m, g = piece.moments, moments(maps, REFLECT, here, work=work)
+        m, g = piece.moments, moments(maps, REFLECT, here, buffers=buffers)
         quality = torch.mul(m.mean_x, m.mean_y).mul_(2).add_(C1)
         quality.div_(torch.mul(m.mean_x, m.mean_x).addcmul_(m.mean_y, m.mean_y).add_(C1))
         quality.mul_(torch.mul(g.covariance, 2).add_(C2)).div_(g.variances + C2)

@@ -1,10 +1,10 @@
-"""Edges and texture pixel by pixel: as much as in the truth, more, or less.
+"""Edges and local texture of the prediction relative to the truth, pixel by pixel.
 
 Both are mean normalised differences (E_p − E_t) / (E_p + E_t), after Zhu et al. 2022, "A novel
 framework to assess all-round performances of spatiotemporal fusion models", as they are commonly
-quoted; 0 is best, negative is too smooth for edges, positive too rough. Where both features are
-next to nothing they count as equal. Signs cancel over an image: other scores say whether the
-detail stands in the right place.
+quoted; 0 is best, negative means too smooth, positive too rough. Where both features are close to
+zero the difference is 0. Signs cancel over an image, so these metrics do not measure whether
+detail is in the right place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.functional import avg_pool2d
 from rsbench.metrics.images import ImageBatch, PerImage, total
 
 NOTHING = 1e-6
-"""Sum of both edges, as a share of the data range, up to which they are called equal."""
+"""Sum of both edges, as a share of the data range, up to which the difference is 0."""
 
 RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 """Neighbours clockwise from the upper left one; the first is worth 128, the last 1."""

@@ -1,4 +1,4 @@
-"""A checked set of image pairs: shapes, ranges, masks, and the sums that metrics share."""
+"""Image pairs after checking: shapes, ranges, masks, and sums that several metrics use."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError, PixelError
-from rsbench.metrics.windows import Work, borrowed_work
+from rsbench.metrics.windows import Buffers, borrowed_buffers
 
 if TYPE_CHECKING:
     from rsbench.metrics.rgb import RgbMapping
 
 T = TypeVar("T")
 AXES = ("N (images)", "C (bands)", "H (rows)", "W (columns)")
-# Elements of one map that stay in a core's cache; larger temporaries cost page faults.
+# Elements of one map that fit a core's cache; larger temporaries cause page faults.
 CPU_ELEMENTS = 200_000
 GROUP_ELEMENTS = 100_000
 GPU_ELEMENTS = 1 << 24
@@ -30,9 +30,12 @@ MOST_IMAGES_CPU = 8
 class PerImage:
     """Values of one metric: one per image, on the CPU.
 
-    ``value`` (N,) float64, meaningful where ``ok`` (N,) is True and NaN elsewhere, so that an
-    undefined value can never pass for a score. ``per_band`` (N, C) float64 with ``band_ok`` (N, C)
-    where single bands are meaningful. ``counts`` says what was capped, clipped or left out.
+    Args:
+        value: (N,) float64; NaN where ``ok`` is False.
+        ok: (N,) bool, where the metric is defined.
+        per_band: (N, C) float64, where single bands have a value.
+        band_ok: (N, C) bool, where ``per_band`` is defined.
+        counts: numbers of elements, bands or images that were capped, clipped or left out.
     """
 
     value: Tensor
@@ -51,7 +54,7 @@ class PerImage:
         band_ok: Tensor | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> PerImage:
-        """Move to the CPU and blank what is undefined."""
+        """Return the values on the CPU, NaN where they are undefined."""
         ok = ok.cpu()
         value = value.double().cpu().masked_fill(~ok, math.nan)
         if per_band is None or band_ok is None:
@@ -64,7 +67,7 @@ class PerImage:
     def mean_of_bands(
         cls, per_band: Tensor, band_ok: Tensor, *, counts: Mapping[str, int] | None = None
     ) -> PerImage:
-        """Average the defined bands of each image; count the others as ``skipped_bands``."""
+        """Return the mean of each image's defined bands; count the others as ``skipped_bands``."""
         number = band_ok.sum(1)
         total = per_band.masked_fill(~band_ok, 0.0).sum(1)
         counted = dict(counts or {}) | {"skipped_bands": int((~band_ok).sum())}
@@ -74,7 +77,7 @@ class PerImage:
 
     @staticmethod
     def join(parts: Sequence[PerImage]) -> PerImage:
-        """Put consecutive chunks together."""
+        """Return the values of consecutive batches as one."""
         bands = [p.per_band for p in parts if p.per_band is not None]
         oks = [p.band_ok for p in parts if p.band_ok is not None]
         names = {name for part in parts for name in part.counts}
@@ -89,13 +92,16 @@ class PerImage:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """A few image pairs, ready for arithmetic.
+    """A batch of checked image pairs.
 
-    ``prediction``, ``truth`` (n, C, H, W) float32 or float64 in the data's unit, zero where
-    invalid; ``valid`` (n, 1|C, H, W) bool, or None when every pixel is valid. ``low`` and ``high``
-    bound the data range. ``first`` is the place of the first pair in the whole set. ``rgb`` says
-    which bands are red, green and blue, where that was said. ``before`` and ``before_valid`` are
-    the last context frame, for metrics of change. ``work`` lends buffers for arithmetic.
+    Args:
+        prediction, truth: (n, C, H, W) float32 or float64 in the data's unit, 0 where invalid.
+        valid: (n, 1|C, H, W) bool, or None where every pixel is valid.
+        low, high: bounds of the data range.
+        first: index of the first pair in the whole set.
+        rgb: which bands are red, green and blue, where that is known.
+        before, before_valid: last context frame and its mask, for metrics of change.
+        buffers: memory for temporaries, reused from batch to batch.
     """
 
     prediction: Tensor
@@ -107,7 +113,7 @@ class ImageBatch:
     rgb: RgbMapping | None = None
     before: Tensor | None = None
     before_valid: Tensor | None = None
-    work: Work = field(default_factory=Work, repr=False)
+    buffers: Buffers = field(default_factory=Buffers, repr=False)
     _shared: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -116,13 +122,13 @@ class ImageBatch:
         return self.high - self.low
 
     def share(self, name: str, make: Callable[[], T]) -> T:
-        """Compute something once for all metrics of a call."""
+        """Return the result of ``make``, computed once for all metrics of a call."""
         if name not in self._shared:
             self._shared[name] = make()
         return self._shared[name]  # type: ignore[return-value]
 
     def band_groups(self) -> list[slice]:
-        """Bands to blur at a time, so that temporaries stay in the cache."""
+        """Return groups of bands small enough for temporaries to stay in the cache."""
         n, c, height, width = self.truth.shape
         limit = GROUP_ELEMENTS if self.truth.device.type == "cpu" else GPU_ELEMENTS
         step = max(1, limit // (n * height * width))
@@ -130,7 +136,7 @@ class ImageBatch:
 
     @cached_property
     def weight(self) -> Tensor | None:
-        """The mask as numbers, (n, 1|C, H, W)."""
+        """The mask as 0 and 1, (n, 1|C, H, W); None where every pixel is valid."""
         return None if self.valid is None else self.valid.to(self.truth.dtype)
 
     @cached_property
@@ -164,9 +170,9 @@ class ImageBatch:
 
     @cached_property
     def scaled(self) -> tuple[Tensor, Tensor]:
-        """Both images clipped to the range and mapped onto [0, 1]; zero where invalid.
+        """Both images clipped to the range and mapped onto [0, 1]; 0 where invalid.
 
-        May be the images themselves: not to be written into.
+        Do not write into them: they may be the images themselves.
         """
         return self._scale(self.prediction), self._scale(self.truth)
 
@@ -187,7 +193,7 @@ class ImageBatch:
 
     @cached_property
     def clipped(self) -> dict[str, int]:
-        """How many valid elements the range cuts, and out of how many."""
+        """Number of valid elements, and of those outside the range, per image side."""
         elements = int(self.count.sum())
         return {
             "elements": elements,
@@ -196,7 +202,7 @@ class ImageBatch:
         }
 
     def _reaches_out(self, x: Tensor) -> bool:
-        """Whether anything lies outside the range; zeros at invalid pixels may."""
+        """Return whether any element lies outside the range, zeros at invalid pixels included."""
         name = "prediction reaches out" if x is self.prediction else "truth reaches out"
         return self.share(name, lambda: bool(x.amin() < self.low) or bool(x.amax() > self.high))
 
@@ -209,18 +215,37 @@ class ImageBatch:
         return int(outside.sum())
 
 
-def total(x: Tensor) -> Tensor:
-    """Sum over rows and columns into float64: (…, H, W) → (…).
+@dataclass(frozen=True)
+class ImageOptions:
+    """Options of scoring image pairs.
 
-    Each row is summed in the input's precision (pairwise), rows are added in float64: as exact
-    as converting every element and fifty times faster.
+    Args:
+        bands: names along C, for error messages.
+        chunk: images scored at a time; values do not depend on it.
+        display: which bands are red, green and blue, for metrics that use these only.
+        before: last context frame (N, C, H, W), for metrics of change.
+        before_valid: mask of ``before``, (N, 1|C, H, W) bool.
+    """
+
+    bands: Sequence[str] | None = None
+    chunk: int | None = None
+    display: RgbMapping | None = None
+    before: Tensor | None = None
+    before_valid: Tensor | None = None
+
+
+def total(x: Tensor) -> Tensor:
+    """Return sums over rows and columns in float64: (…, H, W) → (…).
+
+    Each row is summed pairwise in the input's precision, and rows are added in float64. This is as
+    exact as converting every element, and fifty times faster.
     """
     return x.sum(-1).double().sum(-1)
 
 
 @dataclass(frozen=True)
 class ImagePairs:
-    """All image pairs of a call after checking, still in the caller's tensors."""
+    """All checked image pairs of a call, in the caller's tensors; fields as in `ImageBatch`."""
 
     prediction: Tensor
     truth: Tensor
@@ -233,17 +258,17 @@ class ImagePairs:
     before_valid: Tensor | None = None
 
     def chunks(self, size: int | None = None) -> Iterator[ImageBatch]:
-        """Cut into pieces that fit the cache; values do not depend on the cut.
+        """Yield batches that fit the cache; values do not depend on the size.
 
-        A piece is done with when the next is asked for: they share buffers.
+        Batches share buffers: a batch must not be used after the next one is yielded.
         """
         n = self.truth.shape[0]
         step = size or _chunk(self.truth)
-        with borrowed_work() as work:
+        with borrowed_buffers() as buffers:
             for start in range(0, n, step):
-                yield self._piece(slice(start, min(start + step, n)), work)
+                yield self._piece(slice(start, min(start + step, n)), buffers)
 
-    def _piece(self, part: slice, work: Work) -> ImageBatch:
+    def _piece(self, part: slice, buffers: Buffers) -> ImageBatch:
         dtype = torch.float64 if self.truth.dtype == torch.float64 else torch.float32
         prediction = self.prediction[part].to(dtype)
         truth = self.truth[part].to(dtype)
@@ -251,7 +276,7 @@ class ImagePairs:
         if valid is not None and bool(valid.all()):
             valid = None
         if valid is not None:
-            # Whatever stands at invalid pixels, NaN included, leaves here.
+            # Values at invalid pixels, NaN included, are replaced here.
             prediction = torch.where(valid, prediction, 0.0)
             truth = torch.where(valid, truth, 0.0)
         self._finite("prediction", prediction, part.start)
@@ -263,11 +288,12 @@ class ImagePairs:
                 before = torch.where(seen, before, 0.0)
             self._finite("context", before, part.start)
         return ImageBatch(
-            prediction, truth, valid, self.low, self.high, part.start, self.rgb, before, seen, work
-        )
+            prediction, truth, valid, self.low, self.high, part.start, self.rgb, before, seen,
+            buffers,
+        )  # fmt: skip
 
     def _finite(self, name: str, x: Tensor, first: int) -> None:
-        # The sum of finite numbers is finite unless it overflows; the slow look decides then.
+        # A finite sum means finite values; a sum that overflows is checked element by element.
         if bool(torch.isfinite(x.sum())):
             return
         bad = ~torch.isfinite(x)
@@ -297,7 +323,11 @@ def check_pairs(
     data_range: float | tuple[float, float],
     bands: Sequence[str] | None,
 ) -> ImagePairs:
-    """Refuse what cannot be scored, naming the axis, the dtype or the argument at fault."""
+    """Return checked pairs.
+
+    Raises:
+        InputError: with the axis, the dtype or the argument that cannot be scored.
+    """
     low, high = _range(data_range)
     for name, x in (("prediction", prediction), ("truth", truth)):
         _check_tensor(name, x)

@@ -24,7 +24,7 @@ SIDE = 299
 EPSILON = 1e-3
 IMAGES = 16  # worked on at a time
 
-Bytes = Literal["round", "truncate", "wrap"]
+Rounding = Literal["round", "truncate", "wrap"]
 State = dict[str, tuple[Tensor, Tensor]]
 Block = Callable[[State, str, Tensor], Tensor]
 
@@ -158,16 +158,16 @@ def network(x: Tensor, deepest: int) -> dict[int, Tensor]:
     return found
 
 
-def to_bytes(x: Tensor, way: Bytes) -> Tensor:
+def to_bytes(x: Tensor, rounding: Rounding) -> Tensor:
     """Return pictures in [0, 1] as whole numbers 0 … 255, in float.
 
     ``truncate`` cuts the fraction off; ``wrap`` does so and then makes of it what a library makes
     of bytes that it takes for floats: 255 · b modulo 256, the photographic negative.
     """
-    if way == "round":
+    if rounding == "round":
         return (x * 255.0).round()
     cut = (x * 255.0).floor()
-    return cut if way == "truncate" else (cut * 255.0) % 256.0
+    return cut if rounding == "truncate" else (cut * 255.0) % 256.0
 
 
 def resized(x: Tensor, *, antialias: bool) -> Tensor:
@@ -193,10 +193,10 @@ def _tf1(length: int, device: torch.device) -> Tensor:
         return matrix.float().to(device)
 
 
-def features(x: Tensor, deepest: int, *, way: Bytes, antialias: bool) -> dict[int, Tensor]:
+def features(x: Tensor, deepest: int, *, rounding: Rounding, antialias: bool) -> dict[int, Tensor]:
     """Return {tap: (n, tap)} on the CPU of pictures (n, 3, H, W) in [0, 1]."""
     parts = []
     for piece in torch.split(x, IMAGES):
-        shown = resized(to_bytes(piece, way), antialias=antialias)
+        shown = resized(to_bytes(piece, rounding), antialias=antialias)
         parts.append(network((shown - 128.0) / 128.0, deepest))
     return {tap: torch.cat([part[tap].cpu() for part in parts]) for tap in parts[0]}

@@ -1,7 +1,6 @@
-"""LPIPS: distances of network features, weighted by what people judged to be alike.
+"""LPIPS: distances of network features, weighted to match human judgements of similarity.
 
-Networks are written here as lists of layers; weights come from files
-(`rsbench.metrics.weights`) and are read without unpickling.
+Networks are lists of layers; weight files (`rsbench.metrics.weights`) are read without unpickling.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch.nn.functional import conv2d, max_pool2d, relu
 
 from rsbench.core.errors import InputError
 from rsbench.metrics.definitions.images import BACKBONES
-from rsbench.metrics.display import pictures, rgb_of
+from rsbench.metrics.display import rgb_of, rgb_pair
 from rsbench.metrics.images import ImageBatch, PerImage
 from rsbench.metrics.weights import find
 from rsbench.metrics.weights_read import read_weights
@@ -132,5 +131,5 @@ def lpips(images: ImageBatch, *, net: Net, raw: bool = False) -> PerImage:
     by the data range instead of display@1. Zhang et al. 2018.
     """
     rgb_of(images)
-    seen = pictures(images, raw=raw)
+    seen = rgb_pair(images, raw=raw)
     return PerImage.of(distance(net, seen.prediction, seen.truth), seen.ok, counts=seen.counts)

@@ -1,4 +1,4 @@
-"""How float32 numbers are multiplied: one switch for all kernels, given back as it was."""
+"""Precision of float32 products: set for all kernels in a block, then restored."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _before: list[str] = []
 
 @contextmanager
 def products(how: Products) -> Iterator[None]:
-    """Multiply float32 in full, or let a GPU round its factors to ten bits of mantissa.
+    """Multiply float32 in full precision, or allow TF32 (10-bit mantissa) on a GPU.
 
-    PyTorch rounds in convolutions unless told otherwise, and in matrix products if a program has
-    called `torch.set_float32_matmul_precision`. Its older switch ``cudnn.allow_tf32`` cannot be
-    read once the newer ones differ between convolutions and recurrent networks; it is not used.
-    The switches are the process's. Of threads that ask at a time the last one is heard; what stood
-    before comes back when the last of them is done.
+    PyTorch uses TF32 in convolutions by default, and in matrix products after
+    `torch.set_float32_matmul_precision`. The older setting ``cudnn.allow_tf32`` cannot be read
+    when the newer settings of convolutions and recurrent networks differ; it is not used.
+    The settings are global to the process: with several threads inside the block the latest
+    request applies, and the previous settings return when the last thread leaves it.
 
     Args:
-        how: ``ieee`` or ``tf32``; a CPU multiplies in full either way.
+        how: ``ieee`` or ``tf32``; a CPU multiplies in full precision with both.
     """
     asked = object()
     with _lock:

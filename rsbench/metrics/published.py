@@ -1,7 +1,7 @@
-"""What published code computes, faults included, so that old tables can be read.
+"""Metrics as published code computes them, faults included, to read published tables.
 
-None of these stands in a default suite. Each function says whose definition it is and where the
-value differs from ours. Masks are ours throughout: the published code has none, or says so here.
+No default suite has them. Each docstring names the code and the difference from the metric of this
+package. Masks are those of this package: the published code has none unless the docstring says so.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def mse_clip(images: ImageBatch) -> PerImage:
 def psnr_clip(images: ImageBatch) -> PerImage:
     """10·log10(1 / MSE) dB of clipped images per image; 100 where the MSE is below 1e-10.
 
-    The published mean over images exceeds the PSNR of the mean error by an amount that says how
-    unequal the images are; both lie in one table only if the images are the same.
+    The mean over images exceeds the PSNR of the mean error by an amount that depends on how much
+    the errors of the images differ.
     """
     value, ok, per_band, band_ok = _scaled_means(images, squared=True)
     decibel, bands = (-10.0 * torch.log10(x) for x in (value, per_band))
@@ -71,10 +71,10 @@ def ssim_zero(images: ImageBatch) -> PerImage:
     parts = []
     for bands in images.band_groups():
         here = None if norm is None else norm.of(bands)
-        maps = images.work.take("maps", (4, *x[:, bands].shape), x)
+        maps = images.buffers.take("maps", (4, *x[:, bands].shape), x)
         maps[0], maps[1] = x[:, bands], y[:, bands]
-        found = moments(maps, ZERO, here, work=images.work)
-        quality = similarity(found, C1, C2, work=images.work)
+        found = moments(maps, ZERO, here, buffers=images.buffers)
+        quality = similarity(found, C1, C2, buffers=images.buffers)
         parts.append(average(quality, None if here is None else here.keep))
     return of_parts(parts, images)
 

@@ -79,6 +79,16 @@ def implementation(metric: str) -> tuple[Callable[..., Any], Mapping[str, Any]]:
     Raises:
         MetricUnavailable: if its weights are not here.
     """
+    state = available(metric)
+    return imported(state.function), state.options
+
+
+def available(metric: str) -> MetricInfo:
+    """Return one metric that can be computed here.
+
+    Raises:
+        MetricUnavailable: if its weights are not here.
+    """
     state = info(metric)
     if not state.available:
         raise MetricUnavailable(
@@ -86,7 +96,7 @@ def implementation(metric: str) -> tuple[Callable[..., Any], Mapping[str, Any]]:
             str(state.reason),
             "Leave it out, or bring its weights; `rsbench weights check` lists them",
         )
-    return imported(state.function), state.options
+    return state
 
 
 @cache
@@ -125,7 +135,8 @@ def definition(metric: str) -> Metric:
         )
     error = unknown("metric", metric, known)
     left_out = "".join(f"; {item}" for item in broken())
-    raise UnknownName(error.asked, error.found + left_out, error.remedy)
+    remedy = f"{error.remedy}. If another package defines it, install that package"
+    raise UnknownName(error.asked, error.found + left_out, remedy)
 
 
 def _known() -> Mapping[str, Metric]:

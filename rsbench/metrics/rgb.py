@@ -1,4 +1,4 @@
-"""Which bands are shown as red, green and blue."""
+"""Which bands are red, green and blue."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RgbMapping:
-    """Which bands are red, green and blue, their unit, and where networks run.
+    """Which bands are red, green and blue, their unit, and the device of the networks.
 
     Args:
-        bands: places along C.
-        unit: ``reflectance`` is seen through display@1, anything else scaled by the data range.
+        bands: indices along C.
+        unit: ``reflectance`` is mapped by display@1, any other unit by the data range.
         device: of the networks; that of the images where None.
     """
 
@@ -32,7 +32,7 @@ class RgbMapping:
         unit: str,
         device: torch.device | None = None,
     ) -> RgbMapping | None:
-        """Return eyes for the bands shown, or None where some of them are not there."""
+        """Return the mapping of three band names, or None where a band is missing."""
         if shown is None or len(shown) != 3 or not set(shown) <= set(bands):
             return None
         red, green, blue = (list(bands).index(band) for band in shown)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
-from rsbench.metrics.display import SMALLEST_VALID, pictures
+from rsbench.metrics.display import SMALLEST_VALID, rgb_pair
 from rsbench.metrics.engine import exact
 from rsbench.metrics.frechet import SetScore
-from rsbench.metrics.images import ImageBatch, check_pairs
-from rsbench.metrics.inception import TAPS, Bytes
+from rsbench.metrics.images import ImageBatch, ImagePairs, check_pairs
+from rsbench.metrics.inception import TAPS, Rounding
 from rsbench.metrics.inception import features as inception_features
-from rsbench.metrics.registry import definition, implementation, imported, info
+from rsbench.metrics.registry import available, implementation, imported, info
 from rsbench.metrics.rgb import RgbMapping
 from rsbench.metrics.texture import features as texture_features
 
@@ -24,48 +24,57 @@ Side = Literal["prediction", "truth"]
 
 
 @dataclass(frozen=True)
-class Sight:
-    """How an Inception network sees an image; see `rsbench.metrics.inception`."""
+class InceptionInput:
+    """How images enter an Inception network, and which of its layers is read.
+
+    Args:
+        tap: number of features of the layer.
+        raw: whether bands are scaled by the data range instead of display@1.
+        rounding: how values become bytes; see `rsbench.metrics.inception.to_bytes`.
+        antialias: whether the resize to the network's input is antialiased.
+    """
 
     tap: int
     raw: bool = False
-    way: Bytes = "round"
+    rounding: Rounding = "round"
     antialias: bool = False
 
 
-SIGHTS: dict[str, Sight] = {
-    **{f"inception{tap}": Sight(tap) for tap in TAPS},
-    # What published scripts made of their images, through torchmetrics.
-    "inception64-raw": Sight(64, raw=True, way="truncate", antialias=True),
-    "inception2048-wrap": Sight(2048, raw=True, way="wrap", antialias=True),
+INCEPTION_INPUTS: dict[str, InceptionInput] = {
+    **{f"inception{tap}": InceptionInput(tap) for tap in TAPS},
+    # Inputs of published scripts, through torchmetrics.
+    "inception64-raw": InceptionInput(64, raw=True, rounding="truncate", antialias=True),
+    "inception2048-wrap": InceptionInput(2048, raw=True, rounding="wrap", antialias=True),
 }
 
 
 def features_of(metrics: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the features that some set metrics compare, each once."""
-    return tuple(dict.fromkeys(str(definition(metric).features) for metric in metrics))
+    return tuple(dict.fromkeys(str(available(metric).features) for metric in metrics))
 
 
 def extract(names: Sequence[str], images: ImageBatch, side: Side) -> dict[str, Tensor]:
-    """Return {name: (n, d)} of one side, on the CPU; meaningful where `defined` says so."""
+    """Return {name: (n, d)} of one side, on the CPU; meaningful where `defined` is True."""
     found: dict[str, Tensor] = {}
     if "texture" in names:
         x = images.prediction if side == "prediction" else images.truth
         scaled = (x - images.low) / images.span
         found["texture"] = texture_features(scaled, images.all_bands).cpu()
     found |= {name: imported(name)(images, side).cpu() for name in names if ":" in name}
-    looks = {name: SIGHTS[name] for name in names if name in SIGHTS}
-    for look in dict.fromkeys(replace(sight, tap=0) for sight in looks.values()):
-        taps = {name: s.tap for name, s in looks.items() if replace(s, tap=0) == look}
-        shown = pictures(images, raw=look.raw)
-        x = shown.prediction if side == "prediction" else shown.truth
-        values = inception_features(x, max(taps.values()), way=look.way, antialias=look.antialias)
+    inputs = {name: INCEPTION_INPUTS[name] for name in names if name in INCEPTION_INPUTS}
+    for shared in dict.fromkeys(replace(one, tap=0) for one in inputs.values()):
+        taps = {name: one.tap for name, one in inputs.items() if replace(one, tap=0) == shared}
+        rgb = rgb_pair(images, raw=shared.raw)
+        values = inception_features(
+            rgb.prediction if side == "prediction" else rgb.truth, max(taps.values()),
+            rounding=shared.rounding, antialias=shared.antialias,
+        )  # fmt: skip
         found |= {name: values[tap] for name, tap in taps.items()}
     return found
 
 
 def defined(images: ImageBatch) -> Tensor:
-    """Which images have enough valid pixels to count, (n,) bool, on the CPU."""
+    """Return which images have enough valid pixels to be compared, (n,) bool, on the CPU."""
     if images.all_bands is None:
         return torch.ones(len(images.truth), dtype=torch.bool)
     return (images.all_bands.float().mean((1, 2, 3)) >= SMALLEST_VALID).cpu()
@@ -79,12 +88,7 @@ def compare(
     Raises:
         InputError: for sets of different size: the bias of these distances depends on n.
     """
-    if len(predictions) != len(truths):
-        raise InputError(
-            f"set metric {metric!r}",
-            f"{len(predictions)} predictions and {len(truths)} truths: its value depends on n",
-            "Give as many images on both sides",
-        )
+    _check_sizes(metric, predictions, truths)
     if len(truths) < 2:
         raise InputError(
             f"set metric {metric!r}", f"{len(truths)} images", "It needs two, and means little "
@@ -106,38 +110,62 @@ def compute_sets(
 ) -> dict[str, SetScore]:
     """Compare two sets of images (n, C, H, W) by their distributions: {id: SetScore}.
 
-    Arguments as in `rsbench.metrics.compute`, and image i of both sets has the mask i of
-    ``valid``: what lies under it is the truth's mean, or left out. Images with less than 70 %
-    valid pixels are left out on both sides.
+    Arguments as in `rsbench.metrics.compute`. Image i of both sets has the mask i of ``valid``;
+    invalid pixels are replaced by the truth's mean, or left out. Images with less than 70 % valid
+    pixels are left out on both sides.
+
+    Raises:
+        InputError: for metrics of single images, too few bands, or sets of different size.
     """
     wanted = (ids,) if isinstance(ids, str) else tuple(dict.fromkeys(ids))
     for metric in wanted:
-        known = info(metric)
-        if known.kind != "set":
-            raise InputError(
-                f"set metric {metric!r}", "it compares images one by one",
-                "Use rsbench.metrics.compute",
-            )  # fmt: skip
-        if predictions.ndim == 4 and predictions.shape[1] < known.min_bands:
-            raise InputError(
-                f"metric {metric!r}",
-                f"axis C (bands) is {predictions.shape[1]}, it needs {known.min_bands}",
-                "Leave the metric out for these data, or give more bands",
-            )
-    if predictions.ndim == truths.ndim == 4 and len(predictions) != len(truths):
-        compare(wanted[0], predictions.flatten(1), truths.flatten(1))  # says why not
+        _check_metric(metric, predictions)
+    if predictions.ndim == truths.ndim == 4:
+        _check_sizes(wanted[0], predictions, truths)
     names = features_of(wanted)
-    with exact():
-        sides: dict[Side, list[dict[str, Tensor]]] = {"prediction": [], "truth": []}
-        pairs = replace(check_pairs(predictions, truths, valid, data_range, None), rgb=display)
-        for images in pairs.chunks():
-            kept = defined(images)
-            for side, parts in sides.items():
-                found = extract(names, images, side)
-                parts.append({name: values[kept] for name, values in found.items()})
-    both = [{n: torch.cat([p[n] for p in parts]) for n in names} for parts in sides.values()]
+    pairs = replace(check_pairs(predictions, truths, valid, data_range, None), rgb=display)
+    sides = _features(names, pairs)
     return {
-        metric: compare(metric, both[0][feature], both[1][feature])
+        metric: compare(metric, sides["prediction"][feature], sides["truth"][feature])
         for metric in wanted
         for feature in features_of([metric])
     }
+
+
+def _features(names: Sequence[str], pairs: ImagePairs) -> dict[Side, dict[str, Tensor]]:
+    """Return {side: {name: (n, d)}} of the images that have enough valid pixels."""
+    parts: dict[Side, list[dict[str, Tensor]]] = {"prediction": [], "truth": []}
+    with exact():
+        for images in pairs.chunks():
+            kept = defined(images)
+            for side, found in parts.items():
+                values = extract(names, images, side)
+                found.append({name: features[kept] for name, features in values.items()})
+    return {
+        side: {name: torch.cat([part[name] for part in found]) for name in names}
+        for side, found in parts.items()
+    }
+
+
+def _check_metric(metric: str, predictions: Tensor) -> None:
+    known = info(metric)
+    if known.kind != "set":
+        raise InputError(
+            f"set metric {metric!r}", "it compares images one by one",
+            "Use rsbench.metrics.compute",
+        )  # fmt: skip
+    if predictions.ndim == 4 and predictions.shape[1] < known.min_bands:
+        raise InputError(
+            f"metric {metric!r}",
+            f"axis C (bands) is {predictions.shape[1]}, it needs {known.min_bands}",
+            "Leave the metric out for these data, or give more bands",
+        )
+
+
+def _check_sizes(metric: str, predictions: Tensor, truths: Tensor) -> None:
+    if len(predictions) != len(truths):
+        raise InputError(
+            f"set metric {metric!r}",
+            f"{len(predictions)} predictions and {len(truths)} truths: its value depends on n",
+            "Give as many images on both sides",
+        )

@@ -1,4 +1,4 @@
-"""Across bands: ERGAS, the spectral angle, and correlation per band."""
+"""Spectral metrics: ERGAS, the spectral angle, and correlation per band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Power at fine scales: whether a prediction keeps, blurs or invents detail."""
+"""Spectral power at fine scales of the prediction relative to the truth."""
 
 from __future__ import annotations
 

@@ -58,17 +58,17 @@ def _pieces(images: ImageBatch) -> Iterator[Piece]:
     x, y = images.scaled
     norm = None if images.valid is None else normalise(images.valid, REFLECT, x.dtype)
     middle_x, middle_y = (mean.nan_to_num()[..., None, None].to(x.dtype) for mean in images.middle)
-    work = images.work
+    buffers = images.buffers
     for bands in images.band_groups():
         here = None if norm is None else norm.of(bands)
         centre = middle_x[:, bands], middle_y[:, bands]
-        maps = work.take("maps", (4, *x[:, bands].shape), x)
+        maps = buffers.take("maps", (4, *x[:, bands].shape), x)
         torch.sub(x[:, bands], centre[0], out=maps[0])
         torch.sub(y[:, bands], centre[1], out=maps[1])
         if images.weight is not None:
             maps[:2].mul_(of_bands(images.weight, bands))
-        kept = work.take(f"moments {bands.start}", maps.shape, x)
-        made = moments(maps, REFLECT, here, centre=centre, out=kept, work=work)
+        kept = buffers.take(f"moments {bands.start}", maps.shape, x)
+        made = moments(maps, REFLECT, here, centre=centre, out=kept, buffers=buffers)
         yield Piece(bands, made, None if here is None else here.keep)
 
 
@@ -90,10 +90,10 @@ def ssim(images: ImageBatch, *, constant_range: float = 1.0) -> PerImage:
     clipping. Wang et al. 2004.
     """
     scale = constant_range**2
-    parts = [
-        average(similarity(piece.moments, C1 * scale, C2 * scale, work=images.work), piece.keep)
-        for piece in shared_pieces(images)
-    ]
+    parts = []
+    for piece in shared_pieces(images):
+        quality = similarity(piece.moments, C1 * scale, C2 * scale, buffers=images.buffers)
+        parts.append(average(quality, piece.keep))
     return of_parts(parts, images)
 
 
@@ -112,16 +112,16 @@ def ssim_blur2(images: ImageBatch) -> PerImage:
     x, y = images.scaled
     wide = None if images.valid is None else normalise(images.valid, WIDE_ZERO, x.dtype)
     norm = None if wide is None else normalise(wide.keep, ZERO, x.dtype)
-    parts, work = [], images.work
+    parts, buffers = [], images.buffers
     for bands in images.band_groups():
-        maps = work.take("maps", (4, *x[:, bands].shape), x)
-        blur(x[:, bands], WIDE_ZERO, out=maps[0], work=work)
-        blur(y[:, bands], WIDE_ZERO, out=maps[1], work=work)
+        maps = buffers.take("maps", (4, *x[:, bands].shape), x)
+        blur(x[:, bands], WIDE_ZERO, out=maps[0], buffers=buffers)
+        blur(y[:, bands], WIDE_ZERO, out=maps[1], buffers=buffers)
         here = None if norm is None else norm.of(bands)
         if wide is not None:
             maps[:2].mul_(wide.of(bands).factor)
-        found = moments(maps, ZERO, here, work=work)
-        quality = similarity(found, C1, C2, epsilon=1e-8, work=work)
+        found = moments(maps, ZERO, here, buffers=buffers)
+        quality = similarity(found, C1, C2, epsilon=1e-8, buffers=buffers)
         parts.append(average(quality, None if here is None else here.keep))
     return of_parts(parts, images)
 

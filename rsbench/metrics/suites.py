@@ -1,4 +1,4 @@
-"""Named lists of metric ids, so that two tables with one suite hold the same columns."""
+"""Suites: named lists of metric ids."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def for_bands(
     """Split ids into those that can run on such data and the reason for each of the others.
 
     ``sam@1`` needs two bands, LPIPS needs to know red, green and blue (``rgb``) and its weights:
-    without them it is absent with its reason, never a number.
+    without these it has no value, and the reason is returned.
     """
     kept, dropped = [], {}
     for metric in ids:
@@ -135,7 +135,7 @@ def for_bands(
         if bands < known.min_bands:
             dropped[metric] = f"needs {known.min_bands} bands, the data have {bands}"
         elif known.rgb and not rgb:
-            dropped[metric] = "sees red, green and blue, which the data do not name"
+            dropped[metric] = "uses red, green and blue, which the data do not name"
         elif known.kind == "members" and members < 2:
             dropped[metric] = "scores ensembles, and one member was asked for (--members)"
         elif not known.available:

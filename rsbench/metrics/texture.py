@@ -1,4 +1,4 @@
-"""Features of colour and texture that need no weights and see every band."""
+"""Features of colour and texture of all bands, without network weights."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ KEPT_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """An 11 × 11 Gaussian of standard deviation ``sigma`` px and what lies beyond the border."""
+    """An 11 × 11 Gaussian window: standard deviation ``sigma`` in pixels, and the border rule."""
 
     sigma: float
     border: Literal["reflect", "zero"]
@@ -31,9 +31,9 @@ class Window:
 
 @lru_cache(maxsize=64)
 def band_matrix(window: Window, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The matrix (length, length) that blurs an axis; reflected taps are folded into it.
+    """Return the matrix (length, length) that blurs an axis, reflected taps included.
 
-    With a zero border the rows near the ends sum to less than one.
+    With a zero border the rows near both ends sum to less than one.
     """
     with torch.inference_mode(False):
         offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
@@ -52,11 +52,11 @@ def band_matrix(window: Window, length: int, dtype: torch.dtype, device: torch.d
         return matrix.to(device=device, dtype=dtype)
 
 
-class Work:
-    """Buffers for arithmetic, used again for every chunk, every map and every call.
+class Buffers:
+    """Memory for temporaries, reused for every batch, map and call.
 
-    Fresh memory has to be paged in, which takes longer than what is computed in it. A buffer lasts
-    until its name is asked for again.
+    The first access to new memory takes longer than the arithmetic in it. The content of a buffer
+    is valid until its name is taken again.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Work:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether it holds no memory of an accelerator."""
+        """Whether all buffers are on the CPU."""
         return all(device.type == "cpu" for _, _, device in self._buffers)
 
     def take(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
@@ -88,19 +88,19 @@ _FREE = threading.local()
 
 
 @contextmanager
-def borrowed_work() -> Iterator[Work]:
-    """Lend buffers to one call; those of up to 64 MiB on the CPU wait for the thread's next."""
-    free: list[Work] = _FREE.__dict__.setdefault("works", [])
-    work = free.pop() if free else Work()
+def borrowed_buffers() -> Iterator[Buffers]:
+    """Yield buffers for one call; CPU buffers up to 64 MiB are kept for the thread's next call."""
+    free: list[Buffers] = _FREE.__dict__.setdefault("buffers", [])
+    buffers = free.pop() if free else Buffers()
     try:
-        yield work
+        yield buffers
     finally:
-        if not free and work.on_cpu and work.size <= KEPT_BYTES:
-            free.append(work)
+        if not free and buffers.on_cpu and buffers.size <= KEPT_BYTES:
+            free.append(buffers)
 
 
 def blur(
-    x: Tensor, window: Window, *, out: Tensor | None = None, work: Work | None = None
+    x: Tensor, window: Window, *, out: Tensor | None = None, buffers: Buffers | None = None
 ) -> Tensor:
     """Blur the last two axes: (…, H, W) → (…, H, W); ``out`` may be ``x`` itself."""
     height, width = x.shape[-2:]
@@ -108,7 +108,7 @@ def blur(
     columns = band_matrix(window, width, x.dtype, x.device)
     x = x.contiguous()
     out = torch.empty_like(x) if out is None else out
-    between = (work or Work()).take("blur", (x.numel() // width, width), x)
+    between = (buffers or Buffers()).take("blur", (x.numel() // width, width), x)
     flat, maps = x.view(-1, width), between.view(-1, height, width)
     for start, stop, low, high in _blocks(width, x.device.type):
         torch.mm(flat[:, low:high], columns[start:stop, low:high].T, out=between[:, start:stop])
@@ -121,7 +121,7 @@ def blur(
 
 @lru_cache(maxsize=64)
 def _blocks(length: int, device: str) -> list[tuple[int, int, int, int]]:
-    """Output rows start:stop and the input rows low:high that they need."""
+    """Return the output rows start:stop and the input rows low:high that they read."""
     # A reflected border reads inwards only, so clipping the reach loses nothing.
     block = BLOCK_CPU if device == "cpu" else BLOCK_GPU
     return [
@@ -135,7 +135,7 @@ def _blocks(length: int, device: str) -> list[tuple[int, int, int, int]]:
 def border_weight(
     window: Window, height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Share of the window inside the image, (H, W); one everywhere for a reflected border."""
+    """Return the share of the window inside the image, (H, W); 1 for a reflected border."""
     with torch.inference_mode(False):
         rows = band_matrix(window, height, torch.float64, device).sum(1)
         columns = band_matrix(window, width, torch.float64, device).sum(1)
@@ -153,17 +153,17 @@ class Norm:
     keep: Tensor
 
     def of(self, bands: slice) -> Norm:
-        """The same for some bands."""
+        """Return the same for some bands."""
         return Norm(of_bands(self.factor, bands), of_bands(self.keep, bands))
 
 
 def of_bands(x: Tensor, bands: slice) -> Tensor:
-    """Some bands of (n, C, H, W), or the one plane of (n, 1, H, W) that stands for all."""
+    """Return some bands of (n, C, H, W), or the single plane of (n, 1, H, W)."""
     return x if x.shape[1] == 1 else x[:, bands]
 
 
 def normalise(valid: Tensor, window: Window, dtype: torch.dtype) -> Norm:
-    """Prepare normalised convolution under ``valid`` (n, 1|C, H, W) bool."""
+    """Return the factors of a normalised convolution under ``valid`` (n, 1|C, H, W) bool."""
     inside = border_weight(window, *valid.shape[-2:], dtype, valid.device)
     weight = blur(valid.to(dtype), window)
     keep = valid & (weight >= 0.5 * inside)
@@ -188,20 +188,25 @@ def moments(
     *,
     centre: tuple[Tensor, Tensor] | None = None,
     out: Tensor | None = None,
-    work: Work | None = None,
+    buffers: Buffers | None = None,
 ) -> Moments:
-    """Blur x, y, x² + y² and xy, and turn them into local statistics.
+    """Return local statistics of x and y from blurred x, y, x² + y² and xy.
 
-    ``maps`` (4, n, C, H, W) holds x and y in its first two places; the others are filled here, and
-    without ``out`` of the same shape the result takes its place. ``centre`` holds what was
-    subtracted from x and from y beforehand, (n, C, 1, 1) each: variances do not change and keep
-    the digits that float32 would lose; the means get it back.
+    Args:
+        maps: (4, n, C, H, W); x and y are its first two planes, the others are filled here. It
+            holds the result where ``out`` is None.
+        window: of the blur.
+        norm: factors under a mask; None where every pixel is valid.
+        centre: values subtracted from x and y beforehand, (n, C, 1, 1) each. They are added to
+            the means again; variances keep the digits that float32 would lose otherwise.
+        out: (4, n, C, H, W), for the result.
+        buffers: memory for temporaries.
     """
     x, y = maps[0], maps[1]
     torch.mul(x, x, out=maps[2])
     maps[2].addcmul_(y, y)
     torch.mul(x, y, out=maps[3])
-    blurred = blur(maps, window, out=maps if out is None else out, work=work)
+    blurred = blur(maps, window, out=maps if out is None else out, buffers=buffers)
     if norm is not None:
         blurred.mul_(norm.factor)
     mean_x, mean_y, variances, covariance = blurred.unbind(0)
@@ -214,14 +219,14 @@ def moments(
 
 
 def similarity(
-    m: Moments, c1: float, c2: float, *, epsilon: float = 0.0, work: Work | None = None
+    m: Moments, c1: float, c2: float, *, epsilon: float = 0.0, buffers: Buffers | None = None
 ) -> Tensor:
-    """The SSIM map ((2µxµy + C1)(2σxy + C2)) / ((µx² + µy² + C1)(σx² + σy² + C2)).
+    """Return the SSIM map ((2µxµy + C1)(2σxy + C2)) / ((µx² + µy² + C1)(σx² + σy² + C2)).
 
-    With ``work`` the map stands in its buffers, until the next one is made.
+    With ``buffers`` the map is valid until the next call with the same buffers.
     """
-    work = work or Work()
-    top, below, term = work.take("similarity", (3, *m.mean_x.shape), m.mean_x).unbind(0)
+    buffers = buffers or Buffers()
+    top, below, term = buffers.take("similarity", (3, *m.mean_x.shape), m.mean_x).unbind(0)
     torch.mul(m.mean_x, m.mean_y, out=top).add_(c1 / 2)
     top.mul_(torch.add(m.covariance, c2 / 2, out=term))
     torch.mul(m.mean_x, m.mean_x, out=below).addcmul_(m.mean_y, m.mean_y).add_(c1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsbench.catalog import Protocol, load_protocol
@@ -28,7 +29,7 @@ def quiet(text: str) -> None:
 
 def evaluation_config(
     store: Store,
-    protocol: str,
+    protocol: str | Path | Protocol,
     *,
     split: str = "test",
     context: str | int | None = None,
@@ -43,6 +44,7 @@ def evaluation_config(
     """Resolve names and defaults into one frozen setting.
 
     Args:
+        protocol: name in the catalogue, path of a YAML file, or a protocol.
         suite: suites or ids in place of the protocol's.
         metrics: suites or ids beside those.
 
@@ -57,6 +59,7 @@ def evaluation_config(
 
     _require_task(store)
     chosen = load_protocol(protocol)
+    _require_primary(chosen)
     _require_kind(store, chosen)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
@@ -104,6 +107,20 @@ def _require_task(store: Store) -> None:
             "it holds pairs, and no task of this version is made of pairs",
             "Read them with rsbench.open_store or xarray, or take a store of kind series",
         )
+
+
+def _require_primary(protocol: Protocol) -> None:
+    """Refuse a primary endpoint that cannot order the entries of a table."""
+    from rsbench.metrics.registry import definition
+
+    if protocol.primary is None:
+        return
+    known = definition(protocol.primary.metric)
+    asked = f"protocol {protocol.name}, primary metric {known.id}"
+    if protocol.primary.score == "skill" and not known.skill:
+        raise InputError(asked, "tables hold no skill of this metric", "Write score: value")
+    if not known.ranked:
+        raise InputError(asked, "it is conditioned on the truth", "Choose a metric of all pixels")
 
 
 def _require_kind(store: Store, protocol: Protocol) -> None:

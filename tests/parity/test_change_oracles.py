@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 
 import rsbench as rb
-from rsbench.metrics import suite
+from rsbench.metrics import ImageOptions, suite
 from rsbench.metrics.change import components
 
 IDS = suite("change")
@@ -49,7 +49,7 @@ def scene() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def scores(p: torch.Tensor, t: torch.Tensor, before: torch.Tensor) -> dict[str, float]:
-    found = rb.metrics.image_metrics(IDS, p, t, data_range=1.0, before=before)
+    found = rb.metrics.image_metrics(IDS, p, t, data_range=1.0, options=ImageOptions(before=before))
     return {m: float(r.value[0]) if r.ok[0] else math.nan for m, r in found.items()}
 
 
@@ -106,7 +106,8 @@ def test_masked_content_changes_nothing() -> None:
     def values(fill: float) -> list[float]:
         found = rb.metrics.image_metrics(
             IDS, torch.where(valid, p, fill), torch.where(valid, truth, fill), valid=valid,
-            data_range=1.0, before=torch.where(seen, before, fill), before_valid=seen,
+            data_range=1.0,
+            options=ImageOptions(before=torch.where(seen, before, fill), before_valid=seen),
         )  # fmt: skip
         return [float(found[m].value[0]) for m in IDS]
 

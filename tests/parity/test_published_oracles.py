@@ -25,7 +25,7 @@ from rsbench.metrics import RgbMapping, image_metrics, info, metric_info, suite
 from rsbench.metrics.frechet import frechet_distance
 from rsbench.metrics.inception import network, to_bytes
 from rsbench.metrics.perceptual import CHANNELS
-from rsbench.metrics.sets import SIGHTS
+from rsbench.metrics.sets import INCEPTION_INPUTS
 from rsbench.metrics.suites import PUBLISHED, SUITES
 
 Array = NDArray[np.float64]
@@ -211,8 +211,8 @@ def test_wrapped_bytes_are_negatives_of_bytes() -> None:
         wrapped = cut * np.uint8(255)  # what a byte times 255 is, in bytes
     assert to_bytes(x, "wrap").tolist() == wrapped.tolist()
     assert wrapped[1:].tolist() != [255] * 510
-    sight = SIGHTS["inception2048-wrap"]
-    assert (sight.tap, sight.way, sight.raw, sight.antialias) == (2048, "wrap", True, True)
+    stated = INCEPTION_INPUTS["inception2048-wrap"]
+    assert (stated.tap, stated.rounding, stated.raw, stated.antialias) == (2048, "wrap", True, True)
 
 
 # ------------------------------------------------------------------------------------ fusion

@@ -22,7 +22,7 @@ from invariance_fixtures import images, units_of
 import rsbench as rb
 from rsbench.evaluation.loop import Tally, score
 from rsbench.evaluation.reference_models import trivial_rows
-from rsbench.metrics import image_metrics, member_metrics, suite
+from rsbench.metrics import ImageOptions, image_metrics, member_metrics, suite
 from rsbench.metrics.suites import CHANGE
 from rsbench.store.read import Store
 from rsbench.tasks.base import Case
@@ -126,9 +126,13 @@ def same(a: torch.Tensor, b: torch.Tensor, metric: str) -> None:
 @given(seeds, st.permutations(range(6)), st.integers(1, 6))
 def test_change_depends_on_no_neighbour(seed: int, order: list[int], chunk: int) -> None:
     t, before, p = images(seed)
-    whole = image_metrics(CHANGE, p, t, data_range=1.0, before=before)
+    whole = image_metrics(CHANGE, p, t, data_range=1.0, options=ImageOptions(before=before))
     shuffled = image_metrics(
-        CHANGE, p[order], t[order], data_range=1.0, before=before[order], chunk=chunk
+        CHANGE,
+        p[order],
+        t[order],
+        data_range=1.0,
+        options=ImageOptions(before=before[order], chunk=chunk),
     )
     for metric in CHANGE:
         same(whole[metric].value[order], shuffled[metric].value, metric)

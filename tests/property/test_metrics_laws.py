@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rsbench as rb
-from rsbench.metrics import PerImage, image_metrics, info, metric_info
+from rsbench.metrics import ImageOptions, PerImage, image_metrics, info, metric_info
 
 READY = tuple(
     m.id for m in metric_info(probe=False) if m.available and m.kind == "image" and not m.needs
@@ -131,7 +131,7 @@ def test_a_full_mask_is_no_mask(seed: int, c: int) -> None:
     same(score(p, t), score(p, t, valid=valid))
     # A neighbour with a hole sends the whole chunk through the masked path.
     valid[1, :, :4, :4] = False
-    both = score(p, t, valid=valid, chunk=2)
+    both = score(p, t, valid=valid, options=ImageOptions(chunk=2))
     alone = score(p[:1], t[:1])
     for metric in READY:
         torch.testing.assert_close(
@@ -145,7 +145,7 @@ def test_neither_batch_nor_order_matters(seed: int, c: int, size: int, random: o
     p = (t + 0.05 * noise(seed + 3, 5, c)).clamp(0, 1)
     valid = blobs(seed + 5, 5, 1, 0.2)
     whole = score(p, t, valid=valid)
-    same(whole, score(p, t, valid=valid, chunk=size))
+    same(whole, score(p, t, valid=valid, options=ImageOptions(chunk=size)))
     order = list(range(5))
     random.shuffle(order)  # type: ignore[attr-defined]
     shuffled = score(p[order], t[order], valid=valid[order])

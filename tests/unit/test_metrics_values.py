@@ -12,7 +12,7 @@ import torch
 
 import rsbench as rb
 from rsbench.core.errors import InputError, PixelError, UnknownName
-from rsbench.metrics.images import ImagePairs, check_pairs
+from rsbench.metrics.images import ImageOptions, ImagePairs, check_pairs
 from rsbench.metrics.registry import info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
@@ -276,8 +276,9 @@ def test_a_non_finite_value_inside_the_valid_area_names_image_and_band() -> None
     t = scenes(10, 3)
     p = t.clone()
     p[9, 1, 4, 4] = float("nan")
+    bands = ImageOptions(bands=["nir", "red", "green"])
     with pytest.raises(PixelError, match=r"image 9, band red.*1 non-finite prediction"):
-        rb.metrics.image_metrics(["mae@1"], p, t, data_range=1.0, bands=["nir", "red", "green"])
+        rb.metrics.image_metrics(["mae@1"], p, t, data_range=1.0, options=bands)
     with pytest.raises(PixelError, match=r"image 9, band 1.*truth"):
         rb.metrics.compute(["mae@1"], t, p, data_range=1.0)
     valid = torch.ones(10, 1, 32, 32, dtype=torch.bool)

@@ -9,8 +9,8 @@ from typing import Any
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board
-from rsbench.evaluation.report.leaderboard import PRIMARY, PRIMARY_LEADS
 from rsbench.evaluation.table import Cell, number
+from rsbench.metrics.queries import SKILL
 
 ALPHA = 1.0 - inference.LEVEL
 
@@ -41,14 +41,18 @@ class Endpoint:
 
 
 def endpoints(board: Board) -> tuple[Endpoint, ...]:
-    """Compare the skill of every model with 0 at the primary leads, after Holm's correction."""
-    means = board.scores.region_means()
+    """Compare every model's skill with 0 at the primary lead times, after Holm's correction.
+
+    A primary endpoint that is no skill has no value to compare with: there are none.
+    """
+    means, endpoint = board.scores.region_means(), board.run.endpoint
     rows = means[
-        (means["metric"] == PRIMARY)
+        (means["metric"] == endpoint.metric)
+        & means["metric"].str.startswith(SKILL)
         & (means["band"] == "all")
         & (means["stratum"] == strata.HEADLINE)
         & (means["role"] == "model")
-        & means["lead"].isin(PRIMARY_LEADS)
+        & means["lead"].isin(endpoint.leads)
         & means["value"].notna()
     ]
     raw = []

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
-from rsbench.evaluation.intervals import direction, is_published, loss, unit_of
+from rsbench.evaluation.intervals import direction, is_published, unit_of
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.report.charts import minus
 from rsbench.evaluation.report.words import words_of
 from rsbench.evaluation.scores import RunInfo
 from rsbench.evaluation.table import Cell, number
+from rsbench.metrics.queries import derived, in_report_order
 
 WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 ROLE_RANK = {"model": 0, "control": 1, "trivial": 2, "oracle": 3, "floor": 4}
-PRIMARY = "skill.mse@1"
-PRIMARY_LEADS = (1, 3)
 
 
 def rows_of(board: Board) -> list[dict[str, Any]]:
@@ -49,26 +49,14 @@ def rows_of(board: Board) -> list[dict[str, Any]]:
          "reference": False, "key": f"{name}/"}
         for name in sorted(gone)
     ]  # fmt: skip
-    places = _places(board)
-    return sorted(
-        found,
-        key=lambda r: (ROLE_RANK.get(r["role"], 9), places.get(r["key"], math.inf), r["key"]),
-    )
+    shown = replace(run.endpoint, metric=first_metric(board, []))
+    losses = shown.losses(board.scores.table())
 
+    def rank(row: Mapping[str, Any]) -> tuple[int, float, str]:
+        own = losses.get((row["model"], row["preset"]), math.inf)
+        return ROLE_RANK.get(row["role"], 9), own, row["key"]
 
-def _places(board: Board) -> dict[str, float]:
-    """Return the loss of the first metric at lead 1 per row, as sorting key."""
-    table = board.scores.table()
-    metric = first_metric(board, [])
-    rows = table[
-        (table["metric"] == metric)
-        & (table["band"] == "all")
-        & (table["stratum"] == strata.HEADLINE)
-        & (table["lead"] == 1)
-        & table["value"].notna()
-    ]
-    columns = rows[["model", "preset", "value"]].itertuples(index=False, name=None)
-    return {f"{model}/{preset}": loss(metric, value) for model, preset, value in columns}
+    return sorted(found, key=rank)
 
 
 def unit_in(metric: str, run: RunInfo) -> str:
@@ -89,10 +77,10 @@ def described(name: str, run: RunInfo) -> dict[str, str]:
 
 
 def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the primary endpoint — MSE skill at leads 1 and 3 — of every model."""
-    table = board.scores.table()
+    """Return the primary endpoint of every model, one cell per lead time."""
+    table, endpoint = board.scores.table(), board.run.endpoint
     rows = table[
-        (table["metric"] == PRIMARY)
+        (table["metric"] == endpoint.metric)
         & (table["band"] == "all")
         & (table["stratum"] == strata.HEADLINE)
     ]
@@ -100,7 +88,7 @@ def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     for row in [m for m in models if m["role"] == "model"][:6]:
         cells = []
         own = rows[(rows["model"] == row["model"]) & (rows["preset"] == row["preset"])]
-        for lead in PRIMARY_LEADS:
+        for lead in endpoint.leads:
             found = own[own["lead"] == lead]
             if len(found):
                 name = "" if board.run.fusion else f", lead {lead}"
@@ -212,10 +200,8 @@ def first_view(
 
 
 def first_metric(board: Board, metrics: Sequence[str]) -> str:
-    """Return the metric of the first view: MSE skill, or the next one available."""
-    table = board.scores.table()
+    """Return the metric the page opens with: of the primary endpoint, or the first there is."""
+    table, primary = board.scores.table(), board.run.endpoint.metric
     there = set(table.loc[table["value"].notna(), "metric"])
-    for name in (PRIMARY, "mse@1", "rmse@1", "psnr@1"):
-        if name in there:
-            return name
-    return next((m for m in metrics if m in there), metrics[0] if metrics else PRIMARY)
+    plain = [name for name in in_report_order(there) if not derived(name)]
+    return next(iter([primary, *plain] if primary in there else [*plain, *metrics, primary]))

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from rsbench.evaluation import decay, strata
+from rsbench.evaluation.endpoint import DEFAULT
 from rsbench.evaluation.intervals import direction
 from rsbench.evaluation.report import (
     comparisons,
@@ -24,7 +25,6 @@ from rsbench.evaluation.report import page_training as training
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.charts import Frame, Line, line_chart
 from rsbench.evaluation.report.leaderboard import (
-    PRIMARY,
     WAYS,
     compact,
     described,
@@ -67,6 +67,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "run": run,
         "notes": board.notes,
         "facts": _facts(board, regions),
+        "endpoint": run.endpoint,
         "tiles": tiles(board, models),
         "models": models,
         "looks": looks,
@@ -139,6 +140,7 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
         ("Digest", run.dataset_digest[:12], run.dataset_digest),
         ("Split", run.split, ""),
         ("Protocol", run.protocol, ""),
+        ("Primary endpoint", run.endpoint.label, run.endpoint.title),
         *_task_facts(run, starts),
         ("Regions", str(regions), ""),
         ("Precision", run.precision, ""),
@@ -231,7 +233,7 @@ def _skill(board: Board, looks: Mapping[str, Mapping[str, Any]]) -> list[tuple[s
 def _half_lives(board: Board, order: Sequence[str]) -> list[dict[str, str]]:
     """Return the half-life of MSE skill of every model, or the reason why there is none."""
     table = board.scores.table()
-    if not ((table["metric"] == PRIMARY) & table["value"].notna()).any():
+    if not ((table["metric"] == DEFAULT.metric) & table["value"].notna()).any():
         return []
     return [
         {
@@ -241,7 +243,8 @@ def _half_lives(board: Board, order: Sequence[str]) -> list[dict[str, str]]:
             "reason": life.reason or "",
         }
         for curve in sorted(
-            decay.curves(board.scores, PRIMARY), key=lambda c: order.index(f"{c.model}/{c.preset}")
+            decay.curves(board.scores, DEFAULT.metric),
+            key=lambda c: order.index(f"{c.model}/{c.preset}"),
         )
         if (life := curve.half_life) is not None and curve.role in ("model", "control")
     ]

@@ -33,7 +33,8 @@ def _data(board: Board) -> list[str]:
         + f" on the {run.split} split of {run.label} (dataset digest "
         f"{run.dataset_digest[:LONGEST]}), sensor {run.sensor}, bands {_list(run.bands)}, in "
         f"{run.unit or 'its own unit'} with a value range of {low:g} to {high:g}.",
-        f"Under protocol {run.protocol}, {_given(run)}.",
+        f"Under protocol {run.protocol}, {_given(run)}. The primary endpoint is "
+        f"{run.endpoint.label}.",
     ]
 
 

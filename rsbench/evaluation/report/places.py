@@ -11,9 +11,9 @@ from markupsafe import Markup
 from rsbench.catalog import Region, load_regions
 from rsbench.catalog import names as recipes
 from rsbench.evaluation import strata
+from rsbench.evaluation.endpoint import DEFAULT
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.charts import minus
-from rsbench.evaluation.report.leaderboard import PRIMARY
 from rsbench.evaluation.table import number
 
 # WGS 84 and UTM.
@@ -99,7 +99,7 @@ def where(board: Board, models: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _values(board: Board, row: dict[str, Any]) -> dict[str, float]:
     means = board.scores.region_means()
     own = means[
-        (means["metric"] == PRIMARY)
+        (means["metric"] == DEFAULT.metric)
         & (means["band"] == "all")
         & (means["stratum"] == strata.HEADLINE)
         & (means["lead"] == 1)

@@ -9,7 +9,6 @@ from rsbench.evaluation import strata
 from rsbench.evaluation.intervals import Crossed
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.charts import minus
-from rsbench.evaluation.report.leaderboard import PRIMARY, PRIMARY_LEADS
 from rsbench.evaluation.table import number
 
 
@@ -35,7 +34,7 @@ def crossed(board: Board, rows: dict[int, str], preset: str, lead: int) -> Cross
     """Return the primary endpoint at one lead, crossed over seeds and regions."""
     means = board.scores.region_means()
     own = means[
-        (means["metric"] == PRIMARY)
+        (means["metric"] == board.run.endpoint.metric)
         & (means["band"] == "all")
         & (means["stratum"] == strata.HEADLINE)
         & (means["lead"] == lead)
@@ -54,7 +53,7 @@ def note(board: Board) -> list[dict[str, Any]]:
     """Return the table of models with several seeds."""
     said = []
     for (model, preset), rows in sorted(several(board).items()):
-        for lead in PRIMARY_LEADS:
+        for lead in board.run.endpoint.leads:
             found = crossed(board, rows, preset, lead)
             if found is not None:
                 said.append({"model": model, "preset": preset, "lead": lead, **_words(found)})
