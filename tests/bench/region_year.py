@@ -162,15 +162,14 @@ def ours(items: list[dict[str, Any]], root: str, threads: int | None) -> Pixels:
     """The builder's own unit."""
     sensor = load_sensor("s2")
     sensor = sensor.model_copy(update={"bands": tuple(sensor.band(b) for b in BANDS)})
-    folder = "files/" if root.startswith("http") else ""
     locked = [
         LockItem(
             id=item["id"],
             datetime=item["properties"]["datetime"],
             datatake=item["properties"]["s2:datatake_id"],
             offset=-OFFSET,
-            assets={b: LockAsset(f"{folder}{item['id']}/{b}.tif") for b in BANDS},
-            masks={"*": LockAsset(f"{folder}{item['id']}/SCL.tif")},
+            assets={b: LockAsset(f"{item['id']}/{b}.tif") for b in BANDS},
+            masks={"*": LockAsset(f"{item['id']}/SCL.tif")},
         )
         for item in items
     ]

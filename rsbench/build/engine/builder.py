@@ -201,9 +201,11 @@ def _open_work(
         reopen(target, journal, names)
         with full_disk_is_named(target):
             frozen.save(target / LOCK)
-        catalogue = "" if address is None else _catalogue(recipe, frozen, address, asked)
         engine: Engine = NoEngine()
-        if catalogue:
+        catalogue = ""
+        if address is not None:
+            simulated = recipe.simulated if frozen.provider == SIMULATED and not address else None
+            catalogue = open_catalogue(address, simulated, asked.progress)
             signing = recipe_sensors(recipe)[0].provider(frozen.provider).signing
             engine = make_engine(asked.engine, catalogue, signing)
             stack.callback(engine.close)
@@ -214,23 +216,6 @@ def _open_work(
         )
         workers = stack.enter_context(elsewhere)
         yield Work(kind, context, target, journal, asked, catalogue, workers)
-
-
-def _catalogue(recipe: Recipe, frozen: Lock, address: str, asked: BuildOptions) -> str:
-    """Return the address or folder of the files; those of the simulated Earth are written.
-
-    Raises:
-        InputError: if neither lock nor options name one.
-    """
-    simulated = recipe.simulated if frozen.provider == SIMULATED and not address else None
-    catalogue = open_catalogue(address, simulated, asked.progress)
-    if not catalogue:
-        raise InputError(
-            f"reading scenes for {recipe.name}",
-            "the lock names no catalogue",
-            "Give --provider with the address or folder that holds its files",
-        )
-    return catalogue
 
 
 def _finish(work: Work) -> BuildResult:
