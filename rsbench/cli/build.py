@@ -16,6 +16,7 @@ from rsbench.core.progress import Advance, progress_workers
 
 if TYPE_CHECKING:
     from rsbench.build.engine.builder import BuildResult
+    from rsbench.build.engine.direct import DirectBuild
     from rsbench.build.engine.options import UnitEvent, Watch
     from rsbench.build.plan.plan import Lock, PlanSummary
     from rsbench.catalog import Recipe, Region
@@ -51,6 +52,7 @@ def build_command(
 ) -> None:
     """Plan, ask where the work is long, build, remember the store, and release it if asked."""
     from rsbench.build.engine.builder import build, kept_lock
+    from rsbench.build.engine.direct import direct_build
     from rsbench.build.engine.icechunk import build_icechunk, working_place
     from rsbench.build.plan.plan import Lock, describe
     from rsbench.catalog import load_recipe
@@ -73,12 +75,13 @@ def build_command(
     versions = store == "icechunk"
     chosen = load_recipe(recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
     target = out or Path(f"{chosen.name}.zarr")
-    if chosen.kind == "triplets" and chosen.simulated is not None:
+    if (direct := direct_build(chosen)) is not None:
         asked: dict[str, object] = {"--lock": lock, "--provider": provider, "--years": years}
         asked |= {"--workers": workers, "--scheduler": scheduler}
         asked |= {"--store": None if store == "zarr" else store}
-        _build_triplets(
+        _build_directly(
             chosen,
+            direct,
             target,
             regions,
             asked,
@@ -198,8 +201,9 @@ def _build_in_parts(
     _end(result, as_json=as_json, release=release, say=say, note=note)
 
 
-def _build_triplets(
+def _build_directly(
     recipe: Recipe,
+    direct: DirectBuild,
     target: Path,
     regions: str | None,
     asked: Mapping[str, object],
@@ -209,14 +213,12 @@ def _build_triplets(
     release: Path | None,
     say: Say,
 ) -> None:
-    """Build a recipe of triplets; it is made from the simulated Earth without a search."""
-    from rsbench.build.kinds.triplets.simulated import build_triplets
-
+    """Build a recipe that needs no search."""
     given = [name for name, value in asked.items() if value is not None]
     if given:
         raise InputError(
             f"build-dataset --recipe {recipe.name} with {', '.join(given)}",
-            "triplets are made from the simulated Earth, without a search",
+            "it is made from the simulated Earth, without a search",
             f"Leave out {', '.join(given)}",
         )
     chosen = _narrow(recipe, regions, None)
@@ -225,7 +227,7 @@ def _build_triplets(
         say(f"{recipe.name}: {count} regions, nothing to download")
         return
     with _watching(as_json=as_json, say=say) as (advance, _):
-        result = build_triplets(chosen, target, progress=advance)
+        result = direct(chosen, target, advance)
     _end(result, as_json=as_json, release=release, say=say, note=lambda text: None)
 
 
