@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from rsbench.build.compose.median import masked_median
 from rsbench.build.engine.builder import build
-from rsbench.build.engine.unit import compose_unit
+from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.plan.lock import LockAsset, LockItem
 from rsbench.build.read.raster import GDAL_ENV, RasterioEngine
 from rsbench.catalog import Recipe, Region, load_sensor
@@ -175,7 +175,7 @@ def ours(items: list[dict[str, Any]], root: str, threads: int | None) -> Pixels:
     ]
     engine = RasterioEngine(root, threads=threads)
     try:
-        made = compose_unit(engine, sensor, GRID, locked, whole=True, halves=False)
+        made = compose_unit(engine, sensor, GRID, locked, UnitPlan(whole=True))
     finally:
         engine.close()
     return made.parts["values"]
