@@ -79,9 +79,9 @@ def build_dataset(
     ] = False,
 ) -> None:
     """Search, lock, read, mask, compose and store a dataset."""
-    from rsbench.cli.build import build_command
+    from rsbench.cli.build import BuildRequest, build_command
 
-    build_command(
+    asked = BuildRequest(
         recipe=recipe,
         out=out,
         provider=provider,
@@ -98,9 +98,8 @@ def build_dataset(
         allow_incomplete=allow_incomplete,
         release=release,
         as_json=as_json,
-        say=say,
-        note=note,
     )
+    build_command(asked, say=say, note=note)
 
 
 @app.command()
