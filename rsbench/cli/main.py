@@ -80,9 +80,9 @@ def build_dataset(
     ] = False,
 ) -> None:
     """Build a dataset: search, lock, read, mask, composite, store."""
-    from rsbench.cli.build import build_command
+    from rsbench.cli.build import BuildRequest, build_command
 
-    build_command(
+    asked = BuildRequest(
         recipe=recipe,
         out=out,
         provider=provider,
@@ -99,9 +99,8 @@ def build_dataset(
         allow_incomplete=allow_incomplete,
         release=release,
         as_json=as_json,
-        say=say,
-        note=note,
     )
+    build_command(asked, say=say, note=note)
 
 
 @app.command()

@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from rsbench.build.compose.median import masked_median
 from rsbench.build.engine.builder import build
-from rsbench.build.engine.unit import compose_unit
+from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.plan.lock import LockAsset, LockItem
 from rsbench.build.read.raster import GDAL_ENV, RasterioEngine
 from rsbench.catalog import Recipe, Region, load_sensor
@@ -162,21 +162,20 @@ def ours(items: list[dict[str, Any]], root: str, threads: int | None) -> Pixels:
     """The builder's own unit."""
     sensor = load_sensor("s2")
     sensor = sensor.model_copy(update={"bands": tuple(sensor.band(b) for b in BANDS)})
-    folder = "files/" if root.startswith("http") else ""
     locked = [
         LockItem(
             id=item["id"],
             datetime=item["properties"]["datetime"],
             datatake=item["properties"]["s2:datatake_id"],
             offset=-OFFSET,
-            assets={b: LockAsset(f"{folder}{item['id']}/{b}.tif") for b in BANDS},
-            masks={"*": LockAsset(f"{folder}{item['id']}/SCL.tif")},
+            assets={b: LockAsset(f"{item['id']}/{b}.tif") for b in BANDS},
+            masks={"*": LockAsset(f"{item['id']}/SCL.tif")},
         )
         for item in items
     ]
     engine = RasterioEngine(root, threads=threads)
     try:
-        made = compose_unit(engine, sensor, GRID, locked, whole=True, halves=False)
+        made = compose_unit(engine, sensor, GRID, locked, UnitPlan(whole=True))
     finally:
         engine.close()
     return made.parts["values"]

@@ -16,7 +16,7 @@ from rsbench.build.engine.builder import build
 from rsbench.build.engine.icechunk import build_icechunk, working_place
 from rsbench.build.kinds.series import kind as series
 from rsbench.build.plan.plan import Lock, make_plan
-from rsbench.cli.build import build_command
+from rsbench.cli.build import BuildRequest, build_command
 from rsbench.core.errors import InputError, StoreError, UnitFailed
 from rsbench.core.paths import default_store, remember_store
 from rsbench.store.export import icechunk as export_icechunk
@@ -202,7 +202,7 @@ def test_the_command(lock: Lock, plain: Store, tmp_path: Path, monkeypatch: Any)
             "dry_run": False, "lock": tmp_path / "lock.json.gz", "allow_incomplete": False,
             "as_json": False, "store": "icechunk",
         }  # fmt: skip
-        build_command(**{**values, **options}, say=said.append, note=said.append)
+        build_command(BuildRequest(**{**values, **options}), say=said.append, note=said.append)
 
     command()
     tag = f"handmade-{plain.digest[:12]}"

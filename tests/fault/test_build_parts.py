@@ -11,7 +11,7 @@ from build_fixtures import random_folder, recipe
 
 from rsbench.build.engine.builder import build, build_part, finalise_parts
 from rsbench.build.plan.plan import Lock, make_plan
-from rsbench.cli.build import build_command
+from rsbench.cli.build import BuildRequest, build_command
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.store.read import open_store
 
@@ -117,7 +117,7 @@ def command(recipe_file: Path, out: Path, **options: Any) -> list[str]:
         "allow_incomplete": False,
         "as_json": False,
     }
-    build_command(**{**values, **options}, say=said.append, note=said.append)
+    build_command(BuildRequest(**{**values, **options}), say=said.append, note=said.append)
     return said
 
 

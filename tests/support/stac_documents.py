@@ -73,7 +73,7 @@ class Catalogue:
                 parts = parts[:-1]
             elif part not in ("", "."):
                 parts.append(part)
-        return f"{self.base}/files/{quote('/'.join(parts))}"
+        return f"{self.base}/{quote('/'.join(parts))}"
 
     def landing(self) -> dict[str, Any]:
         """Return the landing page."""

@@ -26,6 +26,8 @@ from . import stac_search
 from .stac_documents import CONFORMANCE, Catalogue, link_to
 
 DEFAULT_LIMIT = 100
+OLDER = "/files/"
+"""Where the server of older versions offered the folder's files; their locks name it."""
 MAX_LIMIT = 1000
 _CHUNK = 1 << 20
 _TYPES = {".tif": "image/tiff; application=geotiff", ".json": "application/json"}
@@ -154,8 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if fault.status is not None:
                 raise _RefusedError(fault.status, "injected fault", fault.headers)
-            if url.path.startswith("/files/"):
-                self._file(unquote(url.path.removeprefix("/files/")), fault)
+            if url.path.startswith(OLDER) or url.path.endswith(".tif"):
+                self._file(unquote(url.path.removeprefix(OLDER).removeprefix("/")), fault)
             else:
                 self._send_json(self._document(url.path, query, body), fault)
         except _RefusedError as refused:
@@ -385,7 +387,8 @@ def serve(root: Path | str, *, fault: FaultCallback | None = None) -> Iterator[s
     """Serve a folder with a static STAC catalogue and yield the base URL.
 
     Args:
-        root: folder; its STAC documents are read once, its files are served under ``/files/``.
+        root: folder; its STAC documents are read once, its rasters are served below the address,
+            as in the folder, and all files below ``/files/``.
         fault: asked before every reply what shall go wrong with it; for tests.
     """
     folder = Path(root)

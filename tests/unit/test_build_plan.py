@@ -5,13 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from build_fixtures import ORIGIN, TILE, random_folder, recipe, region, write_scene
+from build_fixtures import (
+    ORIGIN,
+    TILE,
+    random_folder,
+    recipe,
+    region,
+    simulated_recipe,
+    write_scene,
+)
 from support.stac_server import serve
 
+from rsbench.build.engine.builder import build
 from rsbench.build.plan.plan import Lock, describe, diff, make_plan
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.catalog import load_sensor
+from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, SchemaError, UnknownName
+from rsbench.simulate.api import write_catalogue
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +48,44 @@ def test_folder_and_server_give_the_same_scenes(folder: Path) -> None:
     assert flat(from_folder) == flat(served) == ["S2_2021_0", "S2_2021_1", "S2_2021_2"]
     item = served.items("west", "s2", 2022)[0]
     assert (item.offset, item.baseline, item.tile) == (-1000, "04.00", TILE)
-    assert item.assets["B02"].href == "files/S2_2022_0/B02.tif"
+    assert item.assets["B02"].href == "S2_2022_0/B02.tif"
+    assert from_folder.catalogue != served.catalogue
+    assert (from_folder.digest, diff(from_folder, served)) == (served.digest, ())
+    assert from_folder.to_json()["regions"] == served.to_json()["regions"]
+
+
+def test_a_lock_of_the_simulated_earth_does_not_depend_on_how_it_is_read(tmp_path: Path) -> None:
+    """From the cache, from a folder of one's own and from a server of that folder."""
+    chosen = simulated_recipe()
+    assert chosen.simulated is not None
+    root = write_catalogue(chosen.simulated, tmp_path / "earth")
+    locks = [make_plan(chosen), make_plan(chosen, provider=str(root))]
+    with serve(root) as url:
+        locks.append(make_plan(chosen, provider=url))
+    assert len({lock.catalogue for lock in locks}) == 3
+    assert len({lock.digest for lock in locks}) == 1
+
+
+def test_a_lock_of_an_older_version_keeps_its_digest_and_builds(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Such locks name the files as a server offered them, below ``files/``."""
+    lock = make_plan(recipe(), provider=str(folder))
+    value = lock.to_json()
+    for items in (i for s in value["regions"].values() for y in s.values() for i in y.values()):
+        for item in items:
+            for part in ("assets", "masks"):
+                item[part] = {b: [f"files/{h}", n] for b, (h, n) in item[part].items()}
+    (tmp_path / "old.json").write_text(json.dumps(value | {"catalogue": "http://127.0.0.1:1"}))
+    old = Lock.load(tmp_path / "old.json")
+    del value["catalogue"]
+    assert old.digest == sha256_json(value) != lock.digest
+    with serve(folder) as url:
+        built = [
+            build(recipe(), tmp_path / name, lock=old, provider=place)
+            for name, place in (("a", str(folder)), ("b", url))
+        ]
+    assert {made.digest for made in built} == {build(recipe(), tmp_path / "c", lock=lock).digest}
 
 
 def test_digest_knows_no_port(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from build_fixtures import random_folder, recipe
 
 from rsbench.build.kinds.series import kind as series
-from rsbench.cli.build import build_command, download_command
+from rsbench.cli.build import BuildRequest, build_command, download_command
 from rsbench.core.errors import InputError, UnitFailed
 
 
@@ -42,7 +42,7 @@ def command(place: Path, folder: Path, **options: Any) -> tuple[list[str], list[
         "allow_incomplete": False,
         "as_json": False,
     }
-    build_command(**{**values, **options}, say=said.append, note=noted.append)
+    build_command(BuildRequest(**{**values, **options}), say=said.append, note=noted.append)
     return said, noted
 
 

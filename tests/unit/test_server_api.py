@@ -137,7 +137,7 @@ def test_collections_and_items_have_addresses(url: str) -> None:
     assert {c.id for c in client.get_collections()} == {"things", "others"}
     collection = client.get_collection("things")
     assert collection.get_item("item-04") is not None
-    assert collection.get_item("item-04").assets["data"].href.startswith(f"{url}/files/things/")
+    assert collection.get_item("item-04").assets["data"].href.startswith(f"{url}/things/")
     link = connect(url)
     status, _, body = ask(link, "GET", "/collections/others/items?limit=2")
     assert status == 200

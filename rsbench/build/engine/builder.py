@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rsbench.build.engine.build_lock import kept_lock, matching, moved, require_place
+from rsbench.build.engine.direct import direct_build
 from rsbench.build.engine.journal import full_disk_is_named, open_journal
 from rsbench.build.engine.options import BuildOptions, UnitEvent
 from rsbench.build.engine.previous import BuildResult, FailedUnit, finished, reopen, tidy
@@ -63,6 +64,8 @@ def build(
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     asked = replace(options or BuildOptions(), **named)
     target = Path(out)
+    if (direct := direct_build(chosen)) is not None:
+        return direct(_narrowed(chosen, asked), target, asked.progress)
     frozen, address = _planned(chosen, target, asked)
     require_place(target)
     early = finished(target, frozen)
@@ -149,6 +152,24 @@ def finalise_parts(
         return _finish(work)
 
 
+def _narrowed(recipe: Recipe, asked: BuildOptions) -> Recipe:
+    """Return the recipe of a build without a search, with the regions asked for.
+
+    Raises:
+        InputError: if an option asks for what only a search gives.
+    """
+    given = [n for n in ("lock", "provider", "years", "scheduler") if getattr(asked, n) is not None]
+    if given:
+        raise InputError(
+            f"building {recipe.name} with {', '.join(given)}",
+            "it is made from the simulated Earth, without a search",
+            f"Leave out {', '.join(given)}",
+        )
+    if asked.regions is None:
+        return recipe
+    return recipe.model_copy(update={"regions": tuple(asked.regions)})
+
+
 # Lock and place ---------------------------------------------------------------------------
 
 
@@ -201,9 +222,11 @@ def _open_work(
         reopen(target, journal, names)
         with full_disk_is_named(target):
             frozen.save(target / LOCK)
-        catalogue = "" if address is None else _catalogue(recipe, frozen, address, asked)
         engine: Engine = NoEngine()
-        if catalogue:
+        catalogue = ""
+        if address is not None:
+            simulated = recipe.simulated if frozen.provider == SIMULATED and not address else None
+            catalogue = open_catalogue(address, simulated, asked.progress)
             signing = recipe_sensors(recipe)[0].provider(frozen.provider).signing
             engine = make_engine(asked.engine, catalogue, signing)
             stack.callback(engine.close)
@@ -214,23 +237,6 @@ def _open_work(
         )
         workers = stack.enter_context(elsewhere)
         yield Work(kind, context, target, journal, asked, catalogue, workers)
-
-
-def _catalogue(recipe: Recipe, frozen: Lock, address: str, asked: BuildOptions) -> str:
-    """Return the address or folder of the files; those of the simulated Earth are written.
-
-    Raises:
-        InputError: if neither lock nor options name one.
-    """
-    simulated = recipe.simulated if frozen.provider == SIMULATED and not address else None
-    catalogue = open_catalogue(address, simulated, asked.progress)
-    if not catalogue:
-        raise InputError(
-            f"reading scenes for {recipe.name}",
-            "the lock names no catalogue",
-            "Give --provider with the address or folder that holds its files",
-        )
-    return catalogue
 
 
 def _finish(work: Work) -> BuildResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, partial
 from itertools import groupby
@@ -61,40 +61,45 @@ class _Look:
     flags: npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True, slots=True)
+class UnitPlan:
+    """How the scenes of a unit become one frame.
+
+    Args:
+        whole: every raster must cover the region.
+        halves: also the medians of every second observation.
+        memory: bytes of pixels to hold at once; more scenes are read in strips of rows.
+        rule: how observations become one frame.
+        least: observations with a smaller clear share of the region are not read.
+    """
+
+    whole: bool = False
+    halves: bool = False
+    memory: int = 600 << 20
+    rule: compose.Rule = field(default_factory=compose.Rule)
+    least: float = MIN_CLEAR
+
+
 def compose_unit(
-    engine: Engine,
-    sensor: Sensor,
-    grid: Grid,
-    items: Sequence[LockItem],
-    *,
-    whole: bool,
-    halves: bool,
-    memory: int = 600 << 20,
-    rule: compose.Rule | None = None,
-    least: float = MIN_CLEAR,
+    engine: Engine, sensor: Sensor, grid: Grid, items: Sequence[LockItem], plan: UnitPlan
 ) -> UnitResult:
     """Read, mask and composite one unit.
 
     Args:
         items: scenes in the lock's order: by acquisition, newest copy of a datatake first.
-        whole: every raster must cover the region.
-        halves: also the medians of every second observation.
-        memory: bytes of pixels to hold at once; more scenes are read in strips of rows.
-        rule: how observations become one frame; the plain median if None.
-        least: observations with a smaller clear share of the region are not read.
+
+    Raises:
+        UnitFailed: if a file cannot be read.
     """
-    looks = _observations(engine, sensor, grid, items, whole=whole, least=least)
+    looks = _observations(engine, sensor, grid, items, plan)
     count = sum(len(observation) for observation in looks)
-    dtype = np.dtype(sensor.dtype)
     bands = len(sensor.bands)
-    rows = _strip_rows(grid, count * bands * dtype.itemsize, memory)
-    rule = rule or compose.Rule()
+    rows = _strip_rows(grid, count * bands * np.dtype(sensor.dtype).itemsize, plan.memory)
     parts = []
     for top in range(0, grid.height, rows):
         window = Window(top, 0, min(rows, grid.height - top), grid.width)
-        parts.append(
-            _strip(engine, sensor, grid, looks, window, whole=whole, halves=halves, rule=rule)
-        )
+        asked = Asked(grid=grid.window(window), whole=plan.whole, nodata=sensor.nodata)
+        parts.append(_strip(engine, _Frame(sensor, looks, plan), asked, window))
     return UnitResult(
         parts=_joined(parts),
         listed=len(items),
@@ -103,22 +108,37 @@ def compose_unit(
     )
 
 
-def empty_unit(
-    sensor: Sensor, grid: Grid, *, halves: bool, rule: compose.Rule | None = None
-) -> UnitResult:
+def empty_unit(sensor: Sensor, grid: Grid, plan: UnitPlan) -> UnitResult:
     """Return a unit without any observation."""
-    rule = rule or compose.Rule()
     size = (grid.height, grid.width)
     nothing = np.zeros((0, len(sensor.bands), *size), sensor.dtype)
-    made = compose.composite(
-        nothing,
-        np.zeros((0, *size), np.bool_),
-        sensor.nodata,
-        halves=halves,
-        rule=rule,
-        when=_when([]),
+    made = _composite(_Frame(sensor, [], plan), nothing, np.zeros((0, *size), np.bool_))
+    return UnitResult(_named(made, plan.rule), 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The observations of one sensor and how they become a frame."""
+
+    sensor: Sensor
+    looks: Sequence[Sequence[_Look]]
+    plan: UnitPlan
+
+    @property
+    def flat(self) -> list[_Look]:
+        """All items of all observations, in order."""
+        return [look for observation in self.looks for look in observation]
+
+
+def _composite(frame: _Frame, values: Pixels, clear: Bool) -> compose.Composite:
+    return compose.composite(
+        values,
+        clear,
+        frame.sensor.nodata,
+        halves=frame.plan.halves,
+        rule=frame.plan.rule,
+        when=_when(frame.looks),
     )
-    return UnitResult(_named(made, rule), 0, 0)
 
 
 def _named(made: compose.Composite, rule: compose.Rule) -> dict[str, Pixels]:
@@ -150,20 +170,14 @@ def _strip_rows(grid: Grid, bytes_per_pixel: int, memory: int) -> int:
 
 
 def _observations(
-    engine: Engine,
-    sensor: Sensor,
-    grid: Grid,
-    items: Sequence[LockItem],
-    *,
-    whole: bool,
-    least: float,
+    engine: Engine, sensor: Sensor, grid: Grid, items: Sequence[LockItem], plan: UnitPlan
 ) -> list[list[_Look]]:
     """Read the quality layers and return the observations worth reading.
 
     Copies of one datatake are fused: the newest is taken, later ones only where it has no data.
     """
     looks = []
-    for _, group in groupby(_with_masks(engine, sensor, grid, items, whole=whole), _datatake):
+    for _, group in groupby(_with_masks(engine, sensor, grid, items, whole=plan.whole), _datatake):
         taken: list[_Look] = []
         covered: Bool | None = None
         for look in group:
@@ -174,7 +188,7 @@ def _observations(
                 use = look.flags != 0
                 covered = use if covered is None else covered | use
         clear = sum(int(np.count_nonzero(look.flags & mask.CLEAR)) for look in taken)
-        if taken and clear >= least * grid.height * grid.width:
+        if taken and clear >= plan.least * grid.height * grid.width:
             looks.append(taken)
     return looks
 
@@ -213,24 +227,14 @@ def _mask_fill(sensor: Sensor) -> int:
     return sensor.mask.fill if sensor.mask.fill is not None else 0
 
 
-def _strip(
-    engine: Engine,
-    sensor: Sensor,
-    grid: Grid,
-    looks: Sequence[Sequence[_Look]],
-    window: Window,
-    *,
-    whole: bool,
-    halves: bool,
-    rule: compose.Rule,
-) -> dict[str, Pixels]:
-    flat = [look for observation in looks for look in observation]
-    dtype = np.dtype(sensor.dtype)
-    values = np.empty((len(flat), len(sensor.bands), window.height, window.width), dtype)
+def _strip(engine: Engine, frame: _Frame, asked: Asked, window: Window) -> dict[str, Pixels]:
+    """Read and composite a window of rows of all items."""
+    flat, sensor = frame.flat, frame.sensor
+    shape = (len(flat), len(sensor.bands), window.height, window.width)
+    values = np.empty(shape, np.dtype(sensor.dtype))
     scenes = [
         Scene(k.item.id, tuple((b, k.item.assets[b]) for b in sensor.band_names)) for k in flat
     ]
-    asked = Asked(grid=grid.window(window), whole=whole, nodata=sensor.nodata)
     engine.fill(values, scenes, asked)
     # Rows do not depend on each other: a few at a time stay in a core's cache.
     rows = max(1, compose.BLOCK // window.width)
@@ -238,7 +242,7 @@ def _strip(
     def part(top: int) -> dict[str, Pixels]:
         here = Window(window.y + top, window.x, min(rows, window.height - top), window.width)
         cut = values[:, :, top : top + here.height]
-        return _named(_composed(sensor, looks, cut, here, halves=halves, rule=rule), rule)
+        return _named(_composed(frame, cut, here), frame.plan.rule)
 
     return _joined(list(_threads().map(part, range(0, window.height, rows))))
 
@@ -254,27 +258,17 @@ def _joined(parts: Sequence[Mapping[str, Pixels]]) -> dict[str, Pixels]:
     return {name: np.concatenate([p[name] for p in parts], axis=-2) for name in parts[0]}
 
 
-def _composed(
-    sensor: Sensor,
-    looks: Sequence[Sequence[_Look]],
-    values: Pixels,
-    window: Window,
-    *,
-    halves: bool,
-    rule: compose.Rule,
-) -> compose.Composite:
+def _composed(frame: _Frame, values: Pixels, window: Window) -> compose.Composite:
     """Harmonise, mask and composite the pixels of a window, in place."""
-    flat = [look for observation in looks for look in observation]
+    flat, sensor = frame.flat, frame.sensor
     clear = np.empty((len(flat), window.height, window.width), np.bool_)
     for t, look in enumerate(flat):
         harmonise.harmonise(values[t], look.item.offset, sensor.nodata)
         valid = mask.valid_values(values[t], sensor.nodata, sensor.stored_range)
         np.logical_and(look.flags[window.slices] & mask.CLEAR, valid, out=clear[t])
-    if len(flat) != len(looks):
-        values, clear = _fused(values, clear, looks, window)
-    return compose.composite(
-        values, clear, sensor.nodata, halves=halves, rule=rule, when=_when(looks)
-    )
+    if len(flat) != len(frame.looks):
+        values, clear = _fused(values, clear, frame.looks, window)
+    return _composite(frame, values, clear)
 
 
 def _fused(

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.compose.registration import measure
-from rsbench.build.engine.unit import compose_unit
+from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData
 from rsbench.build.kinds.labels import label_layer
 from rsbench.build.kinds.pairs.recipe import PairsSpec, pairs_recipe
@@ -155,18 +155,14 @@ def _clear_scene(
     context: BuildContext, two: Two, scenes: Sequence[LockItem]
 ) -> tuple[Pixels, Bool, list[LockItem]]:
     """Return the first datatake that is clear enough: values, where it is clear, its items."""
+    plan = UnitPlan(
+        whole=two.coarse.provider(context.lock.provider).tile_property is not None,
+        memory=context.memory,
+    )
     best = 0.0
     for _, group in groupby(scenes, lambda item: item.datatake):
         items = list(group)
-        made = compose_unit(
-            context.engine,
-            two.coarse,
-            two.coarse_grid,
-            items,
-            whole=two.coarse.provider(context.lock.provider).tile_property is not None,
-            halves=False,
-            memory=context.memory,
-        ).parts
+        made = compose_unit(context.engine, two.coarse, two.coarse_grid, items, plan).parts
         clear = ~_widened(made["n_valid"] == 0, two.spec.dilate)
         best = max(best, float(clear.mean()))
         if clear.mean() >= two.spec.clear:

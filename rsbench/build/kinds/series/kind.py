@@ -10,7 +10,7 @@ import numpy as np
 
 from rsbench.build.compose.median import Rule
 from rsbench.build.compose.registration import yearly_shifts
-from rsbench.build.engine.unit import UnitResult, compose_unit, empty_unit
+from rsbench.build.engine.unit import UnitPlan, UnitResult, compose_unit, empty_unit
 from rsbench.build.kinds.base import (
     Assembled,
     BuildContext,
@@ -106,24 +106,22 @@ def compose(context: BuildContext, sensor: Sensor, region: str, year: int) -> Un
         sensor,
         sensor_grid(context.lock.places[region], sensor),
         context.items(region, sensor.name, year),
-        whole=sensor.provider(context.lock.provider).tile_property is not None,
-        halves=_halves(context, region),
-        memory=context.memory,
-        rule=_rule(context, region),
+        _plan(context, sensor, region),
     )
 
 
-def _halves(context: BuildContext, region: str) -> bool:
-    """Return whether medians of odd and even dates are kept: for the noise floor, on test regions.
+def _plan(context: BuildContext, sensor: Sensor, region: str) -> UnitPlan:
+    """Return how a sensor's scenes become a frame of a region.
 
-    They are kept where the recipe asks for a floor.
+    Medians of odd and even dates are kept on test regions, if the recipe asks for a noise floor.
     """
-    return context.recipe.floor and context.lock.places[region].split == "test"
-
-
-def _rule(context: BuildContext, region: str) -> Rule:
-    months = months_of(context.recipe, context.lock.places[region])
-    return rule_of(context.recipe, middle_day(months))
+    place = context.lock.places[region]
+    return UnitPlan(
+        whole=sensor.provider(context.lock.provider).tile_property is not None,
+        halves=context.recipe.floor and place.split == "test",
+        memory=context.memory,
+        rule=rule_of(context.recipe, middle_day(months_of(context.recipe, place))),
+    )
 
 
 def _named(sensor: Sensor, result: UnitResult) -> dict[str, Pixels]:
@@ -133,10 +131,9 @@ def _named(sensor: Sensor, result: UnitResult) -> dict[str, Pixels]:
 def _empty(context: BuildContext, region: str) -> dict[str, Pixels]:
     """Return the arrays of a unit without any observation."""
     arrays: dict[str, Pixels] = {}
-    halves, rule = _halves(context, region), _rule(context, region)
     for sensor in context.sensors:
         grid = sensor_grid(context.lock.places[region], sensor)
-        arrays |= _named(sensor, empty_unit(sensor, grid, halves=halves, rule=rule))
+        arrays |= _named(sensor, empty_unit(sensor, grid, _plan(context, sensor, region)))
     return arrays
 
 

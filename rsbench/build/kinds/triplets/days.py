@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from rsbench.build.compose import mask
 from rsbench.build.compose.agreement import FLAG, correlation, means_of, shift_of
-from rsbench.build.engine.unit import compose_unit
+from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData, sensor_meta
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
 from rsbench.build.kinds.triplets.search import DAY, coarse_day, middle, spanning
@@ -202,16 +202,8 @@ def _day(
 
 def _fine(context: BuildContext, two: Two, scenes: Sequence[LockItem]) -> tuple[Pixels, Bool]:
     """Return the scenes of one pass laid together ``(C, H, W)``, and where they are clear."""
-    made = compose_unit(
-        context.engine,
-        two.fine,
-        two.fine_grid,
-        scenes,
-        whole=False,
-        halves=False,
-        memory=context.memory,
-        least=two.spec.fine_clear,
-    )
+    plan = UnitPlan(memory=context.memory, least=two.spec.fine_clear)
+    made = compose_unit(context.engine, two.fine, two.fine_grid, scenes, plan)
     if not made.read:
         raise _RefusedError(f"less than {two.spec.fine_clear:.0%} of the place is clear")
     clear = made.parts["n_valid"] > 0

@@ -58,9 +58,7 @@ class _Shot:
     coarse_valid: npt.NDArray[np.bool_]
 
 
-def build_triplets(
-    recipe: Recipe, out: Path | str, *, progress: Advance | None = None
-) -> BuildResult:
+def build_triplets(recipe: Recipe, out: Path | str, progress: Advance | None = None) -> BuildResult:
     """Build a store of simulated triplets; on a finished store of the recipe it does nothing.
 
     Raises:
