@@ -87,7 +87,7 @@ def train(
     store: Store,
     *,
     preset: str,
-    protocol: Protocol | str,
+    protocol: Protocol | str | Path,
     sensor: str,
     bands: Sequence[str],
     context: int,
@@ -124,7 +124,7 @@ def train(
             memory runs out (says which batch size fits), or another process trains there.
         Interrupted: after Ctrl-C or SIGTERM; the same call goes on.
     """
-    rules = load_protocol(protocol) if isinstance(protocol, str) else protocol
+    rules = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
     crew = Crew.of(devices)
     able = trainable(model)
     if card.task != rules.task:
