@@ -144,7 +144,7 @@ def test_it_is_computed_and_stands_in_a_suite_and_a_table(added: Path) -> None:
     ("code", "reason"),
     [
         ("raise RuntimeError('no licence')", "raises RuntimeError: no licence"),
-        ("METRICS = 7", "names no Metric"),
+        ("METRICS = 7", "sequence of them"),
         (
             'from rsbench.metrics import Metric\nMETRICS = Metric("mse@1", "lower", (0, 1), "1", '
             '"-", "-", "a:b", perfect=0.0)',
