@@ -1,11 +1,12 @@
-"""What changes: clearing, regrowth, building, crop rotation, vigour, and the seasons.
+"""Changes of the ground: clearing, regrowth, building, crop rotation and vigour.
 
 Every parcel carries a yearly state: untouched, cleared (with an age) or built (with an age).
-Clearing and building strike parcels independently, given their distance to a front that moves at
+Parcels are cleared and built on independently, given their distance to a front that moves at
 constant speed (hazards of this kind are fitted to forest loss by Rosa et al. 2013, Predictive
-modelling of contagious deforestation in the Brazilian Amazon, PLoS ONE 8(10)); so the chance of
-every state in every later year follows exactly from the state today. Crops follow a Markov chain.
-Vigour, which raises near infrared and lowers red, is a first-order autoregression in years.
+modelling of contagious deforestation in the Brazilian Amazon, PLoS ONE 8(10)). The probability of
+every state in a later year therefore follows exactly from the state in an earlier one. Crops
+follow a Markov chain. Vigour raises near infrared and lowers red; it is a first-order
+autoregression over years.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from rsbench.simulate.random import F32, F64, logistic, open_field, settle, stre
 from rsbench.simulate.regions import Params
 
 I16 = npt.NDArray[np.int16]
-ORIGIN = 2017  # fronts stand at their start in this year
-SPIN_UP = 2005  # the process runs from here, so that 2017 has a history
+ORIGIN = 2017  # year in which fronts are at ``*_start``
+SPIN_UP = 2005  # first year of the process
 CROPS = 4  # winter cereal, summer crop, late crop, ley
-CLEARED_AGES = 16  # after these years regrowth looks grown
+CLEARED_AGES = 16  # years until regrowth no longer changes
 PASTURE_AGES = 4
 BUILT_AGES = 3  # building site, young, established
 # Parcel states: untouched, cleared of age 0…15, built of age 0…2.
 UNTOUCHED, CLEARED, BUILT = 0, 1, 1 + CLEARED_AGES
 STATES = BUILT + BUILT_AGES
-# Surface codes: what a pixel shows, given its parcel's state and its own cover.
+# Surface codes: the surface of a pixel, from the state of its parcel and its own cover.
 CODE_CROP = 5
 CODE_PASTURE = CODE_CROP + CROPS
 CODE_REGROWTH = CODE_PASTURE + PASTURE_AGES
@@ -82,7 +83,7 @@ class History:
 
 
 def hazards(land: Land, params: Params, year: int) -> tuple[F64, F64]:
-    """Return each parcel's chance (P,) to be cleared and to be built on in a year."""
+    """Return the probabilities (P,) that a parcel is cleared and that it is built on in a year."""
     moved = year - ORIGIN
     clear_front = params.clear_start + params.clear_speed * moved
     urban_front = params.urban_start + params.urban_speed * moved
@@ -93,7 +94,7 @@ def hazards(land: Land, params: Params, year: int) -> tuple[F64, F64]:
 
 
 def step_chances(chances: F64, clear: F64, urban: F64) -> F64:
-    """Move state chances (P, STATES) one year on."""
+    """Return state probabilities (P, STATES) one year later."""
     after = np.zeros_like(chances)
     free = 1.0 - urban
     after[:, UNTOUCHED] = chances[:, UNTOUCHED] * free * (1.0 - clear)
@@ -107,12 +108,15 @@ def step_chances(chances: F64, clear: F64, urban: F64) -> F64:
 
 
 def rotation_matrix(params: Params) -> F64:
-    """Return the crop chain (from, to): the rotation is kept with a chance, else any crop."""
+    """Return the Markov matrix (from, to) of crops.
+
+    The rotation continues with probability ``params.rotation``; else the next crop is uniform.
+    """
     keep = params.rotation
     matrix = np.full((CROPS, CROPS), (1.0 - keep) / CROPS)
     for crop, following in enumerate((1, 2, 0)):
         matrix[crop, following] += keep
-    matrix[3, 3] += keep  # ley stays ley for years
+    matrix[3, 3] += keep  # ley is followed by ley
     return matrix
 
 
@@ -133,7 +137,7 @@ def make_history(
     kept = []
     for year in range(SPIN_UP, max(years) + 1):
         if year > SPIN_UP:
-            # A stream a year: another future can be drawn without touching the past.
+            # One stream per year: tests draw other futures after the same past.
             draw = stream(seed, name, "history", year)
             dice = draw.random((3, land.parcels))
             state = _step_state(state, dice[0], dice[1], *hazards(land, params, year))
@@ -203,7 +207,7 @@ def make_units(land: Land) -> Units:
 
 
 def surface_table(regrows: bool) -> I16:
-    """Return the surface code (STATES, 6 covers); −1 stands for "the crop of the year"."""
+    """Return the surface code (STATES, 6 covers); −1 means the crop of the year."""
     table = np.empty((STATES, 6), dtype=np.int16)
     table[:] = np.arange(6)
     table[:, CROP] = -1
@@ -228,7 +232,7 @@ def codes(units: Units, history: History, year: int) -> I16:
 def code_chances(
     units: Units, history: History, land: Land, params: Params, now: int, target: int
 ) -> F64:
-    """Return the chance (U, CODES) of every surface code in ``target``, given all of ``now``."""
+    """Return the probability (U, CODES) of each surface code in ``target``, given ``now``."""
     at = history.years.index(now)
     chances = np.zeros((land.parcels, STATES))
     chances[np.arange(land.parcels), history.state[at]] = 1.0
@@ -240,7 +244,7 @@ def code_chances(
     rows = np.arange(units.parcel.size)
     kind = history.regrows[units.parcel].astype(np.int64)
     for state in range(STATES):
-        # The code −1 lands in the last, spare column, which the crops then share out.
+        # The code −1 adds to the last, spare column, which is then divided among the crops.
         np.add.at(result, (rows, tables[kind, state, units.cover]), chances[units.parcel, state])
     result[:, CODE_CROP:CODE_PASTURE] += result[:, -1:] * crops[units.parcel]
     return result[:, :-1]
@@ -253,7 +257,7 @@ def vigour(history: History, land: Land, params: Params, year: int) -> F32:
 
 
 def expected_vigour(history: History, land: Land, params: Params, now: int, target: int) -> F32:
-    """Return the mean vigour (H, W) of ``target``, given all of ``now``."""
+    """Return the mean vigour (H, W) of ``target``, given the state of ``now``."""
     at, lead = history.years.index(now), target - now
     wide = np.float32(params.vigour_memory**lead) * history.wide[at]
     local = (0.5 * params.vigour_memory) ** lead * history.local[at]

@@ -1,9 +1,8 @@
-"""The ground that does not change: parcels, cover, roads, water, texture."""
+"""Static ground of a region: parcels, cover, roads, water and texture."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from rsbench.simulate.regions import Params
 I32 = npt.NDArray[np.int32]
 # Cover of a pixel before anything is cleared or built.
 WATER, ROAD, FOREST, GRASS, BARE, CROP = range(6)
-# Texture groups: what a pixel's brightness pattern looks like under a cover.
+# Texture groups: the brightness pattern of a cover.
 SMOOTH, NATURAL, FIELD, CANOPY, TOWN = range(5)
 GROUPS = 5
 
@@ -25,8 +24,8 @@ class Land:
 
     ``cover`` (H, W): the six covers above. ``parcel`` (H, W): parcel number.
     ``texture`` (G, H, W): multiplies reflectance, about 1. ``frontier``, ``town``: distance of
-    each parcel (P,) from where clearing and building started, pixels. ``wooded`` (P,): has forest
-    to clear. ``slope`` (H, W): trend of vigour, pattern about ±1.
+    each parcel (P,) from the start of clearing and building, in pixels. ``wooded`` (P,): contains
+    forest that can be cleared. ``slope`` (H, W): pattern of the trend of vigour, about ±1.
     """
 
     cover: npt.NDArray[np.uint8]
@@ -72,7 +71,7 @@ def _mean(parcel: I32, values: F64, count: int) -> F64:
 
 
 def _districts(draw: np.random.Generator, size: int, bent: tuple[F64, F64]) -> tuple[I32, F64]:
-    """Areas whose fields lie in one direction: nearest of a few centres."""
+    """Return the district (H, W) of every pixel, and the direction of its fields in radians."""
     count = 3 + int(draw.integers(0, 3))
     centres = draw.random((count, 2)) * size
     angles = draw.random(count) * np.pi
@@ -89,7 +88,7 @@ def _parcels(
     angles: F64,
     params: Params,
 ) -> I32:
-    """Cut every district into rectangles along its direction, down to a drawn size."""
+    """Return the parcel (H, W): districts cut into rectangles down to a random size."""
     parcel = np.zeros(district.shape, dtype=np.int32)
     flat, number = parcel.ravel(), 0
     for k, angle in enumerate(angles):
@@ -175,10 +174,10 @@ def _cover(
     tilled = open_field(draw, size, slope=3.0, outer=size / 4)
     lakes = open_field(draw, size, slope=3.2, outer=size / 6)
     dice = draw.random((2, count))
-    # Fields are whole parcels; most lie together, some stand alone.
+    # Fields are whole parcels; most are adjacent, some are isolated.
     score = _mean(parcel, tilled, count) + 0.9 * (dice[0] - 0.5)
     cropped = _quantile(score, params.crop)[parcel]
-    # Woods follow the ground, but planted ones fill parcels.
+    # Natural forest follows the ground; planted forest fills parcels.
     grove = (_mean(parcel, wood, count) + 0.8 * (dice[1] - 0.5))[parcel]
     wooded = _quantile(wood if params.forest > 0.5 else 0.5 * wood + 0.5 * grove, params.forest)
     cover = np.full((size, size), BARE if params.bare >= 1 else GRASS, dtype=np.uint8)
@@ -206,7 +205,7 @@ def _texture(
     bent: tuple[F64, F64],
     params: Params,
 ) -> F32:
-    """Brightness patterns (G, H, W), about 1, from 0.45 to 1.9."""
+    """Return brightness patterns (G, H, W) with mean about 1, from 0.45 to 1.9."""
     size, count = parcel.shape[0], int(parcel.max()) + 1
     ground = open_field(draw, size, slope=2.4, outer=size / 3)
     fine = open_field(draw, size, slope=1.2, outer=24.0)
@@ -238,7 +237,7 @@ def _texture(
 
 
 def _through_optics(texture: F64) -> F64:
-    """Soften patterns (G, H, W) as a telescope does: weights 1, 2, 1 along rows and columns."""
+    """Blur patterns (G, H, W) with the weights 1, 2, 1 along rows and columns."""
     for axis in (1, 2):
         pad = [(1, 1) if k == axis else (0, 0) for k in range(3)]
         wide = np.pad(texture, pad, mode="edge")
@@ -247,9 +246,3 @@ def _through_optics(texture: F64) -> F64:
         )
         texture = 0.25 * (low + high) + 0.5 * middle
     return texture
-
-
-def summary(land: Land) -> dict[str, Any]:
-    """Return the shares of the covers, for documentation and tests."""
-    names = ("water", "road", "forest", "grass", "bare", "crop")
-    return {name: float((land.cover == i).mean()) for i, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""The land cover of the simulated Earth, as a catalogue older than every forecast would hold it."""
+"""Land cover of the simulated Earth in its first year."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COVERS = ("water", "forest", "cleared", "grass", "crops", "bare", "built")
 
 
 def _table() -> npt.NDArray[np.uint8]:
-    """Return the cover (place in ``COVERS``) of every surface code."""
+    """Return the cover (index in ``COVERS``) of every surface code, (CODES,)."""
     table = np.empty(CODES, dtype=np.uint8)
     for codes_of, cover in (
         (slice(CODE_CROP, CODE_PASTURE), "crops"),
@@ -37,13 +37,13 @@ def _table() -> npt.NDArray[np.uint8]:
         (BARE, "bare"),
     ):
         table[codes_of] = COVERS.index(cover)
-    assert CROP == CODE_CROP  # a cropped pixel shows one of the crops
+    assert CROP == CODE_CROP  # the code of a crop pixel is that of one of the crops
     return table
 
 
 @lru_cache(maxsize=64)
 def first_land_cover(spec: SimulatedSpec, region: str, sensor: str) -> npt.NDArray[np.uint8]:
-    """Return the land cover of the first simulated year, before any year that is forecast.
+    """Return the land cover of the first simulated year, which precedes every forecast year.
 
     Args:
         spec: the simulated Earth.
@@ -51,7 +51,7 @@ def first_land_cover(spec: SimulatedSpec, region: str, sensor: str) -> npt.NDArr
         sensor: ``s2`` or ``landsat``; a coarse pixel has the cover at its centre.
 
     Returns:
-        (H, W) places in ``COVERS``, on ``sensor_grid``.
+        (H, W) indices in ``COVERS``, uint8, on ``sensor_grid``.
     """
     sim = simulated(spec, region)
     code = codes(sim.units, sim.history, spec.years[0])[sim.units.index]

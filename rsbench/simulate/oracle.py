@@ -1,4 +1,4 @@
-"""What can be known of a simulated year in advance: its conditional mean, and its truth."""
+"""The conditional mean of a simulated year, given the latent state of an earlier year."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MASKED = (0, 1, 3, 8, 9, 10)
 
 @dataclass(frozen=True)
 class _Pool:
-    """Pixels of many skies (N,): is it masked, and what is in front of the ground."""
+    """Atmosphere at pixels of many scenes (N,): whether they are masked, and each layer."""
 
     masked: npt.NDArray[np.bool_]
     cloud: F32
@@ -50,7 +50,7 @@ class _Pool:
 
 @lru_cache(maxsize=64)
 def _pool(spec: SimulatedSpec, name: str) -> _Pool:
-    """Draw skies from the weather process; they are no sky of the catalogue."""
+    """Draw atmospheres from the weather process, independent of those of the catalogue."""
     sim = simulated(spec, name)
     draw = stream(spec.seed, name, "oracle", "sky")
     parts: list[tuple[npt.NDArray[Any], ...]] = []
@@ -66,7 +66,10 @@ def _pool(spec: SimulatedSpec, name: str) -> _Pool:
 
 
 def _masked_median(values: F64, masked: npt.NDArray[np.bool_]) -> tuple[F64, F64]:
-    """Median over the last axis where not masked, and the weight: 0 where nothing is left."""
+    """Return the median over the last axis of unmasked values, and its weight.
+
+    Where all values are masked, median and weight are 0; elsewhere the weight is 1.
+    """
     ordered = np.sort(np.where(masked, np.inf, values), axis=-1)
     count = (~masked).sum(axis=-1)
     at = np.maximum(count, 1)
@@ -80,9 +83,9 @@ def _masked_median(values: F64, masked: npt.NDArray[np.bool_]) -> tuple[F64, F64
 def _expected_medians(spec: SimulatedSpec, name: str, sensor: str, year: int) -> F64:
     """Return E[yearly median of clear observations] (CODES, bands) for texture 1 and vigour 0.
 
-    Monte Carlo over what the year may bring, with ``DRAWS`` draws that the codes share: an early
-    or late spring, wetness, light, haze, noise, clouds that are masked and clouds that are not.
-    The dates are the calendar's. Its standard error is about 1/35 of a pixel's own noise.
+    A Monte Carlo mean over ``DRAWS`` draws, shared by all codes, of the start of spring, wetness,
+    light, haze, noise, and masked and unmasked clouds. The dates are those of the calendar. The
+    standard error is about 1/35 of the noise of a pixel.
     """
     sim = simulated(spec, name)
     draw = stream(spec.seed, name, sensor, "oracle", year)
@@ -131,21 +134,26 @@ def conditional_mean(
 ) -> F32:
     """Return E[yearly composite | the whole latent state at the end of ``context_end``].
 
-    The state is more than any pixel shows, so no forecast that sees pixels up to ``context_end``
-    has a lower expected squared error. The chances of covers and crops and the mean of vigour are
-    exact; the mean of the yearly median per cover is a seeded Monte Carlo (``_expected_medians``)
-    at texture 1, which neglects only how texture changes the weight of clouds no mask has caught.
+    The state contains more information than the pixels, so no forecast from pixels up to
+    ``context_end`` has a lower expected squared error. The probabilities of covers and crops and
+    the mean of vigour are exact. The mean of the yearly median per cover is a seeded Monte Carlo
+    mean (``_expected_medians``) at texture 1; it neglects only that texture changes the weight of
+    clouds missed by the mask.
 
     Args:
         spec: the simulated Earth.
         region_name: ``sim-01`` …
         sensor: ``s2`` or ``landsat``.
-        context_end: last year that is known; inside ``spec.years``.
+        context_end: year of the known state; inside ``spec.years``.
         targets: years after it.
         bands: bands of the sensor.
 
     Returns:
         (T, C, H, W) reflectance, float32, on ``sensor_grid``.
+
+    Raises:
+        InputError: if ``context_end`` is not a simulated year, or a target is not after it.
+        UnknownName: if a region, sensor or band is not simulated.
     """
     if not spec.years[0] <= context_end <= spec.years[1]:
         raise InputError(

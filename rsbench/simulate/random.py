@@ -1,7 +1,7 @@
-"""Seeded randomness of the simulated Earth: named streams and Gaussian fields.
+"""Seeded random numbers of the simulated Earth: named streams and Gaussian fields.
 
-A stream is a pure function of (version, seed, names), so no draw depends on the order in which
-regions, years or scenes are made, nor on how many threads make them.
+A stream is a pure function of (version, seed, names). Draws do not depend on the order in which
+regions, years or scenes are made, or on the number of threads.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def stream(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def settle(values: F64) -> F64:
-    """Round to 2⁻²⁴, so that the last bits of a transform or an exponential never decide.
+    """Round to multiples of 2⁻²⁴.
 
-    Vector units of different processors differ in those bits; the pixels must not.
+    The last bits of a transform or an exponential differ between processors. Rounding keeps the
+    pixels equal.
     """
     rounded: F64 = np.round(values * 16777216.0) / 16777216.0
     return rounded
@@ -41,7 +42,7 @@ def _amplitude(height: int, width: int, slope: float, outer: float) -> F64:
     kx = np.fft.rfftfreq(width)[None, :]
     square = ky**2 + kx**2
     power: F64 = (square + (1.0 / outer) ** 2) ** (-slope / 2)
-    power[0, 0] = 0.0  # no mean: the marginal distribution is the same at every pixel
+    power[0, 0] = 0.0  # zero mean: every pixel has the same marginal distribution
     twice = np.full(width // 2 + 1, 2.0)
     twice[0] = 1.0
     if width % 2 == 0:
@@ -55,7 +56,7 @@ def periodic_field(generator: np.random.Generator, size: int, *, slope: float, o
     """Return a periodic Gaussian field (size, size): mean 0, variance 1 over the ensemble.
 
     Args:
-        generator: where the noise comes from.
+        generator: source of the noise.
         size: pixels per side.
         slope: exponent of the radial power spectrum; natural ground has about 2 to 3.
         outer: outer scale in pixels, beyond which the spectrum is flat.
@@ -65,11 +66,11 @@ def periodic_field(generator: np.random.Generator, size: int, *, slope: float, o
 
 
 def open_field(generator: np.random.Generator, size: int, *, slope: float, outer: float) -> F64:
-    """Return a Gaussian field whose opposite edges do not meet."""
+    """Return a Gaussian field (size, size) that is not periodic; see :func:`periodic_field`."""
     whole = periodic_field(generator, size + size // 2, slope=slope, outer=outer)
     return whole[:size, :size].copy()
 
 
 def logistic(values: F64) -> F64:
-    """Return 1 / (1 + e⁻ˣ), settled."""
+    """Return 1 / (1 + e⁻ˣ), rounded by :func:`settle`."""
     return settle(1.0 / (1.0 + np.exp(-np.clip(values, -40.0, 40.0))))

@@ -1,9 +1,9 @@
-"""Reflectance of every surface on a date, and what the air puts in front of it.
+"""Reflectance of every surface on a date, and the effects of the atmosphere.
 
 A pixel shows ``texture · (surface + haze + noise) + vigour gain · vigour``. Texture is positive
-and does not change within a year, vigour neither, so the median over the dates of a year is
-``texture · median(surface + haze + noise) + vigour gain · vigour``: the median needs to be known
-per surface code, not per pixel. That is what makes the conditional mean computable.
+and, like vigour, constant within a year. The median over the dates of a year is therefore
+``texture · median(surface + haze + noise) + vigour gain · vigour``. It has to be computed per
+surface code only, not per pixel, which makes the conditional mean computable.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _WATER = np.array([0.038, 0.050, 0.034, 0.019, 0.010, 0.007])
 _ROAD = np.array([0.100, 0.115, 0.130, 0.180, 0.200, 0.185])
 _ROOF = np.array([0.118, 0.132, 0.145, 0.205, 0.215, 0.190])
 _SITE = np.array([0.150, 0.185, 0.220, 0.290, 0.330, 0.290])
-# How the air and the sensor differ from scene to scene, one standard deviation, reflectance.
+# Standard deviations, between scenes, of haze and sensor noise, reflectance.
 _HAZE = np.array([0.0060, 0.0042, 0.0030, 0.0018, 0.0010, 0.0008])
 _NOISE = np.array([0.0013, 0.0014, 0.0016, 0.0028, 0.0022, 0.0020])
 _GAIN = 0.022  # illumination and view geometry, common to all bands
 _ONSET = 6.0  # days, early or late years
-# A cloud from above, and the light left in its shadow.
+# Reflectance of clouds and cirrus, and the share of light in a shadow.
 CLOUD = np.array([0.56, 0.55, 0.55, 0.58, 0.42, 0.32])
 _CIRRUS = np.array([0.30, 0.29, 0.29, 0.30, 0.20, 0.16])
 _SHADE = np.array([0.42, 0.47, 0.52, 0.60, 0.66, 0.68])
@@ -53,7 +53,7 @@ _SHADE = np.array([0.42, 0.47, 0.52, 0.60, 0.66, 0.68])
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Season of every code (CODES, …): end members in six bands, greenness over the year."""
+    """Surface of every code (CODES, …): end members in six bands and greenness over the year."""
 
     ground: F64
     leaf: F64
@@ -65,7 +65,7 @@ class Surfaces:
 
 
 def make_surfaces(params: Params) -> Surfaces:
-    """Return the surfaces of a region: its soil, its seasons."""
+    """Return the surfaces of a region, from its soil and its seasons."""
     sandy = min(1.0, max(0.0, (params.soil - 0.9) / 0.8))
     soil = ((1 - sandy) * _SOIL + sandy * _SAND) * (0.85 + 0.15 * params.soil)
     ground, leaf = np.tile(soil, (CODES, 1)), np.tile(_LEAF, (CODES, 1))
@@ -112,7 +112,7 @@ def reflectance(surfaces: Surfaces, params: Params, days: F64, wet: F64) -> F64:
     Args:
         surfaces: the region's surfaces.
         params: the region's parameters.
-        days: day of the year, already shifted by what the year's spring is early or late.
+        days: day of the year, shifted by the start of spring of the year.
         wet: wetness of the ground on each day, 0…1; same shape as ``days``.
     """
     shift = params.season + (182.6 if params.south else 0.0)
@@ -137,9 +137,9 @@ def _rise(days: F64, day: F64, params: Params) -> F64:
 
 @dataclass(frozen=True)
 class Air:
-    """What differs between the dates of one year, any leading shape ``…`` (e.g. draws).
+    """What differs between the S dates of one year; ``…``: leading axes, such as draws.
 
-    ``days`` (…, S), ``wet`` (…, S), ``light`` (…, S): gain of a scene, ``haze`` (…, S).
+    ``days`` (…, S): day of the year; ``wet`` (…, S): 0…1; ``light`` (…, S): gain of a scene.
     """
 
     days: F64
@@ -148,7 +148,7 @@ class Air:
 
 
 def draw_air(draw: np.random.Generator, doys: F64, shape: tuple[int, ...] = ()) -> Air:
-    """Draw the year's spring and each scene's wetness and light for dates ``doys`` (S,)."""
+    """Draw the spring of the year, and wetness and light of the scenes on days ``doys`` (S,)."""
     spring = _ONSET * draw.standard_normal((*shape, 1))
     wet = draw.random((*shape, doys.size)) ** 2
     light = 1.0 + _GAIN * draw.standard_normal((*shape, doys.size))
@@ -167,11 +167,11 @@ def noise_sigma() -> F64:
 
 @dataclass(frozen=True)
 class Weather:
-    """One scene's air over ``size`` × ``size`` pixels; the marginal law is the same everywhere.
+    """The atmosphere of one scene; all pixels have the same marginal distribution.
 
-    ``cloud``, ``cirrus``, ``shadow`` (H, W): share of the light, 0…1. ``bright`` (H, W): how white
-    the cloud is, about 1. ``seen`` (H, W): inside the swath. ``haze`` (H, W): standard normal and
-    smooth.
+    ``cloud``, ``cirrus``, ``shadow`` (H, W): share of the light, 0…1. ``bright`` (H, W): gain of
+    the cloud's reflectance, about 1. ``seen`` (H, W): inside the swath. ``haze`` (H, W): smooth,
+    standard normal.
     """
 
     cloud: F32
@@ -183,9 +183,9 @@ class Weather:
 
 
 def draw_weather(draw: np.random.Generator, size: int, params: Params) -> Weather:
-    """Draw clouds with soft edges, their displaced shadow, cirrus, haze and the swath's edge."""
+    """Draw clouds with soft edges, their shadows, cirrus, haze and the edge of the swath."""
     mean = params.cloudiness
-    # Skies are mostly clear or mostly cloudy: a beta law with both ends heavy.
+    # Most scenes are nearly clear or nearly overcast: a U-shaped beta distribution.
     share = float(np.clip(draw.beta(0.55 * mean / 0.5, 0.55 * (1 - mean) / 0.5), 0.002, 0.985))
     share = round(share, 6)
     field = periodic_field(draw, size, slope=3.5, outer=90.0)
@@ -210,7 +210,7 @@ def draw_weather(draw: np.random.Generator, size: int, params: Params) -> Weathe
 
 
 def _swath(draw: np.random.Generator, size: int) -> npt.NDArray[np.bool_]:
-    """Most scenes are complete; some end at the edge of the orbit."""
+    """Return which pixels (H, W) are inside the swath: all of them in most scenes."""
     partial, slant, edge = draw.random(3)
     if partial >= 0.08:
         return np.ones((size, size), dtype=bool)
@@ -225,17 +225,17 @@ def classify(weather: Weather, ground: U8, dice: F64) -> U8:
     """Return the scene classification (SCL) on pixel pairs: (H/2, W/2).
 
     Args:
-        weather: the scene's air at full resolution.
+        weather: atmosphere of the scene at full resolution.
         ground: class of the ground under it (H/2, W/2): 4 vegetation, 5 bare, 6 water.
-        dice: uniform (H/2, W/2), for the few classes that are wrong without a cause.
+        dice: uniform (H/2, W/2), for random misclassification.
 
-    Thin edges of clouds and of shadows stay below the thresholds, as they do in real masks.
+    As in real masks, thin edges of clouds and shadows are below the thresholds.
     """
 
     def halve(values: F32) -> F32:
         height, width = values.shape
         blocks = values.reshape(height // 2, 2, width // 2, 2)
-        # Written out, so that the order of the sum is the same on every machine.
+        # Written out, so that the order of summation is fixed.
         total: F32 = blocks[:, 0, :, 0] + blocks[:, 0, :, 1] + blocks[:, 1, :, 0]
         return (total + blocks[:, 1, :, 1]) * np.float32(0.25)
 
@@ -251,7 +251,7 @@ def classify(weather: Weather, ground: U8, dice: F64) -> U8:
 
 
 def through_air(surface: F32, weather: Weather, band: int) -> F32:
-    """Return what the sensor sees (H, W) of a surface in one band, clouds and shadows included."""
+    """Return the reflectance (H, W) at the sensor in one band, with clouds and shadows."""
     lit = surface * (1 - weather.shadow * np.float32(_SHADE_LOSS[band]))
     thin = lit * (1 - weather.cirrus) + weather.cirrus * np.float32(_CIRRUS[band] * 2.0)
     seen: F32 = thin * (1 - weather.cloud) + weather.cloud * weather.bright * np.float32(

@@ -1,4 +1,4 @@
-"""Where the simulated regions lie, and the parameters of their processes."""
+"""Places of the simulated regions and the parameters of their processes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class _Place:
     continent: str
 
 
-# Real tiles on land, more than 100 km from one another, a few for every kind of ground. Only the
-# grid is real: nothing in the pixels was taken from these places.
+# Real MGRS tiles on land, more than 100 km apart, several for each kind of ground. Only the grids
+# are real: no pixel was taken from these places.
 _PLACES: dict[Kind, tuple[_Place, ...]] = {
     "rainfed": (
         _Place("31UFS", "BEL", "Europe"), _Place("15TVG", "USA", "North America"),
@@ -117,7 +117,7 @@ class Params:
 
 @dataclass(frozen=True)
 class _Base:
-    """Centre values of a kind of ground."""
+    """Centre values of the parameters for one kind of ground."""
 
     forest: float
     crop: float
@@ -146,10 +146,10 @@ _BASES: dict[Kind, _Base] = {
 
 
 def params(spec: SimulatedSpec, region: Region) -> Params:
-    """Draw a region's process parameters; test regions are drawn from other ranges.
+    """Draw the process parameters of a region; test regions are drawn from other ranges.
 
-    Test regions have faster fronts, larger hazards and parcels, earlier or later and longer
-    seasons: a model must read the process from the context, it cannot learn it by heart.
+    Test regions have faster fronts, larger hazards and parcels, and shifted, longer seasons. A
+    model has to infer the process from the context, because the training regions do not show it.
     """
     base = _BASES[_kind(spec, region.name)]
     draw = stream(spec.seed, region.name, "params")
@@ -197,7 +197,7 @@ def _kind(spec: SimulatedSpec, name: str) -> Kind:
     split_start = 0
     for count in (spec.train, spec.val, spec.test):
         if number < split_start + count:
-            # Every split runs through the kinds from the beginning.
+            # Every split starts with the first kind.
             return _ORDER[(number - split_start) % len(_ORDER)]
         split_start += count
     raise AssertionError("a region number lies in some split")
@@ -217,8 +217,8 @@ def _name(number: int) -> str:
 def simulated_regions(spec: SimulatedSpec) -> tuple[Region, ...]:
     """Return the regions of a simulated Earth: ``sim-01`` … in the order train, val, test.
 
-    Their grids are real: UTM, on the 5120 m lattice of MGRS tiles that exist. Their pixels are
-    simulated, and title and reason say so.
+    Their grids are real: UTM, on the 5120 m lattice of existing MGRS tiles. Their pixels are
+    simulated; title and reason state this.
     """
     splits = ["train"] * spec.train + ["val"] * spec.val + ["test"] * spec.test
     used: dict[Kind, int] = {}
@@ -236,7 +236,7 @@ def _region(spec: SimulatedSpec, number: int, split: str, kind: Kind, turn: int)
     left, top = tile_origin(place.tile)
     draw = stream(spec.seed, _name(number), "place")
     extent = spec.size * 10
-    # Where the places of a kind run out a tile is used again, farther along its lattice.
+    # If a kind has more regions than tiles, a tile is used again at another lattice point.
     last = (109_800 - 2_000 - extent) // LATTICE_M
     east, south = (int(v) for v in draw.integers(1, last + 1, size=2))
     return Region.model_validate(
@@ -262,5 +262,9 @@ def _region(spec: SimulatedSpec, number: int, split: str, kind: Kind, turn: int)
 
 
 def find_region(spec: SimulatedSpec, name: str) -> Region:
-    """Return one simulated region by name."""
+    """Return one simulated region.
+
+    Raises:
+        UnknownName: if there is none of this name.
+    """
     return simulated_regions(spec)[_number(spec, name)]

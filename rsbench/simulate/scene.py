@@ -1,4 +1,4 @@
-"""A simulated region as a whole, its calendar, and the rendering of one scene."""
+"""A simulated region, its calendar of scenes, and the rendering of one scene."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SENSOR_BANDS: dict[str, tuple[str, ...]] = {
     "s2": ("B02", "B03", "B04", "B08"),
     "landsat": ("blue", "green", "red", "nir08", "swir16", "swir22"),
 }
-# From this day on (processing baseline 04.00) Sentinel-2 numbers carry an offset of 1000.
+# From this day on (processing baseline 04.00) stored Sentinel-2 numbers have an offset of 1000.
 OFFSET_FROM = datetime(2022, 1, 25, tzinfo=UTC)
 _BASELINES = (
     (datetime(2018, 11, 6, tzinfo=UTC), "02.06"),
@@ -49,7 +49,7 @@ _DUPLICATES = 0.06
 
 @dataclass(frozen=True)
 class Scene:
-    """One entry of the calendar; ``older``: baseline of an earlier processing, or empty."""
+    """One scene of the calendar; ``older``: baseline of an earlier processing, or empty."""
 
     sensor: str
     number: int
@@ -65,7 +65,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Simulated:
-    """One region: parameters, ground, history. Everything else follows from it."""
+    """The latent process of one region, from which every pixel is computed."""
 
     spec: SimulatedSpec
     region: Region
@@ -75,15 +75,10 @@ class Simulated:
     units: Units
     surfaces: light.Surfaces
 
-    @property
-    def years(self) -> tuple[int, ...]:
-        """Years of the specification."""
-        return tuple(range(self.spec.years[0], self.spec.years[1] + 1))
-
 
 @lru_cache(maxsize=32)
 def simulated(spec: SimulatedSpec, name: str) -> Simulated:
-    """Make one region's latent process (about a second at 256 pixels)."""
+    """Compute the latent process of one region (about a second at 256 pixels)."""
     region = find_region(spec, name)
     numbers = params(spec, region)
     land = make_land(spec.seed, name, spec.size, numbers)
@@ -95,14 +90,18 @@ def simulated(spec: SimulatedSpec, name: str) -> Simulated:
 
 
 def sensor_bands(sensor: str) -> tuple[str, ...]:
-    """Return the bands that a sensor is simulated in."""
+    """Return the simulated bands of a sensor.
+
+    Raises:
+        UnknownName: if the sensor is not simulated.
+    """
     if sensor not in SENSOR_BANDS:
         raise unknown("simulated sensor", sensor, SENSOR_BANDS)
     return SENSOR_BANDS[sensor]
 
 
 def sensor_grid(region: Region, sensor: str) -> Grid:
-    """Return the pixel grid of a region's scenes: Landsat pixels are centred on 30 m multiples."""
+    """Return the pixel grid of the scenes; Landsat pixels are centred on multiples of 30 m."""
     sensor_bands(sensor)
     if sensor == "s2":
         return region.grid()
@@ -118,8 +117,8 @@ def sensor_grid(region: Region, sensor: str) -> Grid:
 def pixel_index(region: Region, sensor: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the rows (H, 1) and columns (1, W) of the ground that a sensor's pixels show.
 
-    A coarse pixel shows the ground at its centre. An average would mix surfaces, whose median no
-    longer is the mixture of medians.
+    A coarse pixel shows the ground at its centre. It is not averaged, because the median of mixed
+    surfaces is not the mixture of their medians.
     """
     grid = sensor_grid(region, sensor)
     step, _, west, _, _, north = grid.transform
@@ -166,9 +165,9 @@ class Frame:
 
 
 def year_air(sim: Simulated, sensor: str, year: int) -> light.Air:
-    """Return what the year did to its scenes: early or late spring, wetness, light."""
+    """Return the start of spring of a year, and the wetness and light of its scenes."""
     doys = scene_days(sim, sensor, year)
-    # The spring is the year's, not the sensor's: it is drawn first.
+    # The spring is drawn first, so that it is the same for all sensors.
     return light.draw_air(stream(sim.spec.seed, sim.region.name, "air", year), doys)
 
 
@@ -179,7 +178,7 @@ def scene_days(sim: Simulated, sensor: str, year: int) -> F64:
 
 
 class YearView:
-    """A region in one year as one sensor sees it: what its scenes have in common."""
+    """What the scenes of one sensor in one region and year have in common."""
 
     def __init__(self, sim: Simulated, sensor: str, year: int) -> None:
         self.sim, self.sensor, self.year = sim, sensor, year
@@ -197,16 +196,16 @@ class YearView:
         self.gain = sim.surfaces.gain.astype(np.float32)
 
     def ground(self, scene: Scene, band: int) -> F32:
-        """Return ``(H, W)`` reflectance of the ground: no haze, no noise, no clouds."""
+        """Return the reflectance (H, W) of the ground without haze, noise and clouds."""
         bare = self.surface[:, scene.number, band][self.code]
         return self.texture * bare + self.gain[:, band][self.code] * self.vigour
 
     def render(self, scene: Scene, *, older: bool = False) -> Frame:
-        """Render one scene; ``older`` renders its earlier, poorer processing."""
+        """Render one scene; ``older``: as its earlier processing, 4 % brighter."""
         seed, name = self.sim.spec.seed, self.sim.region.name
         draw = stream(seed, name, self.sensor, "scene", self.year, scene.number)
         rows, columns = self.code.shape
-        # One even square holds any sensor's frame.
+        # A square with an even side, so that 20 m classes fit.
         size = max(rows, columns) + max(rows, columns) % 2
         weather = light.draw_weather(draw, size, self.sim.params)
         dice = draw.random((size // 2, size // 2))
@@ -221,7 +220,7 @@ class YearView:
             clear = clear + np.float32(noise[band]) * grain
             clear = self.texture * clear + self.gain[:, band][self.code] * self.vigour
             if older:
-                # What reprocessing repaired; a builder that keeps this one gets other pixels.
+                # A builder that takes the older copy gets other pixels.
                 clear = clear * np.float32(1.04)
             values[band] = self._digital(clear, weather, band, baseline)
         mask, cloudy = self._mask(scene, weather, dice)

@@ -1,4 +1,4 @@
-"""Writing the simulated Earth down: cloud-optimised GeoTIFFs and a static STAC catalogue."""
+"""Write the simulated Earth as cloud-optimised GeoTIFFs with a static STAC catalogue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 
 def catalogue_digest(spec: SimulatedSpec) -> str:
-    """Return the digest of what decides every pixel: specification and version."""
+    """Return the SHA-256 of specification and version, which determine every pixel."""
     return sha256_json({"version": VERSION, "spec": spec.model_dump(mode="json")})
 
 
@@ -45,14 +45,17 @@ def write_catalogue(
 ) -> Path:
     """Write the simulated Earth below ``root`` and return ``root``.
 
-    A finished catalogue of the same specification is left as it is; an interrupted one is gone on
-    with, scene by scene. A folder with anything else in it is refused.
+    A finished catalogue of the same specification is not changed. An unfinished one is completed
+    scene by scene.
 
     Args:
         spec: what to simulate.
         root: folder for ``catalog.json``, a folder per collection, and one per scene below it.
         progress: called with (scenes done, scenes in all).
-        workers: threads.
+        workers: number of threads.
+
+    Raises:
+        InputError: if the folder holds other files, or a catalogue of another specification.
     """
     folder = Path(root)
     for sensor in spec.sensors:
@@ -68,7 +71,7 @@ def write_catalogue(
         progress(0, total)
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         for region in simulated_regions(spec):
-            simulated(spec, region.name)  # once, before threads ask for it
+            simulated(spec, region.name)  # cached before the threads need it
             mine = [job for job in jobs if job[0].name == region.name]
             for count in pool.map(lambda job: _write_year(spec, folder, *job), mine):
                 done += count
@@ -97,7 +100,7 @@ def _mark(spec: SimulatedSpec, *, complete: bool) -> dict[str, Any]:
 
 
 def _ready(spec: SimulatedSpec, folder: Path) -> bool:
-    """Whether the catalogue is finished; refuses a folder that holds something else."""
+    """Return whether the catalogue is finished; reject a folder that holds something else."""
     mark = folder / MARK
     if not mark.exists():
         if folder.is_dir() and any(folder.iterdir()):
@@ -137,7 +140,7 @@ def _write_scene(target: Path, region: Region, scene: Scene, frame: Frame, *, ol
     # Thousands of scenes, each simulated again where it is absent: not worth a flush per file.
     with atomic_directory(target, durable=False) as work:
         grid = sensor_grid(region, scene.sensor)
-        # As at providers, some files say what their nodata is and some do not.
+        # As at providers, only some files state their nodata value.
         nodata = 0 if scene.sensor != "s2" or scene.number % 3 else None
         for band, values in zip(sensor_bands(scene.sensor), frame.values, strict=True):
             _write_cog(work / f"{band}.tif", values, grid, nodata)
