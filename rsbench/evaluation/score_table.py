@@ -212,6 +212,7 @@ def _info(
     return RunInfo(
         dataset=store.recipe,
         dataset_digest=store.digest,
+        task=config.protocol.task,
         split=config.split,
         protocol=config.protocol.name,
         context=config.context,

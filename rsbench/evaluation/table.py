@@ -20,10 +20,10 @@ from rsbench.evaluation.scores import (
     SCHEMA,
     TABLE_AGAIN,
     Scores,
+    protocol_task,
     read_parquet,
     write_whole,
 )
-from rsbench.tasks.base import REFERENCES
 
 ALPHA = 1.0 - inference.LEVEL
 Cell = tuple[str, str, str, str, int, str]
@@ -269,7 +269,7 @@ def _what(metric: str | None, lead: int | None) -> str:
 
 
 def _is_fusion(table: pd.DataFrame) -> bool:
-    return any(REFERENCES in str(inputs) for inputs in table["inputs"].unique())
+    return any(protocol_task(str(name)) == "fusion" for name in table["protocol"].unique())
 
 
 def _lead(table: pd.DataFrame, lead: int) -> str:

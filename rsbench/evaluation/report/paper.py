@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board, of_row
-from rsbench.evaluation.report.published import task_of
 from rsbench.evaluation.scores import HALVES, RunInfo
 from rsbench.metrics.registry import MetricInfo, metric_info
 
@@ -39,7 +38,7 @@ def _data(board: Board) -> list[str]:
 
 def _given(run: RunInfo) -> str:
     """Say what models saw and what they predicted."""
-    if task_of(run.protocol) == "fusion":
+    if run.fusion:
         dates = "date" if run.context == 1 else "dates"
         return (
             f"the fine and coarse images of {run.context} reference {dates} and the coarse image "
