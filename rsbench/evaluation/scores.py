@@ -148,11 +148,6 @@ class RunInfo:
         ]
         return f"{self.dataset} ({', '.join(notes)})" if notes else self.dataset
 
-    @property
-    def fusion(self) -> bool:
-        """Whether the rows are fusions."""
-        return self.task == "fusion"
-
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two rows to be compared."""
         names = (

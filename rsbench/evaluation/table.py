@@ -16,6 +16,7 @@ from rsbench.evaluation import strata
 from rsbench.evaluation.intervals import direction, loss
 from rsbench.evaluation.scores import (
     COLUMNS,
+    EARLIEST_TASK,
     HALVES,
     SCHEMA,
     TABLE_AGAIN,
@@ -24,6 +25,8 @@ from rsbench.evaluation.scores import (
     read_parquet,
     write_whole,
 )
+from rsbench.tasks.registry import task
+from rsbench.tasks.words import Words
 
 ALPHA = 1.0 - inference.LEVEL
 Cell = tuple[str, str, str, str, int, str]
@@ -268,12 +271,15 @@ def _what(metric: str | None, lead: int | None) -> str:
     return f"{', '.join(parts)}: " if parts else ""
 
 
-def _is_fusion(table: pd.DataFrame) -> bool:
-    return any(protocol_task(str(name)) == "fusion" for name in table["protocol"].unique())
+def _words(table: pd.DataFrame) -> Words:
+    """Return the words of a table's task, which its protocol tells."""
+    protocols = [str(name) for name in table["protocol"].unique()]
+    known = [found for name in protocols if (found := protocol_task(name))]
+    return task(known[0] if known else EARLIEST_TASK).words
 
 
 def _lead(table: pd.DataFrame, lead: int) -> str:
-    return "target date" if _is_fusion(table) else f"lead {lead}"
+    return _words(table).lead(lead)
 
 
 def _inputs(table: pd.DataFrame) -> str:
@@ -292,7 +298,7 @@ def _preface(table: pd.DataFrame) -> list[str]:
         f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
         f"value [interval]: mean over regions of the region mean; {regions} regions at most",
     ]
-    if _is_fusion(table):
+    if not _words(table).curves:
         lines.append(_inputs(table))
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no superiority is claimed from it")

@@ -19,7 +19,7 @@ from rsbench.models.api import SampleRef, Want
 from rsbench.models.prediction_cache import Array, PredictionCache
 from rsbench.store.read import Store, open_store
 from rsbench.tasks import forecast_batches as loader
-from rsbench.tasks.forecast_samples import Sample
+from rsbench.tasks.forecast.samples import Sample
 from rsbench_baselines.simvp.model import SimVPModel
 
 

@@ -10,6 +10,7 @@ from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.scores import HALVES, RunInfo
 from rsbench.metrics.registry import MetricInfo, metric_info
+from rsbench.tasks.registry import task
 
 OWN = ("arithmetic", "this project")
 """Sources that are no publication."""
@@ -32,23 +33,8 @@ def _data(board: Board) -> list[str]:
         + f" on the {run.split} split of {run.label} (dataset digest "
         f"{run.dataset_digest[:LONGEST]}), sensor {run.sensor}, bands {_list(run.bands)}, in "
         f"{run.unit or 'its own unit'} with a value range of {low:g} to {high:g}.",
-        f"Under protocol {run.protocol}, {_given(run)}.",
+        f"Under protocol {run.protocol}, {task(run.task).methods(run)}.",
     ]
-
-
-def _given(run: RunInfo) -> str:
-    """Say what models saw and what they predicted."""
-    if run.fusion:
-        dates = "date" if run.context == 1 else "dates"
-        return (
-            f"the fine and coarse images of {run.context} reference {dates} and the coarse image "
-            "of the target date were given and the fine image of the target date predicted"
-        )
-    frames = "frame" if run.context == 1 else "frames"
-    leads = "lead 1" if run.horizon == 1 else f"leads 1 to {run.horizon}"
-    said = f"k = {run.context} context {frames} were given and {leads} of {run.step} predicted"
-    starts = f"{run.starts[0]} to {run.starts[-1]}" if len(run.starts) > 1 else "".join(run.starts)
-    return said + (f", from starts {starts}" if starts else "")
 
 
 def _scoring(board: Board) -> list[str]:
