@@ -359,29 +359,32 @@ class Task(Protocol[S]):
 
         Raises:
             HorizonError: if no region has enough dates.
-            InputError: if crops of that window cannot be cut.
+            InputError: if crops of that window cannot be cut, or the task has no training.
         """
-        ...
+        raise self._lacking("training")
 
     def validation(self, reading: Reading, reader: Reader[S], drawing: Drawing) -> Sequence[S]:
         """Return the windows of the validation split on which weights may be chosen."""
-        ...
+        raise self._lacking("training")
 
     def example(self) -> Example:
         """Return what makes up samples for the contract of its models."""
-        raise InputError(
-            f"made-up samples of the task {self.name}",
-            "it has none",
-            "Implement example() in the task, as docs/models.md says of the contract",
-        )
+        raise self._lacking("example for the model contract")
 
     def asked(self, config: EvaluationConfig) -> Sequence[Asked[S]]:
         """Return what a model run elsewhere is asked for: every prediction once."""
-        ...
+        raise self._lacking("export of predictions that are made elsewhere")
 
     def methods(self, run: Scored) -> str:
         """Return half a sentence: what models saw and what they predicted."""
-        ...
+        return f"k = {run.context} frames were given and {run.horizon} predicted"
+
+    def _lacking(self, what: str) -> InputError:
+        return InputError(
+            f"task {self.name}",
+            f"it has no {what}",
+            "Implement it in the task",
+        )
 
 
 def day(value: int) -> date:
