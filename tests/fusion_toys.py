@@ -149,6 +149,6 @@ def sample(
     )
     want = Want(
         FINE, bands, times[:, target : target + 1].clone(), (grid,) * B, windows, members,
-        Noise(seed),
+        Noise(seed), "each",
     )  # fmt: skip
     return given, want

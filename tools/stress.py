@@ -27,8 +27,8 @@ from rsbench.models.api import Model
 from rsbench.models.checkpoint import fitting_checkpoints, load_into
 from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store, open_store
-from rsbench.tasks.fusion_settings import fusion_cases
-from rsbench.tasks.settings import evaluation_config
+from rsbench.tasks.config import EvaluationOptions
+from rsbench.tasks.settings import cases, evaluation_config
 from rsbench.training.train import fresh_model
 
 GROUP = "condition="
@@ -68,9 +68,8 @@ def scored(
     called: str, seed: int, plain: Store, strained: Store, regions: Sequence[str], runs: Path
 ) -> pd.DataFrame:
     """Return the units of one row, or of the trivial rows, region by region; each made once."""
-    config = evaluation_config(
-        strained, strained.meta.default_protocol, seed=seed, suite=",".join(METRICS)
-    )
+    options = EvaluationOptions(seed=seed, suite=",".join(METRICS))
+    config = evaluation_config(strained, strained.meta.default_protocol, options)
     folder = runs / f"{called.replace(':', '-')}-s{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     lacking = [name for name in regions if not (folder / f"{name}.parquet").is_file()]
@@ -81,7 +80,7 @@ def scored(
             rows = [own] if own is not None else []
         for name in lacking:
             tally = score(
-                rows, fusion_cases(config, "test", 8, regions=[name]), config.metrics,
+                rows, cases(config, regions=[name]), config.metrics,
                 bands=config.bands, value_range=config.meta.value_range,
             )  # fmt: skip
             whole = folder / f".{name}.tmp"

@@ -68,7 +68,7 @@ class Protocol(Entry):
     """
 
     name: Name
-    task: Literal["forecast", "fusion"] = "forecast"
+    task: Name = "forecast"
     description: Text
     scheme: Literal["space", "time", "space-time"] = "space"
     window: int = Field(default=128, ge=16)
@@ -89,10 +89,8 @@ class Protocol(Entry):
     def _consistent(self) -> Self:
         if len(set(self.suite)) != len(self.suite):
             raise ValueError("a metric stands twice in suite")
-        if self.task == "fusion" and (self.horizon != 1 or self.context > 2):
-            raise ValueError("fusion has a horizon of 1 and a context of 1 or 2 reference dates")
-        if self.direction == "past" and (self.task, self.scheme) != ("forecast", "space"):
-            raise ValueError("the direction past is for forecasts with the scheme space")
+        if self.direction == "past" and self.scheme != "space":
+            raise ValueError("the direction past is for the scheme space")
         if self.dates is not None:
             self._require_dates()
         if self.conditions:
@@ -120,8 +118,8 @@ class Protocol(Entry):
         return self.scheme if self.direction == "future" else f"{self.scheme}-{self.direction}"
 
     def _require_dates(self) -> None:
-        if self.task != "fusion" or self.scheme != "time":
-            raise ValueError("dates of triplets are for fusion with the scheme time")
+        if self.horizon != 1 or self.scheme != "time":
+            raise ValueError("dates of triplets are for a horizon of 1 with the scheme time")
         for split, listed in (self.dates or {}).items():
             if split not in ("train", "val", "test"):
                 raise ValueError(f"there is no split {split}: use train, val and test")
@@ -132,8 +130,10 @@ class Protocol(Entry):
                     )
 
     def _require_conditions(self) -> None:
-        if self.task != "fusion" or self.scheme != "space" or self.dates is not None:
-            raise ValueError("conditions are for fusion with the scheme space and no list of dates")
+        if self.horizon != 1 or self.scheme != "space" or self.dates is not None:
+            raise ValueError(
+                "conditions are for a horizon of 1 with the scheme space and no list of dates"
+            )
         if len({condition.name for condition in self.conditions}) != len(self.conditions):
             raise ValueError("a condition stands twice")
         for condition in self.conditions:

@@ -54,7 +54,7 @@ class PublishedTable(Entry):
     title: Text
     source: Text
     url: str = ""
-    task: Literal["forecast", "fusion"]
+    task: Name
     lead: int | None = Field(default=None, ge=1)
     dataset: Text
     recipe: Name | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run import RunRequest, run_model
-from rsbench.tasks.settings import Note, quiet
+from rsbench.tasks.config import Note, quiet
 
 RECIPE = "demo"
 MODEL = "simvp"

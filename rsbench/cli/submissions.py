@@ -25,12 +25,14 @@ def export_task(
     from rsbench.evaluation.submissions import export_task as export
     from rsbench.evaluation.submissions import form_named
     from rsbench.store.read import open_store
+    from rsbench.tasks.config import EvaluationOptions
 
     chosen = form_named(form)
+    options = EvaluationOptions(split=split, context=context, horizon=horizon)
     with progress() as advance:
         folder = export(
-            open_store(store), out, protocol=protocol, split=split, context=context,
-            horizon=horizon, form=chosen, advance=advance,
+            open_store(store), out, protocol=protocol, options=options, form=chosen,
+            advance=advance,
         )  # fmt: skip
     say(f"{folder}  read task.json; predictions go into {folder / 'predictions'}")
     say(f"then type: rsbench score {folder / 'predictions'} --data {store} --out DIR")

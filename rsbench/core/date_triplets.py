@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
+from typing import Self, TypeVar
 
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Window
 
+T = TypeVar("T")
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
 """Shares of the target dates where splits are made by date."""
 
@@ -59,6 +61,10 @@ class Triplet:
         """Names the sample apart from its window, so that neighbouring tiles share it."""
         named = f"{self.region}:{'+'.join(str(day) for day in self.references)}:{self.target}"
         return f"{named}:{self.condition}" if self.condition else named
+
+    def at(self, window: Window) -> Self:
+        """Return the triplet with another window."""
+        return replace(self, window=window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ def split_by_date(samples: Iterable[Triplet]) -> Mapping[str, tuple[Triplet, ...
     targets = sorted({sample.target for sample in listed})
     parts: dict[str, tuple[Triplet, ...]] = {}
     later: set[date] = set()
-    for split, own in reversed(_shares(targets).items()):
+    for split, own in reversed(shares(targets).items()):
         chosen = (sample for sample in listed if sample.target in own)
         parts[split] = tuple(s for s in chosen if not later & set(s.dates))
         later |= set(own)
@@ -156,8 +162,8 @@ def _overlap(a: Window, b: Window) -> bool:
     )
 
 
-def _shares(targets: Sequence[date]) -> dict[str, Sequence[date]]:
-    """Cut ascending target dates into the splits, in order of time."""
+def shares(targets: Sequence[T]) -> dict[str, Sequence[T]]:
+    """Cut ascending target dates, or their indices, into the splits, in order of time."""
     count = len(targets)
     test = max(1, round(SHARES["test"] * count))
     # The last one's later reference is a target of test, so one date alone would leave no sample.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from rsbench.evaluation.batch_fallback import Rolled, within_memory
 from rsbench.models.api import Card, Model
 from rsbench.models.rollout import roll
-from rsbench.tasks.base import Case
+from rsbench.tasks.base import Bound, Case, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,10 +51,6 @@ def model_entry(
     return ModelEntry(name, preset, role, answer)
 
 
-Whole = Callable[[str, date, date], "Tensor"]
-"""``(region, start, target) -> (C, H, W)``: something known for a whole region."""
-
-
 def whole_entry(name: str, role: str, whole: Whole) -> ModelEntry:
     """Return a row whose answers are known per region, e.g. a conditional mean."""
 
@@ -66,22 +61,17 @@ def whole_entry(name: str, role: str, whole: Whole) -> ModelEntry:
     return ModelEntry(name, "", role, answer)
 
 
-def floor_entry(odd: Whole, even: Whole, both: Whole) -> ModelEntry:
-    """Return the row of the noise floor: medians of odd dates against medians of even dates.
-
-    Args:
-        odd, even: the two medians in the sensor's unit.
-        both: bool ``(1, H, W)``, where both exist.
-    """
-
-    def answer(case: Case) -> Answer:
-        for index in range(case.truth.shape[1]):
-            yield index + 1, _cut(odd, case, index)
+def bound_entry(bound: Bound) -> ModelEntry:
+    """Return the entry of a bound: a conditional mean, or a noise floor with its own truth."""
+    entry = whole_entry(bound.name, bound.role, bound.answer)
+    truth, valid = bound.truth, bound.valid
+    if truth is None or valid is None:
+        return entry
 
     def reference(case: Case, lead: int) -> tuple[Tensor, Tensor]:
-        return _cut(even, case, lead - 1), _cut(both, case, lead - 1).bool()
+        return _cut(truth, case, lead - 1), _cut(valid, case, lead - 1).bool()
 
-    return ModelEntry("floor", "", "floor", answer, reference)
+    return replace(entry, reference=reference)
 
 
 def _cut(whole: Whole, case: Case, index: int) -> Tensor:

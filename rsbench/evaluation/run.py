@@ -7,23 +7,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsbench.catalog import Protocol
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.io import disk_errors
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run_folder import finished, require_writable, whole
-from rsbench.evaluation.score_table import behind_the_door, score_table, weights_of
+from rsbench.evaluation.score_table import behind_the_door, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.metrics.queries import SELECTION, headline
 from rsbench.models.checkpoint import plain_options
-from rsbench.tasks.config import EvaluationConfig
-from rsbench.tasks.fusion_settings import leak_notes
-from rsbench.tasks.settings import (
-    Note,
-    evaluation_config,
-    groups_of,
-    quiet,
-)
+from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
+from rsbench.tasks.registry import task_of
+from rsbench.tasks.settings import evaluation_config
 
 if TYPE_CHECKING:
     import torch
@@ -42,23 +38,14 @@ KEEP = ("none", "viewer", "all")
 
 
 @dataclass(frozen=True)
-class RunRequest:
+class RunRequest(EvaluationOptions):
     """What a person asked for; None means: as the recipe or the protocol says."""
 
     model: str
     preset: str | None = None
     data: Path | None = None
     protocol: str | None = None
-    context: str | None = None
-    horizon: int | None = None
-    members: int = 1
-    split: str = "test"
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "32-true"
     checkpoint: Path | None = None
-    suite: str | None = None
-    metrics: str | None = None
     budget: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     keep: str = "viewer"
@@ -115,7 +102,7 @@ def evaluate(
         split: ``test``, ``val`` or ``train``.
         horizon: leads; the protocol's where None.
         members: ensemble members; their mean is scored.
-        seed: the only seed.
+        seed: random seed for training and sampling.
         device: ``auto``, ``cpu``, ``cuda`` …
         precision: as Lightning Fabric names it; metrics are always float32 with float64 sums.
         context: context frames, or ``all``.
@@ -125,11 +112,11 @@ def evaluate(
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
     """
-    config = evaluation_config(
-        store, protocol or store.meta.default_protocol, split=split, context=context,
-        horizon=horizon, members=members, seed=seed, device=device, precision=precision,
-        suite=suite, metrics=metrics,
+    options = EvaluationOptions(
+        split=split, context=context, horizon=horizon, members=members, seed=seed, device=device,
+        precision=precision, suite=suite, metrics=metrics,
     )  # fmt: skip
+    config = evaluation_config(store, protocol or store.meta.default_protocol, options)
     return score_table(config, behind_the_door(config, model))
 
 
@@ -148,7 +135,9 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         return RunResult(out, done)
     require_writable(out)
     model, history = _with_weights(request, config, preset, note=note, advance=advance)
-    own = behind_the_door(config, model, _kept(request, config, preset, model, note))
+    own = behind_the_door(
+        config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
+    )
     info = {"command": request.command, "history": history, "extra": {"key": key}}
     scores = publish(
         out, config, request.keep,
@@ -181,33 +170,31 @@ def publish(
 
 
 def _kept(
-    request: RunRequest, config: EvaluationConfig, preset: str, model: Model, note: Note
+    request: RunRequest, config: EvaluationConfig, preset: str, weights: str | None, note: Note
 ) -> PredictionCache | None:
     """Open the kept predictions of this run, where asked, and say what keeping them takes."""
     from rsbench.core.paths import cache_dir
     from rsbench.core.version import __version__
-    from rsbench.evaluation.reference_models import TRIVIAL
     from rsbench.models.api import SampleRef
     from rsbench.models.prediction_cache import PredictionCache, PredictionKey
-    from rsbench.models.registry import identity
 
     if request.keep != "all":
         return None
-    if request.model in TRIVIAL[config.protocol.task]:
+    if request.model in task_of(config).reference_models:
         note(f"{request.model} costs less than reading it back: no predictions are kept")
         return None
     key = PredictionKey(
         dataset=config.store.digest, protocol=config.protocol.model_dump(mode="json"),
         split=config.split, model=request.model, preset=preset, seed=config.seed,
         precision=config.precision, members=config.members, horizon=config.horizon,
-        context=config.context, weights=weights_of(model, identity(model).card),
+        context=config.context, weights=weights,
         options={"bands": list(config.bands), **plain_options(request.options)},
         code=__version__,
     )  # fmt: skip
     cache = PredictionCache(cache_dir("predictions"), key, keep="all")
     samples = [
         SampleRef(s.region, "", s.window)
-        for group in groups_of(config, config.split)
+        for group in task_of(config).groups(config, config.split)
         for s in group
     ]
     size = cache.estimate(samples, len(config.bands))
@@ -237,13 +224,8 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, 
         note("the data are simulated: numbers from them say nothing about real places")
     if not store.complete:
         note(f"the store is incomplete: {len(store.meta.missing)} units are missing")
-    config = evaluation_config(
-        store, request.protocol or store.meta.default_protocol, split=request.split,
-        context=request.context, horizon=request.horizon, members=request.members,
-        seed=request.seed, device=request.device, precision=request.precision,
-        suite=request.suite, metrics=request.metrics,
-    )  # fmt: skip
-    for line in leak_notes(config):
+    config = evaluation_config(store, request.protocol or store.meta.default_protocol, request)
+    for line in task_of(config).notes(config):
         note(line)
     if entry.task != config.protocol.task:
         raise InputError(
@@ -253,10 +235,9 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, 
         )
     needed = entry.of(preset).min_context
     if config.context < needed:
-        what = "frames" if config.fusion is None else "reference dates"
         raise InputError(
             f"{request.model}, preset {preset}, with a context of {config.context}",
-            f"it needs at least {needed} {what}",
+            f"it needs at least {needed} {task_of(config).words.frames}",
             f"Give --context {needed} or more, or choose another preset",
         )
     return store, config, preset

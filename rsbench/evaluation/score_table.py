@@ -10,8 +10,9 @@ from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.scores import Absent, RunInfo, Scores
-from rsbench.tasks.config import EvaluationConfig
-from rsbench.tasks.settings import Note, cases, groups_of, quiet, start_dates
+from rsbench.tasks.config import EvaluationConfig, Note, quiet
+from rsbench.tasks.registry import task_of
+from rsbench.tasks.settings import cases, start_dates
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rsbench.tasks.base import Case
 
     Seen = Callable[[ModelEntry, Case, int, torch.Tensor], None]
+    Keep = Callable[[str | None], PredictionCache | None]
 
 
 @dataclass(frozen=True)
@@ -49,22 +51,29 @@ class Own:
 
 
 def behind_the_door(
-    config: EvaluationConfig, model: Model, kept: PredictionCache | None = None
+    config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet
 ) -> Own:
-    """Return the row of a model; ``kept`` stores what it predicts.
+    """Return the entry of a model, fitted first where its card says so.
+
+    Args:
+        keep: called with the digest of its weights; returns what stores its predictions.
 
     Raises:
-        TrainingError: if it is trainable and has no weights.
+        TrainingError: if it is trainable and has no weights, or cannot be fitted.
     """
     from rsbench.evaluation.entries import model_entry
-    from rsbench.evaluation.reference_models import TRIVIAL
+    from rsbench.evaluation.fit import fit
     from rsbench.models.registry import called, identity
     from rsbench.models.rollout import roll
 
     own = identity(model)
-    digest = weights_of(model, own.card)
-    row = None
-    if own.name not in TRIVIAL[config.protocol.task]:
+    row, digest = None, weights_of(model, own.card)
+    reference = own.name in task_of(config).reference_models
+    if own.card.fitted and not reference:
+        note(f"fitting {own.name} on the training split")
+        digest = fit(model, config)
+    kept = keep(digest) if keep else None
+    if not reference:
         row = model_entry(
             own.name, called(model), "model", model, own.card, device=config.device,
             autocast=_autocast(config.precision), rolled=kept.roll if kept else roll,
@@ -112,7 +121,8 @@ def score_table(
     own_rows = () if own.row is None else (own.row, *own.controls)
     everyone = [*own_rows, *rows.rows, *control_rows(config)]
     reference = best_trivial(config, rows.rows)
-    total = sum(len(group) for group in groups_of(config, config.split))
+    groups = task_of(config).groups(config, config.split)
+    total = sum(len(group) for group in groups)
     done = 0
 
     def count(images: int) -> None:
@@ -120,7 +130,8 @@ def score_table(
         done += images
         advance("scoring", done, total)
 
-    regions = config.store.split(config.split)
+    scored = {sample.region for group in groups for sample in group}
+    regions = [name for name in config.store.regions if name in scored]
     layers = pixel_layers(config.store, config.sensor, regions)
     tally = score(
         everyone, cases(config), config.metrics, bands=config.bands,
@@ -213,6 +224,7 @@ def _info(
     return RunInfo(
         dataset=store.recipe,
         dataset_digest=store.digest,
+        task=config.protocol.task,
         split=config.split,
         protocol=config.protocol.name,
         context=config.context,
@@ -249,11 +261,12 @@ def _info(
 
 
 def _inputs(config: EvaluationConfig, own: Own) -> dict[str, str]:
-    """Say what the table's own row sees, where the trivial rows have not said it."""
+    """Return what the table's own entry sees; reference models have been listed before."""
     if own.row is None:
         return {}
-    if config.fusion is None:
-        frames = f"{config.sensor} k={config.context}"
-        return {} if own.inputs is None else {own.name: f"{frames}, {own.inputs}"}
+    each = task_of(config).context == "each"
     alone = own.most_context is not None and own.most_context < config.context
-    return {own.name: config.shown + (", one at a time, averaged" if alone else "")}
+    said = [task_of(config).shown(config)]
+    said += ["one at a time, averaged"] if each and alone else []
+    said += [own.inputs] if own.inputs is not None else []
+    return {own.name: ", ".join(said)}

@@ -14,6 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rsbench.catalog import load_protocol
+from rsbench.catalog import names as catalogue_names
 from rsbench.core.errors import UPGRADE, Incomparable, InputError, SchemaError, other_schema
 from rsbench.core.io import atomic_file, read_json, write_atomic
 from rsbench.evaluation import intervals as inference
@@ -22,7 +24,6 @@ from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 from rsbench.metrics.queries import perfect_values
-from rsbench.tasks.base import REFERENCES
 
 SCHEMA = 1
 COLUMNS = [
@@ -36,6 +37,8 @@ SET_COLUMNS = [
 ]  # fmt: skip
 HALVES = "halves"
 """The row of two halves of the truth, each of half the images: a floor of set metrics."""
+EARLIEST_TASK = "forecast"
+"""The task of results that state none and whose protocol is not in the catalogue."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class RunInfo:
 
     Args:
         dataset: name of the recipe or import.
+        task: name of the task; results that state none have that of their protocol.
         starts: ISO dates of the starts scored.
         step: ISO 8601 duration between leads, e.g. ``P1Y``.
         one_scene: whether the regions are blocks of one scene, which makes intervals conditional.
@@ -79,6 +83,7 @@ class RunInfo:
     bands: tuple[str, ...]
     value_range: tuple[float, float]
     schema: int = SCHEMA
+    task: str = ""
     unit: str = ""
     starts: tuple[str, ...] = ()
     display: tuple[str, ...] | None = None
@@ -102,6 +107,10 @@ class RunInfo:
     command: str = ""
     created: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.task:
+            object.__setattr__(self, "task", protocol_task(self.protocol) or EARLIEST_TASK)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -142,19 +151,23 @@ class RunInfo:
         return f"{self.dataset} ({', '.join(notes)})" if notes else self.dataset
 
     @property
-    def fusion(self) -> bool:
-        """Whether the rows are fusions; their inputs say how many reference dates they see."""
-        return any(REFERENCES in text for text in self.inputs.values())
-
-    @property
     def endpoint(self) -> PrimaryEndpoint:
         """The primary endpoint, which orders the entries."""
         return endpoint_of(self.primary, self.protocol, self.horizon)
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two rows to be compared."""
-        names = ("schema", "dataset_digest", "split", "protocol", "context", "step", "sensor")
+        names = (
+            *("schema", "dataset_digest", "task", "split", "protocol", "context", "step"),
+            "sensor",
+        )
         return {name: getattr(self, name) for name in names}
+
+
+def protocol_task(protocol: str) -> str | None:
+    """Return the task of a catalogue protocol by its name in results; None for other names."""
+    name = protocol.partition("/")[0]  # the window of small regions is written behind it
+    return load_protocol(name).task if name in catalogue_names("protocols") else None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """The files of a task and of its answers: NumPy arrays, Zarr groups or GeoTIFFs.
 
-Context frames are written per region and date in the sensor's unit, 0 where not valid, with the
-mask beside them. Answers are read window by window, so that memory does not grow with a region.
+Frames given are written per folder and date in the sensor's unit, 0 where not valid, with the mask
+beside them, on the grid of the answer. Answers are read window by window, so that memory does not
+grow with a region.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -20,29 +20,13 @@ from rsbench.core.errors import InputError, PixelError, unknown
 from rsbench.core.grid import Grid, Window
 
 if TYPE_CHECKING:
-    from rsbench.store.read import Store
+    from rsbench.models.api import Frames
+    from rsbench.tasks.base import Asked
 
 NOTE = "answer.json"
 Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 GRID_TOLERANCE = 1e-6  # of a pixel's side
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """One thing asked for: a region, the dates given and the dates to forecast."""
-
-    region: str
-    grid: Grid
-    context: tuple[date, ...]
-    targets: tuple[date, ...]
-
-    @property
-    def start(self) -> date:
-        """Date of the last frame given."""
-        return self.context[-1]
-
-    def __str__(self) -> str:
-        return f"{self.region}, start {self.start.isoformat()}"
 
 
 class ContextFiles:
@@ -50,55 +34,58 @@ class ContextFiles:
 
     Args:
         folder: where they go.
-        bands: which bands, in which order.
+        bands: names along C.
         form: a key of ``LAYOUT``.
     """
 
     LAYOUT: ClassVar[dict[str, str]] = {
-        "npy": "context/<region>/<date>.npy float32 (C, H, W) and <date>.valid.npy bool (H, W)",
-        "zarr": "context is a Zarr group; <region>/<date> float32 (C, H, W), <region>/<date>.valid",
-        "geotiff": "context/<region>/<date>.tif float32, a band each, mask inside the file",
+        "npy": "context/<folder>/<date>.npy float32 (C, H, W) and <date>.valid.npy bool (H, W)",
+        "zarr": "context is a Zarr group; <folder>/<date> float32 (C, H, W), <folder>/<date>.valid",
+        "geotiff": "context/<folder>/<date>.tif float32, a band each, mask inside the file",
     }
 
-    def __init__(
-        self, folder: Path, store: Store, sensor: str, bands: Sequence[str], form: str
-    ) -> None:
+    def __init__(self, folder: Path, bands: Sequence[str], form: str) -> None:
         if form not in self.LAYOUT:
             raise unknown("format", form, self.LAYOUT)
         folder.mkdir(parents=True)
-        self._folder, self._store, self._sensor = folder, store, sensor
-        self._bands = tuple(bands)
-        self._index = list(store.sensor(sensor).band_index(self._bands))
+        self._folder, self._bands = folder, tuple(bands)
         self._put = {"npy": self._npy, "zarr": self._zarr, "geotiff": self._geotiff}[form]
+        self._written: set[tuple[str, date]] = set()
 
-    def write(self, region: str, days: Iterable[date]) -> None:
-        """Write the frames of one region."""
-        times = self._store.region(region).times[self._sensor]
-        for day in days:
-            at = times.index(day)
-            part = slice(at, at + 1)
-            raw = self._store.read(region, self._sensor, times=part)
-            valid = self._store.read(region, self._sensor, array="valid", times=part)
-            values = self._store.to_physical(self._sensor, raw, valid)[0][self._index]
-            self._put(region, day.isoformat(), values, valid[0])
+    def lacks(self, item: Asked[Any]) -> bool:
+        """Return whether a frame of a prediction is not written yet."""
+        wanted = {(item.folders[s], day) for s, days in item.given.items() for day in days}
+        return not wanted <= self._written
 
-    def _npy(self, region: str, day: str, values: Array, valid: npt.NDArray[np.bool_]) -> None:
-        (self._folder / region).mkdir(exist_ok=True)
-        np.save(self._folder / region / f"{day}.npy", values, allow_pickle=False)
-        np.save(self._folder / region / f"{day}.valid.npy", valid, allow_pickle=False)
+    def write(self, item: Asked[Any], frames: Mapping[str, Frames]) -> None:
+        """Write the frames of one prediction; what an earlier one has written stays."""
+        for sensor, days in item.given.items():
+            folder, shown = item.folders[sensor], frames[sensor]
+            for place, day in enumerate(days):
+                if (folder, day) in self._written:
+                    continue
+                values = shown.values[0, 0, place].numpy()
+                valid = shown.valid[0, 0, place, 0].numpy()
+                self._put(folder, day.isoformat(), item.grid, (values, valid))
+                self._written.add((folder, day))
 
-    def _zarr(self, region: str, day: str, values: Array, valid: npt.NDArray[np.bool_]) -> None:
+    def _npy(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
+        place = self._folder / folder
+        place.mkdir(parents=True, exist_ok=True)
+        np.save(place / f"{day}.npy", arrays[0], allow_pickle=False)
+        np.save(place / f"{day}.valid.npy", arrays[1], allow_pickle=False)
+
+    def _zarr(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         import zarr
 
         group = zarr.open_group(self._folder, mode="a", zarr_format=3)
-        for name, array in ((day, values), (f"{day}.valid", valid)):
-            held = group.create_array(f"{region}/{name}", shape=array.shape, dtype=array.dtype)
+        for name, array in zip((day, f"{day}.valid"), arrays, strict=True):
+            held = group.create_array(f"{folder}/{name}", shape=array.shape, dtype=array.dtype)
             held[...] = array
 
-    def _geotiff(self, region: str, day: str, values: Array, valid: npt.NDArray[np.bool_]) -> None:
+    def _geotiff(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         rasterio = _rasterio()
-        grid = self._store.region(region).grids[self._sensor]
-        (self._folder / region).mkdir(exist_ok=True)
+        (self._folder / folder).mkdir(parents=True, exist_ok=True)
         profile = {
             "driver": "GTiff", "dtype": "float32", "count": len(self._bands),
             "height": grid.height, "width": grid.width, "crs": grid.crs,
@@ -106,10 +93,10 @@ class ContextFiles:
         }  # fmt: skip
         with (
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(self._folder / region / f"{day}.tif", "w", **profile) as file,
+            rasterio.open(self._folder / folder / f"{day}.tif", "w", **profile) as file,
         ):
-            file.write(values)
-            file.write_mask(np.where(valid, 255, 0).astype(np.uint8))
+            file.write(arrays[0])
+            file.write_mask(np.where(arrays[1], 255, 0).astype(np.uint8))
             file.descriptions = self._bands
 
 
@@ -122,32 +109,32 @@ class AnswerFiles(ABC):
     """
 
     LAYOUT: ClassVar[dict[str, str]] = {
-        "npy": "<region>/<start>.npy float (L, C, H, W) or (L, M, C, H, W) with members",
-        "zarr": "a Zarr group; <region>/<start> float (L, C, H, W) or (L, M, C, H, W)",
-        "geotiff": "<region>/<start>/<target>.tif float, a band each, on the region's grid",
+        "npy": "<region>/<name>.npy float (L, C, H, W) or (L, M, C, H, W) with members",
+        "zarr": "a Zarr group; <region>/<name> float (L, C, H, W) or (L, M, C, H, W)",
+        "geotiff": "<region>/<name>/<target>.tif float, a band each, on the region's grid",
     }
 
     def __init__(self, folder: Path, bands: tuple[str, ...]) -> None:
         self._folder, self._bands = folder, bands
 
-    def require(self, asked: Sequence[Forecast]) -> None:
+    def require(self, asked: Sequence[Asked[Any]]) -> None:
         """Look at every file's header before any pixel is read.
 
         Raises:
-            InputError: names the first forecast that is absent or has another shape, and how many
+            InputError: names the first prediction that is absent or has another shape, and how many
                 are absent.
         """
         absent = [item for item in asked if not self._there(item)]
         if absent:
             raise InputError(
                 f"the predictions {self._folder}",
-                f"{len(absent)} of {len(asked)} forecasts are absent, the first: {absent[0]}",
+                f"{len(absent)} of {len(asked)} predictions are absent, the first: {absent[0]}",
                 f"Add them; they go where task.json says: {self.LAYOUT[self._form]}",
             )
         for item in asked:
             self._check(item)
 
-    def read(self, item: Forecast, index: int, window: Window) -> Array:
+    def read(self, item: Asked[Any], index: int, window: Window) -> Array:
         """Return ``(C, h, w)`` of one lead (from 0); of several members, their mean.
 
         Raises:
@@ -170,15 +157,15 @@ class AnswerFiles(ABC):
     _form: ClassVar[str]
 
     @abstractmethod
-    def _there(self, item: Forecast) -> bool: ...
+    def _there(self, item: Asked[Any]) -> bool: ...
 
     @abstractmethod
-    def _check(self, item: Forecast) -> None: ...
+    def _check(self, item: Asked[Any]) -> None: ...
 
     @abstractmethod
-    def _cut(self, item: Forecast, index: int, window: Window) -> npt.NDArray[Any]: ...
+    def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]: ...
 
-    def _require_shape(self, item: Forecast, shape: tuple[int, ...], dtype: Any) -> None:
+    def _require_shape(self, item: Asked[Any], shape: tuple[int, ...], dtype: Any) -> None:
         lead, rest = len(item.targets), (len(self._bands), item.grid.height, item.grid.width)
         fits = shape == (lead, *rest) or (
             len(shape) == 5 and shape[1] > 0 and (shape[0], *shape[2:]) == (lead, *rest)
@@ -198,29 +185,29 @@ class AnswerFiles(ABC):
 
 
 class _Arrays(AnswerFiles):
-    """Answers as one array per forecast."""
+    """Answers as one array per prediction."""
 
-    def _check(self, item: Forecast) -> None:
+    def _check(self, item: Asked[Any]) -> None:
         array = self._open(item)
         self._require_shape(item, tuple(array.shape), array.dtype)
 
-    def _cut(self, item: Forecast, index: int, window: Window) -> npt.NDArray[Any]:
+    def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]:
         return np.asarray(self._open(item)[(index, ..., *window.slices)])
 
     @abstractmethod
-    def _open(self, item: Forecast) -> Any: ...
+    def _open(self, item: Asked[Any]) -> Any: ...
 
 
 class _Npy(_Arrays):
     _form = "npy"
 
-    def _path(self, item: Forecast) -> Path:
-        return self._folder / item.region / f"{item.start.isoformat()}.npy"
+    def _path(self, item: Asked[Any]) -> Path:
+        return self._folder / item.region / f"{item.name}.npy"
 
-    def _there(self, item: Forecast) -> bool:
+    def _there(self, item: Asked[Any]) -> bool:
         return self._path(item).is_file()
 
-    def _open(self, item: Forecast) -> Any:
+    def _open(self, item: Asked[Any]) -> Any:
         try:
             return np.load(self._path(item), mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError) as error:
@@ -234,13 +221,13 @@ class _Npy(_Arrays):
 class _Zarr(_Arrays):
     _form = "zarr"
 
-    def _there(self, item: Forecast) -> bool:
-        return (self._folder / item.region / item.start.isoformat()).is_dir()
+    def _there(self, item: Asked[Any]) -> bool:
+        return (self._folder / item.region / item.name).is_dir()
 
-    def _open(self, item: Forecast) -> Any:
+    def _open(self, item: Asked[Any]) -> Any:
         import zarr
 
-        place = f"{item.region}/{item.start.isoformat()}"
+        place = f"{item.region}/{item.name}"
         try:
             return zarr.open_array(self._folder, path=place, mode="r")
         except Exception as error:
@@ -254,14 +241,14 @@ class _Zarr(_Arrays):
 class _GeoTiff(AnswerFiles):
     _form = "geotiff"
 
-    def _path(self, item: Forecast, index: int) -> Path:
+    def _path(self, item: Asked[Any], index: int) -> Path:
         day = item.targets[index].isoformat()
-        return self._folder / item.region / item.start.isoformat() / f"{day}.tif"
+        return self._folder / item.region / item.name / f"{day}.tif"
 
-    def _there(self, item: Forecast) -> bool:
+    def _there(self, item: Asked[Any]) -> bool:
         return all(self._path(item, index).is_file() for index in range(len(item.targets)))
 
-    def _check(self, item: Forecast) -> None:
+    def _check(self, item: Asked[Any]) -> None:
         rasterio = _rasterio()
         for index in range(len(item.targets)):
             with self._open(item, index) as file:
@@ -277,13 +264,13 @@ class _GeoTiff(AnswerFiles):
                     "Write it with the crs and transform that task.json names",
                 )
 
-    def _cut(self, item: Forecast, index: int, window: Window) -> npt.NDArray[Any]:
+    def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]:
         rows, columns = window.slices
         with self._open(item, index) as file:
             part = ((rows.start, rows.stop), (columns.start, columns.stop))
             return cast("npt.NDArray[Any]", file.read(window=part))
 
-    def _open(self, item: Forecast, index: int) -> Any:
+    def _open(self, item: Asked[Any], index: int) -> Any:
         rasterio = _rasterio()
         try:
             return rasterio.open(self._path(item, index), driver="GTiff")

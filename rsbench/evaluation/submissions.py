@@ -1,17 +1,15 @@
-"""Models written elsewhere: what they are given as files, and their answers scored like any row.
+"""Models run elsewhere: what they are given as files, and their answers scored like any entry.
 
-``export_task`` writes the context frames of a table and ``task.json``, which says what to
-forecast. ``score_answers`` takes a folder of answers and the ``answer.json`` that came with the
-task, and puts them through the same path as ``rsbench run``. Targets that no start has as context
-are not written.
+``export_task`` writes the frames that models of a table are given and ``task.json``, which says
+what to predict; truth is not written. ``score_answers`` takes a folder of answers and the
+``answer.json`` that came with the task, and puts them through the same path as ``rsbench run``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,21 +25,22 @@ from rsbench.evaluation.submission_files import (
     NOTE,
     AnswerFiles,
     ContextFiles,
-    Forecast,
     open_answers,
 )
-from rsbench.tasks.config import EvaluationConfig
-from rsbench.tasks.settings import Note, evaluation_config, forecast_groups, quiet
+from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
+from rsbench.tasks.registry import task, task_of
+from rsbench.tasks.settings import evaluation_config, reading_of
 
 if TYPE_CHECKING:
     from rsbench.evaluation.entries import Answer, ModelEntry
     from rsbench.store.read import Store
-    from rsbench.tasks.base import Case
+    from rsbench.tasks.base import Asked, Case
 
 SCHEMA = "rsbench.task@1"
 TASK = "task.json"
 PLACEHOLDER = "name-your-model"
-TAKEN = ("persistence", "climatology", "linear_trend", "damped_persistence", "oracle", "floor")
+BOUNDS = ("oracle", "floor")
+"""Names of entries that bound what can be reached."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class AnswerNote:
     citation: str = ""
     protocol_content: Mapping[str, Any] | None = None
     schema: str = SCHEMA
+    task: str = "forecast"
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -116,70 +116,32 @@ class AnswerNote:
         return found
 
 
-def forecasts(config: EvaluationConfig) -> tuple[Forecast, ...]:
-    """Return what a table asks for: every (region, start) once, with its dates and grid.
-
-    Raises:
-        InputError: for a store of triplets; answers made elsewhere are forecasts so far.
-    """
-    if config.fusion is not None:
-        raise InputError(
-            f"predictions made elsewhere for {config.store.path}",
-            "it holds triplets, and such answers can only be forecasts so far",
-            "Wrap the model as docs/models.md says, and type: rsbench run",
-        )
-    found: dict[tuple[str, int], Forecast] = {}
-    for group in forecast_groups(config, config.split):
-        for sample in group:
-            entry = config.store.region(sample.region)
-            times = entry.times[config.sensor]
-            found.setdefault(
-                (sample.region, sample.start),
-                Forecast(
-                    region=sample.region,
-                    grid=entry.grids[config.sensor],
-                    context=tuple(times[i] for i in sample.context),
-                    targets=tuple(times[i] for i in sample.targets),
-                ),
-            )
-    return tuple(found[key] for key in sorted(found))
-
-
 def export_task(
     store: Store,
     out: Path,
     *,
     protocol: str | Path | Protocol | None = None,
-    split: str = "test",
-    context: str | None = None,
-    horizon: int | None = None,
+    options: EvaluationOptions | None = None,
     form: str = "npy",
     advance: Advance = silent,
 ) -> Path:
     """Write what a model elsewhere needs; the folder appears whole or not at all.
 
     Args:
-        form: ``npy``, ``zarr`` or ``geotiff``, for the context and the answers alike.
+        options: split, context and horizon.
+        form: ``npy``, ``zarr`` or ``geotiff``, for the frames given and the answers alike.
     """
     if out.exists():
         raise InputError(f"exporting a task to {out}", "it exists already", "Choose another OUT")
     chosen = load_protocol(protocol or store.meta.default_protocol)
-    config = evaluation_config(
-        store, chosen, split=split, context=context, horizon=horizon, device="cpu"
-    )
-    asked = forecasts(config)
+    config = evaluation_config(store, chosen, replace(options or EvaluationOptions(), device="cpu"))
+    asked = task_of(config).asked(config)
     with atomic_directory(out.absolute()) as folder:
-        writer = ContextFiles(folder / "context", store, config.sensor, config.bands, form)
-        days: dict[str, set[date]] = {}
-        for item in asked:
-            days.setdefault(item.region, set()).update(item.context)
-        for done, (region, wanted) in enumerate(sorted(days.items()), start=1):
-            writer.write(region, sorted(wanted))
-            advance("writing", done, len(days))
+        _write_frames(config, asked, ContextFiles(folder / "context", config.bands, form), advance)
         answer = AnswerNote(
-            digest=store.digest, protocol=chosen.name, split=split, context=config.context,
+            digest=store.digest, protocol=chosen.name, split=config.split, context=config.context,
             horizon=config.horizon, sensor=config.sensor, bands=config.bands, format=form,
-            protocol_content=_stated(chosen),
+            task=config.protocol.task, protocol_content=_stated(chosen),
         )  # fmt: skip
         (folder / "predictions").mkdir()
         _dump(folder / "predictions" / NOTE, answer.to_json())
@@ -194,16 +156,28 @@ def _stated(protocol: Protocol) -> dict[str, Any] | None:
     return {"name": protocol.stated_name, "description": protocol.description, **protocol.content}
 
 
+def _write_frames(
+    config: EvaluationConfig, asked: Sequence[Asked[Any]], files: ContextFiles, advance: Advance
+) -> None:
+    """Write the frames as models see them, whole regions at once."""
+    reader = task_of(config).reader(reading_of(config))
+    for done, item in enumerate(asked, start=1):
+        if files.lacks(item):
+            files.write(item, reader.assemble([item.sample]).given)
+        advance("writing", done, len(asked))
+
+
 def _dump(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _task(
-    config: EvaluationConfig, protocol: str, form: str, asked: tuple[Forecast, ...]
+    config: EvaluationConfig, protocol: str, form: str, asked: Sequence[Asked[Any]]
 ) -> dict[str, Any]:
     store, meta = config.store, config.meta
     return {
         "schema": SCHEMA,
+        "task": config.protocol.task,
         "dataset": store.recipe,
         "digest": store.digest,
         "simulated": store.simulated,
@@ -222,15 +196,20 @@ def _task(
         "files": ContextFiles.LAYOUT[form],
         "answers": AnswerFiles.LAYOUT[form],
         "regions": {item.region: item.grid.to_json() for item in asked},
-        "forecasts": [
-            {
-                "region": item.region,
-                "start": item.start.isoformat(),
-                "context": [day.isoformat() for day in item.context],
-                "targets": [day.isoformat() for day in item.targets],
-            }
-            for item in asked
-        ],
+        task_of(config).words.answers: [_entry(config, item) for item in asked],
+    }
+
+
+def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
+    return {
+        "region": item.region,
+        "start": item.name,
+        "context": [day.isoformat() for day in item.given[config.sensor]],
+        "targets": [day.isoformat() for day in item.targets],
+        "frames": {
+            sensor: {"folder": item.folders[sensor], "dates": [day.isoformat() for day in days]}
+            for sensor, days in item.given.items()
+        },
     }
 
 
@@ -255,7 +234,8 @@ def score_answers(
     """
     answer = AnswerNote.load(predictions)
     config = _setting(answer, store, predictions, suite, metrics)
-    asked = forecasts(config)
+    own_task = task_of(config)
+    asked = own_task.asked(config)
     files = open_answers(answer.format, predictions, config.bands)
     files.require(asked)
     digest = _content(predictions)
@@ -269,7 +249,8 @@ def score_answers(
         note(f"{out} holds these scores already; nothing was left to do")
         return RunResult(out, done)
     require_writable(out)
-    note(f"{answer.model}: {len(asked)} forecasts of {len({a.region for a in asked})} regions")
+    regions = len({item.region for item in asked})
+    note(f"{answer.model}: {len(asked)} {own_task.words.answers} of {regions} regions")
     own = Own(answer.model, _row(answer, files, asked), digest, answer.citation, "elsewhere")
     info = {"command": command, "extra": {"key": key}}
     scores = publish(
@@ -285,7 +266,7 @@ def _setting(
     asked = f"scoring {folder}"
     if answer.model in ("", PLACEHOLDER):
         raise InputError(asked, "its model has no name", f'Write the name as "model" in {NOTE}')
-    if answer.model in TAKEN:
+    if answer.model in (*task(answer.task).reference_models, *BOUNDS):
         raise InputError(
             asked, f"{answer.model} is a row of every table", f"Choose another name in {NOTE}"
         )
@@ -296,10 +277,11 @@ def _setting(
             f"{store.digest[:12]}",
             "Give the store they were made for, or export the task again and predict again",
         )
-    config = evaluation_config(
-        store, answer.load_protocol(), split=answer.split, context=str(answer.context),
-        horizon=answer.horizon, device="cpu", suite=suite, metrics=metrics,
+    options = EvaluationOptions(
+        split=answer.split, context=answer.context, horizon=answer.horizon, device="cpu",
+        suite=suite, metrics=metrics,
     )  # fmt: skip
+    config = evaluation_config(store, answer.load_protocol(), options)
     if (answer.sensor, answer.bands) != (config.sensor, config.bands):
         raise Incomparable(
             asked,
@@ -316,19 +298,19 @@ def _content(folder: Path) -> str:
     return sha256_json([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in files])
 
 
-def _row(answer: AnswerNote, files: AnswerFiles, asked: tuple[Forecast, ...]) -> ModelEntry:
+def _row(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]]) -> ModelEntry:
     import numpy as np
     import torch
 
     from rsbench.evaluation.entries import ModelEntry
 
-    known = {(item.region, item.start): item for item in asked}
+    known = {(item.region, item.key): item for item in asked}
 
     def of(case: Case) -> Answer:
         for index in range(case.truth.shape[1]):
             found = [
-                files.read(known[sample.region, case.starts[b]], index, sample.window)
-                for b, sample in enumerate(case.samples)
+                files.read(known[sample.region, sample.key], index, sample.window)
+                for sample in case.samples
             ]
             yield index + 1, torch.from_numpy(np.stack(found))
 

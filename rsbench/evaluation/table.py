@@ -18,13 +18,16 @@ from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.intervals import direction, loss
 from rsbench.evaluation.scores import (
     COLUMNS,
+    EARLIEST_TASK,
     HALVES,
     SCHEMA,
     TABLE_AGAIN,
     Scores,
+    protocol_task,
     read_parquet,
 )
-from rsbench.tasks.base import REFERENCES
+from rsbench.tasks.registry import task
+from rsbench.tasks.words import Words
 
 ALPHA = 1.0 - inference.LEVEL
 Cell = tuple[str, str, str, str, int, str]
@@ -272,12 +275,15 @@ def _what(metric: str | None, lead: int | None) -> str:
     return f"{', '.join(parts)}: " if parts else ""
 
 
-def _is_fusion(table: pd.DataFrame) -> bool:
-    return any(REFERENCES in str(inputs) for inputs in table["inputs"].unique())
+def _words(table: pd.DataFrame) -> Words:
+    """Return the words of a table's task, which its protocol tells."""
+    protocols = [str(name) for name in table["protocol"].unique()]
+    known = [found for name in protocols if (found := protocol_task(name))]
+    return task(known[0] if known else EARLIEST_TASK).words
 
 
 def _lead(table: pd.DataFrame, lead: int) -> str:
-    return "target date" if _is_fusion(table) else f"lead {lead}"
+    return _words(table).lead(lead)
 
 
 def _inputs(table: pd.DataFrame) -> str:
@@ -303,7 +309,7 @@ def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint) -> list[str]:
         f"value [interval]: mean over regions of the region mean; {regions} regions at most",
         f"primary endpoint: {endpoint.title}; it comes first and orders the rows",
     ]
-    if _is_fusion(table):
+    if not _words(table).curves:
         lines.append(_inputs(table))
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no superiority is claimed from it")

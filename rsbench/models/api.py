@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from rsbench.core.errors import unknown
 from rsbench.core.grid import Grid, Window
@@ -17,6 +17,11 @@ from rsbench.core.grid import Grid, Window
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+
+Context = Literal["latest", "each"]
+"""Which given frames a model that takes fewer is shown: the latest, or each date in a call of its
+own, the answers being averaged."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,8 @@ class Want:
         samples: one reference per batch row.
         members: ensemble members M.
         noise: the only source of randomness a model may use.
+        context: which given frames a model that takes fewer is shown; with ``each`` there is one
+            target date.
     """
 
     sensor: str
@@ -146,6 +153,7 @@ class Want:
     samples: tuple[SampleRef, ...]
     members: int
     noise: Noise
+    context: Context = "latest"
 
     def to(self, device: torch.device | str) -> Self:
         """Return the same on a device."""
@@ -177,8 +185,7 @@ class Stage:
         weight_decay: AdamW weight decay.
         clip: gradient-norm clip.
         leads: leads of ``want`` and ``truth`` that ``loss`` is given.
-        watched: terms of the loss that the learning curve also takes on validation samples, of
-            forecasts.
+        watched: terms of the loss that the learning curve also takes on validation samples.
     """
 
     name: str

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from rsbench.core.entry_points import load
 from rsbench.core.grid import Grid, Window
 from rsbench.models.api import Card, Frames, Given, SampleRef, Want
 from rsbench.models.noise import Noise
 
 SENSOR = "contract"
-COARSE = "contract-coarse"
-FOOTPRINT = 8
 YEAR = 365
 WAVES = 6
 GROWTH = 0.35
@@ -23,27 +23,24 @@ CEILING = 0.8
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the samples."""
+    """Sizes of the samples.
+
+    Args:
+        made: the task whose samples they are; None for plain series.
+    """
 
     samples: int
     context: int
     leads: int
     bands: int
     side: int
-    task: str = "forecast"
+    made: Example | None = None
 
     @staticmethod
     def of(card: Card, *, samples: int = 3, leads: int = 3, bands: int = 4) -> Shape:
-        """Return small sizes that a card allows."""
-        if card.task == "fusion":
-            unit = math.lcm(card.multiple_of, FOOTPRINT)
-            side = card.fixed_size or -(-32 // unit) * unit
-            references = max(card.min_context, min(2, card.max_context or 2))
-            return Shape(samples, references, 1, bands, side, "fusion")
-        context = max(card.min_context, min(3, card.max_context or 3))
-        unit = card.multiple_of
-        side = card.fixed_size or -(-max(32, 4 * card.halo) // unit) * unit
-        return Shape(samples, context, leads, bands, side)
+        """Return small sizes that a card and its task allow."""
+        example: Example = load("rsbench.tasks", "task", card.task).example()
+        return replace(example.shape(card, samples, leads, bands), made=example)
 
 
 @dataclass(frozen=True)
@@ -55,10 +52,43 @@ class Samples:
     truth: Frames
 
 
+class Example(Protocol):
+    """Makes up samples of a task; ``example()`` of a task returns one."""
+
+    def shape(self, card: Card, samples: int, leads: int, bands: int) -> Shape:
+        """Return small sizes that a card allows."""
+        ...
+
+    def make(self, shape: Shape, *, seed: int, masked: bool, members: int) -> Samples:
+        """Return samples; ``masked`` marks a share of the given pixels as invalid."""
+        ...
+
+
+class Series:
+    """Series of one sensor, of which the last frames are asked for."""
+
+    def shape(self, card: Card, samples: int, leads: int, bands: int) -> Shape:
+        """Return small sizes that a card allows."""
+        context = max(card.min_context, min(3, card.max_context or 3))
+        unit = card.multiple_of
+        side = card.fixed_size or -(-max(32, 4 * card.halo) // unit) * unit
+        return Shape(samples, context, leads, bands, side)
+
+    def make(self, shape: Shape, *, seed: int, masked: bool, members: int) -> Samples:
+        """Return samples; ``masked`` marks a share of the context's pixels as invalid."""
+        return _series_samples(shape, seed=seed, masked=masked, members=members)
+
+
+SERIES = Series()
+
+
 def make_samples(shape: Shape, *, seed: int = 0, masked: bool = True, members: int = 1) -> Samples:
-    """Make samples; ``masked`` marks a share of the context's pixels as invalid."""
-    if shape.task == "fusion":
-        return _triplets(replace(shape, leads=1), seed=seed, masked=masked, members=members)
+    """Make samples; ``masked`` marks a share of the given pixels as invalid."""
+    example = shape.made or SERIES
+    return example.make(shape, seed=seed, masked=masked, members=members)
+
+
+def _series_samples(shape: Shape, *, seed: int, masked: bool, members: int) -> Samples:
     generator = torch.Generator().manual_seed(seed)
     B, K, L, C, side = shape.samples, shape.context, shape.leads, shape.bands, shape.side
     series = _series(shape, generator)
@@ -86,42 +116,6 @@ def make_samples(shape: Shape, *, seed: int = 0, masked: bool = True, members: i
     given = Given({SENSOR: context}, {SENSOR: grids}, refs)
     want = Want(SENSOR, bands, times[:, K:], grids, refs, members, Noise(seed))
     return Samples(given, want, whole.last(L))
-
-
-def _triplets(shape: Shape, *, seed: int, masked: bool, members: int) -> Samples:
-    """Make a series, and show its blocks' means as the coarse sensor of every date."""
-    K = shape.context
-    plain = make_samples(replace(shape, task="forecast"), seed=seed, masked=False, members=members)
-    context, truth = plain.given.frames[SENSOR], plain.truth
-    series = torch.cat([context.values, truth.values], dim=2)
-    times = torch.cat([context.times, truth.times], dim=1)
-    # The target lies between two references, and after a single one.
-    order = [0, 2, 1] if K == 2 else [0, 1]
-    series = series[:, :, order]
-    blocks = torch.nn.functional.avg_pool2d(series.flatten(0, 3)[:, None], FOOTPRINT)
-    coarse = torch.nn.functional.interpolate(blocks, scale_factor=FOOTPRINT).view(series.shape)
-    at, refs = [K - 1 if K == 2 else K], [0, K] if K == 2 else [0]
-    generator = torch.Generator().manual_seed(seed + 1)
-
-    def shown(values: Tensor, dates: list[int], share: float) -> Frames:
-        picked = values[:, :, dates].clone()
-        valid = torch.ones_like(picked[:, :, :, :1], dtype=torch.bool)
-        if masked:
-            valid = torch.rand(valid.shape, generator=generator) > share
-            picked = torch.where(valid, picked, 0)
-        return replace(
-            context, values=picked, valid=valid, times=times[:, dates].clone(),
-            predicted=(False,) * len(dates),
-        )  # fmt: skip
-
-    fine = shown(series, refs, 0.1)
-    low = replace(shown(coarse, list(range(K + 1)), 0.05), footprint=FOOTPRINT)
-    grids = plain.want.grids
-    given = Given({SENSOR: fine, COARSE: low}, {SENSOR: grids, COARSE: grids}, plain.given.samples)
-    target = series[:, :, at].clone()
-    answer = replace(truth, values=target, valid=torch.ones_like(target[:, :, :, :1]).bool())
-    answer = replace(answer, times=times[:, at].clone())
-    return Samples(given, replace(plain.want, times=answer.times.clone()), answer)
 
 
 def rows(samples: Samples, index: list[int]) -> Samples:

@@ -53,8 +53,8 @@ def roll(
             f"the template has {horizon}",
             f"Ask for 1 to {horizon}",
         )
-    if card.task == "fusion":
-        return _fusion(model, card, given, want)
+    if want.context == "each":
+        return _each(model, card, given, want)
     shown = _context(card, given, want)
     if card.rollout == "native":
         return _native(model, card, shown, _times(want, 0, count))
@@ -106,20 +106,20 @@ def _context(card: Card, given: Given, want: Want) -> Given:
     return replace(given, frames={n: f.last(card.max_context) for n, f in given.frames.items()})
 
 
-def _fusion(model: Model, card: Card, given: Given, want: Want) -> Iterator[tuple[int, Prediction]]:
-    """Answer one target date; a model of fewer references is asked for each, then averaged."""
+def _each(model: Model, card: Card, given: Given, want: Want) -> Iterator[tuple[int, Prediction]]:
+    """Answer one target date; a model of fewer dates is asked for each, and then averaged."""
     if int(want.times.shape[1]) != 1:
         raise InputError(
             f"a prediction of {card.name}",
             f"{want.times.shape[1]} target dates are wanted at once",
-            "Fusion answers one target date per sample",
+            "Ask for one target date per sample",
         )
     have = len(given.frames[want.sensor].predicted)
     if have < card.min_context:
         raise HorizonError(
-            f"{card.name} with {have} reference dates",
+            f"{card.name} with {have} dates of {want.sensor}",
             f"it needs {card.min_context}",
-            f"Take a protocol whose context is {card.min_context}, as fusion2",
+            f"Give --context {card.min_context}, or a protocol of that context",
         )
     if card.max_context is None or have <= card.max_context:
         yield 1, _predict(model, card, given, want)

@@ -1,20 +1,207 @@
-"""What every task gives the evaluator: cases, their dates and their matched sets."""
+"""What a task is: how a store becomes samples, batches, cases and a table.
+
+A task is an object with the members of :class:`Task`, offered by an entry point in the group
+``rsbench.tasks``. Everything outside its folder asks these members and never the task's name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from rsbench.models.api import Given, SampleRef, Want
+from rsbench.core.errors import InputError
+from rsbench.core.progress import Advance, silent
+from rsbench.models.api import Context, Frames, Given, SampleRef, Want
+from rsbench.tasks.words import Scored, Words
 
 if TYPE_CHECKING:
+    import torch
+    from numpy.random import Generator
     from torch import Tensor
 
-REFERENCES = "n_refs="
-"""Stands before the number of references in the inputs of a fusion entry."""
+    from rsbench.catalog import Protocol as Rules
+    from rsbench.core.grid import Grid, Window
+    from rsbench.models.contract_data import Example
+    from rsbench.store.read import Store
+    from rsbench.tasks.config import EvaluationConfig
+
+Whole = Callable[[str, date, date], "Tensor"]
+"""``(region, start, target) -> (C, H, W)``: something known for a whole region."""
+
+
+class Sample(Protocol):
+    """One window of one region with the dates that are given and asked for."""
+
+    @property
+    def region(self) -> str:
+        """Name of the region."""
+        ...
+
+    @property
+    def window(self) -> Window:
+        """Window in pixels of the sensor that is predicted."""
+        ...
+
+    def at(self, window: Window) -> Self:
+        """Return the sample with another window."""
+        ...
+
+
+S = TypeVar("S", bound=Sample)
+Drawn = TypeVar("Drawn", bound=Sample, covariant=True)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Under which dates and matched sets the scores of a sample are filed.
+
+    Args:
+        start: date of the last context frame, or of the first reference.
+        targets: dates of the leads.
+        curves: matched sets of the leads: ``starts``, ``targets``, ``both`` or ``none``.
+        condition: the stress scenario; empty where there is none.
+    """
+
+    start: date
+    targets: tuple[date, ...]
+    curves: tuple[str, ...]
+    condition: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(Generic[S]):
+    """The frames of some samples of one shape; given frames and truth share no memory.
+
+    Args:
+        samples: one per batch row B.
+        refs: how models and noise know them.
+        sensor: what is predicted.
+        grids: sensor → grid of each row's window, of the predicted sensor and those given.
+        given: sensor → frames that models see.
+        truth: frames that models never see.
+    """
+
+    samples: tuple[S, ...]
+    refs: tuple[SampleRef, ...]
+    sensor: str
+    grids: Mapping[str, tuple[Grid, ...]]
+    given: Mapping[str, Frames]
+    truth: Frames
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the batch on a device."""
+        given = {name: frames.to(device) for name, frames in self.given.items()}
+        return replace(self, given=given, truth=self.truth.to(device))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read of a store.
+
+    Args:
+        sensor: the sensor that is predicted.
+        bands: which bands, in which order.
+    """
+
+    store: Store
+    protocol: Rules
+    sensor: str
+    bands: tuple[str, ...]
+
+
+class Reader(Protocol[S]):
+    """Reads the frames of samples."""
+
+    def shape(self, sample: S) -> tuple[Any, ...]:
+        """Return what samples of one batch must have in common."""
+        ...
+
+    def assemble(self, samples: Sequence[S]) -> Batch[S]:
+        """Return the batch of some samples of one shape."""
+        ...
+
+    def usable(self, sample: S) -> bool:
+        """Return whether truth and every frame that must be seen have a valid pixel."""
+        ...
+
+    def valid_share(self, sample: S) -> float:
+        """Return the share of valid pixels in the truth."""
+        ...
+
+
+class Drawing(Protocol):
+    """What decides the draw of training samples; a plan of training has all of it."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model, for errors."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Side of the crops in pixels."""
+        ...
+
+    @property
+    def shortest(self) -> int:
+        """Shortest context that is drawn."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Context asked for."""
+        ...
+
+    @property
+    def leads(self) -> tuple[int, ...]:
+        """Leads of one sample, by stage."""
+        ...
+
+
+class Pool(Protocol[Drawn]):
+    """Whole-region samples of a split, from which training crops are cut."""
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions with enough dates, sorted."""
+        ...
+
+    @property
+    def lattice(self) -> int:
+        """Pixels of which the corners of crops are multiples."""
+        ...
+
+    def longest(self, leads: int) -> int:
+        """Return the longest context that some region has before so many leads."""
+        ...
+
+    def fitting(self, context: int, leads: int) -> Sequence[str]:
+        """Return the regions with samples of a context and a number of leads, sorted."""
+        ...
+
+    def draw(self, rng: Generator, region: str, context: int, leads: int) -> Drawn:
+        """Return a sample of the whole region at random dates."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A row that bounds what can be reached, known for whole regions.
+
+    Args:
+        role: ``oracle`` or ``floor``.
+        answer: the values in the sensor's unit.
+        truth, valid: what it is scored against, in place of the store's truth and mask.
+    """
+
+    name: str
+    role: str
+    answer: Whole
+    truth: Whole | None = None
+    valid: Whole | None = None
 
 
 @dataclass(frozen=True)
@@ -24,10 +211,10 @@ class Case:
     Args:
         truth: ``(B, L, C, H, W)`` in the sensor's unit.
         valid: ``(B, L, 1, H, W)`` bool.
-        starts: date of the last context frame, one per batch row.
+        starts: first date of the unit, one per batch row.
         targets: dates of the leads, ``L`` per batch row.
         curves: membership in the matched sets, ``L`` per batch row.
-        conditions: the strain each batch row is under; empty where there is none.
+        conditions: the stress scenario of each batch row; empty where there is none.
         zones: name → ``(B, H, W)`` bool, parts of the images chosen from what models see.
     """
 
@@ -48,19 +235,152 @@ class Case:
 
     @cached_property
     def input_valid(self) -> tuple[float, ...]:
-        """Share of valid pixels in the frames given of the sensor that is asked for, per row."""
-        seen = self.given.frames[self.want.sensor].valid
-        return tuple(seen.flatten(1).double().mean(1).tolist())
+        """Share of valid pixels in the frames given of the wanted sensor, per batch row.
+
+        Where none are given of that sensor, the mean of the shares of the others.
+        """
+        given = self.given.frames
+        shown = [given[self.want.sensor]] if self.want.sensor in given else list(given.values())
+        shares = [frames.valid.flatten(1).double().mean(1) for frames in shown]
+        return tuple((sum(shares[1:], shares[0]) / len(shares)).tolist())
 
 
-def curve_of(start: int, lead: int, *, times: int, context: int, horizon: int) -> str:
-    """Say to which matched sets a lead belongs: ``starts``, ``targets``, ``both`` or ``none``.
+@dataclass(frozen=True)
+class Asked(Generic[S]):
+    """One prediction that is asked of a model run elsewhere.
 
-    A start is matched where all leads of the horizon exist after it; a target is matched where
-    all leads of the horizon reach it from a start with the full context.
+    Args:
+        sample: a sample of the whole region.
+        key: how models and noise know it.
+        name: of the file of the answer, unique in the region.
+        label: how messages call it, as ``start 2019-07-01``.
+        grid: grid of the answer and of all frames given.
+        given: sensor → dates of the frames given.
+        folders: sensor → folder of these frames.
+        targets: dates asked for.
     """
-    by_start = start + horizon <= times - 1
-    by_target = start + lead - horizon >= context - 1
-    if by_start and by_target:
-        return "both"
-    return "starts" if by_start else "targets" if by_target else "none"
+
+    sample: S
+    key: str
+    name: str
+    label: str
+    grid: Grid
+    given: Mapping[str, tuple[date, ...]]
+    folders: Mapping[str, str]
+    targets: tuple[date, ...]
+
+    @property
+    def region(self) -> str:
+        """Name of the region."""
+        return self.sample.region
+
+    def __str__(self) -> str:
+        return f"{self.region}, {self.label}"
+
+
+class Task(Protocol[S]):
+    """How a store becomes (given, want, truth), which rows stand beside, and what it is called.
+
+    Members with a body may be inherited.
+
+    Args:
+        name: as protocols and cards name it.
+        kinds: kinds of stores it is for.
+        reference_models: models that stand in every table.
+        validation_samples: most samples on which weights are chosen.
+        context: which given frames a model that takes fewer is shown.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    words: Words
+    reference_models: tuple[str, ...] = ()
+    validation_samples: int = 32
+    context: Context = "latest"
+
+    def require_protocol(self, protocol: Rules) -> None:
+        """Refuse a protocol whose options are not of this task.
+
+        Raises:
+            InputError: names the option.
+        """
+
+    def sensor(self, store: Store) -> str:
+        """Return the sensor that is predicted."""
+        return next(iter(store.meta.sensors))
+
+    def settle(self, config: EvaluationConfig) -> EvaluationConfig:
+        """Check that the data allow what is asked; return the configuration as it is scored.
+
+        Raises:
+            HorizonError: if there are too few dates.
+        """
+        return config
+
+    def splits(self, config: EvaluationConfig) -> frozenset[str]:
+        """Return the splits that have samples."""
+        return frozenset(str(entry["split"]) for entry in config.store.listed.values())
+
+    def groups(self, config: EvaluationConfig, split: str) -> Sequence[Sequence[S]]:
+        """Return the samples of a split in the groups in which they are scored."""
+        ...
+
+    def unit(self, config: EvaluationConfig, sample: S) -> Unit:
+        """Return how the scores of a sample are filed."""
+        ...
+
+    def reader(self, reading: Reading, advance: Advance = silent) -> Reader[S]:
+        """Return what reads the frames of samples."""
+        ...
+
+    def resampled(self, protocol: Rules) -> str | None:
+        """Return how frames of other grids are brought to the predicted one; None without any."""
+        return None
+
+    def zones(self, given: Given, want: Want) -> Mapping[str, Tensor]:
+        """Return name → ``(B, H, W)`` bool, parts of the images chosen from what models see."""
+        return {}
+
+    def bounds(self, config: EvaluationConfig) -> Sequence[Bound]:
+        """Return the rows that bound what can be reached, where the store has them."""
+        return ()
+
+    def shown(self, config: EvaluationConfig) -> str:
+        """Return what every model sees, as the table writes it."""
+        return f"{config.sensor} k={config.context}"
+
+    def notes(self, config: EvaluationConfig) -> Iterable[str]:
+        """Return what must be said before a run, such as a leak in a published list of samples."""
+        return ()
+
+    def pool(self, reading: Reading, drawing: Drawing, split: str) -> Pool[S]:
+        """Return the samples of a split from which training crops are cut.
+
+        Raises:
+            HorizonError: if no region has enough dates.
+            InputError: if crops of that window cannot be cut, or the task has no training.
+        """
+        raise self._lacking("training")
+
+    def validation(self, reading: Reading, reader: Reader[S], drawing: Drawing) -> Sequence[S]:
+        """Return the windows of the validation split on which weights may be chosen."""
+        raise self._lacking("training")
+
+    def example(self) -> Example:
+        """Return what makes up samples for the contract of its models."""
+        raise self._lacking("example for the model contract")
+
+    def asked(self, config: EvaluationConfig) -> Sequence[Asked[S]]:
+        """Return what a model run elsewhere is asked for: every prediction once."""
+        raise self._lacking("export of predictions that are made elsewhere")
+
+    def methods(self, run: Scored) -> str:
+        """Return half a sentence: what models saw and what they predicted."""
+        return f"k = {run.context} frames were given and {run.horizon} predicted"
+
+    def _lacking(self, what: str) -> InputError:
+        return InputError(
+            f"task {self.name}",
+            f"it has no {what}",
+            "Implement it in the task",
+        )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rsbench.catalog import Protocol
-from rsbench.tasks.base import REFERENCES
 
 if TYPE_CHECKING:
     import torch
@@ -24,17 +23,36 @@ def quiet(text: str) -> None:
     """Say nothing."""
 
 
-@dataclass(frozen=True)
-class FusionPart:
-    """What fusion needs beside a forecast's configuration: coarse sensor and its footprint."""
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """What may be asked of an evaluation beside model, store and protocol.
 
-    coarse: str
-    footprint: int
+    Args:
+        split: ``test``, ``val`` or ``train``.
+        context: context frames, or ``all``; the protocol's where None.
+        horizon: leads; the protocol's where None.
+        members: ensemble members.
+        seed: random seed for training and sampling.
+        device: ``auto``, ``cpu``, ``cuda`` …
+        precision: as Lightning Fabric names it.
+        suite: suites or ids of metrics in place of the protocol's.
+        metrics: suites or ids beside these.
+    """
+
+    split: str = "test"
+    context: str | int | None = None
+    horizon: int | None = None
+    members: int = 1
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "32-true"
+    suite: str | None = None
+    metrics: str | None = None
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What every row of one table shares: data, protocol, split, context, horizon, metrics."""
+    """What every entry of one table shares: data, protocol, split, context, horizon, metrics."""
 
     store: Store
     protocol: Protocol
@@ -49,14 +67,6 @@ class EvaluationConfig:
     device: torch.device
     precision: str
     left_out: Mapping[str, str] = field(default_factory=dict)
-    fusion: FusionPart | None = None
-
-    @property
-    def shown(self) -> str:
-        """What every model sees, as the table writes it."""
-        if self.fusion is None:
-            return f"{self.sensor} k={self.context}"
-        return f"{self.sensor}+{self.fusion.coarse} {REFERENCES}{self.context}"
 
     @property
     def meta(self) -> SensorMeta:

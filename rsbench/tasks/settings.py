@@ -1,112 +1,65 @@
-"""The setting that every row of one table shares, and the cases it makes of a store."""
+"""From a store, a protocol and options to a configuration, and to the cases of a split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import InputError, unknown
-from rsbench.tasks.config import EvaluationConfig
-from rsbench.tasks.forecast_samples import require_leads
+from rsbench.tasks.base import Case, Reading, Task
+from rsbench.tasks.config import SPLITS, EvaluationConfig, EvaluationOptions
+from rsbench.tasks.registry import fitting, task, task_of
 
 if TYPE_CHECKING:
     import torch
 
     from rsbench.store.read import Store
-    from rsbench.tasks.base import Case
-    from rsbench.tasks.forecast_samples import Sample
-    from rsbench.tasks.fusion_samples import Triplet
-
-SPLITS = ("test", "val", "train")
-Note = Callable[[str], None]
-
-
-def quiet(text: str) -> None:
-    """Say nothing."""
+    from rsbench.tasks.base import Batch
+    from rsbench.tasks.split import Question
 
 
 def evaluation_config(
-    store: Store,
-    protocol: str | Path | Protocol,
-    *,
-    split: str = "test",
-    context: str | int | None = None,
-    horizon: int | None = None,
-    members: int = 1,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "32-true",
-    suite: str | None = None,
-    metrics: str | None = None,
+    store: Store, protocol: str | Path | Protocol, options: EvaluationOptions | None = None
 ) -> EvaluationConfig:
-    """Resolve names and defaults into one frozen setting.
+    """Resolve names and defaults into one frozen configuration.
 
     Args:
         protocol: name in the catalogue, path of a YAML file, or a protocol.
-        suite: suites or ids in place of the protocol's.
-        metrics: suites or ids beside those.
 
     Raises:
         HorizonError: if the store has too few dates for context and horizon.
         UnknownName: for a name in no catalogue.
+        InputError: if the task of the protocol is not for such a store.
     """
-    from rsbench.metrics.queries import SELECTION
-    from rsbench.metrics.suites import for_bands
-    from rsbench.metrics.suites import suite as suite_of
-    from rsbench.tasks.fusion_settings import fusion_part, ratio_metrics
-
-    _require_task(store)
-    chosen = load_protocol(protocol)
-    _require_primary(chosen)
-    _require_kind(store, chosen)
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    sensor = _wanted_sensor(store, chosen)
-    meta = store.sensor(sensor)
-    bands = meta.bands if chosen.bands == "store" else chosen.bands
-    meta.band_index(bands)
+    asked = options or EvaluationOptions()
+    rules = load_protocol(protocol)
+    _require_primary(rules)
+    own = _task(store, rules)
+    if asked.split not in SPLITS:
+        raise unknown("split", asked.split, SPLITS)
+    sensor = own.sensor(store)
+    bands = store.sensor(sensor).bands if rules.bands == "store" else rules.bands
+    store.sensor(sensor).band_index(bands)
     times = min(len(store.region(name).times[sensor]) for name in store.regions)
-    leads = chosen.horizon if horizon is None else horizon
-    frames = _context(chosen.context if context is None else context, times, leads)
-    asked = [*(suite_of(suite) if suite else chosen.suite), *(suite_of(metrics) if metrics else ())]
-    shown = meta.display is not None and set(meta.display) <= set(bands)
-    ids, left_out = for_bands(tuple(dict.fromkeys(asked)), len(bands), rgb=shown, members=members)
-    if SELECTION not in ids:
-        ids = (SELECTION, *ids)  # skill and its share of regions stand in every table
-    fusion = None
-    if chosen.task == "fusion":
-        fusion = fusion_part(store, chosen, split, frames, leads)
-        ids = ratio_metrics(ids, fusion.footprint)
-    else:
-        require_leads(times, context=frames, horizon=leads)
-    return EvaluationConfig(
+    leads = rules.horizon if asked.horizon is None else asked.horizon
+    config = EvaluationConfig(
         store=store,
-        protocol=chosen if fusion else _fitting(chosen, store, sensor),
-        split=split,
-        context=frames,
+        protocol=rules,
+        split=asked.split,
+        context=_context(rules.context if asked.context is None else asked.context, times, leads),
         horizon=leads,
         sensor=sensor,
         bands=tuple(bands),
-        metrics=tuple(ids),
-        members=members,
-        seed=seed,
-        device=_device(device),
-        precision=precision,
-        left_out=left_out,
-        fusion=fusion,
+        metrics=(),
+        members=asked.members,
+        seed=asked.seed,
+        device=_device(asked.device),
+        precision=asked.precision,
     )
-
-
-def _require_task(store: Store) -> None:
-    """Refuse pairs, whose stores name no protocol."""
-    if store.meta.kind == "pairs":
-        raise InputError(
-            f"a task on {store.path}",
-            "it holds pairs, and no task of this version is made of pairs",
-            "Read them with rsbench.open_store or xarray, or take a store of kind series",
-        )
+    return own.settle(_with_metrics(config, asked))
 
 
 def _require_primary(protocol: Protocol) -> None:
@@ -123,24 +76,46 @@ def _require_primary(protocol: Protocol) -> None:
         raise InputError(asked, "it is conditioned on the truth", "Choose a metric of all pixels")
 
 
-def _require_kind(store: Store, protocol: Protocol) -> None:
-    """Refuse a protocol of another task than the store was built for."""
-    fits = "fusion" if store.meta.kind == "triplets" else "forecast"
-    if protocol.task != fits:
+def _task(store: Store, protocol: Protocol) -> Task[Any]:
+    """Return the task of a protocol, after checking that both fit the store."""
+    kind = store.meta.kind
+    own = task(protocol.task)
+    if kind not in own.kinds:
+        names = [item.name for item in fitting(kind)]
+        if not names:
+            raise InputError(
+                f"a task on {store.path}",
+                f"it holds {kind}, and no installed task is made of {kind}",
+                "Read them with rsbench.open_store or xarray, or take a store of kind series",
+            )
+        default = store.meta.default_protocol
         raise InputError(
             f"protocol {protocol.name}, whose task is {protocol.task}",
-            f"{store.path} holds {store.meta.kind}",
-            f"Take a protocol whose task is {fits}, as {store.meta.default_protocol}",
+            f"{store.path} holds {kind}",
+            f"Take a protocol whose task is {' or '.join(names)}, as {default}",
         )
+    own.require_protocol(protocol)
+    return own
 
 
-def _wanted_sensor(store: Store, protocol: Protocol) -> str:
-    """Return the sensor that is predicted: the fine one in fusion, the store's first otherwise."""
-    from rsbench.tasks.fusion_samples import sensor_pair
+def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> EvaluationConfig:
+    """Return the configuration with the metrics that its bands and members allow."""
+    from rsbench.metrics.queries import SELECTION
+    from rsbench.metrics.suites import for_bands
+    from rsbench.metrics.suites import suite as suite_of
 
-    if protocol.task == "fusion":
-        return sensor_pair(store).fine
-    return next(iter(store.meta.sensors))
+    wanted = [
+        *(suite_of(asked.suite) if asked.suite else config.protocol.suite),
+        *(suite_of(asked.metrics) if asked.metrics else ()),
+    ]
+    display = config.meta.display
+    shown = display is not None and set(display) <= set(config.bands)
+    ids, left_out = for_bands(
+        tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members
+    )
+    if SELECTION not in ids:
+        ids = (SELECTION, *ids)  # skill and its share of regions stand in every table
+    return replace(config, metrics=tuple(ids), left_out=left_out)
 
 
 def _context(asked: str | int, times: int, horizon: int) -> int:
@@ -150,21 +125,6 @@ def _context(asked: str | int, times: int, horizon: int) -> int:
         return int(asked)
     except ValueError:
         raise InputError("--context", f"{asked!r} is no number", "Give a number, or all") from None
-
-
-def _fitting(protocol: Protocol, store: Store, sensor: str) -> Protocol:
-    """Return the protocol with a window no larger than the store's regions; the table names it."""
-    grids = [store.region(name).grids[sensor] for name in store.regions]
-    side = min(min(grid.height, grid.width) for grid in grids)
-    if side >= protocol.window:
-        return protocol
-    return protocol.model_copy(
-        update={
-            "name": f"{protocol.name}/w{side}",
-            "window": side,
-            "stride": min(side, protocol.stride),
-        }
-    )
 
 
 def _device(name: str) -> torch.device:
@@ -177,91 +137,63 @@ def _device(name: str) -> torch.device:
     except RuntimeError as error:
         raise InputError("--device", f"{name!r} is no device", "Give auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device", "no GPU is to be seen here", "Give --device cpu")
+        raise InputError("--device", "no GPU is available here", "Give --device cpu")
     return device
 
 
+def reading_of(config: EvaluationConfig) -> Reading:
+    """Return what a configuration reads."""
+    return Reading(config.store, config.protocol, config.sensor, config.bands)
+
+
 def cases(
-    config: EvaluationConfig, *, split: str | None = None, batch_size: int = 8
+    config: EvaluationConfig,
+    *,
+    split: str | None = None,
+    batch_size: int = 8,
+    regions: Collection[str] | None = None,
 ) -> Iterator[Case]:
-    """Yield the batches of a split; every batch has one start, so one number of leads."""
-    from rsbench.core.dates import date_of
+    """Yield the batches of a split; every batch has one number of leads.
+
+    Args:
+        split: the configuration's where None.
+        regions: only these; all of the split where None.
+    """
     from rsbench.models.noise import Noise
-    from rsbench.tasks.base import Case
-    from rsbench.tasks.forecast import ForecastTask
-    from rsbench.tasks.forecast_batches import batches
-    from rsbench.tasks.fusion_settings import fusion_cases
+    from rsbench.tasks.batches import batches
+    from rsbench.tasks.split import Question
 
-    if config.fusion is not None:
-        yield from fusion_cases(config, split or config.split, batch_size)
-        return
-    task = ForecastTask(
-        config.protocol, config.meta, bands=config.bands,
-        members=config.members, noise=Noise(config.seed),
-    )  # fmt: skip
-    for group in forecast_groups(config, split or config.split):
-        times = len(config.store.region(group[0].region).times[config.sensor])
-        for batch in batches(
-            config.store, group, batch_size, sensor=config.sensor, bands=config.bands
-        ):
-            given, want, truth = task.split(batch)
-            yield Case(
-                given=given,
-                want=want,
-                truth=truth.values[:, 0],
-                valid=truth.valid[:, 0],
-                starts=tuple(date_of(d) for d in batch.context_times[:, -1].tolist()),
-                targets=tuple(tuple(map(date_of, row)) for row in batch.target_times.tolist()),
-                curves=tuple(_curves(config, sample, times) for sample in batch.samples),
-            )
+    own = task_of(config)
+    reader = own.reader(reading_of(config))
+    question = Question(Noise(config.seed), config.members, own.context)
+    for whole in own.groups(config, split or config.split):
+        group = [sample for sample in whole if regions is None or sample.region in regions]
+        for batch in batches(reader, group, batch_size):
+            yield _case(config, own, batch, question)
 
 
-def _curves(config: EvaluationConfig, sample: Sample, times: int) -> tuple[str, ...]:
-    from rsbench.tasks.base import curve_of
+def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question: Question) -> Case:
+    from rsbench.tasks.split import split
 
-    # A matched set is one of steps along the direction: counted from the first date given.
-    past = config.protocol.direction == "past"
-    start = times - 1 - sample.start if past else sample.start
-    return tuple(
-        curve_of(start, lead, times=times, context=config.context, horizon=config.horizon)
-        for lead in range(1, len(sample.targets) + 1)
+    given, want, truth = split(batch, question)
+    units = [own.unit(config, sample) for sample in batch.samples]
+    return Case(
+        given=given,
+        want=want,
+        truth=truth.values[:, 0],
+        valid=truth.valid[:, 0],
+        starts=tuple(unit.start for unit in units),
+        targets=tuple(unit.targets for unit in units),
+        curves=tuple(unit.curves for unit in units),
+        conditions=tuple(unit.condition for unit in units),
+        zones=own.zones(given, want),
     )
-
-
-def groups_of(config: EvaluationConfig, split: str) -> Sequence[Sequence[Sample | Triplet]]:
-    """Return the samples of a split in the groups in which they are scored."""
-    from rsbench.tasks.fusion_settings import fusion_groups
-
-    if config.fusion is not None:
-        return fusion_groups(config, split)
-    return forecast_groups(config, split)
 
 
 def start_dates(config: EvaluationConfig) -> tuple[str, ...]:
-    """Return the ISO dates of the starts that are scored; in fusion of the first references."""
-    from rsbench.tasks.fusion_samples import Triplet
-
-    found = set()
-    for group in groups_of(config, config.split):
-        for sample in group:
-            if isinstance(sample, Triplet):
-                found.add(sample.references[0].isoformat())
-            else:
-                times = config.store.region(sample.region).times[config.sensor]
-                found.add(times[sample.start].isoformat())
-    return tuple(sorted(found))
-
-
-def forecast_groups(config: EvaluationConfig, split: str) -> list[list[Sample]]:
-    """Return the samples of a split in groups of one start and one number of leads."""
-    from rsbench.tasks.forecast_samples import index
-
-    found = index(
-        config.store, config.protocol, split, horizon=config.horizon, context=config.context
+    """Return the ISO dates of the starts that are scored."""
+    own = task_of(config)
+    groups = own.groups(config, config.split)
+    return tuple(
+        sorted({own.unit(config, sample).start.isoformat() for group in groups for sample in group})
     )
-    groups: dict[tuple[int, int], list[Sample]] = {}
-    for sample in found:
-        if "targets" not in config.protocol.curves and len(sample.targets) < config.horizon:
-            continue
-        groups.setdefault((sample.start, len(sample.targets)), []).append(sample)
-    return [groups[key] for key in sorted(groups)]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rsbench.core.errors import InputError
 from rsbench.models.api import Frames, Given
-from rsbench.training.forecast_data import TrainingBatch
+from rsbench.training.data import TrainingBatch
 
 MIX_SHARE = 0.5
 """How often the samples of a step are mixed, where mixing is on."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from rsbench.core.errors import TrainingError
 from rsbench.models.noise import Noise, Scoped
 from rsbench.training.augment import augmented
-from rsbench.training.forecast_data import Checked, Source, TrainingBatch, mean_terms
+from rsbench.training.data import Checked, Source, TrainingBatch, mean_terms
 from rsbench.training.options import Average, Options
 from rsbench.training.plan import Budget, Plan, one_cycle
 from rsbench.training.signals import Interrupted, StopSign, derive, is_out_of_memory, seed_all

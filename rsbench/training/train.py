@@ -1,4 +1,4 @@
-"""Train a model on a store's training split, or fit one in closed form.
+"""Train a model on a store's training split.
 
 Weights are chosen on the validation split by an image metric, never by the loss. An interrupted
 training goes on where it stopped and ends with the same weights, bit for bit on one CPU.
@@ -6,9 +6,7 @@ training goes on where it stopped and ends with the same weights, bit for bit on
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.core.provenance import provenance
-from rsbench.models.api import Card, Fitted, Model, Trainable
+from rsbench.models.api import Card, Model, Trainable
 from rsbench.models.checkpoint import (
     NOTE,
     WEIGHTS,
@@ -32,11 +29,17 @@ from rsbench.models.checkpoint import (
     plain_options,
     trainable,
 )
-from rsbench.models.checkpoint_files import read_json, tensors_digest, write_json, write_tensors
+from rsbench.models.checkpoint_files import tensors_digest, write_json, write_tensors
 from rsbench.models.registry import adopt, create_model, identity
-from rsbench.store.cache import open_cache
-from rsbench.training.forecast_data import Checked, Crops, Source, Validation, require_splits
-from rsbench.training.fusion_data import Pixels, TripletCrops, TripletValidation
+from rsbench.tasks.registry import task
+from rsbench.training.data import (
+    Checked,
+    Crops,
+    Source,
+    TrainingData,
+    Validation,
+    require_splits,
+)
 from rsbench.training.launch import Launch
 from rsbench.training.loop import Loop
 from rsbench.training.options import Options, faster
@@ -47,10 +50,9 @@ from rsbench.training.state import Position, StateFolder, locked
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from rsbench.models.api import Frames, Given, Want
     from rsbench.store.read import Store
 
-__all__ = ["Interrupted", "TrainResult", "fit_closed_form", "fresh_model", "train"]
+__all__ = ["Interrupted", "TrainResult", "fresh_model", "train"]
 
 SHORT = 8
 
@@ -133,6 +135,7 @@ def train(
             f"protocol {rules.name} asks for {rules.task}",
             f"Take a protocol whose task is {card.task}",
         )
+    task(rules.task).require_protocol(rules)
     _require(store, rules, devices, precision, batch_size)
     _known(model, card, preset)
     plan = _plan(
@@ -179,13 +182,10 @@ def _data(
     store: Store, plan: Plan, protocol: Protocol, card: Card, advance: Advance
 ) -> tuple[Source, Checked, Source | None]:
     """Return what is trained on, what is validated on, and where watched terms are taken."""
-    if protocol.task == "fusion":
-        pixels = Pixels.open(store, plan, protocol, advance)
-        return TripletCrops(pixels), TripletValidation(pixels, card), None
-    cache = open_cache(store, plan.sensor, progress=advance)
+    data = TrainingData.open(store, plan, protocol, advance)
     watches = any(stage.watched for stage in plan.stages)
-    watched = Crops(cache, plan, protocol, "val") if watches else None
-    return Crops(cache, plan, protocol), Validation(cache, plan, protocol, card), watched
+    watched = Crops(data, "val") if watches else None
+    return Crops(data), Validation(data, card), watched
 
 
 def _result(folder: Path, position: Position, before: int) -> TrainResult:
@@ -268,10 +268,6 @@ def _plan(
             f"stage {small[0]} has too few samples or steps",
             "Use fewer devices, or a preset with larger batches",
         )
-    if card.task == "fusion" and any(stage.watched for stage in stages):
-        raise TrainingError(
-            f"training {card.name}", "its stages watch terms", "Only stages of forecasts do"
-        )
     if options.augment and getattr(model, "reads_places", False):
         raise InputError(
             f"training {card.name} with {', '.join(options.augment)}",
@@ -301,7 +297,7 @@ def _plan(
         precision=precision,
         batch_size=batch_size,
         initial=tensors_digest(model.module.state_dict()),
-        resampling=protocol.resampling if card.task == "fusion" else None,
+        resampling=task(card.task).resampled(protocol),
         extras=options.chosen(),
     )
 
@@ -387,69 +383,3 @@ def _write(
     )
     write_tensors(folder / WEIGHTS, tensors)
     write_json(folder / NOTE, note.to_json())
-
-
-# -------------------------------------------------------------------------- closed-form fits
-
-FITTED = "fitted.json"
-
-
-def fit_closed_form(
-    model: Model,
-    pairs: Iterable[tuple[Given, Want, Frames]],
-    *,
-    folder: Path | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> Mapping[str, float]:
-    """Fit a model in closed form on pairs of the training split and return its parameters.
-
-    Args:
-        pairs: ``(given, want, truth)``, read once.
-        folder: where the parameters are kept; a fit that is there for the same ``about`` is
-            taken up, and ``pairs`` is not read.
-        about: JSON that says what decides the fit: model, dataset digest, context, horizon.
-
-    Raises:
-        TrainingError: if the model cannot be fitted, there was nothing to fit on, or a parameter
-            is not finite.
-    """
-    if not isinstance(model, Fitted):
-        raise TrainingError(
-            f"fitting a {type(model).__name__}", "it has no fit and restore", "Train it instead"
-        )
-    kept = _kept(folder, about)
-    if kept is not None:
-        model.restore(kept)
-        return kept
-    began = time.monotonic()
-    try:
-        parameters = {name: float(value) for name, value in model.fit(pairs).items()}
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise
-        raise TrainingError(
-            f"fitting {type(model).__name__}", str(error), "Use a dataset with training pixels"
-        ) from error
-    wrong = [name for name, value in parameters.items() if not math.isfinite(value)]
-    if wrong or not parameters:
-        raise TrainingError(
-            f"fitting {type(model).__name__}",
-            f"{wrong[0]} is {parameters[wrong[0]]}" if wrong else "it returned no parameter",
-            "Look at the training split: are there valid pixels?",
-        )
-    if folder is not None:
-        value: dict[str, Any] = {"about": dict(about or {}), "parameters": parameters}
-        value |= {"digest": sha256_json(parameters), "seconds": time.monotonic() - began}
-        write_json(folder / FITTED, value)
-    return parameters
-
-
-def _kept(folder: Path | None, about: Mapping[str, Any] | None) -> dict[str, float] | None:
-    if folder is None or not (folder / FITTED).is_file():
-        return None
-    value = read_json(folder / FITTED)
-    same = sha256_json(value.get("about")) == sha256_json(dict(about or {}))
-    parameters = value.get("parameters")
-    if not same or not isinstance(parameters, dict):
-        return None
-    return parameters if sha256_json(parameters) == value.get("digest") else None

@@ -25,9 +25,9 @@ from rsbench.core.grid import Window
 from rsbench.store.cache import Cache, open_cache
 from rsbench.store.pixels import physical
 from rsbench.store.read import Store
-from rsbench.tasks.forecast_batches import assemble
-from rsbench.tasks.forecast_samples import Sample
+from rsbench.tasks.forecast.samples import Sample
 from tests import toys
+from tests.task_readers import reader_of
 
 SIDE, YEARS, BANDS, PATCH, BATCH = 1024, 8, 4, 128, 16
 ROUNDS = 41
@@ -164,9 +164,7 @@ def test_training_batches_from_the_cache(benchmark: BenchmarkFixture, cache: Cac
         return made
 
     benchmark.extra_info["target_share"] = 0.8
-    side_by_side(
-        benchmark, bare, lambda samples: assemble(cache, samples, cache.meta.bands), patches=BATCH
-    )
+    side_by_side(benchmark, bare, reader_of(cache.store).assemble, patches=BATCH)
 
 
 def test_patches_from_the_cache_beside_zarr(

@@ -26,7 +26,7 @@ from rsbench.metrics import ImageOptions, image_metrics, member_metrics, suite
 from rsbench.metrics.suites import CHANGE
 from rsbench.store.read import Store
 from rsbench.tasks.base import Case
-from rsbench.tasks.config import EvaluationConfig
+from rsbench.tasks.config import EvaluationConfig, EvaluationOptions
 from rsbench.tasks.settings import cases, evaluation_config
 
 seeds = st.integers(0, 2**20)
@@ -46,7 +46,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def config(store: Store) -> EvaluationConfig:
     return evaluation_config(
-        store, "year7", horizon=2, suite="standard", metrics="fd.texture@1,change"
+        store,
+        "year7",
+        EvaluationOptions(horizon=2, suite="standard", metrics="fd.texture@1,change"),
     )
 
 
@@ -83,7 +85,7 @@ def test_neither_the_order_of_cases_nor_their_batches_matter(config: EvaluationC
 
 
 def test_scoring_holds_one_batch_at_a_time_however_many_there_are(store: Store) -> None:
-    config = evaluation_config(store, "year7", horizon=2, suite="standard")
+    config = evaluation_config(store, "year7", EvaluationOptions(horizon=2, suite="standard"))
     found = {}
     for times in (1, 4, 16):
         alive: list[weakref.ref[torch.Tensor]] = []

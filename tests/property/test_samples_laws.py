@@ -6,21 +6,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsbench.core.grid import Grid, Window
-from rsbench.tasks.forecast_samples import (
-    Sample,
-    matched_starts,
-    matched_targets,
-    starts,
-    windows_of,
-)
+from rsbench.core.grid import Grid
+from rsbench.tasks.forecast.samples import curve_of, starts
+from rsbench.tasks.windows import windows_of
 
 NUMBERS = st.integers(1, 12)
 
 
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_targets_follow_the_context_without_a_gap(times: int, context: int, horizon: int) -> None:
-    for given_, wanted in starts(times, context=context, horizon=horizon):
+    for given_, wanted in starts((context, times - 1), context=context, horizon=horizon):
         line = [*given_, *wanted]
         assert line == list(range(line[0], line[0] + len(line)))
         assert len(given_) == context
@@ -33,12 +28,16 @@ def test_targets_follow_the_context_without_a_gap(times: int, context: int, hori
 def test_matched_sets_have_the_same_count_at_every_lead(
     times: int, context: int, horizon: int
 ) -> None:
-    window = Window(0, 0, 1, 1)
-    made = [Sample("r", window, a, b) for a, b in starts(times, context=context, horizon=horizon)]
     count = max(0, times - context - horizon + 1)
-    assert len(matched_starts(made, horizon)) == count
-    leads = [lead for _, lead in matched_targets(made, horizon)]
-    assert all(leads.count(lead) == count for lead in range(1, horizon + 1))
+    span = (context, times - 1)
+    made = [
+        (lead, curve_of(given_[-1], lead, span=span, horizon=horizon))
+        for given_, wanted in starts(span, context=context, horizon=horizon)
+        for lead in range(1, len(wanted) + 1)
+    ]
+    for name in ("starts", "targets"):
+        leads = [lead for lead, curve in made if curve in (name, "both")]
+        assert all(leads.count(lead) == count for lead in range(1, horizon + 1))
 
 
 @given(st.integers(4, 40), st.integers(4, 40), st.integers(1, 12), st.integers(1, 16))

@@ -13,15 +13,14 @@ import pytest
 import torch
 import train_toys as tt
 
-from rsbench.core.errors import TrainingError
 from rsbench.models.api import Given, Stage, Want
 from rsbench.models.noise import Noise
 from rsbench.store.cache import open_cache
 from rsbench.store.read import Store
-from rsbench.tasks.forecast_samples import index
-from rsbench.training.forecast_data import Crops, Validation
+from rsbench.tasks.forecast.samples import Extent, index
+from rsbench.training.data import Crops, TrainingData, Validation
 from rsbench.training.plan import Budget, Plan, one_cycle
-from rsbench.training.train import fit_closed_form, fresh_model
+from rsbench.training.train import fresh_model
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +45,12 @@ def plan(store: Store, **changes: Any) -> Plan:
     return replace(base, **changes)
 
 
+def data(store: Store, **changes: Any) -> TrainingData:
+    return TrainingData.open(store, plan(store, **changes), tt.protocol())
+
+
 def crops(store: Store, **changes: Any) -> Crops:
-    return Crops(open_cache(store, "s2"), plan(store, **changes), tt.protocol())
+    return Crops(data(store, **changes))
 
 
 def test_only_training_regions_are_seen(store: Store) -> None:
@@ -58,10 +61,9 @@ def test_only_training_regions_are_seen(store: Store) -> None:
 
 
 def test_validation_sees_validation_regions_only(store: Store) -> None:
-    cache = open_cache(store, "s2")
-    found = Validation(cache, plan(store), tt.protocol(), tt.CARD).samples
+    found = Validation(data(store), tt.CARD).samples
     assert {s.region for s in found} == set(store.split("val"))
-    everything = index(store, tt.protocol(), "val", horizon=1, context=3)
+    everything = index(store, tt.protocol(), "val", Extent(horizon=1, context=3))
     assert set(found) <= set(everything)
     assert len(set(found)) == len(found)
 
@@ -69,7 +71,7 @@ def test_validation_sees_validation_regions_only(store: Store) -> None:
 def test_validation_agrees_with_a_sum_by_hand(store: Store) -> None:
     cache = open_cache(store, "s2")
     made = tt.model()
-    check = Validation(cache, plan(store), tt.protocol(), tt.CARD)
+    check = Validation(data(store), tt.CARD)
     found = check.mse(made, Noise(0), torch.device("cpu"))
     total, count = 0.0, 0
     made.network.eval()
@@ -91,7 +93,7 @@ def test_a_step_depends_on_its_number_alone(store: Store) -> None:
     backward = [two.draw(0, step, 5) for step in reversed(range(6))][::-1]
     assert forward == backward
     assert len(set(forward)) == 6
-    assert one.draw(1, 0, 5) != one.draw(0, 0, 5) if len(one._plan.leads) > 1 else True
+    assert one.draw(1, 0, 5) != one.draw(0, 0, 5) if len(plan(store).leads) > 1 else True
     assert crops(store, seed=1).draw(0, 0, 5) != forward[0]
 
 
@@ -212,47 +214,3 @@ def test_stages_share_all_of_the_budget(steps: int) -> None:
     parts = Budget.parse(f"{steps}steps", stages).share(stages)
     assert sum(p.steps or 0 for p in parts) == steps
     assert min(p.steps or 0 for p in parts) >= 1
-
-
-class Fit:
-    """Returns what it is told to."""
-
-    def __init__(self, answer: dict[str, float]) -> None:
-        self.answer = answer
-        self.restored: dict[str, float] = {}
-
-    def predict(self, given: Given, want: Want) -> Any: ...
-
-    def fit(self, pairs: Any) -> dict[str, float]:
-        list(pairs)
-        return self.answer
-
-    def restore(self, parameters: Any) -> None:
-        self.restored = dict(parameters)
-
-
-def test_a_closed_form_fit_is_kept_and_taken_up(tmp_path: Path) -> None:
-    def pairs() -> Iterator[Any]:
-        reads.append(1)
-        yield from ()
-
-    reads: list[int] = []
-    about = {"dataset": "abc", "context": 1}
-    first = fit_closed_form(Fit({"a": 0.1}), pairs(), folder=tmp_path, about=about)
-    again = Fit({"a": 9.0})
-    assert fit_closed_form(again, pairs(), folder=tmp_path, about=about) == first == {"a": 0.1}
-    assert again.restored == {"a": 0.1}
-    assert reads == [1]
-    # Another setting, or a touched file, is fitted anew.
-    other = fit_closed_form(Fit({"a": 2.0}), pairs(), folder=tmp_path, about={"dataset": "x"})
-    assert other == {"a": 2.0}
-    text = (tmp_path / "fitted.json").read_text()
-    (tmp_path / "fitted.json").write_text(text.replace("2.0", "2.5"))
-    touched = fit_closed_form(Fit({"a": 3.0}), pairs(), folder=tmp_path, about={"dataset": "x"})
-    assert touched == {"a": 3.0}
-
-
-@pytest.mark.parametrize("answer", [{}, {"a": float("nan")}, {"a": float("inf")}])
-def test_a_fit_without_a_result_is_an_error(answer: dict[str, float]) -> None:
-    with pytest.raises(TrainingError, match="fitting Fit"):
-        fit_closed_form(Fit(answer), [])

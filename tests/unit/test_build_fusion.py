@@ -211,19 +211,18 @@ def test_models_take_blocky_and_smooth_coarse_images_of_one_store(
     store: Store, tmp_path: Path
 ) -> None:
     from rsbench.catalog import load_protocol
-    from rsbench.tasks.fusion_batches import fusion_batches
-    from rsbench.tasks.fusion_samples import sensor_pair, triplets
+    from rsbench.tasks.batches import batches
+    from rsbench.tasks.fusion.samples import triplets
+    from tests.task_readers import reader_of
 
     seen = {}
     for name in ("fusion2", "fusion2-smooth"):
         protocol = load_protocol(name)
         samples = triplets(store, protocol, "test")
         assert [s.target for s in samples] == [JAN26, MAR14]
-        (batch, *_) = fusion_batches(
-            store, samples, 1, pair=sensor_pair(store), bands=tuple(BANDS),
-            resampling=protocol.resampling,
-        )  # fmt: skip
-        seen[name] = batch.coarse[0, 0, 3].numpy()
+        (batch, *_) = batches(reader_of(store, protocol, tuple(BANDS)), samples, 1)
+        coarse = next(frames for sensor, frames in batch.given.items() if sensor != batch.sensor)
+        seen[name] = coarse.values[0, 0, 0, 3].numpy()
     blocks = seen["fusion2"].reshape(10, 16, 10, 16)
     assert (blocks == blocks[:, :1, :, :1]).all()
     smooth = seen["fusion2-smooth"].reshape(10, 16, 10, 16)

@@ -40,7 +40,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_starfm_runs_on_a_gap_and_one_reference(few: Path, tmp_path: Path) -> None:
     from rsbench.catalog import load_protocol
     from rsbench.evaluation.run import RunRequest, run_model
-    from rsbench.tasks.fusion_samples import triplets
+    from rsbench.tasks.fusion.samples import triplets
 
     made = build(recipe(fusion={"gap": (16, 50)}), tmp_path / "out", provider=str(few))
     held = open_store(made.path)

@@ -13,7 +13,7 @@ from rsbench.evaluation.run import RunRequest, _resolve
 from rsbench.simulate.api import simulated_regions
 from rsbench.simulate.triplet_slots import APART, LATER, MIDDLES, STRAINED, kind_of, slots
 from rsbench.store.read import Store, open_store
-from rsbench.tasks.fusion_samples import triplets
+from rsbench.tasks.fusion.samples import triplets
 
 
 def recipe() -> Recipe:

@@ -21,7 +21,7 @@ from rsbench.store.cache import open_cache
 from rsbench.store.layout import SensorArrays
 from rsbench.store.read import Store, open_store
 from rsbench.store.write import finalise, write_region
-from rsbench.training.forecast_data import Crops
+from rsbench.training.data import Crops
 
 SIZE = 32
 LEADS = 3

@@ -12,9 +12,10 @@ from rsbench.core.errors import HorizonError, InputError, UnknownName
 from rsbench.evaluation.loop import score
 from rsbench.evaluation.reference_models import control_rows, trivial_rows
 from rsbench.store.read import Store
-from rsbench.tasks.base import curve_of
-from rsbench.tasks.config import EvaluationConfig
-from rsbench.tasks.settings import cases, evaluation_config, groups_of
+from rsbench.tasks.config import EvaluationConfig, EvaluationOptions
+from rsbench.tasks.forecast.samples import curve_of
+from rsbench.tasks.forecast.task import TASK
+from rsbench.tasks.settings import cases, evaluation_config
 
 YEARS, SIDE = 5, 48
 
@@ -31,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture(scope="module")
 def config(store: Store) -> EvaluationConfig:
-    return evaluation_config(store, "year7", horizon=2, suite="pixel")
+    return evaluation_config(store, "year7", EvaluationOptions(horizon=2, suite="pixel"))
 
 
 @pytest.mark.parametrize("times", [3, 5, 8])
@@ -46,7 +47,7 @@ def test_matched_sets_hold_what_they_promise(times: int, context: int, horizon: 
         if start + lead < times
     ]
     kind = {
-        (start, lead): curve_of(start, lead, times=times, context=context, horizon=horizon)
+        (start, lead): curve_of(start, lead, span=(context, times - 1), horizon=horizon)
         for start, lead in pairs
     }
     by_lead = [
@@ -128,7 +129,7 @@ def test_trivial_rows_that_cannot_be_say_why(config: EvaluationConfig) -> None:
 
 
 def test_late_starts_come_with_the_leads_there_are(config: EvaluationConfig) -> None:
-    groups = groups_of(config, "test")
+    groups = TASK.groups(config, "test")
     leads = {(g[0].start, len(g[0].targets)) for g in groups}
     assert leads == {(s, min(2, YEARS - 1 - s)) for s in range(YEARS - 1)}
     for group in groups:
@@ -137,15 +138,16 @@ def test_late_starts_come_with_the_leads_there_are(config: EvaluationConfig) -> 
 
 def test_a_setting_is_refused_in_words(store: Store) -> None:
     with pytest.raises(UnknownName, match="test"):
-        evaluation_config(store, "year7", horizon=1, split="tset")
+        evaluation_config(store, "year7", EvaluationOptions(horizon=1, split="tset"))
     with pytest.raises(HorizonError):
-        evaluation_config(store, "year7", horizon=YEARS)
+        evaluation_config(store, "year7", EvaluationOptions(horizon=YEARS))
     with pytest.raises(InputError, match="is no number"):
-        evaluation_config(store, "year7", horizon=1, context="many")
+        evaluation_config(store, "year7", EvaluationOptions(horizon=1, context="many"))
     with pytest.raises(InputError, match="no device"):
-        evaluation_config(store, "year7", horizon=1, device="abacus")
-    assert evaluation_config(store, "year7", horizon=1, context="all").context == YEARS - 1
-    small = evaluation_config(store, "year7", horizon=1)
+        evaluation_config(store, "year7", EvaluationOptions(horizon=1, device="abacus"))
+    whole = EvaluationOptions(horizon=1, context="all")
+    assert evaluation_config(store, "year7", whole).context == YEARS - 1
+    small = evaluation_config(store, "year7", EvaluationOptions(horizon=1))
     assert small.protocol.name == f"year7/w{SIDE}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fusion_toys import BANDS, days, write_triplets
+from fusion_toys import days, write_triplets
 from pydantic import ValidationError
 
 from rsbench.catalog import Protocol, load_protocol
@@ -15,9 +15,10 @@ from rsbench.core.errors import InputError
 from rsbench.evaluation.run import evaluate
 from rsbench.evaluation.scores import Scores
 from rsbench.models.registry import create_model
-from rsbench.tasks.cloud_masks import hidden
-from rsbench.tasks.fusion_batches import fusion_batches
-from rsbench.tasks.fusion_samples import sensor_pair, triplets
+from rsbench.tasks.batches import batches
+from rsbench.tasks.fusion.clouds import hidden
+from rsbench.tasks.fusion.samples import triplets
+from tests.task_readers import reader_of
 
 NAMES = ("plain", "cloudy", "far")
 
@@ -57,19 +58,18 @@ def test_every_test_region_is_under_every_condition(tmp_path: Path) -> None:
 
 def test_only_the_coarse_target_is_hidden(tmp_path: Path) -> None:
     store = write_triplets(tmp_path / "s", splits=("test",), times=days(5), size=(64, 64))
-    plain, cloudy, _ = fusion_batches(
-        store, triplets(store, strained(), "test"), 1, pair=sensor_pair(store), bands=BANDS
-    )
-    changed = plain.coarse_valid != cloudy.coarse_valid
-    span = plain.footprint
+    plain, cloudy, _ = batches(reader_of(store, strained()), triplets(store, strained(), "test"), 1)
+    shown, hid = plain.given["coarse"], cloudy.given["coarse"]
+    changed = (shown.valid != hid.valid)[:, 0]
+    span = shown.footprint
     cells = (64 // span) ** 2
     assert changed[:, 1].sum() == round(0.3 * cells) * span**2
     assert not changed[:, [0, 2]].any()
-    assert (
-        cloudy.coarse[:, 1][~cloudy.coarse_valid[:, 1].expand_as(cloudy.coarse[:, 1])] == 0
-    ).all()
-    for name in ("fine", "fine_valid", "truth", "truth_valid"):
-        assert torch.equal(getattr(plain, name), getattr(cloudy, name))
+    target = hid.values[:, 0, 1]
+    assert (target[~hid.valid[:, 0, 1].expand_as(target)] == 0).all()
+    for one, other in ((plain.given["fine"], cloudy.given["fine"]), (plain.truth, cloudy.truth)):
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.valid, other.valid)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])

@@ -116,7 +116,9 @@ def test_both_sensors_are_cut_alike_and_pixels_beyond_the_edge_are_invalid() -> 
 
 def test_what_cannot_be_asked_is_told() -> None:
     given, want = sample(images(1, seed=1), images(2, seed=2))
-    with pytest.raises(HorizonError, match=r"m with 1 reference dates: it needs 2.*fusion2"):
+    with pytest.raises(
+        HorizonError, match=r"m with 1 dates of fine: it needs 2\. Give --context 2"
+    ):
         collect(Watcher(), card(min_context=2), given, want)
     twice = type(want)(**{**vars(want), "times": want.times.expand(-1, 2)})
     with pytest.raises(InputError, match="2 target dates are wanted at once"):

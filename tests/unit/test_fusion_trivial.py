@@ -6,10 +6,10 @@ import pytest
 import torch
 from fusion_toys import sample
 
-from rsbench.evaluation.reference_models import TRIVIAL
 from rsbench.models.api import Want
 from rsbench.models.registry import card, create_model
 from rsbench.models.rollout import collect
+from rsbench.tasks.fusion.task import TASK
 
 # One pixel, two bands. F0 = (.1, .3), F2 = (.3, .5); C0 = (.2, .2), C1 = (.25, .4), C2 = (.1, .6).
 F0, F2 = (0.1, 0.3), (0.3, 0.5)
@@ -45,7 +45,7 @@ def test_by_hand(name: str, by_hand: tuple[float, float], members: int) -> None:
 
 
 def test_these_are_the_rows_of_every_table() -> None:
-    assert TRIVIAL["fusion"] == ("copy_f0", "copy_f2", "mean_refs", "add_change", "copy_c1")
+    assert TASK.reference_models == ("copy_f0", "copy_f2", "mean_refs", "add_change", "copy_c1")
 
 
 def test_from_one_pair_after_which_the_target_comes() -> None:

@@ -16,7 +16,8 @@ from rsbench.evaluation.loop import _before, score
 from rsbench.evaluation.run import evaluate
 from rsbench.models.registry import create_model
 from rsbench.tasks.base import Case
-from rsbench.tasks.fusion_zones import zones_of
+from rsbench.tasks.config import EvaluationOptions
+from rsbench.tasks.fusion.zones import zones_of
 from rsbench.tasks.settings import cases, evaluation_config
 
 
@@ -27,7 +28,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def case(path: Path) -> Case:
     store = write_triplets(path, times=days(3), size=(32, 32))
-    return next(cases(evaluation_config(store, "fusion2", device="cpu")))
+    return next(cases(evaluation_config(store, "fusion2", EvaluationOptions(device="cpu"))))
 
 
 def test_change_is_counted_from_the_first_reference(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from rsbench.catalog import load_protocol
 from rsbench.core.errors import InputError, StoreError, UnknownName
 from rsbench.store.cache import open_cache
 from rsbench.store.read import Store
-from rsbench.tasks.forecast_batches import Batch, batches, plan
-from rsbench.tasks.forecast_samples import Sample, index
+from rsbench.tasks.base import Batch
+from rsbench.tasks.batches import batches, plan
+from rsbench.tasks.forecast.samples import Sample, index
 from tests import toys
+from tests.task_readers import reader_of
 
 
 @pytest.fixture(scope="module")
@@ -34,65 +36,66 @@ def samples(store: Store) -> tuple[Sample, ...]:
 
 
 def test_shapes_types_and_dates(store: Store, samples: tuple[Sample, ...]) -> None:
-    batch = next(batches(store, samples, 4))
-    assert batch.context.shape == (4, 3, 4, 32, 32)
-    assert batch.valid.shape == (4, 3, 1, 32, 32)
-    assert batch.truth.shape == (4, 3, 4, 32, 32)
-    assert batch.truth_valid.shape == (4, 3, 1, 32, 32)
-    assert batch.context.dtype == batch.truth.dtype == torch.float32
-    assert batch.valid.dtype == batch.truth_valid.dtype == torch.bool
-    assert batch.context_times.dtype == batch.target_times.dtype == torch.int64
-    assert batch.context_times[0].tolist() == [17348, 17713, 18078]  # 1 July 2017, 2018, 2019
-    assert batch.target_times[0, 0].item() == 18444
-    assert batch.bands == toys.BANDS
+    batch = next(batches(reader_of(store), samples, 4))
+    context, truth = batch.given["s2"], batch.truth
+    assert context.values.shape == (4, 1, 3, 4, 32, 32)
+    assert context.valid.shape == (4, 1, 3, 1, 32, 32)
+    assert truth.values.shape == (4, 1, 3, 4, 32, 32)
+    assert truth.valid.shape == (4, 1, 3, 1, 32, 32)
+    assert context.values.dtype == truth.values.dtype == torch.float32
+    assert context.valid.dtype == truth.valid.dtype == torch.bool
+    assert context.times.dtype == truth.times.dtype == torch.int64
+    assert context.times[0].tolist() == [17348, 17713, 18078]  # 1 July 2017, 2018, 2019
+    assert truth.times[0, 0].item() == 18444
+    assert context.bands == truth.bands == toys.BANDS
 
 
 def test_pixels_are_those_of_the_store(store: Store, samples: tuple[Sample, ...]) -> None:
-    for batch in batches(store, samples, 5, bands=("B08", "B02"), shuffle_seed=3):
+    for batch in batches(reader_of(store, bands=("B08", "B02")), samples, 5, shuffle_seed=3):
         for row, sample in enumerate(batch.samples):
             values, valid = store.read_physical(sample.region, "s2", window=sample.window)
             for indices, found, seen in (
-                (sample.context, batch.context, batch.valid),
-                (sample.targets, batch.truth, batch.truth_valid),
+                (sample.context, batch.given["s2"].values[:, 0], batch.given["s2"].valid[:, 0]),
+                (sample.targets, batch.truth.values[:, 0], batch.truth.valid[:, 0]),
             ):
                 assert np.array_equal(found[row].numpy(), values[list(indices)][:, [3, 0]])
                 assert np.array_equal(seen[row, :, 0].numpy(), valid[list(indices)])
             grid = store.region(sample.region).grids["s2"].window(sample.window)
-            assert batch.grids[row] == grid
+            assert batch.grids["s2"][row] == grid
 
 
 def test_invalid_pixels_are_zero(store: Store, samples: tuple[Sample, ...]) -> None:
-    batch = next(batches(store, samples, 8))
-    assert not batch.valid.all()
-    assert (batch.context[~batch.valid.expand_as(batch.context)] == 0).all()
-    assert (batch.truth[~batch.truth_valid.expand_as(batch.truth)] == 0).all()
+    batch = next(batches(reader_of(store), samples, 8))
+    assert not batch.given["s2"].valid.all()
+    for frames in (batch.given["s2"], batch.truth):
+        assert (frames.values[~frames.valid.expand_as(frames.values)] == 0).all()
 
 
 def test_every_sample_comes_once_and_shapes_never_mix(
     store: Store, samples: tuple[Sample, ...]
 ) -> None:
     seen = []
-    for batch in batches(store, samples, 7, shuffle_seed=0):
+    for batch in batches(reader_of(store), samples, 7, shuffle_seed=0):
         assert len({len(s.targets) for s in batch.samples}) == 1
-        assert batch.context.shape[0] == len(batch.samples) <= 7
+        assert batch.truth.values.shape[0] == len(batch.samples) <= 7
         seen += batch.samples
     assert sorted(seen, key=repr) == sorted(samples, key=repr)
 
 
-def order(found: Iterator[Batch]) -> list[Sample]:
+def order(found: Iterator[Batch[Sample]]) -> list[Sample]:
     return [sample for batch in found for sample in batch.samples]
 
 
 def test_the_order_depends_on_the_seed_alone(store: Store, samples: tuple[Sample, ...]) -> None:
     state = np.random.get_state()[1][0]  # noqa: NPY002 - global state must not matter
-    first = order(batches(store, samples, 4, shuffle_seed=1))
+    first = order(batches(reader_of(store), samples, 4, shuffle_seed=1))
     np.random.seed(7)  # noqa: NPY002
     torch.manual_seed(7)
-    assert order(batches(store, samples, 4, shuffle_seed=1)) == first
+    assert order(batches(reader_of(store), samples, 4, shuffle_seed=1)) == first
     for ahead in (1, 4):
-        assert order(batches(store, samples, 4, shuffle_seed=1, prefetch=ahead)) == first
-    assert order(batches(store, samples, 4, shuffle_seed=2)) != first
-    assert order(batches(store, samples, 4, shuffle_seed=(1, 5))) != first
+        assert order(batches(reader_of(store), samples, 4, shuffle_seed=1, prefetch=ahead)) == first
+    assert order(batches(reader_of(store), samples, 4, shuffle_seed=2)) != first
+    assert order(batches(reader_of(store), samples, 4, shuffle_seed=(1, 5))) != first
     assert state is not None
 
 
@@ -103,16 +106,21 @@ def test_without_a_seed_the_order_is_that_of_the_samples() -> None:
     made = [
         Sample("r", w, (i,), tuple(range(i + 1, i + 1 + n))) for i, n in enumerate([2, 2, 1, 2])
     ]
-    assert [[s.start for s in part] for part in plan(made, 2)] == [[0, 1], [3], [2]]
+    assert [[s.start for s in part] for part in plan(made, 2, lambda s: len(s.targets))] == [
+        [0, 1],
+        [3],
+        [2],
+    ]
 
 
 def test_context_and_truth_share_no_memory(store: Store, samples: tuple[Sample, ...]) -> None:
-    batch = next(batches(store, samples, 2))
-    assert batch.context.untyped_storage().data_ptr() != batch.truth.untyped_storage().data_ptr()
-    assert batch.context.untyped_storage().nbytes() == batch.context.numel() * 4
-    before = batch.context.clone()
-    batch.truth.fill_(9)
-    assert torch.equal(batch.context, before)
+    batch = next(batches(reader_of(store), samples, 2))
+    context, truth = batch.given["s2"].values, batch.truth.values
+    assert context.untyped_storage().data_ptr() != truth.untyped_storage().data_ptr()
+    assert context.untyped_storage().nbytes() == context.numel() * 4
+    before = context.clone()
+    truth.fill_(9)
+    assert torch.equal(context, before)
 
 
 def test_an_error_ahead_reaches_the_consumer(
@@ -121,14 +129,14 @@ def test_an_error_ahead_reaches_the_consumer(
     monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "home"))
     made = toys.write_store(tmp_path / "s", regions=2)
     listed = index(made, load_protocol("year3").model_copy(update={"window": 64}), "train")
-    cache = open_cache(made)
-    (cache.info.path / "toy-01.valid.npy").unlink()
+    reader = reader_of(made)
+    (open_cache(made).info.path / "toy-01.valid.npy").unlink()
     with pytest.raises(StoreError, match="changed while in use"):
-        list(batches(cache, listed, 2, prefetch=2))
+        list(batches(reader, listed, 2, prefetch=2))
 
 
 def test_the_thread_ends_when_the_consumer_stops(store: Store, samples: tuple[Sample, ...]) -> None:
-    found = batches(store, samples, 1, prefetch=1)
+    found = batches(reader_of(store), samples, 1, prefetch=1)
     next(found)
     assert any(t.name == "rsbench-prefetch" for t in threading.enumerate())
     found.close()  # type: ignore[attr-defined]
@@ -138,14 +146,12 @@ def test_the_thread_ends_when_the_consumer_stops(store: Store, samples: tuple[Sa
 
 def test_bad_arguments(store: Store, samples: tuple[Sample, ...]) -> None:
     with pytest.raises(InputError, match="batch size"):
-        batches(store, samples, 0)
+        batches(reader_of(store), samples, 0)
     with pytest.raises(UnknownName, match="B08"):
-        batches(store, samples, 2, bands=("B8",))
-    with pytest.raises(InputError, match="cache holds s2"):
-        batches(open_cache(store), samples, 2, sensor="landsat")
+        reader_of(store, bands=("B8",))
 
 
 def test_a_batch_moves_to_a_device(store: Store, samples: tuple[Sample, ...]) -> None:
-    moved = next(batches(store, samples, 2)).to("meta")
-    assert moved.truth.device.type == moved.valid.device.type == "meta"
+    moved = next(batches(reader_of(store), samples, 2)).to("meta")
+    assert moved.truth.values.device.type == moved.given["s2"].valid.device.type == "meta"
     assert moved.samples == samples[:2]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fusion_toys
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,12 +17,15 @@ from typer.testing import CliRunner
 
 import rsbench as rb
 from rsbench import Card, Given, Prediction, PresetInfo, Want
+from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import Incomparable, InputError, PixelError, RsbenchError, SchemaError
 from rsbench.evaluation.submissions import export_task, score_answers
 from rsbench.models.registry import adopt
 from rsbench.store.read import Store
+from rsbench.tasks.config import EvaluationOptions
 
 SIDE, HORIZON = 256, 2
+ASKED = EvaluationOptions(horizon=HORIZON)
 
 
 class Copy:
@@ -30,6 +34,14 @@ class Copy:
     def predict(self, given: Given, want: Want) -> Prediction:
         last = given.frames[want.sensor].values[:, :, -1:]
         return Prediction(last.expand(-1, want.members, want.times.shape[1], -1, -1, -1))
+
+
+class FirstReference:
+    """The first reference, zeros where it is invalid."""
+
+    def predict(self, given: Given, want: Want) -> Prediction:
+        first = given.frames[want.sensor].values[:, :, :1]
+        return Prediction(first.expand(-1, want.members, -1, -1, -1, -1))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def exported(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("tasks")
     return {
-        form: export_task(store, root / form, horizon=HORIZON, form=form)
+        form: export_task(store, root / form, options=ASKED, form=form)
         for form in ("npy", "zarr", "geotiff")
     }
 
@@ -185,7 +197,7 @@ def nan_at(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         (lambda p: spoil_note(p, colour="red"), InputError, "colour"),
         (lambda p: (p / "answer.json").write_text("{"), InputError, "no JSON"),
         (lambda p: (p / "answer.json").unlink(), InputError, "there is no answer.json"),
-        (lambda p: shutil.rmtree(p / "toy-04"), InputError, "3 of 3 forecasts are absent"),
+        (lambda p: shutil.rmtree(p / "toy-04"), InputError, "3 of 3 predictions are absent"),
         (lambda p: spoil_array(p, lambda v: v[:, :2]), InputError, r"its shape is \(2, 2, 256"),
         (lambda p: spoil_array(p, lambda v: v[..., 1:]), InputError, r"its shape is \(2, 3, 256"),
         (lambda p: spoil_array(p, lambda v: v.astype(int)), InputError, "its type is int"),
@@ -243,3 +255,65 @@ def test_the_commands(store: Store, tmp_path: Path) -> None:
     assert "nothing was left to do" in again.output
     with pytest.raises(InputError, match="exists already"):
         export_task(store, task)
+
+
+def test_answers_to_a_fusion_score_as_the_model_itself_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of the first reference, read from files, under conditions that hide coarse images."""
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    store = fusion_toys.write_triplets(
+        tmp_path / "s", splits=("val", "test", "test"), times=fusion_toys.days(4), size=(32, 32)
+    )
+    task_folder = export_task(store, tmp_path / "task", protocol="fusion2")
+    task = json.loads((task_folder / "task.json").read_text())
+    assert task["task"] == "fusion"
+    assert len(task["fusions"]) == 4
+    place = tmp_path / "mine"
+    shutil.copytree(task_folder / "predictions", place)
+    note = json.loads((place / "answer.json").read_text())
+    (place / "answer.json").write_text(json.dumps({**note, "model": "elsewhere"}))
+    for item in task["fusions"]:
+        fine, coarse = (item["frames"][name] for name in ("fine", "coarse"))
+        assert set(coarse["dates"]) == {*fine["dates"], *item["targets"]}
+        first = task_folder / "context" / fine["folder"] / f"{fine['dates'][0]}.npy"
+        assert not (first.parent / f"{item['targets'][0]}.npy").exists()
+        (place / item["region"]).mkdir(exist_ok=True)
+        np.save(place / item["region"] / f"{item['start']}.npy", np.load(first)[None])
+    scores = score_answers(place, store, tmp_path / "run", suite="pixel").scores
+    assert {"copy_f0", "mean_refs", "elsewhere"} <= set(scores.units["model"])
+    model, card = (
+        FirstReference(),
+        Card("inside", "fusion", "-", {"default": PresetInfo(0, 0)}, "m:build", "-", "-"),
+    )
+    adopt(model, card)
+    inside = rb.evaluate(model, store, "fusion2", suite="pixel").units
+    key = ["region", "start", "target", "metric", "band", "zone"]
+    ours = scores.units[scores.units["model"] == "elsewhere"].sort_values(key)
+    theirs = inside[inside["model"] == "inside"].sort_values(key)
+    for column in (*key, "value_sum", "weight"):
+        assert ours[column].tolist() == pytest.approx(theirs[column].tolist(), nan_ok=True)
+    spoil_note(place, model="copy_f0")
+    with pytest.raises(InputError, match="a row of every table"):
+        score_answers(place, store, tmp_path / "other", suite="pixel")
+
+
+def test_hidden_coarse_pixels_are_hidden_in_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    store = fusion_toys.write_triplets(
+        tmp_path / "s", splits=("test",), times=fusion_toys.days(3), size=(32, 32)
+    )
+    rules = load_protocol("fusion2").model_dump(mode="json")
+    hidden = {"name": "cloudy", "dates": [0, 1, 2], "cloud": 0.25}
+    stressed = Protocol.model_validate({**rules, "conditions": [hidden]})
+    monkeypatch.setattr("rsbench.tasks.settings.load_protocol", lambda _: stressed)
+    folder = export_task(store, tmp_path / "task")
+    (item,) = json.loads((folder / "task.json").read_text())["fusions"]
+    coarse = item["frames"]["coarse"]
+    seen = {
+        day: np.load(folder / "context" / coarse["folder"] / f"{day}.valid.npy").mean()
+        for day in coarse["dates"]
+    }
+    assert [seen[day] for day in sorted(seen)] == [1.0, 0.75, 1.0]

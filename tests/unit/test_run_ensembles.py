@@ -16,6 +16,7 @@ from rsbench.evaluation.table import supported_best, to_markdown
 from rsbench.metrics import suite
 from rsbench.models.api import Card, Given, Prediction, PresetInfo, Want
 from rsbench.models.registry import adopt
+from rsbench.tasks.config import EvaluationOptions
 from rsbench.tasks.settings import cases, evaluation_config
 
 
@@ -81,7 +82,9 @@ def test_every_member_is_shown_to_the_viewer_and_only_the_first_is_scored(
 ) -> None:
     monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
     store = toys.write_store(tmp_path / "toy", size=16, years=3, simulated=False, simulation=None)
-    config = evaluation_config(store, "year7", horizon=1, members=3, suite="pixel")
+    config = evaluation_config(
+        store, "year7", EvaluationOptions(horizon=1, members=3, suite="pixel")
+    )
     row = model_entry("jitter", "default", "model", Jitter(), CARD, device=torch.device("cpu"))
     seen: dict[str, list[torch.Tensor]] = {}
     tally = score(

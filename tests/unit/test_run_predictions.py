@@ -17,9 +17,10 @@ from rsbench.evaluation.run import RunRequest, run_model, train_model
 from rsbench.evaluation.scores import Scores
 from rsbench.models.api import SampleRef, Want
 from rsbench.models.prediction_cache import Array, PredictionCache
-from rsbench.store.read import Store, open_store
-from rsbench.tasks import forecast_batches as loader
-from rsbench.tasks.forecast_samples import Sample
+from rsbench.store.read import open_store
+from rsbench.tasks import batches as loader
+from rsbench.tasks.base import Reader
+from rsbench.tasks.forecast.samples import Sample
 from rsbench_baselines.simvp.model import SimVPModel
 
 
@@ -146,7 +147,9 @@ def test_scoring_again_reads_each_pixel_once(
         assert found is not None
         return Counted(found, predicted.setdefault(path, Counter()))
 
-    def batches(source: Store, samples: Sequence[Sample], *args: Any, **options: Any) -> Any:
+    def batches(
+        source: Reader[Sample], samples: Sequence[Sample], *args: Any, **options: Any
+    ) -> Any:
         for batch in pick(source, samples, *args, **options):
             if batch.samples[0].region in store.split("test"):
                 truths.update((s.region, s.key, s.window.y, s.window.x) for s in batch.samples)

@@ -140,10 +140,13 @@ def test_sets_do_not_add_up(run: tuple[RunResult, list[str]]) -> None:
 def test_values_do_not_depend_on_the_batches(run: tuple[RunResult, list[str]]) -> None:
     from rsbench.evaluation.loop import score
     from rsbench.evaluation.reference_models import trivial_rows
+    from rsbench.tasks.config import EvaluationOptions
     from rsbench.tasks.settings import cases, evaluation_config
 
     store = rb.open_store(run[0].out.parent / "toy")
-    config = evaluation_config(store, "year7", horizon=2, suite="fd.texture@1,mmd.rbf@1")
+    config = evaluation_config(
+        store, "year7", EvaluationOptions(horizon=2, suite="fd.texture@1,mmd.rbf@1")
+    )
     assert config.metrics[0] == "mse@1"
     frames = []
     for size in (1, 5):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fusion_toys import BANDS, days, write_triplets
+from fusion_toys import days, write_triplets
 
 from rsbench.build.importers.published_fusion import PUBLISHED
 from rsbench.catalog import Protocol, load_protocol
@@ -18,8 +18,9 @@ from rsbench.core.grid import Window
 from rsbench.evaluation.run import RunRequest, run_model
 from rsbench.evaluation.strata import whole
 from rsbench.store.read import Store
-from rsbench.tasks.fusion_batches import fusion_batches
-from rsbench.tasks.fusion_samples import (
+from rsbench.tasks.batches import batches
+from rsbench.tasks.config import EvaluationOptions
+from rsbench.tasks.fusion.samples import (
     DateLeak,
     SensorPair,
     Triplet,
@@ -29,8 +30,9 @@ from rsbench.tasks.fusion_samples import (
     splits_of,
     triplets,
 )
-from rsbench.tasks.fusion_settings import leak_notes
+from rsbench.tasks.fusion.settings import leak_notes
 from rsbench.tasks.settings import evaluation_config
+from tests.task_readers import reader_of
 
 TWO, ONE = load_protocol("fusion2"), load_protocol("fusion1")
 A, B, C = days(3)
@@ -83,9 +85,9 @@ def test_too_few_common_dates(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"place-1 has none\. Add dates of both sensors"):
         triplets(apart, ONE, "test")
     with pytest.raises(InputError, match="fusion from 3 reference dates: models take 1 or 2"):
-        evaluation_config(two, "fusion1", context=3)
+        evaluation_config(two, "fusion1", EvaluationOptions(context=3))
     with pytest.raises(InputError, match="fusion answers one target date"):
-        evaluation_config(two, "fusion1", horizon=2)
+        evaluation_config(two, "fusion1", EvaluationOptions(horizon=2))
 
 
 def test_windows_cover_the_region_on_whole_coarse_pixels(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_every_sample_is_seen_once_in_an_order_of_the_seed(tmp_path: Path) -> No
     assert sensor_pair(store) == pair
 
     def order(seed: int | None) -> list[str]:
-        made = fusion_batches(store, samples, 4, pair=pair, bands=BANDS, shuffle_seed=seed)
+        made = batches(reader_of(store, TWO), samples, 4, shuffle_seed=seed)
         return [s.key for batch in made for s in batch.samples]
 
     plain = [s.key for s in samples]
@@ -113,17 +115,16 @@ def test_every_sample_is_seen_once_in_an_order_of_the_seed(tmp_path: Path) -> No
 
 def test_tiles_of_one_date_are_the_whole_image_cut(tmp_path: Path) -> None:
     store: Store = write_triplets(tmp_path / "s", size=(64, 96), splits=("train",))
-    pair = sensor_pair(store)
     small = TWO.model_copy(update={"window": 32, "stride": 32})
-    whole = next(fusion_batches(store, triplets(store, TWO, "train"), 1, pair=pair, bands=BANDS))
-    for batch in fusion_batches(
-        store, triplets(store, small, "train", windows=True), 4, pair=pair, bands=BANDS
-    ):
+    whole = next(batches(reader_of(store, TWO), triplets(store, TWO, "train"), 1))
+    cut = triplets(store, small, "train", windows=True)
+    for batch in batches(reader_of(store, small), cut, 4):
         for row, sample in enumerate(batch.samples):
             y, x = sample.window.slices
-            assert torch.equal(batch.fine[row], whole.fine[0, ..., y, x])
-            assert torch.equal(batch.coarse[row], whole.coarse[0, ..., y, x])
-            assert torch.equal(batch.truth[row], whole.truth[0, ..., y, x])
+            for name in ("fine", "coarse"):
+                part = whole.given[name].values[0, ..., y, x]
+                assert torch.equal(batch.given[name].values[row], part)
+            assert torch.equal(batch.truth.values[row], whole.truth.values[0, ..., y, x])
 
 
 # Splits by target date -------------------------------------------------------------------
@@ -238,7 +239,7 @@ def test_a_list_needs_all_of_its_dates(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"place-1 lacks 2002-02-22, 2002-03-10.*fusion2-time"):
         evaluation_config(store, "stfdiff-cia")
     with pytest.raises(InputError, match="it lists triplets with 2"):
-        evaluation_config(store, "stfdiff-cia", context=1)
+        evaluation_config(store, "stfdiff-cia", EvaluationOptions(context=1))
 
 
 @pytest.mark.parametrize(

@@ -9,23 +9,16 @@ import pytest
 
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import HorizonError, InputError, UnknownName
-from rsbench.core.grid import Grid, Window
+from rsbench.core.grid import Grid
 from rsbench.store.read import Store
 from rsbench.store.write import finalise, write_region
-from rsbench.tasks.forecast_samples import (
-    Sample,
+from rsbench.tasks.forecast.samples import (
+    Extent,
     index,
     index_report,
-    leak_report,
-    matched_starts,
-    matched_targets,
-    starts,
-    time_split,
-    windows_of,
 )
+from rsbench.tasks.windows import windows_of
 from tests import toys
-
-WHOLE = Window(0, 0, 64, 64)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +52,7 @@ def test_regions_of_other_splits_never_appear(store: Store) -> None:
 
 
 def test_horizon_and_context_may_be_given(store: Store) -> None:
-    found = index(store, protocol(), "val", horizon=7, context=1)
+    found = index(store, protocol(), "val", Extent(horizon=7, context=1))
     assert [len(s.targets) for s in found] == [7, 6, 5, 4, 3, 2, 1]
     assert all(len(s.context) == 1 for s in found)
 
@@ -69,7 +62,7 @@ def test_a_horizon_beyond_the_data_says_what_there_is(
     store: Store, context: int, horizon: int, room: str
 ) -> None:
     with pytest.raises(HorizonError) as caught:
-        index(store, protocol(), "val", horizon=horizon, context=context)
+        index(store, protocol(), "val", Extent(horizon=horizon, context=context))
     assert "8 dates" in str(caught.value)
     assert f"k={context}: {room}" in str(caught.value)
     assert f"horizon of {room} or less" in str(caught.value)
@@ -77,11 +70,11 @@ def test_a_horizon_beyond_the_data_says_what_there_is(
 
 def test_a_context_beyond_the_data_and_numbers_below_one(store: Store) -> None:
     with pytest.raises(HorizonError, match="shorter context"):
-        index(store, protocol(), "val", horizon=1, context=9)
+        index(store, protocol(), "val", Extent(horizon=1, context=9))
     with pytest.raises(HorizonError, match="1 or more"):
-        index(store, protocol(), "val", horizon=0)
+        index(store, protocol(), "val", Extent(horizon=0))
     with pytest.raises(HorizonError, match="1 or more"):
-        index(store, protocol(), "val", context=0)
+        index(store, protocol(), "val", Extent(context=0))
 
 
 def test_windows_lie_on_a_fixed_grid_and_the_remainder_is_counted() -> None:
@@ -119,75 +112,23 @@ def test_dates_with_a_gap_are_refused_for_leads_would_differ(tmp_path: Path) -> 
     from rsbench import open_store
 
     with pytest.raises(InputError, match="1096 days follow 2018-07-01, elsewhere it is about 365"):
-        index(open_store(tmp_path), protocol(16), "val", horizon=1, context=1)
+        index(open_store(tmp_path), protocol(16), "val", Extent(horizon=1, context=1))
 
 
-def samples(times: int, context: int, horizon: int) -> tuple[Sample, ...]:
-    return tuple(
-        Sample("r", WHOLE, given, wanted)
-        for given, wanted in starts(times, context=context, horizon=horizon)
-    )
+def test_a_split_by_date_asks_nothing_of_another_split(store: Store) -> None:
+    """Of seven target dates two are for training, two for validation, three for the test."""
+    asked = {"train": {1, 2}, "val": {3, 4}, "test": {5, 6, 7}}
+    for scheme in ("time", "space-time"):
+        rules = protocol().model_copy(update={"scheme": scheme})
+        for split, targets in asked.items():
+            found = index(store, rules, split, Extent(context=1, horizon=7))
+            assert {t for s in found for t in s.targets} == targets
+            assert {s.targets[0] - s.start for s in found} == {1}
+            whole = set(store.regions) if scheme == "time" else set(store.split(split))
+            assert {s.region for s in found} == whole
 
 
-def test_matched_starts_serve_every_lead() -> None:
-    found = matched_starts(samples(8, 3, 5), 3)
-    assert [(s.start, s.targets) for s in found] == [
-        (2, (3, 4, 5)), (3, (4, 5, 6)), (4, (5, 6, 7)),
-    ]  # fmt: skip
-
-
-def test_matched_targets_are_reached_at_every_lead_with_one_context_length() -> None:
-    found = matched_targets(samples(8, 3, 3), 3)
-    by_target: dict[int, list[int]] = {}
-    for sample, lead in found:
-        assert sample.targets[lead - 1] == sample.start + lead
-        assert len(sample.context) == 3
-        by_target.setdefault(sample.start + lead, []).append(lead)
-    assert {t: sorted(leads) for t, leads in by_target.items()} == {
-        5: [1, 2, 3], 6: [1, 2, 3], 7: [1, 2, 3],
-    }  # fmt: skip
-
-
-def test_with_one_start_there_is_one_matched_target() -> None:
-    assert [s.start for s in matched_starts(samples(8, 1, 7), 7)] == [0]
-    assert {s.start + lead for s, lead in matched_targets(samples(8, 1, 7), 7)} == {7}
-
-
-def test_a_time_split_asks_nothing_from_before_the_boundary() -> None:
-    times = {"r": toys.dates(8)}
-    before, after = time_split(samples(8, 1, 7), times, date(2021, 1, 1))
-    assert {t for s in before for t in s.targets} == {1, 2, 3}
-    assert all(min(s.targets) >= 4 for s in after)
-    assert [s.start for s in after] == [3, 4, 5, 6]
-
-
-def test_the_leak_report_measures_what_can_be_measured(store: Store) -> None:
-    report = leak_report(store)
-    assert report.clean
-    assert report.nearest["train", "val"] == (60000.0 - 640.0, "toy-03", "toy-04")
-    assert report.compared == 3 * 1 + 3 * 2 + 1 * 2
-    assert report.apart == 0
-
-
-def test_the_leak_report_finds_shared_ground(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    meta = toys.sensor_meta()
-    for i, (split, shift, crs) in enumerate([
-        ("train", 0.0, "EPSG:32633"), ("test", 310.0, "EPSG:32633"),
-        ("val", 320.0, "EPSG:32633"), ("test", 0.0, "EPSG:32634"),
-    ]):  # fmt: skip
-        made = toys.arrays(i, size=32, years=2)
-        grid = replace(made.grid, crs=crs, transform=(10.0, 0.0, shift, 0.0, -10.0, 0.0))
-        write_region(
-            tmp_path, toys.record(i, split=split, years=2),
-            {"s2": replace(made, grid=grid)}, {"s2": meta},
-        )  # fmt: skip
-    finalise(tmp_path, toys.store_meta({"s2": meta}))
-    from rsbench import open_store
-
-    report = leak_report(open_store(tmp_path))
-    assert report.overlaps == (("toy-01", "toy-02"), ("toy-02", "toy-03"))
-    assert not report.clean
-    assert report.nearest["train", "val"] == (0.0, "toy-01", "toy-03")
-    assert report.apart == 2
+def test_a_split_by_date_that_leaves_nothing_is_told(store: Store) -> None:
+    rules = protocol().model_copy(update={"scheme": "time"})
+    with pytest.raises(InputError, match=r"split train .* of 8 dates .* scheme is space"):
+        index(store, rules, "train", Extent(context=7, horizon=1))

@@ -19,13 +19,12 @@ from rsbench.core.errors import InputError, UnknownName
 from rsbench.evaluation.run import RunRequest, run_model, train_model
 from rsbench.evaluation.scores import Scores
 from rsbench.models.checkpoint import Checkpoint
-from rsbench.models.noise import Noise
 from rsbench.models.registry import called, create_model, parse_option
 from rsbench.store.read import Store, open_store
-from rsbench.tasks.forecast import ForecastTask
-from rsbench.tasks.forecast_batches import batches
-from rsbench.tasks.forecast_samples import index
+from rsbench.tasks.batches import batches
+from rsbench.tasks.forecast.samples import index
 from rsbench_baselines.sat_jepa_diff.targets import AlphaEarth
+from tests.task_readers import reader_of, split_of
 
 import_sat_jepa_diff = importing("sat-jepa-diff")
 NAMES = ("Cairo_Egypt", "Istanbul_Turkey", "Mekong_Vietnam", "Sahara_Algeria")
@@ -74,8 +73,7 @@ def test_each_sample_gets_the_embeddings_of_its_ground_and_target_year(
     store = imported(source, tmp_path / "out", split)
     rules = load_protocol("year1").model_copy(update={"window": PATCH, "stride": PATCH})
     samples = index(store, rules, "test")[-3:]
-    task = ForecastTask(rules, store.sensor("image"), Noise(0))
-    _, want, _ = task.split(next(batches(store, samples, 3)))
+    _, want, _ = split_of(next(batches(reader_of(store, rules), samples, 3)))
     found = AlphaEarth(source).read(want, 8)
     assert found.shape == (3, 16, 64)
     for row, sample in enumerate(samples):
@@ -96,8 +94,7 @@ def test_a_raster_off_the_grid_or_absent_is_one_sentence(tmp_path: Path) -> None
     store = imported(source, tmp_path / "out")
     rules = load_protocol("year1").model_copy(update={"window": PATCH, "stride": PATCH})
     sample = index(store, rules, "test")[0]
-    task = ForecastTask(rules, store.sensor("image"), Noise(0))
-    _, want, _ = task.split(next(batches(store, [sample], 1)))
+    _, want, _ = split_of(next(batches(reader_of(store, rules), [sample], 1)))
     year = store.region(sample.region).times["image"][sample.targets[0]].year
     file = source / sample.region / f"embedding_{sample.region}_{year}_10km.tif"
     values = codes(sample.region, year)

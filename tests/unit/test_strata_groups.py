@@ -27,7 +27,9 @@ from rsbench.evaluation.reference_models import trivial_rows
 from rsbench.evaluation.scores import Scores
 from rsbench.store.cache import Cache
 from rsbench.store.read import Store
-from rsbench.tasks.settings import cases, evaluation_config, groups_of
+from rsbench.tasks.config import EvaluationOptions
+from rsbench.tasks.forecast.task import TASK
+from rsbench.tasks.settings import cases, evaluation_config
 
 YEARS, SIDE = 4, 32
 
@@ -84,7 +86,7 @@ def test_a_class_is_what_a_loop_over_the_inputs_finds(store: Store, scores: Scor
 def test_classes_cost_no_second_reading_of_the_pixels(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = evaluation_config(store, "year7", horizon=2, suite="pixel")
+    config = evaluation_config(store, "year7", EvaluationOptions(horizon=2, suite="pixel"))
     rows = trivial_rows(config).rows
     reads: list[tuple[object, ...]] = []
     patch, read = Cache.patch, Store.read
@@ -109,7 +111,7 @@ def test_classes_cost_no_second_reading_of_the_pixels(
         found[layers is not None] = list(reads)
     assert [r for r in found[True] if r[0] == "pixels"] == found[False]
     beside = [r for r in found[True] if r[0] != "pixels"]
-    starts = {(s.region, s.start) for group in groups_of(config, "test") for s in group}
+    starts = {(s.region, s.start) for group in TASK.groups(config, "test") for s in group}
     assert {r[0] for r in beside} == {"n_valid"}
     assert len(beside) == len(starts)  # one plane per region and start
 

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 
 from rsbench.catalog import load_protocol
-from rsbench.core.errors import InputError, PixelError, UnknownName
-from rsbench.models.noise import Noise
+from rsbench.core.errors import InputError, PixelError
 from rsbench.store.read import Store
-from rsbench.tasks.forecast import ForecastTask
-from rsbench.tasks.forecast_batches import Batch, batches
-from rsbench.tasks.forecast_samples import backward, index
+from rsbench.tasks.base import Batch
+from rsbench.tasks.batches import batches
+from rsbench.tasks.forecast.samples import Sample, backward, index
+from rsbench.tasks.forecast.task import TASK
 from tests import toys
+from tests.task_readers import reader_of, split_of
 
 PROTOCOL = load_protocol("year3").model_copy(update={"window": 32, "stride": 32})
+PAST = PROTOCOL.model_copy(update={"direction": "past"})
 
 
 @pytest.fixture(scope="module")
@@ -31,33 +33,31 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture
-def batch(store: Store) -> Batch:
-    return next(batches(store, index(store, PROTOCOL, "train"), 8))
+def batch(store: Store) -> Batch[Sample]:
+    return next(batches(reader_of(store, PROTOCOL), index(store, PROTOCOL, "train"), 8))
 
 
-def task(**options: Any) -> ForecastTask:
-    return ForecastTask(PROTOCOL, toys.sensor_meta(), Noise(0), **options)
-
-
-def test_given_want_and_truth(batch: Batch) -> None:
-    given, want, truth = task(members=3).split(batch)
+def test_given_want_and_truth(batch: Batch[Sample]) -> None:
+    given, want, truth = split_of(batch, members=3)
     frames = given.frames["s2"]
     assert frames.values.shape == (8, 1, 3, 4, 32, 32)
     assert frames.valid.shape == (8, 1, 3, 1, 32, 32)
-    assert torch.equal(frames.values[:, 0], batch.context)
+    assert torch.equal(frames.values, batch.given["s2"].values)
     assert (frames.bands, frames.unit) == (toys.BANDS, "reflectance")
     assert frames.value_range == (0.0, 1.0)
     assert frames.predicted == (False,) * 3
-    assert torch.equal(want.times, batch.target_times)
+    assert torch.equal(want.times, batch.truth.times)
     assert (want.sensor, want.bands, want.members) == ("s2", toys.BANDS, 3)
-    assert want.grids == given.grids["s2"] == batch.grids
-    assert torch.equal(truth.values[:, 0], batch.truth)
-    assert torch.equal(truth.valid[:, 0], batch.truth_valid)
+    assert want.grids == given.grids["s2"] == batch.grids["s2"]
+    assert torch.equal(truth.values, batch.truth.values)
+    assert torch.equal(truth.valid, batch.truth.valid)
     assert torch.equal(truth.times, want.times)
 
 
-def test_samples_are_named_by_region_and_date_and_placed_by_the_window(batch: Batch) -> None:
-    given, want, _ = task().split(batch)
+def test_samples_are_named_by_region_and_date_and_placed_by_the_window(
+    batch: Batch[Sample],
+) -> None:
+    given, want, _ = split_of(batch)
     assert given.samples == want.samples
     assert given.samples[0].key == "toy-01:2019-07-01"
     assert {s.key for s in given.samples} == {"toy-01:2019-07-01", "toy-01:2020-07-01"}
@@ -91,8 +91,8 @@ def memory(value: Any) -> set[int]:
     return {t.untyped_storage().data_ptr() for t in tensors(value)}
 
 
-def test_truth_cannot_be_reached_from_given_or_want(batch: Batch) -> None:
-    given, want, truth = task().split(batch)
+def test_truth_cannot_be_reached_from_given_or_want(batch: Batch[Sample]) -> None:
+    given, want, truth = split_of(batch)
     hidden = {truth.values.untyped_storage().data_ptr(), truth.valid.untyped_storage().data_ptr()}
     assert hidden.isdisjoint(memory(given) | memory(want))
     assert hidden <= memory(truth)
@@ -101,19 +101,22 @@ def test_truth_cannot_be_reached_from_given_or_want(batch: Batch) -> None:
     assert id(truth) not in reached
 
 
-def test_frames_cut_from_one_tensor_are_copied_apart(batch: Batch) -> None:
-    whole = torch.cat([batch.context, batch.truth], dim=1)
-    mask = torch.cat([batch.valid, batch.truth_valid], dim=1)
+def test_frames_cut_from_one_tensor_are_copied_apart(batch: Batch[Sample]) -> None:
+    context = batch.given["s2"]
+    whole = torch.cat([context.values, batch.truth.values], dim=2)
+    mask = torch.cat([context.valid, batch.truth.valid], dim=2)
     joined = replace(
-        batch, context=whole[:, :3], truth=whole[:, 3:], valid=mask[:, :3], truth_valid=mask[:, 3:]
+        batch,
+        given={"s2": replace(context, values=whole[:, :, :3], valid=mask[:, :, :3])},
+        truth=replace(batch.truth, values=whole[:, :, 3:], valid=mask[:, :, 3:]),
     )
-    given, _, truth = task().split(joined)
+    given, _, truth = split_of(joined)
     assert memory(given).isdisjoint(memory(truth))
-    assert torch.equal(given.frames["s2"].values[:, 0], batch.context)
+    assert torch.equal(given.frames["s2"].values, context.values)
 
 
-def test_a_model_that_writes_to_what_it_gets_changes_no_truth(batch: Batch) -> None:
-    given, want, truth = task().split(batch)
+def test_a_model_that_writes_to_what_it_gets_changes_no_truth(batch: Batch[Sample]) -> None:
+    given, want, truth = split_of(batch)
     before = truth.values.clone(), truth.times.clone()
     given.frames["s2"].values.fill_(1)
     given.frames["s2"].times.fill_(0)
@@ -125,33 +128,33 @@ def test_a_model_that_writes_to_what_it_gets_changes_no_truth(batch: Batch) -> N
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize(
     ("part", "frame", "words"),
-    [("truth", 1, "lead 2"), ("truth", 0, "lead 1"), ("context", 2, "context frame 0"),
-     ("context", 0, "context frame -2")],
+    [("truth", 1, "truth, frame 2"), ("truth", 0, "truth, frame 1"), ("s2", 2, "s2, frame 3"),
+     ("s2", 0, "s2, frame 1")],
 )  # fmt: skip
 def test_a_nan_that_is_called_valid_is_named(
-    batch: Batch, part: str, frame: int, words: str, bad: float
+    batch: Batch[Sample], part: str, frame: int, words: str, bad: float
 ) -> None:
-    values = getattr(batch, part).clone()
-    mask = {"truth": "truth_valid", "context": "valid"}[part]
-    valid = getattr(batch, mask).clone()
-    valid[5, frame, 0, 9, 9] = True
-    values[5, frame, 2, 9, 9] = bad
+    frames = (batch.truth if part == "truth" else batch.given[part]).clone()
+    frames.valid[5, 0, frame, 0, 9, 9] = True
+    frames.values[5, 0, frame, 2, 9, 9] = bad
+    changed = {"truth": frames} if part == "truth" else {"given": {part: frames}}
     with pytest.raises(PixelError, match=f"region toy-01, {words}, band B04: 1 NaN"):
-        task().split(replace(batch, **{part: values, mask: valid}))
+        split_of(replace(batch, **changed))
 
 
-def test_bands_must_be_those_of_the_batch(batch: Batch) -> None:
-    with pytest.raises(InputError, match="the batch holds B02, B03, B04, B08"):
-        task(bands=("B08",)).split(batch)
-    task(bands=toys.BANDS).split(batch)
+def test_bands_are_those_of_the_reader(store: Store) -> None:
+    reader = reader_of(store, PROTOCOL, ("B08",))
+    batch = next(batches(reader, index(store, PROTOCOL, "train"), 2))
+    given, want, truth = split_of(batch)
+    assert given.frames["s2"].bands == want.bands == truth.bands == ("B08",)
+    assert truth.values.shape[3] == 1
 
 
-def test_bad_settings() -> None:
+def test_bad_settings(batch: Batch[Sample]) -> None:
     with pytest.raises(InputError, match="members"):
-        task(members=0)
-    other = PROTOCOL.model_copy(update={"task": "fusion"})
-    with pytest.raises(InputError, match="forecast"):
-        ForecastTask(other, toys.sensor_meta(), Noise(0))
+        split_of(batch, members=0)
+    with pytest.raises(InputError, match="its task is forecast, which has no conditions"):
+        TASK.require_protocol(load_protocol("fusion2-stress"))
 
 
 def test_the_past_from_the_future_is_the_same_task_with_time_turned_round(store: Store) -> None:
@@ -160,8 +163,8 @@ def test_the_past_from_the_future_is_the_same_task_with_time_turned_round(store:
     turned = backward(samples, frames)
     assert backward(turned, frames) == samples
     assert [s.window for s in turned] == [s.window for s in samples]
-    batch = next(batches(store, turned, 8))
-    given, want, truth = task(direction="past").split(batch)
+    batch = next(batches(reader_of(store, PAST), turned, 8))
+    given, want, truth = split_of(batch)
     sample, last = batch.samples[0], frames[batch.samples[0].region] - 1
     assert sample.context == (last, last - 1, last - 2)
     assert sample.targets == (last - 3, last - 4, last - 5)
@@ -179,12 +182,10 @@ def test_the_past_from_the_future_is_the_same_task_with_time_turned_round(store:
     assert bool((dates.diff(dim=1) < 0).all())
 
 
-def test_a_direction_against_the_dates_or_unknown_is_refused(store: Store, batch: Batch) -> None:
+def test_a_direction_against_the_dates_is_refused(store: Store, batch: Batch[Sample]) -> None:
     frames = {name: len(store.region(name).times["s2"]) for name in store.regions}
     turned = backward(index(store, PROTOCOL, "train"), frames)
     with pytest.raises(InputError, match=r"a forecast of the past: the dates .* run 2017-07-01"):
-        task(direction="past").split(batch)
+        reader_of(store, PAST).assemble(batch.samples)
     with pytest.raises(InputError, match=r"a forecast of the future: the dates .* run 2024-07-01"):
-        task().split(next(batches(store, turned, 8)))
-    with pytest.raises(UnknownName, match="Did you mean past"):
-        task(direction="pasd")
+        next(batches(reader_of(store, PROTOCOL), turned, 8))

@@ -16,12 +16,14 @@ from rsbench.catalog import load_protocol
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window
 from rsbench.models.api import Frames
-from rsbench.models.noise import Noise
 from rsbench.store.read import Store
-from rsbench.tasks.fusion import FusionTask
-from rsbench.tasks.fusion_batches import FusionBatch, enlarge, fusion_batches
-from rsbench.tasks.fusion_samples import Triplet, footprint, require_fitting, sensor_pair, triplets
+from rsbench.tasks.base import Batch
+from rsbench.tasks.batches import batches
+from rsbench.tasks.frames import enlarge
+from rsbench.tasks.fusion.samples import Triplet, footprint, require_fitting, sensor_pair, triplets
+from rsbench.tasks.fusion.task import TASK
 from rsbench.tasks.settings import evaluation_config
+from tests.task_readers import reader_of, split_of
 
 PROTOCOL = load_protocol("fusion2")
 
@@ -38,23 +40,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return write_triplets(tmp_path_factory.mktemp("t") / "s", splits=("test", "test", "train"))
 
 
-def batch_of(store: Store, **options: Any) -> FusionBatch:
-    pair = sensor_pair(store)
+def batch_of(store: Store) -> Batch[Triplet]:
     samples = triplets(store, PROTOCOL, "test")
-    bands = store.sensor(pair.fine).bands
-    return next(fusion_batches(store, samples, 8, pair=pair, bands=bands, **options))
-
-
-def task(store: Store, **options: Any) -> FusionTask:
-    pair = sensor_pair(store)
-    return FusionTask(
-        PROTOCOL, store.sensor(pair.fine), store.sensor(pair.coarse), Noise(0), **options
-    )
+    return next(batches(reader_of(store, PROTOCOL), samples, 8))
 
 
 def test_given_want_and_truth_are_the_stores_pixels(store: Store) -> None:
     """24×32 pixels are whole blocks of 4, and of no power of two that a network would ask for."""
-    given, want, truth = task(store, members=2).split(batch_of(store))
+    given, want, truth = split_of(batch_of(store), members=2)
     first, target, last = days(3)
     stored = store.read("place-1", FINE) * 1e-4
     seen = store.read("place-1", FINE, array="valid")
@@ -81,7 +74,7 @@ def test_given_want_and_truth_are_the_stores_pixels(store: Store) -> None:
 
 
 def test_truth_shares_no_memory_with_what_is_given(store: Store) -> None:
-    given, want, truth = task(store).split(batch_of(store))
+    given, want, truth = split_of(batch_of(store))
     before = {name: f.clone() for name, f in given.frames.items()}
     times = want.times.clone()
     for tensor in (truth.values, truth.valid, truth.times):
@@ -105,26 +98,26 @@ def test_float_pixels_are_copied_out_of_the_cache(tmp_path: Path) -> None:
     """Stored as they are used, nothing converts them: a view of the cache would be truth's too."""
     made = write_triplets(tmp_path / "s", stored="float32")
     first, again = (batch_of(made) for _ in range(2))
-    assert torch.equal(first.truth, again.truth)
-    first.truth.fill_(7.0)
-    first.fine.fill_(7.0)
-    assert float(again.truth.max()) < 1
-    assert float(batch_of(made).fine.max()) < 1
+    assert torch.equal(first.truth.values, again.truth.values)
+    first.truth.values.fill_(7.0)
+    first.given[FINE].values.fill_(7.0)
+    assert float(again.truth.values.max()) < 1
+    assert float(batch_of(made).given[FINE].values.max()) < 1
 
 
 def test_a_band_alone_and_coarse_images_on_the_fine_grid(tmp_path: Path) -> None:
     one = write_triplets(tmp_path / "one", bands=("lst",), size=(20, 28))
-    given, want, truth = task(one).split(batch_of(one))
+    given, want, truth = split_of(batch_of(one))
     assert given.frames[FINE].values.shape == (1, 1, 2, 1, 20, 28)
     assert (want.bands, truth.values.shape) == (("lst",), (1, 1, 1, 1, 20, 28))
     odd = write_triplets(tmp_path / "odd", size=(23, 31), on_fine_grid=True, ratio=4)
-    assert task(odd).split(batch_of(odd))[2].values.shape[-2:] == (23, 31)
+    assert split_of(batch_of(odd))[2].values.shape[-2:] == (23, 31)
     fine = write_triplets(tmp_path / "fine", on_fine_grid=True, ratio=4)
     pair = sensor_pair(fine)
     assert footprint(fine, pair, "place-1") == 4
-    shown = task(fine).split(batch_of(fine))[0].frames[COARSE]
+    shown = split_of(batch_of(fine))[0].frames[COARSE]
     nested = write_triplets(tmp_path / "nested", ratio=4)
-    same = task(nested).split(batch_of(nested))[0].frames[COARSE]
+    same = split_of(batch_of(nested))[0].frames[COARSE]
     assert shown.footprint == same.footprint == 4
     assert torch.equal(shown.values, same.values)
 
@@ -144,16 +137,18 @@ def test_bilinear_lends_no_number_of_an_invalid_pixel() -> None:
 def test_an_all_cloud_coarse_image_is_refused(tmp_path: Path) -> None:
     cloudy = write_triplets(tmp_path / "s", coarse_invalid=(1,))
     with pytest.raises(PixelError, match=r"place-1, target 2020-01-17: no pixel of the coarse "):
-        task(cloudy).split(batch_of(cloudy))
+        split_of(batch_of(cloudy))
 
 
 @pytest.mark.parametrize("part", ["fine", "coarse", "truth"])
 def test_a_nan_called_valid_is_named(store: Store, part: str) -> None:
     batch = batch_of(store)
-    values = getattr(batch, part).clone()
-    values[0, 0, 1] = torch.where(getattr(batch, f"{part}_valid")[0, 0, 0], torch.nan, 0.0)
-    with pytest.raises(PixelError, match=rf"place-1, {part}, image 1, band nir: \d+ NaN"):
-        task(store).split(replace(batch, **{part: values}))
+    frames = (batch.truth if part == "truth" else batch.given[part]).clone()
+    frames.values[0, 0, 0, 1] = torch.where(frames.valid[0, 0, 0, 0], torch.nan, 0.0)
+    given = {**batch.given, part: frames}
+    changed = {"truth": frames} if part == "truth" else {"given": given}
+    with pytest.raises(PixelError, match=rf"place-1, {part}, frame 1, band nir: \d+ NaN"):
+        split_of(replace(batch, **changed))
 
 
 @pytest.mark.parametrize(
@@ -169,8 +164,6 @@ def test_sensors_that_do_not_fit(changes: dict[str, Any], says: str) -> None:
     known = metas(changes=changes)
     with pytest.raises(InputError, match=says):
         require_fitting(known[FINE], known[COARSE])
-    with pytest.raises(InputError, match=says):
-        FusionTask(PROTOCOL, known[FINE], known[COARSE], Noise(0))
 
 
 def test_a_store_that_cannot_be_fused(tmp_path: Path) -> None:
@@ -182,8 +175,8 @@ def test_a_store_that_cannot_be_fused(tmp_path: Path) -> None:
     apart = write_triplets(tmp_path / "apart", shift=13.0)
     with pytest.raises(InputError, match=r"place-1: their pixel edges lie up to 0\.433 fine pix"):
         triplets(apart, PROTOCOL, "test")
-    with pytest.raises(InputError, match="its task is forecast"):
-        FusionTask(load_protocol("year3"), *metas().values(), noise=Noise(0))
+    with pytest.raises(InputError, match="1 or 2 reference dates, a horizon of 1"):
+        TASK.require_protocol(load_protocol("year3"))
     with pytest.raises(InputError, match="whose task is forecast"):
         evaluation_config(apart, "year3")
     with pytest.raises(InputError, match="whose task is fusion"):
@@ -194,7 +187,7 @@ def test_a_window_must_lie_on_whole_coarse_pixels(store: Store) -> None:
     first, target, last = days(3)
     bad = Triplet("place-1", Window(2, 0, 8, 8), (first, last), target)
     with pytest.raises(InputError, match="a coarse pixel spans 4 fine pixels"):
-        list(fusion_batches(store, [bad], 1, pair=sensor_pair(store), bands=BANDS))
+        list(batches(reader_of(store, PROTOCOL), [bad], 1))
     odd = PROTOCOL.model_copy(update={"window": 18, "stride": 8})
     with pytest.raises(InputError, match=r"the window of protocol fusion2, 18 px.*multiple of 4"):
         triplets(store, odd, "train", windows=True)
@@ -204,4 +197,4 @@ def test_a_date_that_one_sensor_lacks_is_told(store: Store) -> None:
     first, target, _ = days(3)
     bad = Triplet("place-1", Window(0, 0, 8, 8), (first,), target.replace(year=2021))
     with pytest.raises(InputError, match="there is none of 2021-01-17"):
-        list(fusion_batches(store, [bad], 1, pair=sensor_pair(store), bands=BANDS))
+        list(batches(reader_of(store, PROTOCOL), [bad], 1))

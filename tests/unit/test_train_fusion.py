@@ -13,14 +13,13 @@ import torch
 import triplet_toys as ft
 
 from rsbench.core.errors import InputError, RsbenchError, TrainingError
-from rsbench.core.progress import silent
 from rsbench.evaluation.run import RunRequest, run_model
 from rsbench.models.api import Card, Stage
 from rsbench.models.noise import Noise
 from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store
-from rsbench.tasks.fusion_samples import triplets
-from rsbench.training.fusion_data import Pixels, TripletCrops, TripletValidation
+from rsbench.tasks.fusion.samples import triplets
+from rsbench.training.data import Crops, TrainingData, Validation
 from rsbench.training.plan import Plan
 from rsbench.training.train import train
 
@@ -53,12 +52,12 @@ def plan(store: Store, **changes: Any) -> Plan:
     return replace(base, **changes)
 
 
-def pixels(store: Store, **changes: Any) -> Pixels:
-    return Pixels.open(store, plan(store, **changes), ft.protocol(), silent)
+def pixels(store: Store, **changes: Any) -> TrainingData:
+    return TrainingData.open(store, plan(store, **changes), ft.protocol())
 
 
 def test_crops_lie_on_coarse_pixels_of_training_regions(store: Store) -> None:
-    crops = TripletCrops(pixels(store))
+    crops = Crops(pixels(store))
     found = [s for step in range(150) for s in crops.draw(0, step, 4)]
     assert {s.region for s in found} == set(store.split("train")) == set(crops.regions)
     places = {(s.window.y, s.window.x) for s in found}
@@ -69,15 +68,15 @@ def test_crops_lie_on_coarse_pixels_of_training_regions(store: Store) -> None:
 
 
 def test_a_step_depends_on_its_number_alone(store: Store) -> None:
-    one, two = TripletCrops(pixels(store)), TripletCrops(pixels(store))
+    one, two = Crops(pixels(store)), Crops(pixels(store))
     forward = [one.draw(0, step, 3) for step in range(5)]
     assert forward == [two.draw(0, step, 3) for step in reversed(range(5))][::-1]
     assert len(set(forward)) == 5
-    assert TripletCrops(pixels(store, seed=1)).draw(0, 0, 3) != forward[0]
+    assert Crops(pixels(store, seed=1)).draw(0, 0, 3) != forward[0]
 
 
 def test_a_model_of_one_reference_sees_either(store: Store) -> None:
-    crops = TripletCrops(pixels(store, shortest=1, longest=1))
+    crops = Crops(pixels(store, shortest=1, longest=1))
     found = [s for step in range(60) for s in crops.draw(0, step, 4)]
     before = [s for s in found if s.references[0] < s.target]
     assert 0.3 < len(before) / len(found) < 0.7
@@ -85,13 +84,13 @@ def test_a_model_of_one_reference_sees_either(store: Store) -> None:
     assert given.frames["fine"].values.shape == (4, 1, 1, 3, SIDE, SIDE)
     assert given.frames["coarse"].values.shape == (4, 1, 2, 3, SIDE, SIDE)
     assert want.times.shape == (4, 1)
-    both = TripletCrops(pixels(store, shortest=1))
+    both = Crops(pixels(store, shortest=1))
     counts = {len(s.references) for step in range(30) for s in both.draw(0, step, 1)}
     assert counts == {1, 2}
 
 
 def test_the_truth_of_a_parcel_is_the_stored_fine_image(store: Store) -> None:
-    crops = TripletCrops(pixels(store))
+    crops = Crops(pixels(store))
     samples = crops.draw(0, 0, 3)
     training_batch = crops.training_batch(samples, Noise(0))
     for row, sample in enumerate(samples):
@@ -108,7 +107,7 @@ def test_the_truth_of_a_parcel_is_the_stored_fine_image(store: Store) -> None:
 
 def test_validation_takes_windows_of_validation_regions_only(store: Store) -> None:
     opened = pixels(store)
-    check = TripletValidation(opened, card("mean_refs"))
+    check = Validation(opened, card("mean_refs"))
     everything = triplets(store, ft.protocol(), "val", windows=True)
     assert set(check.samples) == set(everything)
     assert {s.region for s in check.samples} == set(store.split("val"))
@@ -116,7 +115,7 @@ def test_validation_takes_windows_of_validation_regions_only(store: Store) -> No
 
 def test_the_validation_error_is_that_of_a_sum_by_hand(store: Store) -> None:
     opened = pixels(store)
-    check = TripletValidation(opened, card("copy_f0"))
+    check = Validation(opened, card("copy_f0"))
     found = check.mse(create_model("copy_f0"), Noise(0), torch.device("cpu"))
     total, count = 0.0, 0
     for name in store.split("val"):
@@ -136,14 +135,15 @@ def test_the_validation_error_is_that_of_a_sum_by_hand(store: Store) -> None:
 def test_crops_under_cloud_are_drawn_again_elsewhere(tmp_path: Path) -> None:
     part = (slice(0, 12), slice(None))  # 48 of 64 fine rows
     store = ft.write_store(tmp_path / "cloudy", dates=3, clouds=dict.fromkeys(range(3), part))
-    crops = TripletCrops(pixels(store, window=16))
+    crops = Crops(pixels(store, window=16))
     found = [s for step in range(60) for s in crops.draw(0, step, 2)]
     assert {s.window.y for s in found} == {36, 40, 44, 48}
     whole = dict.fromkeys(range(4), (slice(None), slice(None)))
     dark = ft.write_store(tmp_path / "dark", dates=3, clouds=whole)
-    with pytest.raises(TrainingError, match="none of 64 crops had a valid pixel"):
-        TripletCrops(pixels(dark)).draw(0, 0, 1)
-    assert TripletValidation(pixels(dark), card("mean_refs")).samples == ()
+    says = r"of region toy-0\d: none of 64 crops had a valid pixel.* \d+\.\d% of the region"
+    with pytest.raises(InputError, match=says):
+        Crops(pixels(dark)).draw(0, 0, 1)
+    assert Validation(pixels(dark), card("mean_refs")).samples == ()
 
 
 def test_what_cannot_be_trained_on_is_one_clear_sentence(store: Store) -> None:
@@ -152,9 +152,9 @@ def test_what_cannot_be_trained_on_is_one_clear_sentence(store: Store) -> None:
         ({"window": 30}, "a coarse pixel spans 4 fine pixels"),
     ):
         with pytest.raises(InputError, match=says):
-            pixels(store, **changes)
+            Crops(pixels(store, **changes))
     with pytest.raises(InputError, match=r"64×64 px.*smaller window"):
-        TripletCrops(pixels(store, window=128))
+        Crops(pixels(store, window=128))
 
 
 def trained(store: Store, model: Any, entry: Card, **options: Any) -> Any:
@@ -173,14 +173,27 @@ def test_a_forecast_protocol_is_refused_and_a_forecaster_too(store: Store) -> No
         trained(store, create_model("simvp", "tiny", bands=3), card("simvp"))
 
 
-def test_terms_that_are_watched_are_refused_as_nobody_would_take_them(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+def test_watched_terms_are_taken_on_validation_samples(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model: Any = create_model("sa_stf", "tiny", bands=3)
     stages = tuple(replace(stage, watched=("total",)) for stage in model.stages())
     monkeypatch.setattr(model, "stages", lambda: stages)
-    with pytest.raises(TrainingError, match="Only stages of forecasts do"):
-        trained(store, model, card("sa_stf"))
+    seen: list[set[str]] = []
+    real = Crops.training_batch
+
+    def kept(self: Crops, samples: Any, noise: Any) -> Any:
+        seen.append({sample.region for sample in samples})
+        return real(self, samples, noise)
+
+    monkeypatch.setattr(Crops, "training_batch", kept)
+    result = trained(store, model, card("sa_stf"), out_dir=tmp_path / "watched")
+    assert all(np.isfinite(p["validation_terms"]["total"]) for p in result.history)
+    assert any(regions == set(store.split("val")) for regions in seen)
+    assert all(
+        regions <= set(store.split("val")) or regions <= set(store.split("train"))
+        for regions in seen
+    )
 
 
 def test_run_trains_then_finds_the_checkpoint(

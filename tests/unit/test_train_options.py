@@ -22,7 +22,7 @@ from rsbench.models.api import Frames
 from rsbench.models.contract_data import SENSOR, Shape, make_samples
 from rsbench.store.read import Store
 from rsbench.training.augment import MIX_SHARE, augmented, box, mixed, pasted
-from rsbench.training.forecast_data import TrainingBatch
+from rsbench.training.data import TrainingBatch
 from rsbench.training.options import AUGMENTATIONS, Average, Options, faster
 from rsbench.training.train import Interrupted
 

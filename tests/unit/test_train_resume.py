@@ -108,7 +108,7 @@ def test_training_learns_and_keeps_the_best(store: Store) -> None:
 
 
 def test_the_best_is_kept_not_the_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rsbench.training.forecast_data import Validation
+    from rsbench.training.data import Validation
 
     values = iter([5.0, 2.0, 3.0, 4.0, *range(5, 30)])
     seen: list[dict[str, torch.Tensor]] = []

@@ -91,7 +91,7 @@ def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         for lead in endpoint.leads:
             found = own[own["lead"] == lead]
             if len(found):
-                name = "" if board.run.fusion else f", lead {lead}"
+                name = f", lead {lead}" if words_of(board.run).curves else ""
                 cells.append({"lead": name, **_cell_text(found.iloc[0].to_dict())})
         if cells:
             shown.append({"model": row["model"], "preset": row["preset"], "cells": cells})

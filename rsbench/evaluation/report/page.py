@@ -34,7 +34,6 @@ from rsbench.evaluation.report.leaderboard import (
     unit_in,
 )
 from rsbench.evaluation.report.words import words_of
-from rsbench.evaluation.scores import RunInfo
 from rsbench.evaluation.table import number, supported_best, to_latex
 from rsbench.metrics.queries import in_report_order, perfect_values
 
@@ -75,9 +74,9 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "leads": list(range(1, run.horizon + 1)),
         "data": compact(board, models, metrics, best),
         "first": first_view(board, models, metrics, best),
-        # With one target date there is no curve over leads.
-        "panels": [] if words.fusion else _panels(board, _plain(metrics), looks),
-        "skill": [] if words.fusion else _skill(board, looks),
+        # One target date has no curve over leads; the leaderboard says it all.
+        "panels": _panels(board, _plain(metrics), looks) if words.curves else [],
+        "skill": _skill(board, looks) if words.curves else [],
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "comparisons": comparisons.note(board, best),
         "seeds": seeds.note(board),
@@ -132,8 +131,6 @@ def _looks(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
     """Return (label, value, longer text) of the header."""
     run = board.run
-    years = list(dict.fromkeys(start[:4] for start in run.starts))
-    starts = f"{years[0]}–{years[-1]} ({len(years)})" if len(years) > 2 else ", ".join(years)
     versions = run.versions.get("rsbench", "")
     facts = [
         ("Dataset", run.dataset, ""),
@@ -141,7 +138,7 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
         ("Split", run.split, ""),
         ("Protocol", run.protocol, ""),
         ("Primary endpoint", run.endpoint.label, run.endpoint.title),
-        *_task_facts(run, starts),
+        *words_of(run).described(run),
         ("Regions", str(regions), ""),
         ("Precision", run.precision, ""),
         ("Device", run.device, ""),
@@ -150,20 +147,6 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
     if run.members > 1:
         facts.append(("Members", str(run.members), ""))
     return facts + ([("rsbench", versions, "")] if versions else [])
-
-
-def _task_facts(run: RunInfo, starts: str) -> list[tuple[str, str, str]]:
-    if run.fusion:
-        given = "dates with fine and coarse images; the target date has a coarse image only"
-        return [
-            ("References", f"{run.context} per target", given),
-            ("First references", starts or "–", ", ".join(run.starts)),
-        ]
-    return [
-        ("Context", f"k = {run.context}", "frames given to every model"),
-        ("Starts", starts or "–", ", ".join(run.starts)),
-        ("Horizon", f"{run.horizon} × {run.step}", "leads × step"),
-    ]
 
 
 # ----------------------------------------------------------------------------------- charts

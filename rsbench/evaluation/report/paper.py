@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board, of_row
-from rsbench.evaluation.report.published import task_of
 from rsbench.evaluation.scores import HALVES, RunInfo
 from rsbench.metrics.registry import MetricInfo, metric_info
+from rsbench.tasks.registry import task
 
 OWN = ("arithmetic", "this project")
 """Sources that are not publications."""
@@ -33,24 +33,9 @@ def _data(board: Board) -> list[str]:
         + f" on the {run.split} split of {run.label} (dataset digest "
         f"{run.dataset_digest[:LONGEST]}), sensor {run.sensor}, bands {_list(run.bands)}, in "
         f"{run.unit or 'its own unit'} with a value range of {low:g} to {high:g}.",
-        f"Under protocol {run.protocol}, {_given(run)}. The primary endpoint is "
+        f"Under protocol {run.protocol}, {task(run.task).methods(run)}. The primary endpoint is "
         f"{run.endpoint.label}.",
     ]
-
-
-def _given(run: RunInfo) -> str:
-    """Return which images were given and which were predicted."""
-    if task_of(run.protocol) == "fusion":
-        dates = "date" if run.context == 1 else "dates"
-        return (
-            f"the fine and coarse images of {run.context} reference {dates} and the coarse image "
-            "of the target date were given and the fine image of the target date predicted"
-        )
-    frames = "frame" if run.context == 1 else "frames"
-    leads = "lead 1" if run.horizon == 1 else f"leads 1 to {run.horizon}"
-    said = f"k = {run.context} context {frames} were given and {leads} of {run.step} predicted"
-    starts = f"{run.starts[0]} to {run.starts[-1]}" if len(run.starts) > 1 else "".join(run.starts)
-    return said + (f", from starts {starts}" if starts else "")
 
 
 def _scoring(board: Board) -> list[str]:

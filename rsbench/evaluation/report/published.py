@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rsbench.catalog import load_protocol, names
 from rsbench.catalog.published import PublishedColumn, PublishedTable
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board
@@ -47,7 +46,7 @@ def _verdict(
     table: PublishedTable, column: PublishedColumn, board: Board, ids: set[str]
 ) -> Verdict:
     run = board.run
-    if task_of(run.protocol) not in (None, table.task):
+    if run.task != table.task:
         return Verdict(column, "no", f"its task is {table.task}")
     if column.metric is None:
         like = f"; the nearest here is {column.nearest}" if column.nearest else ""
@@ -79,12 +78,6 @@ def _how(metric: str) -> str:
 def beside(board: Board, tables: Sequence[PublishedTable]) -> list[dict[str, Any]]:
     """Return verdicts, published rows and rows of this run for each published table."""
     return [_beside(board, table) for table in tables]
-
-
-def task_of(protocol: str) -> str | None:
-    """Return the task of a protocol in the catalogue; None if the name is unknown."""
-    name = protocol.partition("/")[0]  # adaptations to the store follow the slash
-    return load_protocol(name).task if name in names("protocols") else None
 
 
 def _beside(board: Board, table: PublishedTable) -> dict[str, Any]:

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 
-from rsbench.core.errors import HorizonError, InputError, TrainingError
+from rsbench.core.errors import InputError, TrainingError
 from rsbench.core.grid import Window
+from rsbench.core.progress import Advance, silent
 from rsbench.models.rollout import roll
-from rsbench.tasks.forecast import ForecastTask
-from rsbench.tasks.forecast_batches import assemble, batches
-from rsbench.tasks.forecast_samples import Sample, backward, index
+from rsbench.tasks.base import Reader, Reading, Sample, Task
+from rsbench.tasks.batches import batches
+from rsbench.tasks.registry import task
+from rsbench.tasks.split import Question, split
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
+
     from rsbench.catalog import Protocol as Rules
     from rsbench.models.api import Card, Frames, Given, Model, Noise, Stage, Trainable, Want
-    from rsbench.store.cache import Cache
     from rsbench.store.read import Store
     from rsbench.training.plan import Plan
 
 T = TypeVar("T")
-TRIES = 8
-VALIDATION = 32
+TRIES = 64
+"""Draws of one crop until one has a valid pixel of the truth."""
 VALIDATION_BATCH = 8
 FULL_SHARE = 0.5
 """How often a step takes the whole context; else it draws a shorter one."""
@@ -37,12 +41,12 @@ def require_splits(store: Store) -> None:
         TrainingError: names the splits there are.
     """
     there = sorted({str(entry["split"]) for entry in store.listed.values()})
-    for split, why in (("train", "there is nothing to train on"), ("val", "nothing would tell "
+    for name, why in (("train", "there is nothing to train on"), ("val", "nothing would tell "
                        "when to stop")):  # fmt: skip
-        if split not in there:
+        if name not in there:
             raise TrainingError(
                 f"training on {store.recipe} ({store.digest[:12]})",
-                f"its regions are {', '.join(there)}: without the split {split} {why}",
+                f"its regions are {', '.join(there)}: without the split {name} {why}",
                 "Build or import a dataset with the splits train, val and test",
             )
 
@@ -56,7 +60,7 @@ class TrainingBatch:
         self.truth = truth
 
     def to(self, device: torch.device) -> TrainingBatch:
-        """Return the parcel on a device."""
+        """Return the batch on a device."""
         return TrainingBatch(self.given.to(device), self.want.to(device), self.truth.to(device))
 
 
@@ -85,104 +89,111 @@ class Checked(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """A store that is open for training by a plan."""
+
+    task: Task[Any]
+    reading: Reading
+    reader: Reader[Any]
+    plan: Plan
+
+    @classmethod
+    def open(cls, store: Store, plan: Plan, protocol: Rules, advance: Advance = silent) -> Self:
+        """Open the caches of the sensors that the protocol's task reads."""
+        own = task(protocol.task)
+        reading = Reading(store, protocol, plan.sensor, plan.bands)
+        return cls(own, reading, own.reader(reading, advance), plan)
+
+    def training_batch(self, samples: Sequence[Any], noise: Noise) -> TrainingBatch:
+        """Return samples as given, want and truth."""
+        question = Question(noise, context=self.task.context)
+        return TrainingBatch(*split(self.reader.assemble(samples), question))
+
+
 class Crops:
-    """Random crops of the regions of a split, aligned in time only.
+    """Random crops of the regions of a split, aligned in time and on the task's lattice only.
 
     Which crops a step sees depends on seed, stage and step alone: not on the steps before it,
     nor on threads or processes.
+
+    Raises:
+        HorizonError: if no region has enough dates.
+        InputError: if a region is smaller than the crops.
     """
 
-    def __init__(self, cache: Cache, plan: Plan, protocol: Rules, split: str = "train") -> None:
-        self._cache = cache
-        self._plan = plan
-        self._protocol = protocol
-        self._split = split
-        store = cache.store
-        self._frames = {r: len(store.region(r).times[plan.sensor]) for r in store.split(split)}
-        self._require_room()
+    def __init__(self, data: TrainingData, split: str = "train") -> None:
+        self._data = data
+        self._pool = data.task.pool(data.reading, data.plan, split)
+        for region in self.regions:
+            self._require_room(region)
 
     @property
     def regions(self) -> tuple[str, ...]:
         """Regions that hold enough dates for every stage with the shortest context."""
-        least = self._plan.shortest + max(self._plan.leads)
-        return tuple(sorted(r for r, n in self._frames.items() if n >= least))
+        return self._pool.regions
 
-    def _require_room(self) -> None:
-        plan, store = self._plan, self._cache.store
-        if not self.regions:
-            raise HorizonError(
-                f"training {plan.model} on {max(plan.leads)} leads after {plan.shortest} frames",
-                f"the regions of the split {self._split} have "
-                f"{max(self._frames.values(), default=0)} dates",
-                "Choose a preset that needs fewer, or a dataset with more dates",
+    def _require_room(self, region: str) -> None:
+        grid = self._data.reading.store.region(region).grids[self._data.plan.sensor]
+        if min(grid.height, grid.width) < self._data.plan.window:
+            raise InputError(
+                f"training {self._data.plan.model} on crops of {self._data.plan.window} px",
+                f"region {region} has {grid.height}×{grid.width} px",
+                "Take a protocol with a smaller window, or a dataset with larger regions",
             )
-        for region in self.regions:
-            grid = store.region(region).grids[plan.sensor]
-            if min(grid.height, grid.width) < plan.window:
-                raise InputError(
-                    f"training {plan.model} on crops of {plan.window} px",
-                    f"region {region} has {grid.height}×{grid.width} px",
-                    "Take a protocol with a smaller window, or a dataset with larger regions",
-                )
 
     def draw(self, stage: int, step: int, count: int) -> tuple[Sample, ...]:
-        """Return the samples of a step; all have one number of frames."""
-        plan = self._plan
+        """Return the samples of a step; all have one number of frames.
+
+        Raises:
+            InputError: if crops with a valid pixel are hard to find.
+        """
+        plan = self._data.plan
         rng = np.random.default_rng([plan.seed, stage, step])
         leads = plan.leads[stage]
-        room = max(self._frames[r] for r in self.regions) - leads
-        longest = min(plan.longest, room)
+        longest = min(plan.longest, self._pool.longest(leads))
         context = longest
         if plan.shortest < longest and rng.random() >= FULL_SHARE:
             context = int(rng.integers(plan.shortest, longest + 1))
-        fitting = [r for r in self.regions if self._frames[r] >= context + leads]
+        fitting = self._pool.fitting(context, leads)
         order: list[str] = []
         while len(order) < count:  # every region once before any comes again
             order += [fitting[int(i)] for i in rng.permutation(len(fitting))]
         return tuple(self._crop(rng, region, context, leads) for region in order[:count])
 
-    def _crop(self, rng: np.random.Generator, region: str, context: int, leads: int) -> Sample:
-        side = self._plan.window
-        grid = self._cache.store.region(region).grids[self._plan.sensor]
+    def _crop(self, rng: Generator, region: str, context: int, leads: int) -> Sample:
+        side, lattice = self._data.plan.window, self._pool.lattice
+        fitting, first = self._pool.fitting(context, leads), region
         for _ in range(TRIES):
-            start = int(rng.integers(context - 1, self._frames[region] - leads))
-            y = int(rng.integers(0, grid.height - side + 1))
-            x = int(rng.integers(0, grid.width - side + 1))
-            sample = Sample(
-                region,
-                Window(y, x, side, side),
-                tuple(range(start - context + 1, start + 1)),
-                tuple(range(start + 1, start + leads + 1)),
-            )
-            if self._protocol.direction == "past":
-                (sample,) = backward([sample], self._frames)
-            # A crop whose truth is all invalid teaches nothing: draw again, a few times.
-            _, valid = self._cache.patch(region, sample.window, sample.targets)
-            if valid.any():
-                break
-        return sample
+            whole: Sample = self._pool.draw(rng, region, context, leads)
+            room = (whole.window.height - side, whole.window.width - side)
+            y, x = (lattice * int(rng.integers(0, n // lattice + 1)) for n in room)
+            sample = whole.at(Window(y, x, side, side))
+            if self._data.reader.usable(sample):
+                return sample
+            # Another place, and perhaps another region: this one may be invalid altogether.
+            region = fitting[int(rng.integers(len(fitting)))]
+        share = self._data.reader.valid_share(self._pool.draw(rng, first, context, leads))
+        raise InputError(
+            f"training {self._data.plan.model} on crops of {side} px of region {first}",
+            f"none of {TRIES} crops had a valid pixel of the truth and of every frame that must "
+            f"be seen; {share:.1%} of the region's truth is valid",
+            "Leave out dates without valid pixels, or take a larger window",
+        )
 
-    def training_batch(self, samples: Sequence[Sample], noise: Noise) -> TrainingBatch:
+    def training_batch(self, samples: Sequence[Any], noise: Noise) -> TrainingBatch:
         """Return samples as given, want and truth."""
-        batch = assemble(self._cache, samples, self._plan.bands)
-        task = ForecastTask(self._protocol, self._cache.meta, noise, self._plan.bands)
-        return TrainingBatch(*task.split(batch))
+        return self._data.training_batch(samples, noise)
 
 
 class Validation:
     """A fixed, evenly spread part of the validation windows."""
 
-    def __init__(self, cache: Cache, plan: Plan, protocol: Rules, card: Card) -> None:
-        self._cache = cache
-        self._plan = plan
+    def __init__(self, data: TrainingData, card: Card) -> None:
+        self._data = data
         self._card = card
-        self._protocol = protocol
-        leads = plan.leads[-1]
-        found = index(
-            cache.store, protocol, "val", horizon=leads, context=plan.context, sensor=plan.sensor
-        )
-        whole = [s for s in found if len(s.targets) == leads]
-        self.samples = spread_evenly(whole, VALIDATION)
+        found = data.task.validation(data.reading, data.reader, data.plan)
+        self.samples = spread_evenly(found, data.task.validation_samples)
 
     def mse(self, model: Model, noise: Noise, device: torch.device) -> float:
         """Return the mean squared error over valid pixels of all leads, in the unit squared.
@@ -190,10 +201,10 @@ class Validation:
         Raises:
             TrainingError: if the validation windows hold no valid pixel.
         """
-        task = ForecastTask(self._protocol, self._cache.meta, noise, self._plan.bands)
-        found = batches(self._cache, self.samples, VALIDATION_BATCH, bands=self._plan.bands)
+        question = Question(noise, context=self._data.task.context)
+        found = batches(self._data.reader, self.samples, VALIDATION_BATCH)
         return mean_squared(
-            model, self._card, (TrainingBatch(*task.split(b)) for b in found), device
+            model, self._card, (TrainingBatch(*split(b, question)) for b in found), device
         )
 
 

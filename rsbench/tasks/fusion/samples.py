@@ -23,7 +23,7 @@ from rsbench.core.date_triplets import (
 )
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window, nesting
-from rsbench.tasks.forecast_samples import windows_of
+from rsbench.tasks.windows import whole_window, windows_of
 
 if TYPE_CHECKING:
     from rsbench.catalog import Protocol
@@ -164,13 +164,13 @@ def _found(
         entry = store.region(region)
         fine, coarse = entry.grids[pair.fine], entry.grids[pair.coarse]
         ratio = nesting(fine, coarse, f"region {region}")
-        areas = _windows(region, fine, protocol, ratio) if windows else _whole(fine)
+        areas = _windows(region, fine, protocol, ratio) if windows else (whole_window(fine),)
         both = sorted(set(entry.times[pair.fine]) & set(entry.times[pair.coarse]))
         if protocol.dates is not None:
             found += _listed(protocol, split, region, areas, both, count)
             continue
         if protocol.conditions and split == "test":
-            found += _strained(protocol, region, areas, both, count)
+            found += _stressed(protocol, region, areas, both, count)
             continue
         own = [
             Triplet(region, area, references, target)
@@ -206,7 +206,7 @@ def _listed(
     ]
 
 
-def _strained(
+def _stressed(
     protocol: Protocol, region: str, areas: Sequence[Window], both: Sequence[date], count: int
 ) -> list[Triplet]:
     """Return the triplets of a test region, one per condition and window."""
@@ -233,10 +233,6 @@ def _strained(
 
 def _regions(store: Store, protocol: Protocol, split: str) -> tuple[str, ...]:
     return tuple(store.regions) if protocol.scheme == "time" else tuple(store.split(split))
-
-
-def _whole(grid: Grid) -> tuple[Window, ...]:
-    return (Window(0, 0, grid.height, grid.width),)
 
 
 def _windows(region: str, grid: Grid, protocol: Protocol, ratio: int) -> tuple[Window, ...]:

@@ -1,0 +1,124 @@
+"""Fitting models in closed form on the training split: the one path for every such model.
+
+A fit is kept in the cache under what decides it. Among that is the file that defines the model, so
+that a changed model is fitted again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsbench.core.digest import sha256_file, sha256_json
+from rsbench.core.errors import InputError, TrainingError
+from rsbench.core.paths import cache_dir
+from rsbench.core.version import __version__
+from rsbench.models.api import Fitted, Frames, Model
+from rsbench.models.checkpoint import plain_options
+from rsbench.models.checkpoint_files import read_json, write_json
+from rsbench.models.registry import identity
+from rsbench.tasks.config import EvaluationConfig
+from rsbench.tasks.registry import task_of
+from rsbench.tasks.settings import cases
+
+if TYPE_CHECKING:
+    from rsbench.models.api import Given, Want
+
+FITTED = "fitted.json"
+
+
+def fit(model: Model, config: EvaluationConfig) -> str:
+    """Fit a model on the training split, or take up an earlier fit; return the digest.
+
+    Raises:
+        TrainingError: if the model has no ``fit`` and ``restore``, there is nothing to fit on, or
+            a parameter is not finite.
+    """
+    name = identity(model).name
+    if not isinstance(model, Fitted):
+        raise TrainingError(
+            f"fitting {name}", "it has no fit and restore", "Add both, or say fitted=False"
+        )
+    if "train" not in task_of(config).splits(config):
+        raise TrainingError(
+            f"fitting {name}",
+            "the store has no training split to fit on",
+            "Use a store with the split train",
+        )
+    about = _about(model, config)
+    path = cache_dir("fitted", sha256_json(about)[:16]) / FITTED if about else None
+    kept = _kept(path, about)
+    if kept is not None:
+        model.restore(kept)
+        return sha256_json(kept)
+    parameters = _fitted(model, name, config)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = sha256_json(parameters)
+        write_json(path, {"about": about, "parameters": parameters, "digest": digest})
+    return sha256_json(parameters)
+
+
+def _fitted(model: Fitted, name: str, config: EvaluationConfig) -> dict[str, float]:
+    try:
+        found = dict(model.fit(training_pairs(config)))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise TrainingError(
+            f"fitting {name}", str(error), "Use a dataset with training pixels"
+        ) from error
+    wrong = [key for key, value in found.items() if not math.isfinite(value)]
+    if wrong or not found:
+        raise TrainingError(
+            f"fitting {name}",
+            f"{wrong[0]} is {found[wrong[0]]}" if wrong else "it returned no parameter",
+            "Check that the training split has valid pixels",
+        )
+    return found
+
+
+def _about(model: Model, config: EvaluationConfig) -> dict[str, Any]:
+    """Return what decides a fit; empty where the code of the model is in no file."""
+    own = identity(model)
+    try:
+        code = sha256_file(Path(inspect.getfile(type(model))))
+    except (TypeError, OSError):
+        return {}
+    return {
+        "version": __version__, "model": own.name, "preset": own.preset, "code": code,
+        "options": plain_options(own.options), "dataset": config.store.digest,
+        "protocol": config.protocol.model_dump(mode="json"), "sensor": config.sensor,
+        "bands": list(config.bands), "context": config.context, "horizon": config.horizon,
+        "members": config.members, "seed": config.seed,
+    }  # fmt: skip
+
+
+def _kept(path: Path | None, about: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return the parameters of an earlier fit; None where there is none or the file was changed."""
+    if path is None or not path.is_file():
+        return None
+    value = read_json(path)
+    parameters = value.get("parameters")
+    if value.get("about") != dict(about) or not isinstance(parameters, dict):
+        return None
+    return parameters if sha256_json(parameters) == value.get("digest") else None
+
+
+def training_pairs(config: EvaluationConfig) -> Iterator[tuple[Given, Want, Frames]]:
+    """Yield (given, want, truth) of the training split, for closed-form fits."""
+    low_high = config.meta.value_range
+    for case in cases(config, split="train"):
+        truth = Frames(
+            values=case.truth[:, None],
+            valid=case.valid[:, None],
+            times=case.want.times,
+            bands=config.bands,
+            unit=config.meta.unit,
+            predicted=(False,) * case.truth.shape[1],
+            value_range=low_high,
+        )
+        yield case.given, case.want, truth

@@ -1,0 +1,1 @@
+"""Forecasting: later frames of a sensor from earlier ones."""

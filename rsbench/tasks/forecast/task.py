@@ -1,0 +1,245 @@
+"""The forecasting task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from rsbench.core.errors import HorizonError, InputError
+from rsbench.core.progress import Advance, silent
+from rsbench.tasks.base import Asked, Bound, Drawing, Pool, Reader, Reading, Task, Unit
+from rsbench.tasks.forecast.samples import (
+    Extent,
+    Sample,
+    backward,
+    curve_of,
+    index,
+    require_leads,
+    spans,
+)
+from rsbench.tasks.forecast.words import WORDS, methods
+from rsbench.tasks.windows import whole_window
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+    from rsbench.catalog import Protocol
+    from rsbench.models.contract_data import Example
+    from rsbench.store.read import Store
+    from rsbench.tasks.config import EvaluationConfig
+    from rsbench.tasks.frames import Requests
+    from rsbench.tasks.words import Scored
+
+
+class ForecastTask(Task[Sample]):
+    """Forecast the frames after the context, or before it where the direction is the past."""
+
+    name = "forecast"
+    kinds = ("series",)
+    words = WORDS
+    reference_models = ("persistence", "climatology", "linear_trend", "damped_persistence")
+
+    def require_protocol(self, protocol: Protocol) -> None:
+        """Refuse lists of triplets and conditions, which are of other tasks."""
+        for option, value in (("dates", protocol.dates), ("conditions", protocol.conditions)):
+            if value:
+                raise InputError(
+                    f"protocol {protocol.name}",
+                    f"its task is {self.name}, which has no {option}",
+                    f"Remove {option}, or state the task that they are for",
+                )
+
+    def settle(self, config: EvaluationConfig) -> EvaluationConfig:
+        """Check that there are dates enough; windows become no larger than the regions."""
+        store, sensor = config.store, config.sensor
+        times = min(len(store.region(name).times[sensor]) for name in store.regions)
+        require_leads(times, context=config.context, horizon=config.horizon)
+        return replace(config, protocol=_fitting(config.protocol, store, sensor))
+
+    def splits(self, config: EvaluationConfig) -> frozenset[str]:
+        """Return the splits that have samples, by region or by target date."""
+        own = super().splits(config)
+        if config.protocol.scheme == "space":
+            return own
+        dated = frozenset(
+            split
+            for region in config.store.regions
+            for split in spans(config.protocol, _count(config, region), config.context)
+        )
+        return dated if config.protocol.scheme == "time" else dated & own
+
+    def groups(self, config: EvaluationConfig, split: str) -> list[list[Sample]]:
+        """Return the samples of a split in groups of one start and one number of leads."""
+        extent = Extent(config.context, config.horizon, config.sensor)
+        groups: dict[tuple[int, int], list[Sample]] = {}
+        for sample in index(config.store, config.protocol, split, extent):
+            leads = len(sample.targets)
+            if "targets" not in config.protocol.curves and leads < config.horizon:
+                continue
+            groups.setdefault((sample.start, leads), []).append(sample)
+        return [groups[key] for key in sorted(groups)]
+
+    def unit(self, config: EvaluationConfig, sample: Sample) -> Unit:
+        """Return start, targets and matched sets, counted along the direction."""
+        dates = config.store.region(sample.region).times[config.sensor]
+        past = config.protocol.direction == "past"
+        start = len(dates) - 1 - sample.start if past else sample.start
+        known = spans(config.protocol, len(dates), config.context).values()
+        span = next(own for own in known if own[0] <= start + 1 <= own[1])
+        curves = tuple(
+            curve_of(start, lead, span=span, horizon=config.horizon)
+            for lead in range(1, len(sample.targets) + 1)
+        )
+        return Unit(dates[sample.start], tuple(dates[i] for i in sample.targets), curves)
+
+    def reader(self, reading: Reading, advance: Advance = silent) -> Reader[Sample]:
+        """Return what reads context and leads of the forecast sensor."""
+        from rsbench.store.cache import open_cache
+        from rsbench.tasks.frames import FrameReader
+
+        caches = {reading.sensor: open_cache(reading.store, reading.sensor, progress=advance)}
+        return FrameReader(reading, caches, lambda sample: _requests(reading, sample))
+
+    def bounds(self, config: EvaluationConfig) -> Sequence[Bound]:
+        """Return the oracle of a simulation and the floor of the data."""
+        from rsbench.tasks.forecast.bounds import bounds
+
+        return tuple(bounds(config))
+
+    def pool(self, reading: Reading, drawing: Drawing, split: str) -> Pool[Sample]:
+        """Return the starts of a split's regions."""
+        return Starts.of(reading, drawing, split)
+
+    def validation(
+        self, reading: Reading, reader: Reader[Sample], drawing: Drawing
+    ) -> Sequence[Sample]:
+        """Return the windows that have all leads of the last stage."""
+        leads = drawing.leads[-1]
+        extent = Extent(drawing.context, leads, reading.sensor)
+        found = index(reading.store, reading.protocol, "val", extent)
+        return [sample for sample in found if len(sample.targets) == leads]
+
+    def asked(self, config: EvaluationConfig) -> Sequence[Asked[Sample]]:
+        """Return every (region, start) once, with its dates and grid."""
+        found: dict[tuple[str, int], Asked[Sample]] = {}
+        for group in self.groups(config, config.split):
+            for sample in group:
+                place = (sample.region, sample.start)
+                if place not in found:
+                    found[place] = self._asked(config, sample)
+        return tuple(found[place] for place in sorted(found))
+
+    def _asked(self, config: EvaluationConfig, sample: Sample) -> Asked[Sample]:
+        entry = config.store.region(sample.region)
+        dates, grid = entry.times[config.sensor], entry.grids[config.sensor]
+        start = dates[sample.start].isoformat()
+        return Asked(
+            sample=sample.at(whole_window(grid)),
+            key=f"{sample.region}:{start}",
+            name=start,
+            label=f"start {start}",
+            grid=grid,
+            given={config.sensor: tuple(dates[i] for i in sample.context)},
+            folders={config.sensor: sample.region},
+            targets=tuple(dates[i] for i in sample.targets),
+        )
+
+    def example(self) -> Example:
+        """Return what makes up series for the contract."""
+        from rsbench.models.contract_data import SERIES
+
+        return SERIES
+
+    def methods(self, run: Scored) -> str:
+        """Return half a sentence: what models saw and what they predicted."""
+        return methods(run)
+
+
+TASK = ForecastTask()
+
+
+def _count(config: EvaluationConfig, region: str) -> int:
+    return len(config.store.region(region).times[config.sensor])
+
+
+def _requests(reading: Reading, sample: Sample) -> Requests:
+    """Return the frames of a sample, after checking that its dates run along the direction."""
+    from rsbench.tasks.frames import Request, Requests
+
+    dates = reading.store.region(sample.region).times[reading.sensor]
+    listed = (*sample.context, *sample.targets)
+    step = -1 if reading.protocol.direction == "past" else 1
+    if any((b - a) * step <= 0 for a, b in pairwise(listed)):
+        raise InputError(
+            f"a forecast of the {reading.protocol.direction}",
+            f"the dates of {sample.region} run {', '.join(str(dates[i]) for i in listed)}",
+            "Take samples of forecast.samples.index for the future, backward(…) for the past",
+        )
+    return Requests(
+        key=f"{sample.region}:{dates[sample.start].isoformat()}",
+        given=(Request(reading.sensor, sample.context),),
+        truth=Request(reading.sensor, sample.targets),
+    )
+
+
+def _fitting(protocol: Protocol, store: Store, sensor: str) -> Protocol:
+    """Return the protocol with a window no larger than the store's regions; the table names it."""
+    grids = [store.region(name).grids[sensor] for name in store.regions]
+    side = min(min(grid.height, grid.width) for grid in grids)
+    if side >= protocol.window:
+        return protocol
+    changes = {"window": side, "stride": min(side, protocol.stride)}
+    return protocol.model_copy(update={"name": f"{protocol.name}/w{side}", **changes})
+
+
+@dataclass(frozen=True)
+class Starts:
+    """The starts of a split's regions.
+
+    Args:
+        frames: region → its number of dates.
+        turned: whether time is turned round.
+    """
+
+    reading: Reading
+    frames: Mapping[str, int]
+    regions: tuple[str, ...]
+    turned: bool
+    lattice: int = 1
+
+    @classmethod
+    def of(cls, reading: Reading, drawing: Drawing, split: str) -> Starts:
+        """Return the starts of the regions that hold every stage with the shortest context.
+
+        Raises:
+            HorizonError: if there is no such region.
+        """
+        store, leads = reading.store, max(drawing.leads)
+        frames = {r: len(store.region(r).times[reading.sensor]) for r in store.split(split)}
+        regions = tuple(sorted(r for r, n in frames.items() if n >= drawing.shortest + leads))
+        if not regions:
+            raise HorizonError(
+                f"training {drawing.model} on {leads} leads after {drawing.shortest} frames",
+                f"the regions of the split {split} have {max(frames.values(), default=0)} dates",
+                "Choose a preset that needs fewer, or a dataset with more dates",
+            )
+        return cls(reading, frames, regions, reading.protocol.direction == "past")
+
+    def longest(self, leads: int) -> int:
+        """Return the longest context that some region has before so many leads."""
+        return max(self.frames[region] for region in self.regions) - leads
+
+    def fitting(self, context: int, leads: int) -> list[str]:
+        """Return the regions with enough dates."""
+        return [region for region in self.regions if self.frames[region] >= context + leads]
+
+    def draw(self, rng: Generator, region: str, context: int, leads: int) -> Sample:
+        """Return a sample of the whole region from a random start."""
+        start = int(rng.integers(context - 1, self.frames[region] - leads))
+        grid = self.reading.store.region(region).grids[self.reading.sensor]
+        given = tuple(range(start - context + 1, start + 1))
+        wanted = tuple(range(start + 1, start + leads + 1))
+        sample = Sample(region, whole_window(grid), given, wanted)
+        return backward([sample], self.frames)[0] if self.turned else sample

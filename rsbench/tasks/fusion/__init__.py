@@ -1,0 +1,1 @@
+"""Spatiotemporal fusion: the fine image of a date from its coarse one and other dates of both."""

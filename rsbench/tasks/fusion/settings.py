@@ -1,0 +1,57 @@
+"""Checks of a fusion table: one ratio of pixel sizes, the metrics that need it, and leaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rsbench.core.date_triplets import date_leaks
+from rsbench.core.errors import InputError
+from rsbench.tasks.fusion.samples import footprint, sensor_pair, splits_of, triplets
+
+if TYPE_CHECKING:
+    from rsbench.store.read import Store
+    from rsbench.tasks.config import EvaluationConfig
+
+_ERGAS = re.compile(r"ergas\.r(\d+)@\d+")
+
+
+def require_ratio(store: Store) -> int:
+    """Return how many fine pixels a coarse measurement spans, which must be one number.
+
+    Raises:
+        InputError: if sensors or grids do not allow fusion, or regions differ.
+    """
+    pair = sensor_pair(store)
+    found = {footprint(store, pair, region) for region in store.regions}
+    if len(found) > 1:
+        raise InputError(
+            f"fusion on {store.path}",
+            f"a coarse pixel spans {', '.join(map(str, sorted(found)))} fine pixels",
+            "Put regions of one ratio into one store",
+        )
+    return found.pop()
+
+
+def ratio_metrics(ids: Sequence[str], ratio: int) -> tuple[str, ...]:
+    """Of the ERGAS of several ratios keep the one nearest to the data's; its name says which."""
+    found = {name: int(match[1]) for name in ids if (match := _ERGAS.fullmatch(name))}
+    best = min(found, key=lambda name: (abs(found[name] - ratio), found[name]), default="")
+    return tuple(name for name in ids if name not in found or name == best)
+
+
+def leak_notes(config: EvaluationConfig) -> Iterator[str]:
+    """Say what a published list of triplets lets training see of its test."""
+    protocol, store = config.protocol, config.store
+    if protocol.dates is None:
+        return
+    there = {s: triplets(store, protocol, s) for s in splits_of(store, protocol, config.context)}
+    leaks = date_leaks(there.get("train", ()), there.get("test", ()))
+    if leaks:
+        days = sorted({leak.target.isoformat() for leak in leaks})
+        roles = " and ".join(sorted({leak.role for leak in leaks}))
+        yield (
+            f"{protocol.name} leaks: the fine images of {', '.join(days)}, which are to be "
+            f"predicted in the test, are seen in training as {roles}"
+        )

@@ -1,0 +1,235 @@
+"""Tasks are plug-ins: by name with did-you-mean, and no code elsewhere asks which task it is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import toys
+
+import rsbench as rb
+from rsbench.catalog import Protocol
+from rsbench.core.errors import InputError, UnknownName
+from rsbench.evaluation.report import write_report
+from rsbench.models.registry import create_model
+from rsbench.tasks.registry import names, task
+
+PACKAGE = Path(__file__).parents[2] / "rsbench"
+
+
+def test_the_tasks_that_are_installed() -> None:
+    assert set(names()) >= {"forecast", "fusion"}
+    with pytest.raises(UnknownName, match="Did you mean fusion"):
+        task("fussion")
+
+
+# ------------------------------------------------------------------ no branches on the task
+
+
+def branches(source: str) -> Iterator[int]:
+    """Yield the lines that compare with, or look up by, the name of an installed task."""
+    known = set(names())
+
+    def named(node: ast.AST) -> bool:
+        if isinstance(node, ast.Constant):
+            return node.value in known
+        if isinstance(node, ast.Tuple | ast.List | ast.Set):
+            return any(named(item) for item in node.elts)
+        return False
+
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare) and any(map(named, [node.left, *node.comparators])):
+            yield node.lineno
+        if isinstance(node, ast.Subscript) and named(node.slice):
+            yield node.lineno
+        if isinstance(node, ast.MatchValue) and named(node.value):
+            yield node.lineno
+        if isinstance(node, ast.Dict) and any(named(key) for key in node.keys if key):
+            yield node.lineno
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr in known
+            and isinstance(node.value, ast.Name)
+            and node.value.id in {"config", "run", "words", "self", "protocol", "board"}
+        ):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'if protocol.task == "fusion": pass', 'if task in ("forecast", "x"): pass',
+        'TRIVIAL["fusion"]', "if config.fusion is None: pass", 'ROWS = {"forecast": 1}',
+        'match task:\n    case "fusion": pass', "words.fusion", 'if "fusion" != card.task: pass',
+    ],
+)  # fmt: skip
+def test_a_branch_on_the_task_is_found(line: str) -> None:
+    assert list(branches(line))
+
+
+def test_only_the_folder_of_a_task_asks_which_task_it_is() -> None:
+    folders = [PACKAGE / "tasks" / name for name in names()]
+    # Recipes have an entry and metrics a suite of the same name, which are no tasks.
+    others = [PACKAGE / "catalog" / "models.py", PACKAGE / "metrics" / "suites.py"]
+    others += (PACKAGE / "build").rglob("*.py")
+    wrong = [
+        f"{path.relative_to(PACKAGE)}:{line}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if not any(folder in path.parents for folder in folders) and path not in others
+        for line in branches(path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == []
+    for template in PACKAGE.rglob("*.j2"):
+        text = template.read_text(encoding="utf-8")
+        assert not [name for name in names() if name in text], template
+
+
+# -------------------------------------------------------------------- a package of its own
+
+CODE = '''
+from dataclasses import dataclass, replace
+from datetime import date
+
+import torch
+
+from rsbench import Card, Prediction, PresetInfo
+from rsbench.core.grid import Window
+from rsbench.store.cache import open_cache
+from rsbench.tasks.base import Task, Unit
+from rsbench.tasks.frames import FrameReader, Request, Requests
+from rsbench.tasks.windows import whole_window
+from rsbench.tasks.words import Words
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A date between two that are given."""
+
+    region: str
+    window: Window
+    middle: int
+
+    def at(self, window):
+        return replace(self, window=window)
+
+
+class Interpolate(Task):
+    """Predict a frame from those before and after it."""
+
+    name = "interpolate"
+    kinds = ("series",)
+    words = Words(answers="interpolations", frames="dates", column="middle date")
+    reference_models = ("mean_of_both",)
+
+    def groups(self, config, split):
+        store = config.store
+        return [
+            [
+                Gap(region, whole_window(store.region(region).grids[config.sensor]), middle)
+                for middle in range(1, len(store.region(region).times[config.sensor]) - 1)
+            ]
+            for region in store.split(split)
+        ]
+
+    def unit(self, config, sample):
+        times = config.store.region(sample.region).times[config.sensor]
+        return Unit(times[sample.middle - 1], (times[sample.middle],), ("starts",))
+
+    def reader(self, reading, advance=None):
+        def requests(sample):
+            around = (sample.middle - 1, sample.middle + 1)
+            key = f"{sample.region}:{sample.middle}"
+            truth = Request(reading.sensor, (sample.middle,))
+            return Requests(key, (Request(reading.sensor, around),), truth)
+
+        return FrameReader(reading, {reading.sensor: open_cache(reading.store)}, requests)
+
+
+task = Interpolate()
+
+
+class Mean:
+    def predict(self, given, want):
+        frames = given.frames[want.sensor].values
+        return Prediction(frames.mean(dim=2, keepdim=True).expand(-1, want.members, -1, -1, -1, -1))
+
+
+class First:
+    def predict(self, given, want):
+        frames = given.frames[want.sensor].values
+        return Prediction(frames[:, :, :1].expand(-1, want.members, -1, -1, -1, -1))
+
+
+def card_of(name):
+    return Card(name, "interpolate", name, {"default": PresetInfo(0, 0)},
+                f"stranger_interpolation:{name}", "-", "MIT")
+
+
+def mean_of_both(preset):
+    return Mean()
+
+
+def first_of_both(preset):
+    return First()
+
+
+mean_card, first_card = card_of("mean_of_both"), card_of("first_of_both")
+'''
+POINTS = """[rsbench.tasks]
+interpolate = stranger_interpolation:task
+
+[rsbench.models]
+mean_of_both = stranger_interpolation:mean_card
+first_of_both = stranger_interpolation:first_card
+"""
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lay out an installed package as an installer does: a module and its metadata."""
+    folder = tmp_path / "site"
+    info = folder / "stranger_interpolation-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "stranger_interpolation.py").write_text(CODE, encoding="utf-8")
+    head = "Metadata-Version: 2.1\nName: stranger_interpolation\nVersion: 1.0\n"
+    (info / "METADATA").write_text(head)
+    (info / "entry_points.txt").write_text(POINTS)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+
+
+RULES = Protocol.model_validate(
+    {
+        "name": "gaps", "task": "interpolate", "description": "A frame from its neighbours.",
+        "context": 2, "horizon": 1, "suite": ["mse@1", "mae@1"],
+    }
+)  # fmt: skip
+
+
+def test_a_package_adds_a_task_with_a_reference_model(stranger: None, tmp_path: Path) -> None:
+    assert "interpolate" in names()
+    store = toys.write_store(
+        tmp_path / "s", size=32, years=5, simulated=False, simulation=None, floor=False
+    )
+    scores = rb.evaluate(create_model("first_of_both"), store, RULES)
+    assert scores.run.task == "interpolate"
+    assert scores.run.best_trivial == "mean_of_both"
+    table = scores.table()
+    rows = table[(table["metric"] == "mse@1") & (table["stratum"] == "all")]
+    rows = rows[rows["band"] == "all"].set_index("model")["value"]
+    assert set(rows.index) == {"mean_of_both", "first_of_both"}
+    assert rows["mean_of_both"] < rows["first_of_both"]
+    skill = table[(table["metric"] == "skill.mse@1") & (table["stratum"] == "all")]
+    skill = skill[(skill["model"] == "first_of_both") & (skill["band"] == "all")]
+    assert skill["value"].item() < 0
+    scores.save(tmp_path / "run")
+    write_report([tmp_path / "run"], tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "middle date" in text
+
+
+def test_what_a_task_does_not_offer_is_told(stranger: None, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="task interpolate: it has no example for the model"):
+        task("interpolate").example()
