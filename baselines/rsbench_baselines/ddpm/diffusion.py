@@ -203,6 +203,24 @@ class Diffusion:
         return x
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a fusion network draws images.
+
+    Args:
+        steps: calls of the network per image.
+        eta: 0 adds no noise between steps; 1 between neighbouring times is the ancestral sampler.
+        members: draws per image, in a row along the batch.
+        cached: compute what depends on the condition only once; False computes it in every step,
+            with the same result.
+    """
+
+    steps: int
+    eta: float = 0.0
+    members: int = 1
+    cached: bool = True
+
+
 def drawer(want: Want, name: str, *, images: int = 1) -> Draw:
     """Return a source of noise ``(N·members, images·C, H, W)``, seeded by ``name`` and request."""
 
