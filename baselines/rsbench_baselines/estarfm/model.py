@@ -8,7 +8,7 @@ least squares of fine on coarse numbers of the similar pixels at both dates, whe
 differs between the dates by 2 % of the value range or more and 0 < V ≤ 5 (and, where asked for, the
 regression is significant), otherwise 1;
 F̂_k = F_k(p) + V · Σ W (C_1 − C_k); and the mean of both with weights 1 / |mean(C_1) − mean(C_k)|
-over the window. An answer outside the value range takes Σ W F_k in place of F̂_k. With five or
+over the window. A prediction outside the value range takes Σ W F_k in place of F̂_k. With five or
 fewer: F_k(p) plus the window's mean coarse change. So too where p itself is not valid in all five
 images, which the publication leaves blank: of the pairs whose fine image shows it, and where none
 does, of what fills the gaps of both.
@@ -30,7 +30,7 @@ from rsbench_baselines.fusion_trivial.pairs import ImagePairs, fused
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets, worst_kept
 
 LEAST = 5
-"""With so many similar pixels or fewer nothing is fitted."""
+"""With this many similar pixels or fewer, no regression is fitted."""
 
 PLANES = 24
 """Arrays per band that are in use at once."""
@@ -191,7 +191,7 @@ class Estarfm:
         return torch.where(outside, held.sum(dim=0), answer)
 
     def _few(self, scene: _Scene, strip: Strip, when: Tensor, mean: Tensor) -> Tensor:
-        """Return the answer ``(C, h, w)`` where nothing is fitted: references plus mean change."""
+        """Return the prediction ``(C, h, w)`` without a fit: references plus mean change."""
         known = scene.known[:, None, strip.rows]
         weight = when * torch.where(known.any(dim=0), known, True)
         filled = scene.share(scene.fine[..., strip.rows, :])
