@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rsbench import Given, Prediction, Want
+from rsbench_baselines._options import accepts
 from rsbench_baselines.estarfm import card
 from rsbench_baselines.estarfm.loop import summed
 from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
@@ -352,25 +354,9 @@ def _deviation(band: Tensor, seen: Tensor) -> Tensor:
     return known.std(correction=0) if known.numel() else band.new_zeros(())
 
 
-def build(
-    preset: str,
-    *,
-    half: int | None = None,
-    classes: float | None = None,
-    reach: float | None = None,
-    similar: int | None = None,
-    least_change: float | None = None,
-    largest: float | None = None,
-    engine: str | None = None,
-    significant: float | None = None,
-) -> Estarfm:
-    """Build the model; options are the fields of :class:`Estarfm`, over the preset's."""
-    options = {
-        "half": half, "classes": classes, "reach": reach, "similar": similar,
-        "least_change": least_change, "largest": largest, "significant": significant,
-        "engine": engine,
-    }  # fmt: skip
-    stated = {name: value for name, value in options.items() if value is not None}
-    model = Estarfm(**{**card.presets[preset].options, **stated})
+@accepts("half", "classes", "reach", "similar", "least_change", "largest", "engine", "significant")
+def build(preset: str, **asked: Any) -> Estarfm:
+    """Build the model; options are the fields of :class:`Estarfm`, the preset's where not given."""
+    model = Estarfm(**{**card.presets[preset].options, **asked})
     check_engine("estarfm", model.engine)
     return model
