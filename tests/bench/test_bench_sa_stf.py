@@ -17,6 +17,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from rsbench_baselines.ddpm.diffusion import Sampling
 from rsbench_baselines.rddm.schedule import schedule
 from rsbench_baselines.sa_stf.network import SASTF, References
 from rsbench_baselines.sa_stf.sampling import fuse
@@ -44,9 +45,8 @@ def drawer(base: int, side: int, steps: int) -> Callable[[bool], torch.Tensor]:
     plan = schedule(size.schedule, size.steps)
 
     def draw(cached: bool) -> torch.Tensor:
-        return fuse(
-            network, plan, given, lambda name: noise, steps=steps, start=size.start, cached=cached
-        )
+        how = Sampling(steps, cached=cached)
+        return fuse(network, plan, given, lambda name: noise, how, start=size.start)
 
     return draw
 

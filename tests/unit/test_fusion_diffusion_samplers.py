@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rsbench_baselines.ddpm.diffusion import Draw
+from rsbench_baselines.ddpm.diffusion import Draw, Sampling
 from rsbench_baselines.rddm import sampling as rddm
 from rsbench_baselines.rddm import sizes as rddm_sizes
 from rsbench_baselines.rddm.network import RDDM, Outputs
@@ -92,13 +92,13 @@ def test_residuals_and_images_are_clipped_to_one_in_sampling() -> None:
     net = Constant(replace(rddm_sizes.SIZES["tiny"], bands=1, images=1))
     coarse = torch.full((1, 1, 2, 2), 0.25)
     found = rddm.fuse(
-        net, "pred_res", plan, coarse, coarse, lambda name: torch.zeros(1, 1, 2, 2), steps=2
+        net, "pred_res", plan, coarse, coarse, lambda name: torch.zeros(1, 1, 2, 2), Sampling(2)
     )
     # The residual counts as 1, so that the clean image is 0.25 − 1 at every step.
     torch.testing.assert_close(found, torch.full_like(found, -0.75))
     dark = torch.full((1, 1, 2, 2), -0.5)
     found = rddm.fuse(
-        net, "pred_res", plan, dark, dark, lambda name: torch.zeros(1, 1, 2, 2), steps=2
+        net, "pred_res", plan, dark, dark, lambda name: torch.zeros(1, 1, 2, 2), Sampling(2)
     )
     torch.testing.assert_close(found, torch.full_like(found, -1.0))  # −1.5, clipped
     one = torch.full((1, 1, 1, 1), 0.25)
@@ -123,7 +123,7 @@ def test_rddm_learns_with_every_parameter_and_samples(objective: Objective) -> N
         assert parameter.grad is not None, name
         assert parameter.grad.abs().max() > 0, name
     found = rddm.fuse(
-        net.eval(), objective, plan, given, coarse, noise(2, 2, 16, 16), steps=3, eta=1.0
+        net.eval(), objective, plan, given, coarse, noise(2, 2, 16, 16), Sampling(3, 1.0)
     )
     assert found.shape == clean.shape
     assert found.isfinite().all()
@@ -190,8 +190,10 @@ def test_a_cached_clean_branch_changes_no_bit(eta: float) -> None:
     net, diffusion, given = built(), stfdiff.process(20), images()
     draw = noise(4, 6, 16, 16)
     options: dict[str, Any] = {"steps": 4, "eta": eta, "members": 2}
-    cached = stfdiff.fuse(net, diffusion, *given, draw, **options)
-    assert torch.equal(cached, stfdiff.fuse(net, diffusion, *given, draw, **options, cached=False))
+    cached = stfdiff.fuse(net, diffusion, *given, draw, Sampling(**options))
+    assert torch.equal(
+        cached, stfdiff.fuse(net, diffusion, *given, draw, Sampling(**options, cached=False))
+    )
     assert cached.shape == (4, 6, 16, 16)
     assert cached.abs().max() <= 1
 

@@ -1,4 +1,4 @@
-"""Fusion behind the door: models of one reference, tiles, and what is refused."""
+"""Fusion as models: models of one reference, tiles, and what is refused."""
 
 from __future__ import annotations
 

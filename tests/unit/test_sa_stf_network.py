@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from rsbench_baselines.ddpm.diffusion import Draw
+from rsbench_baselines.ddpm.diffusion import Draw, Sampling
 from rsbench_baselines.rddm.schedule import schedule
 from rsbench_baselines.sa_stf.deep import Alignment
 from rsbench_baselines.sa_stf.loss import EQUATIONS, OFFICIAL, TAPS, FusionLoss, LossPlan
@@ -49,10 +49,12 @@ def built(size: Size = TINY, seed: int = 0) -> SASTF:
 @pytest.mark.parametrize("start", ["official", "consistent"])
 def test_a_cached_condition_changes_no_bit(eta: float, start: Any) -> None:
     net, given, plan = built(PAPER_LIKE), references(bands=3), schedule("official", 10)
-    options: dict[str, Any] = {"steps": 3, "start": start, "eta": eta, "members": 2}
+    options: dict[str, Any] = {"steps": 3, "eta": eta, "members": 2}
     draw = noise(4, 3, 16, 16)
-    cached = fuse(net, plan, given, draw, **options)
-    assert torch.equal(cached, fuse(net, plan, given, draw, **options, cached=False))
+    cached = fuse(net, plan, given, draw, Sampling(**options), start=start)
+    assert torch.equal(
+        cached, fuse(net, plan, given, draw, Sampling(**options, cached=False), start=start)
+    )
     assert cached.shape == (4, 3, 16, 16)
     assert not torch.equal(cached[0], cached[1])
 
@@ -69,16 +71,18 @@ def test_the_condition_runs_once_and_the_noise_branch_every_step(
             return plain(*args)
 
         monkeypatch.setattr(net, name, counted)
-    fuse(net, schedule("rddm", 20), references(), noise(2, 6, 16, 16), steps=5, start="official")
+    fuse(
+        net, schedule("rddm", 20), references(), noise(2, 6, 16, 16), Sampling(5), start="official"
+    )
     assert calls == {"condition": 1, "denoise": 5}
 
 
 def test_members_share_the_condition_and_stand_in_a_row() -> None:
     net, given, plan = built(), references(), schedule("rddm", 20)
     draws = noise(6, 6, 16, 16)
-    three = fuse(net, plan, given, draws, steps=2, start="consistent", members=3)
+    three = fuse(net, plan, given, draws, Sampling(2, members=3), start="consistent")
     second = References(*(t[1:] for t in vars(given).values()))
-    alone = fuse(net, plan, second, lambda n: draws(n)[4:5], steps=2, start="consistent")
+    alone = fuse(net, plan, second, lambda n: draws(n)[4:5], Sampling(2), start="consistent")
     torch.testing.assert_close(three[4:5], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -108,7 +112,7 @@ def test_modes_have_the_same_weights_and_other_answers(variant: Variant) -> None
     paper.load_state_dict(official.state_dict(), strict=True)
     given = references(bands=3, side=32)
     out = [
-        fuse(n, schedule("rddm", 4), given, noise(2, 3, 32, 32), steps=2, start="consistent")
+        fuse(n, schedule("rddm", 4), given, noise(2, 3, 32, 32), Sampling(2), start="consistent")
         for n in (official, paper)
     ]
     assert out[0].shape == given.c1.shape
@@ -118,7 +122,7 @@ def test_modes_have_the_same_weights_and_other_answers(variant: Variant) -> None
 def test_one_band_and_sides_that_differ() -> None:
     net = built(replace(TINY, bands=1))
     given = References(*torch.rand(5, 1, 1, 8, 20))
-    out = fuse(net, schedule("rddm", 4), given, noise(1, 1, 8, 20), steps=2, start="official")
+    out = fuse(net, schedule("rddm", 4), given, noise(1, 1, 8, 20), Sampling(2), start="official")
     assert out.shape == (1, 1, 8, 20)
 
 

@@ -30,7 +30,7 @@ LARGEST_BETA = 0.999
 
 @dataclass(frozen=True)
 class Diffusion:
-    """A forward process: how much noise each step adds.
+    """A forward process: the variance that each step adds.
 
     Args:
         steps: number of steps T.
@@ -76,7 +76,7 @@ class Diffusion:
         return kept.sqrt().to(clean.dtype) * clean + (1 - kept).sqrt().to(clean.dtype) * noise
 
     def clean(self, noisy: Tensor, noise: Tensor, time: int) -> Tensor:
-        """Return x̂_0 as the noise in x_t says."""
+        """Return x̂_0 from x_t and the noise in it."""
         kept = self.alpha_bar(time)
         return (noisy - math.sqrt(1 - kept) * noise) / math.sqrt(kept)
 
@@ -115,7 +115,7 @@ class Diffusion:
             time, before: any two times, ``before`` < ``time``.
             fresh: new noise, needed where η > 0 and ``before`` is not the clean image.
             eta: 0 is deterministic; 1 between neighbours is DDPM with variance β̃.
-            bound: the estimate of the clean image is held within ±bound.
+            bound: the estimate of the clean image is clipped to ±bound.
         """
         image = self.clean(noisy, noise, time)
         if bound is not None:
@@ -147,7 +147,7 @@ class Diffusion:
     ) -> Tensor:
         """Return x at ``before`` drawn from q(x_before | x_time, x̂_0): DDPM between any two times.
 
-        Equal to :meth:`ddim_step` with η = 1 while ``bound`` holds nothing; where it does, x_time
+        Equal to :meth:`ddim_step` with η = 1 if nothing is clipped at ``bound``; otherwise x_time
         itself enters here and the estimated noise there.
         """
         image = self.clean(noisy, noise, time)
@@ -179,14 +179,14 @@ class Diffusion:
     ) -> Tensor:
         """Sample a clean image in ``steps`` calls of the denoiser.
 
-        Noise is drawn under the names ``start`` and ``step/<time>``, so that what is drawn
-        depends on no other draw.
+        Noise is drawn under the names ``start`` and ``step/<time>``, so that each draw
+        is independent of the number of other draws.
 
         Args:
             denoise, draw: the network and the noise.
             steps: number of calls.
             eta: of :meth:`ddim_step`.
-            bound: the estimate of the clean image is held within ±bound.
+            bound: the estimate of the clean image is clipped to ±bound.
             times: the times to visit, descending; :meth:`times` of ``steps`` where None.
             ancestral: step by DDPM's posterior instead of DDIM.
         """
@@ -203,6 +203,24 @@ class Diffusion:
         return x
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How a fusion network draws images.
+
+    Args:
+        steps: calls of the network per image.
+        eta: 0 adds no noise between steps; 1 between neighbouring times is the ancestral sampler.
+        members: draws per image, in a row along the batch.
+        cached: compute what depends on the condition only once; False computes it in every step,
+            with the same result.
+    """
+
+    steps: int
+    eta: float = 0.0
+    members: int = 1
+    cached: bool = True
+
+
 def drawer(want: Want, name: str, *, images: int = 1) -> Draw:
     """Return a source of noise ``(N·members, images·C, H, W)``, seeded by ``name`` and request."""
 
@@ -214,7 +232,7 @@ def drawer(want: Want, name: str, *, images: int = 1) -> Draw:
 
 
 def needed(fresh: Tensor | None, eta: float) -> Tensor:
-    """Return the noise of a step that cannot do without."""
+    """Return the fresh noise that a step requires."""
     if fresh is None:
         raise ValueError(f"a step with η = {eta} needs fresh noise")
     return fresh

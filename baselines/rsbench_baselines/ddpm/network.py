@@ -1,4 +1,4 @@
-"""A small U-Net that tells the noise in an image from its time and a condition.
+"""A small U-Net that estimates the noise in an image from its time and a condition.
 
 After J. Ho, A. Jain, P. Abbeel, "Denoising diffusion probabilistic models", NeurIPS 2020, with
 scale and shift by time as in A. Nichol, P. Dhariwal, ICML 2021.
@@ -34,7 +34,7 @@ def time_code(times: Tensor, width: int) -> Tensor:
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:
-    """Start a residual branch, or the answer, at nothing."""
+    """Set a convolution to zero: the initial value of residual branches and of the output."""
     nn.init.zeros_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -63,7 +63,7 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every pixel looks at every other, one head."""
+    """Attention between all pixels, one head."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ least squares of fine on coarse numbers of the similar pixels at both dates, whe
 differs between the dates by 2 % of the value range or more and 0 < V ≤ 5 (and, where asked for, the
 regression is significant), otherwise 1;
 F̂_k = F_k(p) + V · Σ W (C_1 − C_k); and the mean of both with weights 1 / |mean(C_1) − mean(C_k)|
-over the window. An answer outside the value range takes Σ W F_k in place of F̂_k. With five or
+over the window. A prediction outside the value range takes Σ W F_k in place of F̂_k. With five or
 fewer: F_k(p) plus the window's mean coarse change. So too where p itself is not valid in all five
 images, which the publication leaves blank: of the pairs whose fine image shows it, and where none
 does, of what fills the gaps of both.
@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rsbench import Given, Prediction, Want
+from rsbench_baselines._options import accepts
 from rsbench_baselines.estarfm import card
 from rsbench_baselines.estarfm.loop import summed
 from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
@@ -30,7 +32,7 @@ from rsbench_baselines.fusion_trivial.pairs import ImagePairs, fused
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets, worst_kept
 
 LEAST = 5
-"""With so many similar pixels or fewer nothing is fitted."""
+"""With this many similar pixels or fewer, no regression is fitted."""
 
 PLANES = 24
 """Arrays per band that are in use at once."""
@@ -191,7 +193,7 @@ class Estarfm:
         return torch.where(outside, held.sum(dim=0), answer)
 
     def _few(self, scene: _Scene, strip: Strip, when: Tensor, mean: Tensor) -> Tensor:
-        """Return the answer ``(C, h, w)`` where nothing is fitted: references plus mean change."""
+        """Return the prediction ``(C, h, w)`` without a fit: references plus mean change."""
         known = scene.known[:, None, strip.rows]
         weight = when * torch.where(known.any(dim=0), known, True)
         filled = scene.share(scene.fine[..., strip.rows, :])
@@ -352,25 +354,9 @@ def _deviation(band: Tensor, seen: Tensor) -> Tensor:
     return known.std(correction=0) if known.numel() else band.new_zeros(())
 
 
-def build(
-    preset: str,
-    *,
-    half: int | None = None,
-    classes: float | None = None,
-    reach: float | None = None,
-    similar: int | None = None,
-    least_change: float | None = None,
-    largest: float | None = None,
-    engine: str | None = None,
-    significant: float | None = None,
-) -> Estarfm:
-    """Build the model; options are the fields of :class:`Estarfm`, over the preset's."""
-    options = {
-        "half": half, "classes": classes, "reach": reach, "similar": similar,
-        "least_change": least_change, "largest": largest, "significant": significant,
-        "engine": engine,
-    }  # fmt: skip
-    stated = {name: value for name, value in options.items() if value is not None}
-    model = Estarfm(**{**card.presets[preset].options, **stated})
+@accepts("half", "classes", "reach", "similar", "least_change", "largest", "engine", "significant")
+def build(preset: str, **asked: Any) -> Estarfm:
+    """Build the model; options are the fields of :class:`Estarfm`, the preset's where not given."""
+    model = Estarfm(**{**card.presets[preset].options, **asked})
     check_engine("estarfm", model.engine)
     return model

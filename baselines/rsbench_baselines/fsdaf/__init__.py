@@ -1,4 +1,4 @@
-"""FSDAF: change by class, a spatial prediction for what no class tells, residuals in between."""
+"""FSDAF: change by class, a spatial prediction, and residuals shared between both."""
 
 from rsbench import Card, PresetInfo
 

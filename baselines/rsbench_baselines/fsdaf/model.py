@@ -19,11 +19,13 @@ Step by step, in shares of the value range:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rsbench import Given, Prediction, Want
+from rsbench_baselines._options import accepts
 from rsbench_baselines.fsdaf import card
 from rsbench_baselines.fsdaf.blocks import Blocks
 from rsbench_baselines.fsdaf.classes import classify
@@ -259,16 +261,7 @@ def _deviation(band: Tensor, seen: Tensor) -> Tensor:
     return known.std(correction=0) if len(known) else known.new_zeros(())
 
 
-def build(
-    preset: str,
-    *,
-    half: int | None = None,
-    similar: int | None = None,
-    classes: int | None = None,
-    pure: int | None = None,
-    tail: float | None = None,
-) -> Fsdaf:
-    """Build the model; options are the fields of :class:`Fsdaf`, over the preset's."""
-    options = {"half": half, "similar": similar, "classes": classes, "pure": pure, "tail": tail}
-    stated = {name: value for name, value in options.items() if value is not None}
-    return Fsdaf(**{**card.presets[preset].options, **stated})
+@accepts("half", "similar", "classes", "pure", "tail")
+def build(preset: str, **asked: Any) -> Fsdaf:
+    """Build the model; options are the fields of :class:`Fsdaf`, the preset's where not given."""
+    return Fsdaf(**{**card.presets[preset].options, **asked})

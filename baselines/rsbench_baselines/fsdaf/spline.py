@@ -2,7 +2,7 @@
 
 Coarse centres and fine pixels are regular grids, so the sum of radial functions around all centres
 is a convolution with one kernel. Large images are solved part by part with an overlap: a spline's
-reach is short beside its nearest nodes.
+reach is short compared with the distance of its nearest nodes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def spline(values: Tensor, known: Tensor, span: int) -> Tensor:
 
     Args:
         values: ``(C, h, w)`` float64.
-        known: ``(h, w)`` bool, where the spline is held; elsewhere it goes on without.
+        known: ``(h, w)`` bool, where the spline interpolates; elsewhere it is unconstrained.
         span: fine pixels along a coarse one.
     """
     h, w = known.shape
@@ -71,7 +71,7 @@ def _solve(values: Tensor, known: Tensor, span: int) -> Tensor:
 
 
 def _trend(places: Tensor) -> list[int]:
-    """Return the axes of the plane that the places can tell; −1 is its height."""
+    """Return the axes of the plane that the positions determine; −1 is its height."""
     return [-1, *(axis for axis in (0, 1) if bool((places[:, axis] != places[0, axis]).any()))]
 
 
@@ -92,7 +92,7 @@ def _around(weights: Tensor, known: Tensor, span: int) -> Tensor:
     grid[:, known] = weights.T
     spikes = weights.new_zeros(weights.shape[1], height, width)
     spikes[:, ::span, ::span] = grid
-    # From a block's first pixel, where its spike stands, its centre lies (span − 1) / 2 away.
+    # A block's centre is (span − 1) / 2 from its first pixel, where its spike is.
     start = (span - 1) / 2
     dy, dx = (
         ((torch.fft.fftfreq(2 * n, 0.5 / n, dtype=torch.float64) - start) / span).square()

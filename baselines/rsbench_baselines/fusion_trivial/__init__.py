@@ -1,4 +1,4 @@
-"""Trivial fusion: what any method must beat, from the references and the coarse images alone."""
+"""Reference models of fusion: copies and means of the references and the coarse images."""
 
 from rsbench import Card, PresetInfo
 

@@ -1,4 +1,4 @@
-"""What a fusion sample holds, with every gap filled from what is valid beside it."""
+"""Images of a fusion sample, with every gap filled from valid values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MCVD's U-Net: big-GAN residual blocks, smoothed resampling, frames joined or in every norm.
+"""U-Net of MCVD: BigGAN residual blocks, smoothed resampling, frames joined or in every norm.
 
 V. Voleti, A. Jolicoeur-Martineau, C. Pal, "MCVD: Masked conditional video diffusion for
 prediction, generation, and interpolation", NeurIPS 2022, on the network of Y. Song et al.,
@@ -24,11 +24,11 @@ EPSILON = 1e-6
 JOINED_EPSILON = 1e-5
 """Of the other norms where frames are joined to the input."""
 SHRINK = 1 / math.sqrt(2)
-"""What a sum with a skip is multiplied by, so that its variance stays."""
+"""Factor on a sum with a skip, so that the variance is kept."""
 
 
 def groups_of(channels: int) -> int:
-    """Return the groups of a normalisation: of four channels, at most 32."""
+    """Return the number of groups of a normalisation: one per four channels, at most 32."""
     groups = min(max(1, channels // 4), MOST_GROUPS)
     if channels % groups:
         raise ValueError(f"{channels} channels do not divide into {groups} groups")
@@ -38,8 +38,8 @@ def groups_of(channels: int) -> int:
 def resampled(x: Tensor, way: str) -> Tensor:
     """Halve (``down``) or double (``up``) the sides of ``(N, C, H, W)``, smoothed by 1-3-3-1.
 
-    Beyond the border are zeros, as published. Sums of slices: far faster than a convolution per
-    channel on a CPU.
+    The border is padded with zeros, as published. Sums of slices are much faster on a CPU than a
+    convolution per channel.
     """
     step = _halved if way == "down" else _doubled
     return step(step(x, 2), 3)
@@ -50,7 +50,7 @@ def _halved(x: Tensor, axis: int) -> Tensor:
     padded = F.pad(x, (0, 0, 1, 1) if axis == 2 else (1, 1))
     apart = padded.reshape(*x.shape[:axis], count + 1, 2, *x.shape[axis + 1 :])
     even, odd = apart.unbind(axis + 1)
-    # Pixels 2i − 1 … 2i + 2 of the input stand at padded places 2i … 2i + 3.
+    # Pixels 2i − 1 … 2i + 2 of the input have the padded indices 2i … 2i + 3.
     outer = even.narrow(axis, 0, count) + odd.narrow(axis, 1, count)
     return (outer + 3 * (odd.narrow(axis, 0, count) + even.narrow(axis, 1, count))) / 8
 
@@ -146,7 +146,7 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every pixel looks at every other; over √2.
+    """Attention between all pixels; the sum with the skip is divided by √2.
 
     Args:
         channels: C.
@@ -185,7 +185,7 @@ def _levels(
 
 
 class UNet(nn.Module):
-    """Tell the noise in the wanted frames from the given ones; sides are multiples of 2^(L − 1).
+    """Estimate the noise in the predicted frames; sides are multiples of 2^(L − 1).
 
     Args:
         channels: channels of one wanted frame.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def fill_causally(values: Tensor, valid: Tensor, middle: float) -> Tensor:
-    """Fill invalid pixels from their past alone, so that no frame shows a later one.
+    """Fill invalid pixels from earlier frames only, so that no frame depends on a later one.
 
     Each takes its last valid value; where none, the mean of the valid pixels of that band in the
     latest frame so far that has any; where none, ``middle``.

@@ -124,7 +124,7 @@ class LinearAttention(_Attention):
 
 
 class FullAttention(_Attention):
-    """Every pixel looks at every other; shortcut."""
+    """Attention between all pixels, with a shortcut."""
 
     def __init__(self, channels: int, heads: int, head: int) -> None:
         super().__init__(channels, heads, head)

@@ -12,7 +12,7 @@ from torch import Tensor
 from rsbench import InputError, Stage, Want
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
-from rsbench_baselines.ddpm.diffusion import drawer
+from rsbench_baselines.ddpm.diffusion import Sampling, drawer
 from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.rddm.network import RDDM, Outputs
 from rsbench_baselines.rddm.sampling import fuse, loss
@@ -42,7 +42,7 @@ class RDDMModel(FusionModel[RDDM, Size]):
             self._network, size.objective, self._schedule,
             _condition(scene).repeat_interleave(want.members, dim=0),
             scene.c1.repeat_interleave(want.members, dim=0), drawer(want, self.name),
-            steps=size.sampling_steps, eta=size.eta,
+            Sampling(size.sampling_steps, size.eta),
         )  # fmt: skip
 
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:

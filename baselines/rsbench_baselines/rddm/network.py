@@ -3,8 +3,7 @@
 J. Liu, Q. Wang, H. Fan, Y. Wang, Y. Tang, L. Qu, "Residual denoising diffusion models", CVPR
 2024. Two residual blocks and linear attention per level, full attention at the bottom. The
 paper restores single images; for fusion the noisy image is joined with all condition images.
-The residual's network is told ᾱ·T, the noise's β̄·T, real numbers; that, and the norms of the
-attention, are our reading.
+The network of the residual takes ᾱ·T and that of the noise β̄·T, both real numbers.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """Symmetric U-Net over ``len(mult)`` sizes; ends in a block beside the stem."""
+    """Symmetric U-Net over ``len(mult)`` sizes; the last block also takes the stem's map."""
 
     def __init__(self, channels: int, size: Size) -> None:
         super().__init__()

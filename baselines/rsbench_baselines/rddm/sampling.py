@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rsbench_baselines.ddpm.diffusion import Draw
+from rsbench_baselines.ddpm.diffusion import Draw, Sampling
 from rsbench_baselines.image_losses import absolute
 from rsbench_baselines.rddm.network import RDDM, Outputs
 from rsbench_baselines.rddm.schedule import ResidualSchedule
@@ -124,9 +124,7 @@ def fuse(
     given: Tensor,
     coarse: Tensor,
     draw: Draw,
-    *,
-    steps: int,
-    eta: float = 0.0,
+    sampling: Sampling,
 ) -> Tensor:
     """Return fine images ``(N, C, H, W)`` within ±1; see `sample`.
 
@@ -139,5 +137,5 @@ def fuse(
         bars = schedule.alpha_bar(time), schedule.beta_bar(time)
         return estimates(objective, outputs, noisy, coarse, *bars, BOUND)
 
-    found = sample(estimate, schedule, coarse, draw, steps=steps, eta=eta)
+    found = sample(estimate, schedule, coarse, draw, steps=sampling.steps, eta=sampling.eta)
     return found.clamp(-BOUND, BOUND)

@@ -1,4 +1,4 @@
-"""Residual diffusion: an image drifts towards its coarse twin while noise is added.
+"""Residual diffusion: the mean moves towards the coarse image while noise is added.
 
 x_t = F + ᾱ_t·(C − F) + β̄_t·ε, with F the clean image, C the coarse one of the same date and
 ε ~ N(0, 1). J. Liu, Q. Wang, H. Fan, Y. Wang, Y. Tang, L. Qu, "Residual denoising diffusion
@@ -65,7 +65,7 @@ class ResidualSchedule:
         return 0.0 if time < 0 else self.beta_bars[time]
 
     def levels(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ᾱ·T and β̄·T ``(N,)`` float32 of times ``(N,)``, what networks are told."""
+        """Return ᾱ·T and β̄·T ``(N,)`` float32 of times ``(N,)``, the inputs of networks."""
         tables = (self.alpha_bars, self.beta_bars)
         alpha, beta = (
             (self.steps * torch.tensor(t, dtype=torch.float64)).float().to(times.device)[times]

@@ -43,7 +43,7 @@ class Alignment:
 
 
 class SelfAttention(nn.Module):
-    """Every place looks at every other, one head, with a shortcut."""
+    """Attention between all positions, one head, with a shortcut."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Aligner(nn.Module):
     Args:
         channels, groups: of the maps and the norm.
         mode: ``official`` averages b over the map and sums the attended slopes over the
-            queries; ``paper`` keeps b per place and sums over the keys.
+            queries; ``paper`` keeps b per position and sums over the keys.
     """
 
     def __init__(self, channels: int, groups: int, mode: Mode) -> None:
@@ -115,7 +115,7 @@ class Selector(nn.Module):
 
     Args:
         channels, groups: of the maps and the norms.
-        mode: ``official`` decides per channel and place, ``paper`` per place.
+        mode: ``official`` decides per channel and position, ``paper`` per position.
     """
 
     def __init__(self, channels: int, groups: int, mode: Mode) -> None:
@@ -126,7 +126,7 @@ class Selector(nn.Module):
         self.skip = nn.Conv2d(channels, channels, 1)
 
     def forward(self, maps: Maps, high0: Tensor, high2: Tensor) -> Tensor:
-        """Return the selected map, through a block, beside the coarse target."""
+        """Return the selected map joined with the coarse target, through a block."""
         same, nearer0 = self.choose(maps, high0, high2)
         chosen = torch.where(same, maps.f0, torch.where(nearer0, high0, high2))
         out: Tensor = self.block(chosen) + self.skip(maps.c1)

@@ -23,17 +23,17 @@ TAP_WEIGHTS = (1.0, 0.8, 0.6)
 
 @dataclass(frozen=True)
 class LossPlan:
-    """What is summed.
+    """Terms of the loss and their weights.
 
     Args:
-        perceptual: ``vgg`` or ``none``; stated, never guessed from what is at hand.
+        perceptual: ``vgg`` or ``none``; never inferred from the available weights.
         perceptual_weight: of the perceptual distance.
         alignment_weight: of the alignment, reached after ``ramp`` epochs.
         ramp: epochs over which it rises as half a cosine.
-        rescale: bring images from [−1, 1] to [0, 1], for which VGG was made; the published
+        rescale: scale images from [−1, 1] to [0, 1], on which VGG was trained; the published
             program does not.
-        detach: hold the map that alignment aims at fixed; as published it follows, so that
-            both sides can shrink.
+        detach: stop the gradient at the target of the alignment; as published it is not stopped, so
+            that both sides can shrink.
     """
 
     perceptual: Literal["vgg", "none"] = "vgg"
@@ -59,7 +59,7 @@ class FusionLoss:
 
     Args:
         plan: what is summed.
-        features: VGG-16 with batch norm, tapped at `TAPS`; needed where the plan says ``vgg``.
+        features: VGG-16 with batch norm, tapped at `TAPS`; required if the plan is ``vgg``.
 
     Raises:
         WeightsUnavailable: if the plan needs features and there are none.
@@ -70,7 +70,7 @@ class FusionLoss:
             raise WeightsUnavailable(
                 "the perceptual part of SA-STF's loss",
                 "no VGG-16 was given",
-                "Give its weights, or state perceptual='none' and say so beside every result",
+                "Give its weights, or set perceptual='none' and state that with every result",
             )
         if plan.perceptual == "none" and features is not None:
             raise ValueError("VGG features were given to a loss whose plan says none")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rsbench import Stage, Want
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
-from rsbench_baselines.ddpm.diffusion import drawer
+from rsbench_baselines.ddpm.diffusion import Sampling, drawer
 from rsbench_baselines.fusion_images import Scene, mirrored
 from rsbench_baselines.rddm.schedule import ResidualSchedule, schedule
 from rsbench_baselines.sa_stf.loss import EQUATIONS, OFFICIAL, FusionLoss, LossPlan
@@ -90,7 +90,7 @@ class SASTFModel(FusionModel[Trained, Size]):
         size = self._size
         return fuse(
             self._network.network, self._schedule, _references(scene), drawer(want, self.name),
-            steps=size.sampling_steps, start=size.start, eta=size.eta, members=want.members,
+            Sampling(size.sampling_steps, size.eta, want.members), start=size.start,
         )  # fmt: skip
 
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:

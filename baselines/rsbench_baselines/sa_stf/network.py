@@ -56,7 +56,7 @@ class Condition:
         fused: F_d.
         skips: fused maps of the other levels, from full size down.
         alignment: what the alignment loss compares.
-        anchor: image to which answers are added; None where they stand alone, as published.
+        anchor: image to which the output is added; None for no addition, as published.
     """
 
     deepest: Tensor
@@ -103,7 +103,7 @@ class ImageEncoder(nn.Module):
 
 
 class NoiseEncoder(nn.Module):
-    """The pyramid of the noisy image, told the level of its residual; only its tip is used."""
+    """The pyramid of the noisy image, given its residual level; only the deepest map is used."""
 
     def __init__(self, bands: int, widths: list[int], groups: int, code: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class ResidualRemoval(nn.Module):
         self.rest = CodedBlock(channels, channels, groups, code)
 
     def forward(self, noisy: Tensor, condition: Condition, alpha: Tensor, beta: Tensor) -> Tensor:
-        """Return ``(N, C, h, w)``; one normalisation serves all four places."""
+        """Return ``(N, C, h, w)``; one normalisation is used at all four positions."""
         difference = self.norm(condition.deepest) - self.norm(condition.fused)
         residual = self.norm(self.residual(difference, alpha))
         out: Tensor = self.rest(self.norm(noisy) - residual, beta)

@@ -3,7 +3,7 @@
 The released files of SA-STF were not at hand when this was written: what is here has been tried
 on renamed states of this network only. Two ways lead to a strict load, and both refuse rather
 than guess: a table of prefixes, or the order of registration, where every layer of the file
-must have the shapes of the layer of ours at the same place.
+must have the shapes of our layer at the same position.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def by_order(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tenso
     """Give the tensors of a state our names, layer by layer in order of registration.
 
     Raises:
-        ValueError: where a layer of the file has other shapes than ours at the same place;
+        ValueError: if a layer of the file has other shapes than ours at the same position;
             names both.
     """
     found: dict[str, Tensor] = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rsbench_baselines.ddpm.diffusion import Draw
+from rsbench_baselines.ddpm.diffusion import Draw, Sampling
 from rsbench_baselines.rddm.schedule import ResidualSchedule, Start
 from rsbench_baselines.sa_stf.network import SASTF, Condition, References
 
@@ -63,24 +63,21 @@ def fuse(
     schedule: ResidualSchedule,
     given: References,
     draw: Draw,
+    sampling: Sampling,
     *,
-    steps: int,
     start: Start,
-    eta: float = 0.0,
-    members: int = 1,
-    cached: bool = True,
 ) -> Tensor:
     """Return fine images ``(N·members, C, H, W)`` of the target date in [−1, 1], not clipped.
 
     Args:
         network: in the state it shall be used in.
-        schedule, start, steps, eta: see `sample`.
+        schedule, start: see `sample`.
         given: condition images ``(N, C, H, W)``.
         draw: standard normal noise ``(N·members, C, H, W)`` by name.
-        members: draws per image, in a row along the batch; they share one condition.
-        cached: compute the condition once; False computes it in every step, as published,
-            with the same result.
+        sampling: number of steps and of members, which share one condition; the authors compute
+            the condition in every step.
     """
+    members = sampling.members
     coarse = given.c1.repeat_interleave(members, dim=0)
     condition = network.condition(given).repeat(members)
     if not network.diffuses:
@@ -92,5 +89,6 @@ def fuse(
         return estimator(network, schedule, again)(noisy, time)
 
     return sample(
-        estimate if cached else anew, schedule, coarse, draw, steps=steps, start=start, eta=eta
-    )
+        estimate if sampling.cached else anew, schedule, coarse, draw,
+        steps=sampling.steps, start=start, eta=sampling.eta,
+    )  # fmt: skip

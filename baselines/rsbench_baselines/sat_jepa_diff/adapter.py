@@ -43,7 +43,7 @@ class Stream(nn.Sequential):
 
 
 class History(nn.Module):
-    """Cross-attention to earlier outputs of the adapter, with a gate; nothing without them."""
+    """Gated cross-attention to earlier outputs of the adapter; zero without them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -97,7 +97,7 @@ class Latents:
 
 
 class Prompt(nn.Module):
-    """Text embeddings of the one fixed prompt, computed once and kept beside the weights.
+    """Text embeddings of the one fixed prompt, computed once and stored with the weights.
 
     Not part of a checkpoint: they belong to the frozen network. The own prior has no text
     encoder, and takes seeded normal vectors for its one prompt.

@@ -74,7 +74,7 @@ def _latents(network: Autoencoder, image: Tensor, want: Want, *, sample: bool) -
 
 
 def rebuild(network: Autoencoder, pair: Pair) -> Terms:
-    """Return the loss of the VAE alone, on crops of the coming image."""
+    """Return the loss of the VAE on crops of the target image."""
     image, valid = _crop(pair)
     mean, spread = network.latents.posterior(image)
     drawn = mean + spread * torch.randn(mean.shape, device="cpu").to(mean)
@@ -86,12 +86,12 @@ def rebuild(network: Autoencoder, pair: Pair) -> Terms:
 
 
 def prior(network: Generator, pair: Pair, want: Want) -> Terms:
-    """Return the flow-matching loss of the own transformer under the prompt alone."""
+    """Return the flow-matching loss of the own transformer, given only the prompt."""
     return {"total": flow(network, network.text(pair.then), pair, want)}
 
 
 def _crop(pair: Pair) -> tuple[Tensor, Tensor]:
-    """Cut the same place out of all images: a VAE sees no farther than a few cells."""
+    """Cut the same crop out of all images; the receptive field of the VAE is a few cells."""
     places = []
     for side in pair.then.shape[-2:]:
         kept = min(side, VAE_CROP)

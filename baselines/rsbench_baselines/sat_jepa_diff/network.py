@@ -42,7 +42,7 @@ class Autoencoder(nn.Module):
             self.register_load_state_dict_pre_hook(_with_own_base)  # type: ignore[no-untyped-call]
 
     def _place(self) -> AbstractContextManager[object]:
-        """Build shapes alone of what files will fill: ten gigabytes are not filled twice."""
+        """Build on the meta device what files will fill: 10 GB are not initialised first."""
         return torch.device("meta") if self.frozen_base else nullcontext()
 
     @property
@@ -62,7 +62,7 @@ class Generator(Autoencoder):
     Args:
         sizes: of the preset.
         bands: of an image.
-        kind: the adapter's, ``paper`` or ``grid``; None without one, for text alone.
+        kind: the adapter's, ``paper`` or ``grid``; None for no adapter, text only.
         history: give the adapter its attention to earlier outputs.
         updates: with low-rank updates of the transformer.
     """
@@ -97,7 +97,7 @@ class Generator(Autoencoder):
     ) -> Conditions:  # fmt: skip
         """Join the text's embeddings and an adapter's answer: ``(B, text + n, D)``, ``(B, P)``.
 
-        ``adapter`` answers in place of the network's own.
+        ``adapter`` is used instead of the network's own.
         """
         asked = adapter or self.adapter
         if asked is None:
@@ -108,7 +108,7 @@ class Generator(Autoencoder):
         return Conditions(hidden, (pooled + own.pooled) / 2)
 
     def text(self, image: Tensor) -> Conditions:
-        """Return the text's embeddings alone, a row for every image."""
+        """Return the embeddings of the text only, one row per image."""
         return Conditions(*self.prompt(image.shape[0]))
 
     def velocity(self, x: Tensor, sigma: Tensor, conditions: Conditions) -> Tensor:
@@ -120,7 +120,7 @@ class Network(Generator):
     """Sat-JEPA-Diff as a whole: image encoder, predictor and teacher before the generator.
 
     Args:
-        momentum, steps: the teacher's first momentum, and steps until it stands still.
+        momentum, steps: the teacher's first momentum, and steps until it no longer changes.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Network(Generator):
     def foresee(
         self, image: Tensor, kept: Tensor | None = None, wanted: Tensor | None = None
     ) -> Tensor:
-        """Return normalised tokens ``(B, n, W)`` of the next year at the wanted places."""
+        """Return normalised tokens ``(B, n, W)`` of the next year at the wanted positions."""
         seen = self.encoder(image, kept)
         return plain_norm(self.predictor(seen, kept, wanted, self.grid(image)))
 

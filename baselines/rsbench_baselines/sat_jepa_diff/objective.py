@@ -61,9 +61,9 @@ def hybrid(
 
     Args:
         predicted: projected tokens ``(B, n, E)``.
-        target: normalised embeddings of the coming frame at the same places ``(B, n, E)``.
+        target: normalised embeddings of the next frame at the same positions ``(B, n, E)``.
         tokens: the normalised prediction ``(B, n, W)``.
-        features: the teacher's normalised tokens of the coming frame ``(B, n, W)``.
+        features: the teacher's normalised tokens of the next frame ``(B, n, W)``.
         weight: ``(B, n)`` from 0 to 1.
     """
     predicted, target = predicted.float(), target.float()
@@ -99,7 +99,7 @@ def _spread(x: Tensor) -> Tensor:
 
 
 def _contrastive(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return how badly a prediction is told apart from the batch's other targets (InfoNCE)."""
+    """Return the contrastive loss of a prediction against the batch's other targets (InfoNCE)."""
     B = predicted.shape[0]
     if B < 2:
         return predicted.new_zeros(())
@@ -127,7 +127,7 @@ class Teacher(nn.Module):
         for name, tensor in shape.named_parameters():
             self.register_buffer(self._names[name], tensor.detach().clone())
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        # A plain attribute: its tensors are replaced at every call and belong to nobody.
+        # A plain attribute, because its tensors are replaced at every call.
         self.__dict__["_shape"] = shape.to("meta")
         self._seen: Tensor | None = None
 

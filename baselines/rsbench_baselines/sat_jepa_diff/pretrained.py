@@ -117,7 +117,7 @@ def _require_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _fill(module: nn.Module, folder: Path) -> str:
-    """Put every tensor in its place, by name and shape; return the digest of the files."""
+    """Load every tensor by name and shape; return the digest of the files."""
     from safetensors import SafetensorError, safe_open
 
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

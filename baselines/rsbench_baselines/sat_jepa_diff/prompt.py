@@ -63,7 +63,7 @@ def _run(library: Any, kind: Any, folder: Path, suffix: str) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the embeddings beside the snapshot's weights."""
+    """Write the embeddings into the folder of the snapshot's weights."""
     from safetensors.torch import save_file
 
     try:

@@ -2,7 +2,7 @@
 
 The published targets are AlphaEarth Foundations embeddings (C. F. Brown et al., arXiv
 2507.22291), read from annual rasters where a folder of them is named. Without one a fixed
-substitute of the coming composite stands in, and a row's inputs say so.
+substitute computed from the target composite is used, and the inputs of the entry state it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def substitute(image: Tensor, patch: int) -> Tensor:
     """Return unit vectors ``(B, N, 64)`` of an image ``(B, C, H, W)`` in shares of the range.
 
     A fixed random projection of each patch's mean, spread, and gradients along rows and columns,
-    band by band: it knows what a patch looks like, and nothing of what it is.
+    band by band: it describes the appearance of a patch and not its meaning.
     """
     mean = F.avg_pool2d(image, patch)
     spread = (F.avg_pool2d(image.square(), patch) - mean.square()).clamp(min=0).sqrt()
@@ -68,7 +68,7 @@ class AlphaEarth:
         """Return ``(B, N, 64)`` for the first wanted time of every sample.
 
         Raises:
-            InputError: if a raster is absent, has other bands, or does not lie on the grid.
+            InputError: if a raster is absent, has other bands, or is not on the grid.
         """
         found = [self._one(want, index, patch) for index in range(len(want.samples))]
         return torch.from_numpy(np.stack(found)).to(want.times.device)
@@ -77,7 +77,7 @@ class AlphaEarth:
         flat = self.folder / f"{region}_{year}.tif"
         place = region
         while not (self.folder / place).is_dir() and "-" in place:
-            place = place.rpartition("-")[0]  # a cut is named after its place: <Region>-train
+            place = place.rpartition("-")[0]  # a part is named after its region: <Region>-train
         published = [
             path
             for prefix in PUBLISHED
@@ -101,7 +101,7 @@ class AlphaEarth:
         path = self._path(sample.region, year)
         w = sample.window
         with rasterio.open(path, driver="GTiff") as source:
-            # The grid is the window's: its corner says where that lies in the raster.
+            # The grid is that of the window: its corner gives the position in the raster.
             right, _, left, _, down, top = source.transform[:6]
             column = round((grid.transform[2] - left) / right)
             row = round((grid.transform[5] - top) / down)

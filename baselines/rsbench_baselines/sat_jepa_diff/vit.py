@@ -1,4 +1,4 @@
-"""Vision transformers of I-JEPA: the encoder, and the predictor of tokens at named places.
+"""Vision transformers of I-JEPA: the encoder, and the predictor of tokens by position.
 
 Positions are fixed sines and cosines of row and column, computed for any grid, so one set of
 weights serves every side. Axes: B images, N tokens, W width.
@@ -98,7 +98,7 @@ class Encoder(nn.Module):
         nn.init.trunc_normal_(self.embed.weight, std=loud, a=-2.0, b=2.0)
 
     def forward(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Map ``(B, C, H, W)`` to tokens of the kept places ``(B, n)``, of all where None."""
+        """Map ``(B, C, H, W)`` to tokens of the kept positions ``(B, n)``; of all where None."""
         x = self.embed(image)
         rows, columns = x.shape[-2:]
         x = x.flatten(2).transpose(1, 2)
@@ -111,7 +111,7 @@ class Encoder(nn.Module):
 
 
 class Predictor(nn.Module):
-    """Predicts tokens at wanted places from the tokens of an encoder.
+    """Predicts tokens at wanted positions from the tokens of an encoder.
 
     Args:
         width: of the encoder's tokens; ``inner``: of the predictor's own.
@@ -144,7 +144,7 @@ class Predictor(nn.Module):
     def forward(
         self, tokens: Tensor, kept: Tensor | None, wanted: Tensor | None, grid: tuple[int, int]
     ) -> Tensor:
-        """Return ``(B, n, width)`` at the wanted places; None stands for all of the grid."""
+        """Return ``(B, n, width)`` at the wanted positions; None means the whole grid."""
         B = tokens.shape[0]
         places = sincos(self.inner, *grid, base=self.base).to(tokens).expand(B, -1, -1)
         x = self.enter(tokens)

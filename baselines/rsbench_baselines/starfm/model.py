@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rsbench import Given, Prediction, Want
+from rsbench_baselines._options import accepts
 from rsbench_baselines.fusion_trivial.compiled import CELLS, check_engine
 from rsbench_baselines.fusion_trivial.pairs import ImagePairs, fused
 from rsbench_baselines.fusion_trivial.windows import Strip, box_sum, each_strip, offsets
@@ -129,22 +131,9 @@ class Starfm:
         return (box_sum(apart * apart, self.half) / count - mean * mean).clamp(min=0).sqrt()
 
 
-def build(
-    preset: str,
-    *,
-    half: int | None = None,
-    classes: float | None = None,
-    reach: float | None = None,
-    uncertainty: float | None = None,
-    steepness: float | None = None,
-    engine: str | None = None,
-) -> Starfm:
-    """Build the model; options are the fields of :class:`Starfm`, over the preset's."""
-    options = {
-        "half": half, "classes": classes, "reach": reach,
-        "uncertainty": uncertainty, "steepness": steepness, "engine": engine,
-    }  # fmt: skip
-    stated = {name: value for name, value in options.items() if value is not None}
-    model = Starfm(**{**card.presets[preset].options, **stated})
+@accepts("half", "classes", "reach", "uncertainty", "steepness", "engine")
+def build(preset: str, **asked: Any) -> Starfm:
+    """Build the model; options are the fields of :class:`Starfm`, the preset's where not given."""
+    model = Starfm(**{**card.presets[preset].options, **asked})
     check_engine("starfm", model.engine)
     return model

@@ -12,7 +12,7 @@ from torch import Tensor
 from rsbench import Stage, Want
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
-from rsbench_baselines.ddpm.diffusion import Diffusion, drawer
+from rsbench_baselines.ddpm.diffusion import Diffusion, Sampling, drawer
 from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.stfdiff.network import STFDiff
 from rsbench_baselines.stfdiff.sampling import fuse, loss, process
@@ -41,7 +41,7 @@ class STFDiffModel(FusionModel[STFDiff, Size]):
         size = self._size
         return fuse(
             self._network, self._diffusion, scene.coarse[0], scene.fine[0], scene.c1,
-            drawer(want, self.name), steps=size.sampling_steps, eta=size.eta, members=want.members,
+            drawer(want, self.name), Sampling(size.sampling_steps, size.eta, want.members),
         )  # fmt: skip
 
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:

@@ -1,6 +1,6 @@
 """STFDiff: a noisy and a clean branch, and a decoder that sees their difference.
 
-STFDiff, Information Fusion 2024. The clean branch reads the references alone, so its maps are
+STFDiff, Information Fusion 2024. The clean branch takes only the references, so its maps are
 computed once and used in every step.
 """
 
@@ -22,7 +22,7 @@ STANDARD = (True, False)
 class Condition:
     """Maps of the clean branch: after the stem, of each level, at the bottom.
 
-    ``anchor`` is the image to which answers are added; None where they stand alone, as published.
+    ``anchor`` is the image to which the output is added; None for no addition, as published.
     """
 
     stem: Tensor

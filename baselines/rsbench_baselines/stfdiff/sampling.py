@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from rsbench_baselines.ddpm.diffusion import Diffusion, Draw, needed
+from rsbench_baselines.ddpm.diffusion import Diffusion, Draw, Sampling, needed
 from rsbench_baselines.image_losses import absolute
 from rsbench_baselines.rddm.schedule import even_times
 from rsbench_baselines.stfdiff.network import STFDiff
@@ -95,11 +95,7 @@ def fuse(
     f0: Tensor,
     c1: Tensor,
     draw: Draw,
-    *,
-    steps: int,
-    eta: float,
-    members: int = 1,
-    cached: bool = True,
+    sampling: Sampling,
 ) -> Tensor:
     """Return fine images ``(N·members, C, H, W)`` of the target date within [−1, 1].
 
@@ -108,16 +104,14 @@ def fuse(
         diffusion: as in training.
         c0, f0, c1: coarse and fine reference, coarse target ``(N, C, H, W)``.
         draw: standard normal noise ``(N·members, C, H, W)`` by name.
-        steps, eta: see `sample`.
-        members: draws per image, in a row along the batch.
-        cached: compute the clean branch once; False computes it in every step, with the same
-            result.
+        sampling: number of steps and of members; if cached, the clean branch is computed once.
     """
+    members = sampling.members
     once = network.condition(c0, f0, c1).repeat(members)
 
     def estimate(noisy: Tensor, time: int) -> Tensor:
-        condition = once if cached else network.condition(c0, f0, c1).repeat(members)
+        condition = once if sampling.cached else network.condition(c0, f0, c1).repeat(members)
         times = torch.full((noisy.shape[0],), time, device=noisy.device)
         return network.denoise(noisy, times, condition)
 
-    return sample(estimate, diffusion, draw, steps=steps, eta=eta)
+    return sample(estimate, diffusion, draw, steps=sampling.steps, eta=sampling.eta)

@@ -1,4 +1,4 @@
-"""STFMamba: coarse images sharpened, encoded beside the reference, decoded twice, joined.
+"""STFMamba: coarse images are sharpened, encoded with the reference, decoded twice, joined.
 
 M. Zhao, X. Jiang, B. Huang, ISPRS Journal 2025. Blocks scan a map ``(N, C, H, W)`` either over
 its places with C features, or over channels and rows with W features, so that a network fits one
@@ -21,7 +21,7 @@ from rsbench_baselines.tokens import Merging
 
 
 class Pair(nn.Module):
-    """Scan over channels and rows with a feature per column, then over places."""
+    """Scan over channels and rows with a feature per column, then over positions."""
 
     def __init__(self, channels: int, columns: int, size: Size) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class Layout(nn.Module):
 
 
 class Mix(nn.Module):
-    """Three maps in three layouts: stacked, column beside column, and side by side."""
+    """Three maps in three layouts: stacked, interleaved by column, and side by side."""
 
     def __init__(self, channels: int, columns: int, size: Size) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ def join(x: Tensor, window: int, H: int, W: int) -> Tensor:
 
 
 def bias_index(window: int) -> Tensor:
-    """Return ``(window², window²)``: the row of the table for each pair of places."""
+    """Return ``(window², window²)``: the row of the table for each pair of positions."""
     place = torch.arange(window)
     at = torch.stack(torch.meshgrid(place, place, indexing="ij")).flatten(1)
     apart = at[:, :, None] - at[:, None, :] + window - 1
@@ -37,7 +37,7 @@ def bias_index(window: int) -> Tensor:
 
 
 def hidden_pairs(H: int, W: int, window: int, shift: int, like: Tensor) -> Tensor | None:
-    """Return ``(windows, 1, window², window²)``: −100 between places that the shift joined."""
+    """Return ``(windows, 1, window², window²)``: −100 between positions that the shift joined."""
     if shift == 0:
         return None
     region = torch.zeros(1, H, W, 1, device=like.device)
@@ -51,7 +51,7 @@ def hidden_pairs(H: int, W: int, window: int, shift: int, like: Tensor) -> Tenso
 
 
 class Bias(nn.Module):
-    """A learned bias per head for each relative place within a window."""
+    """A learned bias per head for each relative position within a window."""
 
     def __init__(self, window: int, heads: int) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class WindowBlock(_Windowed):
 
 
 class FusionBlock(_Windowed):
-    """Change carried over to fine places that look alike and have not changed.
+    """The coarse change, transferred to similar fine positions that have not changed.
 
     Two attentions ask with the coarse reference map: one in the fine reference, one in the
     coarse target. Their product, renormalised, gathers the coarse change; then an MLP.
