@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from rsbench.evaluation.entries import ModelEntry, bound_entry, model_entry
 from rsbench.evaluation.fit import fit
@@ -16,9 +15,6 @@ from rsbench.models.registry import card, create_model
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
 from rsbench.tasks.settings import cases
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
