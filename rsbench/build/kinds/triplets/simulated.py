@@ -1,11 +1,11 @@
 """Triplets from the simulated Earth: Landsat scenes and what a coarse sensor saw the same day.
 
-A region has three dates of one season. In regions without land-cover change they lie in one year;
-in the others the first date lies a year before, so that a year's changes stand between it and the
-target, and none between the target and the last date; a recipe may ask for test regions of ten
-dates (``builder_kinds``). Of each stretch of the season the clearest scene is taken. The coarse
-image is the mean of the ground over blocks of fine pixels, not of the noisy fine image, with a gain
-per band and date (view and light differ) and its own noise.
+A region has three dates of one season. In regions without land-cover change all three lie in one
+year. In the others the first date lies a year before, so that a year of change stands between it
+and the target, and none between the target and the last date. A recipe may ask for test regions of
+ten dates (``simulate.triplet_slots``). Of each stretch of the season the clearest scene is taken.
+The coarse image is the mean of the ground over blocks of fine pixels, not of the noisy fine image,
+with a gain per band and date (view and light differ) and its own noise.
 """
 
 from __future__ import annotations
