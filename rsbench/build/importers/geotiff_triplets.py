@@ -11,9 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest, SensorOptions
+from rsbench.build.importers.alike import require_alike
+from rsbench.build.importers.api import (
+    COARSE_OPTIONS,
+    SENSOR_OPTIONS,
+    ImportOptions,
+    ImportRequest,
+    SensorOptions,
+)
 from rsbench.build.importers.dates import file_dates
-from rsbench.build.importers.raster import Raster, open_all, require_alike
+from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.sensor_files import SensorFiles, in_order
 from rsbench.build.importers.stated import SensorIdentity, Stated, grid_gsd, meta_of, stated_of
 from rsbench.build.importers.triplet_store import (
@@ -34,9 +41,7 @@ class GeoTiffTriplets:
     """Two folders of GeoTIFFs; one region to test on, or blocks where a size is stated."""
 
     title = "folders fine/ and coarse/ of GeoTIFFs of one place"
-    takes = frozenset(
-        ["unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size"]
-    ).union(COARSE_OPTIONS)
+    takes = SENSOR_OPTIONS.union(COARSE_OPTIONS)
     reasons = MappingProxyType({"split": "its split follows from places or dates"})
 
     def prepare(self, request: ImportRequest) -> PreparedTriplets:

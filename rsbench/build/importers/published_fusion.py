@@ -20,6 +20,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest
 from rsbench.build.importers.dates import match_date
 from rsbench.build.importers.flat_files import header_of
@@ -31,7 +32,6 @@ from rsbench.build.importers.raster import (
     Raster,
     describe,
     read_part,
-    require_alike,
 )
 from rsbench.build.importers.sensor_files import SensorFiles
 from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of, stated_of
@@ -126,6 +126,7 @@ class PublishedSet:
             ),
             **dict.fromkeys(COARSE_OPTIONS, "one scale and one nodata hold for both sensors"),
             "split": "its split follows from places or dates",
+            "value_range": "reflectance lies in 0 … 1",
         }
     )
 

@@ -15,17 +15,17 @@ from typing import Any
 
 from rsbench.build.importers.api import (
     COARSE_OPTIONS,
+    SENSOR_OPTIONS,
     ImportRequest,
     Written,
     imported_meta,
 )
+from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sat_jepa_layout import Place, find_places
 from rsbench.build.importers.sensor_files import (
-    Medians,
     SensorFiles,
     read_block,
-    require_plausible,
 )
 from rsbench.build.importers.splits import (
     PUBLISHED,
@@ -72,7 +72,7 @@ class SatJepaDiff:
     """A folder per region of yearly RGB images, see ``sat_jepa_layout``."""
 
     title = "the published layout of Sat-JEPA-Diff: a folder per region, a file per year"
-    takes = frozenset({"unit", "scale", "offset", "nodata", "bands", "crs", "region_size", "split"})
+    takes = SENSOR_OPTIONS - {"dates"} | {"split"}
     reasons = MappingProxyType(
         {
             "dates": "the year stands in the names of the layout",
@@ -122,15 +122,14 @@ class PreparedRegions:
 
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
-        for cut in self.cuts:
-            _write(root, cut, self.meta, self.read)
+        notes = [note for cut in self.cuts for note in _write(root, cut, self.meta, self.read)]
         shortest = min(len(cut.place.years) for cut in self.cuts)
         protocol = "year7" if self.recipe["scheme"] == SPACE and shortest > 7 else "year1"
         store = imported_meta(
             "series", self.recipe, {SENSOR: self.meta}, step="P1Y", preset="fixed",
             protocol=protocol,
         )  # fmt: skip
-        return Written(store, [cut.name for cut in self.cuts])
+        return Written(store, [cut.name for cut in self.cuts], notes)
 
 
 def _recipe(
@@ -276,15 +275,16 @@ def _centre(entry: Place) -> tuple[float, float]:
 # Writing --------------------------------------------------------------------------------
 
 
-def _write(root: Path, cut: _Cut, meta: SensorMeta, read: Read) -> None:
+def _write(root: Path, cut: _Cut, meta: SensorMeta, read: Read) -> list[str]:
     times = tuple(date(year, 7, 1) for year in cut.years)
     files = tuple(cut.place.images[year] for year in cut.years)
     sensor = SensorFiles(files, times, meta, meta.nodata, read)
-    medians = Medians(len(files))
-    arrays = read_block(sensor, cut.window, medians)
-    require_plausible(sensor, medians)
+    found = Plausibility(files, meta)
+    arrays = read_block(sensor, cut.window, found)
+    found.require()
     record = RegionRecord(cut.name, cut.split, {}, times)
     write_region(root, record, {SENSOR: arrays}, {SENSOR: meta})
+    return [f"{cut.name}: {note}" for note in found.notes()]
 
 
 IMPORTER = SatJepaDiff()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsbench.build.importers.api import ImportRequest, SensorOptions
+from rsbench.build.importers.radiometry import FLOAT32
 from rsbench.build.importers.raster import Raster
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Grid
@@ -21,8 +22,6 @@ _TYPES = {"uint8": "uint8", "uint16": "uint16", "int16": "int16", "float32": "fl
           "float64": "float32"}  # fmt: skip
 _METRES_PER_DEGREE = 111_320.0
 _USUAL_SCALE = 0.0001
-_FLOAT32 = 1e-6
-"""Relative difference of a number and the same number kept as float32, as tags often are."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def has_scale(raster: Raster) -> bool:
 def _require_agreement(first: Raster, told: SensorOptions) -> None:
     pairs = (("scale", told.scale, first.scale), ("offset", told.offset, first.offset))
     for name, mine, theirs in pairs:
-        if mine is not None and not math.isclose(mine, theirs, rel_tol=_FLOAT32):
+        if mine is not None and not math.isclose(mine, theirs, rel_tol=FLOAT32):
             raise InputError(
                 f"--{told.prefix}{name} {mine:g}",
                 f"the files state {theirs:g}",
@@ -151,7 +150,7 @@ def meta_of(
         offset=stated.offset,
         nodata=_stored_nodata(dtype, nodata),
         gsd=grid_gsd(first.grid) if identity.gsd is None else identity.gsd,
-        value_range=_value_range(request, dtype, stated),
+        value_range=_value_range(request, first, stated),
         display=_display(names),
     )
 
@@ -178,17 +177,22 @@ def _band_names(first: Raster, bands: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(bands)
 
 
-def _value_range(request: ImportRequest, dtype: str, stated: Stated) -> tuple[float, float]:
+def _value_range(request: ImportRequest, first: Raster, stated: Stated) -> tuple[float, float]:
+    """Return the range as stated, else that of the unit, of bytes or of the bits that are used."""
+    if request.options.value_range is not None:
+        return request.options.value_range
     if stated.unit in RANGES:
         return RANGES[stated.unit]
-    if dtype not in ("uint8", "uint16"):
+    bits = 8 if first.dtype == "uint8" and first.bits is None else first.bits
+    if bits is None:
+        command = request.command(value_range=(0.0, 4095.0))
         raise InputError(
             f"importing {request.source} as display values",
-            f"{dtype} numbers have no fixed range",
-            "Convert the files to uint8, or state their true unit",
+            f"no file says which range the {first.dtype} numbers have",
+            f"Type, with the range that is true: {command}",
         )
-    top = float(np.iinfo(dtype).max)
-    return (stated.offset, top * stated.scale + stated.offset)
+    ends = (stated.offset, (2.0**bits - 1) * stated.scale + stated.offset)
+    return (min(ends), max(ends))
 
 
 def _stored_nodata(dtype: str, nodata: float | None) -> float:
