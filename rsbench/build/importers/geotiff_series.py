@@ -46,20 +46,20 @@ class GeoTiffSeries:
 
     def prepare(self, request: ImportRequest) -> PreparedSeries:
         """See :class:`rsbench.build.importers.api.Importer`."""
-        told, options = request.options.sensor(), request.options
+        given, options = request.options.sensor(), request.options
         rasters = open_all(request.folder(), options)
-        require_alike(rasters, but=may_differ(told))
+        require_alike(rasters, but=may_differ(given))
         first = rasters[0]
-        stated = stated_of(request, first, told)
+        stated = stated_of(request, first, given)
         when = file_dates([r.path for r in rasters], options.dates)
         files = in_order(when, rasters)
-        nodata = declared_nodata(told, first)
+        nodata = declared_nodata(given, first)
         series = SensorFiles(
             files=files,
             times=tuple(when[r.path] for r in files),
             meta=meta_of(request, first, stated, nodata, SensorIdentity(bands=options.bands)),
             nodata=nodata,
-            read=valid_reader(told.nodata),
+            read=valid_reader(given.nodata),
         )
         blocks = cut(first.grid.height, first.grid.width, options.region_size)
         return PreparedSeries(request, series, blocks)

@@ -217,7 +217,7 @@ def _opened(path: Path, driver: str) -> Iterator[Any]:
         header = driver == ENVI
         raise InputError(
             f"reading {header_of(path) if header else path}",
-            "samples, lines, bands, data type and interleave cannot be told from it"
+            "samples, lines, bands, data type and interleave cannot be read from it"
             if header
             else f"it cannot be read as GeoTIFF ({type(error).__name__})",
             "Repair the header" if header else "Remove it from the folder, or repair it",

@@ -87,7 +87,7 @@ class SatJepaDiff:
         on it. ``region_size`` is the side of a published sample in pixels, 128 by default, and
         ``split`` is ``space``, ``time`` or ``published``.
         """
-        options, told = request.options, request.options.sensor()
+        options, given = request.options, request.options.sensor()
         split = options.split or SPACE
         if split not in SCHEMES:
             raise unknown("split", split, SCHEMES)
@@ -95,13 +95,13 @@ class SatJepaDiff:
         places = find_places(request.folder(), options)
         first = _first(places[0])
         stated = _stated(request, first)
-        nodata = declared_nodata(told, first)
+        nodata = declared_nodata(given, first)
         identity = SensorIdentity(bands=options.bands or COLOURS)
         meta = meta_of(request, first, stated, nodata, identity)
         _require_patches(places, side)
         cuts, pieces = _cuts(places, side, split)
         recipe = _recipe(places, meta, side, split, pieces)
-        return PreparedRegions(cuts, meta, valid_reader(told.nodata), recipe)
+        return PreparedRegions(cuts, meta, valid_reader(given.nodata), recipe)
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,8 @@ def _first(entry: Place) -> Raster:
 
 
 def _stated(request: ImportRequest, first: Raster) -> Stated:
-    told = request.options.sensor()
-    if told.unit in (None, "reflectance") and told.scale is None and not has_scale(first):
+    given = request.options.sensor()
+    if given.unit in (None, "reflectance") and given.scale is None and not has_scale(first):
         command = request.command(unit="reflectance", scale=0.0001)
         raise InputError(
             f"importing {request.source}",
@@ -169,7 +169,7 @@ def _stated(request: ImportRequest, first: Raster) -> Stated:
             "the published scripts disagree on it",
             f"Type, with the scale that is true: {command} ; 1 if they are reflectance already",
         )
-    return stated_of(request, first, told)
+    return stated_of(request, first, given)
 
 
 def _require_patches(places: Sequence[Place], side: int) -> None:
@@ -219,7 +219,7 @@ def _by_year(places: Sequence[Place]) -> Iterator[_Cut]:
 
 
 def _published(places: Sequence[Place], side: int) -> tuple[list[_Cut], dict[str, list[Piece]]]:
-    """Return a region per sample: in the published split a patch has a split in each year."""
+    """Return a region per sample, as the split of a patch differs from year to year."""
     by_name = {entry.name: entry for entry in places}
     known = [
         piece
