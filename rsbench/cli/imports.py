@@ -32,12 +32,18 @@ class ImportCommand(TyperCommand):
 
 
 def import_command(
-    importer: str, source: Path, out: Path, options: ImportOptions, *, say: Callable[[str], None]
+    importer: str,
+    source: Path,
+    out: Path,
+    options: ImportOptions,
+    *,
+    say: Callable[[str], None],
+    note: Callable[[str], None],
 ) -> None:
-    """Import files with a named importer, and remember the store."""
+    """Import files with a named importer, and remember the store; remarks go to ``note``."""
     from rsbench.build.importers.registry import import_dataset
     from rsbench.core.paths import remember_store
 
-    result = import_dataset(importer, source, out, options)
+    result = import_dataset(importer, source, out, options, note=note)
     remember_store(result.path)
     say(f"{result.path}  digest {result.digest}")

@@ -134,6 +134,10 @@ def import_dataset(
     dates: Annotated[str | None, typer.Option(help="A pattern, or a CSV of file,date.")] = None,
     crs: Annotated[str | None, typer.Option(help="EPSG code, where the files have none.")] = None,
     region_size: Annotated[int | None, typer.Option(help="Side of a region in pixels.")] = None,
+    value_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Lowest and highest value, where neither unit nor files say."),
+    ] = None,
     coarse_scale: Annotated[float | None, typer.Option(help="Scale of coarse images.")] = None,
     coarse_offset: Annotated[float | None, typer.Option(help="Offset of coarse images.")] = None,
     coarse_nodata: Annotated[float | None, typer.Option(help="Nodata of coarse images.")] = None,
@@ -156,13 +160,14 @@ def import_dataset(
         dates=dates,
         crs=crs,
         region_size=region_size,
+        value_range=value_range,
         coarse_scale=coarse_scale,
         coarse_offset=coarse_offset,
         coarse_nodata=coarse_nodata,
         coarse_gsd=coarse_gsd,
         split=split,
     )
-    import_command(importer, source, out, options, say=say)
+    import_command(importer, source, out, options, say=say, note=note)
 
 
 @app.command()

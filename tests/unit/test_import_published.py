@@ -178,7 +178,7 @@ def test_flat_binaries_make_the_store_that_arrays_make(tmp_path: Path) -> None:
         ({"samples = 32": "samples = 31"}, "its header states 8928"),
         ({"data type = 2": "data type = 6"}, "its header states 36864"),
         ({"ENVI": "NOPE"}, "does not begin with ENVI"),
-        ({"lines": "rows"}, "cannot be told from it"),
+        ({"lines": "rows"}, "cannot be read from it"),
     ],
 )
 def test_headers_that_cannot_be_used(change: dict[str, str], says: str, tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_packages_that_are_no_importer_are_named(
         ("geotiff-series", {"scale": 0.0}, "--scale 0: a scale is a finite number"),
         ("geotiff-series", {"offset": float("nan")}, "--offset nan: an offset is a finite number"),
         ("geotiff-triplets", {"coarse_scale": 0.0}, "--coarse-scale 0: a scale is a finite"),
+        ("cia", {"value_range": (0.0, 1.0)}, "reflectance lies in 0 … 1"),
         ("geotiff-triplets", {"coarse_gsd": -1.0}, "--coarse-gsd -1: a pixel has a positive size"),
     ],
 )

@@ -94,7 +94,7 @@ def test_what_a_file_marks_as_missing_is_not_valid(
 def test_stated_nodata_adds_to_tag_and_nan(tmp_path: Path) -> None:
     def make(path: Path, year: int) -> None:
         values = image(year, "float32") / 255
-        values[:, 0], values[:, 1], values[:, 2] = np.nan, -9999, -1
+        values[:, 0], values[:, 1], values[:, 2] = np.nan, -9999, -0.1
         write(path, values, nodata=-9999)
 
     source = folder(tmp_path / "in", make)

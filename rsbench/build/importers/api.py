@@ -13,6 +13,9 @@ from rsbench.core.errors import InputError
 from rsbench.store.layout import SensorMeta, StoreMeta
 
 COMPOSITOR = "import@1"
+SENSOR_OPTIONS = frozenset(
+    {"unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size", "value_range"}
+)
 COARSE_OPTIONS = ("coarse_scale", "coarse_offset", "coarse_nodata", "coarse_gsd")
 
 
@@ -43,6 +46,7 @@ class ImportOptions:
         dates: pattern or CSV file, see :func:`rsbench.build.importers.dates.file_dates`.
         crs: coordinate system of files that state none, as ``EPSG:code`` or a number.
         region_size: side of a region, in pixels of the finest sensor.
+        value_range: lowest and highest value, in the unit, e.g. of pictures with 12 bits.
         coarse_scale: scale of the coarse sensor's images.
         coarse_offset: offset of the coarse sensor's images.
         coarse_nodata: stored number of missing pixels of the coarse sensor's images.
@@ -58,6 +62,7 @@ class ImportOptions:
     dates: str | None = None
     crs: str | None = None
     region_size: int | None = None
+    value_range: tuple[float, float] | None = None
     coarse_scale: float | None = None
     coarse_offset: float | None = None
     coarse_nodata: float | None = None
@@ -100,7 +105,7 @@ class ImportRequest:
         parts = ["rsbench", "import-dataset", self.importer, str(self.source)]
         parts += ["--out", str(self.out)]
         for name, value in options.given().items():
-            parts += [flag(name), ",".join(value) if isinstance(value, tuple) else str(value)]
+            parts += [flag(name), *_words(name, value)]
         return shlex.join(parts)
 
     @property
@@ -121,10 +126,11 @@ class ImportRequest:
 
 @dataclass(frozen=True)
 class Written:
-    """What an importer has written: metadata of the store, and its regions."""
+    """What an importer has written: metadata of the store, its regions, and remarks to show."""
 
     meta: StoreMeta
     regions: Sequence[str]
+    notes: Sequence[str] = ()
 
 
 class Prepared(Protocol):
@@ -157,6 +163,12 @@ class Importer(Protocol):
         Raises:
             InputError: if something is not stated, or two files do not fit together.
         """
+
+
+def _words(name: str, value: Any) -> list[str]:
+    if name == "value_range":
+        return [str(number) for number in value]
+    return [",".join(value) if isinstance(value, tuple) else str(value)]
 
 
 def flag(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Cutting one image into blocks that serve as regions, with a spatial split and a buffer."""
+"""Cut one image into blocks that serve as regions, with a spatial split and a buffer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEAST = 5  # train, buffer, val, buffer, test: one line of blocks each
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block: place in the lattice, pixels, split."""
+    """One block: its row and column in the lattice, its window and its split."""
 
     row: int
     column: int
@@ -27,7 +27,8 @@ def cut(height: int, width: int, size: int | None) -> tuple[Block, ...]:
     """Cut an image into square blocks split into contiguous train, val and test parts.
 
     The parts follow one another along the longer side, 50, 10 and 40 % of its lines of blocks,
-    with one line of blocks left out between them. What does not fill a block is left out.
+    with one line of blocks left out between them. Rows and columns that fill no block are left
+    out.
 
     Args:
         height: rows of the image.

@@ -19,7 +19,7 @@ def open_array(path: Path, bands: int) -> npt.NDArray[Any]:
 
     Args:
         path: the file; its array is ``(C, H, W)``, ``(H, W, C)`` or, for one band, ``(H, W)``.
-        bands: number of bands C; it tells the axes apart.
+        bands: number of bands C; used to identify the axes.
 
     Raises:
         InputError: if it is no plain array, or no axis can be that of the bands.

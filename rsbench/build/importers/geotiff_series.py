@@ -9,21 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import (
     COARSE_OPTIONS,
+    SENSOR_OPTIONS,
     ImportRequest,
     Written,
     imported_meta,
 )
 from rsbench.build.importers.blocks import Block, cut
 from rsbench.build.importers.dates import file_dates, step_between
-from rsbench.build.importers.raster import open_all, require_alike
+from rsbench.build.importers.plausibility import Plausibility
+from rsbench.build.importers.raster import open_all
 from rsbench.build.importers.sensor_files import (
-    Medians,
     SensorFiles,
     in_order,
     read_block,
-    require_plausible,
 )
 from rsbench.build.importers.stated import SENSOR, SensorIdentity, meta_of, stated_of
 from rsbench.build.importers.validity import declared_nodata, may_differ, valid_reader
@@ -35,7 +36,7 @@ class GeoTiffSeries:
     """A folder of GeoTIFFs, one file per date, cut into blocks with a split in space."""
 
     title = "a folder of GeoTIFFs of one place, one file per date"
-    takes = frozenset({"unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size"})
+    takes = SENSOR_OPTIONS
     reasons = MappingProxyType(
         {
             "split": "its split follows from places or dates",
@@ -45,20 +46,20 @@ class GeoTiffSeries:
 
     def prepare(self, request: ImportRequest) -> PreparedSeries:
         """See :class:`rsbench.build.importers.api.Importer`."""
-        told, options = request.options.sensor(), request.options
+        given, options = request.options.sensor(), request.options
         rasters = open_all(request.folder(), options)
-        require_alike(rasters, but=may_differ(told))
+        require_alike(rasters, but=may_differ(given))
         first = rasters[0]
-        stated = stated_of(request, first, told)
+        stated = stated_of(request, first, given)
         when = file_dates([r.path for r in rasters], options.dates)
         files = in_order(when, rasters)
-        nodata = declared_nodata(told, first)
+        nodata = declared_nodata(given, first)
         series = SensorFiles(
             files=files,
             times=tuple(when[r.path] for r in files),
             meta=meta_of(request, first, stated, nodata, SensorIdentity(bands=options.bands)),
             nodata=nodata,
-            read=valid_reader(told.nodata),
+            read=valid_reader(given.nodata),
         )
         blocks = cut(first.grid.height, first.grid.width, options.region_size)
         return PreparedSeries(request, series, blocks)
@@ -76,16 +77,16 @@ class PreparedSeries:
         """See :class:`rsbench.build.importers.api.Prepared`; empty blocks are left out."""
         meta = self.series.meta
         written = []
-        medians = Medians(len(self.series.files))
+        found = Plausibility(self.series.files, meta)
         for block in self.blocks:
-            arrays = read_block(self.series, block.window, medians)
+            arrays = read_block(self.series, block.window, found)
             if not arrays.valid.any():
                 continue
             name = f"{self.request.name}-r{block.row:02d}c{block.column:02d}"
             record = RegionRecord(name, block.split, {}, self.series.times)
             write_region(root, record, {SENSOR: arrays}, {SENSOR: meta})
             written.append(name)
-        require_plausible(self.series, medians)
+        found.require()
         recipe = {
             "name": self.request.name,
             "importer": self.request.importer,
@@ -98,7 +99,7 @@ class PreparedSeries:
         store = imported_meta(
             "series", recipe, {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
         )
-        return Written(store, written)
+        return Written(store, written, found.notes())
 
 
 IMPORTER = GeoTiffSeries()

@@ -11,9 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest, SensorOptions
+from rsbench.build.importers.alike import require_alike
+from rsbench.build.importers.api import (
+    COARSE_OPTIONS,
+    SENSOR_OPTIONS,
+    ImportOptions,
+    ImportRequest,
+    SensorOptions,
+)
 from rsbench.build.importers.dates import file_dates
-from rsbench.build.importers.raster import Raster, open_all, require_alike
+from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.sensor_files import SensorFiles, in_order
 from rsbench.build.importers.stated import SensorIdentity, Stated, grid_gsd, meta_of, stated_of
 from rsbench.build.importers.triplet_store import (
@@ -34,24 +41,22 @@ class GeoTiffTriplets:
     """Two folders of GeoTIFFs; one region to test on, or blocks where a size is stated."""
 
     title = "folders fine/ and coarse/ of GeoTIFFs of one place"
-    takes = frozenset(
-        ["unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size"]
-    ).union(COARSE_OPTIONS)
+    takes = SENSOR_OPTIONS.union(COARSE_OPTIONS)
     reasons = MappingProxyType({"split": "its split follows from places or dates"})
 
     def prepare(self, request: ImportRequest) -> PreparedTriplets:
         """See :class:`rsbench.build.importers.api.Importer`."""
         folder, options = request.folder(), request.options
-        told = (options.sensor(), options.coarse())
-        fine = _files(folder, FINE, options, told[0])
-        low = _files(folder, COARSE, options, told[1])
+        given = (options.sensor(), options.coarse())
+        fine = _files(folder, FINE, options, given[0])
+        low = _files(folder, COARSE, options, given[1])
         _require_one_kind(folder, fine[0], low[0])
-        stated = [stated_of(request, f[0], t) for f, t in zip((fine, low), told, strict=True)]
+        stated = [stated_of(request, f[0], t) for f, t in zip((fine, low), given, strict=True)]
         ratio = nesting(fine[0].grid, low[0].grid, str(folder))
         gsd = _coarse_gsd(low[0], ratio, options.coarse_gsd)
         pair = (
-            _sensor(request, fine, stated[0], told[0], SensorIdentity(name=FINE)),
-            _sensor(request, low, stated[1], told[1], SensorIdentity(name=COARSE, gsd=gsd)),
+            _sensor(request, fine, stated[0], given[0], SensorIdentity(name=FINE)),
+            _sensor(request, low, stated[1], given[1], SensorIdentity(name=COARSE, gsd=gsd)),
         )
         if gsd < 1.5 * pair[0].meta.gsd:
             raise InputError(
@@ -62,7 +67,7 @@ class GeoTiffTriplets:
         return prepare_triplets(request, pair)
 
 
-def _files(folder: Path, sensor: str, options: ImportOptions, told: SensorOptions) -> list[Raster]:
+def _files(folder: Path, sensor: str, options: ImportOptions, given: SensorOptions) -> list[Raster]:
     """Find one sensor's folder and describe its files."""
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir()]
     found = [p for p in inside if p.name.lower() in FOLDERS[sensor]]
@@ -75,7 +80,7 @@ def _files(folder: Path, sensor: str, options: ImportOptions, told: SensorOption
             "Put the fine images into fine/ and the coarse ones into coarse/",
         )
     rasters = open_all(found[0], options)
-    require_alike(rasters, but=may_differ(told))
+    require_alike(rasters, but=may_differ(given))
     return rasters
 
 
@@ -123,20 +128,20 @@ def _sensor(
     request: ImportRequest,
     rasters: Sequence[Raster],
     stated: Stated,
-    told: SensorOptions,
+    given: SensorOptions,
     identity: SensorIdentity,
 ) -> SensorFiles:
     options = request.options
     when = file_dates([r.path for r in rasters], options.dates)
     files = in_order(when, rasters)
-    nodata = declared_nodata(told, rasters[0])
+    nodata = declared_nodata(given, rasters[0])
     named = SensorIdentity(name=identity.name, bands=options.bands, gsd=identity.gsd)
     return SensorFiles(
         files=files,
         times=tuple(when[r.path] for r in files),
         meta=meta_of(request, rasters[0], stated, nodata, named),
         nodata=nodata,
-        read=valid_reader(told.nodata),
+        read=valid_reader(given.nodata),
     )
 
 

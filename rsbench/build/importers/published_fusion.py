@@ -1,11 +1,11 @@
-"""CIA, LGC and AHB: published pairs of Landsat and MODIS, from the layouts they come in.
+"""Import CIA, LGC and AHB, published pairs of Landsat and MODIS, from their known layouts.
 
 Known layouts: one folder per date (``2004_107_Apr16/20040416_TM.npy`` beside
 ``MOD09GA_A2004107.sur_refl.npy``), one folder per pair of dates, and one folder per sensor
 (``Landsat/L_2015-6-21.tif``, ``MODIS/M_2015-6-21.tif``); files are GeoTIFFs, flat binaries with an
-ENVI header, or NumPy arrays. Dates are those of the published lists: Landsat files of CIA carry
-the date in UTC, which is the day before, so both are paired through the list and never by name.
-The scale is stated or refused: copies with bytes and with reflectance × 10000 are both about.
+ENVI header, or NumPy arrays. Dates are those of the published lists. Landsat files of CIA carry
+the UTC date, which is the day before, so images are paired by the list and not by name.
+The scale must be stated: copies exist in bytes and in reflectance × 10000.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest
 from rsbench.build.importers.dates import match_date
 from rsbench.build.importers.flat_files import header_of
@@ -31,7 +32,6 @@ from rsbench.build.importers.raster import (
     Raster,
     describe,
     read_part,
-    require_alike,
 )
 from rsbench.build.importers.sensor_files import SensorFiles
 from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of, stated_of
@@ -126,6 +126,7 @@ class PublishedSet:
             ),
             **dict.fromkeys(COARSE_OPTIONS, "one scale and one nodata hold for both sensors"),
             "split": "its split follows from places or dates",
+            "value_range": "reflectance lies in 0 … 1",
         }
     )
 
@@ -142,7 +143,7 @@ class PublishedSet:
             InputError: if a file's sensor or date is not known, the scale is not stated, or images
                 do not lie on one grid.
         """
-        told = replace(request.options.sensor(), unit="reflectance")
+        given = replace(request.options.sensor(), unit="reflectance")
         if request.options.unit not in (None, "reflectance"):
             raise InputError(
                 f"import-dataset {request.importer} --unit {request.options.unit}",
@@ -153,13 +154,13 @@ class PublishedSet:
         sensors = []
         for name in (FINE, COARSE):
             files = [_describe(path, self.known) for path in found[name].values()]
-            require_alike(files, but=may_differ(told))
-            stated = stated_of(request, files[0], told)
-            nodata = declared_nodata(told, files[0])
+            require_alike(files, but=may_differ(given))
+            stated = stated_of(request, files[0], given)
+            nodata = declared_nodata(given, files[0])
             gsd = self.known.coarse_gsd if name == COARSE else None
             identity = SensorIdentity(name=name, bands=BANDS, gsd=gsd)
             meta = meta_of(request, files[0], stated, nodata, identity)
-            read = _reader(stated, told.nodata)
+            read = _reader(stated, given.nodata)
             sensors.append(SensorFiles(tuple(files), tuple(found[name]), meta, nodata, read))
         return prepare_triplets(request, (sensors[0], sensors[1]))
 
@@ -211,7 +212,7 @@ def sensor_of(path: Path) -> str:
     """Return which sensor a file is of, by its name or the folder it lies in.
 
     Raises:
-        InputError: if neither tells.
+        InputError: if neither identifies it.
     """
     for text in (path.name, path.parent.name):
         coarse, fine = bool(_COARSE_NAME.search(text)), bool(_FINE_NAME.search(text))

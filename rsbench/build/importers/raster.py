@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from rsbench.build.importers.flat_files import (
     open_array,
     require_size,
 )
+from rsbench.build.importers.radiometry import alike, radiometry_of
 from rsbench.build.read.raster import DRIVER, GDAL_ENV
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window
@@ -34,8 +34,6 @@ Mask = npt.NDArray[np.bool_]
 SUFFIXES = (".tif", ".tiff")
 # The files are local: mask files (.msk) and headers (.hdr) beside them are looked for by name.
 _ENV = GDAL_ENV | {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_GEOREF_SOURCES": "INTERNAL"}
-_SAME = 1e-3
-"""Grids whose corners lie within this share of a pixel are one grid."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class Raster:
         nodata: its tag, also where numbers of its type cannot be so.
         driver: GDAL driver that reads it, or ``npy``.
         alpha: number of its alpha band, counted from 1; None where it has none.
+        bits: bits that its numbers use, where it says so and they are fewer than the type has.
         scale, offset: ``value = stored · scale + offset``; 1 and 0 where the file states none.
         unit: the file's own text; empty where it states none.
     """
@@ -62,6 +61,7 @@ class Raster:
     unit: str
     driver: str = DRIVER
     alpha: int | None = None
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -121,16 +121,18 @@ def describe(path: Path, options: ImportOptions, *, known: Known | None = None) 
                 f"it has {bands} bands, not {known.bands}",
                 "Leave it out, or give the file of the published set",
             )
+        stated = radiometry_of(path, data, bands)
         return Raster(
             path=path,
             grid=_grid_of(path, data, options.crs, known, driver),
             bands=bands,
-            dtype=_one(path, "types", data.dtypes[:bands]),
+            dtype=alike(path, "types", data.dtypes[:bands]),
             nodata=_nodata_tag(data),
             names=tuple(name or "" for name in data.descriptions[:bands]),
-            scale=_one(path, "scales", data.scales[:bands]),
-            offset=_one(path, "offsets", data.offsets[:bands]),
-            unit=_one(path, "units", tuple(u or "" for u in data.units[:bands])),
+            scale=stated.scale,
+            offset=stated.offset,
+            unit=alike(path, "units", tuple(u or "" for u in data.units[:bands])),
+            bits=stated.bits,
             driver=driver,
             alpha=alpha,
         )
@@ -215,7 +217,7 @@ def _opened(path: Path, driver: str) -> Iterator[Any]:
         header = driver == ENVI
         raise InputError(
             f"reading {header_of(path) if header else path}",
-            "samples, lines, bands, data type and interleave cannot be told from it"
+            "samples, lines, bands, data type and interleave cannot be read from it"
             if header
             else f"it cannot be read as GeoTIFF ({type(error).__name__})",
             "Repair the header" if header else "Remove it from the folder, or repair it",
@@ -269,80 +271,6 @@ def _crs(path: Path, held: Any, given: str | None) -> str:
     crs: Any = held or stated
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else str(crs.to_wkt())
-
-
-# Files beside one another ---------------------------------------------------------------
-
-
-def require_alike(rasters: Sequence[Raster], *, but: Sequence[str] = ()) -> None:
-    """Refuse files that differ, naming the first two that do.
-
-    Args:
-        rasters: what the files say of themselves.
-        but: fields of :class:`Raster` that may differ.
-
-    Raises:
-        InputError: if two files differ in grid, bands, type, nodata, names, scale or unit.
-    """
-    first = rasters[0]
-    fields = ("grid", "bands", "dtype", "nodata", "names", "scale", "offset", "unit")
-    for other in rasters[1:]:
-        for what in fields:
-            mine, theirs = getattr(first, what), getattr(other, what)
-            if what not in but and not _same(mine, theirs):
-                raise InputError(
-                    f"importing {_common(first.path, other.path)}",
-                    f"{first.path.name} and {other.path.name} differ in {what}: "
-                    f"{_shown(mine)} and {_shown(theirs)}",
-                    "Bring all files to one grid, one set of bands and one unit first",
-                )
-
-
-def _common(one: Path, other: Path) -> Path:
-    return next(p for p in one.parents if other.is_relative_to(p))
-
-
-def _same(mine: Any, theirs: Any) -> bool:
-    if isinstance(mine, Grid) and isinstance(theirs, Grid):
-        return _same_grid(mine, theirs)
-    if isinstance(mine, float) and isinstance(theirs, float):
-        return mine == theirs or (math.isnan(mine) and math.isnan(theirs))
-    return bool(mine == theirs)
-
-
-def _same_grid(mine: Grid, theirs: Grid) -> bool:
-    """Return whether all corners agree to a thousandth of a pixel."""
-    a, _, _, _, e, _ = mine.transform
-    return (mine.crs, mine.height, mine.width) == (theirs.crs, theirs.height, theirs.width) and all(
-        abs(one - other) <= _SAME * abs(size)
-        for mine_at, their_at in zip(_corners(mine), _corners(theirs), strict=True)
-        for one, other, size in zip(mine_at, their_at, (a, e), strict=True)
-    )
-
-
-def _corners(grid: Grid) -> tuple[tuple[float, float], tuple[float, float]]:
-    a, _, c, _, e, f = grid.transform
-    return (c, f), (c + a * grid.width, f + e * grid.height)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Grid):
-        a, _, c, _, e, f = value.transform
-        name = value.crs if len(value.crs) < 20 else f"{value.crs[:20]}…"
-        return (
-            f"{value.width}×{value.height} px of {a:.9g}×{e:.9g} at ({c:.12g}, {f:.12g}) in {name}"
-        )
-    return str(value)
-
-
-def _one(path: Path, what: str, values: Sequence[Any]) -> Any:
-    if len(set(values)) != 1:
-        raise InputError(
-            f"importing {path}",
-            f"its bands have different {what}: {', '.join(map(str, values[:4]))}",
-            "Bring all bands to one",
-        )
-    return values[0]
 
 
 # Pixels ---------------------------------------------------------------------------------

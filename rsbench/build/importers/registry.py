@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,7 +24,12 @@ IMPORTERS: PlugIns[Importer] = PlugIns(
 
 
 def import_dataset(
-    importer: str, source: Path | str, out: Path | str, options: ImportOptions
+    importer: str,
+    source: Path | str,
+    out: Path | str,
+    options: ImportOptions,
+    *,
+    note: Callable[[str], None] | None = None,
 ) -> BuildResult:
     """Make a store from files.
 
@@ -32,6 +38,7 @@ def import_dataset(
         source: folder or file to import.
         out: folder of the store; absent or empty.
         options: what is stated of the files.
+        note: takes remarks, e.g. on numbers that are hardly plausible.
 
     Raises:
         InputError: if the importer is unknown, takes another option than is stated, or refuses
@@ -47,6 +54,9 @@ def import_dataset(
         written = prepared.write(root)
         digest = finalise(root, written.meta, regions=written.regions)
         write_card(root)
+    for text in written.notes:
+        if note is not None:
+            note(text)
     return BuildResult(request.out, digest, complete=True)
 
 
@@ -82,6 +92,11 @@ def _require_numbers(options: ImportOptions) -> None:
             raise InputError(
                 f"{flag(name)} {given[name]:g}", "an offset is a finite number", "Give the true one"
             )
+    low, high = options.value_range or (0.0, 1.0)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(
+            f"--value-range {low:g} {high:g}", "the first is not below the second", "Exchange them"
+        )
     gsd = given.get("coarse_gsd", 1.0)
     if not (math.isfinite(gsd) and gsd > 0):
         raise InputError(

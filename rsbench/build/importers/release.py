@@ -1,8 +1,8 @@
-"""Bringing a published release in: fetched, checked byte by byte, and put in place when whole.
+"""Download a published release, verify every byte, and put its store in place when complete.
 
-What is fetched is data of a stranger until its digests say otherwise: only http(s) addresses and
-folders are opened, every file ends at the size that was stated, and nothing is unpacked but plain
-files of regions. What was fetched whole is kept when a download stops, and the next one goes on.
+A release is untrusted until its digests match: only http(s) addresses and folders are opened, a
+file that is longer than stated is refused, and only regular files of regions are unpacked. Files
+that were fetched completely are kept when a download stops, and the next run resumes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def download(
         out: folder of the store; ``NAME.zarr`` if None.
         base: where releases lie, for ``NAME@VERSION``; ``$RSBENCH_RELEASES`` if None.
         digest: the store's digest, or its beginning, that must come out.
-        progress: told as ``(label, done, total)`` in bytes.
+        progress: called with ``(label, done, total)`` in bytes.
 
     Raises:
         InputError: if it cannot be reached, is not what was asked for, or is damaged.
@@ -110,7 +110,7 @@ def _asked(source: str, base: str | None, digest: str | None) -> tuple[str, str,
     if not below:
         raise InputError(
             f"downloading {source}",
-            "nobody said where releases lie",
+            "the address of the releases is not known",
             f"Give --from ADDRESS, or set {SETTING} to an http(s) address or a folder",
         )
     name, version = named.groups()
@@ -142,7 +142,7 @@ def _listing(place: str) -> Release:
 
 
 def _require_room(release: Release, work: Path) -> None:
-    # Parts are unpacked one by one and removed, so the largest is there twice.
+    # Parts are unpacked one by one and removed, so the largest needs its size twice.
     needed = release.bytes + max(file.bytes for file in release.files)
     held = sum(p.stat().st_size for p in work.rglob("*") if p.is_file())
     free = shutil.disk_usage(work).free
@@ -180,7 +180,7 @@ def _fetch_all(place: str, release: Release, work: Path, progress: Advance | Non
 
 
 def _fetch(place: str, file: ReleaseFile, path: Path, told: Callable[[int], None]) -> None:
-    """Fetch one file, at most three times; it is there only with the digest that was stated."""
+    """Fetch one file in at most three tries; it is kept only with the stated digest."""
     if path.is_file() and sha256_file(path) == file.sha256:
         return
     part = path.with_name(f"{path.name}.part")
@@ -207,7 +207,7 @@ def _fetch(place: str, file: ReleaseFile, path: Path, told: Callable[[int], None
     raise InputError(
         f"downloading {file.name} from {place}",
         found,
-        "Run the same command again, it goes on from here; if it stays so, tell the publisher",
+        "Run the same command again to resume; if it fails again, tell the publisher",
     )
 
 
@@ -273,7 +273,7 @@ def _unreachable(place: str, name: str, error: Exception) -> InputError:
     return InputError(
         f"downloading {name} from {place}",
         f"it cannot be reached ({f'{code} ' if code else ''}{said})",
-        "Check the address, or try again later: it goes on from here",
+        "Check the address, or run the same command later to resume",
     )
 
 
@@ -287,7 +287,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
         headers: Message, newurl: str,
     ) -> Any:  # fmt: skip
-        """Refuse what leads elsewhere than the web."""
+        """Refuse redirects to other schemes, from https to http, and into private networks."""
         parts = urlsplit(newurl)
         host = parts.hostname or ""
         weaker = self._home.scheme == "https" and parts.scheme != "https"
@@ -302,7 +302,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _unpack(path: Path, store: Path) -> None:
-    """Unpack the plain files of regions; anything else in the tar is an error."""
+    """Unpack the regular files of regions; any other member of the tar is an error."""
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
@@ -340,7 +340,7 @@ def _verify(release: Release, work: Path) -> None:
     """Open what was unpacked and check every file and pixel against the digests.
 
     Raises:
-        InputError: if it is not the store that the release states; it is then thrown away.
+        InputError: if it is not the store that the release states; it is then deleted.
     """
     folder, problem = work / "store", ""
     try:
@@ -349,7 +349,7 @@ def _verify(release: Release, work: Path) -> None:
         if store.digest != release.digest:
             problem = f"it holds the store {store.digest[:12]}, not {release.digest[:12]}"
         elif findings:
-            problem = f"{len(findings)} things are not as written, first: {findings[0]}"
+            problem = f"validation has {len(findings)} findings, first: {findings[0]}"
     except StoreError as error:
         problem = error.found
     if problem:

@@ -15,17 +15,17 @@ from typing import Any
 
 from rsbench.build.importers.api import (
     COARSE_OPTIONS,
+    SENSOR_OPTIONS,
     ImportRequest,
     Written,
     imported_meta,
 )
+from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sat_jepa_layout import Place, find_places
 from rsbench.build.importers.sensor_files import (
-    Medians,
     SensorFiles,
     read_block,
-    require_plausible,
 )
 from rsbench.build.importers.splits import (
     PUBLISHED,
@@ -72,7 +72,7 @@ class SatJepaDiff:
     """A folder per region of yearly RGB images, see ``sat_jepa_layout``."""
 
     title = "the published layout of Sat-JEPA-Diff: a folder per region, a file per year"
-    takes = frozenset({"unit", "scale", "offset", "nodata", "bands", "crs", "region_size", "split"})
+    takes = SENSOR_OPTIONS - {"dates"} | {"split"}
     reasons = MappingProxyType(
         {
             "dates": "the year stands in the names of the layout",
@@ -87,7 +87,7 @@ class SatJepaDiff:
         on it. ``region_size`` is the side of a published sample in pixels, 128 by default, and
         ``split`` is ``space``, ``time`` or ``published``.
         """
-        options, told = request.options, request.options.sensor()
+        options, given = request.options, request.options.sensor()
         split = options.split or SPACE
         if split not in SCHEMES:
             raise unknown("split", split, SCHEMES)
@@ -95,13 +95,13 @@ class SatJepaDiff:
         places = find_places(request.folder(), options)
         first = _first(places[0])
         stated = _stated(request, first)
-        nodata = declared_nodata(told, first)
+        nodata = declared_nodata(given, first)
         identity = SensorIdentity(bands=options.bands or COLOURS)
         meta = meta_of(request, first, stated, nodata, identity)
         _require_patches(places, side)
         cuts, pieces = _cuts(places, side, split)
         recipe = _recipe(places, meta, side, split, pieces)
-        return PreparedRegions(cuts, meta, valid_reader(told.nodata), recipe)
+        return PreparedRegions(cuts, meta, valid_reader(given.nodata), recipe)
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,14 @@ class PreparedRegions:
 
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
-        for cut in self.cuts:
-            _write(root, cut, self.meta, self.read)
+        notes = [note for cut in self.cuts for note in _write(root, cut, self.meta, self.read)]
         shortest = min(len(cut.place.years) for cut in self.cuts)
         protocol = "year7" if self.recipe["scheme"] == SPACE and shortest > 7 else "year1"
         store = imported_meta(
             "series", self.recipe, {SENSOR: self.meta}, step="P1Y", preset="fixed",
             protocol=protocol,
         )  # fmt: skip
-        return Written(store, [cut.name for cut in self.cuts])
+        return Written(store, [cut.name for cut in self.cuts], notes)
 
 
 def _recipe(
@@ -161,8 +160,8 @@ def _first(entry: Place) -> Raster:
 
 
 def _stated(request: ImportRequest, first: Raster) -> Stated:
-    told = request.options.sensor()
-    if told.unit in (None, "reflectance") and told.scale is None and not has_scale(first):
+    given = request.options.sensor()
+    if given.unit in (None, "reflectance") and given.scale is None and not has_scale(first):
         command = request.command(unit="reflectance", scale=0.0001)
         raise InputError(
             f"importing {request.source}",
@@ -170,7 +169,7 @@ def _stated(request: ImportRequest, first: Raster) -> Stated:
             "the published scripts disagree on it",
             f"Type, with the scale that is true: {command} ; 1 if they are reflectance already",
         )
-    return stated_of(request, first, told)
+    return stated_of(request, first, given)
 
 
 def _require_patches(places: Sequence[Place], side: int) -> None:
@@ -220,7 +219,7 @@ def _by_year(places: Sequence[Place]) -> Iterator[_Cut]:
 
 
 def _published(places: Sequence[Place], side: int) -> tuple[list[_Cut], dict[str, list[Piece]]]:
-    """Return a region per sample: in the published split a patch has a split in each year."""
+    """Return a region per sample, as the split of a patch differs from year to year."""
     by_name = {entry.name: entry for entry in places}
     known = [
         piece
@@ -276,15 +275,16 @@ def _centre(entry: Place) -> tuple[float, float]:
 # Writing --------------------------------------------------------------------------------
 
 
-def _write(root: Path, cut: _Cut, meta: SensorMeta, read: Read) -> None:
+def _write(root: Path, cut: _Cut, meta: SensorMeta, read: Read) -> list[str]:
     times = tuple(date(year, 7, 1) for year in cut.years)
     files = tuple(cut.place.images[year] for year in cut.years)
     sensor = SensorFiles(files, times, meta, meta.nodata, read)
-    medians = Medians(len(files))
-    arrays = read_block(sensor, cut.window, medians)
-    require_plausible(sensor, medians)
+    found = Plausibility(files, meta)
+    arrays = read_block(sensor, cut.window, found)
+    found.require()
     record = RegionRecord(cut.name, cut.split, {}, times)
     write_region(root, record, {SENSOR: arrays}, {SENSOR: meta})
+    return [f"{cut.name}: {note}" for note in found.notes()]
 
 
 IMPORTER = SatJepaDiff()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import ImportOptions
-from rsbench.build.importers.raster import Raster, open_all, require_alike
+from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.validity import may_differ
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError

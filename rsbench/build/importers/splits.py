@@ -1,6 +1,6 @@
-"""Splits of many places over years: by region, forward in time, or as once published, leaks told.
+"""Splits of regions over years: by region, forward in time, or as published, and their leaks.
 
-A piece is what a published sample is: one patch of one region, from one year to the next.
+A piece is one published sample: one patch of one region, from one year to the next.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class Piece:
 
     @property
     def patch(self) -> tuple[str, int, int]:
-        """The ground, whatever the year."""
+        """Region, row and column, without the year."""
         return self.region, self.row, self.column
 
 
 def by_region(places: Mapping[str, tuple[float, float]]) -> dict[str, str]:
     """Return the split of each region: half to train, a tenth to val, the rest to test.
 
-    Regions whose centres lie within 50 km of one another come into one split. The order is that
-    of a hash of the names, so that it depends on nothing else.
+    Regions whose centres lie within 50 km of one another get the same split. Groups are ordered
+    by a hash of their first name.
 
     Args:
         places: region → longitude and latitude of its centre, in degrees.
@@ -70,7 +70,7 @@ def by_region(places: Mapping[str, tuple[float, float]]) -> dict[str, str]:
 
 
 def _groups(places: Mapping[str, tuple[float, float]]) -> list[list[str]]:
-    """Join regions that are near, and those near to these."""
+    """Return groups of regions connected by distances below 50 km."""
     head = {name: name for name in places}
 
     def top(name: str) -> str:
@@ -110,18 +110,18 @@ def by_year(years: Sequence[int]) -> dict[str, tuple[int, ...]]:
 
 
 def as_published(pieces: Iterable[Piece]) -> dict[str, tuple[Piece, ...]]:
-    """Return the splits that the published code makes, which overlap.
+    """Return the splits of the published code, which overlap.
 
     Training takes four fifths of a permutation of all pieces and validation the rest; evaluation
-    takes the last fifth of the same list in order. Which permutation is not published: numpy's
-    generator seeded by 0 draws it here.
+    takes the last fifth of the ordered list. The permutation is not published; here it is drawn by
+    numpy's generator with seed 0.
     """
     ordered = sorted(pieces)
     cut = int(PUBLISHED_TRAIN * len(ordered))
     if cut < 1 or len(ordered) - cut < 1:
         raise InputError(
             f"the published split of {len(ordered)} samples",
-            "a fifth of them is nothing",
+            "a fifth of them is less than one",
             "Bring more regions or years in",
         )
     drawn = np.random.default_rng(0).permutation(len(ordered))
@@ -133,12 +133,12 @@ def as_published(pieces: Iterable[Piece]) -> dict[str, tuple[Piece, ...]]:
 
 
 def leaks(splits: Mapping[str, Iterable[Piece]]) -> dict[str, float]:
-    """Return, as shares of the test pieces, what training has seen of them.
+    """Return the shares of the test pieces that training has seen.
 
     Returns:
-        ``same``: the very piece is trained on. ``target_seen``: the image asked for is one that
-        training was given or asked for. ``ground_seen``: the patch is trained on in any year.
-        ``beside``: the patch, or one that touches it, is trained on.
+        ``same``: the piece itself is trained on. ``target_seen``: its target is an input or target
+        of training. ``ground_seen``: the patch is trained on in any year. ``beside``: the patch, or
+        one that touches it, is trained on.
     """
     train, test = set(splits.get("train", ())), list(splits.get("test", ()))
     images = {(p.patch, year) for p in train for year in (p.year, p.year + 1)}

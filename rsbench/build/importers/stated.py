@@ -1,4 +1,4 @@
-"""What a person states of rasters beside what the files state: unit, scale, bands, value range."""
+"""Unit, scale, bands and value range: what is stated, checked against what the files state."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsbench.build.importers.api import ImportRequest, SensorOptions
+from rsbench.build.importers.radiometry import FLOAT32
 from rsbench.build.importers.raster import Raster
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Grid
@@ -21,8 +22,6 @@ _TYPES = {"uint8": "uint8", "uint16": "uint16", "int16": "int16", "float32": "fl
           "float64": "float32"}  # fmt: skip
 _METRES_PER_DEGREE = 111_320.0
 _USUAL_SCALE = 0.0001
-_FLOAT32 = 1e-6
-"""Relative difference of a number and the same number kept as float32, as tags often are."""
 
 
 @dataclass(frozen=True)
@@ -34,41 +33,41 @@ class Stated:
     offset: float
 
 
-def stated_of(request: ImportRequest, first: Raster, told: SensorOptions) -> Stated:
+def stated_of(request: ImportRequest, first: Raster, given: SensorOptions) -> Stated:
     """Return unit, scale and offset, as stated or as the files state them.
 
     Args:
         request: the import; a refusal names the command to type.
         first: a file of the sensor; all are alike.
-        told: what is stated of the sensor.
+        given: what is stated of the sensor.
 
     Raises:
         InputError: if the unit, or a scale that is needed, is not stated, or a file states another.
         UnknownName: if there is no such unit.
     """
-    if told.unit is None:
-        reflectance = request.command(unit="reflectance", **_usual(first, told))
+    if given.unit is None:
+        reflectance = request.command(unit="reflectance", **_usual(first, given))
         raise InputError(
             f"importing {request.source}",
             f"no unit is stated for the {first.dtype} numbers in {first.path.name}",
             f"If they are display values, type: {request.command(unit='display')} ; "
             f"if they are reflectance, type: {reflectance} with the scale that is true",
         )
-    if told.unit not in UNITS:
-        raise unknown("unit", told.unit, UNITS)
+    if given.unit not in UNITS:
+        raise unknown("unit", given.unit, UNITS)
     tagged = has_scale(first)
     if tagged:
-        _require_agreement(first, told)
-    if told.scale is None and not tagged and told.unit != "display" and not _is_float(first):
+        _require_agreement(first, given)
+    if given.scale is None and not tagged and given.unit != "display" and not _is_float(first):
         raise InputError(
-            f"importing {request.source} as {told.unit}",
+            f"importing {request.source} as {given.unit}",
             f"no scale is stated for the {first.dtype} numbers in {first.path.name}",
-            f"Type, with the scale that is true: {request.command(**_usual(first, told))}",
+            f"Type, with the scale that is true: {request.command(**_usual(first, given))}",
         )
     return Stated(
-        told.unit,
-        first.scale if told.scale is None else told.scale,
-        first.offset if told.offset is None else told.offset,
+        given.unit,
+        first.scale if given.scale is None else given.scale,
+        first.offset if given.offset is None else given.offset,
     )
 
 
@@ -77,14 +76,14 @@ def has_scale(raster: Raster) -> bool:
     return (raster.scale, raster.offset) != (1.0, 0.0)
 
 
-def _require_agreement(first: Raster, told: SensorOptions) -> None:
-    pairs = (("scale", told.scale, first.scale), ("offset", told.offset, first.offset))
+def _require_agreement(first: Raster, given: SensorOptions) -> None:
+    pairs = (("scale", given.scale, first.scale), ("offset", given.offset, first.offset))
     for name, mine, theirs in pairs:
-        if mine is not None and not math.isclose(mine, theirs, rel_tol=_FLOAT32):
+        if mine is not None and not math.isclose(mine, theirs, rel_tol=FLOAT32):
             raise InputError(
-                f"--{told.prefix}{name} {mine:g}",
+                f"--{given.prefix}{name} {mine:g}",
                 f"the files state {theirs:g}",
-                f"Leave --{told.prefix}{name} out",
+                f"Leave --{given.prefix}{name} out",
             )
 
 
@@ -92,9 +91,9 @@ def _is_float(raster: Raster) -> bool:
     return raster.dtype.startswith("float")
 
 
-def _usual(raster: Raster, told: SensorOptions) -> dict[str, float]:
+def _usual(raster: Raster, given: SensorOptions) -> dict[str, float]:
     """Return the scale to propose in a command, as the option of the sensor."""
-    return {} if _is_float(raster) else {f"{told.prefix}scale".replace("-", "_"): _USUAL_SCALE}
+    return {} if _is_float(raster) else {f"{given.prefix}scale".replace("-", "_"): _USUAL_SCALE}
 
 
 # Metadata of the store ------------------------------------------------------------------
@@ -151,7 +150,7 @@ def meta_of(
         offset=stated.offset,
         nodata=_stored_nodata(dtype, nodata),
         gsd=grid_gsd(first.grid) if identity.gsd is None else identity.gsd,
-        value_range=_value_range(request, dtype, stated),
+        value_range=_value_range(request, first, stated),
         display=_display(names),
     )
 
@@ -178,17 +177,22 @@ def _band_names(first: Raster, bands: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(bands)
 
 
-def _value_range(request: ImportRequest, dtype: str, stated: Stated) -> tuple[float, float]:
+def _value_range(request: ImportRequest, first: Raster, stated: Stated) -> tuple[float, float]:
+    """Return the range as stated, else that of the unit, of bytes or of the bits that are used."""
+    if request.options.value_range is not None:
+        return request.options.value_range
     if stated.unit in RANGES:
         return RANGES[stated.unit]
-    if dtype not in ("uint8", "uint16"):
+    bits = 8 if first.dtype == "uint8" and first.bits is None else first.bits
+    if bits is None:
+        command = request.command(value_range=(0.0, 4095.0))
         raise InputError(
             f"importing {request.source} as display values",
-            f"{dtype} numbers have no fixed range",
-            "Convert the files to uint8, or state their true unit",
+            f"no file says which range the {first.dtype} numbers have",
+            f"Type, with the range that is true: {command}",
         )
-    top = float(np.iinfo(dtype).max)
-    return (stated.offset, top * stated.scale + stated.offset)
+    ends = (stated.offset, (2.0**bits - 1) * stated.scale + stated.offset)
+    return (min(ends), max(ends))
 
 
 def _stored_nodata(dtype: str, nodata: float | None) -> float:

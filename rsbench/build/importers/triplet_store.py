@@ -10,12 +10,11 @@ import numpy as np
 
 from rsbench.build.importers.api import ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block, cut
+from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Mask, Raster
 from rsbench.build.importers.sensor_files import (
-    Medians,
     SensorFiles,
     read_block,
-    require_plausible,
 )
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window, nesting
@@ -48,13 +47,13 @@ class PreparedTriplets:
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
         common = tuple(sorted(set(self.pair[0].times) & set(self.pair[1].times)))
-        medians = (Medians(len(self.pair[0].files)), Medians(len(self.pair[1].files)))
+        found = [Plausibility(sensor.files, sensor.meta) for sensor in self.pair]
         metas = {FINE: self.pair[0].meta, COARSE: self.pair[1].meta}
         seen = np.zeros(len(self.pair[1].files), np.bool_)
         written = []
         for block in self.blocks:
-            fine = read_block(self.pair[0], block.window, medians[0])
-            low = read_block(self.pair[1], _coarser(block.window, self.ratio), medians[1])
+            fine = read_block(self.pair[0], block.window, found[0])
+            low = read_block(self.pair[1], _coarser(block.window, self.ratio), found[1])
             clear = low.valid.any(axis=(1, 2))
             seen |= clear
             if len(self.blocks) > 1 and not (clear.all() and fine.valid.any()):
@@ -70,14 +69,14 @@ class PreparedTriplets:
                 "in every block some coarse image has no valid pixel",
                 "Give a larger --region-size",
             )
-        for sensor, found in zip(self.pair, medians, strict=True):
-            require_plausible(sensor, found)
-        _require_one_scale(self.request, self.pair, medians)
+        for sensor in found:
+            sensor.require()
+        _require_one_scale(self.request, found)
         protocol = "fusion2" if len(common) > 2 else "fusion1"
         store = imported_meta(
             "triplets", self._recipe(), metas, step="irregular", preset="default", protocol=protocol
         )
-        return Written(store, written)
+        return Written(store, written, found[0].notes() + found[1].notes())
 
     def _recipe(self) -> dict[str, object]:
         return {
@@ -142,11 +141,11 @@ def _coarser(window: Window, ratio: int) -> Window:
     return Window(y, x, height, width)
 
 
-def _require_one_scale(request: ImportRequest, pair: Pair, medians: Sequence[Medians]) -> None:
+def _require_one_scale(request: ImportRequest, found: Sequence[Plausibility]) -> None:
     """Refuse two sensors whose median reflectances differ so far that a scale is wrong."""
-    if pair[0].meta.unit != "reflectance":
+    if found[0].meta.unit != "reflectance":
         return
-    fine, low = (found.overall(sensor.meta) for sensor, found in zip(pair, medians, strict=True))
+    fine, low = (sensor.median() for sensor in found)
     if abs(fine - low) > _LEAST_APART and max(fine, low) > _MOST_APART * min(fine, low):
         raise InputError(
             f"importing {request.source} as reflectance",

@@ -20,36 +20,36 @@ Read = Callable[[Raster, Window], tuple[Pixels, Mask]]
 """Stored numbers ``(C, h, w)`` of a window of a file, and where they are valid ``(h, w)``."""
 
 
-def declared_nodata(told: SensorOptions, first: Raster) -> float | None:
+def declared_nodata(given: SensorOptions, first: Raster) -> float | None:
     """Return the stored number of missing pixels: as stated, else as the files state it.
 
     Args:
-        told: what is stated of the sensor.
+        given: what is stated of the sensor.
         first: a file of the sensor; all are alike.
 
     Raises:
         InputError: if it is no number that the files can hold.
     """
-    if told.nodata is not None:
-        if not _can_hold(first.dtype, told.nodata):
+    if given.nodata is not None:
+        if not _can_hold(first.dtype, given.nodata):
             raise InputError(
-                f"--{told.prefix}nodata {told.nodata:g}",
-                f"{first.path.name} holds {first.dtype} numbers, which cannot be {told.nodata:g}",
+                f"--{given.prefix}nodata {given.nodata:g}",
+                f"{first.path.name} holds {first.dtype} numbers, which cannot be {given.nodata:g}",
                 "State a number that occurs in the files",
             )
-        return told.nodata
+        return given.nodata
     if first.nodata is not None and not _can_hold(first.dtype, first.nodata):
         raise InputError(
             f"importing {first.path}",
             f"its nodata tag is {first.nodata:g}, which {first.dtype} numbers cannot be",
-            f"State the number of missing pixels with --{told.prefix}nodata, or repair the tag",
+            f"State the number of missing pixels with --{given.prefix}nodata, or repair the tag",
         )
     return first.nodata
 
 
-def may_differ(told: SensorOptions) -> tuple[str, ...]:
+def may_differ(given: SensorOptions) -> tuple[str, ...]:
     """Return the fields in which files of a sensor may differ: their tags, if nodata is stated."""
-    return () if told.nodata is None else ("nodata",)
+    return () if given.nodata is None else ("nodata",)
 
 
 def _can_hold(dtype: str, number: float) -> bool:
@@ -84,7 +84,7 @@ def valid_pixels(raster: Raster, pixels: Pixels, present: Mask, stated: float | 
         stated: stored number of missing pixels, beside what the file states.
 
     Raises:
-        PixelError: if a pixel is NaN or infinite, and neither nodata nor mask tells of it.
+        PixelError: if a pixel is NaN or infinite, and neither nodata nor a mask marks it.
     """
     declared = {number for number in (raster.nodata, stated) if number is not None}
     good = np.broadcast_to(present, pixels.shape).copy()

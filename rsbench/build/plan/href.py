@@ -1,4 +1,4 @@
-"""Where pixels may come from: asset links are cut to what is safe and what identifies them.
+"""Asset links: reduced to what identifies a file, and refused where they are not safe.
 
 A link is kept without query, fragment or credentials. Inside its catalogue (same origin, or below
 the same folder) it is kept as a relative path, so that a lock holds on any host and port.
@@ -123,7 +123,7 @@ def is_private(host: str) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         try:
-            # A reader of addresses takes 127.1, 2130706433 and 0x7f.1 for numbers too.
+            # System resolvers also accept 127.1, 2130706433 and 0x7f.1 as addresses.
             address = ipaddress.IPv4Address(socket.inet_aton(host))
         except OSError:
             return False
@@ -133,9 +133,9 @@ def is_private(host: str) -> bool:
 
 
 def require_public(url: str, catalogue: str) -> None:
-    """Refuse an address in a private network before it is asked, by number or by name.
+    """Refuse an address in a private network, by number or by name, before a request is made.
 
-    A catalogue's own host may be private, and then the names it gives may be.
+    If the catalogue's own host is private, its links may be private too.
 
     Raises:
         InputError: if so.
@@ -156,7 +156,7 @@ def _leads_inside(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host, None)
     except OSError:
-        return False  # unknown here; a proxy may know it, or reading it fails by itself
+        return False  # not resolved here; a proxy may resolve it, or the request fails
     return any(is_private(str(entry[4][0]).partition("%")[0]) for entry in found)
 
 

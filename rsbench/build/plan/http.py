@@ -1,4 +1,4 @@
-"""Requests to a catalogue, watched: where each one goes, and how much may come back."""
+"""HTTP adapter for catalogues: checks the address of every request and the size of replies."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MOST = 64 << 20
 
 
 class Guarded(HTTPAdapter):
-    """Sends requests of one catalogue; redirects and links to next pages pass here too.
+    """Send the requests of one catalogue, including redirects and links to next pages.
 
-    ``refused`` keeps why a request was not made, since the client above tells only that it failed.
+    ``refused`` keeps the reason of a request that was not made; the client reports only a failure.
     """
 
     def __init__(self, catalogue: str, **options: Any) -> None:
@@ -34,7 +34,7 @@ class Guarded(HTTPAdapter):
         try:
             require_public(request.url or "", self._catalogue)
             response = super().send(request, *args, **options)
-            # The place where `Response.content` keeps a body that was read.
+            # `Response.content` returns this once the body is marked as consumed.
             response._content = _body(response)
             response._content_consumed = True  # type: ignore[attr-defined]
         except InputError as error:
@@ -45,13 +45,13 @@ class Guarded(HTTPAdapter):
 
 def _body(response: Response) -> bytes:
     body = bytearray()
-    for part in response.iter_content(1 << 16):  # unpacked already, whatever was announced
+    for part in response.iter_content(1 << 16):  # decompressed, whatever length the header states
         body += part
         if len(body) > MOST:
             response.close()
             raise InputError(
                 f"searching {response.url.partition('?')[0]}",
                 f"a reply is larger than {MOST >> 20} MiB",
-                "This is no page of items; check the address",
+                "Check the address: this is not a page of items",
             )
     return bytes(body)

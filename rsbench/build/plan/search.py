@@ -1,7 +1,7 @@
-"""Searching a catalogue: a STAC API through pystac-client, or a folder of static STAC JSON.
+"""Search a catalogue: a STAC API through pystac-client, or a folder of static STAC JSON.
 
-A search that loses or repeats a page is noticed and asked again; if it stays so it is refused,
-because a lock made from it would silently hold too few scenes.
+A search that loses or repeats a page is repeated, and refused if it fails again: a lock made from
+it would hold too few scenes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def outline(grid: Grid) -> tuple[tuple[float, float], ...]:
 
 
 def item_time(item: Mapping[str, Any]) -> datetime:
-    """Return an item's instant in UTC; composites state only when they begin."""
+    """Return an item's time in UTC; of a composite, which has none, its start."""
     properties = item.get("properties", {})
     text = properties.get("datetime") or properties.get("start_datetime")
     try:
@@ -83,7 +83,7 @@ class ApiCatalogue:
         raise InputError(
             f"searching {query.collection} at {self.url}",
             f"{found.problem}, {TRIES} times",
-            "Try again later; nothing is built from half a search",
+            "Try again later; an incomplete search is never used",
         )
 
     def _pages(self, query: Query) -> _Found:
@@ -129,7 +129,7 @@ class ApiCatalogue:
 
             retry = Retry(
                 total=5,
-                connect=2,  # offline is told within seconds
+                connect=2,  # an unreachable host is reported within seconds
                 backoff_factor=0.5,
                 status_forcelist=[429, 500, 502, 503, 504],
                 allowed_methods=None,
@@ -144,7 +144,7 @@ class ApiCatalogue:
 
 
 class _Found:
-    """Items of one paged search and what is odd about the pages."""
+    """Items of one paged search, and the problem with its pages."""
 
     def __init__(self) -> None:
         self.items: dict[str, Item] = {}
@@ -155,7 +155,7 @@ class _Found:
         self._cut = False
 
     def add(self, page: Mapping[str, Any], url: str) -> bool:
-        """Take one page; false if it brought nothing new, so that a loop of pages ends."""
+        """Add one page; return False if it holds nothing new, which ends a loop of pages."""
         matched = page.get("numberMatched", page.get("context", {}).get("matched"))
         if matched is not None:
             self._matched = int(matched)
@@ -184,7 +184,7 @@ class _Found:
             self.problem = f"a full page of {PAGE} items names no next one, so some may be missing"
         elif self._repeated and self.problem is None:
             self.problem = f"{self._repeated} items came twice"
-            # With the full count at hand nothing can be missing.
+            # Complete by the catalogue's own count.
             self.counted = self._matched == count
 
 
@@ -196,7 +196,7 @@ def _self_link(item: Mapping[str, Any]) -> str | None:
 
 
 def _unreachable(url: str, error: Exception) -> OSError:
-    # The text of the error may hold a signed address, so only its kind is told.
+    # The error's text may hold a signed address, so the message has its type only.
     shown = urlsplit(url)
     status = getattr(error, "status_code", None)
     return OSError(
@@ -206,7 +206,7 @@ def _unreachable(url: str, error: Exception) -> OSError:
 
 
 class FolderCatalogue:
-    """A folder with static STAC JSON; links that lead out of the folder are refused."""
+    """A folder of static STAC JSON; links that lead out of the folder are refused."""
 
     def __init__(self, root: Path) -> None:
         self.url = str(root)
@@ -214,7 +214,7 @@ class FolderCatalogue:
         self._items: list[Item] | None = None
 
     def search(self, query: Query) -> list[Item]:
-        """Return the items of a query, sorted by id; conditions are left to the caller."""
+        """Return the items of a query, sorted by id; its conditions are not applied."""
         found: dict[str, Item] = {}
         for item in self._all():
             if item.get("collection") not in (None, query.collection):

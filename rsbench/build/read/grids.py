@@ -1,4 +1,4 @@
-"""How a raster's pixels lie on a grid; what does not fit is refused."""
+"""Where a raster's pixels lie on a grid; pixels that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def require_bands(data: Any, indexes: Sequence[int], dtype: np.dtype[Any]) -> No
         if not 1 <= index <= data.count:
             raise GridMismatchError(f"band {index} is asked of a raster with {data.count}")
         held = np.dtype(data.dtypes[index - 1])
-        # Quality layers come as uint8 or uint16 and are read as uint16; nothing may be cut off.
+        # Quality layers are uint8 or uint16 and are read as uint16; no value may be cut off.
         if held != dtype and not (held == np.uint8 and dtype == np.uint16):
             raise GridMismatchError(f"its numbers are {held}, {dtype} is asked")
 
@@ -48,7 +48,7 @@ def place_raster(data: Any, grid: Grid) -> tuple[int, int, int]:
     if data.crs is None:
         raise GridMismatchError("the raster has no CRS")
     asked = CRS.from_user_input(grid.crs)
-    # Files spell one system in several ways (names, datum shifts); the same code is the same.
+    # Files write one system in several ways (names, datum shifts), so codes are compared.
     if data.crs != asked and (asked.to_epsg() is None or data.crs.to_epsg() != asked.to_epsg()):
         raise GridMismatchError(f"its CRS is {_crs_name(data.crs)}, the region's {grid.crs}")
     a, b, c, d, e, f = tuple(data.transform)[:6]

@@ -1,8 +1,8 @@
-"""Reading pixels: rasterio windows in threads, straight into integer planes.
+"""Read pixels: rasterio windows in threads, directly into integer arrays.
 
 Nothing is resampled. A raster must lie on the grid that is asked for, or on one whose pixels are
-a whole multiple of it (20 m bands on a 10 m grid), which are repeated. A read that fails after
-three tries is an error with item, asset and cause; it never becomes pixels.
+a whole multiple of it (20 m bands on a 10 m grid), which are repeated. A read that fails three
+times is an error with item, asset and cause, and leaves no pixels.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ T = TypeVar("T")
 TRIES = 3
 REMOTE_THREADS = 24
 DRIVER = "GTiff"
-"""GDAL drivers that may open a raster; a VRT, for one, could name any local file."""
+"""The only GDAL driver that may open a raster; a VRT, for example, could name any local file."""
 
 GDAL_ENV: dict[str, str | int] = {
-    # No directory listings and no side files: 5 requests for a window instead of 15.
+    # No directory listings and no sidecar files: 5 requests per window instead of 15.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_HTTP_MAX_RETRY": "4",
@@ -60,9 +60,9 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """What is kept instead of the pixels: ``make`` of numbers read as ``dtype``, value by value.
+    """A value-by-value function of the pixels that is kept instead: ``make``, of ``dtype`` numbers.
 
-    It is made of a raster's own pixels, before 20 m ones are repeated on a 10 m grid.
+    It is applied to a raster's own pixels, before 20 m ones are repeated on a 10 m grid.
     """
 
     dtype: Any
@@ -71,11 +71,11 @@ class Derived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What all files of one call are read for.
+    """How all files of one call are read.
 
     Args:
         grid: of the pixels.
-        whole: every raster must cover the grid; else what it does not cover is ``nodata``.
+        whole: every raster must cover the grid; otherwise uncovered pixels are ``nodata``.
         nodata: of the sensor, or of its quality layers.
         derived: what is kept instead of the pixels; None for the pixels themselves.
     """
@@ -92,7 +92,7 @@ class Engine(Protocol):
     bytes: int
 
     def fill(self, out: Pixels, scenes: Sequence[Scene], asked: Asked) -> None:
-        """Read layer ``c`` of scene ``t`` into ``out[t, c]``, or what is made of it."""
+        """Read layer ``c`` of scene ``t`` into ``out[t, c]``, or what is derived from it."""
 
     def close(self) -> None:
         """Stop reading and free the threads."""
@@ -110,7 +110,7 @@ class NoEngine:
         )
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class RasterioEngine:
@@ -168,7 +168,7 @@ class RasterioEngine:
                 out[c] = plane
 
     def attempt(self, item: str, names: str, href: str, read: Callable[[str], T]) -> T:
-        """Return what ``read`` makes of a file, tried three times at newly signed addresses.
+        """Return the result of ``read``, tried three times with newly signed addresses.
 
         Args:
             item, names: what is read, for the error.
@@ -198,7 +198,7 @@ class RasterioEngine:
         raise UnitFailed(
             f"reading {names} of item {item}",
             f"{cause}; file {href}",
-            "Run the same build again, it goes on from here; or leave the item out",
+            "Run the same build again to resume; or leave the item out",
         )
 
     def _address(self, href: str, attempt: int) -> str:
@@ -208,8 +208,8 @@ class RasterioEngine:
         require_public(full, self._catalogue)
         signed = self._sign(full, attempt)
         if attempt:
-            # GDAL remembers a failed address for the whole process, so one is needed that no other
-            # unit has tried either.
+            # GDAL caches a failed address for the whole process, so the address must be new to all
+            # units.
             signed += f"{'&' if '?' in signed else '?'}try={next(_tries)}"
         return f"/vsicurl/{signed}"
 
@@ -258,7 +258,7 @@ def read_window(
 
 
 def without_queries(text: str) -> str:
-    """Return a message without the query strings of addresses, where tokens stand."""
+    """Return a message without the query strings of addresses, which hold the tokens."""
     return re.sub(r"\?[^\s'\"<>)]*", "", text)
 
 
@@ -270,7 +270,7 @@ class _QueryFilter(logging.Filter):
 
 
 def _hide_queries() -> None:
-    """Keep tokens out of rasterio's log; a filter of a parent logger would not see them."""
+    """Keep tokens out of rasterio's log; a parent's filter does not apply to child loggers."""
     for name in ("rasterio", *(f"rasterio.{part}" for part in ("_env", "_err", "_io", "_base"))):
         logger = logging.getLogger(name)
         if not any(isinstance(f, _QueryFilter) for f in logger.filters):

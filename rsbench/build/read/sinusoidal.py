@@ -1,9 +1,9 @@
-"""MODIS in its own sinusoidal pixels, and the blocks of another grid that they cover.
+"""MODIS in its native sinusoidal pixels, and their means over the blocks of another grid.
 
-The sinusoidal grid is sheared against UTM by up to more than a pixel per pixel, so that a block's
-box in it is far wider than the block. A block is instead sampled at 8 × 8 places, each of which
-takes the pixel that it lies in: the mean over valid places is the mean over area to 1 / 64 of the
-block, and nothing beyond the block enters it. The share of valid places is kept.
+The sinusoidal grid is sheared against UTM, by more than a pixel per pixel in places, so the
+bounding box of a block is far wider than the block. A block is therefore sampled at 8 × 8 points
+by nearest neighbour: the mean over valid points is the area mean to 1 / 64 of the block. The share
+of valid points is kept.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The second engine: stackstac, with the one call of it that gives exact pixels.
+"""The second engine: stackstac, called so that it returns exact pixels.
 
-It serves as an oracle of the default engine and for those who know it. stackstac makes the cube;
-everything it could decide by itself (grid, type, fill, errors) is decided for it, and its files
-are opened by a reader of our own, since its own takes any GDAL driver, one band per file and EPSG
-codes only. That reader goes through GDAL's warper, another way to the pixels than the windows of
-the default engine.
+It is an oracle for the default engine. stackstac builds the cube; grid, type, fill and error
+handling are given to it. Its own reader takes any GDAL driver, one band per file and EPSG codes
+only, so files are opened by a reader of this module. That reader uses GDAL's warper, while the
+default engine uses windows.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from rsbench.core.errors import UnitFailed
 from rsbench.core.grid import Grid
 
 _NO_CODE = 3857
-"""Stands in stackstac's specification where a CRS has no EPSG code; the reader knows better."""
+"""Given to stackstac where a CRS has no EPSG code; the reader does not use it."""
 
 
 class StackstacEngine:
@@ -54,7 +53,7 @@ class StackstacEngine:
             raise UnitFailed(
                 f"reading {len(scenes)} items from {scenes[0].item} on",
                 cause,
-                "Run the same build again, or use the default engine, which names the item",
+                "Run the same build again, or use the default engine, which names the failing item",
             )
 
     def close(self) -> None:
@@ -82,7 +81,7 @@ class StackstacEngine:
                 # One task per plane: a smaller chunk would open every file several times.
                 chunksize=(1, 1, grid.height, grid.width),
                 dtype=dtype,
-                # A plain 0 is refused for uint16, and a missing file would become nodata.
+                # stackstac refuses a plain 0 for uint16; by default a missing file becomes nodata.
                 fill_value=dtype.type(asked.nodata),
                 rescale=False,
                 errors_as_nodata=(),

@@ -1,8 +1,8 @@
 """Resample photographs to a grid of another system or pixel size, with their own mask.
 
-A photograph lies in NAD 83 and the satellite's grid in WGS 84, a metre or two apart, so that it
-is reprojected, never relabelled. Pixels without data (all bands 0, or outside the file) are told
-apart before anything is resampled; a pixel that any of them enters is not valid.
+Photographs are in NAD 83 and the satellite's grid is in WGS 84, a metre or two apart, so they are
+reprojected. Pixels without data (all bands 0, or outside the file) are found before resampling; a
+target pixel with any contribution from them is not valid.
 """
 
 from __future__ import annotations

@@ -1,0 +1,54 @@
+"""Numbers that cannot be what is stated are refused with their share, or shown below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from build_fixtures import write_raster
+
+from rsbench.build.importers.api import ImportOptions
+from rsbench.build.importers.registry import import_dataset
+from rsbench.core.errors import InputError
+from rsbench.store.read import open_store
+
+TOLD = ImportOptions(unit="reflectance", scale=1e-4, region_size=32)
+
+
+def folder(root: Path, fill: int, rows: int, dtype: str = "uint16", pixels: int = 0) -> Path:
+    for year in (2019, 2020):
+        values = np.random.default_rng(year).integers(100, 4000, (2, 32, 160)).astype(dtype)
+        if year == 2020:
+            values[:, :rows, :32] = values[:, 0, :pixels] = fill
+        write_raster(root / f"{year}.tif", values)
+    return root
+
+
+@pytest.mark.parametrize(("fill", "dtype"), [(65535, "uint16"), (-9999, "int16")])
+def test_a_fill_that_no_tag_states_is_refused_with_its_share(
+    fill: int, dtype: str, tmp_path: Path
+) -> None:
+    source = folder(tmp_path / "in", fill, 24, dtype)
+    says = rf"2020\.tif as reflectance: 25\.0% of its numbers .* most often {fill} \("
+    with pytest.raises(InputError, match=says) as caught:
+        import_dataset("geotiff-series", source, tmp_path / "out", TOLD)
+    assert f"If {fill} stands for missing pixels, state it with --nodata" in caught.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_few_numbers_outside_are_shown(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", 65535, rows=0, pixels=20)
+    shown: list[str] = []
+    made = import_dataset("geotiff-series", source, tmp_path / "out", TOLD, note=shown.append)
+    assert open_store(made.path).validate() == []
+    assert len(shown) == 1
+    assert shown[0].startswith("2020.tif: 0.65% of its numbers lie outside -0.2 … 2 reflectance")
+    assert "65535 (6.5535; 40 times)" in shown[0]
+
+
+def test_display_values_beyond_the_stated_range_are_refused(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", 4095, 0)
+    told = ImportOptions(unit="display", value_range=(0.0, 3000.0), region_size=32)
+    with pytest.raises(InputError, match=r"of its numbers lie outside 0 … 3000 display"):
+        import_dataset("geotiff-series", source, tmp_path / "out", told)
