@@ -1,0 +1,91 @@
+"""Plug-ins by name: objects that installed packages register in an entry-point group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from rsbench.core.errors import InputError, unknown
+
+T = TypeVar("T")
+OWN = "rsbench"
+
+
+@dataclass(frozen=True)
+class BrokenPlugIn:
+    """An entry point that could not be loaded, and the reason."""
+
+    name: str
+    distribution: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlugIns(Generic[T]):
+    """The plug-ins of one entry-point group; those of this package win over equal names.
+
+    Args:
+        group: the entry-point group, e.g. ``rsbench.importers``.
+        noun: what one of them is called in messages.
+        required: what an object must have to be one, for messages.
+        fits: whether a loaded object has it.
+    """
+
+    group: str
+    noun: str
+    required: str
+    fits: Callable[[Any], bool]
+
+    def names(self) -> tuple[str, ...]:
+        """Return the sorted names of all that are installed; nothing is loaded."""
+        return tuple(sorted({point.name for point in self._points()}))
+
+    def get(self, name: str) -> T:
+        """Load one.
+
+        Raises:
+            InputError: if it cannot be loaded, or is not what the group holds.
+            UnknownName: if no package registers the name; the message has the nearest names.
+        """
+        point = next((p for p in self._points() if p.name == name), None)
+        if point is None:
+            raise unknown(self.noun, name, self.names())
+        found = self._load(point)
+        if isinstance(found, BrokenPlugIn):
+            remedy = f"Repair or uninstall {found.distribution}"
+            raise InputError(f"{self.noun} {name!r}", found.reason, remedy)
+        return found
+
+    def all(self) -> dict[str, T | BrokenPlugIn]:
+        """Return all by name, sorted; one that cannot be loaded as :class:`BrokenPlugIn`."""
+        first: dict[str, EntryPoint] = {}
+        for point in self._points():
+            first.setdefault(point.name, point)
+        return {name: self._load(first[name]) for name in sorted(first)}
+
+    def each(self) -> Iterator[tuple[str, str, T | BrokenPlugIn]]:
+        """Yield name, package and object of every entry point, also of equal names."""
+        for point in dict.fromkeys(self._points()):  # an editable install may be found twice
+            yield point.name, _owner(point), self._load(point)
+
+    def _points(self) -> Iterator[EntryPoint]:
+        """Yield the entry points, those of this package first."""
+        found = entry_points(group=self.group)
+        yield from sorted(found, key=lambda p: (_owner(p) != OWN, _owner(p), p.name))
+
+    def _load(self, point: EntryPoint) -> T | BrokenPlugIn:
+        try:
+            value = point.load()
+        except Exception as error:  # noqa: BLE001 - another package's import may raise anything
+            reason = f"{point.value} raises {type(error).__name__}: {error}"
+            return BrokenPlugIn(point.name, _owner(point), reason)
+        if not self.fits(value):
+            reason = f"{point.value} is a {type(value).__name__} without {self.required}"
+            return BrokenPlugIn(point.name, _owner(point), reason)
+        return cast("T", value)
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unnamed package"
