@@ -275,7 +275,7 @@ def train(
     from rsbench.core.progress import progress
     from rsbench.evaluation.run import RunRequest, train_model
     from rsbench.models.registry import parse_option
-    from rsbench.training.launch import speaks
+    from rsbench.training.launch import is_first_rank
     from rsbench.training.options import Options
 
     options = Options(
@@ -297,13 +297,13 @@ def train(
         budget=budget,
         options=dict(map(parse_option, option or ())),
     )
-    tell = note if speaks() else quiet
+    tell = note if is_first_rank() else quiet
     with progress() as advance:
         result = train_model(
             request, devices=devices, batch_size=batch_size, options=options, note=tell,
             advance=advance,
         )  # fmt: skip
-    if speaks():
+    if is_first_rank():
         say(str(result))
 
 

@@ -1,4 +1,4 @@
-"""Which processes train together: those that Fabric starts here, or those that torchrun started."""
+"""The processes of one training: started here by Fabric, or started by ``torchrun``."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ LAUNCHED = "TORCHELASTIC_RUN_ID"
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Devices of one node, and nodes."""
+class Launch:
+    """How many devices each node has, and how many nodes there are."""
 
     devices: int = 1
     nodes: int = 1
 
     @property
     def size(self) -> int:
-        """Processes that share a step's batch."""
+        """Number of processes that share the batch of a step."""
         return self.devices * self.nodes
 
     @classmethod
     def of(cls, devices: int) -> Self:
-        """Return the processes of ``torchrun`` under it, else ``devices`` on this node.
+        """Return the processes that ``torchrun`` started, else ``devices`` on this node.
 
         Raises:
-            InputError: if another number of devices was asked for than ``torchrun`` started, or
-                its nodes have different numbers.
+            InputError: if ``torchrun`` started another number of processes than was asked for, or
+                a different number on each node.
         """
         if LAUNCHED not in os.environ:
             return cls(devices)
@@ -50,6 +50,6 @@ class Crew:
         return cls(local, world // local)
 
 
-def speaks() -> bool:
-    """Say whether this is the first of the processes of one training; only it speaks."""
+def is_first_rank() -> bool:
+    """Return True on rank 0, the only rank that prints."""
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"

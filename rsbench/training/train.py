@@ -38,7 +38,7 @@ from rsbench.training.data import (
     Validation,
     require_splits,
 )
-from rsbench.training.launch import Crew
+from rsbench.training.launch import Launch
 from rsbench.training.loop import Loop, Sources
 from rsbench.training.options import Options, faster
 from rsbench.training.plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
@@ -141,7 +141,7 @@ def train(
         Interrupted: after Ctrl-C or SIGTERM; the same call goes on.
     """
     rules = request.rules
-    crew = Crew.of(request.devices)
+    launch = Launch.of(request.devices)
     able = trainable(model)
     if card.task != rules.task:
         raise InputError(
@@ -152,11 +152,11 @@ def train(
     task(rules.task).require_protocol(rules)
     _require(store, rules, request)
     _known(model, card, request.preset)
-    plan = _plan(able, card, store, rules, request, crew.size)
+    plan = _plan(able, card, store, rules, request, launch.size)
     folder = request.out_dir or _home(plan, store) / plan.digest[:SHORT]
     if request.resume and (folder / NOTE).is_file():
         return _found(model, folder, store, plan)
-    fabric = _fabric(request.device, crew, request.precision)
+    fabric = _fabric(request.device, launch, request.precision)
     sitting = Sitting(store, rules, plan, folder, fabric, request)
     with locked(folder) if fabric.is_global_zero else nullcontext():
         return _trained(able, card, sitting, progress or silent)
@@ -323,7 +323,7 @@ def _home(plan: Plan, store: Store) -> Path:
     )  # fmt: skip
 
 
-def _fabric(device: str, crew: Crew, precision: str) -> Fabric:
+def _fabric(device: str, launch: Launch, precision: str) -> Fabric:
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
@@ -332,23 +332,23 @@ def _fabric(device: str, crew: Crew, precision: str) -> Fabric:
         ) from error
     kind, _, number = device.partition(":")
     options: Any = {"precision": precision}
-    chosen: Any = [int(number)] if number.isdigit() and crew.size == 1 else crew.devices
+    chosen: Any = [int(number)] if number.isdigit() and launch.size == 1 else launch.devices
     try:
         fabric = Fabric(
             accelerator=kind,
             devices=chosen,
-            num_nodes=crew.nodes,
+            num_nodes=launch.nodes,
             **options,
             # A model may leave some parameters out of a step, e.g. under random contexts.
-            strategy="ddp_find_unused_parameters_true" if crew.size > 1 else "auto",
+            strategy="ddp_find_unused_parameters_true" if launch.size > 1 else "auto",
         )
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"training on {crew.size} × {device} with {precision}",
+            f"training on {launch.size} × {device} with {precision}",
             str(error).splitlines()[0],
             "Give --device cpu or cuda and as many --devices as there are",
         ) from error
-    if crew.size > 1:
+    if launch.size > 1:
         fabric.launch()
     return fabric
 

@@ -17,7 +17,7 @@ from train_toys import PYTHON, child, model, run, toy_card
 from rsbench.core.errors import InputError
 from rsbench.models.checkpoint import Checkpoint
 from rsbench.store.read import Store
-from rsbench.training.launch import Crew, speaks
+from rsbench.training.launch import Launch, is_first_rank
 
 STEPS = 6
 
@@ -74,18 +74,18 @@ def test_two_nodes_train_one_model(store: Store, tmp_path: Path) -> None:
         assert not torch.equal(together[name], other[name])
 
 
-def test_a_crew_is_what_torchrun_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Crew.of(3) == Crew(3, 1)
+def test_the_launch_is_what_torchrun_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Launch.of(3) == Launch(3, 1)
     for name, value in launched(5, 6, 1).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert Crew.of(1) == Crew.of(2) == Crew(2, 3)
-    assert Crew.of(2).size == 6
-    assert not speaks()
+    assert Launch.of(1) == Launch.of(2) == Launch(2, 3)
+    assert Launch.of(2).size == 6
+    assert not is_first_rank()
     monkeypatch.setenv("RANK", "0")
-    assert speaks()
+    assert is_first_rank()
     with pytest.raises(InputError, match="torchrun --nproc-per-node 4"):
-        Crew.of(4)
+        Launch.of(4)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     with pytest.raises(InputError, match="different numbers"):
-        Crew.of(1)
+        Launch.of(1)
