@@ -17,7 +17,7 @@ from rsbench.catalog import Protocol, load_protocol
 from rsbench.models.api import Card, Frames, Given, Prediction, PresetInfo, Stage, Want
 from rsbench.models.registry import extra
 from rsbench.store.read import Store
-from rsbench.training.train import TrainResult, fresh_model, train
+from rsbench.training.train import TrainRequest, TrainResult, fresh_model, train
 
 SIDE = 32
 STAGE = Stage("fit", learning_rate=1e-2, steps=40, batch_size=4, weight_decay=1e-2)
@@ -129,13 +129,16 @@ def model(preset: str = "default", *, seed: int = 0, **options: Any) -> ToyModel
     return made
 
 
-def run(made: ToyModel, data: Store, *, preset: str = "default", **options: Any) -> TrainResult:
+def run(
+    made: ToyModel, data: Store, *, preset: str = "default", progress: Any = None, **options: Any
+) -> TrainResult:
     """Train a toy with small defaults."""
     settings: dict[str, Any] = {
         "protocol": protocol(), "sensor": "s2", "bands": toys.BANDS, "context": 1,
         "seed": 0, "device": "cpu", "budget": "20steps",
     }  # fmt: skip
-    return train(made, CARD, data, preset=preset, **{**settings, **options})
+    request = TrainRequest(preset=preset, **{**settings, **options})
+    return train(made, CARD, data, request, progress=progress)
 
 
 def after(step: int, action: Callable[[], None]) -> Callable[[str, int, int], None]:

@@ -47,14 +47,16 @@ def score(
 ) -> None:
     """Score prediction files beside the reference models, as `run` does."""
     from rsbench.core.progress import progress
-    from rsbench.evaluation.submissions import score_answers
+    from rsbench.evaluation.submissions import ScoreOptions, score_answers
     from rsbench.store.read import open_store
 
+    options = ScoreOptions(
+        suite=suite, metrics=metrics, command="rsbench " + " ".join(sys.argv[1:])
+    )
     with progress() as advance:
         result = score_answers(
-            predictions, open_store(data), out, suite=suite, metrics=metrics, note=note,
-            advance=advance, command="rsbench " + " ".join(sys.argv[1:]),
-        )  # fmt: skip
+            predictions, open_store(data), out, options, note=note, advance=advance
+        )
     say(result.summary())
     say(f"report: {result.out / 'report.html'}")
 

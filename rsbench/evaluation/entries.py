@@ -34,11 +34,20 @@ class ModelEntry:
     reference: Callable[[Case, int], tuple[Tensor, Tensor]] | None = None
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a model predicts: the device, and the type of autocast, None for none."""
+
+    device: torch.device
+    autocast: torch.dtype | None = None
+
+
 def model_entry(
-    name: str, preset: str, role: str, model: Model, card: Card, *, device: torch.device,
-    autocast: torch.dtype | None = None, rolled: Rolled = roll,
+    name: str, preset: str, role: str, model: Model, card: Card, placement: Placement,
+    rolled: Rolled = roll,
 ) -> ModelEntry:  # fmt: skip
-    """Return the row of a model: the harness rolls it out, all members of it."""
+    """Return the entry of a model: the harness rolls it out, all members of it."""
+    device, autocast = placement.device, placement.autocast
     careful = within_memory(rolled)
 
     def answer(case: Case) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rsbench.evaluation.entries import ModelEntry, bound_entry, model_entry
+from rsbench.evaluation.entries import ModelEntry, Placement, bound_entry, model_entry
 from rsbench.evaluation.fit import fit
 from rsbench.evaluation.loop import score
 from rsbench.evaluation.scores import Absent
@@ -47,9 +47,8 @@ def trivial_rows(config: EvaluationConfig, *, note: Note = quiet) -> Rows:
                 continue
             note(f"fitting {name} on the training split")
             weights[name] = fit(model, config)
-        rows.append(
-            model_entry(name, entry.default_preset, "trivial", model, entry, device=config.device)
-        )
+        placed = Placement(config.device)
+        rows.append(model_entry(name, entry.default_preset, "trivial", model, entry, placed))
     shown = dict.fromkeys(own.reference_models, own.shown(config))
     return Rows(tuple(rows), tuple(absent), citations, weights, shown)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rsbench.store.read import Store
     from rsbench.tasks.base import Case
     from rsbench.training.options import Options
+    from rsbench.training.train import TrainRequest
 
     Seen = Callable[[ModelEntry, Case, int, torch.Tensor], None]
 
@@ -300,12 +301,8 @@ def _with_weights(
         path = found.same[-1] if found.same else None
     if path is None:
         note(f"no checkpoint fits: {request.model} is trained first, {_within(request)}")
-        path = train(
-            model, entry.of(preset), config.store, preset=preset, protocol=config.protocol,
-            sensor=config.sensor, bands=config.bands, context=config.context,
-            budget=request.budget, seed=request.seed, device=str(config.device),
-            precision=request.precision, progress=advance,
-        ).checkpoint  # fmt: skip
+        asked = _training(request, config, preset)
+        path = train(model, entry.of(preset), config.store, asked, progress=advance).checkpoint
     checkpoint: Checkpoint = load_into(model, path, config.store, split=config.split)
     return model, {request.model: checkpoint.history}
 
@@ -324,12 +321,24 @@ def _within(request: RunRequest) -> str:
     return f"within {request.budget or 'the budget of the preset'}"
 
 
+def _training(request: RunRequest, config: EvaluationConfig, preset: str) -> TrainRequest:
+    """Return what is asked of a training by a run."""
+    from rsbench.training.train import TrainRequest
+
+    return TrainRequest(
+        preset=preset, protocol=config.protocol, sensor=config.sensor, bands=config.bands,
+        context=config.context, budget=request.budget, seed=request.seed,
+        device=str(config.device), precision=request.precision,
+    )  # fmt: skip
+
+
 def train_model(
     request: RunRequest, *, devices: int = 1, batch_size: int | None = None,
     options: Options | None = None, note: Note = quiet, advance: Advance = silent,
 ) -> Path:  # fmt: skip
     """Do what `rsbench train` does, and return the checkpoint's folder."""
     from rsbench.models.registry import card
+    from rsbench.training.options import Options
     from rsbench.training.train import fresh_model, train
 
     store, config, preset = _resolve(replace(request, horizon=request.horizon or 1), note)
@@ -344,9 +353,8 @@ def train_model(
         request.model, preset, seed=request.seed, bands=len(config.bands),
         context=config.context, **request.options,
     )  # fmt: skip
-    return train(
-        model, entry.of(preset), store, preset=preset, protocol=config.protocol,
-        sensor=config.sensor, bands=config.bands, context=config.context,
-        budget=request.budget, seed=request.seed, device=str(config.device), devices=devices,
-        precision=request.precision, batch_size=batch_size, options=options, progress=advance,
-    ).checkpoint  # fmt: skip
+    asked = replace(
+        _training(request, config, preset), devices=devices, batch_size=batch_size,
+        options=options or Options(),
+    )  # fmt: skip
+    return train(model, entry.of(preset), store, asked, progress=advance).checkpoint

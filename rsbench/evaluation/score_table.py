@@ -17,7 +17,7 @@ from rsbench.tasks.settings import cases, start_dates
 if TYPE_CHECKING:
     import torch
 
-    from rsbench.evaluation.entries import ModelEntry
+    from rsbench.evaluation.entries import ModelEntry, Placement
     from rsbench.evaluation.reference_models import Rows
     from rsbench.models.api import Card, Model
     from rsbench.models.prediction_cache import PredictionCache
@@ -75,8 +75,8 @@ def behind_the_door(
     kept = keep(digest) if keep else None
     if not reference:
         row = model_entry(
-            own.name, called(model), "model", model, own.card, device=config.device,
-            autocast=_autocast(config.precision), rolled=kept.roll if kept else roll,
+            own.name, called(model), "model", model, own.card, _placement(config),
+            rolled=kept.roll if kept else roll,
         )  # fmt: skip
     return Own(
         own.name, row, digest, own.card.citation,
@@ -93,10 +93,7 @@ def _controls(model: Model, preset: str, config: EvaluationConfig) -> tuple[Mode
     if not isinstance(model, Controlled):
         return ()
     return tuple(
-        model_entry(
-            name, preset, "control", control, card(name), device=config.device,
-            autocast=_autocast(config.precision),
-        )
+        model_entry(name, preset, "control", control, card(name), _placement(config))
         for name, control in model.controls().items()
     )  # fmt: skip
 
@@ -205,13 +202,15 @@ def weights_of(model: Model, card: Card) -> str | None:
     return digest
 
 
-def _autocast(precision: str) -> torch.dtype | None:
+def _placement(config: EvaluationConfig) -> Placement:
     import torch
 
+    from rsbench.evaluation.entries import Placement
+
     known = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if precision not in known:
-        raise unknown("precision", precision, known)
-    return known[precision]
+    if config.precision not in known:
+        raise unknown("precision", config.precision, known)
+    return Placement(config.device, known[config.precision])
 
 
 def _info(

@@ -213,15 +213,29 @@ def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """What may be asked of a scoring of answers.
+
+    Args:
+        suite: suites or ids of metrics in place of the protocol's.
+        metrics: suites or ids beside these.
+        keep: which predictions are kept: ``none``, ``viewer`` or ``all``.
+        command: what was typed, for the page.
+    """
+
+    suite: str | None = None
+    metrics: str | None = None
+    keep: str = "viewer"
+    command: str = ""
+
+
 def score_answers(
     predictions: Path,
     store: Store,
     out: Path,
+    options: ScoreOptions | None = None,
     *,
-    suite: str | None = None,
-    metrics: str | None = None,
-    keep: str = "viewer",
-    command: str = "",
     note: Note = quiet,
     advance: Advance = silent,
 ) -> RunResult:
@@ -232,8 +246,9 @@ def score_answers(
         InputError: if a file is absent or of another shape, grid or type.
         PixelError: if a value is not finite.
     """
+    said = options or ScoreOptions()
     answer = AnswerNote.load(predictions)
-    config = _setting(answer, store, predictions, suite, metrics)
+    config = _setting(answer, store, predictions, said)
     own_task = task_of(config)
     asked = own_task.asked(config)
     files = open_answers(answer.format, predictions, config.bands)
@@ -242,7 +257,7 @@ def score_answers(
     key = sha256_json({
         "answers": digest, "dataset": store.digest, "note": answer.to_json(),
         "protocol": config.protocol.model_dump(mode="json"), "metrics": list(config.metrics),
-        "keep": keep,
+        "keep": said.keep,
     })  # fmt: skip
     done = finished(out, key)
     if done is not None:
@@ -252,16 +267,16 @@ def score_answers(
     regions = len({item.region for item in asked})
     note(f"{answer.model}: {len(asked)} {own_task.words.answers} of {regions} regions")
     own = Own(answer.model, _row(answer, files, asked), digest, answer.citation, "elsewhere")
-    info = {"command": command, "extra": {"key": key}}
+    info = {"command": said.command, "extra": {"key": key}}
     scores = publish(
-        out, config, keep,
+        out, config, said.keep,
         lambda seen: score_table(config, own, note=note, advance=advance, seen=seen, info=info),
     )  # fmt: skip
     return RunResult(out, scores)
 
 
 def _setting(
-    answer: AnswerNote, store: Store, folder: Path, suite: str | None, metrics: str | None
+    answer: AnswerNote, store: Store, folder: Path, said: ScoreOptions
 ) -> EvaluationConfig:
     asked = f"scoring {folder}"
     if answer.model in ("", PLACEHOLDER):
@@ -279,7 +294,7 @@ def _setting(
         )
     options = EvaluationOptions(
         split=answer.split, context=answer.context, horizon=answer.horizon, device="cpu",
-        suite=suite, metrics=metrics,
+        suite=said.suite, metrics=said.metrics,
     )  # fmt: skip
     config = evaluation_config(store, answer.load_protocol(), options)
     if (answer.sensor, answer.bands) != (config.sensor, config.bands):

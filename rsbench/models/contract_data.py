@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rsbench.core.entry_points import load
 from rsbench.core.grid import Grid, Window
+from rsbench.core.plugins import PlugIns
 from rsbench.models.api import Card, Frames, Given, SampleRef, Want
 from rsbench.models.noise import Noise
 
@@ -39,7 +39,7 @@ class Shape:
     @staticmethod
     def of(card: Card, *, samples: int = 3, leads: int = 3, bands: int = 4) -> Shape:
         """Return small sizes that a card and its task allow."""
-        example: Example = load("rsbench.tasks", "task", card.task).example()
+        example = TASKS.get(card.task).example()
         return replace(example.shape(card, samples, leads, bands), made=example)
 
 
@@ -62,6 +62,19 @@ class Example(Protocol):
     def make(self, shape: Shape, *, seed: int, masked: bool, members: int) -> Samples:
         """Return samples; ``masked`` marks a share of the given pixels as invalid."""
         ...
+
+
+class WithExample(Protocol):
+    """What the contract needs of a task."""
+
+    def example(self) -> Example:
+        """Return what makes up samples of the task."""
+        ...
+
+
+TASKS: PlugIns[WithExample] = PlugIns(
+    "rsbench.tasks", "task", "a method example", lambda value: hasattr(value, "example")
+)
 
 
 class Series:

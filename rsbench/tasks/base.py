@@ -293,7 +293,7 @@ class Task(Protocol[S]):
 
     name: str
     kinds: tuple[str, ...]
-    words: Words
+    words: Words = Words()
     reference_models: tuple[str, ...] = ()
     validation_samples: int = 32
     context: Context = "latest"

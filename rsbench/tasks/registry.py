@@ -6,18 +6,27 @@ The entry point names an object with the members of :class:`rsbench.tasks.base.T
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
 from typing import Any
 
-from rsbench.core.entry_points import load, offered
+from rsbench.core.plugins import PlugIns
 from rsbench.tasks.base import Task
 from rsbench.tasks.config import EvaluationConfig
 
-GROUP = "rsbench.tasks"
+
+def _fits(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("name", "kinds", "words", "groups", "reader"))
+
+
+TASKS: PlugIns[Task[Any]] = PlugIns(
+    "rsbench.tasks", "task", "the members of rsbench.tasks.base.Task", _fits
+)
 
 
 def names() -> tuple[str, ...]:
     """Return the names of the installed tasks."""
-    return tuple(sorted(offered(GROUP)))
+    return TASKS.names()
 
 
 def task(name: str) -> Task[Any]:
@@ -25,10 +34,15 @@ def task(name: str) -> Task[Any]:
 
     Raises:
         UnknownName: if no installed package offers it; carries the nearest names.
-        InputError: if its entry point cannot be loaded.
+        InputError: if its entry point cannot be loaded, or names no task.
     """
-    found: Task[Any] = load(GROUP, "task", name)
-    return found
+    return _task(name, tuple(sys.path))
+
+
+@lru_cache(maxsize=64)
+def _task(name: str, path: tuple[str, ...]) -> Task[Any]:
+    """Return a task; what is installed can change only with the import path."""
+    return TASKS.get(name)
 
 
 def task_of(config: EvaluationConfig) -> Task[Any]:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 POINTS = 20
 """Validations of one stage."""
 PATIENCE = 8
+"""Validations without a better one before the last stage stops early."""
 WATCHED = 32
 """Validation samples of watched terms."""
-"""Validations without a better one before the last stage stops early."""
 SAVE_EVERY = 300.0
 """Seconds after which a state is saved between validations."""
 TICKS = 1000
@@ -68,20 +68,29 @@ class Tools:
     average: Average
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What is trained on, what chooses the weights, and where watched terms are taken."""
+
+    crops: Source
+    validation: Checked
+    watched: Source | None = None
+
+
 class Loop:
     """Trains all stages from a position on; interrupted or not, the weights end the same."""
 
     def __init__(
-        self, fabric: Fabric, model: Trainable, plan: Plan, *, crops: Source,
-        validation: Checked, states: StateFolder, advance: Advance, watched: Source | None = None,
+        self, fabric: Fabric, model: Trainable, plan: Plan, sources: Sources, *,
+        states: StateFolder, advance: Advance,
     ) -> None:  # fmt: skip
         self.fabric = fabric
         self.model = model
         self.plan = plan
         self.options = Options.of(plan.extras)
-        self.crops = crops
-        self.validation = validation
-        self.watched = watched
+        self.crops = sources.crops
+        self.validation = sources.validation
+        self.watched = sources.watched
         self.states = states
         self.advance = advance
         self.position = Position()

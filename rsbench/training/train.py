@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,15 +33,13 @@ from rsbench.models.checkpoint_files import tensors_digest, write_json, write_te
 from rsbench.models.registry import adopt, create_model, identity
 from rsbench.tasks.registry import task
 from rsbench.training.data import (
-    Checked,
     Crops,
-    Source,
     TrainingData,
     Validation,
     require_splits,
 )
 from rsbench.training.launch import Launch
-from rsbench.training.loop import Loop
+from rsbench.training.loop import Loop, Sources
 from rsbench.training.options import Options, faster
 from rsbench.training.plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
 from rsbench.training.signals import Interrupted, derive, deterministic, seeded
@@ -50,9 +48,10 @@ from rsbench.training.state import Position, StateFolder, locked
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from rsbench.models.api import Stage
     from rsbench.store.read import Store
 
-__all__ = ["Interrupted", "TrainResult", "fresh_model", "train"]
+__all__ = ["Interrupted", "TrainRequest", "TrainResult", "fresh_model", "train"]
 
 SHORT = 8
 
@@ -83,32 +82,11 @@ def fresh_model(name: str, preset: str | None = None, *, seed: int, **options: A
         return create_model(name, preset, **options)
 
 
-def train(
-    model: Model,
-    card: Card,
-    store: Store,
-    *,
-    preset: str,
-    protocol: Protocol | str | Path,
-    sensor: str,
-    bands: Sequence[str],
-    context: int,
-    budget: str | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    devices: int = 1,
-    precision: str = "32-true",
-    batch_size: int | None = None,
-    options: Options | None = None,
-    out_dir: Path | None = None,
-    resume: bool = True,
-    progress: Advance | None = None,
-) -> TrainResult:
-    """Train a model from the weights it has; it ends with the weights that were kept.
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What is asked of a training.
 
     Args:
-        model: a trainable model.
-        card: its card, as it reads for the preset.
         protocol: window, stride and split scheme.
         context: largest number of context frames; shorter ones are drawn too, down to the card's.
         budget: ``2000steps`` or ``10min``; the steps of the model's stages where None.
@@ -116,9 +94,45 @@ def train(
             processes it started, on all of its nodes, which then share the cache's folder.
         batch_size: most samples at once on a device; the gradient of a larger batch is gathered
             in parts, so the plan of training stays the same apart from rounding.
-        options: augmentation, averaged weights and what makes it faster; all off where None.
+        options: augmentation, averaged weights and what makes it faster.
         out_dir: the checkpoint's folder; a folder of the plan under the cache where None.
         resume: go on where an interrupted training stopped, and keep a finished one.
+    """
+
+    preset: str
+    protocol: Protocol | str | Path
+    sensor: str
+    bands: tuple[str, ...]
+    context: int
+    budget: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    batch_size: int | None = None
+    options: Options = field(default_factory=Options)
+    out_dir: Path | None = None
+    resume: bool = True
+
+    @property
+    def rules(self) -> Protocol:
+        """The protocol."""
+        return load_protocol(self.protocol)
+
+
+def train(
+    model: Model,
+    card: Card,
+    store: Store,
+    request: TrainRequest,
+    *,
+    progress: Advance | None = None,
+) -> TrainResult:
+    """Train a model from the weights it has; it ends with the weights that were kept.
+
+    Args:
+        model: a trainable model.
+        card: its card, as it reads for the preset.
         progress: called as ``progress(label, done, total)``.
 
     Raises:
@@ -126,8 +140,8 @@ def train(
             memory runs out (says which batch size fits), or another process trains there.
         Interrupted: after Ctrl-C or SIGTERM; the same call goes on.
     """
-    rules = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
-    launch = Launch.of(devices)
+    rules = request.rules
+    launch = Launch.of(request.devices)
     able = trainable(model)
     if card.task != rules.task:
         raise InputError(
@@ -136,56 +150,55 @@ def train(
             f"Take a protocol whose task is {card.task}",
         )
     task(rules.task).require_protocol(rules)
-    _require(store, rules, devices, precision, batch_size)
-    _known(model, card, preset)
-    plan = _plan(
-        able, card, store, rules, preset=preset, sensor=sensor, bands=tuple(bands),
-        context=context, budget=budget, seed=seed, devices=launch.size, precision=precision,
-        batch_size=batch_size, options=options or Options(),
-    )  # fmt: skip
-    folder = out_dir or _home(plan, store) / plan.digest[:SHORT]
-    if resume and (folder / NOTE).is_file():
+    _require(store, rules, request)
+    _known(model, card, request.preset)
+    plan = _plan(able, card, store, rules, request, launch.size)
+    folder = request.out_dir or _home(plan, store) / plan.digest[:SHORT]
+    if request.resume and (folder / NOTE).is_file():
         return _found(model, folder, store, plan)
-    fabric = _fabric(device, launch, precision)
+    fabric = _fabric(request.device, launch, request.precision)
+    sitting = Sitting(store, rules, plan, folder, fabric, request)
     with locked(folder) if fabric.is_global_zero else nullcontext():
-        return _trained(
-            able, card, store, rules, plan, fabric=fabric, folder=folder, resume=resume,
-            budget=budget, advance=progress or silent,
-        )  # fmt: skip
+        return _trained(able, card, sitting, progress or silent)
 
 
-def _trained(
-    model: Trainable, card: Card, store: Store, protocol: Protocol, plan: Plan, *,
-    fabric: Fabric, folder: Path, resume: bool, budget: str | None, advance: Advance,
-) -> TrainResult:  # fmt: skip
-    states = StateFolder(folder, plan.digest)
-    if not resume and fabric.is_global_zero:
+@dataclass(frozen=True, eq=False)
+class Sitting:
+    """One sitting of a training: what is trained on, by which plan, where."""
+
+    store: Store
+    protocol: Protocol
+    plan: Plan
+    folder: Path
+    fabric: Fabric
+    request: TrainRequest
+
+
+def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -> TrainResult:
+    plan, fabric = sitting.plan, sitting.fabric
+    states = StateFolder(sitting.folder, plan.digest)
+    if not sitting.request.resume and fabric.is_global_zero:
         states.clear()
     begun = states.load()
     before = begun[0].steps if begun else 0
-    crops, validation, watched = _data(store, plan, protocol, card, advance)
-    loop = Loop(
-        fabric, model, plan, crops=crops, validation=validation, watched=watched, states=states,
-        advance=advance,
-    )  # fmt: skip
+    sources = _sources(sitting, card, advance)
+    loop = Loop(fabric, model, plan, sources, states=states, advance=advance)
     extras = Options.of(plan.extras)
     with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
         position = loop.run(begun)
     mark_trained(model)
     if fabric.is_global_zero:
-        _write(model, store, plan, position, crops, folder=folder, budget=budget, fabric=fabric)
+        _write(model, sitting, position, sources.crops.regions)
         states.clear()
-    return _result(folder, position, before)
+    return _result(sitting.folder, position, before)
 
 
-def _data(
-    store: Store, plan: Plan, protocol: Protocol, card: Card, advance: Advance
-) -> tuple[Source, Checked, Source | None]:
+def _sources(sitting: Sitting, card: Card, advance: Advance) -> Sources:
     """Return what is trained on, what is validated on, and where watched terms are taken."""
-    data = TrainingData.open(store, plan, protocol, advance)
-    watches = any(stage.watched for stage in plan.stages)
+    data = TrainingData.open(sitting.store, sitting.plan, sitting.protocol, advance)
+    watches = any(stage.watched for stage in sitting.plan.stages)
     watched = Crops(data, "val") if watches else None
-    return Crops(data), Validation(data, card), watched
+    return Sources(Crops(data), Validation(data, card), watched)
 
 
 def _result(folder: Path, position: Position, before: int) -> TrainResult:
@@ -214,22 +227,19 @@ def _found(model: Model, folder: Path, store: Store, plan: Plan) -> TrainResult:
     )
 
 
-def _require(
-    store: Store, protocol: Protocol, devices: int, precision: str, batch_size: int | None
-) -> None:
+def _require(store: Store, protocol: Protocol, request: TrainRequest) -> None:
     require_splits(store)
     if protocol.scheme != "space":
         raise InputError(
             f"training under the protocol {protocol.name}",
-            f"its split scheme is {protocol.scheme}; training knows only space",
+            f"its split scheme is {protocol.scheme}; training supports only space",
             "Take a protocol whose scheme is space",
         )
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
-    if devices < 1 or (batch_size is not None and batch_size < 1):
-        raise InputError(
-            "training", f"devices {devices}, batch size {batch_size}", "Both are at least 1"
-        )
+    if request.precision not in PRECISIONS:
+        raise unknown("precision", request.precision, PRECISIONS)
+    if request.devices < 1 or (request.batch_size is not None and request.batch_size < 1):
+        found = f"devices {request.devices}, batch size {request.batch_size}"
+        raise InputError("training", found, "Both are at least 1")
 
 
 def _known(model: Model, card: Card, preset: str) -> None:
@@ -246,17 +256,13 @@ def _known(model: Model, card: Card, preset: str) -> None:
         )
 
 
-def _plan(
-    model: Trainable, card: Card, store: Store, protocol: Protocol, *, preset: str, sensor: str,
-    bands: tuple[str, ...], context: int, budget: str | None, seed: int, devices: int,
-    precision: str, batch_size: int | None, options: Options,
-) -> Plan:  # fmt: skip
+def _stages(model: Trainable, card: Card, request: TrainRequest, devices: int) -> tuple[Stage, ...]:
+    """Return the stages of a model, after checking that they can be trained as asked."""
     try:
         stages = tuple(model.stages())
     except ValueError as error:
-        raise TrainingError(
-            f"training {card.name}, preset {preset}", str(error), "Or choose another preset"
-        ) from error
+        asked = f"training {card.name}, preset {request.preset}"
+        raise TrainingError(asked, str(error), "Or choose another preset") from error
     if not stages:
         raise TrainingError(
             f"training {card.name}", "it names no stage", "A trainable model has at least one"
@@ -268,37 +274,45 @@ def _plan(
             f"stage {small[0]} has too few samples or steps",
             "Use fewer devices, or a preset with larger batches",
         )
-    if options.augment and getattr(model, "reads_places", False):
+    if request.options.augment and getattr(model, "reads_places", False):
         raise InputError(
-            f"training {card.name} with {', '.join(options.augment)}",
+            f"training {card.name} with {', '.join(request.options.augment)}",
             "it reads rasters of its own at the samples' places, which would not be moved",
             "Leave --augment out",
         )
-    store.sensor(sensor).band_index(bands)
+    return stages
+
+
+def _plan(
+    model: Trainable, card: Card, store: Store, protocol: Protocol, request: TrainRequest,
+    devices: int,
+) -> Plan:  # fmt: skip
+    stages = _stages(model, card, request, devices)
+    store.sensor(request.sensor).band_index(request.bands)
     return Plan(
         model=card.name,
-        preset=preset,
+        preset=request.preset,
         options=plain_options(identity(model).options),
-        preset_options=plain_options(card.presets[preset].options),
+        preset_options=plain_options(card.presets[request.preset].options),
         dataset_digest=store.digest,
         scheme=protocol.trained_for,
-        sensor=sensor,
-        bands=bands,
+        sensor=request.sensor,
+        bands=request.bands,
         window=window_of(card, protocol.window),
         grid=(protocol.window, protocol.stride),
-        shortest=shortest_context(card, context),
-        context=context,
-        longest=min(context, card.max_context or context),
+        shortest=shortest_context(card, request.context),
+        context=request.context,
+        longest=min(request.context, card.max_context or request.context),
         leads=tuple(leads_of(card, stage) for stage in stages),
         stages=stages,
-        budget=str(Budget.parse(budget, stages)),
-        seed=seed,
+        budget=str(Budget.parse(request.budget, stages)),
+        seed=request.seed,
         devices=devices,
-        precision=precision,
-        batch_size=batch_size,
+        precision=request.precision,
+        batch_size=request.batch_size,
         initial=tensors_digest(model.module.state_dict()),
         resampling=task(card.task).resampled(protocol),
-        extras=options.chosen(),
+        extras=request.options.chosen(),
     )
 
 
@@ -339,12 +353,10 @@ def _fabric(device: str, launch: Launch, precision: str) -> Fabric:
     return fabric
 
 
-def _write(
-    model: Trainable, store: Store, plan: Plan, position: Position, crops: Source, *,
-    folder: Path, budget: str | None, fabric: Fabric,
-) -> None:  # fmt: skip
+def _write(model: Trainable, sitting: Sitting, position: Position, regions: Sequence[str]) -> None:
+    store, plan, folder = sitting.store, sitting.plan, sitting.folder
     tensors = model.module.state_dict()
-    device = str(fabric.device)
+    device = str(sitting.fabric.device)
     note = Checkpoint(
         model=plan.model,
         preset=plan.preset,
@@ -363,14 +375,14 @@ def _write(
                 store.region(name).grids[plan.sensor],
                 store.region(name).times[plan.sensor][-1].isoformat(),
             )
-            for name in crops.regions
+            for name in regions
         ),
         selected_on=store.split("val"),
         seed=plan.seed,
         steps=position.steps,
         stages=tuple(asdict(stage) for stage in plan.stages),
         precision=plan.precision,
-        budget=budget,
+        budget=sitting.request.budget,
         training=plan.extras,
         selection=dict(position.best or {}),
         weights_digest=tensors_digest(tensors),

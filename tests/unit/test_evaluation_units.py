@@ -8,6 +8,7 @@ import pytest
 import toys
 
 import rsbench as rb
+from rsbench.catalog import load_protocol
 from rsbench.core.errors import HorizonError, InputError, UnknownName
 from rsbench.evaluation.loop import score
 from rsbench.evaluation.reference_models import control_rows, trivial_rows
@@ -160,3 +161,15 @@ def test_floor_skill_and_its_share_stand_in_every_table(store: Store) -> None:
     skilled = table[(table["metric"] == "skill.mse@1") & (table["stratum"] == "all")]
     assert {"floor", scores.run.best_trivial} <= set(skilled["model"])
     assert "floor" in set(table.loc[table["metric"] == "uiqi@1", "model"])
+
+
+def test_a_split_by_date_scores_the_last_dates_of_every_region(store: Store) -> None:
+    """Of four target dates two are for training and two for the test; none is left for val."""
+    rules = load_protocol("year7").model_copy(update={"scheme": "time", "name": "by-date"})
+    scores = rb.evaluate(rb.create_model("persistence"), store, rules, horizon=2, suite="mse@1")
+    units = scores.units[scores.units["model"] == "persistence"]
+    assert set(units["region"]) == set(store.regions)
+    times = [day.isoformat() for day in store.region(store.regions[0]).times["s2"]]
+    assert set(units["target"]) == set(times[3:])
+    assert "damped_persistence" in set(scores.units["model"])  # fitted on the first dates
+    assert scores.table()["value"].notna().any()

@@ -19,7 +19,7 @@ import rsbench as rb
 from rsbench import Card, Given, Prediction, PresetInfo, Want
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import Incomparable, InputError, PixelError, RsbenchError, SchemaError
-from rsbench.evaluation.submissions import export_task, score_answers
+from rsbench.evaluation.submissions import ScoreOptions, export_task, score_answers
 from rsbench.models.registry import adopt
 from rsbench.store.read import Store
 from rsbench.tasks.config import EvaluationOptions
@@ -127,7 +127,7 @@ def test_answers_score_as_the_model_itself_does(
     store: Store, exported: dict[str, Path], form: str, tmp_path: Path
 ) -> None:
     place = answer(exported[form], tmp_path / "mine", form)
-    scores = score_answers(place, store, tmp_path / "run", suite="pixel").scores
+    scores = score_answers(place, store, tmp_path / "run", ScoreOptions(suite="pixel")).scores
     model = Copy()
     card = Card("copy", "forecast", "copy", {"default": PresetInfo(0, 0)}, "m:build", "-", "-")
     adopt(model, card)
@@ -164,7 +164,9 @@ def test_members_are_scored_by_their_mean(
     one = answer(exported["npy"], tmp_path / "one")
     five = answer(exported["npy"], tmp_path / "five", members=5)
     a, b = (
-        score_answers(place, store, tmp_path / f"{place.name}-run", suite="mae@1").scores
+        score_answers(
+            place, store, tmp_path / f"{place.name}-run", ScoreOptions(suite="mae@1")
+        ).scores
         for place in (one, five)
     )
     pd.testing.assert_frame_equal(units(a.units), units(b.units), rtol=1e-5)
@@ -218,7 +220,7 @@ def test_what_cannot_be_scored_is_refused_in_words(
     place = answer(exported["npy"], tmp_path / "mine")
     spoil(place)
     with pytest.raises(kind, match=words) as caught:
-        score_answers(place, store, tmp_path / "run", suite="pixel")
+        score_answers(place, store, tmp_path / "run", ScoreOptions(suite="pixel"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -232,7 +234,7 @@ def test_a_geotiff_on_another_grid_is_refused(
     with rasterio.open(sorted(place.rglob("*.tif"))[0], "r+") as file:
         file.transform = file.transform @ rasterio.Affine.translation(1, 0)
     with pytest.raises(InputError, match="another grid"):
-        score_answers(place, store, tmp_path / "run", suite="pixel")
+        score_answers(place, store, tmp_path / "run", ScoreOptions(suite="pixel"))
 
 
 def test_the_commands(store: Store, tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_answers_to_a_fusion_score_as_the_model_itself_does(
         assert not (first.parent / f"{item['targets'][0]}.npy").exists()
         (place / item["region"]).mkdir(exist_ok=True)
         np.save(place / item["region"] / f"{item['start']}.npy", np.load(first)[None])
-    scores = score_answers(place, store, tmp_path / "run", suite="pixel").scores
+    scores = score_answers(place, store, tmp_path / "run", ScoreOptions(suite="pixel")).scores
     assert {"copy_f0", "mean_refs", "elsewhere"} <= set(scores.units["model"])
     model, card = (
         FirstReference(),
@@ -295,7 +297,7 @@ def test_answers_to_a_fusion_score_as_the_model_itself_does(
         assert ours[column].tolist() == pytest.approx(theirs[column].tolist(), nan_ok=True)
     spoil_note(place, model="copy_f0")
     with pytest.raises(InputError, match="a row of every table"):
-        score_answers(place, store, tmp_path / "other", suite="pixel")
+        score_answers(place, store, tmp_path / "other", ScoreOptions(suite="pixel"))
 
 
 def test_hidden_coarse_pixels_are_hidden_in_the_files(

@@ -71,6 +71,8 @@ def test_a_model_that_needs_more_years_says_so_and_writes_nothing(
 ) -> None:
     store = toys.write_store(tmp_path / "toy", size=32, years=4)
     asked = RunRequest(name, data=store.path, context="1", horizon=1, out=tmp_path / "run")
-    with pytest.raises(InputError, match=f"at least {needed} frames. Give --context {needed}"):
+    with pytest.raises(
+        InputError, match=f"at least {needed} context frames. Give --context {needed}"
+    ):
         run_model(asked)
     assert not (tmp_path / "run").exists()

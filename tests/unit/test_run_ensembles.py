@@ -9,7 +9,7 @@ import torch
 import toys
 
 import rsbench as rb
-from rsbench.evaluation.entries import model_entry
+from rsbench.evaluation.entries import Placement, model_entry
 from rsbench.evaluation.loop import first_member, score
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import supported_best, to_markdown
@@ -85,7 +85,7 @@ def test_every_member_is_shown_to_the_viewer_and_only_the_first_is_scored(
     config = evaluation_config(
         store, "year7", EvaluationOptions(horizon=1, members=3, suite="pixel")
     )
-    row = model_entry("jitter", "default", "model", Jitter(), CARD, device=torch.device("cpu"))
+    row = model_entry("jitter", "default", "model", Jitter(), CARD, Placement(torch.device("cpu")))
     seen: dict[str, list[torch.Tensor]] = {}
     tally = score(
         [row], cases(config), config.metrics, bands=config.bands,

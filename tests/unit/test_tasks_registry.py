@@ -88,66 +88,8 @@ def test_only_the_folder_of_a_task_asks_which_task_it_is() -> None:
 
 # -------------------------------------------------------------------- a package of its own
 
-CODE = '''
-from dataclasses import dataclass, replace
-from datetime import date
-
-import torch
-
+MODELS = """
 from rsbench import Card, Prediction, PresetInfo
-from rsbench.core.grid import Window
-from rsbench.store.cache import open_cache
-from rsbench.tasks.base import Task, Unit
-from rsbench.tasks.frames import FrameReader, Request, Requests
-from rsbench.tasks.windows import whole_window
-from rsbench.tasks.words import Words
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A date between two that are given."""
-
-    region: str
-    window: Window
-    middle: int
-
-    def at(self, window):
-        return replace(self, window=window)
-
-
-class Interpolate(Task):
-    """Predict a frame from those before and after it."""
-
-    name = "interpolate"
-    kinds = ("series",)
-    words = Words(answers="interpolations", frames="dates", column="middle date")
-    reference_models = ("mean_of_both",)
-
-    def groups(self, config, split):
-        store = config.store
-        return [
-            [
-                Gap(region, whole_window(store.region(region).grids[config.sensor]), middle)
-                for middle in range(1, len(store.region(region).times[config.sensor]) - 1)
-            ]
-            for region in store.split(split)
-        ]
-
-    def unit(self, config, sample):
-        times = config.store.region(sample.region).times[config.sensor]
-        return Unit(times[sample.middle - 1], (times[sample.middle],), ("starts",))
-
-    def reader(self, reading, advance=None):
-        def requests(sample):
-            around = (sample.middle - 1, sample.middle + 1)
-            key = f"{sample.region}:{sample.middle}"
-            truth = Request(reading.sensor, (sample.middle,))
-            return Requests(key, (Request(reading.sensor, around),), truth)
-
-        return FrameReader(reading, {reading.sensor: open_cache(reading.store)}, requests)
-
-
-task = Interpolate()
 
 
 class Mean:
@@ -164,7 +106,7 @@ class First:
 
 def card_of(name):
     return Card(name, "interpolate", name, {"default": PresetInfo(0, 0)},
-                f"stranger_interpolation:{name}", "-", "MIT")
+                f"interpolation_models:{name}", "-", "MIT")
 
 
 def mean_of_both(preset):
@@ -176,26 +118,36 @@ def first_of_both(preset):
 
 
 mean_card, first_card = card_of("mean_of_both"), card_of("first_of_both")
-'''
-POINTS = """[rsbench.tasks]
-interpolate = stranger_interpolation:task
-
-[rsbench.models]
-mean_of_both = stranger_interpolation:mean_card
-first_of_both = stranger_interpolation:first_card
 """
+POINTS = """
+[rsbench.models]
+mean_of_both = interpolation_models:mean_card
+first_of_both = interpolation_models:first_card
+"""
+
+
+def documented() -> tuple[str, str]:
+    """Return module and entry points of the example in docs/tasks.md."""
+    text = (PACKAGE.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
+    code, points = (
+        text.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("python", "toml")
+    )
+    group = points.replace('[project.entry-points."rsbench.tasks"]', "[rsbench.tasks]")
+    return code, group.replace('"', "")
 
 
 @pytest.fixture
 def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lay out an installed package as an installer does: a module and its metadata."""
     folder = tmp_path / "site"
-    info = folder / "stranger_interpolation-1.0.dist-info"
+    info = folder / "interpolation-1.0.dist-info"
     info.mkdir(parents=True)
-    (folder / "stranger_interpolation.py").write_text(CODE, encoding="utf-8")
-    head = "Metadata-Version: 2.1\nName: stranger_interpolation\nVersion: 1.0\n"
+    code, points = documented()
+    (folder / "interpolation.py").write_text(code, encoding="utf-8")
+    (folder / "interpolation_models.py").write_text(MODELS, encoding="utf-8")
+    head = "Metadata-Version: 2.1\nName: interpolation\nVersion: 1.0\n"
     (info / "METADATA").write_text(head)
-    (info / "entry_points.txt").write_text(POINTS)
+    (info / "entry_points.txt").write_text(points + POINTS)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
 
@@ -227,7 +179,7 @@ def test_a_package_adds_a_task_with_a_reference_model(stranger: None, tmp_path: 
     scores.save(tmp_path / "run")
     write_report([tmp_path / "run"], tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "middle date" in text
+    assert "target date" in text
 
 
 def test_what_a_task_does_not_offer_is_told(stranger: None, tmp_path: Path) -> None:

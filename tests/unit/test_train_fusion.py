@@ -21,7 +21,7 @@ from rsbench.store.read import Store
 from rsbench.tasks.fusion.samples import triplets
 from rsbench.training.data import Crops, TrainingData, Validation
 from rsbench.training.plan import Plan
-from rsbench.training.train import train
+from rsbench.training.train import TrainRequest, train
 
 SIDE, SIZE = 32, 64
 
@@ -162,7 +162,7 @@ def trained(store: Store, model: Any, entry: Card, **options: Any) -> Any:
         "protocol": ft.protocol(), "sensor": "fine", "bands": ft.BANDS, "context": 2,
         "device": "cpu", "budget": "3steps",
     }  # fmt: skip
-    return train(model, entry, store, preset="tiny", **{**settings, **options})
+    return train(model, entry, store, TrainRequest(preset="tiny", **{**settings, **options}))
 
 
 def test_a_forecast_protocol_is_refused_and_a_forecaster_too(store: Store) -> None:
