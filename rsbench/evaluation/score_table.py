@@ -107,7 +107,7 @@ def score_table(
     info: Mapping[str, Any] | None = None,
 ) -> Scores:
     """Score one row beside the trivial rows and the controls; the one path of every table."""
-    from rsbench.evaluation.loop import first_member, score
+    from rsbench.evaluation.loop import Beside, first_member, score
     from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
     from rsbench.evaluation.reference_models import best_trivial, control_rows, trivial_rows
 
@@ -131,8 +131,8 @@ def score_table(
     layers = pixel_layers(config.store, config.sensor, regions)
     tally = score(
         everyone, cases(config), config.metrics, bands=config.bands,
-        value_range=config.meta.value_range, rgb=config.rgb, layers=layers, seen=seen,
-        on_case=count,
+        value_range=config.meta.value_range, rgb=config.rgb,
+        beside=Beside(layers, seen, count),
     )  # fmt: skip
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
     run = _info(config, rows, own, reference, info or {})
