@@ -49,7 +49,7 @@ class Own:
     inputs: str | None = None
 
 
-def behind_the_door(
+def own_entry(
     config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet
 ) -> Own:
     """Return the entry of a model, fitted first where its card says so.
