@@ -21,7 +21,7 @@ from rsbench.evaluation import strata
 from rsbench.evaluation.loop import score
 from rsbench.evaluation.reference_models import trivial_rows
 from rsbench.evaluation.run import RunRequest, train_model
-from rsbench.evaluation.score_table import behind_the_door
+from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import number
 from rsbench.models.api import Model
 from rsbench.models.checkpoint import fitting_checkpoints, load_into
@@ -76,7 +76,7 @@ def scored(
     if lacking:
         rows = list(trivial_rows(config).rows)
         if called != TRIVIAL:  # the trivial rows are scored once, and not beside every row again
-            own = behind_the_door(config, model_of(called, seed, plain, strained)).row
+            own = own_entry(config, model_of(called, seed, plain, strained)).row
             rows = [own] if own is not None else []
         for name in lacking:
             tally = score(

@@ -61,16 +61,17 @@ class Tally:
                 key = (row.model, metric, what)
                 self.counts[key] = self.counts.get(key, 0) + int(number)
             of = (row, case, lead, metric, zone)
-            self._add(*of, "all", values.value.tolist(), values.ok.tolist())
+            self._add(of, "all", values.value.tolist(), values.ok.tolist())
             if values.per_band is not None and values.band_ok is not None:
                 for c, band in enumerate(self.bands):
                     value = values.per_band[:, c].tolist()
-                    self._add(*of, band, value, values.band_ok[:, c].tolist())
+                    self._add(of, band, value, values.band_ok[:, c].tolist())
 
     def _add(
-        self, row: ModelEntry, case: Case, lead: int, metric: str, zone: str, band: str,
-        values: Sequence[float], ok: Sequence[bool],
+        self, of: tuple[ModelEntry, Case, int, str, str], band: str, values: Sequence[float],
+        ok: Sequence[bool],
     ) -> None:  # fmt: skip
+        row, case, lead, metric, zone = of
         for b, share in enumerate(case.input_valid):
             added = (case.conditions[b] if case.conditions else "", zone)
             key = (*_unit(row, case, lead, b), metric, band, *added)
@@ -137,6 +138,22 @@ class Layers(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What happens beside the tally in the pass over the cases.
+
+    Args:
+        layers: classes of pixels, whose parts in the errors are added up beside the wholes.
+        seen: called with each answer, e.g. to keep pictures; of an ensemble with its mean and
+            its first ``MOST_SEEN`` members.
+        on_case: called with the number of images of each finished case.
+    """
+
+    layers: Layers | None = None
+    seen: Callable[[ModelEntry, Case, int, Tensor], None] | None = None
+    on_case: Callable[[int], None] | None = None
+
+
 def score(
     rows: Sequence[ModelEntry],
     cases: Iterable[Case],
@@ -145,9 +162,7 @@ def score(
     bands: tuple[str, ...],
     value_range: tuple[float, float],
     rgb: RgbMapping | None = None,
-    layers: Layers | None = None,
-    seen: Callable[[ModelEntry, Case, int, Tensor], None] | None = None,
-    on_case: Callable[[int], None] | None = None,
+    beside: Beside | None = None,
 ) -> Tally:
     """Put every row through every case and tally every metric at every lead.
 
@@ -157,12 +172,11 @@ def score(
         metrics: metric ids.
         bands: names along C.
         value_range: the dataset's range in the unit; never guessed.
-        eyes: which bands are red, green and blue, for metrics that see these only.
-        layers: classes of pixels, whose parts in the errors are added up beside the wholes.
-        seen: called with each answer, e.g. to keep pictures; of an ensemble with its mean and
-            its first ``MOST_SEEN`` members.
-        on_case: called with the number of images of each finished case.
+        rgb: which bands are red, green and blue, for metrics that see these only.
+        beside: what else happens in the pass over the cases.
     """
+    also = beside or Beside()
+    layers, seen, on_case = also.layers, also.seen, also.on_case
     known = {metric: info(metric) for metric in metrics}
     kinds = {metric: one.kind for metric, one in known.items()}
     images = [metric for metric, kind in kinds.items() if kind in ("image", "change")]

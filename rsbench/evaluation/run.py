@@ -13,7 +13,7 @@ from rsbench.core.errors import InputError, unknown
 from rsbench.core.io import disk_errors
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run_folder import finished, require_writable, whole
-from rsbench.evaluation.score_table import behind_the_door, score_table
+from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.metrics.queries import SELECTION, headline
 from rsbench.models.checkpoint import plain_options
@@ -118,7 +118,7 @@ def evaluate(
         precision=precision, suite=suite, metrics=metrics,
     )  # fmt: skip
     config = evaluation_config(store, protocol or store.meta.default_protocol, options)
-    return score_table(config, behind_the_door(config, model))
+    return score_table(config, own_entry(config, model))
 
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
@@ -136,7 +136,7 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         return RunResult(out, done)
     require_writable(out)
     model, history = _with_weights(request, config, preset, note=note, advance=advance)
-    own = behind_the_door(
+    own = own_entry(
         config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
     )
     info = {"command": request.command, "history": history, "extra": {"key": key}}

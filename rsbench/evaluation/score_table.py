@@ -50,7 +50,7 @@ class Own:
     inputs: str | None = None
 
 
-def behind_the_door(
+def own_entry(
     config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet
 ) -> Own:
     """Return the entry of a model, fitted first where its card says so.
@@ -107,8 +107,8 @@ def score_table(
     seen: Seen | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """Score one row beside the trivial rows and the controls; the one path of every table."""
-    from rsbench.evaluation.loop import first_member, score
+    """Score one entry beside reference models, controls and bounds; the one path of every table."""
+    from rsbench.evaluation.loop import Beside, score
     from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
     from rsbench.evaluation.reference_models import best_trivial, control_rows, trivial_rows
 
@@ -118,8 +118,30 @@ def score_table(
     own_rows = () if own.row is None else (own.row, *own.controls)
     everyone = [*own_rows, *rows.rows, *control_rows(config)]
     reference = best_trivial(config, rows.rows)
-    groups = task_of(config).groups(config, config.split)
-    total = sum(len(group) for group in groups)
+    samples = [s for group in task_of(config).groups(config, config.split) for s in group]
+    scored = {sample.region for sample in samples}
+    regions = [name for name in config.store.regions if name in scored]
+    layers = pixel_layers(config.store, config.sensor, regions)
+    tally = score(
+        everyone, cases(config), config.metrics, bands=config.bands,
+        value_range=config.meta.value_range, rgb=config.rgb,
+        beside=Beside(layers, seen, _counter(len(samples), advance)),
+    )  # fmt: skip
+    strata, no_season = region_strata(config.store, config.sensor, regions, layers)
+    run = _with_first_member(_info(config, rows, own, reference, info or {}), own)
+    if tally.sets is not None:
+        note("comparing sets of images")
+    sets, gone = tally.sets.frame() if tally.sets else (None, ())
+    sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
+    known = {"sources": sources, "absent": {**layers.absent, **no_season}}
+    extra = {"counts": _counts(tally.counts), "strata": known, **_networks(config.metrics)}
+    run = replace(run, absent=(*run.absent, *gone), extra={**run.extra, **extra})
+    own_sets = {} if sets is None else {"sets": sets}
+    return Scores(tally.frame(strata), run, pixels=tally.pixel_frame(), **own_sets)
+
+
+def _counter(total: int, advance: Advance) -> Callable[[int], None]:
+    """Return what reports the images that are scored."""
     done = 0
 
     def count(images: int) -> None:
@@ -127,44 +149,21 @@ def score_table(
         done += images
         advance("scoring", done, total)
 
-    scored = {sample.region for group in groups for sample in group}
-    regions = [name for name in config.store.regions if name in scored]
-    layers = pixel_layers(config.store, config.sensor, regions)
-    tally = score(
-        everyone, cases(config), config.metrics, bands=config.bands,
-        value_range=config.meta.value_range, rgb=config.rgb, layers=layers, seen=seen,
-        on_case=count,
-    )  # fmt: skip
-    strata, no_season = region_strata(config.store, config.sensor, regions, layers)
-    run = _info(config, rows, own, reference, info or {})
-    if tally.sets is not None:
-        note("comparing sets of images")
-    sets, gone = tally.sets.frame() if tally.sets else (None, ())
-    if config.members > 1 and own.row is not None:
-        alone = first_member(own.name)
-        inputs = {alone: run.inputs[own.name]} if own.name in run.inputs else {}
-        run = replace(
-            run,
-            weights={**run.weights, alone: own.weights},
-            inputs={**run.inputs, **inputs},
-        )
-    run = replace(
+    return count
+
+
+def _with_first_member(run: RunInfo, own: Own) -> RunInfo:
+    """Return the run with weights and inputs of the first member, where there are several."""
+    from rsbench.evaluation.loop import first_member
+
+    if run.members == 1 or own.row is None:
+        return run
+    alone = first_member(own.name)
+    return replace(
         run,
-        absent=(*run.absent, *gone),
-        device=own.device or run.device,
-        citations={**run.citations, own.name: own.citation},
-        extra={
-            **run.extra,
-            "counts": _counts(tally.counts),
-            "strata": {
-                "sources": {f"pixel {layer.name}": layer.source for layer in layers.layers},
-                "absent": {**layers.absent, **no_season},
-            },
-            **_networks(config.metrics),
-        },
+        weights={**run.weights, alone: own.weights},
+        inputs={**run.inputs, alone: run.inputs[own.name]},
     )
-    own_sets = {} if sets is None else {"sets": sets}
-    return Scores(tally.frame(strata), run, pixels=tally.pixel_frame(), **own_sets)
 
 
 def _networks(metrics: Sequence[str]) -> dict[str, Any]:
@@ -242,7 +241,7 @@ def _info(
         missing=store.meta.missing,
         seed=config.seed,
         precision=config.precision,
-        device=str(config.device),
+        device=own.device or str(config.device),
         members=config.members,
         versions=versions(),
         weights={
@@ -251,7 +250,7 @@ def _info(
             own.name: own.weights or rows.weights.get(own.name),
         },
         licences={config.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
-        citations=rows.citations,
+        citations={**rows.citations, own.name: own.citation},
         absent=(*rows.absent, *gone),
         best_trivial=reference,
         primary=stated_by(config.protocol),

@@ -201,9 +201,11 @@ def _task(
 
 
 def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
+    """Return what ``task.json`` says of a prediction; ``name`` is that of its file."""
     return {
         "region": item.region,
-        "start": item.name,
+        "name": item.name,
+        "start": task_of(config).unit(config, item.sample).start.isoformat(),
         "context": [day.isoformat() for day in item.given[config.sensor]],
         "targets": [day.isoformat() for day in item.targets],
         "frames": {

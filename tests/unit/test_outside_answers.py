@@ -277,11 +277,12 @@ def test_answers_to_a_fusion_score_as_the_model_itself_does(
     (place / "answer.json").write_text(json.dumps({**note, "model": "elsewhere"}))
     for item in task["fusions"]:
         fine, coarse = (item["frames"][name] for name in ("fine", "coarse"))
+        assert item["start"] == fine["dates"][0]
         assert set(coarse["dates"]) == {*fine["dates"], *item["targets"]}
         first = task_folder / "context" / fine["folder"] / f"{fine['dates'][0]}.npy"
         assert not (first.parent / f"{item['targets'][0]}.npy").exists()
         (place / item["region"]).mkdir(exist_ok=True)
-        np.save(place / item["region"] / f"{item['start']}.npy", np.load(first)[None])
+        np.save(place / item["region"] / f"{item['name']}.npy", np.load(first)[None])
     scores = score_answers(place, store, tmp_path / "run", ScoreOptions(suite="pixel")).scores
     assert {"copy_f0", "mean_refs", "elsewhere"} <= set(scores.units["model"])
     model, card = (

@@ -15,7 +15,7 @@ from scores_fixtures import make_run, make_units, pixel_parts
 import rsbench as rb
 from rsbench.core.grid import Grid, Window
 from rsbench.evaluation import strata
-from rsbench.evaluation.loop import score
+from rsbench.evaluation.loop import Beside, score
 from rsbench.evaluation.pixel_strata import (
     Layer,
     PixelLayers,
@@ -106,7 +106,7 @@ def test_classes_cost_no_second_reading_of_the_pixels(
         reads.clear()
         score(
             rows, cases(config), config.metrics, bands=config.bands,
-            value_range=config.meta.value_range, layers=layers,
+            value_range=config.meta.value_range, beside=Beside(layers),
         )  # fmt: skip
         found[layers is not None] = list(reads)
     assert [r for r in found[True] if r[0] == "pixels"] == found[False]

@@ -74,7 +74,7 @@ def sensor_pair(store: Store) -> SensorPair:
 
 
 def require_fitting(fine: SensorMeta, coarse: SensorMeta) -> None:
-    """Refuse two sensors whose numbers cannot stand beside each other.
+    """Refuse two sensors whose values cannot be compared.
 
     Raises:
         InputError: says whether units, bands, their order or the pixel sizes differ.
@@ -84,7 +84,7 @@ def require_fitting(fine: SensorMeta, coarse: SensorMeta) -> None:
         raise InputError(
             asked,
             f"the one is {fine.unit}, the other {coarse.unit}",
-            "Bring both to one unit; a brightness in one cannot correct the other",
+            "Convert both sensors to the same unit",
         )
     if fine.bands != coarse.bands:
         same = set(fine.bands) == set(coarse.bands)
