@@ -160,7 +160,7 @@ def _overlap(a: Window, b: Window) -> bool:
 
 
 def _shares(targets: Sequence[date]) -> dict[str, Sequence[date]]:
-    """Return the target dates of each split, in order of time."""
+    """Cut ascending target dates into the splits, in order of time."""
     count = len(targets)
     test = max(1, round(SHARES["test"] * count))
     # The later reference of the last date is a test target, so a single date would have no sample.

@@ -136,7 +136,7 @@ class Want:
         grids: one grid per batch row.
         samples: one reference per batch row.
         members: ensemble members M.
-        noise: the only allowed source of randomness.
+        noise: the only source of randomness a model may use.
     """
 
     sensor: str
@@ -175,9 +175,9 @@ class Stage:
         steps: default number of optimiser steps.
         batch_size: samples per step.
         weight_decay: AdamW weight decay.
-        clip: maximum gradient norm.
-        leads: number of leads in the ``want`` and ``truth`` passed to ``loss``.
-        watched: loss terms that the learning curve also records on validation samples, for
+        clip: gradient-norm clip.
+        leads: leads of ``want`` and ``truth`` that ``loss`` is given.
+        watched: terms of the loss that the learning curve also takes on validation samples, of
             forecasts.
     """
 
