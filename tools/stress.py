@@ -24,7 +24,8 @@ from rsbench.evaluation.run import RunRequest, train_model
 from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import number
 from rsbench.models.api import Model
-from rsbench.models.checkpoint import fitting_checkpoints, load_into
+from rsbench.models.checkpoint import load_into
+from rsbench.models.checkpoint_search import CheckpointQuery, fitting_checkpoints
 from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store, open_store
 from rsbench.tasks.config import EvaluationOptions
@@ -52,10 +53,10 @@ def model_of(called: str, seed: int, plain: Store, strained: Store) -> Model:
         return create_model(name, chosen, bands=len(bands), context=2)
 
     def kept() -> Path | None:
-        found = fitting_checkpoints(
+        found = fitting_checkpoints(CheckpointQuery(
             model=name, preset=chosen, digest=plain.digest, split="space", seed=seed, context=2,
             sensor="landsat", bands=bands,
-        )  # fmt: skip
+        ))  # fmt: skip
         return found.same[-1] if found.same else None
 
     path = kept() or train_model(RunRequest(name, chosen, data=plain.path, seed=seed))

@@ -1,4 +1,4 @@
-"""Catalogues: sensors, regions, recipes and protocols as data, and how to read them."""
+"""Catalogues of sensors, regions, recipes and protocols: schemas and loading."""
 
 from rsbench.catalog.loaders import (
     catalog_root,
@@ -16,20 +16,16 @@ from rsbench.catalog.loaders import (
     recipe_regions,
     recipe_sensors,
 )
-from rsbench.catalog.models import (
+from rsbench.catalog.models import Lattice, Recipe, Region, SimulatedSpec, Split
+from rsbench.catalog.models_protocol import Primary, Protocol
+from rsbench.catalog.models_sensor import (
     AssetRef,
     Band,
     BitField,
-    Lattice,
     MaskRule,
     ProviderSpec,
-    Recipe,
-    Region,
     Sensor,
-    SimulatedSpec,
-    Split,
 )
-from rsbench.catalog.models_protocol import Primary, Protocol
 from rsbench.catalog.places import load_regions_geojson
 from rsbench.catalog.published import PublishedTable, load_published, published_names
 from rsbench.catalog.yamlfile import load_yaml, parse

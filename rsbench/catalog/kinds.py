@@ -1,8 +1,8 @@
-"""The dataset kinds that are installed, by name.
+"""The installed dataset kinds, by name.
 
-A package adds a kind by an entry point in the group ``rsbench.kinds`` that names an object with
-the attributes of ``rsbench.build.kinds.base.DatasetKind``. This module knows of a kind only what
-the catalogue needs: its name and the model of its recipes.
+A package adds a kind with an entry point in the group ``rsbench.kinds``. It refers to an object
+with the attributes of ``rsbench.build.kinds.base.DatasetKind``. The catalogue uses only its name
+and recipe model.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from rsbench.core.plugins import PlugIns
 
 @runtime_checkable
 class CataloguedKind(Protocol):
-    """The part of a dataset kind that the catalogue reads.
+    """The part of a dataset kind that the catalogue uses.
 
-    ``recipe``: the model of its recipes, a subclass of :class:`rsbench.catalog.Recipe`.
+    ``recipe``: its recipe model, a subclass of :class:`rsbench.catalog.Recipe`.
     """
 
     name: str
@@ -38,8 +38,8 @@ def load_kind(name: str) -> CataloguedKind:
     """Return an installed kind.
 
     Raises:
-        UnknownName: if no installed package offers a kind of this name.
-        InputError: if the entry point cannot be loaded or is no kind.
+        UnknownName: if no installed kind has this name.
+        InputError: if the entry point cannot be loaded or is not a kind.
     """
     kind = KINDS.get(name)
     if kind.name != name:

@@ -1,4 +1,4 @@
-"""Label sets: maps of classes that may lie beside images, as data of the catalogue."""
+"""The schema of a label set: a class map that a dataset can include beside its images."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rsbench.core.errors import unknown
 
 
 class LabelSource(Entry):
-    """Where a provider keeps a label set: its collection and the asset with the classes."""
+    """Collection and asset of a label set at a provider."""
 
     collection: Name
     asset: Name
 
 
 class LabelSet(Entry):
-    """A map of classes, made by others and not by us.
+    """A published class map.
 
-    ``gsd``: metres. ``nodata``: the code of a pixel without class. ``classes``: code → name.
-    ``query``: conditions of the search. ``note``: how the map was made.
+    ``gsd``: metres. ``nodata``: code of pixels without class. ``classes``: code → name. ``query``:
+    conditions of the search. ``note``: method of the map.
     """
 
     name: Name
@@ -45,7 +45,7 @@ class LabelSet(Entry):
         return classes
 
     def source(self, provider: str) -> LabelSource:
-        """Return where a provider keeps it."""
+        """Return the collection and asset at a provider."""
         if provider not in self.providers:
             raise unknown(f"provider of the labels {self.name}", provider, self.providers)
         return self.providers[provider]

@@ -1,4 +1,4 @@
-"""Finding and reading catalogues: one place for checkout, editable install and wheel."""
+"""Loading of catalogue entries by name or file, in a checkout, editable install or wheel."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from rsbench.catalog.kinds import load_kind
 from rsbench.catalog.labels import LabelSet
-from rsbench.catalog.models import NamedRegion, Recipe, Region, Sensor
+from rsbench.catalog.models import NamedRegion, Recipe, Region
 from rsbench.catalog.models_base import Entry
 from rsbench.catalog.models_place import TripletPlace
 from rsbench.catalog.models_protocol import DIGEST_MARK, Protocol
+from rsbench.catalog.models_sensor import Sensor
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import CatalogError, InputError, unknown
@@ -40,7 +41,7 @@ def catalog_root() -> Path:
 
 
 def published_root() -> Path:
-    """Return the folder of published papers' numbers."""
+    """Return the folder of published results."""
     return _data_root("_published", "results/published")
 
 
@@ -63,9 +64,9 @@ def load_sensor(name: str) -> Sensor:
 def load_protocol(protocol: str | Path | Protocol) -> Protocol:
     """Return a protocol of the catalogue by its name, one read from a YAML file, or the value.
 
-    A protocol whose content is not that of the catalogue under its name is named
-    ``NAME+DIGEST``, with the first 8 digits of the digest of its content. Results under two
-    protocols of one name are then told apart.
+    If its content differs from the catalogue's protocol of the same name, the protocol is renamed
+    to ``NAME+DIGEST``, with the first 8 digits of the digest of its content, so that results under
+    different protocols have different names.
 
     Raises:
         UnknownName: for a name that is not in the catalogue.
@@ -93,7 +94,7 @@ def _identified(protocol: Protocol) -> Protocol:
 
 
 def _is_file(name: str | Path) -> bool:
-    """Say whether a name of a catalogue entry is the path of a file instead."""
+    """Return whether a name is the path of a file."""
     text = str(name)
     return isinstance(name, Path) or text.endswith((".yaml", ".yml")) or "/" in text
 
@@ -101,8 +102,11 @@ def _is_file(name: str | Path) -> bool:
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Return a recipe of the catalogue, or one read from a YAML file.
 
-    What the recipe names (sensors, bands, regions, provider, protocol) is checked here, so that
-    a typo is told before anything is searched or read.
+    Names of sensors, bands, regions, provider and protocol in the recipe are checked.
+
+    Raises:
+        UnknownName: for a name that is not in the catalogue.
+        CatalogError: for a malformed file or an unknown name in it, with the line.
     """
     text = str(name_or_path)
     if _is_file(name_or_path):
@@ -117,7 +121,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of values in Python's types, checked by the model of its kind.
+    """Return a recipe from a mapping, validated by the recipe model of its kind.
 
     Raises:
         UnknownName: if no installed kind has the name under ``kind``.
@@ -128,11 +132,11 @@ def recipe_of(values: Mapping[str, Any]) -> Recipe:
 
 
 def model_of_kind(kind: str) -> type[Recipe]:
-    """Return the model of the recipes of a dataset kind.
+    """Return the recipe model of a dataset kind.
 
     Raises:
         UnknownName: if no installed kind has this name.
-        InputError: if the kind's model is no recipe.
+        InputError: if its model is not a subclass of :class:`Recipe`.
     """
     model = load_kind(kind).recipe
     if not issubclass(model, Recipe):
@@ -145,7 +149,7 @@ def model_of_kind(kind: str) -> type[Recipe]:
 
 
 def _recipe_model(document: Document) -> type[Recipe]:
-    """Return the model of the kind that a document names; other faults are left to the model."""
+    """Return the recipe model of the kind in a document; the model reports other errors."""
     value = document.value
     named = value.get("kind") if isinstance(value, dict) else None
     try:
@@ -160,7 +164,7 @@ def _recipe_model(document: Document) -> type[Recipe]:
 
 
 def recipe_sensors(recipe: Recipe) -> tuple[Sensor, ...]:
-    """Return the recipe's sensors, its masks' options added, with only the bands it keeps."""
+    """Return the sensors of a recipe, with its bands and its optional masks."""
     sensors = tuple(s if isinstance(s, Sensor) else load_sensor(s) for s in recipe.sensors)
     return tuple(_keep(recipe, sensor, sensors) for sensor in sensors)
 
@@ -175,7 +179,7 @@ def _keep(recipe: Recipe, sensor: Sensor, sensors: Sequence[Sensor]) -> Sensor:
 
 
 def recipe_regions(recipe: Recipe) -> tuple[Region, ...]:
-    """Return the recipe's regions of the world; a simulated recipe has its own elsewhere."""
+    """Return the catalogue or inline regions of a recipe, not those of a simulated Earth."""
     if recipe.regions == "all":
         return load_regions()
     return tuple(r if isinstance(r, Region) else load_region(r) for r in recipe.regions)
@@ -187,7 +191,10 @@ _LATER_OPTIONS = (
 
 
 def recipe_canonical(recipe: Recipe) -> dict[str, Any]:
-    """Return what decides the pixels, as JSON values: no titles, no hosts, no defaults for runs."""
+    """Return the part of a recipe that determines the pixels, as JSON values.
+
+    Titles, addresses and default presets are left out.
+    """
     plain = recipe.model_dump(
         mode="json",
         exclude={"title", "description", "default_preset", "default_protocol", "sensors"},
@@ -197,7 +204,7 @@ def recipe_canonical(recipe: Recipe) -> dict[str, Any]:
     for sensor in sensors:
         for provider in sensor["providers"].values():
             del provider["api"], provider["signing"], provider["refused"]
-    # Options and sections at their defaults are left out, so that older locks still match.
+    # Options at their defaults are left out, so that older locks still match.
     fields = type(recipe).model_fields
     for name in {*_LATER_OPTIONS, *(fields.keys() - Recipe.model_fields.keys())}:
         if getattr(recipe, name) == fields[name].get_default(call_default_factory=True):
@@ -211,12 +218,12 @@ def load_regions() -> tuple[Region, ...]:
 
 
 def load_triplet_places() -> tuple[Region, ...]:
-    """Return the places of triplets, sorted by name."""
+    """Return the regions of triplet datasets, sorted by name."""
     return _regions(catalog_root() / "regions" / "triplets", TripletPlace)
 
 
 def load_region(name: str) -> Region:
-    """Return one named region of the world, or a place of triplets."""
+    """Return one named region, of the world or of triplet datasets."""
     known = {region.name: region for region in (*load_triplet_places(), *load_regions())}
     if name not in known:
         raise unknown("region", name, known)
@@ -226,8 +233,11 @@ def load_region(name: str) -> Region:
 def choose_regions(regions: Sequence[Region], wanted: str) -> tuple[Region, ...]:
     """Return regions by ``wanted``: a number, or names separated by commas.
 
-    A number takes from the splits in the catalogue's proportion and from the strata in turn, so
-    that few regions still train, validate and test on different kinds of ground.
+    A number selects regions in the catalogue's proportion of splits and in turn from the strata.
+
+    Raises:
+        UnknownName: if a name is unknown.
+        InputError: if the number is not between 1 and the number of regions.
     """
     if not wanted.strip().isdigit():
         by_name = {region.name: region for region in regions}
@@ -245,10 +255,10 @@ def choose_regions(regions: Sequence[Region], wanted: str) -> tuple[Region, ...]
 
 
 def _spread(regions: Sequence[Region]) -> list[Region]:
-    """Order regions so that every prefix is spread over splits and strata as well as it can be."""
+    """Order regions so that every prefix is balanced over splits, strata and continents."""
     left, taken = sorted(regions, key=lambda r: r.name), list[Region]()
     share = Counter[str](r.split for r in regions)
-    used = Counter[str]()  # splits, strata and continents have no word in common
+    used = Counter[str]()  # splits, strata and continents have no name in common
     while left:
         shortfall = {s: share[s] * (len(taken) + 1) / len(regions) - used[s] for s in share}
         best = min(
@@ -284,7 +294,7 @@ def _regions(folder: Path, model: type[Region] = NamedRegion) -> tuple[Region, .
             region = parse(document, model, (i,))
             if region.name in regions:
                 raise CatalogError(
-                    path, document.line((i,)), f"region {region.name} stands twice", "Rename one"
+                    path, document.line((i,)), f"region {region.name} is listed twice", "Rename one"
                 )
             regions[region.name] = region
     return tuple(regions[name] for name in sorted(regions))

@@ -1,4 +1,4 @@
-"""What all catalogue entries have in common."""
+"""Base class and field types of all catalogue entries."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ MetricId = Annotated[str, Field(pattern=r"^[a-z0-9_.-]+@[0-9]+$")]
 
 
 class Entry(BaseModel):
-    """Base of all catalogue entries: no unknown keys, no change after reading."""
+    """Base of all catalogue entries: immutable, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""A place of triplets: a square of whole coarse blocks on the pixel corners of Landsat."""
+"""The schema of a region of triplet datasets: whole coarse blocks on the grid of Landsat."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rsbench.catalog.models_base import Text
 
 BLOCK_M = 480
 PHASE_M = 15
-"""Landsat's pixel corners lie 15 m past multiples of 30 m of its northern zones."""
+"""Pixel corners of Landsat are 15 m past multiples of 30 m in the northern UTM zones."""
 
 
 class TripletPlace(Region):
-    """A place of triplets, complete: 1536 pixels of 30 m, 96 blocks of 480 m."""
+    """A region of triplet datasets: 1536 pixels of 30 m, or 96 blocks of 480 m, along a side."""
 
     title: Text
     country: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]

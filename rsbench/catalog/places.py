@@ -1,9 +1,8 @@
-"""Your own places as regions: points of a GeoJSON file, snapped to the tiles' lattice."""
+"""Regions from a GeoJSON file, snapped to the lattice of the MGRS tiles."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -14,28 +13,33 @@ from rsbench.catalog import tiles
 from rsbench.catalog.loaders import load_regions
 from rsbench.catalog.models import Region
 from rsbench.core.errors import InputError
+from rsbench.core.io import read_json
 
 GUARD_KM = 50.0
 EXTENT_M = 10_240
-# Order in which a sorted list of regions takes its splits: 50 train, 10 val, 40 test in a hundred.
 PATTERN = ("train", "test", "train", "test", "train", "val", "train", "test", "train", "test")
+"""Splits of a sorted list of regions, in turn: 50 % train, 10 % val, 40 % test."""
 _EARTH_KM = 6371.0088
 
 
 def load_regions_geojson(path: str | Path) -> tuple[Region, ...]:
     """Return one region per feature of a GeoJSON ``FeatureCollection`` in longitude, latitude.
 
-    A feature is a point, or a shape whose bounding box is centred where the region shall be. Its
-    property ``name`` is required and ``split`` optional. Without one, places within 50 km of a
-    catalogue region take that region's split; other places are grouped by 50 km and the groups,
-    sorted by the digest of their first name, take splits in turn.
+    A region is centred at the point of a feature, or at the centre of its bounding box. The
+    property ``name`` is required, ``split`` is optional. Regions without ``split`` get that of the
+    catalogue regions within 50 km. Other regions are grouped by distances below 50 km; the groups,
+    sorted by the digest of their first name, get splits in turn.
+
+    Raises:
+        InputError: if the file is malformed, no tile contains a region, or regions within 50 km
+            have different splits.
     """
     path = Path(path)
     places = [_place(path, i, feature) for i, feature in enumerate(_features(path))]
     names = [name for name, _, _ in places]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise _problem(path, f"the name {min(twice)!r} stands twice", "Rename one")
+        raise _problem(path, f"the name {min(twice)!r} is used twice", "Rename one")
     centres = [centre for _, centre, _ in places]
     splits = _splits(path, names, centres, [split for _, _, split in places])
     return tuple(
@@ -49,11 +53,7 @@ def _problem(path: Path, found: str, remedy: str) -> InputError:
 
 
 def _features(path: Path) -> list[Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _problem(path, f"this is no readable JSON ({error})", "Check the file") from error
-    features = value.get("features") if isinstance(value, dict) else None
+    features = read_json(path, f"reading places from {path}", "Check the file").get("features")
     if not isinstance(features, list) or not features:
         raise _problem(path, "it has no features", "Write a GeoJSON FeatureCollection")
     return features
@@ -88,12 +88,12 @@ def _positions(value: Any) -> list[tuple[float, float]]:
 
 
 def _region(path: Path, name: str, centre: tuple[float, float], split: str) -> Region:
-    """Choose the tile in which the snapped square moves least, the home tile on a tie."""
+    """Return the region in the tile where snapping moves the square least."""
     latitude, longitude = centre
     zone = tiles.zone_of(latitude, longitude)
     easting, northing = _projection(latitude, zone)(longitude, latitude)
     best: tuple[float, str, tuple[int, int]] | None = None
-    # A tile reaches 9.8 km into its southern and eastern neighbours.
+    # A tile overlaps its southern and eastern neighbours by 9.8 km.
     for west, north in ((0, 0), (9_000, 0), (0, 9_000), (9_000, 9_000)):
         try:
             tile = tiles.tile_at(zone, easting - west, northing + north, south=latitude < 0)
@@ -138,7 +138,7 @@ def centre(region: Region) -> tuple[float, float]:
 
 
 def distance_km(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Return the great-circle distance of two places given as latitude, longitude (degrees)."""
+    """Return the great-circle distance in km of two points (latitude, longitude) in degrees."""
     (p, q), (r, s) = ((math.radians(v) for v in place) for place in (a, b))
     h = math.sin((r - p) / 2) ** 2 + math.cos(p) * math.cos(r) * math.sin((s - q) / 2) ** 2
     return 2 * _EARTH_KM * math.asin(min(1.0, math.sqrt(h)))
@@ -150,7 +150,7 @@ def _splits(
     centres: Sequence[tuple[float, float]],
     stated: Sequence[str | None],
 ) -> list[str]:
-    # Squares may lie corner to corner between two centres, hence their diagonal on top.
+    # The diagonal is added because squares may be nearest at their corners.
     reach = GUARD_KM + EXTENT_M * math.sqrt(2) / 1000
     anchors = [(centre(region), str(region.split)) for region in load_regions()]
     groups = _groups(centres, reach)
@@ -163,7 +163,7 @@ def _splits(
                 f"{', '.join(names[i] for i in group)} and the catalogue's regions within "
                 f"{GUARD_KM:.0f} km are in different splits"
             )
-            raise _problem(path, found, "Give neighbours one split, or leave it out")
+            raise _problem(path, found, "Give neighbours the same split, or none")
         fixed.update((i, str(s)) for i in group for s in known | near)
         groups[k] = [] if known | near else group
     free = sorted((g for g in groups if g), key=lambda g: _digest(min(names[i] for i in g)))
@@ -173,7 +173,7 @@ def _splits(
 
 
 def _groups(centres: Sequence[tuple[float, float]], reach: float) -> list[list[int]]:
-    """Return indices of places linked by steps shorter than ``reach`` (km)."""
+    """Return groups of indices, linked by distances below ``reach`` km."""
     groups: list[list[int]] = []
     for i, place in enumerate(centres):
         linked = [g for g in groups if any(distance_km(place, centres[j]) < reach for j in g)]

@@ -1,4 +1,4 @@
-"""Tables that papers print, as data: values, sources, and which metric id each column is."""
+"""Published tables as data: values, sources, and the metric id of each column."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rsbench.core.errors import unknown
 
 
 class PublishedColumn(Entry):
-    """One column: what the paper calls it, and the id of what its code computes.
+    """One column: its name in the paper, and the id of the metric that its code computes.
 
-    ``metric`` is null where no code says it; ``nearest`` then names what it is probably like.
+    ``metric`` is null if no code is public; ``nearest`` is then the most similar metric.
     """
 
     name: Text
@@ -28,7 +28,7 @@ class PublishedColumn(Entry):
 
 
 class PublishedRow(Entry):
-    """One row as printed; null where the paper prints nothing.
+    """One row of a published table; a value is null where the paper has none.
 
     ``ours``: the model of this project that does the same. ``metrics``: columns of this row that
     another script scored. ``scored_by``: the script, null where none is public, and then no
@@ -74,21 +74,21 @@ class PublishedTable(Entry):
             if odd:
                 raise ValueError(f"row {row.name!r} names a column that is not there: {odd[0]!r}")
         if len(set(names)) != len(names):
-            raise ValueError("a column stands twice")
+            raise ValueError("a column is listed twice")
         if not self.one_test_set and not self.why_not:
             raise ValueError("why_not must say why the rows do not stand on one test set")
         return self
 
     def metric(self, row: PublishedRow, column: PublishedColumn) -> str | None:
-        """Return the id of what one cell is, or None where that is not known."""
+        """Return the metric id of one cell, or None if it is unknown."""
         if row.scored_by is None:
             return None
         return row.metrics.get(column.name, column.metric)
 
     def cells(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield the numbers of a row with what must stand beside them.
+        """Yield the values of a row with metric id, source, test set and notes.
 
-        ``metric`` is None where no code says what it is; ``nearest`` is then what it is like.
+        ``metric`` is None if it is unknown; ``nearest`` is then the most similar metric.
         """
         rows = {row.name: row for row in self.rows}
         if name not in rows:

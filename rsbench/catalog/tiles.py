@@ -1,4 +1,4 @@
-"""The Sentinel-2 tiling grid: where the 109.8 km squares lie, and the 5120 m lattice in them.
+"""The Sentinel-2 tiling grid of 109.8 km squares, and the 5120 m lattice in each tile.
 
 A tile belongs to one 100 km square of the Military Grid Reference System (MGRS). Its upper-left
 corner is the square's, moved outward (west, north) to the next multiple of 60 m counted from the
@@ -30,7 +30,7 @@ _BAND_EDGE = dict(
         strict=True,
     )
 )  # fmt: skip
-# Away from that meridian a parallel bends poleward, by less than this.
+# Away from the central meridian a parallel curves poleward by less than this.
 _BEND_M = 5_000
 _FALSE_NORTHING_M = 10_000_000
 
@@ -86,9 +86,9 @@ def tile_at(zone: int, easting: float, northing: float, *, south: bool) -> str:
 
 
 def snap(tile: str, easting: float, northing: float, extent: int) -> tuple[int, int]:
-    """Return the lattice origin whose square of ``extent`` metres is centred nearest to a place.
+    """Return the lattice origin whose square of ``extent`` metres is centred nearest to a point.
 
-    The square stays at least ``MARGIN_M`` inside the tile, so near a tile's edge it moves inward.
+    The square is at least ``MARGIN_M`` inside the tile.
     """
     left, top = tile_origin(tile)
     first = -(-MARGIN_M // LATTICE_M)
@@ -100,7 +100,7 @@ def snap(tile: str, easting: float, northing: float, extent: int) -> tuple[int, 
 
 
 def lattice_problem(tile: str, epsg: int, origin: tuple[int, int], extent: int) -> str | None:
-    """Say why a square of ``extent`` metres is not properly inside its tile, or None."""
+    """Return why a square of ``extent`` metres is not on the lattice of its tile, or None."""
     try:
         left, top = tile_origin(tile)
         easting, northing = tile_square(tile)

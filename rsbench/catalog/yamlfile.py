@@ -1,4 +1,4 @@
-"""YAML that remembers its lines: one malformed entry is one error with file and line."""
+"""Reading and validation of YAML files, with file and line in every error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class Document:
-    """Plain values of one YAML file and the line (from 1) of every key and list item."""
+    """Plain values of a YAML file, and the line (from 1) of every key and list item."""
 
     path: Path
     value: Any
@@ -42,12 +42,12 @@ class Document:
     def line(self, loc: Iterable[str | int]) -> int:
         """Return the line of the deepest known part of ``loc``.
 
-        Parts that name no key of the file (a branch of a union, a default) are passed over.
+        Parts that are not in the file (a branch of a union, a default) are ignored.
         """
         return self.lines[self.known(loc)]
 
     def known(self, loc: Iterable[str | int]) -> Loc:
-        """Return ``loc`` without the parts that name no key of the file."""
+        """Return ``loc`` without the parts that are not in the file."""
         at: Loc = ()
         for part in loc:
             if (*at, part) in self.lines:
@@ -56,7 +56,11 @@ class Document:
 
 
 def load_yaml(path: Path) -> Document:
-    """Read one YAML file as plain values; duplicate keys, tags and anchors' loops are errors."""
+    """Read a YAML file as plain values.
+
+    Raises:
+        CatalogError: if it is not YAML, or has duplicate keys, tags or recursive anchors.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -119,7 +123,7 @@ def _pairs(
             raise CatalogError(
                 path,
                 line,
-                f"the key {key!r} stands here a second time, first in line {lines[(*at, key)]}",
+                f"the key {key!r} is repeated, first in line {lines[(*at, key)]}",
                 "Delete one of the two",
             )
         lines[(*at, key)] = line
@@ -127,10 +131,12 @@ def _pairs(
 
 
 def parse(document: Document, model: type[M], at: Loc = ()) -> M:
-    """Validate the part of ``document`` under ``at`` as ``model``; the first problem is raised.
+    """Return the part of ``document`` under ``at``, validated as ``model`` without conversions.
 
-    Strict: no text becomes a number and no number text. Validation goes through JSON because that
-    is where pydantic's strict mode still takes a list for a tuple.
+    Validation uses JSON because pydantic's strict mode then accepts a list as a tuple.
+
+    Raises:
+        CatalogError: for the first problem, with its line.
     """
     value = document.value
     for part in at:
@@ -143,7 +149,7 @@ def parse(document: Document, model: type[M], at: Loc = ()) -> M:
 
 def _first_problem(document: Document, at: Loc, error: ValidationError) -> CatalogError:
     problems = error.errors(include_url=False, include_context=True)
-    # Of a union's branches, the one that got furthest is what the author meant.
+    # Of the branches of a union, report the one with the deepest match.
     ranked = sorted(
         problems,
         key=lambda p: (-len(document.known((*at, *p["loc"]))), document.line((*at, *p["loc"]))),

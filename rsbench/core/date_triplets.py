@@ -1,6 +1,6 @@
-"""Triplets of dates: which dates are neighbours, and splits by target date that do not leak.
+"""Triplets of dates for fusion: neighbouring dates, splits by target date, and leaks.
 
-Used where a store is built and described, and where its samples are made.
+Used to build and describe stores, and to draw samples.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from rsbench.core.grid import Window
 
 T = TypeVar("T")
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
-"""Shares of the target dates where splits are made by date."""
+"""Shares of the target dates in splits by date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Triplet:
-    """One window of one region with its reference dates, ascending, and its target date.
+    """One sample of fusion: a window of a region, its reference dates and its target date.
 
     Args:
-        condition: name of the strain it is under; empty without any.
-        cloud: share of the coarse image of the target that is hidden.
+        references: ascending, without the target.
+        condition: name of the stress scenario; empty without one.
+        cloud: share of the target's coarse image that is masked.
 
     Raises:
         InputError: if the target is among the references, or these do not ascend.
@@ -44,7 +45,9 @@ class Triplet:
         shown = ", ".join(str(day) for day in self.references)
         if self.target in self.references:
             raise InputError(
-                asked, f"it is among the references {shown}", "Its fine image is the truth"
+                asked,
+                f"it is among the references {shown}",
+                "Its fine image is the truth",
             )
         if not self.references or list(self.references) != sorted(set(self.references)):
             raise InputError(
@@ -58,7 +61,7 @@ class Triplet:
 
     @property
     def key(self) -> str:
-        """Names the sample apart from its window, so that neighbouring tiles share it."""
+        """Name of the sample without its window, equal for all windows of a region."""
         named = f"{self.region}:{'+'.join(str(day) for day in self.references)}:{self.target}"
         return f"{named}:{self.condition}" if self.condition else named
 
@@ -69,7 +72,7 @@ class Triplet:
 
 @dataclass(frozen=True, slots=True)
 class DateLeak:
-    """The fine image of a test target that training sees, as ``reference`` or ``target``."""
+    """A test target whose fine image is in training, as ``reference`` or ``target``."""
 
     region: str
     target: date
@@ -78,23 +81,23 @@ class DateLeak:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Fewest and most days between neighbouring dates of a triplet."""
+    """Smallest and largest number of days between neighbouring dates of a triplet."""
 
     fewest: int
     most: int
 
     @property
     def step(self) -> str:
-        """The form in which a store states it, as its step."""
+        """The ``step`` of a store's metadata, e.g. ``P8D/P32D``."""
         return f"P{self.fewest}D/P{self.most}D"
 
     def holds(self, dates: Sequence[date]) -> bool:
-        """Whether ascending dates keep to it."""
+        """Return whether all gaps between ascending dates are within the limits."""
         return all(self.fewest <= (b - a).days <= self.most for a, b in pairwise(dates))
 
 
 def gap_of(step: str) -> Gap | None:
-    """Return the gap that a store's step states; None where it states none."""
+    """Return the gap in the ``step`` of a store; None if it is another kind of step."""
     found = re.fullmatch(r"P(\d+)D/P(\d+)D", step)
     return Gap(int(found[1]), int(found[2])) if found else None
 
@@ -102,7 +105,7 @@ def gap_of(step: str) -> Gap | None:
 def neighbours(
     dates: Sequence[date], references: int, gap: Gap | None = None
 ) -> tuple[tuple[tuple[date, ...], date], ...]:
-    """Return (references, target) of neighbouring dates, those outside the gap left out.
+    """Return ``(references, target)`` for all runs of neighbouring dates within the gap.
 
     Args:
         dates: ascending.
@@ -119,9 +122,9 @@ def neighbours(
 def split_by_date(samples: Iterable[Triplet]) -> Mapping[str, tuple[Triplet, ...]]:
     """Split samples by target date, in order of time: train, then val, then test.
 
-    Of the target dates half are for train, a tenth (from six dates on, at least two) for val and
-    the rest for test. A sample of train or val that holds a target date of a later split is left
-    out, whatever its role there: its fine image is that split's truth.
+    Train has half of the target dates and test the last 40 %. Val has a tenth and at least two,
+    or none if there are fewer than six dates. A sample of train or val is left out if one of its
+    dates is a target of a later split, because its fine image is the truth of that split.
     """
     listed = tuple(samples)
     targets = sorted({sample.target for sample in listed})
@@ -135,9 +138,9 @@ def split_by_date(samples: Iterable[Triplet]) -> Mapping[str, tuple[Triplet, ...
 
 
 def date_leaks(train: Iterable[Triplet], test: Iterable[Triplet]) -> tuple[DateLeak, ...]:
-    """Return the test targets whose fine images training sees on ground in common.
+    """Return the test targets whose fine images are in training, in overlapping windows.
 
-    A reference shared by both is no leak: it is given to the model in the test, too.
+    A reference in both is no leak, because the model also gets it in the test.
     """
     seen: dict[tuple[str, date], list[tuple[str, Window]]] = {}
     for sample in train:
@@ -166,7 +169,7 @@ def shares(targets: Sequence[T]) -> dict[str, Sequence[T]]:
     """Cut ascending target dates, or their indices, into the splits, in order of time."""
     count = len(targets)
     test = max(1, round(SHARES["test"] * count))
-    # The last one's later reference is a target of test, so one date alone would leave no sample.
+    # The later reference of the last date is a test target, so a single date would have no sample.
     val = max(2, round(SHARES["val"] * count)) if count > 5 else 0
     train = count - test - val
     return {

@@ -1,4 +1,4 @@
-"""Dates as counts of days since 1970-01-01, the form in which stores and tensors hold them."""
+"""Conversion of dates to days since 1970-01-01, the form in stores and tensors, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EPOCH = date(1970, 1, 1)
 
 
 def day_number(day: date) -> int:
-    """Return the days from 1970-01-01 to a date; negative before it."""
+    """Return the number of days from 1970-01-01 to a date; negative for earlier dates."""
     return (day - EPOCH).days
 
 
@@ -22,14 +22,14 @@ def day_numbers(days: Sequence[date]) -> npt.NDArray[np.int32]:
 
 
 def date_of(number: int) -> date:
-    """Return the date that is a number of days after 1970-01-01."""
+    """Return the date ``number`` days after 1970-01-01."""
     return EPOCH + timedelta(days=int(number))
 
 
 def iso_dates(texts: Sequence[str]) -> tuple[date, ...]:
-    """Read ISO 8601 dates.
+    """Return the dates in ISO 8601 texts.
 
     Raises:
-        ValueError: if a text is not one.
+        ValueError: if a text is not a date.
     """
     return tuple(date.fromisoformat(text) for text in texts)

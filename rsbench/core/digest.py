@@ -1,4 +1,4 @@
-"""Digests: one canonical form for values, one for files, one for decoded arrays."""
+"""SHA-256 digests of JSON values, files and decoded arrays."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 
 def canonical_json(value: Any) -> str:
-    """Return the one JSON text of ``value``: sorted keys, no spaces, no NaN.
+    """Return the canonical JSON text of ``value``: sorted keys, no spaces, no NaN.
 
     Raises:
-        ValueError: if the value holds NaN or infinity, which have no JSON form.
+        ValueError: if a number is NaN or infinite.
     """
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -34,13 +34,13 @@ def sha256_file(path: Path) -> str:
 
 
 class ArrayHasher:
-    """Hash named arrays by decoded content: name, dtype, shape and little-endian C-order bytes."""
+    """SHA-256 of named arrays: name, dtype, shape and little-endian bytes in C order."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
     def add(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Add one array; the order of calls matters, so add in sorted name order."""
+        """Add one array. The digest depends on the order of calls; add in sorted order of names."""
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         head = canonical_json([name, little.dtype.str, list(little.shape)])
         self._hash.update(head.encode())
@@ -51,5 +51,5 @@ class ArrayHasher:
         self._hash.update(canonical_json([name, value]).encode())
 
     def hexdigest(self) -> str:
-        """Return the hex digest of everything added so far."""
+        """Return the hex digest of all that was added."""
         return self._hash.hexdigest()

@@ -1,4 +1,4 @@
-"""Every error rsbench raises on purpose says three things: asked, found, remedy."""
+"""The exceptions of rsbench. Each message has three parts: asked, found, remedy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from pathlib import Path
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what another library's error says, or its kind if it is silent."""
+    """Return the first line of an error message, or the type of the error if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()[:200]
 
 
 class RsbenchError(Exception):
-    """Base of all rsbench errors; the CLI prints it on stderr and exits with ``exit_code``."""
+    """Base of all rsbench errors; the command line prints it and exits with ``exit_code``.
+
+    Args:
+        asked: the operation or argument, e.g. ``opening PATH``.
+        found: why it failed.
+        remedy: what the user can do.
+    """
 
     exit_code = 2
 
@@ -28,15 +34,15 @@ class RsbenchError(Exception):
 
 
 class InputError(RsbenchError, ValueError):
-    """An argument or an input file cannot be used as it is."""
+    """An argument or an input file is invalid."""
 
 
 class UnknownName(InputError):
-    """A name is in no catalogue; carries the closest known names."""
+    """A name is unknown; the message has the most similar known names."""
 
 
 class CatalogError(InputError):
-    """A catalogue file is malformed; names the file and the line."""
+    """A catalogue file is malformed; the message has the file and the line."""
 
     def __init__(self, path: Path, line: int | None, problem: str, remedy: str) -> None:
         self.path = path
@@ -46,19 +52,19 @@ class CatalogError(InputError):
 
 
 class StoreError(InputError):
-    """A dataset store is absent, unfinished or damaged."""
+    """A dataset store is absent, incomplete or damaged."""
 
 
 class SchemaError(StoreError):
-    """A file was written under a schema this version does not read."""
+    """A file has a schema that this version does not read."""
 
 
 class HorizonError(InputError):
-    """More leads or context were asked for than the data or the model has."""
+    """The requested leads or context exceed those of the data or the model."""
 
 
 class PixelError(InputError):
-    """Pixels break their contract, e.g. a NaN that no mask declares."""
+    """Pixel values are invalid, e.g. NaN in a pixel that the mask marks as valid."""
 
 
 class Incomparable(RsbenchError):
@@ -68,35 +74,36 @@ class Incomparable(RsbenchError):
 
 
 class UnitFailed(RsbenchError, OSError):
-    """One unit of a build could not be read; it never becomes data."""
+    """A unit of a build could not be read and is not in the store."""
 
     exit_code = 1
 
 
 class DiskFull(RsbenchError, OSError):
-    """The output device has no room left; what was finished is kept."""
+    """The output device is full; finished parts are kept."""
 
     exit_code = 1
 
 
 class MetricUnavailable(RsbenchError):
-    """A metric cannot run here (missing weights or library); never a number."""
+    """A metric cannot be computed because its weights or a library are missing."""
 
 
 class TrainingError(RsbenchError, RuntimeError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 UPGRADE = "pip install --upgrade rsbench"
 
 
 def other_schema(asked: str, found: object, reads: int, again: str) -> SchemaError:
-    """Build the error for a file of another schema, with the command that makes one of this.
+    """Return the error for a file with another schema.
 
     Args:
-        found: the schema it states, of whatever type a file may hold.
-        reads: the schema this version reads.
-        again: the command that makes an older file again; a newer one asks for a newer rsbench.
+        found: the schema in the file, of any type.
+        reads: the schema that this version reads.
+        again: the command that creates the file again, for older schemas. For newer ones the
+            message asks for a newer rsbench.
     """
     newer = isinstance(found, int) and found > reads
     text = f"it was written under schema {found!r}; this version reads {reads}"
@@ -104,11 +111,16 @@ def other_schema(asked: str, found: object, reads: int, again: str) -> SchemaErr
 
 
 def unknown(kind: str, name: str, options: Iterable[str]) -> UnknownName:
-    """Build the error for a name that is in no catalogue, with the nearest known names."""
+    """Return the error for an unknown name, with the most similar known names.
+
+    Args:
+        kind: what the name should be, e.g. ``sensor``.
+        options: the known names.
+    """
     known = sorted(options)
     folded = {option.casefold(): option for option in known}
     near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
-    if len(name) > 2:  # a part of a long name is what people remember of it
+    if len(name) > 2:  # part of a long name is a frequent input
         near = sorted((key for key in folded if name.casefold() in key), key=len)[:3] or near
     close = [folded[key] for key in near]
     found = f"there is no {kind} of this name"

@@ -1,4 +1,4 @@
-"""A lock on a folder that dies with its holder, so that two builders never share an output."""
+"""A file lock between processes. The operating system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from rsbench.core.errors import InputError
 
 @contextmanager
 def hold(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Hold the lock file ``path`` for the time of the block.
+    """Hold the lock file ``path`` during the ``with`` block.
 
-    ``shared``: others may hold it so at the same time, and nobody may hold it alone meanwhile.
-    The operating system drops the lock when the process ends, however it ends.
+    Args:
+        what: the operation, for the error message.
+        wait: wait until the lock is free.
+        shared: allow other shared holders at the same time, and no exclusive holder.
 
     Raises:
-        InputError: if another process (or thread) holds it and ``wait`` is false.
+        InputError: if another process or thread holds it and ``wait`` is False, or if the folder is
+            not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +37,7 @@ def hold(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> 
             raise InputError(
                 what,
                 "another process is working on it",
-                "Wait until it is done, or choose another folder",
+                "Wait until it has finished, or choose another folder",
             )
         yield
     finally:

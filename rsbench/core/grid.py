@@ -1,4 +1,4 @@
-"""Small frozen values that several rooms share."""
+"""Pixel windows and pixel grids, and the nesting of a coarse grid in a fine one."""
 
 from __future__ import annotations
 
@@ -75,14 +75,17 @@ class Grid:
 
 
 _EDGE = 1e-3
-"""Largest distance of two pixel edges that still coincide, as a share of a fine pixel."""
+"""Largest distance of coinciding pixel edges, as a share of a fine pixel."""
 
 
 def nesting(fine: Grid, coarse: Grid, place: str) -> int:
-    """Return how many fine pixels lie along one side of a coarse pixel; 1 for equal grids.
+    """Return the number of fine pixels along one side of a coarse pixel; 1 for equal grids.
+
+    Args:
+        place: name of the region, for the error message.
 
     Raises:
-        InputError: if CRS, corners, extents or pixel sizes do not fit; ``place`` names the region.
+        InputError: if CRS, corners, extents or pixel sizes do not fit.
     """
     ratio = coarse.width and fine.width // coarse.width
     fault = _nesting_fault(fine, coarse, ratio)
@@ -90,8 +93,8 @@ def nesting(fine: Grid, coarse: Grid, place: str) -> int:
         raise InputError(
             f"fine and coarse images of {place}",
             fault,
-            "Resample the coarse images to a grid of whole blocks of fine pixels, or to the fine "
-            "grid itself",
+            "Resample the coarse images to the fine grid, or to a grid whose pixels are whole "
+            "blocks of fine pixels",
         )
     return ratio
 

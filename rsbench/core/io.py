@@ -1,9 +1,9 @@
-"""Atomic writes: a file or folder appears whole and flushed to disk, or not at all.
+"""Atomic writes of files and folders, errors of full disks, and reading of JSON objects.
 
-Content goes into a temporary file or folder beside the target, is flushed, and takes the target's
-name by one rename; then the parent folder is flushed. Temporary names are hidden and state target,
-host and process. A failure or Ctrl-C removes the temporary; what a killed process left is removed
-when a later process of the same host has written the same target.
+Content is written to a temporary file or folder beside the target, flushed, and renamed to the
+target; then the parent folder is flushed. Temporary names are hidden and contain target, host and
+process. After a failure or Ctrl-C the temporary is removed. If the process was killed, the next
+process on this host that writes the same target removes it.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from typing import Any
 from rsbench.core.errors import DiskFull, InputError, RsbenchError
 
 TEMPORARY = ".tmp-"
-"""How the name of every temporary file and folder begins."""
+"""Prefix of the names of temporary files and folders."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 MAX_JSON = 256 << 20
-"""Most bytes of a JSON file that is read."""
+"""Size limit in bytes of JSON files that are read."""
 
 
 # -------------------------------------------------------------------------------- files
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all; text is written as UTF-8.
+    """Write a file atomically; text is encoded as UTF-8.
 
     Raises:
-        OSError: if it cannot be written; a file that was there is unchanged.
+        OSError: if it cannot be written; an existing file is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     with atomic_file(path) as temporary, temporary.open("xb") as file:
@@ -47,7 +47,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield the temporary path that the block writes to; the file replaces ``path`` at the end."""
+    """Yield a temporary path for the block to write; it replaces ``path`` at the end."""
     with temporary_file(path) as temporary:
         yield temporary
         replace_file(temporary, path)
@@ -55,17 +55,17 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_file(target: Path) -> Iterator[Path]:
-    """Yield a free temporary path beside ``target``; a file left there is removed at the end."""
+    """Yield an unused temporary path beside ``target``; a file there is removed at the end."""
     temporary = _beside(target)
     try:
-        _make_parent(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
     finally:
         _remove(temporary)
 
 
 def replace_file(temporary: Path, target: Path) -> None:
-    """Flush a file and give it the name ``target``, in place of a file that is there."""
+    """Flush a file and rename it to ``target``, replacing an existing file."""
     sync(temporary)
     temporary.replace(target)
     sync(target.parent)
@@ -77,11 +77,11 @@ def replace_file(temporary: Path, target: Path) -> None:
 
 @contextmanager
 def atomic_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Yield a temporary folder that the block fills; it becomes ``target`` at the end.
+    """Yield a temporary folder for the block to fill; it is renamed to ``target`` at the end.
 
     Args:
         target: absent, or an empty folder.
-        durable: as of :func:`publish_directory`.
+        durable: see :func:`publish_directory`.
     """
     with temporary_directory(target) as folder:
         yield folder
@@ -90,7 +90,7 @@ def atomic_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def temporary_directory(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``target``; it is removed at the end unless it was renamed."""
+    """Yield an empty folder beside ``target``, removed at the end unless it was renamed."""
     folder = _beside(target)
     try:
         folder.mkdir(parents=True)
@@ -103,28 +103,28 @@ def publish_directory(folder: Path, target: Path, *, durable: bool = True) -> No
     """Flush a folder and rename it to ``target``, which is absent or an empty folder.
 
     Args:
-        durable: flush all files first. Without it a power failure can leave empty files, which
-            suits only content that is checked when it is read.
+        durable: flush all files first. Without it, files can be empty after a power failure; use
+            False only for content that is checked when it is read.
 
     Raises:
-        OSError: if something else is at ``target``; the folder stays where it is.
+        OSError: if ``target`` is a file or a non-empty folder; the folder is not renamed.
     """
     if durable:
         sync_tree(folder)
     with suppress(OSError):
-        target.rmdir()  # not every system renames onto an empty folder
+        target.rmdir()  # some systems cannot rename onto an empty folder
     folder.rename(target)
     sync(target.parent)
     _remove_stale(target)
 
 
 def replace_directory(folder: Path, target: Path) -> None:
-    """Flush a folder and rename it to ``target``, in place of whatever is there.
+    """Flush a folder and rename it to ``target``, replacing an existing file or folder.
 
-    For a moment nothing is at ``target``.
+    Between two renames ``target`` is absent.
 
     Raises:
-        OSError: if another process put something there meanwhile; the folder stays where it is.
+        OSError: if another process created ``target`` in between; the folder is not renamed.
     """
     sync_tree(folder)
     old = _beside(target)
@@ -133,7 +133,7 @@ def replace_directory(folder: Path, target: Path) -> None:
             target.rename(old)
         publish_directory(folder, target, durable=False)
     except BaseException:
-        if folder.exists():  # it was not renamed, so what was there goes back
+        if folder.exists():  # it was not renamed: restore the old target
             with suppress(OSError):
                 old.rename(target)
         raise
@@ -144,7 +144,7 @@ def replace_directory(folder: Path, target: Path) -> None:
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to disk."""
     if os.name != "posix" and path.is_dir():
-        return  # such systems cannot flush folders
+        return  # other systems cannot flush folders
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -153,7 +153,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush a folder with all files and folders in it, deepest first."""
+    """Flush a folder and all its content, deepest first."""
     for path in sorted(folder.rglob("*"), reverse=True):
         sync(path)
     sync(folder)
@@ -163,23 +163,18 @@ def sync_tree(folder: Path) -> None:
 
 
 def _beside(target: Path) -> Path:
-    """Return a free path beside the target: ``.tmp-NAME-HOST-PROCESS-RANDOM``."""
+    """Return an unused path beside the target: ``.tmp-NAME-HOST-PROCESS-RANDOM``."""
     own = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     return target.parent / f"{TEMPORARY}{target.name}-{own}"
 
 
 def _host() -> str:
-    # Folders may be shared between hosts, whose process numbers mean nothing here.
+    # Hosts may share a folder; process numbers are only valid on their own host.
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-def _make_parent(target: Path) -> None:
-    if not target.parent.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-
-
 def _remove_stale(target: Path) -> None:
-    """Remove temporaries of the same target whose process on this host has ended."""
+    """Remove temporaries of a target whose process on this host has ended."""
     begin = f"{TEMPORARY}{target.name}-{_host()}-"
     with suppress(OSError):
         with os.scandir(target.parent) as entries:
@@ -191,14 +186,14 @@ def _remove_stale(target: Path) -> None:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove all temporaries in a folder; no other writer may be at work in it."""
+    """Remove all temporaries in a folder. No other process may write there at the same time."""
     for path in folder.glob(f"{TEMPORARY}*"):
         _remove(path)
 
 
 def _is_alive(process: int) -> bool:
     if os.name != "posix":
-        return True  # elsewhere the probe below would end the process
+        return True  # on other systems os.kill would end the process
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -209,7 +204,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or folder; an error or Ctrl-C on the way is followed by a second try."""
+    """Remove a file or folder; try again after an error or Ctrl-C."""
     try:
         _remove_once(path)
     finally:
@@ -232,16 +227,16 @@ def _remove_once(path: Path) -> None:
 def disk_errors(
     asked: str, elsewhere: str, closed: type[InputError] = InputError
 ) -> Iterator[None]:
-    """Turn the operating system's error for a full or closed device into one sentence.
+    """Convert operating system errors for a full disk or a path that is not writable.
 
     Args:
-        asked: what was to be written, e.g. ``writing OUT``.
-        elsewhere: how to write to another place, e.g. ``give another --out``.
-        closed: the error for a place that is read-only or not permitted.
+        asked: the operation, e.g. ``writing OUT``.
+        elsewhere: how to choose another output path, e.g. ``give another --out``.
+        closed: type of the error for a path that is read-only or not permitted.
 
     Raises:
-        DiskFull: if the device, the quota or the allowed file size is exhausted.
-        InputError: ``closed``, naming the path at fault.
+        DiskFull: if the device, the quota or the file size limit is exhausted.
+        InputError: of type ``closed``, with the path.
     """
     try:
         yield
@@ -252,7 +247,7 @@ def disk_errors(
             raise DiskFull(
                 asked,
                 f"the device has no room left ({error.strerror})",
-                "Free some space and run the same command again, what was finished is kept; or "
+                "Free some space and run the same command again (finished parts are kept), or "
                 + elsewhere,
             ) from error
         if error.errno in CLOSED:
@@ -263,7 +258,7 @@ def disk_errors(
 
 
 def _at_fault(error: OSError) -> str:
-    """Return the path an error names; for a temporary, the folder it was to be in."""
+    """Return the path in an error; of a temporary, the folder that contains it."""
     if not isinstance(error.filename, str | os.PathLike):
         return "it"
     path = Path(error.filename)
@@ -275,14 +270,14 @@ def _at_fault(error: OSError) -> str:
 
 
 def read_json(path: Path, asked: str = "", remedy: str = "Write the file again") -> dict[str, Any]:
-    """Read a file that holds a JSON object.
+    """Return the JSON object in a file.
 
     Args:
-        asked: begin of the error message; ``reading PATH`` if empty.
-        remedy: end of the error message.
+        asked: first part of the error message; ``reading PATH`` if empty.
+        remedy: last part of the error message.
 
     Raises:
-        InputError: if the file is absent, too large, not readable, or holds no JSON object.
+        InputError: if the file is absent, too large, unreadable, or not a JSON object.
     """
     named = path.name if asked else "it"
     asked = asked or f"reading {path}"
@@ -297,10 +292,10 @@ def read_json(path: Path, asked: str = "", remedy: str = "Write the file again")
 
 
 def parse_json(data: bytes, asked: str, remedy: str, named: str = "it") -> dict[str, Any]:
-    """Return the JSON object in UTF-8 bytes, with the errors of :func:`read_json`.
+    """Return the JSON object in UTF-8 bytes; arguments and errors as of :func:`read_json`.
 
     Args:
-        named: how the error message refers to the file.
+        named: the word for the file in the error message.
     """
     if len(data) > MAX_JSON:
         raise InputError(asked, f"{named} is larger than {MAX_JSON >> 20} MiB", remedy)

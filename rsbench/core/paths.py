@@ -1,4 +1,4 @@
-"""Where rsbench keeps what can be made again: one cache folder, one note of the last store."""
+"""The cache folder, and the path of the store built last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rsbench.core.io import write_atomic
 
 
 def cache_dir(*parts: str) -> Path:
-    """Return ``$RSBENCH_CACHE`` (or the user's cache folder) joined with ``parts``, made."""
+    """Create and return a folder in ``$RSBENCH_CACHE`` (default: the user's cache folder)."""
     import platformdirs
 
     root = os.environ.get("RSBENCH_CACHE") or platformdirs.user_cache_dir("rsbench")
@@ -20,16 +20,16 @@ def cache_dir(*parts: str) -> Path:
 
 
 def remember_store(path: Path) -> None:
-    """Note the store built last, for `run` without ``--data``."""
+    """Record the store built last, the default of ``--data``."""
     note = cache_dir() / "last-store"
     write_atomic(note, str(path.resolve()))
 
 
 def default_store() -> tuple[Path, str]:
-    """Return the store to use without ``--data`` and the reason it was chosen.
+    """Return the default of ``--data`` and its origin.
 
     Raises:
-        InputError: if neither ``RSBENCH_DATA`` nor a store built before is there.
+        InputError: if ``RSBENCH_DATA`` is not set and no store was built.
     """
     named = os.environ.get("RSBENCH_DATA")
     if named:

@@ -1,4 +1,4 @@
-"""Plug-ins by name: objects that installed packages register in an entry-point group."""
+"""Plug-ins: objects that installed packages register by name in an entry-point group."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ class BrokenPlugIn:
     distribution: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.name!r} of {self.distribution} is left out: {self.reason}"
+
 
 @dataclass(frozen=True)
 class PlugIns(Generic[T]):
-    """The plug-ins of one entry-point group; those of this package win over equal names.
+    """The plug-ins of one entry-point group; of equal names, this package's own comes first.
 
     Args:
         group: the entry-point group, e.g. ``rsbench.importers``.
-        noun: what one of them is called in messages.
-        required: what an object must have to be one, for messages.
-        fits: whether a loaded object has it.
+        noun: the word for one plug-in in messages, e.g. ``importer``.
+        required: in messages, what a plug-in must have.
+        fits: returns whether a loaded object has it.
     """
 
     group: str
@@ -39,14 +42,14 @@ class PlugIns(Generic[T]):
     fits: Callable[[Any], bool]
 
     def names(self) -> tuple[str, ...]:
-        """Return the sorted names of all that are installed; nothing is loaded."""
+        """Return the sorted names of the installed plug-ins; nothing is loaded."""
         return tuple(sorted({point.name for point in self._points()}))
 
     def get(self, name: str) -> T:
-        """Load one.
+        """Load one plug-in.
 
         Raises:
-            InputError: if it cannot be loaded, or is not what the group holds.
+            InputError: if it cannot be loaded, or does not fit the group.
             UnknownName: if no package registers the name; the message has the nearest names.
         """
         point = next((p for p in self._points() if p.name == name), None)
@@ -59,14 +62,14 @@ class PlugIns(Generic[T]):
         return found
 
     def all(self) -> dict[str, T | BrokenPlugIn]:
-        """Return all by name, sorted; one that cannot be loaded as :class:`BrokenPlugIn`."""
+        """Return all plug-ins by sorted name; those that fail to load as :class:`BrokenPlugIn`."""
         first: dict[str, EntryPoint] = {}
         for point in self._points():
             first.setdefault(point.name, point)
         return {name: self._load(first[name]) for name in sorted(first)}
 
     def each(self) -> Iterator[tuple[str, str, T | BrokenPlugIn]]:
-        """Yield name, package and object of every entry point, also of equal names."""
+        """Yield name, package and object of every entry point, including equal names."""
         for point in dict.fromkeys(self._points()):  # an editable install may be found twice
             yield point.name, _owner(point), self._load(point)
 

@@ -1,72 +1,74 @@
-"""Progress bars on a terminal's stderr, silence elsewhere."""
+"""Progress bars on stderr if it is a terminal, no output otherwise."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 Advance = Callable[[str, int, int], None]
-"""``advance(label, done, total)``: report progress of one named piece of work."""
+"""``advance(label, done, total)``: set the progress of the bar ``label``."""
 Show = Callable[[str, str], None]
+"""``show(name, text)``: set the line of text of ``name``."""
 
 
 def silent(label: str, done: int, total: int) -> None:
-    """Report nothing."""
+    """Do nothing; an :data:`Advance` without output."""
 
 
 def _show_nothing(name: str, text: str) -> None:
-    """Show nothing."""
+    """Do nothing; a :data:`Show` without output."""
 
 
 @contextmanager
 def progress() -> Iterator[Advance]:
-    """Yield an ``advance`` that draws bars on a terminal and does nothing elsewhere."""
+    """Yield an ``advance`` that draws bars on a terminal and does nothing otherwise."""
     with progress_workers() as (advance, _):
         yield advance
 
 
 @contextmanager
 def progress_workers() -> Iterator[tuple[Advance, Show]]:
-    """Yield an ``advance`` for bars and a ``show`` for lines under them, such as one per worker.
+    """Yield an ``advance`` for bars and a ``show`` for lines below them, e.g. one per worker.
 
-    ``show(name, text)`` sets the line of a name; lines stand in the order of their names.
+    ``show(name, text)`` sets the line of a name; lines are sorted by name.
     """
     if not sys.stderr.isatty():
         yield silent, _show_nothing
         return
+    lines: dict[str, str] = {}
+    with _bars(lines) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=total)
+            bars.update(tasks[label], completed=done, total=total)
+
+        yield advance, lines.__setitem__
+
+
+def _bars(lines: dict[str, str]) -> Progress:
+    """Return progress bars on stderr with lines of text below them."""
+    from rich import progress as rich
     from rich.console import Console, RenderableType
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
     from rich.text import Text
 
-    lines: dict[str, str] = {}
-
-    class Bars(Progress):
+    class Bars(rich.Progress):
         def get_renderables(self) -> Iterator[RenderableType]:
             yield self.make_tasks_table(self.tasks)
             for _, line in sorted(lines.copy().items()):
                 yield Text(f"  {line}", overflow="ellipsis", no_wrap=True)
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeElapsedColumn(),
+        rich.TimeRemainingColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, int] = {}
-
-        def advance(label: str, done: int, total: int) -> None:
-            if label not in tasks:
-                tasks[label] = bars.add_task(label, total=total)
-            bars.update(tasks[label], completed=done, total=total)  # type: ignore[arg-type]
-
-        yield advance, lines.__setitem__
+    return Bars(*columns, console=Console(stderr=True), transient=True)

@@ -1,7 +1,7 @@
-"""Where a result comes from: versions, machine and settings, never part of its identity.
+"""Provenance of a result: versions, machine and settings. It is not part of the identity.
 
-Nothing of a repository, a user or a host is recorded. Heavy packages are not imported to learn
-their versions.
+Repository, user name and host name are not recorded. Versions are read without importing the
+packages.
 """
 
 from __future__ import annotations
@@ -39,19 +39,21 @@ SETTINGS = (
     "NVIDIA_TF32_OVERRIDE",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
 )
-"""Environment settings that can change a bit of a result."""
+"""Environment variables that can change the bits of a result."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a number was made with.
+    """Software and hardware that computed a result.
 
     Args:
-        versions: package → version; packages that are not installed are absent.
+        versions: package → version, of installed packages.
         system: operating system, processor type and processor count.
-        device: e.g. ``cpu`` or ``cuda:0``, with the accelerator's name where torch is loaded.
-        threads: threads of torch's CPU kernels, None where torch is not loaded.
-        settings: environment settings that can change a bit, where set.
+        device: e.g. ``cpu`` or ``cuda:0``.
+        accelerator: name of the GPU, None on a CPU.
+        precision: e.g. ``32-true`` or ``bf16-mixed``.
+        threads: threads of torch on the CPU, None if torch is not loaded.
+        settings: environment variables of ``SETTINGS`` that are set.
     """
 
     versions: Mapping[str, str]
@@ -70,10 +72,10 @@ class Provenance:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the JSON form; keys of a later version are left out.
+        """Read the JSON form; unknown keys are ignored.
 
         Raises:
-            SchemaError: if it was written under another schema.
+            SchemaError: if it has another schema.
         """
         if value.get("schema") != SCHEMA:
             raise SchemaError(
@@ -87,7 +89,7 @@ class Provenance:
 def provenance(
     *, device: str = "cpu", precision: str = "32-true", seed: int | None = None
 ) -> Provenance:
-    """Return the provenance of what is computed now."""
+    """Return the provenance of the running process."""
     return Provenance(
         versions=versions(),
         system={
@@ -105,7 +107,7 @@ def provenance(
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of rsbench, Python and the packages that can change a number."""
+    """Return the versions of rsbench, Python and ``PACKAGES``."""
     return dict(_installed())
 
 

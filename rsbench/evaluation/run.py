@@ -276,20 +276,21 @@ def _with_weights(
     options = {"bands": len(config.bands), "context": config.context, **request.options}
     if not entry.trainable:
         return create_model(request.model, preset, **options), {}
-    from rsbench.models.checkpoint import Checkpoint, fitting_checkpoints, load_into
+    from rsbench.models.checkpoint import Checkpoint, load_into
+    from rsbench.models.checkpoint_search import CheckpointQuery, fitting_checkpoints
     from rsbench.training.train import fresh_model, train
 
     model = fresh_model(request.model, preset, seed=request.seed, **options)
     path = request.checkpoint
     if path is None:
         stages, own = _stages(model), entry.presets[preset].options
-        found = fitting_checkpoints(
+        found = fitting_checkpoints(CheckpointQuery(
             model=request.model, preset=preset, digest=config.store.digest,
             split=config.protocol.trained_for, seed=request.seed, context=config.context,
             sensor=config.sensor, bands=config.bands, budget=request.budget,
             options=identity(model).options, stages=stages,
             preset_options=own,
-        )  # fmt: skip
+        ))  # fmt: skip
         for folder, kept in found.others:
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
             if stages is not None and not kept.trained_by(stages):

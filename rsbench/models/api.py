@@ -1,7 +1,7 @@
-"""The one door for models: ``predict(given, want)``. Importable without torch.
+"""The model interface: ``predict(given, want)``. Importable without torch.
 
-Axes: B batch, M members, T times, C bands, H rows, W columns. ``M|1`` means that the axis is
-either the number of members or 1 where all members share the same values.
+Axes: B batch, M members, T times, C bands, H rows, W columns. ``M|1``: the length of the axis is
+the number of members, or 1 if all members share the values.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Frames:
     """Frames of one sensor.
 
     Args:
-        values: ``(B, M|1, T, C, H, W)`` float32 in the sensor's unit; 0 where not valid.
+        values: ``(B, M|1, T, C, H, W)`` float32 in the sensor's unit; 0 where invalid.
         valid: ``(B, M|1, T, C|1, H, W)`` bool.
         times: ``(B, T)`` int64, days since 1970-01-01.
         bands: band names along C.
         unit: ``reflectance``, ``kelvin`` or ``display``.
-        predicted: ``(T,)`` flags, True for frames a rollout appended.
-        value_range: the dataset's value range in the unit, for models that normalise.
-        footprint: pixels of this grid along one side of what the sensor measured: the ratio of
-            pixel sizes for coarse frames brought to the fine grid, otherwise 1.
+        predicted: ``(T,)`` flags, True for frames that the rollout appended.
+        value_range: value range of the dataset in ``unit``, for normalisation.
+        footprint: number of pixels of this grid along one side of a native pixel: the ratio of
+            pixel sizes for coarse frames resampled to the fine grid, otherwise 1.
     """
 
     values: Tensor
@@ -50,7 +50,7 @@ class Frames:
     footprint: int = 1
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the frames on a device."""
+        """Return the frames with tensors on a device."""
         return replace(
             self,
             values=self.values.to(device),
@@ -59,13 +59,13 @@ class Frames:
         )
 
     def clone(self) -> Self:
-        """Return frames that share no memory with these."""
+        """Return a copy of the frames that shares no memory."""
         return replace(
             self, values=self.values.clone(), valid=self.valid.clone(), times=self.times.clone()
         )
 
     def last(self, count: int | None) -> Self:
-        """Return the last ``count`` frames, or all where there are fewer or ``count`` is None."""
+        """Return the last ``count`` frames; all if ``count`` is None or there are fewer."""
         if count is None or count >= len(self.predicted):
             return self
         return replace(
@@ -79,7 +79,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class SampleRef:
-    """Which sample a batch row is: ``key`` names it in the noise, ``window`` places it."""
+    """The sample of a batch row: ``key`` identifies it for noise, ``window`` is its position."""
 
     region: str
     key: str
@@ -88,11 +88,11 @@ class SampleRef:
 
 @dataclass(frozen=True)
 class Given:
-    """All that a model may see: frames per sensor, their grids, and which samples they are.
+    """The input of a model: frames and grids by sensor, and one sample reference per batch row.
 
-    In fusion the wanted (fine) sensor has one frame per reference date, and the other (coarse)
-    sensor one frame per reference date and one at the target date; dates ascend, and all frames
-    lie on the fine grid.
+    In fusion the wanted (fine) sensor has one frame per reference date. The other (coarse) sensor
+    has one frame per reference date and one at the target date. Dates ascend, and all frames are
+    on the fine grid.
     """
 
     frames: Mapping[str, Frames]
@@ -100,19 +100,19 @@ class Given:
     samples: tuple[SampleRef, ...]
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the same on a device."""
+        """Return the input with tensors on a device."""
         return replace(self, frames={name: f.to(device) for name, f in self.frames.items()})
 
     def clone(self) -> Self:
-        """Return frames that share no memory with these."""
+        """Return a copy of the frames that shares no memory."""
         return replace(self, frames={name: f.clone() for name, f in self.frames.items()})
 
 
 class Noise(Protocol):
-    """Normal noise that is a pure function of (seed, sample, member, name, pixel, channel).
+    """Normal noise, a pure function of (seed, sample, member, name, pixel, channel).
 
-    Inside a rollout by steps or blocks the harness adds the lead to the name, so that every
-    call of ``predict`` or ``step`` draws fresh noise; ``start`` draws without a lead.
+    In a rollout by steps or blocks the harness adds the lead to the name, so that every call of
+    ``predict`` or ``step`` gets different noise. In ``start`` no lead is added.
     """
 
     def normal(
@@ -125,17 +125,17 @@ class Noise(Protocol):
     ) -> Tensor:
         """Return ``(B, M, channels, H/downscale, W/downscale)`` float32 standard normal noise.
 
-        The field lies on the device of ``want.times`` and has the same bits on every device.
+        The tensor is on the device of ``want.times``; its bits do not depend on the device.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Want:
-    """A template of the answer without pixels.
+    """A description of the wanted prediction, without pixels.
 
     Args:
-        sensor: which sensor to predict.
+        sensor: sensor to predict.
         bands: bands to predict, along C.
         times: ``(B, T)`` int64, days since 1970-01-01.
         grids: one grid per batch row.
@@ -156,18 +156,18 @@ class Want:
     context: Context = "latest"
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the same on a device."""
+        """Return the description with tensors on a device."""
         return replace(self, times=self.times.to(device))
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the answer; the same for every batch row."""
+        """Height and width of the prediction in pixels, equal for all batch rows."""
         return self.grids[0].height, self.grids[0].width
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """``values``: ``(B, M, T, C, H, W)`` float32 on the wanted grid, in the sensor's unit."""
+    """A prediction; ``values``: ``(B, M, T, C, H, W)`` float32 on the wanted grid, in its unit."""
 
     values: Tensor
 
@@ -178,7 +178,7 @@ class Stage:
 
     Args:
         name: e.g. ``fit`` or ``pretrain``.
-        modules: names of the submodules trained in this stage; empty means all.
+        modules: names of the submodules that this stage trains; all if empty.
         learning_rate: peak learning rate of AdamW under a one-cycle schedule.
         steps: default number of optimiser steps.
         batch_size: samples per step.
@@ -201,16 +201,16 @@ class Stage:
 
 @runtime_checkable
 class Model(Protocol):
-    """Anything that answers a template from what is given. It never receives truth."""
+    """A model: it predicts ``want`` from ``given``. Truth is never passed to it."""
 
     def predict(self, given: Given, want: Want) -> Prediction:
-        """Predict ``want``; ``T`` of the answer is ``want.times.shape[1]``."""
+        """Return the prediction of ``want``, with ``T = want.times.shape[1]``."""
         ...
 
 
 @runtime_checkable
 class Stateful(Model, Protocol):
-    """A model that keeps a state through a rollout."""
+    """A model with an internal state during a rollout."""
 
     def start(self, given: Given, want: Want) -> Any:
         """Return the state after the context."""
@@ -223,41 +223,41 @@ class Stateful(Model, Protocol):
 
 @runtime_checkable
 class Fitted(Model, Protocol):
-    """A model with a few closed-form parameters, fitted on the training split."""
+    """A model with parameters in closed form, fitted on the training split."""
 
     def fit(self, pairs: Any) -> Mapping[str, float]:
-        """Fit on an iterable of ``(given, want, truth)`` and return the parameters.
+        """Fit on an iterable of ``(given, want, truth)``; return the parameters by name.
 
-        ``want`` holds all leads of the horizon; the iterable is read once.
+        ``want`` has all leads of the horizon. The iterable can be read once.
         """
         ...
 
     def restore(self, parameters: Mapping[str, float]) -> None:
-        """Take up parameters that an earlier ``fit`` returned."""
+        """Set the parameters that an earlier ``fit`` returned."""
         ...
 
 
 @runtime_checkable
 class Trainable(Model, Protocol):
-    """A model trained by gradient; truth reaches ``loss`` on the training split only."""
+    """A model trained by gradient descent; ``loss`` gets truth on the training split only."""
 
     @property
     def module(self) -> nn.Module:
-        """The module whose state dict is the checkpoint."""
+        """The module whose state dict a checkpoint stores."""
         ...
 
     def stages(self) -> Sequence[Stage]:
-        """The stages of training, in order."""
+        """Return the stages of training, in order."""
         ...
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return named loss terms; ``total`` is what the trainer minimises."""
+        """Return loss terms by name; training minimises ``total``."""
         ...
 
 
 @runtime_checkable
 class Controlled(Model, Protocol):
-    """A model beside which controls made of its own weights must stand in every table."""
+    """A model with controls made of its own weights; every table lists them beside it."""
 
     def controls(self) -> Mapping[str, Model]:
         """Return the controls by the names of their cards."""
@@ -269,13 +269,13 @@ class PresetInfo:
     """One preset of a model.
 
     Args:
-        parameters: all that ``predict`` uses, buffers excluded, for the stated variant.
-        trainable, frozen: the two parts of ``parameters``.
-        note: the variant: input shape, sizes, what differs from the publication.
+        parameters: number of parameters that ``predict`` uses, without buffers.
+        trainable, frozen: numbers of trainable and frozen ones; their sum is ``parameters``.
+        note: input shape, sizes, and differences from the publication.
         options: constructor options.
         card: fields of the card that differ for this preset, e.g. ``{"rollout": "block:10"}``.
-        idle: beginnings of the names of parameters that cannot change a prediction in this
-            variant, each with the reason; the contract test checks both directions.
+        idle: name prefixes of parameters that have no effect on predictions, each with the
+            reason; the contract checks that these, and only these, have none.
     """
 
     parameters: int
@@ -289,25 +289,24 @@ class PresetInfo:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a model without building it.
+    """The description of a model, readable without building it.
 
     Args:
         rollout: ``native`` (any leads in one call), ``block:T`` or ``step``.
-        tile: largest side in pixels seen in one call, or None for any size.
-        halo: pixels of context a tile needs on each side.
-        multiple_of: sides must be a multiple of this.
-        fixed_size: exact side, if the model takes one size only.
+        tile: largest side of the input of one call in pixels, None for any size.
+        halo: width in pixels of the margin around each tile.
+        multiple_of: the sides of the input must be multiples of this number of pixels.
+        fixed_size: side in pixels, if the model accepts one size only.
         min_context, max_context: number of context frames, in fusion of reference dates; None
-            for no upper bound. A fusion model of one reference that is given two is asked once
-            for each, and the two answers are averaged.
-        sampler_tolerance: largest change, as a share of the value range, that other batch
-            neighbours or sizes may cause in float32.
-        published: numbers that papers print of this model: ``(preset, table, row)`` of
-            ``results/published``, which are listed cell by cell with their metric ids, or what a
-            mapping says itself.
-        build: ``package.module:function`` called as ``function(preset, **options)``. A function
-            that takes ``bands: int`` (number of bands) or ``context: int`` (number of context
-            frames) is told the dataset's by the harness.
+            for no upper bound. If there are two references and a fusion model takes one, it
+            predicts from each, and the predictions are averaged.
+        sampler_tolerance: largest allowed change of a float32 prediction with the other samples
+            or the size of the batch, as a share of the value range.
+        published: published scores of this model, each ``(preset, table, row)`` of
+            ``results/published`` or a mapping with the values.
+        build: ``package.module:function``, called as ``function(preset, **options)``. If the
+            function accepts ``bands: int`` or ``context: int``, the harness passes the dataset's
+            number of bands or context frames.
     """
 
     name: str
@@ -331,7 +330,11 @@ class Card:
     default_preset: str = "default"
 
     def of(self, preset: str | None = None) -> Card:
-        """Return the card as it reads for one preset, with did-you-mean on the name."""
+        """Return the card with the fields of one preset.
+
+        Raises:
+            UnknownName: if there is no such preset.
+        """
         name = preset or self.default_preset
         if name not in self.presets:
             raise unknown(f"preset of {self.name}", name, self.presets)

@@ -1,7 +1,7 @@
-"""Checkpoints: weights as safetensors beside a JSON note of what they were trained on.
+"""Checkpoints: weights as safetensors, and a JSON file that describes their training.
 
-A checkpoint is a folder with ``weights.safetensors`` and ``checkpoint.json``. It is loaded into
-the same model, preset and shapes only, and never scores ground that it was trained on.
+A checkpoint is a folder with ``weights.safetensors`` and ``checkpoint.json``. It loads only into
+the same model and preset with equal tensor shapes. Regions that it was trained on are not scored.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Footprint:
-    """The ground of a region: its name, CRS and ``(left, bottom, right, top)`` in CRS units.
+    """The area of a region: name, CRS and ``(left, bottom, right, top)`` in CRS units.
 
-    ``last`` is the last date of its frames (ISO), empty where it is not known.
+    ``last``: last date of its frames (ISO 8601), empty if unknown.
     """
 
     region: str
@@ -52,7 +52,7 @@ class Footprint:
         return cls(region, grid.crs, (xs[0], ys[0], xs[1], ys[1]), last)
 
     def overlaps(self, other: Footprint) -> bool:
-        """Say whether both lie in one CRS and share ground."""
+        """Return whether both have one CRS and overlap."""
         if self.crs != other.crs:
             return False
         ax0, ay0, ax1, ay1 = self.bounds
@@ -62,24 +62,24 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is known of a checkpoint's weights.
+    """The description of a checkpoint, the content of ``checkpoint.json``.
 
     Args:
         options: constructor options of the model.
-        preset_options: those of the preset at that time, None where they were not noted.
-        scheme: how the split separated train from test.
+        preset_options: options of the preset when it was trained, None if not recorded.
+        scheme: split scheme of the protocol.
         context: largest number of context frames in training.
         window: side of the training crops in pixels.
-        regions: ground the weights were trained on.
-        selected_on: regions of the validation split, which chose among the weights.
-        steps: optimiser steps taken, over all stages.
-        budget: as asked for, None for the preset's own.
-        selection: ``{"metric", "value", "step"}`` of the weights kept.
+        regions: areas of the training regions.
+        selected_on: validation regions, on which the best weights were selected.
+        steps: optimiser steps, summed over all stages.
+        budget: training budget as requested, None for the preset's own.
+        selection: ``{"metric", "value", "step"}`` of the selected weights.
         weights_digest: SHA-256 of the tensors (see ``tensors_digest``).
         history: points of the learning curve.
-        plan: digest of everything that decides the weights.
-        training: options of the training that were turned on.
-        finished: UTC time, to tell older from newer.
+        plan: digest of everything that determines the weights.
+        training: training options that differ from their defaults.
+        finished: UTC time at the end of training.
     """
 
     model: str
@@ -116,16 +116,16 @@ class Checkpoint:
         return asdict(self)
 
     def trained_by(self, stages: Sequence[Stage]) -> bool:
-        """Say whether it was trained by these stages."""
+        """Return whether it was trained with these stages."""
         return sha256_json(list(self.stages)) == sha256_json([asdict(s) for s in stages])
 
     def built_by(self, preset_options: Mapping[str, Any]) -> bool:
-        """Say whether the preset had these options, or it is not known which it had."""
+        """Return whether the preset had these options; also True if they were not recorded."""
         return self.preset_options in (None, plain_options(preset_options))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read the note of a checkpoint folder.
+        """Read the description in a checkpoint folder.
 
         Raises:
             InputError: if there is no whole checkpoint.
@@ -155,10 +155,10 @@ class Checkpoint:
 
 
 def folder_of(path: Path) -> Path:
-    """Return the checkpoint folder that a path names: the folder itself or a file in it.
+    """Return the checkpoint folder of a path: the folder itself, or the parent of a file.
 
     Raises:
-        InputError: if no checkpoint is there.
+        InputError: if the folder holds no checkpoint.
     """
     folder = path.parent if path.is_file() else path
     if (folder / NOTE).is_file():
@@ -167,7 +167,7 @@ def folder_of(path: Path) -> Path:
     raise InputError(
         f"the checkpoint {path}",
         "its training is unfinished" if unfinished else f"there is no {NOTE}",
-        "Type the same `rsbench train` command again; it goes on where it stopped"
+        "Run the same `rsbench train` command again; it resumes where it stopped"
         if unfinished
         else "Give a folder that `rsbench train` wrote",
     )
@@ -176,80 +176,9 @@ def folder_of(path: Path) -> Path:
 def checkpoint_dir(
     *, model: str, preset: str, digest: str, split: str, seed: int, context: int
 ) -> Path:
-    """Return where checkpoints of a setting lie; below it, one folder per plan of training."""
+    """Return the folder of the checkpoints of one configuration; it has a subfolder per plan."""
     name = f"{model}-{preset}-{digest[:12]}-{split}-s{seed}-k{context}"
     return cache_dir("checkpoints") / re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-
-
-@dataclass(frozen=True)
-class Fitting:
-    """The finished checkpoints of a setting, newest last.
-
-    Args:
-        same: trained as a run of this setting would train: by the same stages, within the same
-            budget, with no option of training turned on. The newest of them is taken.
-        others: trained otherwise; they count only where `--checkpoint` names them, so that no
-            score depends on what happened to be trained before.
-    """
-
-    same: tuple[Path, ...]
-    others: tuple[tuple[Path, Checkpoint], ...]
-
-
-def fitting_checkpoints(
-    *,
-    model: str,
-    preset: str,
-    digest: str,
-    split: str,
-    seed: int,
-    context: int,
-    sensor: str | None = None,
-    bands: Sequence[str] | None = None,
-    budget: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    stages: Sequence[Stage] | None = None,
-    preset_options: Mapping[str, Any] | None = None,
-) -> Fitting:
-    """Look for the finished checkpoints of a setting.
-
-    Args:
-        digest: of the dataset.
-        split: scheme of the split, e.g. ``space``.
-        sensor, bands, options: count only where given.
-        budget: as asked for; None for the preset's own.
-        stages, preset_options: of the preset as it is now; one that has changed is another.
-    """
-    base = checkpoint_dir(
-        model=model, preset=preset, digest=digest, split=split, seed=seed, context=context
-    )
-    kept = [(Checkpoint.load(note.parent), note.parent) for note in sorted(base.glob(f"*/{NOTE}"))]
-    fits = sorted(
-        ((note, folder) for note, folder in kept
-         if (note.model, note.preset, note.dataset_digest) == (model, preset, digest)
-         and (note.scheme, note.seed, note.context) == (split, seed, context)
-         and sensor in (None, note.sensor)
-         and (bands is None or tuple(bands) == note.bands)
-         and (options is None or plain_options(options) == dict(note.options))),
-        key=lambda entry: (entry[0].finished, entry[1]),
-    )  # fmt: skip
-    alike = [
-        _within(note, budget)
-        and not note.training
-        and (stages is None or note.trained_by(stages))
-        and (preset_options is None or note.built_by(preset_options))
-        for note, _ in fits
-    ]
-    return Fitting(
-        tuple(folder for (_, folder), same in zip(fits, alike, strict=True) if same),
-        tuple((folder, n) for (n, folder), same in zip(fits, alike, strict=True) if not same),
-    )
-
-
-def _within(note: Checkpoint, budget: str | None) -> bool:
-    """Whether a checkpoint was trained within a budget; the preset's own may be said in steps."""
-    own = f"{sum(int(stage['steps']) for stage in note.stages)}steps"
-    return (note.budget or own).replace(" ", "") == (budget or own).replace(" ", "")
 
 
 def load_into(
@@ -261,37 +190,27 @@ def load_into(
     device: torch.device | str | None = None,
     any_dataset: bool = False,
 ) -> Checkpoint:
-    """Load a checkpoint into a model of the same kind, to score a split of a store.
+    """Load a checkpoint into a model with the same name, preset and options.
 
     Args:
         model: built by ``create_model``.
-        path: the folder, or a file in it.
-        split: what is going to be scored; None where nothing is.
-        device: where the model is moved to.
-        any_dataset: allow weights of another dataset; ground trained on is still refused.
+        path: the checkpoint folder, or a file in it.
+        split: the split that will be scored; None if nothing will be scored.
+        device: device to which the model is moved.
+        any_dataset: accept weights of another dataset; overlapping areas are still rejected.
 
     Raises:
-        InputError: if the checkpoint is of another model, preset, options, shape or dataset, is
-            damaged, or was trained on ground that is to be scored.
+        InputError: if model, preset, options, tensor shapes or dataset differ, if the checkpoint
+            is damaged, or if it was trained on regions of ``split``.
     """
     folder = folder_of(path)
     note = Checkpoint.load(folder)
     _require_same_model(model, note, folder)
-    if note.dataset_digest != store.digest and not any_dataset:
-        raise InputError(
-            f"the checkpoint {folder} for the dataset {store.recipe} ({store.digest[:12]})",
-            f"it was trained on {note.dataset} ({note.dataset_digest[:12]})",
-            "Train on this dataset, or leave --checkpoint away",
-        )
+    if not any_dataset:
+        _require_same_dataset(note, store, folder)
     if split is not None:
         require_unseen(note, store, split)
-    tensors = read_tensors(folder / WEIGHTS)
-    if tensors_digest(tensors) != note.weights_digest:
-        raise InputError(
-            f"the checkpoint {folder}",
-            f"{WEIGHTS} is not the file that {NOTE} describes",
-            "Train again, or copy the checkpoint again",
-        )
+    tensors = _tensors(note, folder)
     load_tensors(trainable(model), tensors, f"the checkpoint {folder}")
     if device is not None:
         trainable(model).module.to(device)
@@ -299,14 +218,35 @@ def load_into(
     return note
 
 
-def require_unseen(note: Checkpoint, store: Store, split: str) -> None:
-    """Refuse to score regions that the weights were trained on, by name or by ground.
+def _tensors(note: Checkpoint, folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint and check their digest."""
+    tensors = read_tensors(folder / WEIGHTS)
+    if tensors_digest(tensors) != note.weights_digest:
+        raise InputError(
+            f"the checkpoint {folder}",
+            f"{WEIGHTS} is not the file that {NOTE} describes",
+            "Train again, or copy the checkpoint again",
+        )
+    return tensors
 
-    In a store that is split forward in time, ground is trained on only where a date that is asked
-    for is not later than all of training's.
+
+def _require_same_dataset(note: Checkpoint, store: Store, folder: Path) -> None:
+    if note.dataset_digest != store.digest:
+        raise InputError(
+            f"the checkpoint {folder} for the dataset {store.recipe} ({store.digest[:12]})",
+            f"it was trained on {note.dataset} ({note.dataset_digest[:12]})",
+            "Train on this dataset, or omit --checkpoint",
+        )
+
+
+def require_unseen(note: Checkpoint, store: Store, split: str) -> None:
+    """Raise if the weights were trained on regions of a split, by name or by overlapping area.
+
+    In a store whose ``scheme`` is ``time``, an area counts as trained on only where some target
+    date is not later than all training dates.
 
     Raises:
-        InputError: names the first few of them.
+        InputError: names the first few of these regions.
     """
     names = {f.region for f in note.regions}
     forward = store.meta.recipe.get("scheme") == "time"
@@ -323,7 +263,7 @@ def require_unseen(note: Checkpoint, store: Store, split: str) -> None:
         raise InputError(
             f"scoring {note.model} on the split {split}",
             f"its weights were trained on {_some(seen)}",
-            "Score another split: a model is not scored on what it was trained on",
+            "Score a split without training regions",
         )
 
 
@@ -348,11 +288,11 @@ def _require_same_model(model: Model, note: Checkpoint, folder: Path) -> None:
             "Build the model with the options of the checkpoint, or train again",
         )
     if not note.built_by(own.card.presets[own.preset].options):
-        raise InputError(asked, "the preset has had other options since then", "Train again")
+        raise InputError(asked, "the preset had other options when it was trained", "Train again")
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options as JSON would give them back."""
+    """Return options with the types that they have after a JSON round trip."""
     return {name: _plain(value) for name, value in options.items()}
 
 
@@ -365,10 +305,10 @@ def _plain(value: Any) -> Any:
 
 
 def load_tensors(model: Trainable, tensors: Mapping[str, Tensor], asked: str) -> None:
-    """Copy tensors into a model; every name, shape and dtype must agree.
+    """Copy tensors into a model; names, shapes and dtypes must be equal.
 
     Raises:
-        InputError: names the first few that do not.
+        InputError: names the first few differences.
     """
     own = model.module.state_dict()
     faults = [f"{n} is missing" for n in own if n not in tensors]
@@ -395,17 +335,17 @@ def _some(items: Sequence[str]) -> str:
 
 
 def trainable(model: Model) -> Trainable:
-    """Return the model as a trainable one.
+    """Return the model, typed as trainable.
 
     Raises:
-        TrainingError: if it has no module, stages and loss.
+        TrainingError: if it lacks ``module``, ``stages`` or ``loss``.
     """
     if isinstance(model, Trainable):
         return model
     raise TrainingError(
         f"weights of a {type(model).__name__}",
         "it has no module, stages and loss",
-        "A trainable model has all three; see rsbench.Trainable",
+        "Implement rsbench.Trainable to train this model",
     )
 
 
@@ -413,14 +353,14 @@ _TRAINED: set[int] = set()
 
 
 def mark_trained(model: Model) -> None:
-    """Note that a model's weights were trained or loaded."""
+    """Record that the weights of a model were trained or loaded."""
     if id(model) not in _TRAINED:
         _TRAINED.add(id(model))
         weakref.finalize(model, _TRAINED.discard, id(model))
 
 
 def loaded_digest(model: Model) -> str | None:
-    """Return the digest of the weights a model has now; None if none were trained or loaded."""
+    """Return the digest of the current weights; None if none were trained or loaded."""
     if id(model) not in _TRAINED or not isinstance(model, Trainable):
         return None
     return tensors_digest(model.module.state_dict())

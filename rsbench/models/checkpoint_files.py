@@ -1,4 +1,4 @@
-"""Files of checkpoints: tensors as safetensors, notes as JSON, each written whole or not at all."""
+"""Files of checkpoints: tensors as safetensors, descriptions as JSON, written atomically."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ Tensors = Mapping[str, Tensor]
 
 
 def write_tensors(path: Path, tensors: Tensors) -> None:
-    """Write tensors under their names; the file appears whole, after it reached the disk.
+    """Write tensors by name to a safetensors file, atomically.
 
     Raises:
-        DiskFull: if there is no room; what was at ``path`` stays.
+        DiskFull: if the disk is full; an existing file is kept.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # Tied weights share memory, which the format refuses: every name gets a copy of its own.
+    # The format rejects tensors that share memory, as tied weights do; each name gets a copy.
     copies = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
 
     with _disk_errors(path), atomic_file(path) as part:
@@ -43,14 +43,14 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
 
 def _as_os_error(error: Exception, path: Path) -> Exception:
     full = "No space left" in str(error) or "os error 28" in str(error)
-    return OSError(errno.ENOSPC, "no room left", str(path)) if full else error
+    return OSError(errno.ENOSPC, "the disk is full", str(path)) if full else error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors onto the CPU; nothing in the file is executed.
+    """Read tensors onto the CPU; no code in the file is executed.
 
     Raises:
-        InputError: if the file is absent, cut short or of another format.
+        InputError: if the file is absent, truncated or of another format.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -62,7 +62,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON note; NaN has no place in it."""
+    """Write a JSON file atomically.
+
+    Raises:
+        ValueError: if a number is NaN or infinite.
+        DiskFull: if the disk is full.
+    """
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with _disk_errors(path):
         write_atomic(path, text + "\n")
@@ -72,7 +77,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        InputError: if the file is absent, cut short or no JSON object.
+        InputError: if the file is absent, truncated or not a JSON object.
     """
     return io.read_json(path, remedy=REMEDY)
 

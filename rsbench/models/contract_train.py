@@ -1,4 +1,4 @@
-"""A few steps of training for the contract, and global random states set for a while."""
+"""Short training for the contract, and a context manager for global random states."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DRAWS = 8
 def train_briefly(
     model: Trainable, data: Samples, stage: Stage, *, steps: int, stop: float = 0.0
 ) -> tuple[float, int]:
-    """Train one stage on eight samples until the loss falls under ``stop``.
+    """Train one stage until the mean loss is less than ``stop``, for at most ``steps`` steps.
 
     Returns:
-        Mean loss after it, and the number of steps.
+        Mean loss after training, and the number of steps.
     """
     module = model.module
     given, want, truth = data.given, data.want, data.truth
@@ -50,7 +50,7 @@ def train_briefly(
 
 
 def mean_loss(model: Trainable, data: Samples, stage: Stage) -> float:
-    """Return the mean of a stage's loss over a few draws of its randomness."""
+    """Return the loss of a stage, averaged over ``DRAWS`` random draws with a fixed seed."""
     model.module.eval()
     with torch.no_grad(), seeded(11):
         totals = [
@@ -60,8 +60,8 @@ def mean_loss(model: Trainable, data: Samples, stage: Stage) -> float:
     return sum(totals) / DRAWS
 
 
-class seeded:  # noqa: N801 - reads as a verb: with seeded(0)
-    """Set all global random states for a while."""
+class seeded:  # noqa: N801 - a context manager: with seeded(0)
+    """Set all global random states inside a ``with`` block."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -1,8 +1,8 @@
-"""Counter-based normal noise: the same field for any batch, tile, order and device.
+"""Counter-based normal noise, independent of batch, tiling, order and device.
 
-A field is Philox4x32-10 (J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
-SC 2011) under a key hashed from (seed, sample, member, name), counted by the absolute pixel and
-the channel, and turned normal by Box and Muller's transform in float64.
+The generator is Philox4x32-10 (J. K. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+SC 2011). Its key is a hash of (seed, sample, member, name), its counter is the absolute pixel and
+the channel. The Box-Muller transform in float64 makes the words normal.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 U64 = npt.NDArray[np.uint64]
 ROUNDS = 10
-LANES = 4  # one Philox block yields four words, which serve four neighbouring channels
+LANES = 4
+"""Words of one Philox block, used for as many neighbouring channels."""
 MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 WEYL = (0x9E3779B9, 0xBB67AE85)
 LOW = np.uint64(0xFFFFFFFF)
@@ -49,7 +50,7 @@ def philox(counter: tuple[U64, U64, U64, U64], key: tuple[int, int]) -> tuple[U6
 
 
 def box_muller(a: U64, b: U64) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Turn two arrays of 32-bit words into two independent standard normal arrays."""
+    """Return two independent standard normal arrays from two arrays of 32-bit words."""
     radius = np.sqrt(-2.0 * np.log((a.astype(np.float64) + 1.0) * 2.0**-32))
     angle = (2.0 * np.pi * 2.0**-32) * b.astype(np.float64)
     return (
@@ -65,9 +66,9 @@ def field(
     columns: npt.NDArray[np.int64],
     channels: int,
 ) -> npt.NDArray[np.float32]:
-    """Return ``(channels, len(rows), len(columns))`` noise at absolute cells.
+    """Return ``(channels, len(rows), len(columns))`` noise at absolute rows and columns.
 
-    Each value depends on the key, its own row, column and channel alone.
+    Each value depends only on the key and on its own row, column and channel.
     """
     groups = -(-channels // LANES)
     shape = (groups, len(rows), len(columns))
@@ -80,7 +81,7 @@ def field(
 
 
 def key_of(seed: int, sample: str, member: int, name: str) -> tuple[int, int]:
-    """Hash what a field belongs to into a Philox key."""
+    """Return the Philox key of a field, a hash of the arguments."""
     text = canonical_json(["rsbench.noise@1", seed, sample, member, name])
     digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
@@ -99,12 +100,16 @@ class Noise:
     def numpy(
         self, name: str, want: Want, *, channels: int, downscale: int = 1
     ) -> npt.NDArray[np.float32]:
-        """Return ``(B, M, channels, H/downscale, W/downscale)`` without torch."""
+        """Return ``(B, M, channels, H/downscale, W/downscale)`` noise without torch.
+
+        Raises:
+            InputError: if ``downscale`` does not divide the sides of a window.
+        """
         if channels < 1 or downscale < 1:
             raise InputError(
                 f"noise {name!r}",
                 f"channels {channels}, downscale {downscale}",
-                "Both are at least 1",
+                "Give at least 1 for both",
             )
         out = []
         for sample in want.samples:
@@ -113,7 +118,7 @@ class Noise:
                 raise InputError(
                     f"noise {name!r} at 1/{downscale} of the sides",
                     f"the window is {window.height}×{window.width}",
-                    "State multiple_of in the model's card, so that sides are divisible",
+                    f"Set multiple_of in the model's card to a multiple of {downscale}",
                 )
             rows = (window.y + np.arange(0, window.height, downscale)) // downscale
             columns = (window.x + np.arange(0, window.width, downscale)) // downscale
@@ -139,7 +144,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Scoped:
-    """Noise under a scope, e.g. the lead inside a rollout: independent of the unscoped noise."""
+    """Noise with a prefix on its names, e.g. the lead of a rollout; independent of other scopes."""
 
     noise: NoiseProtocol
     scope: str

@@ -1,7 +1,7 @@
-"""Predictions kept by content: what was predicted once is not predicted again.
+"""A cache of predictions on disk.
 
-A folder per key holds one ``.npy`` file per sample, ``(L, M, C, H, W)`` float32, written lead by
-lead into a temporary file and renamed when whole; nothing is ever unpickled.
+The folder of a key has one ``.npy`` file per sample, ``(L, M, C, H, W)`` float32. A file is written
+lead by lead under a temporary name and renamed when complete. Pickled data is never loaded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from rsbench.models.api import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.models.rollout import roll
 
 KEEP = ("none", "viewer", "all")
-HEADER = 128  # bytes of a .npy header; 64-byte aligned by the format
+HEADER = 128
+"""Bytes of a ``.npy`` header."""
 FLOAT = 4
 SCHEMA = "rsbench.predictions@1"
 MADE = "made.json"
@@ -35,13 +36,13 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PredictionKey:
-    """All that a prediction depends on, beside the sample itself.
+    """Everything besides the sample that determines a prediction.
 
     Args:
         dataset: digest of the store.
-        protocol: canonical JSON value or name of the protocol.
-        weights: digest of weights or fitted parameters; None for models without any.
-        code: version of the code that predicts.
+        protocol: the protocol as JSON value, or its name.
+        weights: digest of weights or fitted parameters; None if the model has none.
+        code: version of the predicting code.
     """
 
     dataset: str
@@ -69,13 +70,13 @@ class PredictionKey:
 
 
 class PredictionCache:
-    """The kept predictions of one key.
+    """The cached predictions of one key.
 
     Args:
-        root: folder of all kept predictions.
-        key: what they depend on.
-        keep: ``none`` neither reads nor writes; ``viewer`` keeps the chosen samples; ``all`` all.
-        chosen: which samples the viewer shows.
+        root: folder of all cached predictions.
+        key: what the predictions depend on.
+        keep: ``none`` (no reading or writing), ``viewer`` (only chosen samples) or ``all``.
+        chosen: returns whether the viewer shows a sample.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class PredictionCache:
 
     @property
     def made_on(self) -> str | None:
-        """The kind of device that made what is kept; None where nothing is."""
+        """The device type of the cached predictions; None if there are none."""
         try:
             value = read_json(self.folder / MADE)
             return str(value["device"])
@@ -103,11 +104,11 @@ class PredictionCache:
             return None
 
     def keeps(self, sample: SampleRef) -> bool:
-        """Say whether the predictions of a sample are kept."""
+        """Return whether the predictions of a sample are cached."""
         return self._keep == "all" or (self._keep == "viewer" and self._chosen(sample))
 
     def estimate(self, samples: Iterable[SampleRef], bands: int) -> int:
-        """Return the bytes that keeping these samples takes, before anything is predicted."""
+        """Return the size in bytes of the cached predictions of these samples."""
         values = self._key.horizon * self._key.members * bands
         return sum(
             HEADER + FLOAT * values * s.window.height * s.window.width
@@ -116,7 +117,7 @@ class PredictionCache:
         )
 
     def path(self, sample: SampleRef, want: Want) -> Path:
-        """Return the file of one sample; its name tells sample, window, bands and dates apart."""
+        """Return the file of one sample, named by sample, window, bands and dates."""
         window = sample.window
         row = want.samples.index(sample)
         content = [sample.region, sample.key, window.y, window.x, window.height, window.width,
@@ -125,7 +126,7 @@ class PredictionCache:
         return self.folder / f"{slug[:100]}-{sha256_json(content)[:16]}.npy"
 
     def read(self, sample: SampleRef, want: Want) -> Array | None:
-        """Return ``(L, M, C, H, W)`` memory-mapped, or None where it is absent or damaged."""
+        """Return ``(L, M, C, H, W)`` memory-mapped; None if the file is absent or damaged."""
         shape = (want.times.shape[1], want.members, len(want.bands), *want.size)
         try:
             found = np.load(self.path(sample, want), mmap_mode="r", allow_pickle=False)
@@ -136,13 +137,13 @@ class PredictionCache:
     def roll(
         self, model: Model, card: Card, given: Given, want: Want
     ) -> Iterator[tuple[int, Prediction]]:
-        """Yield the leads of :func:`rsbench.models.rollout.roll`, from the files where all exist.
+        """Yield the leads of :func:`rsbench.models.rollout.roll`, from files if all exist.
 
-        A batch of which some sample is absent is predicted whole, so that batches never differ
-        between runs. Files appear when the last lead is taken; stopping earlier leaves none.
+        If a sample of a batch is absent, the whole batch is predicted, so that batches are equal
+        in all runs. Files are written when the last lead is consumed, not before.
 
         Raises:
-            InputError: if something is absent and the rest was made on another kind of device.
+            InputError: if a sample is absent and cached ones were predicted on another device type.
         """
         kept = [row for row, sample in enumerate(want.samples) if self.keeps(sample)]
         found = [self.read(want.samples[row], want) for row in kept]
@@ -172,7 +173,7 @@ class PredictionCache:
         if made_on not in (None, device):
             raise InputError(
                 f"predicting on {device}",
-                f"the predictions kept in {self.folder} were made on {made_on} and some are absent",
+                f"the predictions in {self.folder} were made on {made_on}, and some are absent",
                 f"Give --device {made_on}, or delete that folder",
             )
         notes = {"key.json": self._key.to_json(), MADE: {"device": device}}
@@ -184,21 +185,21 @@ class PredictionCache:
 
 @contextmanager
 def _pending(target: Path, head: bytes) -> Iterator[_Pending]:
-    """Open a temporary file that begins with ``head``; it is removed unless committed."""
+    """Yield an open temporary file with the header ``head``, removed unless committed."""
     with temporary_file(target) as temporary:
         file = temporary.open("wb")
         try:
             file.write(head)
             yield _Pending(target, temporary, file)
         finally:
-            # On a full disk, closing fails once more; the first error is the one to show.
+            # On a full disk, closing fails again; the first error is raised.
             with suppress(OSError):
                 file.close()
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """A file that takes its name when it is committed."""
+    """A temporary file that is renamed to its target by ``commit``."""
 
     target: Path
     temporary: Path

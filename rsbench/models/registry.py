@@ -1,7 +1,7 @@
-"""The models that are installed: cards from entry points, and building by name.
+"""The installed models: their cards from entry points, and building a model by name.
 
-A package adds a model by an entry point in the group ``rsbench.models`` that names a
-:class:`~rsbench.models.api.Card`. Reading cards imports no torch, if the cards' modules do not.
+A package adds a model with an entry point in the group ``rsbench.models`` that refers to a
+:class:`~rsbench.models.api.Card`. Reading cards imports torch only if a card's module does.
 """
 
 from __future__ import annotations
@@ -11,34 +11,25 @@ import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
 from typing import Any
 
 from rsbench.core.errors import InputError, RsbenchError, unknown
+from rsbench.core.plugins import BrokenPlugIn, PlugIns
 from rsbench.models.api import Card, Model
 
-GROUP = "rsbench.models"
+_PLUG_INS: PlugIns[Card] = PlugIns(
+    "rsbench.models", "model", "the fields of a rsbench.Card", lambda value: isinstance(value, Card)
+)
 EXTRAS = {"torch": "models", "safetensors": "models", "diffusers": "generative",
           "huggingface_hub": "generative", "transformers": "generative"}  # fmt: skip
-FACTS = ("bands", "context")  # what the harness knows of the dataset and a builder may take
-
-
-@dataclass(frozen=True)
-class Broken:
-    """An entry point whose card could not be read; reported, never fatal."""
-
-    name: str
-    distribution: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"model {self.name!r} of {self.distribution} is left out: {self.reason}"
+FACTS = ("bands", "context")
+"""Options that the harness takes from the dataset; a builder may leave them out."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which model of the registry an object is; ``card`` reads as for the preset."""
+    """Name, preset, card and options of a model object; ``card`` has the preset's fields."""
 
     name: str
     preset: str
@@ -51,21 +42,26 @@ _IDENTITIES: dict[int, Identity] = {}
 
 
 def cards() -> dict[str, Card]:
-    """Return the cards of all models that are installed and readable, by name."""
+    """Return the cards of all installed models that can be loaded, by name."""
     return _scan()[0]
 
 
-def broken() -> tuple[Broken, ...]:
-    """Return the entry points that could not be read, with the reason."""
+def broken() -> tuple[BrokenPlugIn, ...]:
+    """Return the entry points that are left out, each with the reason."""
     return _scan()[1]
 
 
 def card(name: str) -> Card:
-    """Return one card; an unknown name is an error with the nearest names."""
-    found, unreadable = _scan()
+    """Return one card.
+
+    Raises:
+        UnknownName: if no package registers the name; the message has the nearest names.
+        InputError: if the entry point of this name is left out.
+    """
+    found, left_out = _scan()
     if name in found:
         return found[name]
-    for item in unreadable:
+    for item in left_out:
         if item.name == name:
             raise InputError(
                 f"model {name!r}", item.reason, f"Repair or uninstall {item.distribution}"
@@ -78,10 +74,13 @@ def create_model(name: str, preset: str | None = None, **options: Any) -> Model:
 
     Args:
         name: a name of :func:`cards`.
-        preset: one of its presets; the card's default where None.
-        options: constructor options. ``bands`` and ``context`` (numbers of bands and context
-            frames of the dataset) are dropped where the builder does not take them; any other
-            option it does not take is an error.
+        preset: one of its presets, or None for the card's default.
+        options: constructor options. ``bands`` and ``context`` (the dataset's numbers of bands
+            and context frames) are dropped if the builder does not accept them.
+
+    Raises:
+        UnknownName: if model, preset or an option is unknown.
+        InputError: if an import is missing or an option has a wrong value.
     """
     entry = card(name)
     chosen = preset or entry.default_preset
@@ -96,7 +95,7 @@ def create_model(name: str, preset: str | None = None, **options: Any) -> Model:
         raise InputError(
             f"model {name!r}, preset {chosen!r}, options {accepted}",
             str(error),
-            "See `rsbench models --json` for what it takes",
+            "`rsbench models --json` lists presets and options",
         ) from error
     adopt(model, resolved, chosen, accepted)
     return model
@@ -105,7 +104,7 @@ def create_model(name: str, preset: str | None = None, **options: Any) -> Model:
 def adopt(
     model: Model, entry: Card, preset: str | None = None, options: Mapping[str, Any] | None = None
 ) -> Identity:
-    """Remember which card and preset a model built by hand belongs to."""
+    """Register the card and preset of a model that ``create_model`` did not build."""
     chosen = preset or entry.default_preset
     identity = Identity(entry.name, chosen, entry.of(chosen), dict(options or {}))
     key = id(model)
@@ -115,9 +114,9 @@ def adopt(
 
 
 def called(model: Model) -> str:
-    """Return the preset as a row names it: with the options it was built with, if there are any.
+    """Return the preset with the options the model was built with, as tables show it.
 
-    Folders are named by their last part: where they lie says nothing of the model.
+    Of a path only the last part is shown.
     """
     own = identity(model)
     chosen = {n: v for n, v in own.options.items() if n not in FACTS and v is not None}
@@ -131,14 +130,16 @@ def _short(value: Any) -> str:
 
 
 def parse_option(text: str) -> tuple[str, Any]:
-    """Read ``NAME=VALUE`` of the command line: numbers, true, false, lists with commas, or text.
+    """Parse ``NAME=VALUE``: a number, true, false, a list separated by commas, or text.
 
     Raises:
-        InputError: if it has no name or no value.
+        InputError: if the name or the value is missing.
     """
     name, _, value = text.partition("=")
     if not name.isidentifier() or not value:
-        raise InputError(f"--option {text}", "it is no NAME=VALUE", "As in --option sampler=sjd-fm")
+        raise InputError(
+            f"--option {text}", "it is not NAME=VALUE", "Example: --option sampler=sjd-fm"
+        )
     parts = [_plain(part) for part in value.split(",")]
     return name, parts[0] if len(parts) == 1 else tuple(parts)
 
@@ -153,7 +154,11 @@ def _plain(text: str) -> Any:
 
 
 def identity(model: Model) -> Identity:
-    """Return which model an object is; an object the registry never saw is an error."""
+    """Return name, preset, card and options of a model.
+
+    Raises:
+        InputError: if ``create_model`` did not build it and it was not adopted.
+    """
     found = _IDENTITIES.get(id(model))
     if found is None:
         raise InputError(
@@ -166,7 +171,7 @@ def identity(model: Model) -> Identity:
 
 @contextmanager
 def extra(entry: Card) -> Iterator[Card]:
-    """Add a card for a while, without an installed package."""
+    """Add a card inside a ``with`` block, without an installed package."""
     before = _EXTRA.get(entry.name)
     _EXTRA[entry.name] = entry
     try:
@@ -220,7 +225,7 @@ def card_json(entry: Card) -> dict[str, Any]:
 def _printed(
     entry: Card, row: tuple[str, str, str] | Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the numbers of a printed row."""
+    """Yield the values of a published row."""
     if isinstance(row, Mapping):
         yield dict(row)
         return
@@ -231,47 +236,35 @@ def _printed(
         cells = tuple(load_published(table).cells(name))
     except InputError as error:
         raise InputError(
-            f"the card of {entry.name}", str(error), "Repair its published rows"
+            f"the card of {entry.name}", str(error), "Correct `published` in the card"
         ) from error
     for cell in cells:
         yield {"preset": preset, **cell}
 
 
-def _scan() -> tuple[dict[str, Card], tuple[Broken, ...]]:
+def _scan() -> tuple[dict[str, Card], tuple[BrokenPlugIn, ...]]:
+    """Return the cards by name, and the entry points that are left out."""
     found: dict[str, Card] = {}
-    unreadable: list[Broken] = []
-    # Our own entry points come first, so that no package can take over one of their names.
-    points = sorted(entry_points(group=GROUP), key=lambda p: (_owner(p) != "rsbench", p.name))
-    for point in points:
-        reason = None
-        try:
-            value = point.load()
-        except Exception as error:  # noqa: BLE001 - a stranger's import may raise anything
-            reason = f"{point.value} raises {type(error).__name__}: {error}"
+    left_out: list[BrokenPlugIn] = []
+    for name, package, value in _PLUG_INS.each():
+        if isinstance(value, BrokenPlugIn):
+            left_out.append(value)
+        elif (reason := _fault(name, value, found)) is not None:
+            left_out.append(BrokenPlugIn(name, package, reason))
         else:
-            reason = _fault(point, value, found)
-        if reason is None:
-            found[point.name] = value
-        else:
-            unreadable.append(Broken(point.name, _owner(point), reason))
-    return found | _EXTRA, tuple(unreadable)
+            found[name] = value
+    return found | _EXTRA, tuple(left_out)
 
 
-def _fault(point: EntryPoint, value: object, found: Mapping[str, Card]) -> str | None:
-    if not isinstance(value, Card):
-        return f"{point.value} is a {type(value).__name__}, not a rsbench.Card"
-    if value.name != point.name:
-        return f"its card is named {value.name!r}"
-    if point.name in found:
-        # The same package found twice (installed and editable) is no clash.
-        return None if found[point.name] == value else "the name is taken by another package"
-    if value.default_preset not in value.presets:
-        return f"its default preset {value.default_preset!r} is not among its presets"
+def _fault(name: str, entry: Card, found: Mapping[str, Card]) -> str | None:
+    """Return why a card is left out, or None."""
+    if entry.name != name:
+        return f"its card is named {entry.name!r}"
+    if found.get(name, entry) != entry:  # an editable install may be found twice
+        return "the name is taken by another package"
+    if entry.default_preset not in entry.presets:
+        return f"its default preset {entry.default_preset!r} is not among its presets"
     return None
-
-
-def _owner(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "an unnamed package"
 
 
 def _builder(entry: Card) -> Any:
@@ -285,10 +278,11 @@ def _builder(entry: Card) -> Any:
             if extra
             else f"Repair the package that holds {entry.build}"
         )
-        raise InputError(f"model {entry.name!r}", f"cannot be built: {error}", remedy) from error
+        raise InputError(f"model {entry.name!r}", f"it cannot be built: {error}", remedy) from error
 
 
 def _accepted(entry: Card, builder: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the builder accepts."""
     parameters = inspect.signature(builder).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return dict(options)

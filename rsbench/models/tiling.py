@@ -1,6 +1,6 @@
-"""Cut what a model sees to the sizes its card asks for, and stitch its answers.
+"""Cut model inputs into tiles of the sizes that a card requires, and merge the predictions.
 
-Every tile knows its absolute window, so noise and grids of a tile are those of the whole.
+A tile keeps its absolute window, so its noise and grids equal those of the whole image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Call = Callable[[Given, Want], Prediction]
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one axis, in pixels of the wanted window; ``seen`` may pass its end."""
+    """One tile along one axis: pixels kept, and pixels seen, which may extend past the end."""
 
     start: int
     stop: int
@@ -34,14 +34,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: rows and columns to keep, and rows and columns that the model sees."""
+    """One tile: its spans of rows and columns."""
 
     rows: Span
     columns: Span
 
     @property
     def seen(self) -> Window:
-        """The seen window, relative to the wanted window."""
+        """The input window, relative to the wanted window."""
         return Window(
             self.rows.seen_start,
             self.columns.seen_start,
@@ -51,10 +51,13 @@ class Tile:
 
 
 def spans(length: int, card: Card) -> tuple[Span, ...]:
-    """Cut one axis as the card asks.
+    """Return the tiles along one axis of ``length`` pixels.
 
-    Seen spans all have one size and start on multiples of ``multiple_of``; only the end of the
-    axis is passed, never its beginning.
+    Input spans have equal sizes and start at multiples of ``multiple_of``. They may extend past the
+    end of the axis, not before its start.
+
+    Raises:
+        InputError: if the sizes in the card do not fit together.
     """
     unit = card.multiple_of
     halo = _up(card.halo, unit)
@@ -62,8 +65,8 @@ def spans(length: int, card: Card) -> tuple[Span, ...]:
     if card.fixed_size and card.fixed_size % unit:
         raise InputError(
             f"tiles for {card.name}",
-            f"fixed_size {card.fixed_size} is no multiple of {unit}",
-            "Repair the model's card",
+            f"fixed_size {card.fixed_size} is not a multiple of {unit}",
+            "Correct the model's card",
         )
     if limit is None or _up(length, unit) <= limit:
         return (Span(0, length, 0, card.fixed_size or _up(length, unit)),)
@@ -72,15 +75,15 @@ def spans(length: int, card: Card) -> tuple[Span, ...]:
     if core <= 0:
         raise InputError(
             f"tiles for {card.name}",
-            f"a halo of {halo} on both sides leaves nothing of {size} pixels",
-            "Repair the model's card: tile must exceed twice the halo",
+            f"a halo of {halo} pixels on both sides leaves no pixel of {size}",
+            "Correct the model's card: tile must be larger than twice the halo",
         )
     total = _up(length, unit)
     found = []
     start = 0
     while start < length:
         seen = min(max(start - halo, 0), total - size)
-        # The first tile has no halo before it, and the last none behind: both keep more.
+        # The first tile has no halo before it and the last none after it, so both keep more.
         stop = length if seen + size >= length else min(seen + size - halo, length)
         found.append(Span(start, stop, seen, seen + size))
         start = stop
@@ -88,12 +91,12 @@ def spans(length: int, card: Card) -> tuple[Span, ...]:
 
 
 def tiles(height: int, width: int, card: Card) -> tuple[Tile, ...]:
-    """Cut a window as the card asks; the kept parts cover every pixel once."""
+    """Return the tiles of a window; their kept parts cover every pixel once."""
     return tuple(Tile(r, c) for r in spans(height, card) for c in spans(width, card))
 
 
 def cut_want(want: Want, tile: Tile) -> Want:
-    """Return the template of one tile."""
+    """Return the wanted prediction of one tile."""
     return replace(
         want,
         grids=tuple(grid.window(tile.seen) for grid in want.grids),
@@ -102,7 +105,7 @@ def cut_want(want: Want, tile: Tile) -> Want:
 
 
 def cut_given(given: Given, want: Want, tile: Tile) -> Given:
-    """Return what one tile sees; pixels outside the window are mirrored and marked invalid."""
+    """Return the input of one tile; pixels outside the window are mirrored and invalid."""
     height, width = want.size
     frames, grids = {}, {}
     for name, item in given.frames.items():
@@ -113,13 +116,13 @@ def cut_given(given: Given, want: Want, tile: Tile) -> Given:
 
 
 def predict_tiled(call: Call, card: Card, given: Given, want: Want) -> Prediction:
-    """Answer ``want`` tile by tile.
+    """Return the prediction of ``want``, predicted tile by tile.
 
     Args:
-        call: answers one tile with ``(B, M, T, C, h, w)``.
-        card: says how large tiles may be.
-        given: what the model may see.
-        want: the whole template.
+        call: predicts one tile, ``(B, M, T, C, h, w)``.
+        card: has the sizes of tiles.
+        given: input of the whole window.
+        want: wanted prediction of the whole window.
     """
     stitcher = Stitcher(want)
     for tile, part_given, part_want in parts(card, given, want):
@@ -128,7 +131,7 @@ def predict_tiled(call: Call, card: Card, given: Given, want: Want) -> Predictio
 
 
 def parts(card: Card, given: Given, want: Want) -> Iterator[tuple[Tile, Given, Want]]:
-    """Yield the tiles with what each of them sees and should answer."""
+    """Yield each tile with its input and its wanted prediction."""
     height, width = want.size
     for tile in tiles(height, width, card):
         whole = tile.seen == Window(0, 0, height, width)
@@ -140,14 +143,14 @@ def parts(card: Card, given: Given, want: Want) -> Iterator[tuple[Tile, Given, W
 
 
 class Stitcher:
-    """Collect the answers of tiles into one answer."""
+    """Merges the predictions of tiles."""
 
     def __init__(self, want: Want) -> None:
         self._size = want.size
         self._values: Tensor | None = None
 
     def put(self, tile: Tile, prediction: Prediction) -> None:
-        """Keep the tile's own part of its answer."""
+        """Add the kept part of a tile's prediction."""
         rows, columns, seen = tile.rows, tile.columns, tile.seen
         part = prediction.values[
             ...,
@@ -162,14 +165,14 @@ class Stitcher:
         self._values[..., rows.start : rows.stop, columns.start : columns.stop] = part
 
     def result(self) -> Prediction:
-        """Return the whole answer."""
+        """Return the merged prediction."""
         if self._values is None:
             raise AssertionError("no tile was put")
         return Prediction(self._values)
 
 
 def mirror(start: int, stop: int, length: int) -> list[int]:
-    """Return source indices for ``start … stop``, mirrored at the edges without repeating them."""
+    """Return source indices for ``start … stop``, reflected at the edges (edge not repeated)."""
     if length == 1:
         return [0] * (stop - start)
     index = np.abs(np.arange(start, stop)) % (2 * length - 2)
@@ -205,7 +208,7 @@ def _real(start: int, count: int, length: int, device: torch.device) -> Tensor:
 
 
 def _on_sensor(frames: Frames, window: Window, size: tuple[int, int], name: str) -> Window:
-    """Return the window in pixels of another sensor that covers the same ground."""
+    """Return the window of the same area in pixels of another sensor."""
     have = tuple(frames.values.shape[-2:])
     if have == size:
         return window
@@ -215,9 +218,9 @@ def _on_sensor(frames: Frames, window: Window, size: tuple[int, int], name: str)
         if scaled % size[axis]:
             raise InputError(
                 f"a tile of sensor {name!r}",
-                f"its {have[0]}×{have[1]} pixels and the wanted {size[0]}×{size[1]} share no "
+                f"its {have[0]}×{have[1]} pixels and the wanted {size[0]}×{size[1]} have no common "
                 f"pixel edge at {value}",
-                "State multiple_of in the model's card as a multiple of the ratio of pixel sizes",
+                "Set multiple_of in the model's card to a multiple of the ratio of pixel sizes",
             )
         numbers.append(scaled // size[axis])
     return Window(*numbers)

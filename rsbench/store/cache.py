@@ -1,7 +1,7 @@
-"""The training cache: a store decoded once into plain ``.npy`` files that are memory-mapped.
+"""The training cache: the decoded arrays of a store as memory-mapped ``.npy`` files.
 
-A cache belongs to a store digest and lies under ``RSBENCH_CACHE``. It is built aside and renamed,
-so readers see all of it or nothing; whatever does not look as it was written is built again.
+A cache belongs to a store digest and is in ``RSBENCH_CACHE``. It is written atomically. If sizes or
+times of its files differ from those recorded, it is built again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class CacheInfo:
-    """Where a cache lies, its bytes, and the seconds it took to build (None: found built)."""
+    """Folder of a cache, its size in bytes, and the seconds to build it (None: it existed)."""
 
     path: Path
     bytes: int
@@ -50,7 +50,7 @@ class CacheInfo:
 class Cache:
     """Decoded arrays of one store and sensor, memory-mapped and read-only.
 
-    Opened maps are not shared between processes; pickling carries the path alone.
+    Each process opens its own maps; a pickled cache has the path only.
     """
 
     def __init__(self, store: Store, sensor: str, info: CacheInfo) -> None:
@@ -60,7 +60,7 @@ class Cache:
         self._maps: dict[str, tuple[Array, Array]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the maps behind: the other process opens its own."""
+        """Return the state without the open maps."""
         return {**self.__dict__, "_maps": {}}
 
     @property
@@ -69,7 +69,7 @@ class Cache:
         return self.store.sensor(self.sensor)
 
     def region(self, name: str) -> tuple[Array, Array]:
-        """Return a region's stored values ``(T, C, H, W)`` and mask ``(T, H, W)``, not copied."""
+        """Return stored values ``(T, C, H, W)`` and mask ``(T, H, W)`` of a region as views."""
         found = self._maps.get(name)
         if found is None:
             if name not in self.store.listed:
@@ -86,7 +86,7 @@ class Cache:
         """Return ``(T, C, h, w)`` stored values and ``(T, h, w)`` bool of a window.
 
         Args:
-            times: a slice (gives views) or time indices; consecutive ones give views too.
+            times: a slice or time indices; the results are views if the indices are consecutive.
         """
         values, valid = self.region(region)
         if (
@@ -119,18 +119,18 @@ def _as_slice(times: Sequence[int], count: int, region: str) -> Any:
 def open_cache(
     store: Store, sensor: str | None = None, *, progress: Progress | None = None
 ) -> Cache:
-    """Open the cache of a store and sensor; build it where it is absent or not as written.
+    """Open the cache of a store and sensor; build it if it is absent or damaged.
 
-    Several processes may call this at once: each builds aside, the first to finish is kept.
+    Several processes may call this at the same time: each builds a copy, and the first is kept.
 
     Raises:
-        DiskFull: if there is no room for it.
+        DiskFull: if the disk is full.
     """
     name = sensor or next(iter(store.meta.sensors))
     store.sensor(name)
     home = cache_dir("arrays", store.digest)
     target = home / name
-    if (size := _whole(target, store, name)) is not None:
+    if (size := _intact_bytes(target, store, name)) is not None:
         return Cache(store, name, CacheInfo(target, size, None))
     began = time.perf_counter()
     asked = f"building the cache {home}"
@@ -138,21 +138,21 @@ def open_cache(
     with disk_errors(asked, elsewhere, StoreError), temporary_directory(target) as folder:
         _build(folder, store, name, progress)
         _swap(folder, target, store, name)
-    size = _whole(target, store, name)
+    size = _intact_bytes(target, store, name)
     if size is None:
         raise StoreError(
             f"the cache {target}",
-            "it changes while it is read",
+            "its files change while they are read",
             "Set RSBENCH_CACHE to a folder that nothing else writes to",
         )
     return Cache(store, name, CacheInfo(target, size, time.perf_counter() - began))
 
 
-def _whole(target: Path, store: Store, sensor: str) -> int | None:
-    """Return the bytes of a cache that is as it was written; None otherwise.
+def _intact_bytes(target: Path, store: Store, sensor: str) -> int | None:
+    """Return the size of an intact cache in bytes, None if it is absent or damaged.
 
-    Size and time of last change of every file must match what the builder noted; hashing
-    gigabytes at every start would cost more than it finds.
+    Size and modification time of every file must equal those recorded. Digests are not compared,
+    because hashing gigabytes at every start takes too long.
     """
     try:
         mark = read_json(target / MARK)
@@ -188,7 +188,7 @@ def _build(folder: Path, store: Store, sensor: str, progress: Progress | None) -
 
 
 def _write(path: Path, data: Array) -> None:
-    """Write an ``.npy`` file; ``ndarray.tofile`` would hide why a device refuses bytes."""
+    """Write an ``.npy`` file; ``ndarray.tofile`` would lose the reason of a failed write."""
     whole = np.ascontiguousarray(data)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
@@ -196,7 +196,7 @@ def _write(path: Path, data: Array) -> None:
 
 
 def _swap(folder: Path, target: Path, store: Store, sensor: str) -> None:
-    """Rename the folder to ``target``, unless another process has finished a whole cache there."""
+    """Rename the folder to ``target`` unless another process has finished a cache there."""
     for attempt in range(8):
         try:
             if attempt:
@@ -207,7 +207,7 @@ def _swap(folder: Path, target: Path, store: Store, sensor: str) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-        if _whole(target, store, sensor) is not None:
+        if _intact_bytes(target, store, sensor) is not None:
             return
 
 

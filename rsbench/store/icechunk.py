@@ -1,8 +1,8 @@
-"""A store as a version in an icechunk repository: ``PATH``, ``PATH@TAG`` or ``PATH@SNAPSHOT``.
+"""Stores in an icechunk repository: ``PATH``, ``PATH@TAG`` or ``PATH@SNAPSHOT``.
 
-The repository keeps the very keys and bytes of the Zarr tree. What is no part of Zarr (index,
-manifests, lock, data card) lies as arrays of bytes in the group ``_files``, a name that no region
-can have.
+The repository has the same keys and bytes as the Zarr tree. Files that are not part of Zarr (index,
+manifests, lock, data card) are arrays of bytes in the group ``_files``; no region can have this
+name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MARKS = ("refs", "snapshots")
 
 
 def load_icechunk(asked: str) -> Any:
-    """Return the package.
+    """Import and return icechunk.
 
     Raises:
         InputError: if it is not installed.
@@ -36,13 +36,13 @@ def load_icechunk(asked: str) -> Any:
         raise InputError(
             asked, "icechunk is not installed", "Type: pip install 'rsbench[icechunk]'"
         ) from error
-    # It warns about several committers on one disk at every opening; rsbench has one committer.
+    # At every opening it warns about several committers on one disk; rsbench has one committer.
     icechunk.set_logs_filter("error")
     return icechunk
 
 
 def repository_of(path: Path) -> tuple[Path, str] | None:
-    """Return the repository that a path names and the version, empty for the newest; or None."""
+    """Return repository and version of a path (version empty for the newest), or None."""
     if _is_repository(path):
         return path, ""
     head, at, version = str(path).rpartition("@")
@@ -67,17 +67,17 @@ def open_repository(path: Path) -> Any:
     except icechunk.IcechunkError as error:
         raise StoreError(
             f"opening {path}",
-            f"it is no whole icechunk repository ({first_line(error)})",
-            "Copy it again, or build it again",
+            f"it is not a complete icechunk repository ({first_line(error)})",
+            "Copy or build it again",
         ) from error
 
 
 def open_version(path: Path, version: str) -> Snapshot:
-    """Open a version by tag or snapshot, the newest where none is named.
+    """Open a version by tag or snapshot id, the newest if ``version`` is empty.
 
     Raises:
         UnknownName: if there is no such version.
-        StoreError: if nothing was committed yet.
+        StoreError: if no version is tagged yet.
     """
     icechunk, repository = load_icechunk(f"opening {path}"), open_repository(path)
     tags = sorted(repository.list_tags())
@@ -85,7 +85,7 @@ def open_version(path: Path, version: str) -> Snapshot:
         raise StoreError(
             f"opening {path}",
             "the build is unfinished: no version has a tag",
-            "Run the same build again; it goes on where it stopped",
+            "Run the same build again; it resumes where it stopped",
         )
     try:
         if not version:
@@ -109,7 +109,7 @@ class Snapshot:
         self._keys: dict[str, str] | None = None
 
     def _key(self, name: str) -> str | None:
-        """Return the Zarr key of a file: its own name, or that of the array that holds it."""
+        """Return the Zarr key of a file: its name, or the name of the array with its bytes."""
         if self._keys is None:
             keys = _run(_collect(self._store.list()))
             inside = f"{FILES}/"

@@ -1,4 +1,4 @@
-"""Check a store against its own manifests and digests."""
+"""Comparison of the files of a store with its manifests and digests."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from rsbench.store.layout import (
     LOCK,
     MANIFEST,
     ROOT_KEY,
-    Manifest,
     SensorArrays,
     SensorMeta,
     StoreMeta,
     region_digest,
 )
+from rsbench.store.manifest import Manifest
 from rsbench.store.tree import Tree, tree_json
 from rsbench.store.zarr_write import centres
 
 
 class Checked(Protocol):
-    """What is checked of a store: its tree, its index and its manifests."""
+    """The parts of a store that are checked."""
 
     @property
     def tree(self) -> Tree:
-        """Files by name."""
+        """The files of the store."""
 
     @property
     def meta(self) -> StoreMeta:
@@ -49,7 +49,7 @@ class Checked(Protocol):
 
     @property
     def listed(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the index says of each region."""
+        """The entry of each region in the index."""
 
     def manifest(self, name: str) -> Manifest:
         """Return the manifest of a region."""
@@ -60,7 +60,14 @@ class Checked(Protocol):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it was written: its kind, where it is, and what is wrong."""
+    """One difference from the manifests or digests.
+
+    Args:
+        kind: ``file``, ``missing``, ``extra``, ``metadata``, ``grid``, ``crs``, ``pixels`` or
+            ``digest``.
+        where: file or part of the store.
+        message: the difference.
+    """
 
     kind: str
     where: str
@@ -71,7 +78,7 @@ class Finding:
 
 
 def check(store: Checked) -> list[Finding]:
-    """Return everything that is not as written, region by region."""
+    """Return all differences from the manifests and digests, region by region."""
     found = list(_check_root(store))
     for name in store.regions:
         found.extend(_check_region(store, name))
@@ -106,7 +113,7 @@ def _check_region(store: Checked, name: str) -> Iterator[Finding]:
     try:
         manifest = store.manifest(name)
     except StoreError as error:
-        # Nothing below it can be judged without a manifest to trust.
+        # Without a manifest the files of the region cannot be checked.
         yield Finding("file", f"{name}/{MANIFEST}", error.found)
         return
     record = manifest.record
@@ -157,7 +164,7 @@ def _check_metadata(store: Checked, name: str, sensor: str, held: Any) -> Iterat
         yield from _check_coordinates(store.tree, where, grid, held)
     except StoreError as error:
         yield Finding("file", where, error.found)
-    except Exception as error:  # noqa: BLE001 - any reason why coordinates cannot be read
+    except Exception as error:  # noqa: BLE001 - zarr and its codecs raise many types
         yield Finding("file", where, f"its coordinates cannot be read ({error})")
 
 

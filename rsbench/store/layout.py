@@ -1,18 +1,15 @@
-"""What a store holds: the values that describe it, their JSON forms and their digests.
+"""Metadata and arrays of a store, their JSON forms and digests.
 
-A store is a Zarr v3 tree: ``<root>/<region>/<sensor>/<array>``, one shard per array, a manifest
-per region and an index at the root that is written last.
+A store is a Zarr v3 tree ``<root>/<region>/<sensor>/<array>`` with one shard per array. Each region
+has a manifest. The index at the root is written last.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,9 +17,8 @@ import numpy.typing as npt
 
 from rsbench.core.dates import iso_dates
 from rsbench.core.digest import ArrayHasher, sha256_json
-from rsbench.core.errors import InputError, StoreError, other_schema
+from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Grid
-from rsbench.core.io import read_json
 
 Array = npt.NDArray[Any]
 
@@ -32,30 +28,30 @@ INDEX = "index.json"
 MANIFEST = "manifest.json"
 JOURNAL = ".rsbench-journal"
 LOCK = "lock.json.gz"
-"""The frozen search a store was built from; imports have none."""
+"""The frozen search of a build; imported stores have none."""
 CARD = "README.md"
 COVERAGE = "coverage.svg"
-"""The data card and its picture, made from the finished store."""
+"""The picture in the data card."""
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 UNITS = ("reflectance", "kelvin", "display")
 CHUNK = 128
-REBUILD = "Run the build again (it keeps what is whole), or copy the store again"
+REBUILD = "Run the build again (complete regions are kept), or copy the store again"
 ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source", "labels")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def require_name(kind: str, name: str) -> None:
-    """Refuse names that are no safe folder names.
+    """Raise if a name is not a safe folder name.
 
     Raises:
-        InputError: if the name has other signs than letters, digits, ``_``, ``.`` and ``-``.
+        InputError: if it has characters other than letters, digits, ``_``, ``.`` and ``-``.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
             f"{kind} {name!r}",
-            "it becomes a folder name, and holds signs that folders may not carry everywhere",
+            "it is used as a folder name and has characters that some file systems do not allow",
             "Use letters, digits, _ . and -, beginning with a letter or digit",
         )
 
@@ -69,15 +65,15 @@ def _fits(number: float, dtype: str) -> bool:
 
 @dataclass(frozen=True)
 class SensorMeta:
-    """How a sensor's stored numbers are to be read: ``value = stored · scale + offset``.
+    """Metadata of a sensor in a store: ``value = stored · scale + offset``.
 
     Args:
         bands: band names along the band axis.
         unit: ``reflectance``, ``kelvin`` or ``display``.
         dtype: stored type, one of ``DTYPES``.
-        nodata: stored number of a pixel without value.
+        nodata: stored number of invalid pixels.
         gsd: pixel size in metres.
-        value_range: the data range metrics use, in the unit.
+        value_range: the value range for metrics, in ``unit``.
         display: bands shown as red, green, blue.
     """
 
@@ -118,20 +114,18 @@ class SensorMeta:
         return self.value_range[1] - self.value_range[0]
 
     def band_index(self, bands: Sequence[str]) -> tuple[int, ...]:
-        """Return where the named bands stand.
+        """Return the indices of bands.
 
         Raises:
             UnknownName: if the sensor has no band of a name.
         """
-        from rsbench.core.errors import unknown
-
         for band in bands:
             if band not in self.bands:
                 raise unknown(f"band of {self.name}", band, self.bands)
         return tuple(self.bands.index(band) for band in bands)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form; numbers have one spelling."""
+        """Return the JSON form; equal numbers have equal texts."""
         value = asdict(self)
         integer = self.dtype != "float32"
         value.update(
@@ -146,7 +140,7 @@ class SensorMeta:
         return value
 
     def identity(self) -> dict[str, Any]:
-        """Return the part that enters digests: all but the texts about rights."""
+        """Return the part that enters digests: all fields except attribution and licence."""
         value = self.to_json()
         del value["attribution"], value["licence"]
         return value
@@ -173,13 +167,13 @@ class SensorArrays:
     Args:
         values: ``(T, C, H, W)`` in the stored dtype.
         valid: ``(T, H, W)`` bool.
-        n_valid: ``(T, H, W)`` uint16, observations behind each pixel.
+        n_valid: ``(T, H, W)`` uint16, number of valid observations of each pixel.
         times: T dates, ascending.
-        odd, even: ``(T, C, H, W)`` composites of the odd and the even dates; nodata where absent.
+        odd, even: ``(T, C, H, W)`` composites of the odd and of the even dates.
         spread: ``(T, C, H, W)`` uint16, median absolute deviation in stored steps.
-        source: ``(T, H, W)`` uint16, which observation was kept, counted from 1; 0 for none.
-        labels: ``(T, H, W)`` uint8, classes of a map made by others.
-        about: further attributes of arrays by name; they never move a digest.
+        source: ``(T, H, W)`` uint16, number of the selected observation from 1; 0 for none.
+        labels: ``(T, H, W)`` uint8, class codes of an external map.
+        about: array name → further attributes; they do not enter digests.
     """
 
     values: Array
@@ -195,14 +189,14 @@ class SensorArrays:
     about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def named(self) -> dict[str, Array]:
-        """Return the arrays that are there, by name."""
+        """Return the arrays that are not None, by name."""
         found = {name: getattr(self, name) for name in ARRAYS}
         return {name: array for name, array in found.items() if array is not None}
 
 
 @dataclass(frozen=True)
 class RegionRecord:
-    """A region's name, split, strata (biome, stratum, country …) and dates."""
+    """Name, split, strata (biome, stratum, country …) and dates of a region."""
 
     name: str
     split: str
@@ -232,80 +226,17 @@ class RegionRecord:
         return cls(value["name"], value["split"], dict(value["strata"]), times)
 
 
-def load_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object that a store wrote.
-
-    Raises:
-        StoreError: if the file is absent, cut short or no JSON object.
-    """
-    with as_store_error():
-        return read_json(path, remedy=REBUILD)
-
-
-@contextmanager
-def as_store_error() -> Iterator[None]:
-    """Raise the input errors of the block as :class:`StoreError`."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except InputError as error:
-        raise StoreError(error.asked, error.found, error.remedy) from error
-
-
-def require_schema(path: Path, value: Mapping[str, Any]) -> None:
-    """Refuse what was written under another schema, with the command that makes it again.
-
-    Raises:
-        SchemaError: if ``value["schema"]`` is not the schema this version reads.
-    """
-    if value.get("schema") != SCHEMA:
-        root = path.parent if path.name == INDEX else path.parent.parent
-        raise other_schema(f"reading {path}", value.get("schema"), SCHEMA, build_again(root))
-
-
-def build_again(root: Path) -> str:
-    """Return the command that makes a store again under this schema, beside the old one.
-
-    It takes what the store keeps: the lock it was built from (the same pixels, so the same
-    digest), else the name of its recipe, else how it was imported.
-    """
-    from rsbench.catalog import names
-
-    recipe = _recipe(root / INDEX)
-    out = shlex.quote(str(root.with_name(f"{root.stem}-again{root.suffix}")))
-    if "importer" in recipe:
-        told = {f"--{key}": recipe.get(key) for key in ("unit", "scale", "offset", "nodata")}
-        options = "".join(f" {key} {value}" for key, value in told.items() if value is not None)
-        return f"rsbench import-dataset {recipe['importer']} SOURCE{options} --out {out}"
-    name = str(recipe.get("name", "NAME"))
-    if (root / LOCK).is_file():
-        own = "" if name in names("recipes") else f" --recipe {name}.yaml"
-        lock = shlex.quote(str(root / LOCK))
-        return f"rsbench build-dataset{own} --lock {lock} --out {out}"
-    return f"rsbench build-dataset --recipe {name} --out {out}"
-
-
-def _recipe(index: Path) -> Mapping[str, Any]:
-    """Return the recipe an index of any schema states, or nothing."""
-    try:
-        found = read_json(index).get("recipe")
-    except InputError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 @dataclass(frozen=True)
 class StoreMeta:
-    """What is true of the whole store.
+    """Metadata of a whole store.
 
     Args:
         recipe: canonical JSON form of the recipe, with at least ``name``.
-        lock_digest: digest of the lock it was built from, None for imports.
-        compositor: name and version of what made a frame, e.g. ``median@1``.
-        missing: units that are not there, each ``{"region", "time", "reason"}``.
+        lock_digest: digest of the lock, None for imports.
+        compositor: name and version of the compositing method, e.g. ``median@1``.
+        missing: missing units, each ``{"region", "time", "reason"}``.
         step: time between frames, ISO 8601, e.g. ``P1Y``.
-        simulation: what the simulated Earth was drawn from.
+        simulation: parameters of the simulated Earth.
     """
 
     kind: str
@@ -348,74 +279,12 @@ class StoreMeta:
         return cls(**known)
 
 
-@dataclass(frozen=True)
-class RegionEntry:
-    """One region as the store lists it; grids and times by sensor."""
-
-    record: RegionRecord
-    grids: Mapping[str, Grid]
-    times: Mapping[str, tuple[date, ...]]
-    digest: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The manifest of a region: its record, its sensors and every file under it.
-
-    ``files``: relative path → ``{"size": bytes, "sha256": hex}``.
-    """
-
-    record: RegionRecord
-    sensors: Mapping[str, Mapping[str, Any]]
-    digest: str
-    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {
-            "schema": SCHEMA,
-            "region": self.record.to_json(),
-            "sensors": {n: dict(s) for n, s in sorted(self.sensors.items())},
-            "digest": self.digest,
-            "files": {n: dict(f) for n, f in sorted(self.files.items())},
-        }
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a manifest file.
-
-        Raises:
-            StoreError: if it is absent, cut short, or lacks a part.
-            SchemaError: if it was written under another schema.
-        """
-        return cls.parse(path, load_json(path))
-
-    @classmethod
-    def parse(cls, path: Path, value: Mapping[str, Any]) -> Self:
-        """Read the JSON form; ``path`` is for errors, as of :meth:`load`."""
-        require_schema(path, value)
-        try:
-            record = RegionRecord.from_json(value["region"])
-            return cls(record, value["sensors"], str(value["digest"]), value["files"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"reading {path}", f"a part is missing: {error}", REBUILD) from error
-
-    def entry(self) -> RegionEntry:
-        """Return the region as the store lists it."""
-        return RegionEntry(
-            self.record,
-            {n: Grid.from_json(s["grid"]) for n, s in self.sensors.items()},
-            {n: iso_dates(s["times"]) for n, s in self.sensors.items()},
-            self.digest,
-        )
-
-
 def region_digest(
     record: RegionRecord, sensors: Mapping[str, SensorArrays], metas: Mapping[str, SensorMeta]
 ) -> str:
     """Return the digest of a region: decoded arrays, grids, dates and canonical metadata.
 
-    Codec, chunks and the bytes on disk never enter, nor do texts about rights.
+    It does not depend on codec, chunks, bytes on disk, attribution and licence.
     """
     hasher = ArrayHasher()
     hasher.add_json("region", record.to_json())
@@ -432,8 +301,8 @@ def region_digest(
 def store_digest(meta: StoreMeta, regions: Mapping[str, str]) -> str:
     """Return the digest of a store from its metadata and the digests of its regions.
 
-    The recipe enters by name only, and the lock not at all: two locks that give the same pixels
-    give the same data set.
+    Of the recipe only the name enters, and the lock does not enter: two locks with equal pixels
+    give equal digests.
     """
     return sha256_json(
         {

@@ -1,4 +1,4 @@
-"""The contract of pixels: shapes, masks and units, checked when written and applied when read."""
+"""Checks of arrays before writing, and conversion of stored numbers to physical values."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rsbench.store.layout import Array, SensorArrays, SensorMeta
 
 
 def canonical_arrays(name: str, arrays: SensorArrays, meta: SensorMeta) -> SensorArrays:
-    """Check the arrays of a region and return them with nodata under every invalid pixel.
+    """Check the arrays of a region; return them with nodata in every invalid pixel.
 
-    What lies under a mask carries no information and must not move the digest.
+    So the digest does not depend on the values of invalid pixels.
 
     Raises:
         InputError: if shapes, types or dates do not fit together.
-        PixelError: if a NaN lies under a valid pixel.
+        PixelError: if a valid pixel is NaN or infinite.
     """
     asked = f"region {name}, sensor {meta.name}"
     _require_shapes(asked, arrays, meta)
@@ -28,7 +28,7 @@ def canonical_arrays(name: str, arrays: SensorArrays, meta: SensorMeta) -> Senso
     nodata = np.asarray(meta.nodata, dtype=values.dtype)
     frames = zip(values, arrays.valid, strict=True)
     if all((frame[:, ~valid] == nodata).all() for frame, valid in frames):
-        return arrays  # a copy of a large region costs as much memory as the region
+        return arrays  # without a copy, which would double the memory
     values = np.where(~arrays.valid[:, None], nodata, values)
     return dataclasses.replace(arrays, values=values)
 
@@ -52,7 +52,7 @@ def _require_shapes(asked: str, arrays: SensorArrays, meta: SensorMeta) -> None:
             raise InputError(
                 f"{asked}, array {key}",
                 f"{array.dtype} {array.shape}",
-                f"Dates, bands and grid ask for {dtype} {shape}",
+                f"Dates, bands and grid require {dtype} {shape}",
             )
     if t == 0 or any(a >= b for a, b in zip(arrays.times, arrays.times[1:], strict=False)):
         raise InputError(
@@ -71,9 +71,9 @@ def _require_finite(asked: str, arrays: SensorArrays, meta: SensorMeta) -> None:
             t, c = (int(i) for i in np.argwhere(bad.any(axis=(2, 3)))[0])
             raise PixelError(
                 f"{asked}, array {key}",
-                f"{int(bad.sum())} NaN or infinite pixels that no mask declares, "
+                f"{int(bad.sum())} NaN or infinite pixels that are not masked, "
                 f"first at {arrays.times[t]}, band {meta.bands[c]}",
-                "State the nodata value of the source, or mask these pixels",
+                "Give the nodata value of the source, or mask these pixels",
             )
 
 

@@ -1,4 +1,4 @@
-"""Open a store and read its decoded arrays; a missing or cut file is an error, never fill."""
+"""Open a store and read its decoded arrays; a missing or truncated file raises an error."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ from rsbench.store.layout import (
     MANIFEST,
     REBUILD,
     Array,
-    Manifest,
-    RegionEntry,
     SensorArrays,
     SensorMeta,
     StoreMeta,
-    require_schema,
     store_digest,
 )
+from rsbench.store.manifest import Manifest, RegionEntry, require_schema
 from rsbench.store.pixels import physical
 from rsbench.store.tree import Folder, Tree, tree_json
 
@@ -43,8 +41,8 @@ def open_store(path: str | Path) -> Store:
     """Open a finished store: a folder, or ``PATH@TAG`` for a version in an icechunk repository.
 
     Raises:
-        StoreError: if nothing is there, if it is another thing, unfinished or cut short.
-        SchemaError: if it was written under another schema.
+        StoreError: if the path is absent, not a store, unfinished or damaged.
+        SchemaError: if it has another schema.
     """
     root = Path(path)
     tree: Tree = Folder(root)
@@ -91,7 +89,7 @@ def _no_store(root: Path) -> StoreError:
         return StoreError(
             asked,
             f"the build is unfinished: {whole} whole regions and no {INDEX}",
-            "Run the same build again; it goes on where it stopped",
+            "Run the same build again; it resumes where it stopped",
         )
     return StoreError(
         asked, f"it is no store; it holds {', '.join(inside[:3])} …", "Give the folder of a store"
@@ -100,7 +98,7 @@ def _no_store(root: Path) -> StoreError:
 
 @final
 class Store:
-    """A finished store. Everything is read on demand; nothing is changed."""
+    """A finished store, read on demand and never modified."""
 
     def __init__(
         self, tree: Tree, digest: str, meta: StoreMeta, listed: Mapping[str, Mapping[str, Any]]
@@ -128,7 +126,7 @@ class Store:
 
     @property
     def one_scene(self) -> bool:
-        """Whether all regions are cut from one series of images of one place."""
+        """Whether all regions are parts of one series of images of one place."""
         return str(self.meta.recipe.get("importer")).startswith("geotiff-")
 
     @property
@@ -138,17 +136,17 @@ class Store:
 
     @cached_property
     def regions(self) -> tuple[str, ...]:
-        """Names of all regions, in order."""
+        """Sorted names of all regions."""
         return tuple(sorted(self.listed))
 
     def split(self, name: str) -> tuple[str, ...]:
-        """Return the names of the regions of a split, in order."""
+        """Return the sorted names of the regions of a split."""
         if name not in (known := {str(r["split"]) for r in self.listed.values()}):
             raise unknown("split of this store", name, known)
         return tuple(r for r in self.regions if self.listed[r]["split"] == name)
 
     def region(self, name: str) -> RegionEntry:
-        """Return what is known of a region: record, grids, dates, digest."""
+        """Return record, grids, dates and digest of a region."""
         return self.manifest(name).entry()
 
     def sensor(self, name: str) -> SensorMeta:
@@ -161,7 +159,7 @@ class Store:
         """Return the manifest of a region.
 
         Raises:
-            StoreError: if it is damaged, or does not belong to this index.
+            StoreError: if it is damaged or does not match the index.
         """
         if name not in self.listed:
             raise unknown("region of this store", name, self.listed)
@@ -185,7 +183,7 @@ class Store:
         return self._manifests[name]
 
     def arrays(self, region: str, sensor: str) -> tuple[str, ...]:
-        """Return which arrays a region holds for a sensor (``odd`` and ``even`` may be absent)."""
+        """Return the names of the arrays of a region and sensor."""
         self.sensor(sensor)
         held = self.manifest(region).sensors
         if sensor not in held:
@@ -193,7 +191,7 @@ class Store:
         return tuple(held[sensor]["arrays"])
 
     def attributes(self, region: str, sensor: str, array: str = "values") -> Mapping[str, Any]:
-        """Return what stands beside an array: CF attributes, and ``rsbench:classes`` of labels."""
+        """Return the attributes of an array: CF attributes, and ``rsbench:classes`` of labels."""
         kept: Mapping[str, Any] = tree_json(self.tree, f"{region}/{sensor}/{array}/zarr.json")
         return dict(kept.get("attributes", {}))
 
@@ -209,14 +207,15 @@ class Store:
         """Return a decoded array as stored: ``(T, C, H, W)``, or ``(T, H, W)`` for masks.
 
         Args:
-            array: ``values``, ``valid``, ``n_valid``, ``odd`` or ``even``.
-            window: only these pixels; must lie in the region.
-            times: only these dates.
+            array: ``values``, ``valid``, ``n_valid``, ``odd``, ``even``, ``spread``, ``source`` or
+                ``labels``.
+            window: pixels to read, inside the region; all if None.
+            times: indices of dates to read; all if None.
 
         Raises:
-            StoreError: if a file is absent, cut short or damaged.
+            StoreError: if a file is absent, truncated or damaged.
         """
-        with self._damage_is_named(region, sensor, array):
+        with self._damage_errors(region, sensor, array):
             source = self._open(region, sensor, array)
         if window is None and times is None:
             selection: Any = ...
@@ -226,7 +225,7 @@ class Store:
                 require_inside(window, source.shape[-2], source.shape[-1], region)
                 rows, columns = window.slices
             selection = (times or slice(None), ..., rows, columns)
-        with self._damage_is_named(region, sensor, array):
+        with self._damage_errors(region, sensor, array):
             return np.asarray(source[selection])
 
     def read_physical(
@@ -234,7 +233,7 @@ class Store:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """Return ``(T, C, H, W)`` float32 in the sensor's unit and ``(T, H, W)`` bool.
 
-        Values are 0 where not valid.
+        Values are 0 where invalid.
         """
         raw = self.read(region, sensor, window=window)
         valid = self.read(region, sensor, array="valid", window=window)
@@ -255,14 +254,14 @@ class Store:
         return SensorArrays(times=entry.times[sensor], grid=entry.grids[sensor], **found)
 
     def validate(self) -> list[Finding]:
-        """Check every file, digest, grid and date; an empty list means that all is as written."""
+        """Check all files, digests, grids and dates; return an empty list for an intact store."""
         from rsbench.store.integrity import check
 
         return check(self)
 
     @contextmanager
-    def _damage_is_named(self, region: str, sensor: str, array: str) -> Iterator[None]:
-        """Turn what zarr and its codecs raise for damaged bytes, many types, into one error."""
+    def _damage_errors(self, region: str, sensor: str, array: str) -> Iterator[None]:
+        """Convert the errors of zarr and its codecs for damaged bytes to :class:`StoreError`."""
         try:
             yield
         except RsbenchError:
@@ -271,7 +270,7 @@ class Store:
             raise StoreError(
                 f"reading {region}/{sensor}/{array} of {self.path}",
                 f"its bytes are damaged ({type(error).__name__}: {error})",
-                "Type: rsbench validate STORE, then build or copy the region again",
+                "Run `rsbench validate STORE`, then build or copy the region again",
             ) from error
 
     def _open(self, region: str, sensor: str, array: str) -> zarr.Array[Any]:
@@ -290,7 +289,7 @@ class Store:
         return self._arrays[key]
 
     def _require_files(self, region: str, prefix: str) -> None:
-        """A shard that is absent would be read as fill, so look before reading."""
+        """Raise if a file is absent or truncated; zarr reads absent shards as fill values."""
         for name, held in self.manifest(region).files.items():
             if not name.startswith(prefix):
                 continue
@@ -301,10 +300,10 @@ class Store:
 
 
 def require_inside(window: Window, height: int, width: int, region: str) -> None:
-    """Refuse a window that leaves its region; slices would cut it silently.
+    """Raise if a window is not inside its region; slices would be truncated silently.
 
     Raises:
-        InputError: if any pixel of the window lies outside ``height`` × ``width``.
+        InputError: if a pixel of the window is outside ``height`` × ``width``.
     """
     if not (0 <= window.y <= height - window.height and 0 <= window.x <= width - window.width):
         raise InputError(

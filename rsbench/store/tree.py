@@ -1,4 +1,4 @@
-"""Where the files of a store lie: a folder, or a version in a repository that keeps many."""
+"""Access to the files of a store in a folder or in a version of a repository."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError
 from rsbench.core.io import MAX_JSON, parse_json
-from rsbench.store.layout import REBUILD, ROOT_KEY, as_store_error
+from rsbench.store.layout import REBUILD, ROOT_KEY
+from rsbench.store.manifest import as_store_error
 
 if TYPE_CHECKING:
     import zarr
 
 
 class Tree(Protocol):
-    """The files of a store by their names, ``region/sensor/array/c/0/0/0/0`` for one."""
+    """The files of a store by name, e.g. ``region/sensor/array/c/0/0/0/0``."""
 
     where: Path
 
     def names(self) -> list[str]:
-        """Return what lies at the top, in order."""
+        """Return the sorted names at the root."""
 
     def files(self, under: str) -> list[str]:
-        """Return all files below a name, relative to it, in order."""
+        """Return the sorted names of all files below ``under``, relative to it."""
 
     def size(self, name: str) -> int | None:
-        """Return the bytes of a file; None if it is absent."""
+        """Return the size of a file in bytes; None if it is absent."""
 
     def read(self, name: str) -> bytes:
         """Return the content of a file.
@@ -36,17 +37,17 @@ class Tree(Protocol):
         """
 
     def sha256(self, name: str) -> str:
-        """Return the digest of a file's content."""
+        """Return the hex SHA-256 of a file."""
 
     def array(self, name: str) -> zarr.Array[Any]:
         """Open a Zarr array for reading."""
 
 
 def tree_json(tree: Tree, name: str) -> dict[str, Any]:
-    """Read a JSON object of a store.
+    """Return the JSON object in a file of a store.
 
     Raises:
-        StoreError: if the file is absent, cut short or no JSON object.
+        StoreError: if the file is absent, truncated or not a JSON object.
     """
     asked = f"reading {tree.where / name}"
     with as_store_error():
@@ -63,7 +64,7 @@ def tree_json(tree: Tree, name: str) -> dict[str, Any]:
 
 
 def provenance(tree: Tree, region: str) -> dict[str, Any]:
-    """Return what a region keeps of how it was made; empty where it keeps nothing."""
+    """Return the provenance of a region; empty if it has none."""
     attributes = tree_json(tree, f"{region}/zarr.json")["attributes"]
     return dict(attributes.get(ROOT_KEY, {}).get("provenance", {}))
 

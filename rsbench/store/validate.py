@@ -1,4 +1,4 @@
-"""Check every byte of a store by its path."""
+"""Validation of a store by path."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Finding", "validate"]
 
 
 def validate(path: str | Path) -> list[Finding]:
-    """Return everything that is not as written; empty means that all is.
+    """Return all differences from the manifests and digests; empty for an intact store.
 
     Raises:
-        StoreError: if the store cannot be opened at all.
+        StoreError: if the store cannot be opened.
     """
     return open_store(path).validate()

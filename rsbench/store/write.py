@@ -1,7 +1,7 @@
-"""Write a store: each region into a temporary folder that is renamed when whole; the index last.
+"""Write a store: regions first, each in a temporary folder that is renamed, and the index last.
 
-A store without an index is unfinished and is not opened. A region with a manifest is whole; its
-manifest has the SHA-256 of every file.
+A store without an index is unfinished and cannot be opened. A region with a manifest is complete;
+the manifest has the SHA-256 of every file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from rsbench.store.layout import (
     MANIFEST,
     ROOT_KEY,
     SCHEMA,
-    Manifest,
     RegionRecord,
     SensorArrays,
     SensorMeta,
@@ -35,6 +34,7 @@ from rsbench.store.layout import (
     region_digest,
     store_digest,
 )
+from rsbench.store.manifest import Manifest
 from rsbench.store.pixels import canonical_arrays
 from rsbench.store.zarr_write import CODECS, finish_writes, write_group, write_sensor
 
@@ -49,77 +49,77 @@ def write_region(
     attrs: Mapping[str, Any] | None = None,
     replace: bool = False,
 ) -> str:
-    """Write one region whole, or not at all, and return its digest.
-
-    A region that is there with the same digest is left as it is.
+    """Write one region atomically and return its digest; skip one that exists with this digest.
 
     Args:
-        codec: one of ``CODECS``; it never moves the digest.
-        attrs: provenance kept beside the pixels (JSON); it never moves the digest.
-        replace: put this region in place of another of the same name.
+        sensors: arrays by sensor.
+        metas: metadata by sensor.
+        codec: one of ``CODECS``; not part of the digest.
+        attrs: provenance to store with the region (JSON); not part of the digest.
+        replace: replace an existing region of the same name.
 
     Raises:
-        StoreError: if a region of this name with other content is there and ``replace`` is False.
-        PixelError: if a NaN lies under a valid pixel.
-        DiskFull: if the device has no room left.
+        StoreError: if a region of this name with other content exists and ``replace`` is False.
+        PixelError: if a valid pixel is NaN or infinite.
+        DiskFull: if the disk is full.
     """
     root = Path(root)
-    if codec not in CODECS:
-        raise unknown("codec", codec, CODECS)
-    if set(sensors) != set(metas) or not sensors:
-        raise InputError(
-            f"region {record.name}",
-            f"arrays of {sorted(sensors)}, metadata of {sorted(metas)}",
-            "Give both for every sensor, at least one",
-        )
+    _require_arguments(record.name, sensors, metas, codec)
     clean = {n: canonical_arrays(record.name, a, metas[n]) for n, a in sensors.items()}
     digest = region_digest(record, clean, metas)
-    if not replace and _stands(root, record.name, digest):
+    if not replace and _is_written(root, record.name, digest):
         return digest
     with _staged(root / record.name) as folder:
-        group_attrs = {"schema": SCHEMA, **record.to_json(), "provenance": dict(attrs or {})}
-        write_group(folder, {ROOT_KEY: group_attrs})
+        provenance = {"provenance": dict(attrs or {})}
+        write_group(folder, {ROOT_KEY: {"schema": SCHEMA, **record.to_json(), **provenance}})
         for name in sorted(clean):
             write_sensor(folder / name, clean[name], metas[name], codec)
-        described = {
-            name: {
-                "meta": metas[name].to_json(),
-                "grid": arrays.grid.to_json(),
-                "times": [t.isoformat() for t in arrays.times],
-                "arrays": sorted(arrays.named()),
-            }
-            for name, arrays in clean.items()
-        }
-        manifest = Manifest(record, described, digest, _hash_files(folder))
+        sensors_json = {name: _described(arrays, metas[name]) for name, arrays in clean.items()}
+        manifest = Manifest(record, sensors_json, digest, _hash_files(folder))
         (folder / MANIFEST).write_text(canonical_json(manifest.to_json()), encoding="utf-8")
         _publish(root, folder, record.name, digest, replace=replace)
     return digest
 
 
-def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = None) -> str:
-    """Check that the regions are there, write the root's metadata and index, return the digest.
+def _require_arguments(
+    region: str, sensors: Mapping[str, Any], metas: Mapping[str, Any], codec: str
+) -> None:
+    if codec not in CODECS:
+        raise unknown("codec", codec, CODECS)
+    if set(sensors) != set(metas) or not sensors:
+        raise InputError(
+            f"region {region}",
+            f"arrays of {sorted(sensors)}, metadata of {sorted(metas)}",
+            "Give both for every sensor, at least one",
+        )
 
-    No other writer may be at work: what killed ones left behind is cleared.
+
+def _described(arrays: SensorArrays, meta: SensorMeta) -> dict[str, Any]:
+    """Return the entry of a sensor in the manifest."""
+    return {
+        "meta": meta.to_json(),
+        "grid": arrays.grid.to_json(),
+        "times": [t.isoformat() for t in arrays.times],
+        "arrays": sorted(arrays.named()),
+    }
+
+
+def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = None) -> str:
+    """Write the metadata and index of the root after checking the regions; return the digest.
+
+    No other process may write to the store at the same time: temporary folders are removed.
 
     Args:
-        regions: the regions the store must hold; None for those that are there.
+        regions: the regions that the store must hold; None for all existing regions.
 
     Raises:
-        StoreError: if a listed region is absent, or a region's sensors differ from the store's.
+        StoreError: if a region is absent, or its sensors differ from ``meta``.
     """
     root = Path(root)
     found = {m.record.name: m for m in read_manifests(root)}
     names = sorted(found if regions is None else regions)
-    if not names:
-        raise StoreError(f"finishing {root}", "it holds no region", "Build at least one region")
-    absent = [name for name in names if name not in found]
-    if absent:
-        raise StoreError(
-            f"finishing {root}",
-            f"{len(absent)} of {len(names)} regions are absent: {', '.join(absent[:5])}",
-            "Run the same build again; it does only what is missing",
-        )
-    _require_truthful(root, meta)
+    _require_present(root, names, found)
+    _require_consistent(root, meta)
     for name in names:
         _require_same_sensors(found[name], meta)
     digest = store_digest(meta, {name: found[name].digest for name in names})
@@ -137,7 +137,7 @@ def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = Non
 
 
 def read_manifests(root: Path) -> list[Manifest]:
-    """Return the manifests of all whole regions under a root, in order of name."""
+    """Return the manifests of all complete regions under a root, sorted by name."""
     return [
         Manifest.load(path)
         for path in sorted(Path(root).glob(f"*/{MANIFEST}"))
@@ -160,12 +160,24 @@ def _listing(root: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _require_truthful(root: Path, meta: StoreMeta) -> None:
+def _require_present(root: Path, names: Sequence[str], found: Mapping[str, Manifest]) -> None:
+    if not names:
+        raise StoreError(f"finishing {root}", "it holds no region", "Build at least one region")
+    absent = [name for name in names if name not in found]
+    if absent:
+        raise StoreError(
+            f"finishing {root}",
+            f"{len(absent)} of {len(names)} regions are absent: {', '.join(absent[:5])}",
+            "Run the same build again; it builds only what is missing",
+        )
+
+
+def _require_consistent(root: Path, meta: StoreMeta) -> None:
     if meta.complete and meta.missing:
         raise StoreError(
             f"finishing {root}",
-            f"it is called complete, yet {len(meta.missing)} units are missing",
-            "Call it incomplete",
+            f"it is marked as complete, but {len(meta.missing)} units are missing",
+            "Mark it as incomplete",
         )
 
 
@@ -180,8 +192,12 @@ def _require_same_sensors(manifest: Manifest, meta: StoreMeta) -> None:
             )
 
 
-def _stands(root: Path, name: str, digest: str) -> bool:
-    """Whether the region is there with this digest; raise if another thing of its name is."""
+def _is_written(root: Path, name: str, digest: str) -> bool:
+    """Return whether the region exists with this digest.
+
+    Raises:
+        StoreError: if a region with another digest, or another folder, has its name.
+    """
     folder = root / name
     if not folder.exists():
         return False
@@ -195,7 +211,7 @@ def _stands(root: Path, name: str, digest: str) -> bool:
     raise StoreError(
         f"writing region {name} into {root}",
         found,
-        "Nothing is replaced silently: move it away, or ask for it to be replaced",
+        "Nothing is replaced silently: move it, or pass replace=True",
     )
 
 
@@ -216,7 +232,7 @@ def _disk_errors(root: Path) -> AbstractContextManager[None]:
 
 @contextmanager
 def _staged(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside a region's, removed at the end unless it was renamed."""
+    """Yield a temporary folder for a region, removed at the end unless it was renamed."""
     with _disk_errors(target.parent), temporary_directory(target) as folder:
         try:
             yield folder
@@ -228,13 +244,13 @@ def _staged(target: Path) -> Iterator[Path]:
 def _publish(root: Path, folder: Path, name: str, digest: str, *, replace: bool) -> None:
     target = root / name
     if replace and target.exists():
-        # The index lists the region that is replaced: from here on the store is unfinished.
+        # The index lists the old region, so it is removed: the store is now unfinished.
         (root / INDEX).unlink(missing_ok=True)
         replace_directory(folder, target)
         return
     try:
         publish_directory(folder, target)
     except OSError:
-        # Another writer was faster: the same content is fine, other content is not.
-        if not target.exists() or not _stands(root, name, digest):
+        # Another process may have written the same region first.
+        if not target.exists() or not _is_written(root, name, digest):
             raise

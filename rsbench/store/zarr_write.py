@@ -1,4 +1,4 @@
-"""Zarr groups and arrays of one sensor, with the attributes that xarray and rioxarray read."""
+"""Writing the Zarr groups and arrays of a sensor, with attributes for xarray and rioxarray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rsbench.core.grid import Grid
 from rsbench.store.layout import CHUNK, ROOT_KEY, SCHEMA, Array, SensorArrays, SensorMeta
 
 SETTLE_S = 10.0
-"""Most seconds that :func:`finish_writes` waits."""
+"""Longest time that :func:`finish_writes` waits, in seconds."""
 CODECS = ("zstd", "lz4", "zstd-shuffle", "none")
 
 
@@ -44,24 +44,12 @@ def _write_cube(
     codec: str,
     about: Mapping[str, Any],
 ) -> None:
+    """Write one array with time and pixel axes."""
     height, width = array.shape[-2:]
     inner = (*array.shape[:-2], min(CHUNK, height), min(CHUNK, width))
     shard = tuple(-(-n // c) * c for n, c in zip(array.shape, inner, strict=True))
     is_cube = array.ndim == 4
     is_value = is_cube and key != "spread"
-    # Both spellings: xarray makes `spatial_ref` a coordinate, rioxarray follows `grid_mapping`.
-    attributes: dict[str, Any] = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
-    if is_value:
-        held = meta.to_json()
-        attributes |= {
-            "units": meta.unit,
-            "nodata": held["nodata"],
-            "rsbench:scale": held["scale"],
-            "rsbench:offset": held["offset"],
-        }
-    elif is_cube:  # a difference of two stored numbers: the offset has fallen out
-        attributes |= {"units": meta.unit, "rsbench:scale": meta.to_json()["scale"]}
-    attributes |= about
     _create(
         target,
         key,
@@ -71,8 +59,24 @@ def _write_cube(
         compressors=_compressors(codec, array.dtype.itemsize),
         fill_value=array.dtype.type(meta.nodata if is_value else 0),
         dimension_names=("time", "band", "y", "x") if is_cube else ("time", "y", "x"),
-        attributes=attributes,
+        attributes={**_cube_attributes(is_cube, is_value, meta), **about},
     )
+
+
+def _cube_attributes(is_cube: bool, is_value: bool, meta: SensorMeta) -> dict[str, Any]:
+    # xarray reads `coordinates`, rioxarray reads `grid_mapping`.
+    attributes: dict[str, Any] = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
+    held = meta.to_json()
+    if is_value:
+        return attributes | {
+            "units": meta.unit,
+            "nodata": held["nodata"],
+            "rsbench:scale": held["scale"],
+            "rsbench:offset": held["offset"],
+        }
+    if is_cube:  # a difference of two stored numbers has no offset
+        return attributes | {"units": meta.unit, "rsbench:scale": held["scale"]}
+    return attributes
 
 
 def _write_coords(target: Path, arrays: SensorArrays, meta: SensorMeta) -> None:
@@ -137,7 +141,7 @@ def _crs_attributes(crs: str) -> dict[str, Any]:
         attributes = CRS.from_user_input(crs).to_cf()
     except CRSError as error:
         raise InputError(
-            f"CRS {crs!r}", "it names no coordinate system", "Give EPSG:code"
+            f"CRS {crs!r}", "it is not a coordinate reference system", "Give EPSG:code"
         ) from error
     return json.loads(json.dumps(attributes))  # type: ignore[no-any-return]
 
@@ -146,7 +150,7 @@ def _create(target: Path, key: str, array: Array, **options: Any) -> None:
     import zarr
     from zarr.storage import LocalStore
 
-    # Empty chunks are written too: a chunk that is absent is then always damage, never fill.
+    # Empty chunks are written too, so that an absent chunk always means damage.
     created = zarr.create_array(
         LocalStore(target),
         name=key,
@@ -163,7 +167,7 @@ def _create(target: Path, key: str, array: Array, **options: Any) -> None:
 def _compressors(codec: str, itemsize: int) -> list[Any]:
     from zarr.codecs import BloscCodec, Crc32cCodec
 
-    # Blosc has no checksum of its own; crc32c turns a damaged chunk into an error on reading.
+    # Blosc has no checksum; with crc32c, reading a damaged chunk raises an error.
     options: dict[str, tuple[Any, int, Any]] = {
         "zstd": ("zstd", 5, "bitshuffle"),
         "lz4": ("lz4", 5, "bitshuffle"),
@@ -179,10 +183,10 @@ def _compressors(codec: str, itemsize: int) -> list[Any]:
 
 
 def finish_writes() -> None:
-    """Wait until zarr has ended all writes after one of them failed.
+    """Wait until all concurrent writes of zarr have ended, after one of them failed.
 
-    Zarr writes the chunks of an array concurrently and returns at the first failure. The others
-    would go on in a folder that is being removed, and their errors would be lost.
+    Zarr writes the chunks of an array concurrently and raises at the first failure. The other
+    writes would continue while the folder is removed, and their errors would be lost.
     """
     from zarr.core.sync import sync
 

@@ -322,12 +322,18 @@ def test_a_store_that_is_not_the_stated_one_is_thrown_away(released: Path, tmp_p
     [
         ({"schema": 9}, "its schema is 9"),
         ({"name": "../x"}, "name or digest"),
-        ({"version": "0" * 12}, "not the digest's beginning"),
+        ({"version": "0" * 12}, "does not begin its digest"),
         ({"digest": "xyz"}, "name or digest"),
         ({"files": []}, "lists no file"),
-        ({"files": [{"name": "../x", "role": "part", "bytes": 1, "sha256": "0" * 64}]}, "plain"),
+        (
+            {"files": [{"name": "../x", "role": "part", "bytes": 1, "sha256": "0" * 64}]},
+            "malformed",
+        ),
         ({"files": [{"name": "x.py", "role": "root", "bytes": 1, "sha256": "0" * 64}]}, "store"),
-        ({"files": [{"name": "x.tar", "role": "part", "bytes": -1, "sha256": "0" * 64}]}, "sense"),
+        (
+            {"files": [{"name": "x.tar", "role": "part", "bytes": -1, "sha256": "0" * 64}]},
+            "size or role",
+        ),
         ({"files": [{"name": "x.tar"}]}, "cannot be read"),
         ({"files": 7}, "cannot be read"),
     ],

@@ -173,7 +173,7 @@ TYPOS = [
     ("split: train", "split: trian", 13, "Did you mean train"),
     ("size: 64", "size: 8", 14, "greater than or equal to 16"),
     ("size: 64", "sise: 64", 14, "Did you mean size"),
-    ("title: A", "name: again\ntitle: A", 2, "second time"),
+    ("title: A", "name: again\ntitle: A", 2, "is repeated, first in line"),
     ("[s2]", "[s3]", 3, "Did you mean s2"),
     ("[B02, B03, B04]", "[B02, B99]", 5, "band of s2 'B99'"),
     ("Istanbul_Turkey", "Istambul_Turkey", 9, "Did you mean Istanbul_Turkey"),

@@ -86,7 +86,7 @@ def test_splits_do_not_depend_on_the_order_of_features(tmp_path: Path):
         ([], "no features"),
         ([feature("a b", 4, 52)], "has the name 'a b'"),
         ([feature(None, 4, 52)], "has the name None"),
-        ([feature("a", 4, 52), feature("a", 5, 52)], "stands twice"),
+        ([feature("a", 4, 52), feature("a", 5, 52)], "is used twice"),
         ([feature("a", 52, 104)], "latitude 104"),
         ([feature("a", 4, 52, split="dev")], "split 'dev'"),
         ([{"properties": {"name": "a"}, "geometry": None}], "no coordinates"),
@@ -100,5 +100,5 @@ def test_a_place_that_cannot_be_used_is_told(tmp_path: Path, features: list[Any]
 def test_a_file_that_is_no_json_is_told(tmp_path: Path):
     path = tmp_path / "places.geojson"
     path.write_text("{")
-    with pytest.raises(InputError, match="no readable JSON"):
+    with pytest.raises(InputError, match="is cut short or not JSON"):
         load_regions_geojson(path)

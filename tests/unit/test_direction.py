@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 import rsbench
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.models.checkpoint import Checkpoint, fitting_checkpoints
+from rsbench.models.checkpoint import Checkpoint
+from rsbench.models.checkpoint_search import CheckpointQuery, fitting_checkpoints
 from rsbench.models.noise import Noise
 from rsbench.models.registry import create_model
 from rsbench.store.cache import open_cache
@@ -86,10 +87,10 @@ def test_training_crops_run_backward(tmp_path: Path, toy: None) -> None:
     assert note.scheme == "space-past"
     assert result.checkpoint.parent != ahead.checkpoint.parent
     assert train_toys.digest(result) != train_toys.digest(ahead)
-    found = fitting_checkpoints(
+    found = fitting_checkpoints(CheckpointQuery(
         model="toy", preset="default", digest=store.digest, split=past.trained_for, seed=0,
         context=1, budget="4steps",
-    )  # fmt: skip
+    ))  # fmt: skip
     assert found.same == (result.checkpoint,)
 
 

@@ -1,4 +1,4 @@
-"""The registry: cards without torch, names with did-you-mean, strangers' packages."""
+"""The registry: cards without torch, suggestions for unknown names, other packages."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_strangers_package_enters_by_its_entry_point(
     [
         ("raise RuntimeError('no licence')", "raises RuntimeError: no licence"),
         ("import no_such_library", "raises ModuleNotFoundError"),
-        ("card = 3", "is a int, not a rsbench.Card"),
+        ("card = 3", "is a int without the fields of a rsbench.Card"),
         (GOOD.replace('"stranger",', '"other",'), "its card is named 'other'"),
         (GOOD.replace('{"default"', '{"tiny"'), "default preset 'default' is not among"),
         ("nothing = 1", "raises AttributeError"),

@@ -71,7 +71,7 @@ def test_a_malformed_table_is_refused_with_its_line() -> None:
     for change, message in (
         ({"rows": [{**row, "values": [1.0]}]}, "has 1 values, not 3"),
         ({"rows": [{**row, "metrics": {"FID": None}}]}, "a column that is not there"),
-        ({"columns": [good["columns"][0]] * 3}, "a column stands twice"),
+        ({"columns": [good["columns"][0]] * 3}, "a column is listed twice"),
         ({"why_not": ""}, "why_not must say"),
     ):
         with pytest.raises(ValueError, match=message):

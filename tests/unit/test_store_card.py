@@ -121,4 +121,4 @@ def test_a_shifted_year_is_shown(tmp_path: Path) -> None:
     chosen = recipe(regions=whole, years=(2021, 2023), shift=True)
     made = build(chosen, tmp_path / "out", provider=str(tmp_path / "stac"))
     assert coverage(open_store(made.path))["all"].shifted == ("2022",)
-    assert "beside the others: all 2022." in (made.path / CARD).read_text()
+    assert "relative to the others: all 2022." in (made.path / CARD).read_text()

@@ -12,7 +12,8 @@ import pytest
 
 from rsbench.core.errors import InputError, PixelError, StoreError, UnknownName
 from rsbench.core.grid import Grid, Window
-from rsbench.store.layout import Manifest, RegionRecord, SensorMeta, StoreMeta, region_digest
+from rsbench.store.layout import RegionRecord, SensorMeta, StoreMeta, region_digest
+from rsbench.store.manifest import Manifest
 from rsbench.store.pixels import physical
 from rsbench.store.read import Store
 from rsbench.store.write import finalise, read_manifests, write_region
@@ -211,7 +212,7 @@ def test_finalise_refuses_what_is_not_there(tmp_path: Path) -> None:
         finalise(tmp_path, meta, regions=["toy-01", "toy-02"])
     with pytest.raises(StoreError, match="other metadata"):
         finalise(tmp_path, toys.store_meta({"s2": toys.sensor_meta(scale=2e-4)}))
-    with pytest.raises(StoreError, match="called complete"):
+    with pytest.raises(StoreError, match="marked as complete"):
         finalise(tmp_path, replace(meta, missing=({"region": "a", "time": "2017", "reason": "x"},)))
     assert not (tmp_path / "index.json").exists()
 

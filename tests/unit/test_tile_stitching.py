@@ -178,14 +178,14 @@ def test_a_coarser_sensor_is_cut_on_the_same_ground() -> None:
 
     predict_tiled(call, replace(CARD, tile=16, multiple_of=8), both, data.want)
     assert set(shapes) == {(2, 2)}
-    with pytest.raises(InputError, match="share no pixel edge"):
+    with pytest.raises(InputError, match="have no common pixel edge"):
         predict_tiled(call, replace(CARD, tile=20), both, data.want)
 
 
 def test_a_halo_that_leaves_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="leaves nothing"):
+    with pytest.raises(InputError, match="leaves no pixel"):
         spans(100, replace(CARD, tile=16, halo=8))
-    with pytest.raises(InputError, match="no multiple"):
+    with pytest.raises(InputError, match="not a multiple"):
         spans(100, replace(CARD, fixed_size=30, multiple_of=4))
 
 

@@ -20,7 +20,12 @@ import train_toys as tt
 
 from rsbench.core.errors import InputError, TrainingError
 from rsbench.models.api import Stage
-from rsbench.models.checkpoint import NOTE, Checkpoint, Fitting, fitting_checkpoints, load_into
+from rsbench.models.checkpoint import NOTE, Checkpoint, load_into
+from rsbench.models.checkpoint_search import (
+    CheckpointQuery,
+    FittingCheckpoints,
+    fitting_checkpoints,
+)
 from rsbench.store.read import Store
 from rsbench.training.loop import POINTS
 from rsbench.training.options import Options
@@ -238,14 +243,14 @@ def test_what_was_trained_before_does_not_choose_the_weights_of_a_run(store: Sto
     """Another budget, other stages or an option count only where their checkpoint is named."""
     now = tt.model().stages()
 
-    def fitting(budget: str | None, stages: Sequence[Stage] | None = now) -> Fitting:
-        return fitting_checkpoints(
+    def fitting(budget: str | None, stages: Sequence[Stage] | None = now) -> FittingCheckpoints:
+        return fitting_checkpoints(CheckpointQuery(
             model="toy", preset="default", digest=store.digest, split="space", seed=0, context=1,
             sensor="s2", bands=toys.BANDS, budget=budget, stages=stages,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     short = tt.run(tt.model(), store, budget="4steps").checkpoint
-    assert fitting(None) == Fitting((), ((short, Checkpoint.load(short)),))
+    assert fitting(None) == FittingCheckpoints((), ((short, Checkpoint.load(short)),))
     assert fitting("4 steps").same == (short,)
     own = tt.run(tt.model(), store, budget=None).checkpoint
     smooth = tt.run(tt.model(), store, budget=None, options=Options(ema=0.9)).checkpoint
@@ -279,18 +284,18 @@ def test_watched_terms_are_of_validation_samples_and_change_no_weight(store: Sto
 def test_weights_of_a_preset_that_has_changed_are_neither_taken_nor_loaded(store: Store) -> None:
     path = tt.run(tt.model(), store).checkpoint
 
-    def found(preset_options: Mapping[str, Any]) -> Fitting:
-        return fitting_checkpoints(
+    def found(preset_options: Mapping[str, Any]) -> FittingCheckpoints:
+        return fitting_checkpoints(CheckpointQuery(
             model="toy", preset="default", digest=store.digest, split="space", seed=0, context=1,
             budget="20steps", preset_options=preset_options,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     assert found({}).same == (path,)
     assert found({"gain": 8.0}).same == ()
     load_into(tt.model(), path, store, split=None)
     note = json.loads((path / NOTE).read_text())
     (path / NOTE).write_text(json.dumps({**note, "preset_options": {"gain": 4.0}}))
-    with pytest.raises(InputError, match="the preset has had other options"):
+    with pytest.raises(InputError, match="the preset had other options"):
         load_into(tt.model(), path, store, split=None)
     (path / NOTE).write_text(json.dumps({**note, "preset_options": None}))
     load_into(tt.model(), path, store, split=None)  # written before they were noted

@@ -14,7 +14,8 @@ from rsbench.build.kinds.base import Assembled, BuildContext, DatasetKind, Refus
 from rsbench.build.plan.plan import SIMULATED
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.core.errors import InputError
-from rsbench.store.layout import MANIFEST, ROOT_KEY, RegionRecord, StoreMeta, load_json
+from rsbench.store.layout import MANIFEST, ROOT_KEY, RegionRecord, StoreMeta
+from rsbench.store.manifest import load_json
 from rsbench.store.write import finalise, write_region
 
 DEFAULT_CODEC = "zstd"

@@ -1,4 +1,4 @@
-"""The data card of a store: where its pixels come from, what they are, what they leave out."""
+"""The data card of a store: sources, rights, statistics, coverage and leaks between splits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rsbench.store.tree import provenance
 
 _PERCENTILES = (2, 50, 98)
 NEAR_KM = 50.0
-"""Regions of different splits that lie nearer share weather and land; the card names them."""
+"""Distance in km below which the card lists pairs of regions of different splits."""
 
 
 LEAKS = {
@@ -36,7 +36,7 @@ LEAKS = {
 def write_card(path: Path | str) -> Path:
     """Write the data card and the coverage picture into a finished store.
 
-    Both are made from the store alone and never move its digest.
+    Both depend on the store only and are not part of its digest.
     """
     store = open_store(path)
     found = coverage(store)
@@ -52,7 +52,7 @@ def card(
 ) -> str:
     """Return the data card as Markdown.
 
-    ``version``: name of the icechunk repository that the store goes to, and its tag there.
+    ``version``: name and tag in an icechunk repository, for the example code.
     """
     parts = [
         *_head(store),
@@ -126,7 +126,7 @@ def _statistics(store: Store) -> Iterator[str]:
 
 @dataclass
 class _Sums:
-    """Counts of stored numbers, from which all statistics follow exactly."""
+    """Counts of stored numbers; all statistics are exact functions of them."""
 
     scale: float
     offset: float
@@ -155,7 +155,7 @@ def _by_band(store: Store, sensor: str, regions: list[str]) -> dict[str, _Sums]:
     for region in regions:
         values = store.read(region, sensor)
         valid = store.read(region, sensor, array="valid")
-        if values.dtype.kind == "f":  # a histogram of floats: rounded to the display's precision
+        if values.dtype.kind == "f":  # floats are rounded, so that equal values can be counted
             values = np.round(values, 3)
         for at, band in enumerate(meta.bands):
             stored, number = np.unique(values[:, at][valid], return_counts=True)
@@ -171,7 +171,7 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
     yield f"![Valid pixels by region and date]({COVERAGE})"
     yield ""
     mean = sum(c.mean for c in found.values()) / len(found)
-    yield f"{mean:.1%} of all pixels are valid. The regions with most gaps:"
+    yield f"{mean:.1%} of all pixels are valid. Regions with the fewest valid pixels:"
     yield ""
     yield "| region | valid | worst date | its share |"
     yield "|---|---|---|---|"
@@ -182,7 +182,7 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
     shifted = [f"{name} {' '.join(c.shifted)}" for name, c in found.items() if c.shifted]
     if store.meta.recipe.get("shift"):
         yield (
-            "Years that lie more than 0.3 px beside the others: "
+            "Years shifted by more than 0.3 px relative to the others: "
             + ("; ".join(shifted) if shifted else "none")
             + "."
         )
@@ -202,7 +202,7 @@ class CardSection(Protocol):
 
 
 def _of_kind(store: Store) -> Iterator[str]:
-    """Yield the section that the store's dataset kind adds."""
+    """Yield the section of the store's dataset kind."""
     if store.meta.kind not in KINDS.names():
         yield f"The package of dataset kind `{store.meta.kind}` is not installed: its section"
         yield "is left out."
@@ -217,12 +217,12 @@ def _leaks(store: Store) -> Iterator[str]:
     yield "## Leaks between splits"
     yield ""
     if store.one_scene:
-        yield "All regions are blocks of one series of images; splits lie one block apart."
+        yield "All regions are blocks of one series of images; splits are one block apart."
         yield ""
         return
     told = store.meta.recipe.get("leaks")
     if told is not None:
-        yield from _told(str(store.meta.recipe["scheme"]), told)
+        yield from _leak_shares(str(store.meta.recipe["scheme"]), told)
         return
     places = {name: _place(store, name) for name in store.regions}
     split = {name: str(store.listed[name]["split"]) for name in store.regions}
@@ -248,7 +248,7 @@ def _leaks(store: Store) -> Iterator[str]:
     yield ""
 
 
-def _told(scheme: str, shares: Mapping[str, float]) -> Iterator[str]:
+def _leak_shares(scheme: str, shares: Mapping[str, float]) -> Iterator[str]:
     yield f"The split is `{scheme}`. Of the test samples (one patch, one year to the next):"
     yield ""
     for key, text in LEAKS.items():
@@ -257,7 +257,7 @@ def _told(scheme: str, shares: Mapping[str, float]) -> Iterator[str]:
 
 
 def _place(store: Store, name: str) -> tuple[float, float]:
-    """Longitude and latitude (degrees) of a region's centre."""
+    """Return longitude and latitude (degrees) of a region's centre."""
     from pyproj import Transformer
 
     grid = next(iter(store.region(name).grids.values()))

@@ -1,4 +1,4 @@
-"""What a store holds, by region and year: shares of valid pixels, observations, shifted years."""
+"""Coverage of a store by region and date: valid pixels, observations, shifted years."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Coverage:
-    """One region and sensor: a number per date.
+    """Coverage of one region and sensor, one number per date.
 
-    ``valid``: share of valid pixels; ``observations``: median number of clear observations of a
-    pixel; ``shifted``: dates whose image lies beside the others (see ``build.compose_shift``).
+    Args:
+        valid: share of valid pixels.
+        observations: median number of clear observations of a pixel.
+        shifted: years whose images are shifted relative to the others (see
+            ``rsbench.build.compose.registration``).
     """
 
     split: str
@@ -74,7 +77,7 @@ def _shifted(store: Store, region: str, sensor: str) -> list[str]:
 
 
 def picture(found: Mapping[str, Coverage]) -> list[str]:
-    """Return lines of text: a row per region, a block per date as high as its valid share."""
+    """Return lines of text: a row per region, a bar per date with the share of valid pixels."""
     width = max(len(name) for name in found)
     return [
         f"  {name:{width}}  {entry.split:5}  |{''.join(map(_block, entry.valid))}|"
@@ -85,7 +88,7 @@ def picture(found: Mapping[str, Coverage]) -> list[str]:
 
 
 def _block(share: float) -> str:
-    # Rounded up, and full only when full: a gap is never drawn as none.
+    # Rounded up, but a full block means 100 %, so that every gap is visible.
     return BLOCKS[8] if share >= 1 else BLOCKS[min(7, math.ceil(share * 8))]
 
 
@@ -98,7 +101,7 @@ _CELL, _ROW, _LEFT, _TOP = 34, 14, 250, 30
 
 
 def svg(found: Mapping[str, Coverage], title: str) -> str:
-    """Return the same as an image: a row per region, a darker cell where more is valid."""
+    """Return the coverage as SVG: a row per region, darker cells for more valid pixels."""
     most = max(len(entry.dates) for entry in found.values())
     same = len({entry.dates for entry in found.values()}) == 1
     dates = next(iter(found.values())).dates if same else tuple(f"{n + 1:4}" for n in range(most))

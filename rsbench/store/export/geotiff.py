@@ -1,4 +1,4 @@
-"""Write a store as GeoTIFFs, one file per region, sensor and date, for programs without Zarr."""
+"""Export of a store as GeoTIFFs, one file per region, sensor and date."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from rsbench.core.errors import InputError
+from rsbench.core.grid import Grid
 from rsbench.core.io import atomic_file, write_atomic
+from rsbench.store.layout import SensorMeta
 from rsbench.store.read import Store
 
 
 def export_geotiff(store: Store, out: Path, region: str | None = None) -> tuple[Path, ...]:
     """Write ``<out>/<region>/<sensor>/<date>.tif`` and return the files.
 
-    Each file holds the stored numbers of all bands with band names, nodata, scale and offset, and
-    the mask as its alpha-free GDAL mask band. A file is written aside and renamed when whole.
+    A file has the stored numbers of all bands with band names, nodata, scale and offset, and the
+    mask as GDAL mask band. It is written atomically.
 
     Raises:
         InputError: if rasterio is not installed.
@@ -42,19 +44,7 @@ def _export(rasterio: Any, store: Store, out: Path, region: str, sensor: str) ->
     arrays, meta = store.read_region(region, sensor), store.sensor(sensor)
     folder = out / region / sensor
     folder.mkdir(parents=True, exist_ok=True)
-    side = min(arrays.grid.height, arrays.grid.width)
-    profile = {
-        "driver": "GTiff",
-        "dtype": meta.dtype,
-        "count": len(meta.bands),
-        "height": arrays.grid.height,
-        "width": arrays.grid.width,
-        "crs": arrays.grid.crs,
-        "transform": rasterio.Affine(*arrays.grid.transform),
-        "nodata": meta.to_json()["nodata"],
-        "compress": "deflate",
-        **({"tiled": True, "blockxsize": 256, "blockysize": 256} if side >= 256 else {}),
-    }
+    profile = _profile(rasterio, arrays.grid, meta)
     written = []
     for index, day in enumerate(arrays.times):
         target = folder / f"{day.isoformat()}.tif"
@@ -78,6 +68,23 @@ def _export(rasterio: Any, store: Store, out: Path, region: str, sensor: str) ->
             )
         written.append(target)
     return written
+
+
+def _profile(rasterio: Any, grid: Grid, meta: SensorMeta) -> dict[str, Any]:
+    """Return the options of rasterio for a new file."""
+    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    return {
+        "driver": "GTiff",
+        "dtype": meta.dtype,
+        "count": len(meta.bands),
+        "height": grid.height,
+        "width": grid.width,
+        "crs": grid.crs,
+        "transform": rasterio.Affine(*grid.transform),
+        "nodata": meta.to_json()["nodata"],
+        "compress": "deflate",
+        **(tiled if min(grid.height, grid.width) >= 256 else {}),
+    }
 
 
 def _write_note(store: Store, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""A finished store as a version in an icechunk repository: one commit, one tag, one committer."""
+"""Publishing a finished store in an icechunk repository as one commit with one tag."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _PARTS = {"chunks", "manifests", "refs", "snapshots", "transactions", "config.ya
 
 
 def tag_of(recipe: str, digest: str) -> str:
-    """Return the tag of a version: the recipe's name and the beginning of the store's digest."""
+    """Return the tag of a version: name of the recipe and first 12 digits of the digest."""
     return f"{recipe}-{digest[:VERSION_SIGNS]}"
 
 
 def is_begun(out: Path) -> bool:
-    """Whether a folder is empty, or what a repository leaves whose making was killed."""
+    """Return whether a folder is empty or has an incompletely created repository."""
     if not out.is_dir():
         return False
     held = {path.name for path in out.iterdir()}
@@ -35,7 +35,7 @@ def is_begun(out: Path) -> bool:
 
 
 def version_of(out: Path, lock_digest: str) -> Store | None:
-    """Return the tagged version that was built from a lock, if the repository holds one."""
+    """Return the tagged version with this lock digest, or None."""
     icechunk = load_icechunk(f"opening {out}")
     storage = icechunk.local_filesystem_storage(str(out))
     if not icechunk.Repository.exists(storage):
@@ -51,12 +51,12 @@ def version_of(out: Path, lock_digest: str) -> Store | None:
 def publish(plain: Path, out: Path) -> Store:
     """Commit a finished store in a folder to the repository ``out`` and tag it.
 
-    The commit replaces all that the branch shows; earlier versions keep their tags. A version that
-    is there already is left as it is, so this may be done again after a kill at any moment.
-    Nobody else may commit meanwhile.
+    The commit replaces the content of the branch; earlier versions keep their tags. An existing
+    version is not changed, so the call can be repeated after an interruption. No other process may
+    commit at the same time.
 
     Raises:
-        StoreError: if what was committed does not read as what was built.
+        StoreError: if the commit fails, or the committed files differ from the store.
     """
     store = open_store(plain)
     tag = tag_of(store.recipe, store.digest)
@@ -68,9 +68,9 @@ def publish(plain: Path, out: Path) -> Store:
             raise StoreError(
                 f"committing {store.recipe} to {out}",
                 " ".join(str(error).split())[:300],
-                "Free space or mend the folder, and run the same command again",
+                "Free some space or repair the folder, and run the same command again",
             ) from error
-        _settle(out)
+        _flush(out)
     made = open_store(f"{out}@{tag}")
     if made.digest != store.digest or any(
         made.tree.sha256(f"{region}/{file}") != held["sha256"]
@@ -79,7 +79,7 @@ def publish(plain: Path, out: Path) -> Store:
     ):
         raise StoreError(
             f"committing {store.recipe} to {out}",
-            f"version {tag} does not read as it was built",
+            f"the files of version {tag} differ from the store",
             "Check the disk, and build into another --out",
         )
     return made
@@ -87,7 +87,7 @@ def publish(plain: Path, out: Path) -> Store:
 
 def _commit(icechunk: Any, store: Store, plain: Path, out: Path, tag: str) -> None:
     if is_begun(out):
-        shutil.rmtree(out)  # a repository is made in an empty folder only
+        shutil.rmtree(out)  # a repository can only be created in an empty folder
     repository = icechunk.Repository.open_or_create(icechunk.local_filesystem_storage(str(out)))
     if tag in repository.list_tags():
         return
@@ -108,9 +108,9 @@ def _commit(icechunk: Any, store: Store, plain: Path, out: Path, tag: str) -> No
 
 
 def _fill(target: Any, plain: Path, instead: Mapping[str, bytes]) -> None:
-    """Write every file of a store: Zarr's own under their keys, the others as arrays of bytes.
+    """Write every file of a store: those of Zarr under their keys, others as arrays of bytes.
 
-    ``instead``: other content of some files.
+    ``instead``: file name → content that replaces that of the file.
     """
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
@@ -119,9 +119,9 @@ def _fill(target: Any, plain: Path, instead: Mapping[str, bytes]) -> None:
     buffer = default_buffer_prototype().buffer
     files = sorted(p for p in plain.rglob("*") if p.is_file())
     names = [path.relative_to(plain).as_posix() for path in files]
-    # Chunks are `c/0/0`, or `c` alone where an array has no axes.
+    # Chunks are `c/0/0`, or `c` for an array without axes.
     zarrs = [n for n in names if n.endswith(("zarr.json", "/c")) or "/c/" in n]
-    # A chunk needs its array, an array its groups: metadata first, from the top.
+    # Metadata first, from the root, because a chunk needs its array, and an array its groups.
     order = sorted(zarrs, key=lambda name: (not name.endswith("zarr.json"), name.count("/"), name))
     for name in order:
         sync(target.set(name, buffer.from_bytes((plain / name).read_bytes())))
@@ -147,7 +147,7 @@ def _keep_bytes(target: Any, name: str, content: bytes) -> None:
     made[...] = np.frombuffer(content, np.uint8)
 
 
-def _settle(out: Path) -> None:
-    """Have the disk hold what was committed before the plain store goes."""
+def _flush(out: Path) -> None:
+    """Flush the repository to disk, because the plain store is deleted afterwards."""
     for path in (*(p for p in out.rglob("*") if not p.name.startswith(".")), out):
         sync(path)

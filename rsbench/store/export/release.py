@@ -1,8 +1,7 @@
-"""A release of a store: a flat folder that an archive or a data hub takes as it is.
+"""Releases: a store as a flat folder for upload to a data archive.
 
-Archives take files without folders and not many of them, so regions lie in plain tar files of a
-bounded size; what people and search engines read (data card, picture, index, lock, Croissant
-metadata) lies beside them. The same store gives the same bytes.
+Archives accept few files and no folders. Regions are therefore in tar files of a limited size. Data
+card, picture, index, lock and Croissant metadata are separate files. Equal stores give equal bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SUMS = "sha256sums.txt"
 ROOT_FILES = (INDEX, "zarr.json", LOCK, CARD, COVERAGE)
 PART_BYTES = 1 << 30
 MAX_PARTS = 80
-"""Archives take about a hundred files per record; some of them are not parts."""
+"""Largest number of tar files; archives accept about a hundred files per record."""
 VERSION_SIGNS = 12
 
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -40,7 +39,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFile:
-    """One file of a release; ``role`` is ``root`` (a file of the store) or ``part`` (a tar)."""
+    """One file of a release; ``role``: ``root`` (a file of the store) or ``part`` (a tar file)."""
 
     name: str
     role: str
@@ -50,7 +49,7 @@ class ReleaseFile:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a release holds; ``version`` is the beginning of the store's digest."""
+    """The content of a release; ``version``: first 12 digits of the store's digest."""
 
     name: str
     version: str
@@ -59,7 +58,7 @@ class Release:
 
     @property
     def bytes(self) -> int:
-        """Size of all files."""
+        """Total size of the files in bytes."""
         return sum(file.bytes for file in self.files)
 
     def to_json(self) -> dict[str, Any]:
@@ -74,14 +73,16 @@ class Release:
 
     @classmethod
     def from_json(cls, value: Any, where: str) -> Self:
-        """Read the JSON form, which may come from anywhere.
+        """Read the JSON form of an untrusted file.
 
         Raises:
-            InputError: if it is no release, of a later schema, or names unsafe files.
+            InputError: if it is not a release, has another schema, or has unsafe file names.
         """
         try:
             if value["schema"] != SCHEMA:
-                raise _refused(where, f"its schema is {value['schema']!r}, {SCHEMA} is read")
+                raise _refused(
+                    where, f"its schema is {value['schema']!r}; this version reads {SCHEMA}"
+                )
             files = tuple(
                 ReleaseFile(str(f["name"]), str(f["role"]), int(f["bytes"]), str(f["sha256"]))
                 for f in value["files"]
@@ -97,41 +98,41 @@ class Release:
     def _require_safe(self, where: str) -> None:
         names = [file.name for file in self.files]
         if not self.files or len(set(names)) != len(names):
-            raise _refused(where, "it lists no file, or one of them twice")
+            raise _refused(where, "it lists no file, or a file twice")
         if not _FILE.fullmatch(self.name) or not _SHA256.fullmatch(self.digest):
-            raise _refused(where, "its name or digest is none")
+            raise _refused(where, "its name or digest is malformed")
         if self.version != self.digest[:VERSION_SIGNS]:
-            raise _refused(where, f"its version {self.version!r} is not the digest's beginning")
+            raise _refused(where, f"its version {self.version!r} does not begin its digest")
         for file in self.files:
             if not _FILE.fullmatch(file.name) or not _SHA256.fullmatch(file.sha256):
-                raise _refused(where, f"it lists {file.name!r}, which is no plain file of it")
+                raise _refused(where, f"the name or digest of {file.name!r} is malformed")
             if file.bytes < 0 or file.role not in ("root", "part"):
-                raise _refused(where, f"what it says of {file.name} makes no sense")
+                raise _refused(where, f"the size or role of {file.name} is invalid")
             if file.role == "root" and file.name not in ROOT_FILES:
-                raise _refused(where, f"{file.name} is no file of a store")
+                raise _refused(where, f"{file.name} is not a file of a store")
 
 
 def _refused(where: str, found: str) -> InputError:
-    return InputError(f"the release {where}", found, "Name a folder that --release wrote")
+    return InputError(f"the release {where}", found, "Give a folder that --release wrote")
 
 
 def write_release(
     store: Store | Path | str, out: Path | str, *, parts: int = PART_BYTES
 ) -> Release:
-    """Write a release of a finished store into a new folder, whole or not at all.
+    """Write a release of a finished store to a new folder, atomically.
 
     Args:
-        parts: bytes of regions per tar file; larger where there would be too many of them.
+        parts: size of the tar files in bytes; increased if there would be too many.
 
     Raises:
-        InputError: if something is in the folder already.
+        InputError: if the folder is not empty.
         StoreError: if a file of the store is absent.
     """
     store = store if isinstance(store, Store) else open_store(store)
     if not isinstance(store.tree, Folder):
         raise InputError(
             f"a release of {store.path}",
-            "a release is packed from a plain store, this is a version in a repository",
+            "a release needs a plain store, this is a version in a repository",
             "Build the same lock with --store zarr; its digest is the same",
         )
     out = Path(out).absolute()
@@ -148,7 +149,7 @@ def write_release(
 
 
 def _held(out: Path) -> Release | None:
-    """Return the whole release that a folder holds already."""
+    """Return the intact release in a folder, or None."""
     try:
         made = Release.from_json(read_json(out / RELEASE), str(out))
         whole = all(sha256_file(out / file.name) == file.sha256 for file in made.files)
@@ -203,7 +204,7 @@ def _groups(store: Store, parts: int) -> Iterator[list[str]]:
 
 
 def _pack(store: Store, regions: Sequence[str], path: Path) -> None:
-    """Write a tar without owner, time and mode of this machine: same store, same bytes."""
+    """Write a tar file without owner, time and mode, so that equal stores give equal bytes."""
     with tarfile.open(path, "x", format=tarfile.PAX_FORMAT) as tar:
         for region in regions:
             listed = {*store.manifest(region).files, "manifest.json"}

@@ -1,0 +1,270 @@
+"""The checks of the model contract.
+
+Each returns a text with its measurements, or raises ``Failed`` or ``Skipped``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from rsbench.models.api import Fitted, Given, Trainable
+from rsbench.models.contract_data import Samples, first_leads, make_samples, rows
+from rsbench.models.contract_subject import Failed, Skipped, Subject, call
+from rsbench.models.contract_train import mean_loss, seeded, train_briefly
+from rsbench.models.registry import create_model
+from rsbench.models.rollout import collect
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OVERFIT_SHARE = 0.05
+MATTERS = 1e-6
+"""Smallest effect of a perturbed tensor on the prediction, as a share of the value range."""
+
+
+def answers(subject: Subject) -> str:
+    """The prediction of one call has the wanted shape and dtype float32, and is finite."""
+    given, want, _ = first_leads(subject.extended(), subject.leads)
+    values = call(subject.ready, given.clone(), want)
+    expected = (len(want.samples), want.members, subject.leads, len(want.bands), *want.size)
+    if tuple(values.shape) != expected:
+        raise Failed(f"the prediction is {tuple(values.shape)}, wanted is {expected}")
+    if values.dtype != torch.float32:
+        raise Failed(f"the prediction is {values.dtype}, wanted is float32")
+    rolled = subject.predict()
+    return f"one call {expected}, rolled to {rolled.shape[2]} leads, all finite"
+
+
+def truth_changes_nothing(subject: Subject) -> str:
+    """Other truth in the same memory, or in an earlier call of ``loss``, changes no bit."""
+    given, want, truth = first_leads(subject.extended(), subject.leads)
+    before = call(subject.ready, given, want)
+    kept = truth.values.clone()
+    truth.values.copy_(1.0 - kept)
+    after = call(subject.ready, given, want)
+    truth.values.copy_(kept)
+    _same_bits(before, after, "changing the truth beside the context")
+    if isinstance(subject.ready, Trainable):
+        kept_by_loss = [_after_loss(subject, flip=flip) for flip in (False, True)]
+        _same_bits(
+            kept_by_loss[0], kept_by_loss[1], "the truth of an earlier loss, without any step,"
+        )
+    return "no bit changes"
+
+
+def global_seed_changes_nothing(subject: Subject) -> str:
+    """The global random state of torch, numpy and random changes no bit."""
+    found = []
+    for seed in (0, 1):
+        with seeded(seed):
+            found.append(subject.predict())
+    _same_bits(found[0], found[1], "another global seed")
+    return "no bit changes"
+
+
+def calls_leave_no_trace(subject: Subject) -> str:
+    """A repeated call gives the same bits, and the inputs are not modified."""
+    before = subject.predict()
+    subject.predict(make_samples(subject.shape, seed=7, members=1))
+    _same_bits(before, subject.predict(), "a call on other samples in between")
+    given, want, _ = first_leads(subject.extended(), subject.leads)
+    copy = given.clone()
+    call(subject.ready, given, want)
+    for name, frames in given.frames.items():
+        same = torch.equal(frames.values, copy.frames[name].values)
+        if not (same and torch.equal(frames.valid, copy.frames[name].valid)):
+            raise Failed(f"predict writes into the given frames of {name}")
+    return "no bit changes, the inputs are not modified"
+
+
+def neighbours_change_nothing(subject: Subject) -> str:
+    """Other samples, order or size of the batch change values by at most the card's tolerance."""
+    whole = subject.predict()
+    other = make_samples(subject.shape, seed=9, members=2)
+    worst = 0.0
+    for index in ([0], [2, 0], [0, 1]):
+        part = subject.predict(rows(subject.samples, index))
+        for row, source in enumerate(index):
+            worst = max(worst, float((part[row] - whole[source]).abs().max()))
+    mixed = subject.predict(_join(rows(subject.samples, [1]), rows(other, [0, 1])))
+    worst = max(worst, float((mixed[0] - whole[1]).abs().max())) / subject.data_range
+    if worst > subject.card.sampler_tolerance:
+        raise Failed(f"{worst:.1e} of the range, the card allows {subject.card.sampler_tolerance}")
+    return f"at most {worst:.1e} of the range"
+
+
+def masks_are_respected(subject: Subject) -> str:
+    """Values of invalid pixels change no bit."""
+    before = subject.predict()
+    frames = {}
+    for name, item in subject.samples.given.frames.items():
+        junk = torch.rand(item.values.shape, generator=torch.Generator().manual_seed(3)) * 50
+        frames[name] = replace(item, values=torch.where(item.valid, item.values, junk))
+    given = Given(frames, subject.samples.given.grids, subject.samples.given.samples)
+    after = subject.predict(replace(subject.samples, given=given))
+    _same_bits(before, after, "other content under invalid pixels")
+    nothing = {n: replace(f, valid=torch.zeros_like(f.valid)) for n, f in frames.items()}
+    subject.predict(replace(subject.samples, given=replace(given, frames=nothing)))
+    return "no bit changes; a context without valid pixels gives finite values"
+
+
+def card_counts(subject: Subject) -> str:
+    """The parameter counts of the card equal those of the model built without options."""
+    info = subject.card.presets[subject.preset]
+    # Meta tensors have a shape and use no memory.
+    with torch.device("meta"):
+        model = create_model(subject.card.name, subject.preset)
+    found = (0, 0)
+    if isinstance(model, Trainable):
+        sizes = [(p.numel(), p.requires_grad) for p in model.module.parameters()]
+        found = (sum(n for n, _ in sizes), sum(n for n, free in sizes if free))
+    if found != (info.parameters, info.trainable):
+        raise Failed(
+            f"the model has {found[0]} parameters, {found[1]} trainable; the card says "
+            f"{info.parameters} and {info.trainable}"
+        )
+    if info.frozen != info.parameters - info.trainable:
+        raise Failed(f"frozen is {info.frozen}, not parameters − trainable")
+    return f"{found[0]} parameters, {found[1]} trainable"
+
+
+def every_tensor_matters(subject: Subject) -> str:
+    """Perturbing any parameter tensor changes the prediction, unless the card lists it as idle."""
+    model = subject.trainable()
+    idle = subject.card.presets[subject.preset].idle
+    given, want, _ = first_leads(subject.extended(), subject.leads)
+    base = call(model, given, want)
+    moved: dict[str, float] = {}
+    generator = torch.Generator().manual_seed(5)
+    for name, tensor in model.module.named_parameters():
+        kept = tensor.detach().clone()
+        size = float(kept.square().mean().sqrt()) + 0.1
+        step = torch.randn(kept.shape, generator=generator)
+        # A bias inside a softmax may need a larger step to exceed rounding.
+        for factor in (1.0, 8.0):
+            with torch.no_grad():
+                tensor.copy_(kept + (factor * size * step).to(tensor.device))
+            effect = float((call(model, given, want) - base).abs().max()) / subject.data_range
+            if effect > MATTERS or name.startswith(tuple(idle)):
+                break
+        moved[name] = effect
+        with torch.no_grad():
+            tensor.copy_(kept)
+    named = {name for name in moved if any(name.startswith(head) for head in idle)}
+    dead = [f"{name} ({m:.1e})" for name, m in moved.items() if m <= MATTERS and name not in named]
+    if dead:
+        raise Failed(f"no effect on the prediction: {', '.join(dead)}")
+    alive = [name for name in named if moved[name] > MATTERS]
+    if alive:
+        raise Failed(f"the card lists them as idle, but they matter: {', '.join(alive)}")
+    least = min((m for name, m in moved.items() if name not in named), default=math.inf)
+    return f"of {len(moved)} tensors the least moves a prediction by {least:.1e} of the range"
+
+
+def overfits_eight_samples(subject: Subject) -> str:
+    """Training on eight samples reduces the loss of each stage to less than 5 % of its start."""
+    model = subject.fresh()
+    if not isinstance(model, Trainable):
+        raise Skipped("the model is not trained by gradient")
+    lines = []
+    untrained = {s.name: mean_loss(model, subject.training(s, seed=1), s) for s in model.stages()}
+    for stage in model.stages():
+        start = untrained[stage.name]
+        with seeded(0):
+            end, steps = train_briefly(
+                model,
+                subject.training(stage, seed=1),
+                stage,
+                steps=stage.steps,
+                stop=OVERFIT_SHARE * start,
+            )
+        lines.append(f"{stage.name}: {start:.2e} → {end:.2e} ({end / start:.1%}) in {steps} steps")
+        if not end < OVERFIT_SHARE * start:
+            raise Failed("; ".join(lines))
+    return "; ".join(lines)
+
+
+def state_goes_round(subject: Subject) -> str:
+    """Predictions are bit-identical after saving the weights and loading them into a new model."""
+    before = subject.predict()
+    fresh = subject.fresh()
+    if isinstance(subject.ready, Trainable) and isinstance(fresh, Trainable):
+        from safetensors.torch import load, save
+
+        state = {k: v.contiguous() for k, v in subject.ready.module.state_dict().items()}
+        fresh.module.load_state_dict(load(save(state)), strict=True)
+        told = f"{len(state)} tensors"
+    elif isinstance(subject.ready, Fitted) and isinstance(fresh, Fitted):
+        data = make_samples(replace(subject.shape, samples=4), seed=1)
+        fitted = dict(subject.ready.fit([(data.given, data.want, data.truth)]))
+        fresh.restore(json.loads(json.dumps(fitted)))
+        told = f"{len(fitted)} numbers"
+    else:
+        told = "a model without state, built again"
+    after = collect(fresh, subject.card, subject.samples.given, subject.samples.want).values
+    _same_bits(before, after, "the round trip")
+    return f"{told}, no bit changes"
+
+
+def _after_loss(subject: Subject, *, flip: bool) -> Tensor:
+    """Predict with a copy of the weights after one call of ``loss`` without a step."""
+    fresh = subject.fresh()
+    ready = subject.ready
+    if not (isinstance(fresh, Trainable) and isinstance(ready, Trainable)):
+        raise AssertionError("only called for trainable models")
+    fresh.module.load_state_dict(ready.module.state_dict())
+    stage = fresh.stages()[0]
+    given, want, truth = first_leads(
+        data := subject.training(stage, seed=4, samples=2), data.want.times.shape[1]
+    )
+    if flip:
+        truth = replace(truth, values=1.0 - truth.values)
+    fresh.module.train()
+    with seeded(2):
+        fresh.loss(stage, given, want, truth)
+    fresh.module.eval()
+    return collect(fresh, subject.card, subject.samples.given, subject.samples.want).values
+
+
+def _join(a: Samples, b: Samples) -> Samples:
+    """Return the batch rows of two sets of samples as one."""
+    refs = (*a.want.samples, *b.want.samples)
+    grids = (*a.want.grids, *b.want.grids)
+    frames = {}
+    for name, item in a.given.frames.items():
+        other = b.given.frames[name]
+        frames[name] = replace(
+            item,
+            values=torch.cat([item.values, other.values]),
+            valid=torch.cat([item.valid, other.valid]),
+            times=torch.cat([item.times, other.times]),
+        )
+    times = torch.cat([a.want.times, b.want.times])
+    want = replace(a.want, times=times, grids=grids, samples=refs)
+    return Samples(Given(frames, dict.fromkeys(frames, grids), refs), want, a.truth)
+
+
+def _same_bits(before: Tensor, after: Tensor, cause: str) -> None:
+    if not torch.equal(before, after):
+        moved = float((before - after).abs().max())
+        raise Failed(f"{cause} changes the prediction by up to {moved:.1e}")
+
+
+ALL: tuple[Callable[[Subject], str], ...] = (
+    answers,
+    truth_changes_nothing,
+    global_seed_changes_nothing,
+    calls_leave_no_trace,
+    neighbours_change_nothing,
+    masks_are_respected,
+    card_counts,
+    every_tensor_matters,
+    overfits_eight_samples,
+    state_goes_round,
+)
