@@ -298,6 +298,8 @@ class Card:
         published: numbers that papers print of this model: ``(preset, table, row)`` of
             ``results/published``, which are listed cell by cell with their metric ids, or what a
             mapping says itself.
+        parity: what of the model was compared with which reference, how and how closely, and what
+            was not.
         build: ``package.module:function`` called as ``function(preset, **options)``. A function
             that takes ``bands: int`` (number of bands) or ``context: int`` (number of context
             frames) is told the dataset's by the harness.
@@ -321,6 +323,7 @@ class Card:
     fitted: bool = False
     sampler_tolerance: float = 1e-5
     published: tuple[tuple[str, str, str] | Mapping[str, Any], ...] = ()
+    parity: str = ""
     default_preset: str = "default"
 
     def of(self, preset: str | None = None) -> Card:

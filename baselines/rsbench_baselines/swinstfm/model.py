@@ -15,9 +15,11 @@ from rsbench_baselines.image_losses import hidden, structural
 from rsbench_baselines.swinstfm.network import SwinSTFM
 from rsbench_baselines.swinstfm.sizes import SIZES, Size
 
+# 60 epochs of 720 patches (LGC) in batches of 8.
+_PUBLISHED = Stage("fit", learning_rate=1e-4, steps=5_400, batch_size=8, clip=0.0)
 STAGES = {
-    # 60 epochs of 720 patches (LGC) in batches of 8.
-    "paper": Stage("fit", learning_rate=1e-4, steps=5_400, batch_size=8, clip=0.0),
+    "paper": _PUBLISHED,
+    "released": _PUBLISHED,
     "tiny": Stage("fit", learning_rate=2e-3, steps=200, batch_size=4),
 }
 
