@@ -1,4 +1,4 @@
-"""Losses that several fusion networks share: Charbonnier and multi-scale structural similarity."""
+"""Losses of several fusion networks: Charbonnier and multi-scale structural similarity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RAISE, LIFT = 0.01, 0.05
 
 
 def absolute(error: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Return the mean of |error| over valid pixels, all where None."""
+    """Return the mean of |error| over valid pixels; over all if ``valid`` is None."""
     if valid is None:
         return error.abs().mean()
     valid = valid.expand_as(error)
@@ -43,11 +43,11 @@ def _blur(x: Tensor, row: Tensor) -> Tensor:
 def similarity(a: Tensor, b: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
     """Return mean SSIM and mean contrast term of ``(N, C, H, W)``.
 
-    An 11×11 Gaussian of deviation 1.5 where it fits, the largest odd window that does elsewhere.
+    The window is an 11×11 Gaussian of deviation 1.5, or the largest odd window that fits.
     """
     side = min(WINDOW, *a.shape[-2:])
     row = _window(side - (side + 1) % 2, a)
-    # One call for all five: on small images a call costs more than its sums.
+    # One call for all five: on small images the overhead of a call dominates.
     mu_a, mu_b, aa, bb, ab = _blur(torch.cat([a, b, a * a, b * b, a * b]), row).chunk(5)
     var_a, var_b, both = aa - mu_a.square(), bb - mu_b.square(), ab - mu_a * mu_b
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
@@ -90,5 +90,5 @@ def structural(estimate: Tensor, truth: Tensor) -> Tensor:
 
 
 def hidden(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Set invalid pixels to 0; done to estimate and truth alike they teach nothing."""
+    """Set invalid pixels to 0; done to estimate and truth, they have no gradient."""
     return x if valid is None else torch.where(valid, x, 0)

@@ -190,14 +190,14 @@ def sharpened(w: Weights, x: F64) -> F64:
     y = one(w, "sharpen.down", x, padding=1, stride=2)
     for i in range(2):  # the third block is spare
         at = f"sharpen.blocks.{i}.0"
-        y = y + places(w, f"{at}.places", block(w, f"{at}.columns", y))
+        y = y + places(w, f"{at}.positions", block(w, f"{at}.columns", y))
     return x + painted(y, w("sharpen.up.weight"), w("sharpen.up.bias"))
 
 
 def pairs(w: Weights, name: str, x: F64, depth: int) -> F64:
     """Over places first, then over columns."""
     for i in range(depth):
-        x = block(w, f"{name}.{i}.columns", places(w, f"{name}.{i}.places", x))
+        x = block(w, f"{name}.{i}.columns", places(w, f"{name}.{i}.positions", x))
     return x
 
 
@@ -220,7 +220,7 @@ def relu(x: F64) -> F64:
 
 
 def laid(w: Weights, name: str, x: F64) -> F64:
-    y = places(w, f"{name}.pair.places", one(w, f"{name}.enter", x))
+    y = places(w, f"{name}.pair.positions", one(w, f"{name}.enter", x))
     return block(w, f"{name}.pair.columns", y)
 
 

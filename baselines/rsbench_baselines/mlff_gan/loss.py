@@ -20,7 +20,7 @@ def generator_loss(
 
     Args:
         estimate, truth: ``(N, C, H, W)`` in [0, 1].
-        scores: what the discriminator says of the estimate.
+        scores: of the discriminator for the estimate.
         valid: where the truth is known; elsewhere it must show the estimate.
     """
     alike = cosine_similarity(estimate, truth, dim=1)

@@ -140,7 +140,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores overlapping patches of an image beside the coarse target (PatchGAN)."""
+    """Scores overlapping patches of an image, given the coarse target (PatchGAN)."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""STFMamba: coarse images sharpened, encoded beside the reference, decoded twice, joined.
+"""STFMamba: coarse images are sharpened, encoded with the reference, decoded twice, joined.
 
 M. Zhao, X. Jiang, B. Huang, ISPRS Journal 2025; wiring after the released code
-(zhaomin0101/STFMamba, ``models_mamba/``). Scan blocks see a map ``(N, C, H, W)`` either as places
-with C features, or as channels and rows with W features, so that a network fits one size of image.
+(zhaomin0101/STFMamba, ``models_mamba/``). Scan blocks see a map ``(N, C, H, W)`` either as
+positions with C features, or as channels and rows with W features, so that a network fits one size
+of image.
 """
 
 from __future__ import annotations
@@ -27,26 +28,26 @@ def block(features: int, size: Size) -> ScanBlock:
     return ScanBlock(features, size.state, size.rank, size.start, size.drop_path)
 
 
-def over_places(inner: nn.Module, x: Tensor) -> Tensor:
+def over_positions(inner: nn.Module, x: Tensor) -> Tensor:
     """Apply a module with a feature per channel to ``(N, C, H, W)``."""
     out: Tensor = inner(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     return out
 
 
 class Pair(nn.Module):
-    """Two scan blocks: over places with a feature per channel, and with a feature per column."""
+    """Two scan blocks, over positions with a feature per channel and with a feature per column."""
 
     def __init__(self, channels: int, columns: int, size: Size, *, columns_first: bool) -> None:
         super().__init__()
         self.columns_first = columns_first
-        self.places = block(channels, size)
+        self.positions = block(channels, size)
         self.columns = block(columns, size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape ``(N, C, H, W)``."""
         if self.columns_first:
-            return over_places(self.places, self.columns(x))
-        out: Tensor = self.columns(over_places(self.places, x))
+            return over_positions(self.positions, self.columns(x))
+        out: Tensor = self.columns(over_positions(self.positions, x))
         return out
 
 
@@ -94,12 +95,12 @@ class Encoder(nn.Module):
         """Return a map per stage, the largest first."""
         found = [self.stages[0](self.embed(x))]
         for merging, stage in zip(self.merging, self.stages[1:], strict=True):
-            found.append(stage(over_places(merging, found[-1])))
+            found.append(stage(over_positions(merging, found[-1])))
         return found
 
 
 class Layout(nn.Module):
-    """1×1 convolution to the decoder's channels, then a pair of scans, over places first."""
+    """1×1 convolution to the decoder's channels, then a pair of scans, over positions first."""
 
     def __init__(self, channels: int, columns: int, size: Size) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ DIRECTIONS = 4
 class SelectiveScan(torch.autograd.Function):
     """The scan and its gradient, which is a scan from behind.
 
-    Autograd would keep every intermediate step of ``solved``; this keeps the states alone and
+    Autograd would keep every intermediate step of ``solved``; this keeps only the states and
     computes decays again.
     """
 
@@ -59,14 +59,14 @@ class SelectiveScan(torch.autograd.Function):
 
 
 def solved(decay: Tensor, drive: Tensor, chunk: int | None, *, behind: bool = False) -> Tensor:
-    """Return h with h_l = a_l·h_{l−1} + b_l, h before the first place being 0.
+    """Return h with h_l = a_l·h_{l−1} + b_l, h before the first position being 0.
 
-    All chunks are solved at once, place by place, and then joined one after the other.
+    All chunks are solved at once, position by position, and then joined one after the other.
 
     Args:
         decay, drive: a and b ``(K, L, …)``; both are written over.
-        chunk: places of a chunk; near √L where None, so that steps are fewest.
-        behind: h_l = a_l·h_{l+1} + b_l instead, h behind the last place being 0.
+        chunk: positions per chunk; near √L where None, which minimises the number of steps.
+        behind: h_l = a_l·h_{l+1} + b_l instead, h after the last position being 0.
     """
     length = drive.shape[1]
     size = min(chunk or fewest(length), length)
@@ -103,11 +103,11 @@ def selective_scan(
     """Solve h_l = exp(Δ_l·A)·h_{l−1} + Δ_l·B_l·x_l and return y_l = C_l·h_l + D·x_l.
 
     Args:
-        x, step: x and Δ ``(K, L, N, E)``: K directions, L places, E features.
+        x, step: x and Δ ``(K, L, N, E)``: K directions, L positions, E features.
         a: A ``(K, S, E)``, negative; S states per feature.
         b, c: B and C ``(K, L, N, S)``.
         d: D ``(K, E)``.
-        chunk: of :func:`solved`; changes rounding alone.
+        chunk: of :func:`solved`; affects only rounding.
     """
     y: Tensor = SelectiveScan.apply(x, step, a, b, c, d, chunk)  # type: ignore[no-untyped-call]
     return y

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from rsbench import Stage, Want
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.fusion_images import Scene, any_way
@@ -28,6 +29,7 @@ class SwinSTFMModel(FusionModel[SwinSTFM, Size]):
     """SwinSTFM as a model of the benchmark; trained on Charbonnier's loss and MS-SSIM."""
 
     name = "swinstfm"
+    inputs = REVISION
     turn = any_way
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:

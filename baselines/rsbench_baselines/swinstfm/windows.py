@@ -5,7 +5,7 @@ SwinSTFM (LouisChen0104/swinstfm, ``models/swin_transformer.py``). Maps are ``(N
 multiples of the window.
 
 That code has two faults, reproduced where ``released`` is set. A leading axis of length 1 makes it
-exchange heads with windows instead of heads with places after the attention, so that a window
+exchange heads with windows instead of heads with positions after the attention, so that a window
 receives values of other windows. In blocks without shift the same axis makes it normalise the
 product of both attentions over queries instead of keys. In batches the first fault also mixes the
 samples; here each sample is treated as a batch of one, as in the released test program.
@@ -36,7 +36,7 @@ def join(x: Tensor, window: int, H: int, W: int) -> Tensor:
 
 
 def bias_index(window: int) -> Tensor:
-    """Return ``(window², window²)``: the row of the table for each pair of places."""
+    """Return ``(window², window²)``: the row of the table for each pair of positions."""
     place = torch.arange(window)
     at = torch.stack(torch.meshgrid(place, place, indexing="ij")).flatten(1)
     apart = at[:, :, None] - at[:, None, :] + window - 1
@@ -44,7 +44,7 @@ def bias_index(window: int) -> Tensor:
 
 
 def hidden_pairs(H: int, W: int, window: int, shift: int, like: Tensor) -> Tensor | None:
-    """Return ``(windows, 1, window², window²)``: −100 between places that the shift joined."""
+    """Return ``(windows, 1, window², window²)``: −100 between positions that the shift joined."""
     if shift == 0:
         return None
     region = torch.zeros(1, H, W, 1, device=like.device)
@@ -58,7 +58,7 @@ def hidden_pairs(H: int, W: int, window: int, shift: int, like: Tensor) -> Tenso
 
 
 class Bias(nn.Module):
-    """A learned bias per head for each relative place within a window."""
+    """A learned bias per head for each relative position within a window."""
 
     def __init__(self, window: int, heads: int) -> None:
         super().__init__()
@@ -74,19 +74,19 @@ class Bias(nn.Module):
 
 
 def gathered(weights: Tensor, values: Tensor) -> Tensor:
-    """Return ``(windows, places, C)`` of ``(windows, heads, places, places | C/heads)``."""
+    """Return ``(windows, positions, C)``: weighted sums of values, heads side by side."""
     return (weights @ values).transpose(1, 2).flatten(2)
 
 
 def gathered_released(weights: Tensor, values: Tensor, samples: int) -> Tensor:
     """Return `gathered` with heads exchanged with the windows of a sample, as released."""
-    windows, heads, places, width = values.shape
-    found = (weights @ values).view(samples, -1, heads, places, width).transpose(1, 2)
-    return found.reshape(windows, places, heads * width)
+    windows, heads, positions, width = values.shape
+    found = (weights @ values).view(samples, -1, heads, positions, width).transpose(1, 2)
+    return found.reshape(windows, positions, heads * width)
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
-    """Turn ``(windows, places, C)`` to ``(windows, heads, places, C/heads)``."""
+    """Turn ``(windows, positions, C)`` to ``(windows, heads, positions, C/heads)``."""
     return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
@@ -150,7 +150,7 @@ class WindowBlock(_Windowed):
 
 
 class FusionBlock(_Windowed):
-    """Transfers the coarse change to places that look alike and have not changed.
+    """The coarse change, transferred to similar fine positions that have not changed.
 
     Both attentions take queries from the coarse reference map: one compares them with the fine
     reference, one with the coarse target. Their product, normalised over keys, gathers the change;
