@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rsbench import Card, PresetInfo
+from rsbench_baselines._parity import PARITY
 
 REVISED: Mapping[str, Any] = {"revision": 2}
 """Options of presets whose network computes otherwise than before under the same parameter names.
@@ -74,7 +75,13 @@ def trained_card(
     """
     build = f"rsbench_baselines.{name}.model:build"
     return Card(
-        name=name, presets=presets, citation=citation, build=build, trainable=True, **fields
+        name=name,
+        presets=presets,
+        citation=citation,
+        build=build,
+        trainable=True,
+        parity=PARITY[name],
+        **fields,
     )
 
 

@@ -13,13 +13,6 @@ _NOTES = {
     "first",
     "tiny": "two levels of 8 and 16 channels, no dropout",
 }
-_PARITY = (
-    "Wiring, activations, norms, dropout and padding follow the released code "
-    "(songbingze/MLFF-GAN). With equal weights, a generator of this wiring gave the output of "
-    "that code to 7e-15 and the discriminator exactly (float64). The tests compare both with a "
-    "second implementation in NumPy and its recorded outputs. Not compared: a training, "
-    "released weights."
-)
 
 
 def _preset(name: str) -> PresetInfo:
@@ -40,5 +33,4 @@ card = fusion_card(
     tile=256,
     halo=32,
     multiple_of=16,
-    parity=_PARITY,
 )
