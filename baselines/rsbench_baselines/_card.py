@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from rsbench import Card, PresetInfo
+from rsbench_baselines._parity import PARITY
 
 REVISED: Mapping[str, Any] = {"revision": 2}
 """Options of presets whose network computes otherwise than before under the same parameter names.
 
 A checkpoint or a run with other preset options is not taken for today's.
 """
+REVISION = "network revision 2"
+"""In the column ``inputs`` of rows of a network that was rebuilt."""
 SAMPLER_TOLERANCE = 1e-4
 """Of iterative samplers: rounding that differs with the batch passes through every step."""
 NO_LICENCE_FILE = "Apache-2.0 (written from the paper; the authors' code has no licence file)"
@@ -72,7 +75,13 @@ def trained_card(
     """
     build = f"rsbench_baselines.{name}.model:build"
     return Card(
-        name=name, presets=presets, citation=citation, build=build, trainable=True, **fields
+        name=name,
+        presets=presets,
+        citation=citation,
+        build=build,
+        trainable=True,
+        parity=PARITY[name],
+        **fields,
     )
 
 

@@ -37,12 +37,15 @@ class FusionModel(ABC, Generic[N, S]):
         references: number of reference dates.
         domain: lowest and highest value that the network is given.
         turn: how training samples are turned or mirrored; None leaves them as they are.
+        inputs: added to the column ``inputs`` of a table, so that rows of an earlier network of
+            the same name and preset are other rows.
     """
 
     name: ClassVar[str]
     references: ClassVar[int] = 1
     domain: ClassVar[Domain] = SIGNED
     turn: ClassVar[Turn | None] = None
+    inputs: ClassVar[str | None] = None
 
     def __init__(self, network: N, size: S, stage: Stage) -> None:
         self._network = network

@@ -65,8 +65,9 @@ def ms_ssim(a: Tensor, b: Tensor, data_range: float, guard: Guard) -> Tensor:
     Args:
         a, b: images; each scale halves the sides, which must be 16 at least.
         data_range: of both.
-        guard: ``raised`` takes max(term, 0) + 0.01, adds 0.05 to the product and holds it at 1;
-            ``halved`` takes (term + 1)/2.
+        guard: ``raised`` (SwinSTFM) takes max(term, 0) + 0.01, adds 0.05 to the product and
+            clamps it at 1; ``halved`` (MLFF-GAN) takes (term + 1)/2 and multiplies the SSIM of
+            the fifth scale once per other scale, so that its weight counts four times.
     """
     if min(a.shape[-2:]) < 2 ** (len(SCALE_WEIGHTS) - 1):
         raise ValueError(f"multi-scale SSIM of {a.shape[-2]}×{a.shape[-1]}: 16×16 at least")
@@ -76,10 +77,11 @@ def ms_ssim(a: Tensor, b: Tensor, data_range: float, guard: Guard) -> Tensor:
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
         whole, contrast = similarity(a, b, data_range)
         terms.append(whole if scale == len(SCALE_WEIGHTS) - 1 else contrast)
-    stacked = torch.stack(terms)
-    stacked = stacked.clamp(min=0) + RAISE if guard == "raised" else (stacked + 1) / 2
-    product = (stacked ** stacked.new_tensor(SCALE_WEIGHTS)).prod()
-    return (product + LIFT).clamp(max=1) if guard == "raised" else product
+    stacked, weights = torch.stack(terms), torch.tensor(SCALE_WEIGHTS).to(terms[0])
+    if guard == "raised":
+        return (((stacked.clamp(min=0) + RAISE) ** weights).prod() + LIFT).clamp(max=1)
+    weights[-1] *= len(SCALE_WEIGHTS) - 1
+    return (((stacked + 1) / 2) ** weights).prod()
 
 
 def structural(estimate: Tensor, truth: Tensor) -> Tensor:

@@ -304,6 +304,8 @@ class Card:
             or the size of the batch, as a share of the value range.
         published: published scores of this model, each ``(preset, table, row)`` of
             ``results/published`` or a mapping with the values.
+        parity: what of the model was compared with which reference, how and how closely, and what
+            was not.
         build: ``package.module:function``, called as ``function(preset, **options)``. If the
             function accepts ``bands: int`` or ``context: int``, the harness passes the dataset's
             number of bands or context frames.
@@ -327,6 +329,7 @@ class Card:
     fitted: bool = False
     sampler_tolerance: float = 1e-5
     published: tuple[tuple[str, str, str] | Mapping[str, Any], ...] = ()
+    parity: str = ""
     default_preset: str = "default"
 
     def of(self, preset: str | None = None) -> Card:

@@ -210,6 +210,7 @@ def card_json(entry: Card) -> dict[str, Any]:
         "default_preset": entry.default_preset,
         "citation": entry.citation,
         "licence": entry.licence,
+        "parity": entry.parity,
         "published": [cell for row in entry.published for cell in _printed(entry, row)],
         "rollout": entry.rollout,
         "trainable": entry.trainable,

@@ -1,4 +1,7 @@
-"""STFMamba: published size to the digit, the scan and the network by hand in float64 loops."""
+"""STFMamba: counts per part, the scan, and the network against loops and recorded numbers.
+
+The loops are written from the description of the network, part by part, in float64.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,26 @@ from fusion_loops import (
     softmax,
     weights,
 )
+from recorded import by_rule, compare, images
 
 from rsbench_baselines.stfmamba.network import STFMamba
-from rsbench_baselines.stfmamba.scan import Scan, ScanBlock, rolled, selective_scan, unrolled
+from rsbench_baselines.stfmamba.scan import (
+    DropPath,
+    Scan,
+    ScanBlock,
+    rolled,
+    selective_scan,
+    unrolled,
+)
 from rsbench_baselines.stfmamba.sizes import PUBLISHED, SIZES, Start, idle
 
 TOY = replace(
-    SIZES["tiny"], bands=1, side=16, widths=(2, 3), pairs=(1, 1), middle=2, residuals=2,
-    sharpen_width=2, spare=True, state=2, rank=2, block=8, token=4, heads=2,
+    SIZES["tiny"], bands=2, side=16, widths=(2, 3), pairs=(1, 2), middle=2, sharpen_width=2,
+    sharpen_blocks=2, spare=True, state=2, rank=2, start=PUBLISHED, block=8, token=4, heads=2,
 )  # fmt: skip
+
+
+PARTS = ("joined", "from_fine", "from_coarse", "sharpened")
 
 
 def count(module: torch.nn.Module) -> int:
@@ -48,11 +62,14 @@ def test_every_size_counts_what_it_says(name: str) -> None:
 def test_the_published_size_and_its_parts() -> None:
     with torch.device("meta"):
         net = STFMamba(SIZES["paper"])
-    assert count(net) == 20_311_484
-    assert f"{count(net.sharpen) / 1e6:.2f}" == "0.95"
-    fusion = count(net.encoder) + count(net.from_fine) + count(net.from_coarse)
-    assert f"{fusion / 1e6:.2f}" == "19.36"
-    assert 5_000 <= count(net.join) < 6_000
+    assert {name: count(part) for name, part in net.named_children()} == {
+        "sharpen": 948_818,
+        "encoder": 16_313_396,
+        "from_fine": 1_522_138,
+        "from_coarse": 1_522_138,
+        "join": 4_994,
+    }
+    assert count(net) == 948_818 + 16_313_396 + 2 * 1_522_138 + 4_994 == 20_311_484
 
 
 def scanned(x: F64, step: F64, a: F64, b: F64, c: F64, d: F64) -> F64:
@@ -161,10 +178,6 @@ def one(w: Weights, name: str, x: F64, *, padding: int = 0, stride: int = 1) -> 
     return conv(x, w(f"{name}.weight"), w(f"{name}.bias"), padding=padding, stride=stride)
 
 
-def pair(w: Weights, name: str, x: F64) -> F64:
-    return places(w, f"{name}.places", block(w, f"{name}.columns", x))
-
-
 def painted(x: F64, w: F64, b: F64) -> F64:
     """Transposed convolution: kernel 4, stride 2, padding 1."""
     found = np.zeros((w.shape[1], 2 * x.shape[1] + 2, 2 * x.shape[2] + 2))
@@ -175,18 +188,25 @@ def painted(x: F64, w: F64, b: F64) -> F64:
 
 def sharpened(w: Weights, x: F64) -> F64:
     y = one(w, "sharpen.down", x, padding=1, stride=2)
-    y = y + pair(w, "sharpen.blocks.0.0", y)  # the second block is spare
+    for i in range(2):  # the third block is spare
+        at = f"sharpen.blocks.{i}.0"
+        y = y + places(w, f"{at}.positions", block(w, f"{at}.columns", y))
     return x + painted(y, w("sharpen.up.weight"), w("sharpen.up.bias"))
 
 
+def pairs(w: Weights, name: str, x: F64, depth: int) -> F64:
+    """Over places first, then over columns."""
+    for i in range(depth):
+        x = block(w, f"{name}.{i}.columns", places(w, f"{name}.{i}.positions", x))
+    return x
+
+
 def encoded(w: Weights, x: F64) -> list[F64]:
-    x = one(w, "encoder.embed", x, stride=4)
-    x = norm(w, "encoder.norm", x.transpose(1, 2, 0)).transpose(2, 0, 1)
-    first = pair(w, "encoder.stages.0.0", x)
+    first = pairs(w, "encoder.stages.0", one(w, "encoder.embed", x, stride=4), 1)
     corners = [first[:, i::2, j::2] for i, j in ((0, 0), (1, 0), (0, 1), (1, 1))]
     y = norm(w, "encoder.merging.0.norm", np.concatenate(corners).transpose(1, 2, 0))
     y = (y @ w("encoder.merging.0.reduction.weight").T).transpose(2, 0, 1)
-    return [first, pair(w, "encoder.stages.1.0", y)]
+    return [first, pairs(w, "encoder.stages.1", y, 2)]
 
 
 def batch_norm(w: Weights, name: str, x: F64) -> F64:
@@ -199,80 +219,115 @@ def relu(x: F64) -> F64:
     return np.maximum(x, 0)
 
 
-def mixed(w: Weights, name: str, d: F64, e: F64, g: F64) -> F64:
-    def layout(kind: str, x: F64) -> F64:
-        y = one(w, f"{name}.{kind}.join", x)
-        return block(w, f"{name}.{kind}.columns", places(w, f"{name}.{kind}.places", y))
+def laid(w: Weights, name: str, x: F64) -> F64:
+    y = places(w, f"{name}.pair.positions", one(w, f"{name}.enter", x))
+    return block(w, f"{name}.pair.columns", y)
 
+
+def blended(w: Weights, name: str, x: F64) -> F64:
+    return relu(batch_norm(w, f"{name}.norm", one(w, f"{name}.conv", x)))
+
+
+def mixed(w: Weights, name: str, d: F64, e: F64, g: F64, *, deepest: bool) -> F64:
     C, H, W = d.shape
     woven = np.empty((C, H, 3 * W))
-    for i, part in enumerate((d, e, g)):
-        woven[:, :, i::3] = part
-    woven = layout("woven", woven)
-    beside = layout("beside", np.concatenate([d, e, g], axis=2))
-    parts = [layout("stacked", np.concatenate([d, e, g]))]
+    woven[:, :, 0::3] = d
+    woven[:, :, 1::3] = g if deepest else e
+    woven[:, :, 2::3] = e if deepest else g
+    woven = laid(w, f"{name}.woven", woven)
+    beside = laid(w, f"{name}.beside", np.concatenate([d, e, g], axis=2))
+    parts = [laid(w, f"{name}.stacked", np.concatenate([d, g, e]))]
     parts += [woven[:, :, i::3] for i in range(3)]
     parts += [beside[:, :, i * W : (i + 1) * W] for i in range(3)]
-    return relu(batch_norm(w, f"{name}.norm", one(w, f"{name}.conv", np.concatenate(parts))))
+    return blended(w, f"{name}.blend", np.concatenate(parts))
 
 
 def expanded(w: Weights, name: str, x: F64) -> F64:
+    """The four tokens of a token lie one after the other in its features, row by row."""
     y = (x.transpose(1, 2, 0) @ w(f"{name}.linear.weight").T).transpose(2, 0, 1)
     C, H, W = x.shape
     found = np.zeros((C, 2 * H, 2 * W))
     for c, i, j in np.ndindex(C, 2, 2):
-        found[c, i::2, j::2] = y[4 * c + 2 * i + j]
+        found[c, i::2, j::2] = y[(2 * i + j) * C + c]
     return norm(w, f"{name}.norm", found.transpose(1, 2, 0)).transpose(2, 0, 1)
 
 
+def refined(w: Weights, name: str, x: F64) -> F64:
+    """A residual block; its convolutions have no bias."""
+    y = conv(x, w(f"{name}.conv1.weight"), padding=1)
+    y = conv(relu(batch_norm(w, f"{name}.norm1", y)), w(f"{name}.conv2.weight"), padding=1)
+    return relu(x + batch_norm(w, f"{name}.norm2", y))
+
+
 def decoded(w: Weights, name: str, c0: list[F64], f0: list[F64], c1: list[F64]) -> F64:
-    x: F64 | None = None
-    for i in range(2):
-        a, b, c = c0[-1 - i], f0[-1 - i], c1[-1 - i]
-        level = mixed(w, f"{name}.mixes.{i}", b - a, c - a, c)
-        x = level if x is None else expanded(w, f"{name}.expands.0", x) + level
-        for j in range(2):
-            at = f"{name}.residuals.{i}.{j}"
-            y = relu(batch_norm(w, f"{at}.norm1", one(w, f"{at}.conv1", x, padding=1)))
-            x = relu(x + batch_norm(w, f"{at}.norm2", one(w, f"{at}.conv2", y, padding=1)))
-    assert x is not None
-    for i in range(2):
-        x = expanded(w, f"{name}.last.{i}", x)
-    found: F64 = np.tanh(one(w, f"{name}.out", places(w, f"{name}.scan", x)))
+    maps = [(f0[i] - c0[i], c1[i] - c0[i], c1[i]) for i in (1, 0)]
+    x = mixed(w, f"{name}.mixes.0", *maps[0], deepest=True)
+    level = mixed(w, f"{name}.mixes.1", *maps[1], deepest=False)
+    x = refined(w, f"{name}.residuals.0", expanded(w, f"{name}.expand", x) + level)
+    x = laid(w, f"{name}.middle.0", expanded(w, f"{name}.last", x))
+    x = refined(w, f"{name}.middle.2", blended(w, f"{name}.middle.1", x))
+    found: F64 = np.tanh(one(w, f"{name}.out", expanded(w, f"{name}.last", x)))
     return found
 
 
 def joined(w: Weights, first: F64, second: F64) -> F64:
-    """Attention within squares of 8×8 pixels, query by query."""
+    """Attention within squares of 8×8 pixels; scores are divided by √4, the token's width."""
     C, H, W = first.shape
-    found = np.zeros((2 * C, H, W))
+    found = np.zeros((8, H, W))
     for top, left in np.ndindex(H // 8, W // 8):
         square = (slice(None), slice(8 * top, 8 * top + 8), slice(8 * left, 8 * left + 8))
         a, b = (x[square].reshape(C, -1).T for x in (first, second))
-        both = np.concatenate([a, b], axis=1) @ w("join.both.weight").T + w("join.place")
-        k, v = (both @ w(f"join.{n}.weight").T for n in ("key", "value"))
+        both = affine(w, "join.both", np.concatenate([a, b], axis=1))
+        k, v = (affine(w, f"join.{n}", both) for n in ("key", "value"))
         for i, x in enumerate((a, b)):
-            q = (affine(w, f"join.tokens.{i}", x) + w("join.place")) @ w("join.query.weight").T
+            q = affine(w, "join.query", affine(w, "join.one", x))
             told = np.zeros_like(q)
             for h in (slice(0, 2), slice(2, 4)):
-                told[:, h] = softmax(q[:, h] @ k[:, h].T / np.sqrt(2)) @ v[:, h]
-            answer = affine(w, f"join.back.{i}", told).T.reshape(C, 8, 8)
-            found[(slice(i * C, (i + 1) * C), *square[1:])] = answer
+                told[:, h] = softmax(q[:, h] @ k[:, h].T / 2) @ v[:, h]
+            found[(slice(4 * i, 4 * i + 4), *square[1:])] = told.T.reshape(4, 8, 8)
     return one(w, "join.out", found)
 
 
 def test_the_whole_network() -> None:
-    net = shaken(STFMamba(TOY))
+    net = by_rule(STFMamba(TOY))
     w = weights(net)
-    images = [0.5 * picture(1, 1, 16, 16, seed=s) for s in range(3)]
-    c0, f0, c1 = (t[0].numpy() for t in images)
+    inputs = images(1, 2, 16, 16)
+    c0, f0, c1 = (t[0].numpy() for t in inputs)
     sharp0, sharp1 = sharpened(w, c0), sharpened(w, c1)
     maps = [encoded(w, x) for x in (sharp0, f0, sharp1)]
     first = f0 + decoded(w, "from_fine", *maps)
     second = sharp1 + decoded(w, "from_coarse", *maps)
-    expected = (joined(w, first, second), first, second, sharp1)
-    for mine, hand in zip(net(*images), expected, strict=True):
-        np.testing.assert_allclose(mine[0].detach(), hand, rtol=1e-6, atol=1e-7)
+    loops = dict(zip(PARTS, (joined(w, first, second), first, second, sharp1), strict=True))
+    network = {name: image[0] for name, image in zip(PARTS, net(*inputs), strict=True)}
+    compare("stfmamba", loops, network)
+
+
+def test_a_path_is_dropped_for_a_whole_sample_and_the_mean_stays() -> None:
+    drop, x = DropPath(0.25).train(), torch.ones(4000, 3, 2)
+    torch.manual_seed(0)
+    found = drop(x)
+    assert sorted(set(found.flatten().tolist())) == [0.0, pytest.approx(4 / 3)]
+    assert bool((found == found[:, :1, :1]).all())
+    assert found.mean().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(drop.eval()(x), x)
+
+
+def test_scan_blocks_of_the_published_size_drop_both_paths_with_a_tenth() -> None:
+    with torch.device("meta"):
+        net = STFMamba(SIZES["paper"])
+    blocks = [m for m in net.modules() if isinstance(m, ScanBlock)]
+    assert {b.drop.probability for b in blocks} == {0.1}
+    block, x = ScanBlock(3, 2, 2, drop_path=0.999_999).train(), torch.randn(2, 4, 4, 3)
+    torch.manual_seed(0)
+    assert torch.equal(block(x), x)
+
+
+def test_the_blocks_that_sharpen_start_with_equal_weights() -> None:
+    first, *others = STFMamba(TOY).sharpen.blocks
+    for other in others:
+        for a, b in zip(first.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)
+            assert a is not b
 
 
 def test_scans_start_with_the_steps_and_weights_that_a_size_says() -> None:
@@ -287,4 +342,4 @@ def test_scans_start_with_the_steps_and_weights_that_a_size_says() -> None:
 
 def test_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="image of 16×32: this network takes 16×16"):
-        STFMamba(TOY)(*torch.zeros(3, 1, 1, 16, 32))
+        STFMamba(TOY)(*torch.zeros(3, 1, 2, 16, 32))

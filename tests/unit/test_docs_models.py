@@ -11,6 +11,8 @@ import torch
 import toys
 from torch import nn
 
+from rsbench.models.registry import cards
+
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
 
@@ -37,3 +39,13 @@ def test_the_wrapped_network_is_scored(tmp_path: Path, monkeypatch: pytest.Monke
     assert names["model"].predict.__code__.co_argcount == 3
     body = [x for x in code.splitlines() if x.strip() and not x.startswith(("import", "from"))]
     assert len(body) <= 15
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="not run from a checkout")
+def test_the_page_says_what_was_compared_as_the_cards_do() -> None:
+    rows = PAGE.read_text().split("| model | forward parity |")[1].split("\n\n")[0].splitlines()[2:]
+    told = {}
+    for row in rows:
+        names, text = (part.strip() for part in row.strip("| ").split(" | "))
+        told |= dict.fromkeys((name.strip("`") for name in names.split(", ")), text)
+    assert told == {name: entry.parity for name, entry in cards().items()}

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
+from rsbench.evaluation.gate.identity import ROW
 from rsbench.models.api import Frames, Trainable
+from rsbench.models.checkpoint import NOTE, load_into, load_tensors
 from rsbench.models.contract_data import Samples, Shape, make_samples
 from rsbench.models.registry import card, create_model
 from rsbench.models.rollout import collect
 from rsbench_baselines.fusion_images import UNSIGNED, Scene, any_way, mirrored
 from rsbench_baselines.mlff_gan.model import Sample
+
+if TYPE_CHECKING:
+    from rsbench.store.read import Store
 
 SAMPLERS = ("sa_stf", "rddm", "stfdiff")
 NETWORKS = (*SAMPLERS, "swinstfm", "mlff_gan", "stfmamba")
@@ -173,3 +181,45 @@ def test_stfmamba_answers_and_learns_from_all_four_images() -> None:
     total.backward()
     for name, parameter in model.module.named_parameters():
         assert parameter.grad is not None, name
+
+
+EARLIER = {
+    "swinstfm": "coarse.norms.0.weight",
+    "mlff_gan": "generator.coarse.convs.0.weight",
+    "stfmamba": "encoder.norm.weight",
+}
+"""One tensor of each network as it was before it was rebuilt."""
+REBUILT = tuple(EARLIER)
+
+
+@pytest.mark.parametrize("name", REBUILT)
+def test_weights_of_the_earlier_network_are_refused_by_name(name: str, tmp_path: Path) -> None:
+    """Their preset had no revision, and its parameters other names."""
+    note = {
+        "schema": 1, "model": name, "preset": "tiny", "options": {"bands": 4}, "dataset": "demo",
+        "dataset_digest": "0" * 64, "scheme": "space", "sensor": "oli", "bands": ["a"] * 4,
+        "context": 1, "window": 32, "regions": [], "selected_on": [], "seed": 0, "steps": 1,
+        "stages": [], "precision": "32-true", "budget": None, "selection": {}, "plan": "0" * 64,
+        "weights_digest": "0" * 64, "preset_options": {}, "history": [],
+    }  # fmt: skip
+    (tmp_path / NOTE).write_text(json.dumps(note))
+    model = create_model(name, "tiny", bands=4)
+    asked = rf"checkpoint {tmp_path} for {name}, preset tiny: the preset has had other options"
+    with pytest.raises(InputError, match=asked) as refused:
+        load_into(model, tmp_path, cast("Store", None), split=None)
+    assert "Train again" in str(refused.value)
+    # Where a note does not state the options of the preset, the names of the tensors differ.
+    assert isinstance(model, Trainable)
+    tensors = {EARLIER[name] if i == 0 else n: t for i, (n, t) in enumerate(
+        model.module.state_dict().items())}  # fmt: skip
+    with pytest.raises(InputError, match=f"{EARLIER[name]} is not of this model"):
+        load_tensors(model, tensors, "the checkpoint")
+
+
+@pytest.mark.parametrize("name", REBUILT)
+def test_rows_of_a_rebuilt_network_are_other_rows_than_before(name: str) -> None:
+    """A table states the revision among the inputs, which are part of a row's identity."""
+    model = create_model(name, "tiny", bands=4)
+    assert getattr(model, "inputs", None) == "network revision 2"
+    assert {p.options["revision"] for p in card(name).presets.values()} == {2}
+    assert "inputs" in ROW

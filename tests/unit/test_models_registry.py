@@ -75,6 +75,7 @@ def test_models_json_is_json_and_says_what_it_must() -> None:
     assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
     for row in rows:
         assert {"name", "task", "presets", "citation", "licence", "published"} <= set(row)
+        assert row["parity"].endswith(".")
         for info in row["presets"].values():
             assert info["parameters"] == info["trainable"] + info["frozen"]
 

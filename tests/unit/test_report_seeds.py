@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,18 @@ def test_rows_of_one_model_with_several_seeds_are_found(tmp_path: Path) -> None:
     assert float(said[0]["value"].replace("−", "-")) == pytest.approx(
         rows["value"].mean(), rel=1e-3
     )
+
+
+def test_seeds_of_runs_with_other_inputs_are_not_averaged(tmp_path: Path) -> None:
+    paths = folders(tmp_path)
+    for path, inputs in zip(paths, ("s2", "s2, network revision 2", "s2, network revision 2"),
+                            strict=True):  # fmt: skip
+        note_of_run = json.loads((path / "run.json").read_text())
+        (path / "run.json").write_text(json.dumps({**note_of_run, "inputs": {"simvp": inputs}}))
+    (made,) = boards(paths)
+    assert several(made) == {
+        ("simvp (s2, network revision 2)", "tiny"): {1: "simvp (seed 1)", 2: "simvp (seed 2)"}
+    }
 
 
 def test_one_seed_says_nothing_and_two_give_no_interval(tmp_path: Path) -> None:

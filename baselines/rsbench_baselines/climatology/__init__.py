@@ -1,6 +1,7 @@
 """Context median: the per-pixel median of the valid context, repeated at every lead."""
 
 from rsbench import Card, PresetInfo
+from rsbench_baselines._parity import PARITY
 
 card = Card(
     name="climatology",
@@ -11,5 +12,6 @@ card = Card(
     citation="A. H. Murphy. Climatology, persistence, and their linear combination as standards "
     "of reference in skill scores. Weather and Forecasting 7, 1992",
     licence="Apache-2.0",
+    parity=PARITY["climatology"],
     min_context=2,
 )

@@ -1,6 +1,7 @@
 """ESTARFM: two pairs, conversion coefficients, and similar pixels in both pairs."""
 
 from rsbench import Card, PresetInfo
+from rsbench_baselines._parity import PARITY
 
 card = Card(
     name="estarfm",
@@ -39,6 +40,7 @@ card = Card(
     "reflectance fusion model for complex heterogeneous regions, Remote Sensing of Environment "
     "114(11), doi 10.1016/j.rse.2010.05.032",
     licence="Apache-2.0",
+    parity=PARITY["estarfm"],
     min_context=2,
     max_context=2,
     published=(("default", "sa-stf-cia", "ESTARFM"),),

@@ -1,6 +1,7 @@
 """FSDAF: change by class, a spatial prediction, and residuals shared between both."""
 
 from rsbench import Card, PresetInfo
+from rsbench_baselines._parity import PARITY
 
 card = Card(
     name="fsdaf",
@@ -19,6 +20,7 @@ card = Card(
     "fusing satellite images with different resolutions, Remote Sensing of Environment 172, "
     "doi 10.1016/j.rse.2015.11.016",
     licence="Apache-2.0",
+    parity=PARITY["fsdaf"],
     min_context=1,
     max_context=1,
 )

@@ -1,6 +1,7 @@
 """Linear trend: per-pixel least squares over the valid context, extrapolated."""
 
 from rsbench import Card, PresetInfo
+from rsbench_baselines._parity import PARITY
 
 card = Card(
     name="linear_trend",
@@ -11,5 +12,6 @@ card = Card(
     citation="A. M. Legendre. Nouvelles méthodes pour la détermination des orbites des comètes, "
     "1805 (least squares)",
     licence="Apache-2.0",
+    parity=PARITY["linear_trend"],
     min_context=3,
 )

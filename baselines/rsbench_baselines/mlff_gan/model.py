@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rsbench import Stage, Want
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.fusion_images import UNSIGNED, Scene
@@ -61,6 +62,7 @@ class MLFFGANModel(FusionModel[Pair, Size]):
     """MLFF-GAN as a model of the benchmark; both networks are updated in every step."""
 
     name = "mlff_gan"
+    inputs = REVISION
     domain = UNSIGNED
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:

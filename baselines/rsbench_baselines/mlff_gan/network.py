@@ -1,8 +1,9 @@
-"""MLFF-GAN: fine features restyled to the target date, mixed with coarse ones level by level.
+"""MLFF-GAN: generator with adaptive instance norm and change masks, and its discriminator.
 
-MLFF-GAN, IEEE TGRS 2022. The size is the published one to the digit; activations (LeakyReLU 0.2
-behind every convolution of the feature networks and inside residual blocks) and the padding of
-the other convolutions (zeros) are our reading.
+B. Song and others, "MLFF-GAN", IEEE TGRS 2022; wiring after the released code
+(songbingze/MLFF-GAN, ``model.py``). Two feature networks give maps at five levels. The fine maps
+take the mean and deviation of the coarse target's maps, and a mask computed from both coarse
+dates blends the two. A decoder joins the levels from the smallest up.
 """
 
 from __future__ import annotations
@@ -16,54 +17,64 @@ from torch import Tensor, nn
 from rsbench_baselines.mlff_gan.sizes import Size
 
 EPSILON = 1e-5
-SLOPE = 0.2
+"""Added to variances in the adaptive instance norm."""
+GENERATOR_SLOPE = 0.01
+CRITIC_SLOPE = 0.2
+CRITIC_PADDING = 2
 
 
 class ResidualBlock(nn.Module):
-    """Convolution, LeakyReLU, dropout, convolution, with reflected borders and a shortcut."""
+    """Convolution, dropout, LeakyReLU, convolution, dropout; reflected borders, and a shortcut."""
 
     def __init__(self, channels: int, dropout: float) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3)
-        self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(channels, channels, 3)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape ``(N, C, H, W)``; both sides are 2 at least."""
-        y = F.leaky_relu(self.conv1(F.pad(x, (1, 1, 1, 1), mode="reflect")), SLOPE)
-        y = self.conv2(F.pad(self.dropout(y), (1, 1, 1, 1), mode="reflect"))
+        y = self.dropout(self.conv1(F.pad(x, (1, 1, 1, 1), mode="reflect")))
+        y = F.leaky_relu(y, GENERATOR_SLOPE)
+        y = self.dropout(self.conv2(F.pad(y, (1, 1, 1, 1), mode="reflect")))
         return x + torch.as_tensor(y)
 
 
 class Features(nn.Module):
-    """A pyramid: 7×7 at full size, then 3×3 of stride 2, each with a residual block."""
+    """Maps at several levels: a convolution without activation, then a residual block, for each.
+
+    The first convolution is 7×7 at full size, the others are 3×3 with stride 2.
+    """
 
     def __init__(self, size: Size) -> None:
         super().__init__()
         first = nn.Conv2d(size.bands, size.widths[0], 7, padding=3)
-        downs = [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(size.widths)]
-        self.convs = nn.ModuleList([first, *downs])
+        rest = [nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(size.widths)]
+        self.downs = nn.ModuleList([first, *rest])
         self.blocks = nn.ModuleList(ResidualBlock(w, size.dropout) for w in size.widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return one map per level, from full size down."""
+        """Return one map per level, the full size first."""
         found = []
-        for conv, block in zip(self.convs, self.blocks, strict=True):
-            x = block(F.leaky_relu(conv(x), SLOPE))
+        for down, block in zip(self.downs, self.blocks, strict=True):
+            x = block(down(x))
             found.append(x)
         return found
 
 
 def restyled(content: Tensor, style: Tensor) -> Tensor:
-    """Give a map the mean and deviation per channel of another (adaptive instance norm)."""
-    variance, mean = torch.var_mean(content, dim=(2, 3), keepdim=True, unbiased=False)
-    wide, centre = torch.var_mean(style, dim=(2, 3), keepdim=True, unbiased=False)
-    scale = (wide + EPSILON).sqrt() * (variance + EPSILON).rsqrt()
-    return (content - mean) * scale + centre
+    """Give a map the mean and deviation of another, per channel (adaptive instance norm).
+
+    Variances have the divisor H·W − 1, as in the released code.
+    """
+    variance, mean = torch.var_mean(content, dim=(2, 3), keepdim=True)
+    wanted_variance, wanted_mean = torch.var_mean(style, dim=(2, 3), keepdim=True)
+    scale = (wanted_variance + EPSILON).sqrt() * (variance + EPSILON).rsqrt()
+    return (content - mean) * scale + wanted_mean
 
 
 class Mixer(nn.Module):
-    """Where coarse maps changed between the dates, the target's is taken, elsewhere the fine."""
+    """Blends the coarse target's map and the restyled fine map by a mask of change."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -75,12 +86,12 @@ class Mixer(nn.Module):
         self.norm3 = nn.BatchNorm2d(1)
 
     def mask(self, c0: Tensor, c1: Tensor) -> Tensor:
-        """Return ``(N, 1, H, W)`` in 0 … 1 of the coarse maps of both dates."""
+        """Return ``(N, 1, H, W)`` in 0 … 1 from the coarse maps of both dates."""
         difference = self.norm1(self.first(c1)) - self.norm2(self.second(c0))
         return torch.sigmoid(self.norm3(self.last(difference)))
 
     def forward(self, c0: Tensor, c1: Tensor, f0: Tensor) -> Tensor:
-        """Return the mixed map ``(N, C, H, W)``."""
+        """Return the blended map ``(N, C, H, W)``."""
         mask = self.mask(c0, c1)
         return mask * c1 + (1 - mask) * restyled(f0, c1)
 
@@ -122,8 +133,8 @@ class Generator(nn.Module):
         ]
         x = torch.cat([mixed.pop(), target[-1]], dim=1)
         for up, block in zip(self.ups, self.blocks, strict=True):
-            x = block(F.leaky_relu(up(x), SLOPE))
-            x = torch.cat([x, mixed.pop()], dim=1)
+            x = block(F.leaky_relu(up(x), GENERATOR_SLOPE))
+            x = torch.cat([mixed.pop(), x], dim=1)
         out: Tensor = self.head(x)
         return out
 
@@ -133,20 +144,20 @@ class Discriminator(nn.Module):
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        n = size.critic
+        n, padding = size.critic, CRITIC_PADDING
         parts: list[nn.Module] = [
-            nn.Conv2d(2 * size.bands, n, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)
+            nn.Conv2d(2 * size.bands, n, 4, stride=2, padding=padding), nn.LeakyReLU(CRITIC_SLOPE)
         ]  # fmt: skip
         for a, b, stride in ((n, 2 * n, 2), (2 * n, 4 * n, 2), (4 * n, 8 * n, 1)):
             parts += [
-                nn.Conv2d(a, b, 4, stride=stride, padding=1), nn.BatchNorm2d(b),
-                nn.LeakyReLU(SLOPE),
+                nn.Conv2d(a, b, 4, stride=stride, padding=padding), nn.BatchNorm2d(b),
+                nn.LeakyReLU(CRITIC_SLOPE),
             ]  # fmt: skip
-        parts.append(nn.Conv2d(8 * n, 1, 4, padding=1))
+        parts.append(nn.Conv2d(8 * n, 1, 4, padding=padding))
         self.layers = nn.Sequential(*parts)
 
     def forward(self, image: Tensor, c1: Tensor) -> Tensor:
-        """Return one score per patch ``(N, 1, h, w)``; sides are 24 at least."""
+        """Return one score per patch ``(N, 1, h, w)``: 11×11 for 64×64 pixels."""
         out: Tensor = self.layers(torch.cat([image, c1], dim=1))
         return out
 

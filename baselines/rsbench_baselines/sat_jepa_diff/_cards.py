@@ -7,6 +7,7 @@ from typing import Any
 
 from rsbench import Card, PresetInfo
 from rsbench_baselines._card import SAMPLER_TOLERANCE, preset
+from rsbench_baselines._parity import PARITY
 
 CITATION = (
     "Sat-JEPA-Diff. ICLR 2026 workshop ML4RS, arXiv 2603.13943; P. Esser et al. Scaling "
@@ -88,5 +89,6 @@ def latent_card(name: str, build: str, **fields: Any) -> Card:
         max_context=1,
         trainable=True,
         sampler_tolerance=SAMPLER_TOLERANCE,
+        parity=PARITY[name],
         **fields,
     )

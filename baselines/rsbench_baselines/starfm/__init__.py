@@ -1,6 +1,7 @@
 """STARFM: the weighted mean of coarse changes of similar pixels around."""
 
 from rsbench import Card, PresetInfo
+from rsbench_baselines._parity import PARITY
 
 card = Card(
     name="starfm",
@@ -32,6 +33,7 @@ card = Card(
     citation="Gao, Masek, Schwaller and Hall 2006, On the blending of the Landsat and MODIS "
     "surface reflectance, IEEE TGRS 44(8), doi 10.1109/TGRS.2006.872081",
     licence="Apache-2.0",
+    parity=PARITY["starfm"],
     min_context=1,
     max_context=2,
 )

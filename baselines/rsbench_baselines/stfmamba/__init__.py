@@ -5,17 +5,14 @@ M. Zhao, X. Jiang, B. Huang, ISPRS Journal of Photogrammetry and Remote Sensing 
 """
 
 from rsbench import PresetInfo
-from rsbench_baselines._card import fusion_card, preset
+from rsbench_baselines._card import REVISED, fusion_card, preset
 from rsbench_baselines.stfmamba.sizes import SIZES, idle
 
 _NOTES = {
     "paper": "128×128 pixels per call; trained without the distance of VGG-19 features, whose "
-    "published weight is 1e-3; keeps the unused block that the published count includes; not "
-    "the authors' structure, although the number of parameters is equal: an extra norm and the "
-    "scan order in the encoder (109 % of its output with the same weights), decoder, join, no drop "
-    "path",
-    "tiny": "one stage of 8 channels on 16×16 pixels, one block that sharpens; initial steps and "
-    "weights of the scans fit a map of 16 positions",
+    "published weight is 1e-3; keeps the unused layers that the published count includes",
+    "tiny": "one stage of 8 channels on 16×16 pixels, one block that sharpens, no drop path; "
+    "initial steps and weights of the scans fit a map of 16 positions",
 }
 _HALO = {"paper": 32, "tiny": 4}
 
@@ -24,7 +21,7 @@ def _preset(name: str) -> PresetInfo:
     size, halo = SIZES[name], _HALO[name]
     note = f"{_NOTES[name]}; counted at {size.bands} bands"
     tiles = {"fixed_size": size.side, "halo": halo, "multiple_of": halo}
-    return preset(size.parameters, note, card=tiles, idle=idle(size))
+    return preset(size.parameters, note, REVISED, tiles, idle(size))
 
 
 card = fusion_card(

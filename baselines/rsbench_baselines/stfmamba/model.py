@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rsbench import Stage, Want
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.fusion_images import Scene
@@ -19,7 +20,7 @@ from rsbench_baselines.stfmamba.sizes import SIZES, Size
 STAGES = {
     # 200 epochs of 12,000 patches in batches of ten.
     "paper": Stage("fit", learning_rate=5e-4, steps=240_000, batch_size=10, clip=0.0),
-    "tiny": Stage("fit", learning_rate=3e-2, steps=200, batch_size=8),
+    "tiny": Stage("fit", learning_rate=3e-2, steps=180, batch_size=8),
 }
 PARTS = ("joined", "from_fine", "from_coarse", "sharpened")
 
@@ -28,6 +29,7 @@ class STFMambaModel(FusionModel[STFMamba, Size]):
     """STFMamba as a model of the benchmark; all four images are trained, by SwinSTFM's loss."""
 
     name = "stfmamba"
+    inputs = REVISION
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:
         """Predict in one pass; all members are equal."""

@@ -1,14 +1,14 @@
 """STFMamba: coarse images are sharpened, encoded with the reference, decoded twice, joined.
 
-M. Zhao, X. Jiang, B. Huang, ISPRS Journal 2025. Blocks scan a map ``(N, C, H, W)`` either over
-its places with C features, or over channels and rows with W features, so that a network fits one
-size of image. The size is the published one to the digit. What is not described is read so that
-it is: two residual blocks behind each level of a decoder, and in the joining attention one
-position per token, biases in the tokens' and the last projections only.
+M. Zhao, X. Jiang, B. Huang, ISPRS Journal 2025; wiring after the released code
+(zhaomin0101/STFMamba, ``models_mamba/``). Scan blocks see a map ``(N, C, H, W)`` either as
+positions with C features, or as channels and rows with W features, so that a network fits one size
+of image.
 """
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 
 import torch
@@ -16,128 +16,151 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsbench_baselines.stfmamba.scan import ScanBlock
-from rsbench_baselines.stfmamba.sizes import Size
+from rsbench_baselines.stfmamba.sizes import PATCH, Size
 from rsbench_baselines.tokens import Merging
 
-
-class Pair(nn.Module):
-    """Scan over channels and rows with a feature per column, then over positions."""
-
-    def __init__(self, channels: int, columns: int, size: Size) -> None:
-        super().__init__()
-        self.columns = block(columns, size)
-        self.places = block(channels, size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keep the shape ``(N, C, H, W)``."""
-        return over_places(self.places, self.columns(x))
+Maps = list[Tensor]
+"""A map ``(N, C, H, W)`` for each stage of the encoder, the largest first."""
 
 
 def block(features: int, size: Size) -> ScanBlock:
-    """Return a block of so many features."""
-    return ScanBlock(features, size.state, size.rank, size.start)
+    """Return a scan block of so many features."""
+    return ScanBlock(features, size.state, size.rank, size.start, size.drop_path)
 
 
-def over_places(inner: nn.Module, x: Tensor) -> Tensor:
-    """Run a block with a feature per channel."""
+def over_positions(inner: nn.Module, x: Tensor) -> Tensor:
+    """Apply a module with a feature per channel to ``(N, C, H, W)``."""
     out: Tensor = inner(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     return out
 
 
+class Pair(nn.Module):
+    """Two scan blocks, over positions with a feature per channel and with a feature per column."""
+
+    def __init__(self, channels: int, columns: int, size: Size, *, columns_first: bool) -> None:
+        super().__init__()
+        self.columns_first = columns_first
+        self.positions = block(channels, size)
+        self.columns = block(columns, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape ``(N, C, H, W)``."""
+        if self.columns_first:
+            return over_positions(self.positions, self.columns(x))
+        out: Tensor = self.columns(over_positions(self.positions, x))
+        return out
+
+
 class Sharpen(nn.Module):
-    """Adds detail to a coarse image on the fine grid."""
+    """Adds detail to a coarse image on the fine grid.
+
+    All blocks start with equal weights, as published.
+    """
 
     def __init__(self, size: Size) -> None:
         super().__init__()
         width, columns = size.sharpen_width, size.side // 2
         self.down = nn.Conv2d(size.bands, width, 3, stride=2, padding=1)
-        count = size.sharpen_blocks + size.spare
-        self.blocks = nn.ModuleList(
-            nn.Sequential(*(Pair(width, columns, size) for _ in range(size.sharpen_pairs)))
-            for _ in range(count)
-        )
+        pairs = (Pair(width, columns, size, columns_first=True) for _ in range(size.sharpen_pairs))
+        first = nn.Sequential(*pairs)
         self.used = size.sharpen_blocks
+        copies = (copy.deepcopy(first) for _ in range(self.used + size.spare - 1))
+        self.blocks = nn.ModuleList([first, *copies])
         self.up = nn.ConvTranspose2d(width, size.bands, 4, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape ``(N, bands, H, W)``."""
         y = self.down(x)
-        for block in list(self.blocks)[: self.used]:
-            y = y + block(y)
+        for inner in list(self.blocks)[: self.used]:
+            y = y + inner(y)
         return x + torch.as_tensor(self.up(y))
 
 
 class Encoder(nn.Module):
-    """Patches to tokens, then pairs of scans per stage; one for all images."""
+    """4×4 pixels to a token, then pairs of scans and merging per stage; one for all images."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        columns = size.side // size.patch
-        self.embed = nn.Conv2d(size.bands, size.widths[0], size.patch, stride=size.patch)
-        self.norm = nn.LayerNorm(size.widths[0])
+        columns = size.side // PATCH
+        self.embed = nn.Conv2d(size.bands, size.widths[0], PATCH, stride=PATCH)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Pair(width, columns >> i, size) for _ in range(count)))
+            nn.Sequential(
+                *(Pair(width, columns >> i, size, columns_first=False) for _ in range(count))
+            )
             for i, (width, count) in enumerate(zip(size.widths, size.pairs, strict=True))
         )
         self.merging = nn.ModuleList(Merging(a, b) for a, b in pairwise(size.widths))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return a map per stage, from the largest down."""
-        x = over_places(self.norm, self.embed(x))
-        found = []
-        for i, stage in enumerate(self.stages):
-            x = stage(x)
-            found.append(x)
-            if i < len(self.merging):
-                x = over_places(self.merging[i], x)
+    def forward(self, x: Tensor) -> Maps:
+        """Return a map per stage, the largest first."""
+        found = [self.stages[0](self.embed(x))]
+        for merging, stage in zip(self.merging, self.stages[1:], strict=True):
+            found.append(stage(over_positions(merging, found[-1])))
         return found
 
 
 class Layout(nn.Module):
-    """1×1 to the decoder's channels, then both kinds of scan."""
+    """1×1 convolution to the decoder's channels, then a pair of scans, over positions first."""
 
     def __init__(self, channels: int, columns: int, size: Size) -> None:
         super().__init__()
-        self.join = nn.Conv2d(channels, size.middle, 1)
-        self.places = block(size.middle, size)
-        self.columns = block(columns, size)
+        self.enter = nn.Conv2d(channels, size.middle, 1)
+        self.pair = Pair(size.middle, columns, size, columns_first=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, channels, H, columns)`` to ``(N, middle, H, columns)``."""
-        out: Tensor = self.columns(over_places(self.places, self.join(x)))
+        out: Tensor = self.pair(self.enter(x))
         return out
 
 
-class Mix(nn.Module):
-    """Three maps in three layouts: stacked, interleaved by column, and side by side."""
+class Blend(nn.Module):
+    """1×1 convolution to the decoder's channels, batch norm and ReLU."""
 
-    def __init__(self, channels: int, columns: int, size: Size) -> None:
+    def __init__(self, channels: int, size: Size) -> None:
         super().__init__()
+        self.conv = nn.Conv2d(channels, size.middle, 1)
+        self.norm = nn.BatchNorm2d(size.middle)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, channels, H, W)`` to ``(N, middle, H, W)``."""
+        return F.relu(self.norm(self.conv(x)))
+
+
+class Mix(nn.Module):
+    """One level of a decoder: three maps in three layouts, scanned and blended.
+
+    The maps are the difference of both references, the coarse change and the coarse target. They
+    are stacked by channel, interleaved by column, and set side by side. The order of the last two
+    differs between layouts, and in the interleaved one also at the deepest level, as published.
+    """
+
+    def __init__(self, channels: int, columns: int, size: Size, *, deepest: bool) -> None:
+        super().__init__()
+        self.deepest = deepest
         self.stacked = Layout(3 * channels, columns, size)
         self.woven = Layout(channels, 3 * columns, size)
         self.beside = Layout(channels, 3 * columns, size)
-        self.conv = nn.Conv2d(7 * size.middle, size.middle, 1)
-        self.norm = nn.BatchNorm2d(size.middle)
+        self.blend = Blend(7 * size.middle, size)
 
-    def forward(self, maps: list[Tensor]) -> Tensor:
+    def forward(self, apart: Tensor, change: Tensor, target: Tensor) -> Tensor:
         """Map three ``(N, C, H, W)`` to ``(N, middle, H, W)``."""
-        woven = self.woven(torch.stack(maps, dim=-1).flatten(-2))
-        beside = self.beside(torch.cat(maps, dim=-1))
-        parts = [self.stacked(torch.cat(maps, dim=1))]
-        parts += [woven[..., i::3] for i in range(3)]
-        parts += list(beside.chunk(3, dim=-1))
-        out: Tensor = F.relu(self.norm(self.conv(torch.cat(parts, dim=1))))
+        usual, other = [apart, change, target], [apart, target, change]
+        columns = other if self.deepest else usual
+        woven = self.woven(torch.stack(columns, dim=-1).flatten(-2))
+        beside = self.beside(torch.cat(usual, dim=-1))
+        parts = [self.stacked(torch.cat(other, dim=1)), *(woven[..., i::3] for i in range(3))]
+        out: Tensor = self.blend(torch.cat([*parts, *beside.chunk(3, dim=-1)], dim=1))
         return out
 
 
 class Residual(nn.Module):
-    """Twice 3×3 and batch norm, with a shortcut."""
+    """Twice 3×3 and batch norm, with a shortcut and ReLU behind both."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -147,7 +170,7 @@ class Residual(nn.Module):
 
 
 class Expand(nn.Module):
-    """Each token to four, of the same width."""
+    """Each token to 2×2 of the same width, then a norm."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -156,71 +179,86 @@ class Expand(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, C, 2H, 2W)``."""
-        return over_places(self.norm, F.pixel_shuffle(over_places(self.linear, x), 2))
+        N, C, H, W = x.shape
+        tokens = self.linear(x.permute(0, 2, 3, 1)).view(N, H, W, 2, 2, C)
+        tokens = tokens.transpose(2, 3).reshape(N, 2 * H, 2 * W, C)
+        out: Tensor = self.norm(tokens).permute(0, 3, 1, 2)
+        return out
 
 
 class Decoder(nn.Module):
-    """From the smallest maps up; what it returns is added to an image."""
+    """From the smallest maps up; what it returns is added to an image.
+
+    One `Expand` serves all levels and one both enlargements at the end, between which the middle
+    stage runs at half of the image's side.
+    """
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        columns = size.side // size.patch
-        levels = [(width, columns >> i) for i, width in enumerate(size.widths)]
-        self.mixes = nn.ModuleList(Mix(c, w, size) for c, w in reversed(levels))
-        self.residuals = nn.ModuleList(
-            nn.Sequential(*(Residual(size.middle) for _ in range(size.residuals))) for _ in levels
+        columns = size.side // PATCH
+        levels = [(width, columns >> i) for i, width in enumerate(size.widths)][::-1]
+        self.mixes = nn.ModuleList(
+            Mix(c, w, size, deepest=i == 0) for i, (c, w) in enumerate(levels)
         )
-        self.expands = nn.ModuleList(Expand(size.middle) for _ in levels[1:])
-        self.last = nn.Sequential(
-            *(Expand(size.middle) for _ in range(size.patch.bit_length() - 1))
+        self.residuals = nn.ModuleList(Residual(size.middle) for _ in levels[1:])
+        self.expand = Expand(size.middle) if len(levels) > 1 else nn.Identity()
+        self.middle = nn.Sequential(
+            Layout(size.middle, 2 * columns, size), Blend(size.middle, size), Residual(size.middle)
         )
-        self.scan = block(size.middle, size)
+        self.last = Expand(size.middle)
         self.out = nn.Conv2d(size.middle, size.bands, 1)
+        if size.spare:
+            self.spare = nn.ConvTranspose2d(size.middle, size.middle, 4, stride=2, padding=1)
 
-    def forward(self, c0: list[Tensor], f0: list[Tensor], c1: list[Tensor]) -> Tensor:
-        """Return ``(N, bands, H, W)`` within [−1, 1] from maps per stage, the largest first."""
-        x: Tensor | None = None
-        for i, (mix, residual) in enumerate(zip(self.mixes, self.residuals, strict=True)):
-            a, b, c = (maps[-1 - i] for maps in (c0, f0, c1))
-            level = mix([b - a, c - a, c])
-            x = residual(level if x is None else self.expands[i - 1](x) + level)
-        return torch.tanh(self.out(over_places(self.scan, self.last(x))))
+    def forward(self, c0: Maps, f0: Maps, c1: Maps) -> Tensor:
+        """Return ``(N, bands, H, W)`` within [−1, 1]."""
+        levels = [(f - a, b - a, b) for a, f, b in zip(c0, f0, c1, strict=True)][::-1]
+        x = self.mixes[0](*levels[0])
+        for mix, residual, maps in zip(self.mixes[1:], self.residuals, levels[1:], strict=True):
+            x = residual(self.expand(x) + mix(*maps))
+        x = self.last(self.middle(self.last(x)))
+        return torch.tanh(self.out(x))
 
 
 class Join(nn.Module):
-    """Both answers read one another within squares of pixels.
+    """Attention between both predictions within squares of pixels.
 
-    Queries come from each answer, keys and values from both together.
+    Queries come from each prediction, keys and values from both together; scores are divided by
+    the root of the whole token's width, as published.
     """
 
     def __init__(self, size: Size) -> None:
         super().__init__()
         bands, token = size.bands, size.token
-        self.block, self.heads = size.block, size.heads
-        self.tokens = nn.ModuleList(nn.Linear(bands, token) for _ in range(2))
-        self.both = nn.Linear(2 * bands, token, bias=False)
-        self.place = nn.Parameter(torch.empty(size.block**2, token))
-        nn.init.trunc_normal_(self.place, std=0.02)
-        self.query = nn.Linear(token, token, bias=False)
-        self.key = nn.Linear(token, token, bias=False)
-        self.value = nn.Linear(token, token, bias=False)
-        self.back = nn.ModuleList(nn.Linear(token, bands) for _ in range(2))
-        self.out = nn.Conv2d(2 * bands, bands, 1)
+        self.block, self.heads, self.scale = size.block, size.heads, token**-0.5
+        self.one = nn.Linear(bands, token)
+        self.both = nn.Linear(2 * bands, token)
+        self.query = nn.Linear(token, token)
+        self.key = nn.Linear(token, token)
+        self.value = nn.Linear(token, token)
+        self.out = nn.Conv2d(2 * token, bands, 1)
+        if size.spare:
+            self.spare = nn.ModuleList(
+                [
+                    nn.Conv2d(bands, bands, 4, stride=4),
+                    nn.ConvTranspose2d(2 * token, bands, 4, stride=4),
+                ]
+            )
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Map two ``(N, bands, H, W)`` to one."""
-        N, C, H, W = first.shape
+        """Map two ``(N, bands, H, W)`` to one; sides are multiples of the squares'."""
+        N, _, H, W = first.shape
         a, b = (self._cut(x) for x in (first, second))
-        both = self.both(torch.cat([a, b], dim=-1)) + self.place
+        both = self.both(torch.cat([a, b], dim=-1))
         k, v = (self._heads(f(both)) for f in (self.key, self.value))
         answers = []
-        for x, enter, back in zip((a, b), self.tokens, self.back, strict=True):
-            q = self._heads(self.query(enter(x) + self.place))
-            found = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-            answers.append(back(found))
+        for x in (a, b):
+            q = self._heads(self.query(self.one(x)))
+            found = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+            answers.append(found.transpose(1, 2).flatten(2))
         joined = torch.cat(answers, dim=-1)
-        joined = joined.reshape(N, H // self.block, W // self.block, self.block, self.block, 2 * C)
-        joined = joined.permute(0, 5, 1, 3, 2, 4).reshape(N, 2 * C, H, W)
+        joined = joined.reshape(N, H // self.block, W // self.block, self.block, self.block, -1)
+        joined = joined.permute(0, 5, 1, 3, 2, 4).reshape(N, -1, H, W)
         out: Tensor = self.out(joined)
         return out
 
@@ -247,7 +285,7 @@ class STFMamba(nn.Module):
         self.join = Join(size)
 
     def forward(self, c0: Tensor, f0: Tensor, c1: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the joined answer, both answers, and the sharpened coarse target."""
+        """Return the joined prediction, both predictions, and the sharpened coarse target."""
         if tuple(f0.shape[-2:]) != (self.side, self.side):
             raise ValueError(
                 f"image of {f0.shape[-2]}×{f0.shape[-1]}: this network takes {self.side}×"

@@ -177,18 +177,47 @@ class Scan(nn.Module):
         return out
 
 
-class ScanBlock(nn.Module):
-    """A scan and an MLP of ratio 4, each behind a norm and with a shortcut."""
+class DropPath(nn.Module):
+    """Leaves a branch out of a sample with a probability, in training; kept ones are scaled up.
 
-    def __init__(self, width: int, state: int, rank: int, start: Start = PUBLISHED) -> None:
+    G. Huang and others, "Deep networks with stochastic depth", ECCV 2016.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape ``(N, …)``; the draw is one per sample."""
+        if self.probability == 0 or not self.training:
+            return x
+        keep = 1 - self.probability
+        drawn = x.new_empty(len(x), *[1] * (x.dim() - 1)).bernoulli_(keep)
+        return x * drawn / keep
+
+
+class ScanBlock(nn.Module):
+    """A scan and an MLP of ratio 4, each with a norm before it, a drop path and a shortcut.
+
+    Args:
+        width: features.
+        state, rank: states of a feature, and rank of Δ.
+        start: values before training.
+        drop_path: probability that a branch is left out of a sample in training.
+    """
+
+    def __init__(
+        self, width: int, state: int, rank: int, start: Start = PUBLISHED, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.scan = Scan(width, state, rank, start)
         self.norm2 = nn.LayerNorm(width)
         self.fc1 = nn.Linear(width, 4 * width)
         self.fc2 = nn.Linear(4 * width, width)
+        self.drop = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape ``(N, rows, columns, features)``."""
-        x = x + torch.as_tensor(self.scan(self.norm1(x)))
-        return x + torch.as_tensor(self.fc2(F.gelu(self.fc1(self.norm2(x)))))
+        x = x + torch.as_tensor(self.drop(self.scan(self.norm1(x))))
+        return x + torch.as_tensor(self.drop(self.fc2(F.gelu(self.fc1(self.norm2(x))))))

@@ -22,6 +22,8 @@ class Start:
 
 
 PUBLISHED = Start()
+PATCH = 4
+"""Pixels along one side of a token; a decoder enlarges twice by 2 at its end."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,13 @@ class Size:
         side: of the images in pixels; the network takes no other size.
         widths: channels of the encoder's stages; sides halve between them.
         pairs: pairs of scan blocks of each stage.
-        patch: pixels along one side of a token of the first stage.
         middle: channels of the decoders.
-        residuals: residual blocks after each level of a decoder.
         sharpen_width: channels of the network that sharpens coarse images.
         sharpen_blocks, sharpen_pairs: its number of blocks, and pairs of scan blocks of each.
-        spare: keep the unused block that the published count includes.
+        spare: keep the unused layers that the published count includes.
         state, rank: of the selective scan.
         start: initial values of the scans.
+        drop_path: probability that a branch of a scan block is left out of a sample in training.
         block: side in pixels of the squares within which the two predictions are joined.
         token, heads: width and heads of that attention.
     """
@@ -51,9 +52,7 @@ class Size:
     side: int = 128
     widths: tuple[int, ...] = (96, 192, 384, 768)
     pairs: tuple[int, ...] = (2, 2, 2, 1)
-    patch: int = 4
     middle: int = 36
-    residuals: int = 2
     sharpen_width: int = 12
     sharpen_blocks: int = 4
     sharpen_pairs: int = 2
@@ -61,6 +60,7 @@ class Size:
     state: int = 16
     rank: int = 2
     start: Start = PUBLISHED
+    drop_path: float = 0.1
     block: int = 16
     token: int = 16
     heads: int = 4
@@ -73,12 +73,11 @@ SIZES: Mapping[str, Size] = MappingProxyType(
         "paper": _PAPER,
         "tiny": replace(
             _PAPER,
-            parameters=33_440,
+            parameters=36_188,
             side=16,
             widths=(8,),
             pairs=(1,),
             middle=4,
-            residuals=1,
             sharpen_width=16,
             sharpen_blocks=1,
             sharpen_pairs=1,
@@ -88,6 +87,7 @@ SIZES: Mapping[str, Size] = MappingProxyType(
             # With 16 positions and few features, the published values give states that do not
             # decay within the map and that contribute a thousandth of the skip path.
             start=Start(steps=(0.1, 1.0), gain=8.0),
+            drop_path=0.0,
             block=4,
         ),
     }
@@ -96,6 +96,9 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 
 def idle(size: Size) -> dict[str, str]:
     """Return prefixes of parameters that do not change any output, with the reason."""
-    if not size.spare:
-        return {}
-    return {f"sharpen.blocks.{size.sharpen_blocks}.": "as published, the block is never called"}
+    cancels = "adds one constant to all scores of a query, which the softmax cancels"
+    found = {"join.key.bias": cancels}
+    if size.spare:
+        unused = f"sharpen.blocks.{size.sharpen_blocks}.", "from_fine.spare.", "from_coarse.spare."
+        found |= dict.fromkeys((*unused, "join.spare."), "as published, never called")
+    return found

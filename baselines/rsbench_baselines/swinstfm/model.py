@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from rsbench import Stage, Want
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.fusion_images import Scene, any_way
@@ -15,9 +16,11 @@ from rsbench_baselines.image_losses import hidden, structural
 from rsbench_baselines.swinstfm.network import SwinSTFM
 from rsbench_baselines.swinstfm.sizes import SIZES, Size
 
+# 60 epochs of 720 patches (LGC) in batches of 8.
+_PUBLISHED = Stage("fit", learning_rate=1e-4, steps=5_400, batch_size=8, clip=0.0)
 STAGES = {
-    # 60 epochs of 720 patches (LGC) in batches of 8.
-    "paper": Stage("fit", learning_rate=1e-4, steps=5_400, batch_size=8, clip=0.0),
+    "paper": _PUBLISHED,
+    "released": _PUBLISHED,
     "tiny": Stage("fit", learning_rate=2e-3, steps=200, batch_size=4),
 }
 
@@ -26,6 +29,7 @@ class SwinSTFMModel(FusionModel[SwinSTFM, Size]):
     """SwinSTFM as a model of the benchmark; trained on Charbonnier's loss and MS-SSIM."""
 
     name = "swinstfm"
+    inputs = REVISION
     turn = any_way
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:

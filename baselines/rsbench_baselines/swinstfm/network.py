@@ -1,9 +1,9 @@
-"""SwinSTFM: a coarse and a fine pyramid of windowed attention, joined from the bottom up.
+"""SwinSTFM: two encoders of windowed attention, and a decoder that transfers the coarse change.
 
-SwinSTFM, IEEE TGRS 2022. The size is the published one to the digit. What the paper leaves open
-is read so that it is: norms behind each level of both pyramids as in Swin's dense backbones and
-one before the head, three norms in a fusion block (one for all images, one for the change, one
-before the MLP), biases in all its projections, and Swin's shift in every second block.
+G. Chen and others, "SwinSTFM", IEEE TGRS 2022; wiring after the released code
+(LouisChen0104/swinstfm, ``models/``). A level's map is taken before its window blocks: the first is
+the embedding, the others come from merging. Each fusion layer has one norm for each of its three
+maps. No norm stands behind an encoder's level or before the head.
 """
 
 from __future__ import annotations
@@ -44,39 +44,43 @@ class Encoder(nn.Module):
             stack(width, depth, size.head, size.window)
             for width, depth in zip(widths[:-1], size.depths, strict=True)
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[:-1])
         self.merging = nn.ModuleList(Merging(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return maps ``(N, h, w, C)`` of ``(N, bands, H, W)``, the bottom last."""
-        x = self.norm(self.embed(x).permute(0, 2, 3, 1))
-        found = []
-        for level, norm, merging in zip(self.levels, self.norms, self.merging, strict=True):
-            x = level(x)
-            found.append(norm(x))
-            x = merging(x)
-        return [*found, x]
+        """Return maps ``(N, h, w, C)`` of ``(N, bands, H, W)``, the smallest last."""
+        found = [self.norm(self.embed(x).permute(0, 2, 3, 1))]
+        for level, merging in zip(self.levels, self.merging, strict=True):
+            found.append(merging(level(found[-1])))
+        return found
 
 
 class Fusion(nn.Module):
-    """Fusion blocks on the change, to which the fine reference's map is added."""
+    """Fusion blocks on the coarse change, to which the map of the fine reference is added.
+
+    The norms of the three maps serve all blocks of the layer.
+    """
 
     def __init__(self, width: int, depth: int, size: Size) -> None:
         super().__init__()
+        self.norm_c0 = nn.LayerNorm(width)
+        self.norm_f0 = nn.LayerNorm(width)
+        self.norm_c1 = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
-            FusionBlock(width, size.head, size.window, shifted=i % 2 == 1) for i in range(depth)
+            FusionBlock(width, size.head, size.window, shifted=i % 2 == 1, released=size.released)
+            for i in range(depth)
         )
 
     def forward(self, c0: Tensor, f0: Tensor, c1: Tensor) -> Tensor:
         """Return ``(N, h, w, C)`` from maps of that shape."""
         change = c1 - c0
+        maps = self.norm_c0(c0), self.norm_f0(f0), self.norm_c1(c1)
         for block in self.blocks:
-            change = block(change, c0, f0, c1)
+            change = block(change, *maps)
         return change + f0
 
 
 class UpLevel(nn.Module):
-    """Coarse target, fused map and what comes from below, joined and refined."""
+    """Joins coarse target, fused map and the map from below, then window blocks."""
 
     def __init__(self, width: int, outputs: int, depth: int, size: Size, *, last: bool) -> None:
         super().__init__()
@@ -112,7 +116,6 @@ class SwinSTFM(nn.Module):
             UpLevel(a, b, depth, size, last=i == last)
             for i, (a, b, depth) in enumerate(zip(inputs, outputs, size.up_depths, strict=True))
         )
-        self.norm = nn.LayerNorm(widths[0])
         self.head = Enlarge(widths[0])
         self.out = nn.Conv2d(widths[0], size.bands, 3, padding=1)
 
@@ -125,6 +128,6 @@ class SwinSTFM(nn.Module):
         x = self.enlarge(self.bottom(*maps.pop()))
         for up in self.ups:
             x = up(x, *maps.pop())
-        x = self.head(self.norm(x)).permute(0, 3, 1, 2)
+        x = self.head(x).permute(0, 3, 1, 2)
         x = torch.tanh(self.out(x))
         return f0 + x if self.residual else x

@@ -15,11 +15,12 @@ class Size:
         parameters: number of all parameters at ``bands``.
         bands: of every image.
         widths: of the levels; the last is the bottom and as wide as the one above it.
-        depths: window blocks of each encoder level, without the bottom.
+        depths: window blocks of each encoder level but the last, which has none.
         up_depths: window blocks of each decoder level.
         window: side of a window in tokens; a token is 2×2 pixels at the first level.
         head: width of one attention head.
-        residual: the output is added to the fine reference; our change, for trainings of a minute.
+        residual: add the output to the fine reference; not published, for short trainings.
+        released: keep the two faults of the released attention (see ``windows``).
     """
 
     parameters: int
@@ -30,6 +31,7 @@ class Size:
     window: int = 8
     head: int = 32
     residual: bool = False
+    released: bool = False
 
     @property
     def multiple_of(self) -> int:
@@ -42,6 +44,7 @@ _PAPER = Size(37_535_290)
 SIZES: Mapping[str, Size] = MappingProxyType(
     {
         "paper": _PAPER,
+        "released": replace(_PAPER, released=True),
         "tiny": replace(
             _PAPER,
             parameters=41_352,
@@ -58,7 +61,13 @@ SIZES: Mapping[str, Size] = MappingProxyType(
 
 def idle(size: Size) -> dict[str, str]:
     """Return prefixes of parameters that do not change any output, with the reason."""
-    blocks = ["bottom.blocks.0"]
-    blocks += [f"ups.{i}.fusion.blocks.{j}" for i in range(len(size.up_depths)) for j in range(2)]
+    layers = {"bottom": 1, **{f"ups.{i}.fusion": 2 for i in range(len(size.up_depths))}}
+    names = [f"{layer}.norm_{image}.bias" for layer in layers for image in ("f0", "c1")]
+    names += [
+        f"{layer}.blocks.{i}.{key}.bias"
+        for layer, depth in layers.items()
+        for i in range(depth)
+        for key in ("key_fine", "key_coarse")
+    ]
     why = "adds one constant to all scores of a query, which the softmax cancels"
-    return {f"{block}.{key}.bias": why for block in blocks for key in ("key_fine", "key_coarse")}
+    return dict.fromkeys(names, why)

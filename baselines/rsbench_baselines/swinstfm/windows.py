@@ -1,7 +1,14 @@
 """Attention inside shifted windows: within one map, and among the maps of two dates.
 
-Z. Liu and others, "Swin Transformer", ICCV 2021. Maps are ``(N, H, W, C)``, sides multiples of
-the window.
+Z. Liu and others, "Swin Transformer", ICCV 2021; the fusion block after the released code of
+SwinSTFM (LouisChen0104/swinstfm, ``models/swin_transformer.py``). Maps are ``(N, H, W, C)``, sides
+multiples of the window.
+
+That code has two faults, reproduced where ``released`` is set. A leading axis of length 1 makes it
+exchange heads with windows instead of heads with positions after the attention, so that a window
+receives values of other windows. In blocks without shift the same axis makes it normalise the
+product of both attentions over queries instead of keys. In batches the first fault also mixes the
+samples; here each sample is treated as a batch of one, as in the released test program.
 """
 
 from __future__ import annotations
@@ -66,8 +73,20 @@ class Bias(nn.Module):
         return bias if hidden is None else bias + hidden.repeat(copies, 1, 1, 1)
 
 
+def gathered(weights: Tensor, values: Tensor) -> Tensor:
+    """Return ``(windows, positions, C)``: weighted sums of values, heads side by side."""
+    return (weights @ values).transpose(1, 2).flatten(2)
+
+
+def gathered_released(weights: Tensor, values: Tensor, samples: int) -> Tensor:
+    """Return `gathered` with heads exchanged with the windows of a sample, as released."""
+    windows, heads, positions, width = values.shape
+    found = (weights @ values).view(samples, -1, heads, positions, width).transpose(1, 2)
+    return found.reshape(windows, positions, heads * width)
+
+
 def heads_of(x: Tensor, heads: int) -> Tensor:
-    """Turn ``(windows, places, C)`` to ``(windows, heads, places, C/heads)``."""
+    """Turn ``(windows, positions, C)`` to ``(windows, heads, positions, C/heads)``."""
     return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
@@ -86,7 +105,7 @@ class Mlp(nn.Module):
 
 
 class _Windowed(nn.Module):
-    """What both kinds of block share: windows, shift, bias."""
+    """Windows, shift and position bias, which both kinds of block have."""
 
     def __init__(self, width: int, head: int, window: int, *, shifted: bool) -> None:
         super().__init__()
@@ -125,21 +144,24 @@ class WindowBlock(_Windowed):
         parts = self.qkv(self.cut(self.norm1(x), shift)).chunk(3, dim=-1)
         q, k, v = (heads_of(part, self.heads) for part in parts)
         bias = self.bias(hidden_pairs(H, W, self.window, shift, x), N)
-        found = torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias, dim=-1) @ v
-        x = x + self.paste(self.proj(found.transpose(1, 2).flatten(2)), shift, H, W)
+        weights = torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias, dim=-1)
+        x = x + self.paste(self.proj(gathered(weights, v)), shift, H, W)
         return x + torch.as_tensor(self.mlp(self.norm2(x)))
 
 
 class FusionBlock(_Windowed):
     """The coarse change, transferred to similar fine positions that have not changed.
 
-    Two attentions ask with the coarse reference map: one in the fine reference, one in the
-    coarse target. Their product, renormalised, gathers the coarse change; then an MLP.
+    Both attentions take queries from the coarse reference map: one compares them with the fine
+    reference, one with the coarse target. Their product, normalised over keys, gathers the change;
+    an MLP follows. The three maps come normalised, the change does not.
     """
 
-    def __init__(self, width: int, head: int, window: int, *, shifted: bool) -> None:
+    def __init__(
+        self, width: int, head: int, window: int, *, shifted: bool, released: bool = False
+    ) -> None:
         super().__init__(width, head, window, shifted=shifted)
-        self.norm = nn.LayerNorm(width)
+        self.released = released
         self.norm1 = nn.LayerNorm(width)
         self.query_fine = nn.Linear(width, width)
         self.key_fine = nn.Linear(width, width)
@@ -155,14 +177,15 @@ class FusionBlock(_Windowed):
         N, H, W, _ = change.shape
         shift = self.shift_for(H, W)
         bias = self.bias(hidden_pairs(H, W, self.window, shift, change), N)
-        old, fine, new = (self.cut(self.norm(x), shift) for x in (c0, f0, c1))
+        old, fine, new = (self.cut(x, shift) for x in (c0, f0, c1))
         alike = self._scores(self.query_fine(old), self.key_fine(fine), bias)
         kept = self._scores(self.query_coarse(old), self.key_coarse(new), bias)
         weights = alike * kept + FLOOR
-        weights = weights / weights.sum(dim=-1, keepdim=True)
+        over = -2 if self.released and not shift else -1
+        weights = weights / weights.sum(dim=over, keepdim=True)
         value = heads_of(self.value(self.cut(self.norm1(change), shift)), self.heads)
-        found = self.proj((weights @ value).transpose(1, 2).flatten(2))
-        change = change + self.paste(found, shift, H, W)
+        found = gathered_released(weights, value, N) if self.released else gathered(weights, value)
+        change = change + self.paste(self.proj(found), shift, H, W)
         return change + torch.as_tensor(self.mlp(self.norm2(change)))
 
     def _scores(self, query: Tensor, key: Tensor, bias: Tensor) -> Tensor:

@@ -13,21 +13,30 @@ from rsbench.evaluation.table import number
 
 
 def several(board: Board) -> dict[tuple[str, str], dict[int, str]]:
-    """Return (model, preset) → seed → name on the board, for models with at least two seeds."""
+    """Return (model, preset) → seed → name on the board, for models with at least two seeds.
+
+    Runs of one model and preset whose inputs differ are told apart by their inputs.
+    """
     presets: dict[str, set[str]] = {}
     units = board.scores.units
     rows = units.loc[units["role"] == "model", ["model", "preset"]].drop_duplicates()
     for model, preset in rows.itertuples(index=False, name=None):
         presets.setdefault(str(model), set()).add(str(preset))
-    found: dict[tuple[str, str], dict[int, str]] = {}
+    found: dict[tuple[str, str], dict[str, dict[int, str]]] = {}
     for run, called in zip(board.runs, board.names, strict=True):
         for model, digest in run.weights.items():
             row = called.get(model)
             if digest is None or row is None:
                 continue
             for preset in presets.get(row, set()):
-                found.setdefault((model, preset), {})[run.seed] = row
-    return {key: seeds for key, seeds in found.items() if len(seeds) > 1}
+                alike = found.setdefault((model, preset), {})
+                alike.setdefault(run.inputs.get(model, ""), {})[run.seed] = row
+    return {
+        (model if len(groups) == 1 else f"{model} ({inputs})", preset): seeds
+        for (model, preset), groups in found.items()
+        for inputs, seeds in groups.items()
+        if len(seeds) > 1
+    }
 
 
 def crossed(board: Board, rows: dict[int, str], preset: str, lead: int) -> Crossed | None:

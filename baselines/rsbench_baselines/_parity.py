@@ -1,0 +1,77 @@
+"""What of every model was compared with which reference, and what was not; imports no torch.
+
+Differences are the largest of any value, with equal weights or inputs on both sides. "The
+released code" is the authors'; it was run beside the model once and is no part of the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+_LOOPS = "The tests compare it with loops over pixels in NumPy."
+_FORMULA = f"A formula without a reference program. {_LOOPS}"
+_REBUILT = (
+    "The tests compare every part with a second implementation in NumPy and its recorded outputs"
+)
+
+PARITY: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("persistence", "climatology", "linear_trend", "damped_persistence"), _FORMULA
+        ),
+        **dict.fromkeys(("copy_f0", "copy_f2", "mean_refs", "add_change", "copy_c1"), _FORMULA),
+        "simvp": "With OpenSTL's code: gSTA (paper, mmnist, kitti) and IncepU agree to 1e-14, "
+        "gradients of paper and IncepU to 4e-15 (float64); drop-path rates and initial values "
+        "agree. Not compared: a training.",
+        "predrnn": "With OpenSTL's code: both versions (mmnist, kitti, paper) agree to 3e-8, the "
+        "bare network of the first exactly (float64); loss and sampling schedules agree. Not "
+        "compared: a training.",
+        "ddpm": "Written from the papers, without a reference program. The tests check schedule, "
+        "posterior and samplers against theory. Not compared: the U-Net.",
+        "mcvd": "With the released code, after its time code and the epsilon of its norms had been "
+        "adopted: paper agrees to 2e-15 (float64), the SPADE form to 6e-7 and samplers to 4e-6 "
+        "(float32); of the big and kth forms only the counts. Not "
+        "compared: a training.",
+        "sat_jepa_diff": "With the released code: encoder and predictor agree to 1e-14, also "
+        "masked, the adapter to 3e-15 (float64); history encoding to 5e-8, hybrid loss to 7e-7 "
+        "apart from its stated constant, the one-step sampler too. Not compared: the gated prior, "
+        "a training.",
+        "sd35": "The sampler is that of sat_jepa_diff, compared there. Not compared: the gated "
+        "prior, a training.",
+        "vae_roundtrip": "Not compared: the VAE, whose weights are gated.",
+        "random_adapter": "The adapter is that of sat_jepa_diff, compared there. Not compared: the "
+        "gated prior.",
+        "starfm": "With starfm4py, both filters, interior of a real pair: 1.7e-7 of reflectance. "
+        f"{_LOOPS}",
+        "estarfm": "With the Python program of the method's authors, on a real pair of 64×64 "
+        "pixels, in reflectance: 1e-8 with its F-test, but for one of 12,288 values at the limit "
+        "of the test (4e-4); default, which has no such test, differs by 5e-6 in the mean and "
+        "0.024 at most; authors from their fast program by more than 1e-4 at 0.1 % of values "
+        f"(1.2e-3 at most), probably by ties of rank. {_LOOPS}",
+        "fsdaf": "With the Python program of the method's authors, classes given, on a real pair "
+        "of 192×192 pixels: mean difference 7e-4 of reflectance, RMSE 0.0179 against their "
+        "0.0180. Their spatial prediction is multiquadric, ours a thin-plate spline equal to "
+        "SciPy's to 4e-8; their order statistics were adopted since. Not compared: ISODATA. "
+        f"{_LOOPS}",
+        "sa_stf": "With a transcription of the released code: official agrees to 6e-7, its sampler "
+        "to 3e-6 (float32); the perceptual loss exactly, with random VGG weights, after its taps "
+        "had been adopted. Not compared: released weights, other presets, a training.",
+        "rddm": "With the released code, after its time code and attention scale had been adopted: "
+        "the U-Net agrees to 7e-6, the schedule to 3e-8, the clipped sampler to 2e-7 (float32). "
+        "Its use for fusion is our reading. Not compared: a training.",
+        "stfdiff": "With the released code, whose time code was adopted since: the network agrees "
+        "to 5e-6, the sampler to 6e-8 (float32). Not compared: released weights, a training.",
+        "swinstfm": "With the released code, whose two faults of the attention were mended for "
+        "this: a network of this wiring agrees to 2e-14 (float64), the loss to 5e-8. The fusion "
+        "block of preset released agrees exactly with a transcription of the released block. "
+        f"{_REBUILT}. Not compared: released weights, a training.",
+        "mlff_gan": "With the released code: a generator of this wiring agrees to 7e-15, the "
+        f"discriminator exactly (float64). {_REBUILT}. Not compared: released weights, a training.",
+        "stfmamba": "With the released code: scan block and sharpening network agree to 3e-7, an "
+        "encoder of this wiring to 3e-6 (float32), the loss to 5e-8. With a transcription of the "
+        "released wiring around the same scan blocks, decoder, join and whole network agree to "
+        f"1e-14 (float64). {_REBUILT}. Not compared: released weights, a training.",
+    }
+)
+"""By name of the model."""
