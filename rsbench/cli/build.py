@@ -62,7 +62,7 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     given = None
     if asked.lock is not None and (asked.lock.exists() or not asked.dry_run):
         given = Lock.load(asked.lock)
-    chosen = load_recipe(asked.recipe or (str(given.recipe["name"]) if given else "s2-yearly"))
+    chosen = load_recipe(asked.recipe) if asked.recipe else _unnamed(given, asked.lock)
     target = asked.out or Path(f"{chosen.name}.zarr")
     if (direct := direct_build(chosen)) is not None:
         _build_directly(chosen, direct, target, asked, to)
@@ -77,6 +77,24 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
             note(f"resuming from the search in {target}; delete the folder to search again")
     build = _build_in_parts if asked.part or asked.finalise else _build_whole
     build(chosen, target, given, asked, to)
+
+
+def _unnamed(lock: Lock | None, path: Path | None) -> Recipe:
+    """Return the recipe where none is named: that of the lock, else the default one.
+
+    Raises:
+        InputError: if the lock was made for a recipe that is not in the catalogue.
+    """
+    from rsbench.catalog import load_recipe, names
+
+    name = "s2-yearly" if lock is None else str(lock.recipe["name"])
+    if name not in names("recipes"):
+        raise InputError(
+            f"building from the lock {path}",
+            f"it was made for the recipe {name}, which is not in the catalogue",
+            "Give the file of that recipe as well, with --recipe FILE",
+        )
+    return load_recipe(name)
 
 
 def _require_consistent(asked: BuildRequest) -> None:

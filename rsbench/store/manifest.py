@@ -129,6 +129,8 @@ def build_again(root: Path) -> str:
     if "importer" in recipe:
         told = {f"--{key}": recipe.get(key) for key in ("unit", "scale", "offset", "nodata")}
         options = "".join(f" {key} {value}" for key, value in told.items() if value is not None)
+        if ends := recipe.get("value_range"):
+            options += f" --value-range {ends[0]} {ends[1]}"
         return f"rsbench import-dataset {recipe['importer']} SOURCE{options} --out {out}"
     name = str(recipe.get("name", "NAME"))
     if (root / LOCK).is_file():

@@ -139,6 +139,15 @@ def test_an_older_table_and_older_expectations_name_a_command(tmp_path: Path) ->
             {"name": "x", "importer": "geotiff-series", "unit": "kelvin", "scale": 0.01},
             "import-dataset geotiff-series SOURCE --unit kelvin --scale 0.01",
         ),
+        (
+            {
+                "name": "x",
+                "importer": "geotiff-series",
+                "unit": "display",
+                "value_range": [0, 4095],
+            },
+            "import-dataset geotiff-series SOURCE --unit display --value-range 0 4095",
+        ),
     ],
 )
 def test_an_older_store_names_its_recipe_or_how_it_was_imported(

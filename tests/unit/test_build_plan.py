@@ -159,6 +159,40 @@ def test_copies_of_one_datatake_stand_together_newest_first(tmp_path: Path) -> N
     assert len({i.datatake for i in lock.items("west", "s2", 2021)}) == 2
 
 
+def test_copies_without_a_datatake_are_one_observation(tmp_path: Path) -> None:
+    for name, when in (("a_0", "05-01"), ("a_1", "05-01"), ("b_0", "06-01")):
+        scene(tmp_path, name, when=f"2021-{when}T10:00:00Z", **{"s2:datatake_id": None})
+    lock = make_plan(recipe(years=(2021, 2021)), provider=str(tmp_path))
+    assert flat(lock) == ["a_1", "a_0", "b_0"]
+    assert len({i.datatake for i in lock.items("west", "s2", 2021)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("west", "east", "found"),
+    [(14.0, 16.0, True), (14.0, -170.0, True), (-346.0, -344.0, True), (170.0, -170.0, False)],
+)
+def test_boxes_may_cross_the_antimeridian(
+    west: float, east: float, found: bool, tmp_path: Path
+) -> None:
+    scene(tmp_path, "a")
+    scene(tmp_path, "b", when="2021-07-01T10:00:00Z")
+    path = tmp_path / "b" / "item.json"
+    item = json.loads(path.read_text())
+    path.write_text(json.dumps(item | {"bbox": [west, 45.0, east, 46.0]}))
+    lock = make_plan(recipe(years=(2021, 2021)), provider=str(tmp_path))
+    assert flat(lock) == ["a", "b"][: 1 + found]
+
+
+def test_scenes_left_out_for_a_property_they_lack_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene(tmp_path, "a")
+    scene(tmp_path, "b", **{"eo:cloud_cover": None})
+    lock = make_plan(recipe(years=(2021, 2021), max_cloud=80), provider=str(tmp_path))
+    assert flat(lock) == ["a"]
+    assert "1 of 2 items of s2 in west state no eo:cloud_cover and are left out" in caplog.text
+
+
 def test_one_tile_per_region(tmp_path: Path) -> None:
     scene(tmp_path, "a", tile="33TVL")
     scene(tmp_path, "b", tile="33TVL", when="2021-06-11T10:00:00Z")

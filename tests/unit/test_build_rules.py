@@ -65,12 +65,14 @@ def test_baselines_compare_as_numbers() -> None:
 def test_a_stated_scale_must_agree_with_the_catalogue(
     stated: dict[str, float], offset: int, fine: bool
 ) -> None:
-    held = {"id": "x", "properties": {}, "assets": {"B04": {"raster:bands": [stated]}}}
-    if fine:
-        check_declared(held, "B04", S2, offset)
-    else:
-        with pytest.raises(InputError, match="states scale"):
+    own = {f"raster:{name}": value for name, value in stated.items()}
+    for asset in ({"raster:bands": [stated]}, {"bands": [own]}, own, {**own, "bands": [{}]}):
+        held = {"id": "x", "properties": {}, "assets": {"B04": asset}}
+        if fine:
             check_declared(held, "B04", S2, offset)
+        else:
+            with pytest.raises(InputError, match="states scale"):
+                check_declared(held, "B04", S2, offset)
 
 
 def test_dark_pixels_stay_and_nodata_stays() -> None:

@@ -108,6 +108,15 @@ def test_a_release_needs_a_store(folder: Path, tmp_path: Path) -> None:
             command(tmp_path, folder, release=tmp_path / "release", **options)
 
 
+def test_a_lock_of_a_recipe_file_asks_for_that_file(folder: Path, tmp_path: Path) -> None:
+    command(tmp_path, folder)
+    kept = tmp_path / "out" / "lock.json.gz"
+    with pytest.raises(InputError, match=r"recipe handmade, .* --recipe FILE"):
+        command(tmp_path, folder, recipe=None, lock=kept, out=tmp_path / "again")
+    command(tmp_path, folder, lock=kept, out=tmp_path / "again")
+    assert (tmp_path / "again" / "index.json").is_file()
+
+
 def test_ones_own_places_become_regions_of_the_plan(folder: Path, tmp_path: Path) -> None:
     """The scenes of the folder lie at 45.15° N 15° E; a place there is planned, one far is told."""
 

@@ -52,3 +52,14 @@ def test_display_values_beyond_the_stated_range_are_refused(tmp_path: Path) -> N
     told = ImportOptions(unit="display", value_range=(0.0, 3000.0), region_size=32)
     with pytest.raises(InputError, match=r"of its numbers lie outside 0 … 3000 display"):
         import_dataset("geotiff-series", source, tmp_path / "out", told)
+
+
+def test_a_stated_range_is_kept_with_the_import(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", 4095, 0)
+    stated = ImportOptions(unit="display", value_range=(0.0, 4095.0), region_size=32)
+    made = [
+        import_dataset("geotiff-series", source, tmp_path / str(number), told)
+        for number, told in enumerate((stated, TOLD))
+    ]
+    kept = [open_store(result.path).meta.recipe.get("value_range") for result in made]
+    assert kept == [[0.0, 4095.0], None]

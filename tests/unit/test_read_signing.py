@@ -55,6 +55,15 @@ def test_an_unknown_signer_is_told_with_the_nearest() -> None:
             make_engine(engine, "http://127.0.0.1:9", "planetary-computr")
 
 
+def test_an_unknown_signer_stops_the_plan_before_the_search(tmp_path: Path) -> None:
+    sensor = load_sensor("s2")
+    provider = sensor.provider("planetary-computer").model_copy(update={"signing": "nobodys"})
+    changed = {**sensor.providers, "planetary-computer": provider}
+    own = recipe(sensors=(sensor.model_copy(update={"providers": changed}),))
+    with pytest.raises(UnknownName, match="way to sign 'nobodys'"):
+        make_plan(own, provider="http://127.0.0.1:9")
+
+
 @pytest.mark.usefixtures("package")
 def test_signed_addresses_differ_by_their_query_only() -> None:
     assert signer("my-works")(URL, 1) == f"{URL}?{SECRET}&attempt=1"

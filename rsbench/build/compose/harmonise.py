@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,13 @@ def check_declared(item: Mapping[str, Any], key: str, sensor: Sensor, offset: in
     the harmonised ones; both must give one value.
     """
     asset = item.get("assets", {}).get(key, {})
-    for band in asset.get("raster:bands") or asset.get("bands") or ():
-        scale = band.get("scale", band.get("raster:scale"))
+    bands: Sequence[Mapping[str, Any]] = asset.get("raster:bands") or asset.get("bands") or [{}]
+    for band in bands:
+        held = {**asset, **band}  # bands inherit what the asset states
+        scale = held.get("scale", held.get("raster:scale"))
         if scale is None:
             continue
-        stated = float(band.get("offset", band.get("raster:offset", 0.0)))
+        stated = float(held.get("offset", held.get("raster:offset", 0.0)))
         wanted = sensor.offset + offset * sensor.scale
         if not (
             math.isclose(float(scale), sensor.scale, rel_tol=1e-6)

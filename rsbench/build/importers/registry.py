@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from rsbench.build.engine.builder import BuildResult
@@ -13,6 +13,7 @@ from rsbench.build.importers.api import Importer, ImportOptions, ImportRequest, 
 from rsbench.core.errors import InputError
 from rsbench.core.plugins import PlugIns
 from rsbench.store.export.card import write_card
+from rsbench.store.layout import StoreMeta
 from rsbench.store.write import finalise
 
 IMPORTERS: PlugIns[Importer] = PlugIns(
@@ -52,12 +53,19 @@ def import_dataset(
     prepared = chosen.prepare(request)
     with place(request.out) as root:
         written = prepared.write(root)
-        digest = finalise(root, written.meta, regions=written.regions)
+        digest = finalise(root, _with_range(written.meta, options), regions=written.regions)
         write_card(root)
     for text in written.notes:
         if note is not None:
             note(text)
     return BuildResult(request.out, digest, complete=True)
+
+
+def _with_range(meta: StoreMeta, options: ImportOptions) -> StoreMeta:
+    """Record the value range in the recipe if it is stated, so that the import can be repeated."""
+    if options.value_range is None:
+        return meta
+    return replace(meta, recipe={**meta.recipe, "value_range": list(options.value_range)})
 
 
 def _require_taken(importer: Importer, request: ImportRequest) -> None:

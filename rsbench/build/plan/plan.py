@@ -15,6 +15,7 @@ from rsbench.build.plan.scenes import conditions_of
 from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, RegionSearch
 from rsbench.build.plan.search_cache import Found, KeptSearch
 from rsbench.build.plan.season import on_lattice
+from rsbench.build.read.signing import signer
 from rsbench.catalog import (
     Recipe,
     Region,
@@ -112,12 +113,15 @@ def make_plan(
 
     Raises:
         OSError: if the catalogue cannot be reached.
+        UnknownName: if a region or the provider is unknown, or its way to sign is not installed.
         InputError: if its answer cannot be trusted or understood.
     """
     recipe = recipe.model_copy(update={"years": years}) if years else recipe
     places = _places(recipe, regions)
     sensors = recipe_sensors(recipe)
     key, address = _provider(recipe, sensors, provider)
+    for sensor in sensors:
+        signer(sensor.provider(key).signing)
     simulated = recipe.simulated if key == SIMULATED and not address else None
     catalogue = open_catalogue(address, simulated, progress)
     catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s) for s in sensors}

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rsbench.build.compose import harmonise
 from rsbench.build.plan.href import reduce_href
 from rsbench.build.plan.lock import LockAsset, LockItem
-from rsbench.build.plan.search import item_time
-from rsbench.catalog import (
-    ProviderSpec,
-    Recipe,
-    Region,
-    Sensor,
-)
+from rsbench.build.plan.search import Item, item_time
+from rsbench.catalog import ProviderSpec, Recipe, Region, Sensor
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Grid
-
-Item = Mapping[str, Any]
 
 
 def sensor_grid(region: Region, sensor: Sensor) -> Grid:
@@ -85,6 +80,26 @@ def holds(item: Item, conditions: Mapping[str, Any]) -> bool:
         for field, condition in conditions.items()
         for name, wanted in condition.items()
     )
+
+
+def meeting(items: Sequence[Item], conditions: Mapping[str, Any], of: str) -> list[Item]:
+    """Return the items that meet the conditions; log how many others lack a property they need.
+
+    Args:
+        of: sensor and region, for the log.
+    """
+    kept = [item for item in items if holds(item, conditions)]
+    absent = Counter(
+        field
+        for item in items
+        for field, condition in conditions.items()
+        if item.get("properties", {}).get(field) is None and not holds(item, {field: condition})
+    )
+    for field, count in absent.items():
+        logging.getLogger(__name__).warning(
+            "%d of %d items of %s state no %s and are left out", count, len(items), of, field
+        )
+    return kept
 
 
 def ordered(items: Sequence[LockItem]) -> tuple[LockItem, ...]:
@@ -170,4 +185,6 @@ def _datatake(item: Item, spec: ProviderSpec) -> str:
     if path := properties.get("landsat:wrs_path"):
         # Rows of one pass overlap and are seconds apart.
         return f"{properties.get('platform')}_{path}_{item_time(item):%Y%m%d}"
+    if spec.datatake_property:
+        return f"{item_time(item):%Y%m%dT%H%M%S}"  # copies of a scene have one time and two ids
     return str(item["id"])

@@ -302,9 +302,13 @@ def _meets(item: Mapping[str, Any], query: Query) -> bool:
     if not box:
         return True
     half = len(box) // 2
+    left, right = box[0], box[half]
+    if left > right:  # the box crosses the antimeridian
+        right += 360
     west, east = _span(query.outline, 0)
     south, north = _span(query.outline, 1)
-    return bool(box[0] <= east and box[half] >= west and box[1] <= north and box[half + 1] >= south)
+    beside = any(left + turn <= east and right + turn >= west for turn in (-360, 0, 360))
+    return bool(beside and box[1] <= north and box[half + 1] >= south)
 
 
 def _span(points: tuple[tuple[float, float], ...], axis: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from rsbench.build.kinds.labels_plan import search_labels
 from rsbench.build.kinds.pairs.recipe import PairsSpec, pairs_recipe
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.outline import covered, spread
-from rsbench.build.plan.scenes import conditions_of, holds, lock_item, sensor_grid
+from rsbench.build.plan.scenes import conditions_of, lock_item, meeting, sensor_grid
 from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
 from rsbench.build.plan.search_cache import Found
 from rsbench.catalog import Sensor
@@ -68,11 +68,9 @@ def query_items(asked: RegionSearch, sensor: Sensor, years: tuple[int, int]) -> 
     conditions = conditions_of(asked.recipe, sensor, asked.key, asked.region.tile)
     box = outline(sensor_grid(asked.region, sensor))
     query = Query(sensor.provider(asked.key).collection, box, years, conditions)
-    return [
-        item
-        for item in asked.catalogues[sensor.name].search(query)
-        if years[0] <= item_time(item).year <= years[1] and holds(item, conditions)
-    ]
+    found = asked.catalogues[sensor.name].search(query)
+    dated = [item for item in found if years[0] <= item_time(item).year <= years[1]]
+    return meeting(dated, conditions, f"{sensor.name} in {asked.region.name}")
 
 
 def _days(asked: RegionSearch, sensor: Sensor) -> dict[int, tuple[date, list[Item]]]:

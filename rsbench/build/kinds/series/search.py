@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.scenes import (
     conditions_of,
-    holds,
     in_zone,
     lock_item,
+    meeting,
     ordered,
     sensor_grid,
 )
@@ -38,14 +38,14 @@ def _items(asked: RegionSearch, sensor: Sensor) -> list[Item]:
     conditions = conditions_of(recipe, sensor, asked.key, region.tile)
     box, months = outline(sensor_grid(region, sensor)), months_of(recipe, region)
     query = Query(sensor.provider(asked.key).collection, box, recipe.years, conditions)
-    return [
+    found = [
         item
         for item in asked.catalogues[sensor.name].search(query)
         if item_time(item).month in months
         and recipe.years[0] <= item_time(item).year <= recipe.years[1]
-        and holds(item, conditions)
         and (recipe.lattice is None or in_zone(item, region.epsg))
     ]
+    return meeting(found, conditions, f"{sensor.name} in {region.name}")
 
 
 def _one_tile(items: Sequence[Item], name: str) -> list[Item]:
