@@ -33,13 +33,18 @@ class Window:
 class Grid:
     """A north-up pixel grid: CRS text, affine ``(a, b, c, d, e, f)`` as in GDAL/rasterio, size.
 
-    ``x = a·col + b·row + c`` and ``y = d·col + e·row + f`` at pixel corners.
+    ``x = a·col + b·row + c`` and ``y = d·col + e·row + f`` at pixel corners. Integer coefficients
+    are converted to floats, so that equal grids have equal JSON forms.
     """
 
     crs: str
     transform: tuple[float, float, float, float, float, float]
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        a, b, c, d, e, f = map(float, self.transform)
+        object.__setattr__(self, "transform", (a, b, c, d, e, f))
 
     def window(self, window: Window) -> Grid:
         """Return the grid of a window of this grid."""

@@ -15,7 +15,7 @@ from rsbench.core.grid import Grid, Window
 from rsbench.store.layout import RegionRecord, SensorMeta, StoreMeta, region_digest
 from rsbench.store.manifest import Manifest
 from rsbench.store.pixels import physical
-from rsbench.store.read import Store
+from rsbench.store.read import Store, open_store
 from rsbench.store.write import finalise, read_manifests, write_region
 from rsbench.store.zarr_write import CODECS
 from tests import toys
@@ -311,6 +311,17 @@ def test_a_crs_may_be_given_as_wkt(tmp_path: Path) -> None:
     write_region(tmp_path, toys.record(years=3), {"s2": made}, {"s2": meta})
     finalise(tmp_path, toys.store_meta({"s2": meta}))
     assert Store_open(tmp_path).validate() == []
+
+
+def test_a_grid_of_whole_numbers_is_a_grid_of_floats(tmp_path: Path) -> None:
+    """The JSON form of a store's grid does not depend on how its numbers were typed."""
+    whole = Grid("EPSG:32633", (10, 0, 300000, 0, -10, 5100000), 16, 16)
+    assert whole == Grid.from_json(whole.to_json())
+    assert all(isinstance(number, float) for number in whole.transform)
+    meta, made = toys.sensor_meta(), replace(toys.arrays(size=16, years=2), grid=whole)
+    write_region(tmp_path, toys.record(years=2), {"s2": made}, {"s2": meta})
+    finalise(tmp_path, toys.store_meta({"s2": meta}))
+    assert open_store(tmp_path).validate() == []
 
 
 def test_descriptions_survive_json() -> None:

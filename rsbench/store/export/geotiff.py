@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from rsbench.store.read import Store
 def export_geotiff(store: Store, out: Path, region: str | None = None) -> tuple[Path, ...]:
     """Write ``<out>/<region>/<sensor>/<date>.tif`` and return the files.
 
-    A file has the stored numbers of all bands with band names, nodata, scale and offset, and the
-    mask as GDAL mask band. It is written atomically.
+    Each file holds the stored numbers of all bands with band names, scale and offset, and the
+    validity as an internal GDAL mask. The files of a sensor have a nodata tag only if no valid
+    pixel of the exported regions holds that number. A file is written aside and renamed when whole.
 
     Raises:
         InputError: if rasterio is not installed.
@@ -32,19 +34,37 @@ def export_geotiff(store: Store, out: Path, region: str | None = None) -> tuple[
             "exporting GeoTIFFs", "rasterio is not installed", "Type: pip install 'rsbench[build]'"
         ) from error
     names = store.regions if region is None else (store.region(region).record.name,)
+    tags = {sensor: _nodata_tag(store, names, sensor) for sensor in store.meta.sensors}
     written: list[Path] = []
     for name in names:
         for sensor in sorted(store.region(name).grids):
-            written += _export(rasterio, store, Path(out), name, sensor)
+            written += _export(rasterio, store, Path(out), name, sensor, tags[sensor])
     _write_note(store, Path(out))
     return tuple(written)
 
 
-def _export(rasterio: Any, store: Store, out: Path, region: str, sensor: str) -> list[Path]:
+def _nodata_tag(store: Store, regions: Sequence[str], sensor: str) -> float | None:
+    """Return the nodata number of a sensor; None if a valid pixel of the regions holds it.
+
+    Programs take every pixel that holds the tagged number as missing, whatever the mask says.
+    """
+    nodata = store.sensor(sensor).nodata
+    for region in regions:
+        if sensor in store.region(region).grids:
+            valid = store.read(region, sensor, array="valid")
+            held = (store.read(region, sensor) == nodata).any(axis=1)
+            if (held & valid).any():
+                return None
+    return nodata
+
+
+def _export(
+    rasterio: Any, store: Store, out: Path, region: str, sensor: str, nodata: float | None
+) -> list[Path]:
     arrays, meta = store.read_region(region, sensor), store.sensor(sensor)
     folder = out / region / sensor
     folder.mkdir(parents=True, exist_ok=True)
-    profile = _profile(rasterio, arrays.grid, meta)
+    profile = _profile(rasterio, arrays.grid, meta, nodata)
     written = []
     for index, day in enumerate(arrays.times):
         target = folder / f"{day.isoformat()}.tif"
@@ -70,8 +90,8 @@ def _export(rasterio: Any, store: Store, out: Path, region: str, sensor: str) ->
     return written
 
 
-def _profile(rasterio: Any, grid: Grid, meta: SensorMeta) -> dict[str, Any]:
-    """Return the options of rasterio for a new file."""
+def _profile(rasterio: Any, grid: Grid, meta: SensorMeta, nodata: float | None) -> dict[str, Any]:
+    """Return what rasterio needs to create the files of a region."""
     tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256}
     return {
         "driver": "GTiff",
@@ -81,7 +101,7 @@ def _profile(rasterio: Any, grid: Grid, meta: SensorMeta) -> dict[str, Any]:
         "width": grid.width,
         "crs": grid.crs,
         "transform": rasterio.Affine(*grid.transform),
-        "nodata": meta.to_json()["nodata"],
+        "nodata": nodata,
         "compress": "deflate",
         **(tiled if min(grid.height, grid.width) >= 256 else {}),
     }
