@@ -229,11 +229,12 @@ def _found(model: Model, folder: Path, store: Store, plan: Plan) -> TrainResult:
 
 def _require(store: Store, protocol: Protocol, request: TrainRequest) -> None:
     require_splits(store)
-    if protocol.scheme != "space":
+    if protocol.scheme == "time":
         raise InputError(
             f"training under the protocol {protocol.name}",
-            f"its split scheme is {protocol.scheme}; training supports only space",
-            "Take a protocol whose scheme is space",
+            "its split scheme is time: the regions that are trained on are scored as well, and "
+            "checkpoints are refused for regions that they were trained on",
+            "Take a protocol whose scheme is space or space-time",
         )
     if request.precision not in PRECISIONS:
         raise unknown("precision", request.precision, PRECISIONS)

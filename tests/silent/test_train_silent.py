@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import toys
 import train_toys as tt
 
+from rsbench.core.errors import HorizonError
 from rsbench.models.api import Given, Stage, Want
 from rsbench.models.noise import Noise
 from rsbench.store.cache import open_cache
@@ -66,6 +68,40 @@ def test_validation_sees_validation_regions_only(store: Store) -> None:
     everything = index(store, tt.protocol(), "val", Extent(horizon=1, context=3))
     assert set(found) <= set(everything)
     assert len(set(found)) == len(found)
+
+
+def test_training_by_date_sees_no_target_of_a_later_split(store: Store) -> None:
+    """Of seven target dates two are for training, two for validation, three for the test."""
+    rules = tt.protocol(scheme="space-time")
+    opened = TrainingData.open(store, plan(store, context=1, longest=1, leads=(2,)), rules)
+    drawn = [s for step in range(60) for s in Crops(opened).draw(0, step, 3)]
+    assert {s.region for s in drawn} == set(store.split("train"))
+    assert {t for s in drawn for t in s.targets} == {1, 2}
+    assert {t for s in drawn for t in s.context} == {0}
+    found = Validation(opened, tt.CARD).samples
+    assert {s.region for s in found} == set(store.split("val"))
+    assert {t for s in found for t in s.targets} == {3, 4}
+    with pytest.raises(HorizonError, match="on 3 leads"):
+        Crops(TrainingData.open(store, plan(store, context=1, longest=1, leads=(3,)), rules))
+
+
+def test_pixels_of_the_test_dates_change_no_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, arrays = [], toys.arrays
+    for factor in (1, 2):
+
+        def changed(*args: Any, factor: int = factor, **options: Any) -> Any:
+            made = arrays(*args, **options)
+            made.values[5:] //= factor
+            return made
+
+        monkeypatch.setattr(toys, "arrays", changed)
+        made = tt.store(tmp_path / f"store{factor}")
+        own = tt.model()
+        tt.run(own, made, protocol=tt.protocol(scheme="space-time"))
+        weights.append(own.module.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_validation_agrees_with_a_sum_by_hand(store: Store) -> None:

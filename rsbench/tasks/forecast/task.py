@@ -16,6 +16,7 @@ from rsbench.tasks.forecast.samples import (
     backward,
     curve_of,
     index,
+    regions_of,
     require_leads,
     spans,
 )
@@ -119,7 +120,14 @@ class ForecastTask(Task[Sample]):
         leads = drawing.leads[-1]
         extent = Extent(drawing.context, leads, reading.sensor)
         found = index(reading.store, reading.protocol, "val", extent)
-        return [sample for sample in found if len(sample.targets) == leads]
+        whole = [sample for sample in found if len(sample.targets) == leads]
+        if not whole:
+            raise HorizonError(
+                f"validating {drawing.model} on {leads} leads after {drawing.context} frames",
+                f"the split val has {max(len(sample.targets) for sample in found)} target dates",
+                "Choose a preset that needs fewer leads, or a dataset with more dates",
+            )
+        return whole
 
     def asked(self, config: EvaluationConfig) -> Sequence[Asked[Sample]]:
         """Return every (region, start) once, with its dates and grid."""
@@ -196,50 +204,71 @@ def _fitting(protocol: Protocol, store: Store, sensor: str) -> Protocol:
 
 @dataclass(frozen=True)
 class Starts:
-    """The starts of a split's regions.
+    """The starts of a split's regions whose targets all lie on dates of the split.
 
     Args:
         frames: region → its number of dates.
-        turned: whether time is turned round.
+        spans: region → indices of the first target and after the last one.
+        regions: those that hold every stage with the shortest context.
     """
 
     reading: Reading
     frames: Mapping[str, int]
+    spans: Mapping[str, tuple[int, int]]
     regions: tuple[str, ...]
-    turned: bool
     lattice: int = 1
 
     @classmethod
     def of(cls, reading: Reading, drawing: Drawing, split: str) -> Starts:
-        """Return the starts of the regions that hold every stage with the shortest context.
+        """Return the starts of a split.
 
         Raises:
-            HorizonError: if there is no such region.
+            HorizonError: if no region has dates enough in the split.
         """
-        store, leads = reading.store, max(drawing.leads)
-        frames = {r: len(store.region(r).times[reading.sensor]) for r in store.split(split)}
-        regions = tuple(sorted(r for r, n in frames.items() if n >= drawing.shortest + leads))
+        store, rules, leads = reading.store, reading.protocol, max(drawing.leads)
+        names = regions_of(store, rules, split)
+        frames = {name: len(store.region(name).times[reading.sensor]) for name in names}
+        found = {name: _span(rules, n, drawing.context, split) for name, n in frames.items()}
+        regions = tuple(sorted(r for r in names if _room(found[r], drawing.shortest) >= leads))
         if not regions:
             raise HorizonError(
                 f"training {drawing.model} on {leads} leads after {drawing.shortest} frames",
                 f"the regions of the split {split} have {max(frames.values(), default=0)} dates",
                 "Choose a preset that needs fewer, or a dataset with more dates",
             )
-        return cls(reading, frames, regions, reading.protocol.direction == "past")
+        return cls(reading, frames, found, regions)
 
     def longest(self, leads: int) -> int:
         """Return the longest context that some region has before so many leads."""
-        return max(self.frames[region] for region in self.regions) - leads
+        return max(self.spans[region][1] for region in self.regions) - leads
 
     def fitting(self, context: int, leads: int) -> list[str]:
         """Return the regions with enough dates."""
-        return [region for region in self.regions if self.frames[region] >= context + leads]
+        return [name for name in self.regions if _room(self.spans[name], context) >= leads]
 
     def draw(self, rng: Generator, region: str, context: int, leads: int) -> Sample:
         """Return a sample of the whole region from a random start."""
-        start = int(rng.integers(context - 1, self.frames[region] - leads))
+        first, end = self.spans[region]
+        start = int(rng.integers(max(first, context) - 1, end - leads))
         grid = self.reading.store.region(region).grids[self.reading.sensor]
         given = tuple(range(start - context + 1, start + 1))
         wanted = tuple(range(start + 1, start + leads + 1))
         sample = Sample(region, whole_window(grid), given, wanted)
-        return backward([sample], self.frames)[0] if self.turned else sample
+        turned = self.reading.protocol.direction == "past"
+        return backward([sample], self.frames)[0] if turned else sample
+
+
+def _span(protocol: Protocol, times: int, context: int, split: str) -> tuple[int, int]:
+    """Return the indices of the first training target and after the last one.
+
+    Where splits are made by region alone, shorter contexts may have earlier targets.
+    """
+    if protocol.scheme == "space":
+        return 0, times
+    first, last = spans(protocol, times, context).get(split, (0, -1))
+    return first, last + 1
+
+
+def _room(span: tuple[int, int], context: int) -> int:
+    """Return how many targets of a span come after a context."""
+    return span[1] - max(span[0], context)
