@@ -20,6 +20,7 @@ from rsbench.core.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rsbench.core.grid import Window
     from rsbench.models.api import Noise as NoiseProtocol
     from rsbench.models.api import Want
 
@@ -113,15 +114,7 @@ class Noise:
             )
         out = []
         for sample in want.samples:
-            window = sample.window
-            if window.height % downscale or window.width % downscale:
-                raise InputError(
-                    f"noise {name!r} at 1/{downscale} of the sides",
-                    f"the window is {window.height}×{window.width}",
-                    f"Set multiple_of in the model's card to a multiple of {downscale}",
-                )
-            rows = (window.y + np.arange(0, window.height, downscale)) // downscale
-            columns = (window.x + np.arange(0, window.width, downscale)) // downscale
+            rows, columns = _cells(name, sample.window, downscale)
             fields = [
                 field(
                     key_of(self.seed, sample.key, member, name),
@@ -140,6 +133,21 @@ class Noise:
 
         values = self.numpy(name, want, channels=channels, downscale=downscale)
         return torch.from_numpy(values).to(want.times.device)
+
+
+def _cells(
+    name: str, window: Window, downscale: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return absolute rows and columns of a window at a reduced resolution."""
+    if window.height % downscale or window.width % downscale:
+        raise InputError(
+            f"noise {name!r} at 1/{downscale} of the sides",
+            f"the window is {window.height}×{window.width}",
+            f"Set multiple_of in the model's card to a multiple of {downscale}",
+        )
+    rows = (window.y + np.arange(0, window.height, downscale)) // downscale
+    columns = (window.x + np.arange(0, window.width, downscale)) // downscale
+    return rows, columns
 
 
 @dataclass(frozen=True)

@@ -68,19 +68,17 @@ def spans(length: int, card: Card) -> tuple[Span, ...]:
             f"fixed_size {card.fixed_size} is not a multiple of {unit}",
             "Correct the model's card",
         )
-    if limit is None or _up(length, unit) <= limit:
-        return (Span(0, length, 0, card.fixed_size or _up(length, unit)),)
+    total = _up(length, unit)
+    if limit is None or total <= limit:
+        return (Span(0, length, 0, card.fixed_size or total),)
     size = limit // unit * unit
-    core = size - 2 * halo
-    if core <= 0:
+    if size <= 2 * halo:
         raise InputError(
             f"tiles for {card.name}",
             f"a halo of {halo} pixels on both sides leaves no pixel of {size}",
             "Correct the model's card: tile must be larger than twice the halo",
         )
-    total = _up(length, unit)
-    found = []
-    start = 0
+    found, start = list[Span](), 0
     while start < length:
         seen = min(max(start - halo, 0), total - size)
         # The first tile has no halo before it and the last none after it, so both keep more.

@@ -141,7 +141,7 @@ def _crs_attributes(crs: str) -> dict[str, Any]:
         attributes = CRS.from_user_input(crs).to_cf()
     except CRSError as error:
         raise InputError(
-            f"CRS {crs!r}", "it is not a coordinate reference system", "Give EPSG:code"
+            f"CRS {crs!r}", "it names no coordinate system", "Give EPSG:code"
         ) from error
     return json.loads(json.dumps(attributes))  # type: ignore[no-any-return]
 

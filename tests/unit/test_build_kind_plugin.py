@@ -16,7 +16,7 @@ from rsbench.build.engine.builder import build, build_part, finalise_parts
 from rsbench.build.kinds.base import DatasetKind, kind_of
 from rsbench.build.plan.plan import make_plan
 from rsbench.catalog import load_recipe, recipe_of
-from rsbench.catalog.kinds import kind_names, load_kind
+from rsbench.catalog.kinds import KINDS, load_kind
 from rsbench.core.errors import CatalogError, InputError, UnknownName
 from rsbench.store.export.card import card
 from rsbench.store.export.coverage import coverage
@@ -73,7 +73,7 @@ def first_scene(site: Path) -> str:
 
 
 def test_the_kinds_of_this_package_are_registered_like_any_other() -> None:
-    assert set(kind_names()) >= OURS
+    assert set(KINDS.names()) >= OURS
     for name in OURS:
         assert isinstance(load_kind(name), DatasetKind)
         assert load_kind(name).name == name
