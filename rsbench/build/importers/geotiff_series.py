@@ -18,16 +18,12 @@ from rsbench.build.importers.api import (
     imported_meta,
 )
 from rsbench.build.importers.blocks import Block, cut
-from rsbench.build.importers.dates import file_dates, step_between
+from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import open_all
-from rsbench.build.importers.sensor_files import (
-    SensorFiles,
-    in_order,
-    read_block,
-)
-from rsbench.build.importers.stated import SENSOR, SensorIdentity, meta_of, stated_of
-from rsbench.build.importers.validity import declared_nodata, may_differ, valid_reader
+from rsbench.build.importers.sensor_files import SensorFiles, dated_files, read_block
+from rsbench.build.importers.stated import SENSOR, SensorIdentity, stated_of
+from rsbench.build.importers.validity import may_differ
 from rsbench.store.layout import RegionRecord
 from rsbench.store.write import write_region
 
@@ -51,16 +47,7 @@ class GeoTiffSeries:
         require_alike(rasters, but=may_differ(given))
         first = rasters[0]
         stated = stated_of(request, first, given)
-        when = file_dates([r.path for r in rasters], options.dates)
-        files = in_order(when, rasters)
-        nodata = declared_nodata(given, first)
-        series = SensorFiles(
-            files=files,
-            times=tuple(when[r.path] for r in files),
-            meta=meta_of(request, first, stated, nodata, SensorIdentity(bands=options.bands)),
-            nodata=nodata,
-            read=valid_reader(given.nodata),
-        )
+        series = dated_files(request, rasters, stated, given, SensorIdentity())
         blocks = cut(first.grid.height, first.grid.width, options.region_size)
         return PreparedSeries(request, series, blocks)
 
