@@ -5,6 +5,7 @@ Units are stated or refused, never guessed. All files share grid, bands and type
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -61,13 +62,15 @@ class PreparedSeries:
     blocks: tuple[Block, ...]
 
     def write(self, root: Path) -> Written:
-        """See :class:`rsbench.build.importers.api.Prepared`; empty blocks are left out."""
+        """See :class:`rsbench.build.importers.api.Prepared`; empty blocks are skipped and noted."""
         meta = self.series.meta
-        written = []
+        written: list[str] = []
+        empty: Counter[str] = Counter()
         found = Plausibility(self.series.files, meta)
         for block in self.blocks:
             arrays = read_block(self.series, block.window, found)
             if not arrays.valid.any():
+                empty[block.split] += 1
                 continue
             name = f"{self.request.name}-r{block.row:02d}c{block.column:02d}"
             record = RegionRecord(name, block.split, {}, self.series.times)
@@ -86,7 +89,12 @@ class PreparedSeries:
         store = imported_meta(
             "series", recipe, {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
         )
-        return Written(store, written, found.notes())
+        blocks = Counter(block.split for block in self.blocks)
+        notes = [
+            f"{count} of {blocks[split]} blocks for {split} have no valid pixel and are left out"
+            for split, count in empty.items()
+        ]
+        return Written(store, written, [*notes, *found.notes()])
 
 
 IMPORTER = GeoTiffSeries()

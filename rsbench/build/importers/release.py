@@ -22,7 +22,7 @@ from contextlib import closing, contextmanager, suppress
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 from rsbench.build.engine.builder import BuildResult
@@ -222,7 +222,7 @@ def _copy(
 ) -> tuple[int, str]:
     hasher, size = hashlib.sha256(), 0
     with _opened(place, file.name) as source, part.open("wb") as out:
-        while block := _read(place, file.name, source):
+        while block := source.read(_BLOCK):
             size += len(block)
             if size > file.bytes:
                 break
@@ -233,13 +233,6 @@ def _copy(
 
 
 _NETWORK = (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, socket.gaierror)
-
-
-def _read(place: str, name: str, source: IO[bytes]) -> bytes:
-    try:
-        return source.read(_BLOCK)
-    except _NETWORK as error:
-        raise _unreachable(place, name, error) from error
 
 
 @contextmanager
@@ -266,11 +259,10 @@ def _opened(place: str, name: str) -> Iterator[IO[bytes]]:
     url = f"{place}/{quote(name)}"
     opener = urllib.request.build_opener(_Redirects(place))
     try:
-        answer = cast("IO[bytes]", opener.open(url, timeout=TIMEOUT))
+        with closing(opener.open(url, timeout=TIMEOUT)) as answer:
+            yield answer
     except _NETWORK as error:
         raise _unreachable(place, name, error) from error
-    with closing(answer):
-        yield answer
 
 
 def _unreachable(place: str, name: str, error: Exception) -> InputError:
