@@ -14,6 +14,7 @@ from rsbench.core.progress import Advance
 
 if TYPE_CHECKING:
     from rsbench.build.engine.direct import DirectBuild
+    from rsbench.build.engine.options import BuildOptions, Watch
     from rsbench.build.plan.plan import Lock, PlanSummary
     from rsbench.catalog import Recipe, Region
 
@@ -124,7 +125,6 @@ def _build_whole(
 ) -> None:
     from rsbench.build.engine.builder import build
     from rsbench.build.engine.icechunk import build_icechunk
-    from rsbench.build.engine.options import BuildOptions
     from rsbench.build.plan.plan import describe
 
     with watching(as_json=asked.as_json and not asked.dry_run, say=to.say) as (advance, watch):
@@ -138,18 +138,26 @@ def _build_whole(
             return
         if summary.hours > ASK_ABOVE_HOURS and not asked.yes:
             _ask(summary)
-        options = BuildOptions(
-            lock=frozen,
-            provider=asked.provider,
-            workers=asked.workers or THREADS,
-            processes=asked.workers is not None,
-            scheduler=asked.scheduler,
-            allow_incomplete=asked.allow_incomplete,
-            progress=advance,
-            watch=watch,
-        )
+        options = _options(asked, frozen, advance, watch)
         result = (build_icechunk if asked.store == "icechunk" else build)(recipe, target, options)
     end(result, to)
+
+
+def _options(
+    asked: BuildRequest, lock: Lock | None, advance: Advance, watch: Watch
+) -> BuildOptions:
+    from rsbench.build.engine.options import BuildOptions
+
+    return BuildOptions(
+        lock=lock,
+        provider=asked.provider,
+        workers=asked.workers or THREADS,
+        processes=asked.workers is not None,
+        scheduler=asked.scheduler,
+        allow_incomplete=asked.allow_incomplete,
+        progress=advance,
+        watch=watch,
+    )
 
 
 def _require_store(store: str, *, part: bool, release: Path | None) -> None:
@@ -180,18 +188,9 @@ def _build_in_parts(
     recipe: Recipe, target: Path, given: Lock | None, asked: BuildRequest, to: Output
 ) -> None:
     from rsbench.build.engine.builder import build_part, finalise_parts
-    from rsbench.build.engine.options import BuildOptions
 
     with watching(as_json=asked.as_json, say=to.say) as (advance, watch):
-        options = BuildOptions(
-            lock=given,
-            provider=asked.provider,
-            workers=asked.workers or THREADS,
-            processes=asked.workers is not None,
-            allow_incomplete=asked.allow_incomplete,
-            progress=advance,
-            watch=watch,
-        )
+        options = _options(asked, given, advance, watch)
         if asked.part is not None:
             names = build_part(recipe, target, asked.part, options)
             if asked.as_json:
@@ -305,13 +304,7 @@ def _ask(summary: PlanSummary) -> None:
 
 
 def download_command(
-    source: str,
-    *,
-    out: Path | None,
-    base: str | None,
-    digest: str | None,
-    as_json: bool,
-    say: Say,
+    source: str, *, out: Path | None, base: str | None, digest: str | None, as_json: bool, say: Say
 ) -> None:
     """Fetch a release, verify it, and remember its store."""
     from rsbench.build.importers.release import download

@@ -24,7 +24,8 @@ def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
     store = open_store(path)
     head = store_identity(store)
     if as_json:
-        say(json.dumps({**head, "regions": store_coverage(store)}, indent=2))
+        regions = {name: found.to_json() for name, found in coverage(store).items()}
+        say(json.dumps({**head, "regions": regions}, indent=2))
         return
     for key, item in head.items():
         say(f"{key:10} {_plain(item)}")
@@ -82,13 +83,6 @@ def store_identity(store: Store) -> dict[str, Any]:
         "times": [str(t) for t in first.times],
         "step": store.meta.step,
     }
-
-
-def store_coverage(store: Store) -> dict[str, dict[str, Any]]:
-    """Return split, valid share and dates of every region, of the first sensor."""
-    from rsbench.store.export.coverage import coverage
-
-    return {name: found.to_json() for name, found in coverage(store).items()}
 
 
 def doctor_lines() -> list[str]:

@@ -351,9 +351,10 @@ def test_no_token_in_lock_store_log_or_traceback(
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:
     from rsbench.build.engine import journal
+    from rsbench.core.digest import sha256_file
 
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    digest = journal._sha256(tmp_path / "x.npy")
+    digest = sha256_file(tmp_path / "x.npy")
     with pytest.raises(ValueError, match="allow_pickle=False"):
         journal._load(tmp_path / "x.npy", digest)
 

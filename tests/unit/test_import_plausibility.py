@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,16 @@ def test_a_stated_range_is_kept_with_the_import(tmp_path: Path) -> None:
     ]
     kept = [open_store(result.path).meta.recipe.get("value_range") for result in made]
     assert kept == [[0.0, 4095.0], None]
+
+
+def test_blocks_without_a_valid_pixel_are_counted_by_split(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", 0, 32)
+    values = np.full((2, 32, 160), 500, np.uint16)
+    values[:, :, :32] = 0
+    write_raster(source / "2019.tif", values)
+    shown: list[str] = []
+    told = replace(TOLD, nodata=0.0)
+    made = import_dataset("geotiff-series", source, tmp_path / "out", told, note=shown.append)
+    assert shown == ["1 of 1 blocks for train have no valid pixel and are left out"]
+    store = open_store(made.path)
+    assert {store.region(name).record.split for name in store.regions} == {"val", "test"}

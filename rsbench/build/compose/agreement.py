@@ -1,8 +1,9 @@
-"""Whether a fine and a coarse image show one ground in one place, and how much ground changed."""
+"""Agreement of a fine and a coarse image: correlation, shift, and change between dates."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ Bool = npt.NDArray[np.bool_]
 FLAG = 0.5
 """Coarse pixels of shift from which an accepted date is flagged."""
 REACH = 1.5
-"""Coarse pixels each way within which the place of best agreement is looked for."""
+"""Largest shift in each direction that is tried, in coarse pixels."""
 SEEN = 0.5
 """Share of valid fine pixels from which a block counts."""
 _FEW = 16
-"""Blocks below which nothing is said of agreement."""
+"""Fewest blocks from which a correlation is computed."""
 _COARSE_STEPS = 4
 
 
@@ -32,7 +33,7 @@ class Shift:
 
     @property
     def apart(self) -> float:
-        """Its length."""
+        """Length of the shift, in coarse pixels."""
         return float(np.hypot(self.rows, self.columns))
 
 
@@ -84,36 +85,28 @@ def shift_of(fine: Plane, valid: Bool, coarse: Plane, seen: Bool, ratio: int) ->
     Returns:
         None where too little is valid, or a plane is flat.
     """
+    rim = int(np.ceil(REACH))
+    if min(coarse.shape) <= 2 * rim:
+        return None
     total = _summed(np.where(valid, fine, 0).astype(np.float64))
     count = _summed(valid.astype(np.float64))
-    rim = int(np.ceil(REACH))
-    height, width = coarse.shape
-    if min(height, width) <= 2 * rim:
-        return None
-    inner = (slice(rim, height - rim), slice(rim, width - rim))
-    rows = np.arange(rim, height - rim) * ratio
-    columns = np.arange(rim, width - rim) * ratio
-    low, there = coarse[inner], seen[inner]
+    inner = tuple(slice(rim, size - rim) for size in coarse.shape)
+    rows, columns = (np.arange(rim, size - rim) * ratio for size in coarse.shape)
 
-    def agreement(down: int, right: int) -> float:
-        number = _blocks(count, rows + down, columns + right, ratio)
-        both = there & (number >= SEEN * ratio**2)
-        mean = _blocks(total, rows + down, columns + right, ratio) / np.maximum(number, 1)
-        found = correlation(mean, low, both)
-        return -2.0 if found is None else found
+    def agreement(place: tuple[int, int]) -> tuple[float, int, int, int]:
+        at = (rows + place[0], columns + place[1], ratio)
+        number = _blocks(count, *at)
+        both = seen[inner] & (number >= SEEN * ratio**2)
+        found = correlation(_blocks(total, *at) / np.maximum(number, 1), coarse[inner], both)
+        return -2.0 if found is None else found, -abs(place[0]) - abs(place[1]), *place
 
     reach, step = round(REACH * ratio), max(1, ratio // _COARSE_STEPS)
     steps = range(-(reach // step) * step, reach + 1, step)
-    best = max((agreement(d, r), -abs(d) - abs(r), d, r) for d in steps for r in steps)
+    best = max(map(agreement, product(steps, steps)))
     if best[0] < -1.0:
         return None
-    near = [
-        (d, r)
-        for d in range(best[2] - step + 1, best[2] + step)
-        for r in range(best[3] - step + 1, best[3] + step)
-        if max(abs(d), abs(r)) <= reach
-    ]
-    value, _, down, right = max((agreement(d, r), -abs(d) - abs(r), d, r) for d, r in near)
+    below, beside = (range(max(c - step + 1, -reach), min(c + step, reach + 1)) for c in best[2:])
+    value, _, down, right = max(map(agreement, product(below, beside)))
     # What the coarse image shows here lies further down in the fine one: it was moved up.
     return Shift(-down / ratio + 0.0, -right / ratio + 0.0, value)
 

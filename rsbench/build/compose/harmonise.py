@@ -1,4 +1,4 @@
-"""One meaning per stored integer: what has to be taken off a scene's numbers, or refused.
+"""Radiometric offsets by processing baseline; unknown baselines are rejected.
 
 Sentinel-2 products of processing baseline 04.00 and later add 1000 to every valid number; the
 baseline decides and never the date, because reprocessed early years carry the offset too.

@@ -1,4 +1,4 @@
-"""Which pixels of a scene show the ground: class bands and bit words, one rule per sensor."""
+"""Clear pixels of a scene, from class bands and bit words by the rule of the sensor."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def flags(words: Words, rule: MaskRule) -> npt.NDArray[np.uint8]:
 def valid_values(values: Words, nodata: int, stored_range: tuple[int, int] | None) -> Bool:
     """Return where all bands of ``(..., C, H, W)`` hold data inside the valid stored range.
 
-    The file's nodata tag is never asked: it is missing or wrong in many files.
+    The nodata tag of the file is not used: it is missing or wrong in many files.
     """
     good: Bool = np.asarray(values != nodata)
     if stored_range is not None:
         low, high = stored_range
         info = np.iinfo(values.dtype)
-        # What nodata leaves out already needs no second look.
+        # The test for nodata may cover the lower bound already.
         if low > info.min and not low - 1 == nodata == info.min:
             good &= values >= low
         if high < info.max:

@@ -116,8 +116,25 @@ def _block(values: U16, clear: Bool, number: U16, work: U16, out: U16) -> None:
     # Branch-free: clear 1 becomes 0 and masked 0 wraps to 65535, which by OR gives the sentinel.
     np.subtract(clear.view(np.uint8), np.uint16(1), out=work[:count], dtype=np.uint16)
     np.bitwise_or(values, work[:count], out=work[:count])
-    rows = list(range(count + 1))
-    planes = list(work[: count + 1])
+    order = _sorted(work[: count + 1], number)
+    # Where the two middle values of n clear ones lie, for every n.
+    n, at, held = np.arange(count + 1), np.arange(size), whole.ravel()
+    low = held.take((order * whole.shape[1])[np.maximum(n - 1, 0) // 2].take(number) + at)
+    high = held.take((order * whole.shape[1])[n // 2].take(number) + at)
+    # (low + high) / 2 rounded half to even, without leaving uint16.
+    apart = low ^ high
+    half = (low & high) + (apart >> np.uint16(1))
+    half += apart & half & np.uint16(1)
+    np.multiply(half, np.minimum(number, np.uint16(1)), out=out)
+
+
+def _sorted(work: U16, number: U16) -> npt.NDArray[np.intp]:
+    """Sort planes ``(T + 1, n)`` in place; return the row that holds each rank.
+
+    The last plane is spare. Only the middle ranks for these numbers of clear values are sorted.
+    """
+    count = len(work) - 1
+    rows, planes = list(range(count + 1)), list(work)
     first, last = _middle_ranks(number)
     for i, j, low_needed, high_needed in _selection(count, first, min(last, count - 1)):
         if low_needed and high_needed:
@@ -130,18 +147,7 @@ def _block(values: U16, clear: Bool, number: U16, work: U16, out: U16) -> None:
             np.minimum(planes[i], planes[j], out=planes[i])
         else:
             np.maximum(planes[i], planes[j], out=planes[j])
-    # Where the two middle values of n clear ones lie, for every n.
-    order = np.asarray(rows, np.intp) * whole.shape[1]
-    n = np.arange(count + 1)
-    at = np.arange(size)
-    held = whole.ravel()
-    low = held.take(order[np.maximum(n - 1, 0) // 2].take(number) + at)
-    high = held.take(order[n // 2].take(number) + at)
-    # (low + high) / 2 rounded half to even, without leaving uint16.
-    apart = low ^ high
-    half = (low & high) + (apart >> np.uint16(1))
-    half += apart & half & np.uint16(1)
-    np.multiply(half, np.minimum(number, np.uint16(1)), out=out)
+    return np.asarray(rows, np.intp)
 
 
 @dataclass(frozen=True, slots=True)

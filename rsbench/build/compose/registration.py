@@ -1,9 +1,9 @@
-"""How far each year of a region lies beside the others, to a fraction of a pixel.
+"""Shift of each year of a region against the other years, to a fraction of a pixel.
 
 Phase correlation of a year with the median over all years; the peak is refined on a finer grid by
 a small matrix Fourier transform (Guizar-Sicairos, Thurman and Fienup 2008, Efficient subpixel
 image registration algorithms, Optics Letters 33, 156–158). Years whose shift is above
-``FLAG`` pixels are flagged: a forecast of them is scored on ground that moved.
+``FLAG`` pixels are flagged, because a shift also lowers the score of a forecast.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _REACH = 8
 """Largest whole shift looked for, in pixels."""
 _MIN_VALID = 0.5
 _SMOOTH = 0.12
-"""Standard deviation (cycles per pixel) of the weight that trusts low frequencies more."""
+"""Standard deviation (cycles per pixel) of the Gaussian weight that favours low frequencies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A year's shift down and to the right (pixels); None where too little is valid to tell."""
+    """A year's shift down and to the right (pixels); None if too few pixels are valid."""
 
     rows: float | None
     columns: float | None
 
     @property
     def flagged(self) -> bool:
-        """Whether the shift is large enough to matter."""
+        """Whether the shift is longer than ``FLAG``."""
         if self.rows is None or self.columns is None:
             return False
         return float(np.hypot(self.rows, self.columns)) > FLAG
@@ -56,7 +56,7 @@ def yearly_shifts(arrays: SensorArrays) -> tuple[Shift, ...]:
     planes = arrays.values.mean(axis=1, dtype=np.float64).astype(np.float32)
     planes[~arrays.valid] = np.nan
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # pixels that no year shows
+        warnings.simplefilter("ignore", RuntimeWarning)  # pixels without a valid year
         reference = np.nanmedian(planes, axis=0).astype(np.float64)
     return tuple(_one(reference, plane) for plane in planes)
 

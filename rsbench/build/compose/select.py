@@ -1,7 +1,7 @@
 """Composites that keep whole observations: the medoid and the clear day nearest to a given day.
 
-All bands of a pixel come from one date, so that its spectrum is one that was measured; ``source``
-says from which.
+All bands of a pixel come from one date, so its spectrum was measured; ``source`` is the number of
+the observation.
 """
 
 from __future__ import annotations

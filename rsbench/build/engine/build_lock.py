@@ -1,4 +1,4 @@
-"""Which lock a build goes by, and whether the place it writes to is its own."""
+"""Choose the lock of a build, and check its output folder."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def kept_lock(
     regions: Sequence[Region | str] | None = None,
     years: tuple[int, int] | None = None,
 ) -> Lock | None:
-    """Return the lock that the same build left in its store; None where there is none.
+    """Return the lock that an earlier run of the same build left in its folder, or None.
 
-    One that was searched at another provider is none either: a new search will tell.
+    A lock that was searched at another provider is ignored, so that a new search is made.
 
     Raises:
         InputError: if it is of another recipe, or of other regions or years.
@@ -71,7 +71,7 @@ def matching(
 
 
 def _other_keys(lock: Lock, recipe: Recipe) -> list[str]:
-    """Return in what a lock's recipe differs, beyond what may differ."""
+    """Return the keys in which a lock's recipe differs, except those that may differ."""
     free = ("regions", "years", "provider", "max_cloud")
     asked, held = recipe_canonical(recipe), dict(lock.recipe)
     return sorted(
@@ -100,7 +100,7 @@ def require_place(out: Path) -> None:
     """Refuse a folder that holds something else.
 
     Raises:
-        InputError: if it is a file, or holds things that no build left there.
+        InputError: if it is a file, or holds files of another program.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"building into {out}", "it is a file", "Choose another --out")

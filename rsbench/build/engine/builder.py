@@ -1,4 +1,4 @@
-"""From a lock to a store: units in parallel, regions written whole, the index last."""
+"""Build a store from a lock: units in parallel, then whole regions, then the index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rsbench.build.kinds.base import BuildContext, kind_of, sensor_meta
 from rsbench.build.plan.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of
 from rsbench.build.read.engines import make_engine
 from rsbench.build.read.raster import Engine, NoEngine
-from rsbench.catalog import Recipe, load_recipe, recipe_sensors
+from rsbench.catalog import Recipe, Sensor, load_recipe, recipe_sensors
 from rsbench.core.errors import InputError, StoreError, UnitFailed
 from rsbench.store.export.card import write_card
 from rsbench.store.layout import CARD, LOCK
@@ -66,7 +66,7 @@ def build(
     target = Path(out)
     if (direct := direct_build(chosen)) is not None:
         return direct(_narrowed(chosen, asked), target, asked.progress)
-    frozen, address = _planned(chosen, target, asked)
+    frozen, address = planned(chosen, target, asked)
     require_place(target)
     early = finished(target, frozen)
     if early is not None and (early.complete or asked.allow_incomplete):
@@ -89,7 +89,7 @@ def build_part(
     options: BuildOptions | None = None,
     **named: Any,
 ) -> tuple[str, ...]:
-    """Build every ``n``-th region from the ``i``-th on, and no index: one of ``n`` parts.
+    """Build every ``n``-th region from the ``i``-th on, without an index: one of ``n`` parts.
 
     Parts may run at the same time on machines that share the folder, in any order and again after
     a kill; :func:`finalise_parts` ends the build.
@@ -173,7 +173,7 @@ def _narrowed(recipe: Recipe, asked: BuildOptions) -> Recipe:
 # Lock and place ---------------------------------------------------------------------------
 
 
-def _planned(recipe: Recipe, out: Path, asked: BuildOptions) -> tuple[Lock, str]:
+def planned(recipe: Recipe, out: Path, asked: BuildOptions) -> tuple[Lock, str]:
     """Return the lock to build from, searched if there is none, and where its files are."""
     provider, regions, years = asked.provider, asked.regions, asked.years
     lock = asked.lock or kept_lock(out, recipe, provider, regions, years)
@@ -208,7 +208,7 @@ def _open_work(
     asked: BuildOptions,
     part: tuple[tuple[int, int], Sequence[str]] | None = None,
 ) -> Iterator[Work]:
-    """Hold the output, keep the lock in it, and open catalogue and reader.
+    """Lock the output folder, save the lock in it, and open catalogue and reader.
 
     Args:
         address: where the files are; None to read nothing.
@@ -227,16 +227,18 @@ def _open_work(
         if address is not None:
             simulated = recipe.simulated if frozen.provider == SIMULATED and not address else None
             catalogue = open_catalogue(address, simulated, asked.progress)
-            signing = recipe_sensors(recipe)[0].provider(frozen.provider).signing
-            engine = make_engine(asked.engine, catalogue, signing)
+            engine = _engine(asked.engine, catalogue, recipe_sensors(recipe), frozen)
             stack.callback(engine.close)
         memory = _MEMORY // max(1, asked.workers)
         context = BuildContext(recipe, recipe_sensors(recipe), frozen, engine, memory)
         elsewhere = open_workers(
             _in_worker, asked.workers, processes=asked.processes, scheduler=asked.scheduler
         )
-        workers = stack.enter_context(elsewhere)
-        yield Work(kind, context, target, journal, asked, catalogue, workers)
+        yield Work(kind, context, target, journal, asked, catalogue, stack.enter_context(elsewhere))
+
+
+def _engine(name: str, catalogue: str, sensors: Sequence[Sensor], lock: Lock) -> Engine:
+    return make_engine(name, catalogue, sensors[0].provider(lock.provider).signing)
 
 
 def _finish(work: Work) -> BuildResult:
@@ -310,8 +312,7 @@ def _in_worker(order: Order) -> Answer:
 
 def _made(order: Order) -> Answer:
     sensors = recipe_sensors(order.recipe)
-    signing = sensors[0].provider(order.lock.provider).signing
-    engine = make_engine(order.engine, order.address, signing)
+    engine = _engine(order.engine, order.address, sensors, order.lock)
     context = BuildContext(order.recipe, sensors, order.lock, engine, order.memory)
     with contextlib.closing(engine):
         made = kind_of(order.recipe).unit(context, order.region, order.year)

@@ -1,7 +1,7 @@
 """Build into an icechunk repository: a plain store beside it, then one commit and a tag.
 
-Units and regions are built as always, in a working folder beside the repository's: safe to kill,
-nothing half done is ever visible. The builder alone commits, once, when all is there.
+Units and regions are built in a working folder beside the repository, so that a build can be
+killed and resumed. The builder commits once, when the plain store is complete.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rsbench.build.engine.build_lock import kept_lock, matching
-from rsbench.build.engine.builder import build
+from rsbench.build.engine.builder import build, planned
 from rsbench.build.engine.options import BuildOptions
 from rsbench.build.engine.previous import BuildResult, failed_units
-from rsbench.build.plan.plan import make_plan
 from rsbench.catalog import Recipe, load_recipe
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import hold
@@ -37,7 +35,7 @@ def working_place(out: Path) -> Path:
 def build_icechunk(
     recipe: Recipe | str, out: Path | str, options: BuildOptions | None = None, **named: Any
 ) -> BuildResult:
-    """Build a dataset as a version of an icechunk repository, or go on with one.
+    """Build a dataset as a version of an icechunk repository, or resume one.
 
     A lock that a version was built from already gives that version. Its digest is that of the
     plain Zarr store of the same lock.
@@ -58,13 +56,9 @@ def build_icechunk(
     _require_place(target)
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     asked = replace(options or BuildOptions(), **named)
-    provider, regions, years = asked.provider, asked.regions, asked.years
     plain = working_place(target)
     with hold(plain.parent / "hold", f"building into {target}"):
-        frozen = asked.lock or kept_lock(plain, chosen, provider, regions, years)
-        if frozen is None:
-            frozen = make_plan(chosen, regions, provider, years, progress=asked.progress)
-        frozen = matching(frozen, chosen, regions, years)
+        frozen, _ = planned(chosen, plain, asked)
         held = version_of(target, frozen.digest)
         if held is not None and (held.complete or asked.allow_incomplete):
             shutil.rmtree(plain.parent, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The journal of a build: finished units as part files, so that a killed build goes on.
+"""The journal of a build: finished units as part files, from which a killed build resumes.
 
 A part is written into a temporary folder, flushed, and renamed; its ``part.json`` holds the
 SHA-256 of every file. A part that does not match is made again.
@@ -64,7 +64,7 @@ def open_journal(
 
 @contextmanager
 def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]:
-    """Hold one part alone; parts of another division would do the same regions at once."""
+    """Lock one part; refuse another division, whose parts would build the same regions."""
     number, count = part
     own = folder / f"lock-of-{count}"
     with hold(own, what, shared=True), hold(folder / f"lock-{number}-of-{count}", what):
@@ -77,7 +77,7 @@ def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]
 
 @contextmanager
 def full_disk_is_named(path: Path) -> Iterator[None]:
-    """Raise one clear error where a build's folder is full or closed."""
+    """Report a full or read-only output folder by one error with a remedy."""
     with disk_errors(f"writing {path}", "choose another --out"):
         yield
 
@@ -111,14 +111,14 @@ class Journal:
 
     def _tidy(self) -> None:
         if not self._alone:
-            return  # what looks left behind may be another builder's work in hand
+            return  # temporary files may belong to another builder at work
         for region in (p for p in self._folder.iterdir() if p.is_dir()):
             remove_temporaries(region)
 
     def save(
         self, region: str, year: int, arrays: Mapping[str, Pixels], note: Mapping[str, Any]
     ) -> None:
-        """Keep the arrays of a finished unit, whole or not at all."""
+        """Save the arrays of a finished unit atomically."""
         target = self._part(region, year)
         with full_disk_is_named(self._out), temporary_directory(target) as folder:
             files = {name: _save(folder / f"{name}.npy", a) for name, a in arrays.items()}
@@ -148,21 +148,21 @@ class Journal:
         return self.load(region, year) is not None
 
     def drop(self, region: str) -> None:
-        """Forget the parts of a region that is in the store."""
+        """Delete the parts of a region that is in the store."""
         shutil.rmtree(self._folder / region, ignore_errors=True)
 
     def mark_incomplete(self, region: str) -> None:
-        """Note that a region is written, or about to be, with units missing."""
+        """Mark a region as written, or about to be written, with units missing."""
         with full_disk_is_named(self._out):
             (self._folder / f"{region}.incomplete").touch()
             sync(self._folder)
 
     def clear_incomplete(self, region: str) -> None:
-        """Forget that note."""
+        """Remove that mark."""
         (self._folder / f"{region}.incomplete").unlink(missing_ok=True)
 
     def incomplete(self) -> tuple[str, ...]:
-        """Return the regions so noted."""
+        """Return the marked regions."""
         return tuple(
             sorted(p.name.removesuffix(".incomplete") for p in self._folder.glob("*.incomplete"))
         )

@@ -1,4 +1,4 @@
-"""What earlier builds left in a place: a finished store, leftovers, regions with years missing."""
+"""Results of earlier builds in a folder: a finished store, leftovers, incomplete regions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BuildResult:
 
 
 def finished(out: Path, lock: Lock) -> BuildResult | None:
-    """Return the finished store of this lock that lies there, if one does.
+    """Return the finished store of this lock in the folder, or None.
 
     Raises:
         InputError: if it is of another search.
@@ -63,11 +63,11 @@ def failed_units(store: Store) -> tuple[FailedUnit, ...]:
 
 
 def tidy(out: Path) -> None:
-    """Clear what a build left behind that was killed after its index was written."""
+    """Remove the temporary files of a build that was killed after it wrote its index."""
     left = [path for path in (*out.glob(f"{TEMPORARY}*"), out / JOURNAL) if path.exists()]
     if not left:
         return
-    # The place may be read-only, or another builder at work in it.
+    # The folder may be read-only, or in use by another builder.
     with contextlib.suppress(OSError, InputError), hold(out / JOURNAL / "lock", f"tidying {out}"):
         for path in {*left, out / JOURNAL}:
             if path.is_dir():
@@ -77,7 +77,7 @@ def tidy(out: Path) -> None:
 
 
 def reopen(out: Path, journal: Journal, names: Sequence[str] | None) -> None:
-    """Take back regions that were written with years missing, so that they are tried again.
+    """Remove regions that were written with years missing, so that these are tried again.
 
     Args:
         names: only these regions; None for all.

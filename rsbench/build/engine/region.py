@@ -1,4 +1,4 @@
-"""Regions written whole from their finished units, and the index at the end, for every kind."""
+"""Write regions from their finished units, and the index over them, for every dataset kind."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def make_unit(work: Work, region: str, year: int) -> None:
 
 
 def write(work: Work, region: str) -> None:
-    """Write a region from its units; one that its kind refuses is written nowhere."""
+    """Write a region from its units, unless its kind refuses it."""
     made = work.kind.assemble(work.context, region, KeptUnits(work, region))
     if isinstance(made, Refused):
         return
@@ -161,7 +161,7 @@ def _empty(work: Work, said: Refused, refused: Mapping[str, Mapping[str, str]]) 
 
 
 def _store_meta(work: Work, refused: Mapping[str, Mapping[str, str]]) -> StoreMeta:
-    """Return what is true of the whole store."""
+    """Return the metadata of the whole store."""
     recipe, lock = work.context.recipe, work.context.lock
     facts = work.kind.index(recipe, refused)
     spec = recipe.simulated if lock.provider == SIMULATED else None

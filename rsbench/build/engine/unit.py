@@ -1,4 +1,4 @@
-"""One unit of a build: the composite of one sensor in one region and year, pure and repeatable."""
+"""One unit of a build: the composite of one sensor in one region and year, a pure function."""
 
 from __future__ import annotations
 
@@ -43,10 +43,6 @@ class UnitResult:
     listed: int
     read: int
     dates: tuple[str, ...] = ()
-
-    def arrays(self) -> dict[str, Pixels]:
-        """Return the arrays that are there, by name."""
-        return dict(self.parts)
 
     def note(self) -> dict[str, Any]:
         """Return what a region keeps of how this unit was made."""
@@ -177,7 +173,9 @@ def _observations(
     Copies of one datatake are fused: the newest is taken, later ones only where it has no data.
     """
     looks = []
-    for _, group in groupby(_with_masks(engine, sensor, grid, items, whole=plan.whole), _datatake):
+    for _, group in groupby(
+        _with_masks(engine, sensor, grid, items, whole=plan.whole), lambda look: look.item.datatake
+    ):
         taken: list[_Look] = []
         covered: Bool | None = None
         for look in group:
@@ -193,10 +191,6 @@ def _observations(
     return looks
 
 
-def _datatake(look: _Look) -> str:
-    return look.item.datatake
-
-
 def _with_masks(
     engine: Engine, sensor: Sensor, grid: Grid, items: Sequence[LockItem], *, whole: bool
 ) -> list[_Look]:
@@ -206,7 +200,7 @@ def _with_masks(
         return [_Look(item, np.full(size, mask.PRESENT | mask.CLEAR, np.uint8)) for item in items]
     found = []
     derived = Derived(np.uint16, partial(mask.flags, rule=rule))
-    asked = Asked(grid=grid, whole=whole, nodata=_mask_fill(sensor), derived=derived)
+    asked = Asked(grid=grid, whole=whole, nodata=rule.fill or 0, derived=derived)
     for start in range(0, len(items), _MASKS_AT_ONCE):
         part = items[start : start + _MASKS_AT_ONCE]
         scenes = [Scene(i.id, tuple((_mask_name(b), a) for b, a in i.masks.items())) for i in part]
@@ -221,10 +215,6 @@ def _with_masks(
 
 def _mask_name(band: str) -> str:
     return "mask" if band == "*" else f"mask of {band}"
-
-
-def _mask_fill(sensor: Sensor) -> int:
-    return sensor.mask.fill if sensor.mask.fill is not None else 0
 
 
 def _strip(engine: Engine, frame: _Frame, asked: Asked, window: Window) -> dict[str, Pixels]:

@@ -5,6 +5,7 @@ Units are stated or refused, never guessed. All files share grid, bands and type
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,16 +19,12 @@ from rsbench.build.importers.api import (
     imported_meta,
 )
 from rsbench.build.importers.blocks import Block, cut
-from rsbench.build.importers.dates import file_dates, step_between
+from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import open_all
-from rsbench.build.importers.sensor_files import (
-    SensorFiles,
-    in_order,
-    read_block,
-)
-from rsbench.build.importers.stated import SENSOR, SensorIdentity, meta_of, stated_of
-from rsbench.build.importers.validity import declared_nodata, may_differ, valid_reader
+from rsbench.build.importers.sensor_files import SensorFiles, dated_files, read_block
+from rsbench.build.importers.stated import SENSOR, SensorIdentity, stated_of
+from rsbench.build.importers.validity import may_differ
 from rsbench.store.layout import RegionRecord
 from rsbench.store.write import write_region
 
@@ -51,16 +48,7 @@ class GeoTiffSeries:
         require_alike(rasters, but=may_differ(given))
         first = rasters[0]
         stated = stated_of(request, first, given)
-        when = file_dates([r.path for r in rasters], options.dates)
-        files = in_order(when, rasters)
-        nodata = declared_nodata(given, first)
-        series = SensorFiles(
-            files=files,
-            times=tuple(when[r.path] for r in files),
-            meta=meta_of(request, first, stated, nodata, SensorIdentity(bands=options.bands)),
-            nodata=nodata,
-            read=valid_reader(given.nodata),
-        )
+        series = dated_files(request, rasters, stated, given, SensorIdentity())
         blocks = cut(first.grid.height, first.grid.width, options.region_size)
         return PreparedSeries(request, series, blocks)
 
@@ -74,13 +62,15 @@ class PreparedSeries:
     blocks: tuple[Block, ...]
 
     def write(self, root: Path) -> Written:
-        """See :class:`rsbench.build.importers.api.Prepared`; empty blocks are left out."""
+        """See :class:`rsbench.build.importers.api.Prepared`; empty blocks are skipped and noted."""
         meta = self.series.meta
-        written = []
+        written: list[str] = []
+        empty: Counter[str] = Counter()
         found = Plausibility(self.series.files, meta)
         for block in self.blocks:
             arrays = read_block(self.series, block.window, found)
             if not arrays.valid.any():
+                empty[block.split] += 1
                 continue
             name = f"{self.request.name}-r{block.row:02d}c{block.column:02d}"
             record = RegionRecord(name, block.split, {}, self.series.times)
@@ -99,7 +89,12 @@ class PreparedSeries:
         store = imported_meta(
             "series", recipe, {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
         )
-        return Written(store, written, found.notes())
+        blocks = Counter(block.split for block in self.blocks)
+        notes = [
+            f"{count} of {blocks[split]} blocks for {split} have no valid pixel and are left out"
+            for split, count in empty.items()
+        ]
+        return Written(store, written, [*notes, *found.notes()])
 
 
 IMPORTER = GeoTiffSeries()

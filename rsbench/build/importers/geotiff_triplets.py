@@ -7,7 +7,6 @@ before, and then the size of a true coarse pixel is stated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,17 +18,11 @@ from rsbench.build.importers.api import (
     ImportRequest,
     SensorOptions,
 )
-from rsbench.build.importers.dates import file_dates
 from rsbench.build.importers.raster import Raster, open_all
-from rsbench.build.importers.sensor_files import SensorFiles, in_order
-from rsbench.build.importers.stated import SensorIdentity, Stated, grid_gsd, meta_of, stated_of
-from rsbench.build.importers.triplet_store import (
-    COARSE,
-    FINE,
-    PreparedTriplets,
-    prepare_triplets,
-)
-from rsbench.build.importers.validity import declared_nodata, may_differ, valid_reader
+from rsbench.build.importers.sensor_files import dated_files
+from rsbench.build.importers.stated import SensorIdentity, grid_gsd, stated_of
+from rsbench.build.importers.triplet_store import COARSE, FINE, PreparedTriplets, prepare_triplets
+from rsbench.build.importers.validity import may_differ
 from rsbench.core.errors import InputError
 from rsbench.core.grid import nesting
 
@@ -55,8 +48,8 @@ class GeoTiffTriplets:
         ratio = nesting(fine[0].grid, low[0].grid, str(folder))
         gsd = _coarse_gsd(low[0], ratio, options.coarse_gsd)
         pair = (
-            _sensor(request, fine, stated[0], given[0], SensorIdentity(name=FINE)),
-            _sensor(request, low, stated[1], given[1], SensorIdentity(name=COARSE, gsd=gsd)),
+            dated_files(request, fine, stated[0], given[0], SensorIdentity(name=FINE)),
+            dated_files(request, low, stated[1], given[1], SensorIdentity(name=COARSE, gsd=gsd)),
         )
         if gsd < 1.5 * pair[0].meta.gsd:
             raise InputError(
@@ -122,27 +115,6 @@ def _coarse_gsd(low: Raster, ratio: int, given: float | None) -> float:
             f"--coarse-gsd {given:g}", f"the coarse grid has {own:g} m", "Leave --coarse-gsd out"
         )
     return own
-
-
-def _sensor(
-    request: ImportRequest,
-    rasters: Sequence[Raster],
-    stated: Stated,
-    given: SensorOptions,
-    identity: SensorIdentity,
-) -> SensorFiles:
-    options = request.options
-    when = file_dates([r.path for r in rasters], options.dates)
-    files = in_order(when, rasters)
-    nodata = declared_nodata(given, rasters[0])
-    named = SensorIdentity(name=identity.name, bands=options.bands, gsd=identity.gsd)
-    return SensorFiles(
-        files=files,
-        times=tuple(when[r.path] for r in files),
-        meta=meta_of(request, rasters[0], stated, nodata, named),
-        nodata=nodata,
-        read=valid_reader(given.nodata),
-    )
 
 
 IMPORTER = GeoTiffTriplets()

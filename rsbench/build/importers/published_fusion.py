@@ -35,12 +35,7 @@ from rsbench.build.importers.raster import (
 )
 from rsbench.build.importers.sensor_files import SensorFiles
 from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of, stated_of
-from rsbench.build.importers.triplet_store import (
-    COARSE,
-    FINE,
-    PreparedTriplets,
-    prepare_triplets,
-)
+from rsbench.build.importers.triplet_store import COARSE, FINE, PreparedTriplets, prepare_triplets
 from rsbench.build.importers.validity import Read, declared_nodata, may_differ, valid_pixels
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError

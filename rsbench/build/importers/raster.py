@@ -114,13 +114,7 @@ def describe(path: Path, options: ImportOptions, *, known: Known | None = None) 
     with _opened(path, driver) as data:
         alpha = _alpha(data, options)
         bands = int(data.count) - (alpha is not None)
-        _require_one_image(path, data)
-        if known is not None and bands != known.bands:
-            raise InputError(
-                f"reading {path}",
-                f"it has {bands} bands, not {known.bands}",
-                "Leave it out, or give the file of the published set",
-            )
+        _require_one_image(path, data, bands, known)
         stated = radiometry_of(path, data, bands)
         return Raster(
             path=path,
@@ -152,10 +146,16 @@ def _alpha(data: Any, options: ImportOptions) -> int | None:
     return last if is_alpha and name == "alpha" and not stated else None
 
 
-def _require_one_image(path: Path, data: Any) -> None:
-    """Refuse palettes, and files whose first image is one of several."""
+def _require_one_image(path: Path, data: Any, bands: int, known: Known | None) -> None:
+    """Refuse palettes, files of several images, and a published set's file with other bands."""
     from rasterio.enums import ColorInterp
 
+    if known is not None and bands != known.bands:
+        raise InputError(
+            f"reading {path}",
+            f"it has {bands} bands, not {known.bands}",
+            "Leave it out, or give the file of the published set",
+        )
     if ColorInterp.palette in data.colorinterp:
         raise InputError(
             f"importing {path}",

@@ -18,11 +18,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 from rsbench.build.engine.builder import BuildResult
@@ -79,15 +79,24 @@ def download(
     target = Path(out) if out is not None else Path(f"{release.name}.zarr")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         return _there(target, release)
-    work = target.absolute().with_name(f".tmp-{target.name}-{sha256_json(release.to_json())[:12]}")
     with full_disk_is_named(target):
-        work.mkdir(parents=True, exist_ok=True)
-        with hold(work / "lock", f"downloading into {target}"):
-            _require_room(release, work)
-            _fetch_all(place, release, work, progress)
-            _verify(release, work)
-            publish_directory(work / "store", target)
-        shutil.rmtree(work, ignore_errors=True)
+        _download_into(target, place, release, progress)
+    return _result(target)
+
+
+def _download_into(target: Path, place: str, release: Release, progress: Advance | None) -> None:
+    """Fetch and verify a release in a folder beside ``target``, and rename its store to it."""
+    work = target.absolute().with_name(f".tmp-{target.name}-{sha256_json(release.to_json())[:12]}")
+    work.mkdir(parents=True, exist_ok=True)
+    with hold(work / "lock", f"downloading into {target}"):
+        _require_room(release, work)
+        _fetch_all(place, release, work, progress)
+        _verify(release, work)
+        publish_directory(work / "store", target)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _result(target: Path) -> BuildResult:
     store = open_store(target)
     return BuildResult(target, store.digest, store.complete)
 
@@ -121,15 +130,12 @@ def _asked(source: str, base: str | None, digest: str | None) -> tuple[str, str,
 
 
 def _there(target: Path, release: Release) -> BuildResult:
-    try:
-        store = open_store(target)
-    except StoreError:
-        store = None
-    if store is None or store.digest != release.digest:
-        raise InputError(
-            f"downloading into {target}", "something else is there already", "Choose another --out"
-        )
-    return BuildResult(target, store.digest, store.complete)
+    with suppress(StoreError):
+        if (held := _result(target)).digest == release.digest:
+            return held
+    raise InputError(
+        f"downloading into {target}", "something else is there already", "Choose another --out"
+    )
 
 
 def _listing(place: str) -> Release:
@@ -216,7 +222,7 @@ def _copy(
 ) -> tuple[int, str]:
     hasher, size = hashlib.sha256(), 0
     with _opened(place, file.name) as source, part.open("wb") as out:
-        while block := _read(place, file.name, source):
+        while block := source.read(_BLOCK):
             size += len(block)
             if size > file.bytes:
                 break
@@ -227,13 +233,6 @@ def _copy(
 
 
 _NETWORK = (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, socket.gaierror)
-
-
-def _read(place: str, name: str, source: IO[bytes]) -> bytes:
-    try:
-        return source.read(_BLOCK)
-    except _NETWORK as error:
-        raise _unreachable(place, name, error) from error
 
 
 @contextmanager
@@ -260,11 +259,10 @@ def _opened(place: str, name: str) -> Iterator[IO[bytes]]:
     url = f"{place}/{quote(name)}"
     opener = urllib.request.build_opener(_Redirects(place))
     try:
-        answer = cast("IO[bytes]", opener.open(url, timeout=TIMEOUT))
+        with closing(opener.open(url, timeout=TIMEOUT)) as answer:
+            yield answer
     except _NETWORK as error:
         raise _unreachable(place, name, error) from error
-    with closing(answer):
-        yield answer
 
 
 def _unreachable(place: str, name: str, error: Exception) -> InputError:

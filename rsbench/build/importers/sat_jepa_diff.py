@@ -23,10 +23,7 @@ from rsbench.build.importers.api import (
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sat_jepa_layout import Place, find_places
-from rsbench.build.importers.sensor_files import (
-    SensorFiles,
-    read_block,
-)
+from rsbench.build.importers.sensor_files import SensorFiles, read_block
 from rsbench.build.importers.splits import (
     PUBLISHED,
     SCHEMES,

@@ -65,9 +65,7 @@ def _place(folder: Path, options: ImportOptions) -> Place:
     rasters = open_all(folder, options)
     images = _by_year([r for r in rasters if r.path.name.startswith(RGB)])
     place = Place(
-        folder.name,
-        images,
-        _by_year([r for r in rasters if r.path.name.startswith(EMBEDDINGS)]),
+        folder.name, images, _by_year([r for r in rasters if r.path.name.startswith(EMBEDDINGS)])
     )
     _require_sizes(place)
     require_alike([images[year] for year in place.years], but=may_differ(options.sensor()))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 import numpy as np
 
+from rsbench.build.importers.api import ImportRequest, SensorOptions
+from rsbench.build.importers.dates import file_dates
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster
-from rsbench.build.importers.validity import Read
+from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of
+from rsbench.build.importers.validity import Read, declared_nodata, valid_reader
 from rsbench.core.digest import sha256_file
 from rsbench.core.grid import Window
 from rsbench.store.layout import SensorArrays, SensorMeta
@@ -37,9 +40,36 @@ class SensorFiles:
         }
 
 
-def in_order(dates: Mapping[Any, date], rasters: Sequence[Raster]) -> tuple[Raster, ...]:
-    """Return rasters in order of the dates of their paths."""
-    return tuple(sorted(rasters, key=lambda r: dates[r.path]))
+def dated_files(
+    request: ImportRequest,
+    rasters: Sequence[Raster],
+    stated: Stated,
+    given: SensorOptions,
+    identity: SensorIdentity,
+) -> SensorFiles:
+    """Return files of one sensor in order of their dates.
+
+    Args:
+        request: the import.
+        rasters: the files; all are alike.
+        stated: how stored numbers are to be read.
+        given: what is stated of the sensor.
+        identity: what the sensor is called; the bands are those of the request.
+
+    Raises:
+        InputError: if a date, the nodata number, the type or the range of a file is not known.
+    """
+    when = file_dates([r.path for r in rasters], request.options.dates)
+    files = tuple(sorted(rasters, key=lambda r: when[r.path]))
+    nodata = declared_nodata(given, rasters[0])
+    named = replace(identity, bands=request.options.bands)
+    return SensorFiles(
+        files=files,
+        times=tuple(when[r.path] for r in files),
+        meta=meta_of(request, rasters[0], stated, nodata, named),
+        nodata=nodata,
+        read=valid_reader(given.nodata),
+    )
 
 
 def read_block(sensor: SensorFiles, window: Window, found: Plausibility) -> SensorArrays:

@@ -133,14 +133,7 @@ def meta_of(
     Raises:
         InputError: if numbers are of a type that no store has, or have no known range.
     """
-    if first.dtype not in _TYPES:
-        raise InputError(
-            f"importing {request.source}",
-            f"{first.dtype} numbers",
-            f"Convert the files to one of {', '.join(_TYPES)}",
-        )
-    dtype = _TYPES[first.dtype]
-    names = _band_names(first, identity.bands)
+    dtype, names = _stored_type(request, first), _band_names(first, identity.bands)
     return SensorMeta(
         name=identity.name,
         bands=names,
@@ -153,6 +146,16 @@ def meta_of(
         value_range=_value_range(request, first, stated),
         display=_display(names),
     )
+
+
+def _stored_type(request: ImportRequest, first: Raster) -> str:
+    if first.dtype not in _TYPES:
+        raise InputError(
+            f"importing {request.source}",
+            f"{first.dtype} numbers",
+            f"Convert the files to one of {', '.join(_TYPES)}",
+        )
+    return _TYPES[first.dtype]
 
 
 def _display(names: tuple[str, ...]) -> tuple[str, str, str] | None:

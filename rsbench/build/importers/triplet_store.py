@@ -12,10 +12,7 @@ from rsbench.build.importers.api import ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block, cut
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Mask, Raster
-from rsbench.build.importers.sensor_files import (
-    SensorFiles,
-    read_block,
-)
+from rsbench.build.importers.sensor_files import SensorFiles, read_block
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window, nesting
 from rsbench.store.layout import RegionRecord

@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from rsbench.build.plan.href import reduce_href
-from rsbench.build.plan.lock import LockAsset, LockItem
-from rsbench.build.plan.scenes import asset_key, holds
-from rsbench.build.plan.search import (
-    ApiCatalogue,
-    FolderCatalogue,
-    Item,
-    Query,
-    item_time,
-    outline,
-)
+from rsbench.build.plan.lock import LockItem
+from rsbench.build.plan.scenes import holds, in_zone, lock_asset, utc_text
+from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, Item, Query, item_time, outline
 from rsbench.catalog.labels import LabelSet
 from rsbench.core.grid import Grid
 
@@ -44,31 +36,18 @@ def search_labels(
     for item in catalogue.search(query):
         if FIRST_YEAR <= item_time(item).year <= wanted[-1] and holds(item, labels.query):
             by_year[item_time(item).year].append(item)
+    epsg = int(grid.crs.removeprefix("EPSG:"))
     found = {}
     for year in wanted:
         earlier = [held for held in by_year if held <= year]
         if earlier:
             items = sorted(
-                by_year[max(earlier)], key=lambda i: (_zone(i) != grid.crs, str(i["id"]))
+                by_year[max(earlier)], key=lambda i: (not in_zone(i, epsg), str(i["id"]))
             )
             found[year] = tuple(_locked(item, source.asset, catalogue.url) for item in items)
     return found
 
 
-def _zone(item: Item) -> str:
-    properties = item.get("properties", {})
-    code = str(properties.get("proj:code") or properties.get("proj:epsg") or "")
-    return code if code.startswith("EPSG:") else f"EPSG:{code}"
-
-
 def _locked(item: Item, asset: str, catalogue: str) -> LockItem:
-    found = asset_key(item, asset)
-    href = reduce_href(str(item["assets"][found]["href"]), str(item["_url"]), catalogue)
-    return LockItem(
-        id=str(item["id"]),
-        datetime=item_time(item).isoformat().replace("+00:00", "Z"),
-        datatake=str(item["id"]),
-        offset=0,
-        assets={BAND: LockAsset(href, 1)},
-        masks={},
-    )
+    name = str(item["id"])
+    return LockItem(name, utc_text(item), name, 0, {BAND: lock_asset(item, asset, catalogue)})

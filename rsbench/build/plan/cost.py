@@ -1,4 +1,4 @@
-"""What a lock will cost: scenes, requests, bytes and hours, and where it holds too few scenes."""
+"""Estimated cost of a build from a lock: scenes, requests, bytes, hours, and the emptiest units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsbench.build.plan.href import is_web
-from rsbench.build.plan.lock import Lock
+from rsbench.build.plan.lock import Lock, LockItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,52 +58,61 @@ _LABELS: Mapping[str, Any] = {"gsd": 10.0, "mask": {"gsd": None}}
 
 def describe(lock: Lock) -> PlanSummary:
     """Return the scenes, requests, bytes and hours of a build from a lock."""
-    sensors = {s["name"]: s for s in lock.recipe["sensors"]}
-    scenes = requests = 0
-    size = pixels = 0.0
-    filled = set()
-    years = Counter(dict.fromkeys(lock.years, 0))
     each = Counter(dict.fromkeys(lock.units(), 0))
+    years = Counter(dict.fromkeys(lock.years, 0))
+    costs = [(0, 0.0, 0.0)]
     for region, by_sensor in lock.regions.items():
-        place = lock.places[region]
-        extent = place.size * place.gsd
         for name, by_year in by_sensor.items():
-            sensor = sensors.get(name, _LABELS)
-            side = extent / sensor["gsd"]
-            mask_side = extent / (sensor["mask"]["gsd"] or sensor["gsd"])
+            side, mask_side = _sides(lock, region, name)
             for year, items in by_year.items():
-                years[year] += len(items)
                 each[region, year] += len(items)
-                filled.add((region, year))
-                scenes += len(items)
-                for item in items:
-                    pixels += side * side * len(item.assets)
-                    size += side * side * len(item.assets) * _BYTES_PER_PIXEL
-                    size += mask_side * mask_side * len(item.masks) * _MASK_BYTES_PER_PIXEL
-                    requests += len(item.assets) * (2 + max(1, round(side / _BLOCK)) ** 2)
-                    requests += len(item.masks) * 3
-    units = len(list(lock.units()))
-    rates = f"{_PIXELS_PER_SECOND / 1e6:.0f} Mpx/s on 2 cores"
-    seconds = pixels / _PIXELS_PER_SECOND
-    if is_web(lock.catalogue):
-        seconds = max(seconds, size / _NETWORK_BYTES_PER_SECOND, requests * _LATENCY / _IN_FLIGHT)
-        rates += (
-            f", {_NETWORK_BYTES_PER_SECOND / 1e6:.0f} MB/s, "
-            f"{_LATENCY * 1e3:.0f} ms per request, {_IN_FLIGHT} at a time"
-        )
+                years[year] += len(items)
+                costs += [_cost(item, side, mask_side) for item in items]
+    requests, pixels, size = map(sum, zip(*costs, strict=True))
+    seconds, rates = _time(requests, pixels, size, web=is_web(lock.catalogue))
+    fewest = sorted(each.items(), key=lambda unit: (unit[1], unit[0]))[:3]
     return PlanSummary(
         recipe=str(lock.recipe["name"]),
         provider=lock.provider,
         regions=len(lock.regions),
-        units=units,
-        empty_units=units - len(filled),
-        scenes=scenes,
-        requests=requests,
+        units=len(each),
+        empty_units=sum(count == 0 for count in each.values()),
+        scenes=sum(each.values()),
+        requests=int(requests),
         bytes=round(size),
         hours=round(seconds / 3600, 4),
         rates=rates,
         by_year=dict(years),
-        fewest=tuple(
-            (*unit, count) for unit, count in sorted(each.items(), key=lambda u: (u[1], u[0]))[:3]
-        ),
+        fewest=tuple((*unit, count) for unit, count in fewest),
+    )
+
+
+def _sides(lock: Lock, region: str, name: str) -> tuple[float, float]:
+    """Return the side of a region in pixels of a sensor, and of its quality layer."""
+    sensors = {s["name"]: s for s in lock.recipe["sensors"]}
+    place, sensor = lock.places[region], sensors.get(name, _LABELS)
+    extent = place.size * place.gsd
+    return extent / sensor["gsd"], extent / (sensor["mask"]["gsd"] or sensor["gsd"])
+
+
+def _cost(item: LockItem, side: float, mask_side: float) -> tuple[int, float, float]:
+    """Return requests, pixels and bytes of one scene."""
+    pixels = side * side * len(item.assets)
+    masks = mask_side * mask_side * len(item.masks)
+    blocks = max(1, round(side / _BLOCK)) ** 2
+    return (
+        len(item.assets) * (2 + blocks) + len(item.masks) * 3,
+        pixels,
+        pixels * _BYTES_PER_PIXEL + masks * _MASK_BYTES_PER_PIXEL,
+    )
+
+
+def _time(requests: float, pixels: float, size: float, *, web: bool) -> tuple[float, str]:
+    """Return the estimated seconds, and the rates they follow from."""
+    seconds, rates = pixels / _PIXELS_PER_SECOND, f"{_PIXELS_PER_SECOND / 1e6:.0f} Mpx/s on 2 cores"
+    if not web:
+        return seconds, rates
+    return max(seconds, size / _NETWORK_BYTES_PER_SECOND, requests * _LATENCY / _IN_FLIGHT), (
+        f"{rates}, {_NETWORK_BYTES_PER_SECOND / 1e6:.0f} MB/s, "
+        f"{_LATENCY * 1e3:.0f} ms per request, {_IN_FLIGHT} at a time"
     )

@@ -18,6 +18,7 @@ from rsbench.core.io import write_atomic
 
 SCHEMA = 1
 _MAX_BYTES = 2 << 30
+_TEXTS = ("tile", "baseline", "generated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,12 @@ class LockItem:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form; empty fields are left out."""
         value: dict[str, Any] = {
-            "id": self.id,
-            "datetime": self.datetime,
-            "datatake": self.datatake,
-            "offset": self.offset,
-            "assets": {b: [a.href, a.index] for b, a in self.assets.items()},
+            name: getattr(self, name) for name in ("id", "datetime", "datatake", "offset")
         }
-        if self.masks:
-            value["masks"] = {b: [a.href, a.index] for b, a in self.masks.items()}
-        for name in ("tile", "baseline", "generated"):
-            if getattr(self, name):
-                value[name] = getattr(self, name)
-        return value
+        for name, assets in (("assets", self.assets), ("masks", self.masks)):
+            if assets or name == "assets":
+                value[name] = {band: [a.href, a.index] for band, a in assets.items()}
+        return value | {n: getattr(self, n) for n in _TEXTS if getattr(self, n)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> LockItem:
@@ -72,9 +67,7 @@ class LockItem:
             offset=int(value["offset"]),
             assets=_assets(value["assets"]),
             masks=_assets(value.get("masks", {})),
-            tile=str(value.get("tile", "")),
-            baseline=str(value.get("baseline", "")),
-            generated=str(value.get("generated", "")),
+            **{name: str(value.get(name, "")) for name in _TEXTS},
         )
 
 
@@ -84,7 +77,24 @@ def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
     return {str(band): LockAsset(str(href), int(index)) for band, (href, index) in value.items()}
 
 
-Years = Mapping[int, tuple[LockItem, ...]]
+Found = Mapping[str, Mapping[int, tuple[LockItem, ...]]]
+"""Sensor → year → scenes of one region."""
+
+
+def found_json(found: Found) -> dict[str, Any]:
+    """Return the JSON form of the scenes of one region."""
+    return {
+        sensor: {str(year): [i.to_json() for i in items] for year, items in by.items()}
+        for sensor, by in found.items()
+    }
+
+
+def found_of(value: Mapping[str, Any]) -> Found:
+    """Read the JSON form of the scenes of one region."""
+    return {
+        sensor: {int(year): tuple(map(LockItem.from_json, items)) for year, items in by.items()}
+        for sensor, by in value.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class Lock:
 
     ``recipe``: canonical recipe. ``provider``: key of the sensors' provider entry; ``catalogue``:
     where it was searched (API address or folder; empty for the simulated Earth). ``places``:
-    the regions, so that a lock stands alone. ``regions``: region → sensor → year → items.
+    the regions themselves. ``regions``: region → sensor → year → items.
     """
 
     recipe: Mapping[str, Any]
@@ -101,7 +111,7 @@ class Lock:
     catalogue: str
     query: Mapping[str, Any]
     places: Mapping[str, Region]
-    regions: Mapping[str, Mapping[str, Years]]
+    regions: Mapping[str, Found]
 
     @cached_property
     def digest(self) -> str:
@@ -171,17 +181,11 @@ class Lock:
                 name: region.model_dump(mode="json", exclude={"title", "why", "change"})
                 for name, region in self.places.items()
             },
-            "regions": {
-                name: {
-                    sensor: {str(year): [i.to_json() for i in items] for year, items in by.items()}
-                    for sensor, by in sensors.items()
-                }
-                for name, sensors in self.regions.items()
-            },
+            "regions": {name: found_json(found) for name, found in self.regions.items()},
         }
 
     def save(self, path: Path | str) -> None:
-        """Write canonical JSON, packed if the name ends in ``.gz``; whole or not at all.
+        """Write canonical JSON atomically, compressed if the name ends in ``.gz``.
 
         Raises:
             InputError: if it would be larger than what is read.
@@ -220,13 +224,7 @@ class Lock:
                 catalogue=str(value["catalogue"]),
                 query=value["query"],
                 places={n: Region.model_validate(r) for n, r in sorted(value["places"].items())},
-                regions={
-                    name: {
-                        sensor: {int(y): tuple(map(LockItem.from_json, i)) for y, i in by.items()}
-                        for sensor, by in sensors.items()
-                    }
-                    for name, sensors in sorted(value["regions"].items())
-                },
+                regions={n: found_of(found) for n, found in sorted(value["regions"].items())},
             )
         except InputError:
             raise

@@ -1,4 +1,4 @@
-"""From a recipe to a lock: which scenes make which region and year, and what that will cost."""
+"""Plan a build: search the scenes of every region and year, and freeze them in a lock."""
 
 from __future__ import annotations
 
@@ -109,22 +109,21 @@ def make_plan(
         regions: some regions instead of the recipe's.
         provider: a provider of the sensors, a STAC API address, or a folder of static STAC JSON.
         years: first and last year instead of the recipe's.
-        progress: told as ``(label, done, total)``.
+        progress: called with ``(label, done, total)``.
 
     Raises:
         OSError: if the catalogue cannot be reached.
         UnknownName: if a region or the provider is unknown, or its way to sign is not installed.
-        InputError: if its answer cannot be trusted or understood.
+        InputError: if an item is inconsistent or cannot be read.
     """
     recipe = recipe.model_copy(update={"years": years}) if years else recipe
-    places = _places(recipe, regions)
-    sensors = recipe_sensors(recipe)
+    places, sensors = _places(recipe, regions), recipe_sensors(recipe)
     key, address = _provider(recipe, sensors, provider)
     for sensor in sensors:
         signer(sensor.provider(key).signing)
     simulated = recipe.simulated if key == SIMULATED and not address else None
     catalogue = open_catalogue(address, simulated, progress)
-    catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s) for s in sensors}
+    catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s.name) for s in sensors}
     found = _found([RegionSearch(recipe, p, sensors, key, catalogues) for p in places], progress)
     _require_scenes(recipe, key, found)
     return Lock(
@@ -234,13 +233,13 @@ def _provider(recipe: Recipe, sensors: Sequence[Sensor], provider: str | None) -
     raise unknown("provider", provider, sensors[0].providers)
 
 
-def _catalogue(address: str, sensor: Sensor) -> ApiCatalogue | FolderCatalogue:
+def _catalogue(address: str, sensor: str) -> ApiCatalogue | FolderCatalogue:
     if is_web(address):
         return ApiCatalogue(address)
     if address and Path(address).is_dir():
         return FolderCatalogue(Path(address).resolve())
     raise InputError(
-        f"the catalogue of {sensor.name}",
+        f"the catalogue of {sensor}",
         f"{address!r} is neither an address nor a folder" if address else "none is named",
         "Give --provider URL or --provider FOLDER",
     )

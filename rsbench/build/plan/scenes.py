@@ -119,38 +119,47 @@ def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogu
     if collection in spec.refused:
         raise InputError(f"collection {collection}", spec.refused[collection], "Use another one")
     offset = harmonise.item_offset(item, spec)
+    assets = {}
+    for band in _offered(sensor, spec):
+        asset = spec.assets[band]
+        harmonise.check_declared(item, asset_key(item, asset.key), sensor, offset)
+        assets[band] = lock_asset(item, asset.key, catalogue, asset.index)
+    masks = _mask_assets(sensor, key)
     properties = item["properties"]
-
-    def asset(name: str, index: int, *, pixels: bool) -> LockAsset:
-        found = asset_key(item, name)
-        if pixels:
-            harmonise.check_declared(item, found, sensor, offset)
-        href = reduce_href(str(item["assets"][found]["href"]), str(item["_url"]), catalogue)
-        return LockAsset(href, index)
-
-    assets = {
-        band: asset(spec.assets[band].key, spec.assets[band].index, pixels=True)
-        for band in _offered(sensor, spec)
-    }
-    rule = sensor.mask
-    masks: dict[str, LockAsset] = {}
-    if rule.kind != "none" and rule.band_assets:
-        masks = {b: asset(rule.band_assets[b], 1, pixels=False) for b in sensor.band_names}
-    elif rule.kind != "none":
-        if key not in rule.assets:
-            raise unknown(f"provider with a mask for {sensor.name}", key, rule.assets)
-        masks = {"*": asset(rule.assets[key], 1, pixels=False)}
     return LockItem(
         id=str(item["id"]),
-        datetime=item_time(item).isoformat().replace("+00:00", "Z"),
+        datetime=utc_text(item),
         datatake=_datatake(item, spec),
         offset=offset,
         assets=assets,
-        masks=masks,
+        masks={band: lock_asset(item, name, catalogue) for band, name in masks.items()},
         tile=str(properties.get(spec.tile_property, "")) if spec.tile_property else "",
         baseline=str(properties.get(spec.baseline_property, "")) if spec.baseline_property else "",
         generated=str(properties.get("s2:generation_time") or properties.get("created") or ""),
     )
+
+
+def lock_asset(item: Item, pattern: str, catalogue: str, index: int = 1) -> LockAsset:
+    """Return the link of an asset as a lock keeps it; ``pattern`` as in :func:`asset_key`."""
+    href = str(item["assets"][asset_key(item, pattern)]["href"])
+    return LockAsset(reduce_href(href, str(item["_url"]), catalogue), index)
+
+
+def utc_text(item: Item) -> str:
+    """Return an item's time as a lock keeps it, e.g. ``2021-06-01T10:00:00Z``."""
+    return item_time(item).isoformat().replace("+00:00", "Z")
+
+
+def _mask_assets(sensor: Sensor, key: str) -> dict[str, str]:
+    """Return the quality layers of a sensor: band, or ``*`` for all bands, → key of the asset."""
+    rule = sensor.mask
+    if rule.kind == "none":
+        return {}
+    if rule.band_assets:
+        return {band: rule.band_assets[band] for band in sensor.band_names}
+    if key not in rule.assets:
+        raise unknown(f"provider with a mask for {sensor.name}", key, rule.assets)
+    return {"*": rule.assets[key]}
 
 
 def _offered(sensor: Sensor, spec: ProviderSpec) -> tuple[str, ...]:

@@ -117,30 +117,30 @@ class ApiCatalogue:
 
     def _open(self) -> Any:
         with self._opening:
-            return self._opened()
+            if self._client is None:
+                self._client = self._opened()
+            return self._client
 
     def _opened(self) -> Any:
-        if self._client is None:
-            from pystac_client import Client
-            from pystac_client.stac_api_io import StacApiIO
-            from urllib3 import Retry
+        from pystac_client import Client
+        from pystac_client.stac_api_io import StacApiIO
+        from urllib3 import Retry
 
-            from rsbench.build.plan.http import Guarded
+        from rsbench.build.plan.http import Guarded
 
-            retry = Retry(
-                total=5,
-                connect=2,  # an unreachable host is reported within seconds
-                backoff_factor=0.5,
-                status_forcelist=[429, 500, 502, 503, 504],
-                allowed_methods=None,
-                respect_retry_after_header=True,
-            )
-            self._guard = Guarded(self.url, max_retries=retry)
-            stac_io = StacApiIO(timeout=TIMEOUT)
-            for scheme in ("http://", "https://"):
-                stac_io.session.mount(scheme, self._guard)
-            self._client = Client.open(self.url, stac_io=stac_io)
-        return self._client
+        retry = Retry(
+            total=5,
+            connect=2,  # an unreachable host is reported within seconds
+            backoff_factor=0.5,
+            status_forcelist=[429, 500, 502, 503, 504],
+            allowed_methods=None,
+            respect_retry_after_header=True,
+        )
+        self._guard = Guarded(self.url, max_retries=retry)
+        stac_io = StacApiIO(timeout=TIMEOUT)
+        for scheme in ("http://", "https://"):
+            stac_io.session.mount(scheme, self._guard)
+        return Client.open(self.url, stac_io=stac_io)
 
 
 class _Found:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Mapping
 from typing import Any
 
-from rsbench.build.plan.lock import LockItem
+from rsbench.build.plan.lock import Found, found_json, found_of
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
 from rsbench.core.io import read_json, write_atomic
 from rsbench.core.paths import cache_dir
 
-Found = Mapping[str, Mapping[int, tuple[LockItem, ...]]]
+__all__ = ["Found", "KeptSearch"]
 
 MAX_AGE = 24 * 3600.0
 """Seconds after which an answer is asked for again: catalogues grow and are corrected."""
@@ -32,26 +31,18 @@ class KeptSearch:
         try:
             if time.time() - path.stat().st_mtime > MAX_AGE:
                 return None
-            value = read_json(path)
-            return {
-                sensor: {int(y): tuple(map(LockItem.from_json, i)) for y, i in by.items()}
-                for sensor, by in value.items()
-            }
+            return found_of(read_json(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def save(self, region: Region, found: Found) -> None:
-        """Keep what was found; a cache that cannot be written only costs a search."""
-        value = {
-            sensor: {str(year): [i.to_json() for i in items] for year, items in by.items()}
-            for sensor, by in found.items()
-        }
+        """Save what was found; write errors are ignored, since they cost only another search."""
         path = self._folder / f"{self._name(region)}.json"
         with contextlib.suppress(OSError):
-            write_atomic(path, canonical_json(value))
+            write_atomic(path, canonical_json(found_json(found)))
 
     def remove(self) -> None:
-        """Forget a search that is finished."""
+        """Delete the answers of a finished search."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _name(self, region: Region) -> str:

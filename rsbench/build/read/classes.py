@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,25 +22,14 @@ def read_classes(path: str, index: int, grid: Grid, nodata: int) -> npt.NDArray[
         GridMismatchError: if the raster has no CRS, lacks the band or holds other numbers.
     """
     import rasterio
-    from pyproj import Transformer
     from rasterio.windows import Window
 
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
         require_north_up(data)
         require_bands(data, [index], np.dtype(np.uint8))
-        a, _, c, _, e, f = grid.transform
-        x, y = np.meshgrid(
-            c + a * (np.arange(grid.width) + 0.5), f + e * (np.arange(grid.height) + 0.5)
-        )
-        to = Transformer.from_crs(grid.crs, data.crs.to_wkt(), always_xy=True)
-        ta, _, tc, _, te, tf = tuple(data.transform)[:6]
-        east, north = to.transform(x, y)
-        columns, rows = (np.asarray(east) - tc) / ta, (np.asarray(north) - tf) / te
-        if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
-            raise GridMismatchError("the region cannot be projected into its CRS")
-        col, row = np.floor(columns).astype(np.int64), np.floor(rows).astype(np.int64)
+        row, col = _pixels(data, grid)
         inside = (col >= 0) & (col < data.width) & (row >= 0) & (row < data.height)
-        out = np.full(x.shape, nodata, np.uint8)
+        out = np.full(row.shape, nodata, np.uint8)
         if not inside.any():
             return out
         left, top = int(col[inside].min()), int(row[inside].min())
@@ -48,3 +38,20 @@ def read_classes(path: str, index: int, grid: Grid, nodata: int) -> npt.NDArray[
         pixels = data.read(index, window=Window(left, top, width, height))
     out[inside] = pixels[row[inside] - top, col[inside] - left]
     return out
+
+
+def _pixels(data: Any, grid: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return row and column of the raster's pixel at the centre of every grid pixel."""
+    from pyproj import Transformer
+
+    a, _, c, _, e, f = grid.transform
+    x, y = np.meshgrid(
+        c + a * (np.arange(grid.width) + 0.5), f + e * (np.arange(grid.height) + 0.5)
+    )
+    to = Transformer.from_crs(grid.crs, data.crs.to_wkt(), always_xy=True)
+    ta, _, tc, _, te, tf = tuple(data.transform)[:6]
+    east, north = to.transform(x, y)
+    columns, rows = (np.asarray(east) - tc) / ta, (np.asarray(north) - tf) / te
+    if not (np.isfinite(columns).all() and np.isfinite(rows).all()):
+        raise GridMismatchError("the region cannot be projected into its CRS")
+    return np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)

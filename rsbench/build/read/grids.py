@@ -96,6 +96,13 @@ class Overlap:
             (cols[0] // self.factor, -(-cols[1] // self.factor)),
         )
 
+    def slices(self) -> tuple[slice, slice]:
+        """Return the grid's own rows and columns that hold the overlap."""
+        return (
+            slice(self.rows[0] - self.row, self.rows[1] - self.row),
+            slice(self.cols[0] - self.col, self.cols[1] - self.col),
+        )
+
     def on_grid(self, pixels: Pixels) -> Pixels:
         """Return the raster's pixels of :meth:`part` repeated and cut to the overlap."""
         if self.factor == 1:

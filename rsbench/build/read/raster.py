@@ -237,23 +237,18 @@ def read_window(
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
         require_bands(data, indexes, held)
         overlap = overlap_with(data, grid, whole=asked.whole)
-        full = overlap.size == (grid.height, grid.width)
         part = Part.from_slices(*overlap.part())
+        full = overlap.size == (grid.height, grid.width)
         if into is not None and full and overlap.factor == 1 and made is None:
             return cast(Pixels, data.read(list(indexes), window=part, out=into))
-        pixels = data.read(list(indexes), window=part)
-    pixels = pixels.astype(held, copy=False)
+        pixels = data.read(list(indexes), window=part).astype(held, copy=False)
     outside: Any = asked.nodata
     if made is not None:
-        pixels = made.make(pixels)
-        outside = made.make(np.array([asked.nodata], held))[0]
-    pixels = overlap.on_grid(pixels)
+        pixels, outside = made.make(pixels), made.make(np.array([asked.nodata], held))[0]
     if full:
-        return pixels
+        return overlap.on_grid(pixels)
     out = np.full((len(indexes), grid.height, grid.width), outside, dtype)
-    (top, bottom), (left, right) = overlap.rows, overlap.cols
-    row, col = overlap.row, overlap.col
-    out[:, top - row : bottom - row, left - col : right - col] = pixels
+    out[:, *overlap.slices()] = overlap.on_grid(pixels)
     return out
 
 

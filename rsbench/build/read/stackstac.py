@@ -168,10 +168,9 @@ def _warped(
             return pixels, inside.astype(np.bool_)
         sa, _, sc, _, se, sf = tuple(data.transform)[:6]
         source = data.read(index, window=part).astype(dtype, copy=False)
+        corner = (sa, 0.0, sc + sa * part.col_off, 0.0, se, sf + se * part.row_off)
         place = {
-            "src_transform": Affine(
-                *(sa, 0.0, sc + sa * part.col_off), *(0.0, se, sf + se * part.row_off)
-            ),
+            "src_transform": Affine(*corner),
             "src_crs": data.crs,
             "dst_transform": Affine(*grid.transform),
             "dst_crs": data.crs,

@@ -82,7 +82,24 @@ class PairsKind:
 
     def card(self, store: Store) -> Iterator[str]:
         """Yield how well the images of every pair agree, and why others were refused."""
-        yield from _card(store)
+        yield "## Pairs"
+        yield ""
+        yield "| region | day | days apart | tier | median correlation | shift (coarse px) |"
+        yield "|---|---|---|---|---|---|"
+        for name in store.regions:
+            for pair in provenance(store.tree, name)["pairs"]:
+                middle = float(np.median(list(pair["correlation"].values())))
+                apart = math.hypot(*pair["shift"])
+                mark = " (flagged)" if pair["shifted"] else ""
+                yield (
+                    f"| {name} | {pair['day']} | {pair['days_apart']:+d} | {pair['tier']} | "
+                    f"{middle:.2f} | {apart:.2f}{mark} |"
+                )
+        yield ""
+        for name, years in dict(store.meta.recipe.get("refused", {})).items():
+            for year, reason in years.items():
+                yield f"- refused: {name} {year}: {reason}"
+        yield ""
 
 
 KIND = PairsKind()
@@ -117,24 +134,3 @@ def _labels(recipe: PairsRecipe, pairs: Sequence[UnitData]) -> dict[str, Any]:
     about = label_attributes(load_labels(recipe.labels), years)
     layers = np.stack([made.arrays["labels"] for made in pairs])
     return {"labels": layers, "about": {"labels": about}}
-
-
-def _card(store: Store) -> Iterator[str]:
-    yield "## Pairs"
-    yield ""
-    yield "| region | day | days apart | tier | median correlation | shift (coarse px) |"
-    yield "|---|---|---|---|---|---|"
-    for name in store.regions:
-        for pair in provenance(store.tree, name)["pairs"]:
-            middle = float(np.median(list(pair["correlation"].values())))
-            apart = math.hypot(*pair["shift"])
-            mark = " (flagged)" if pair["shifted"] else ""
-            yield (
-                f"| {name} | {pair['day']} | {pair['days_apart']:+d} | {pair['tier']} | "
-                f"{middle:.2f} | {apart:.2f}{mark} |"
-            )
-    yield ""
-    for name, years in dict(store.meta.recipe.get("refused", {})).items():
-        for year, reason in years.items():
-            yield f"- refused: {name} {year}: {reason}"
-    yield ""

@@ -125,7 +125,7 @@ def _plan(context: BuildContext, sensor: Sensor, region: str) -> UnitPlan:
 
 
 def _named(sensor: Sensor, result: UnitResult) -> dict[str, Pixels]:
-    return {f"{sensor.name}.{name}": array for name, array in result.arrays().items()}
+    return {f"{sensor.name}.{name}": array for name, array in result.parts.items()}
 
 
 def _empty(context: BuildContext, region: str) -> dict[str, Pixels]:
