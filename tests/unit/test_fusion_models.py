@@ -207,7 +207,7 @@ def test_weights_of_the_earlier_network_are_refused_by_name(name: str, tmp_path:
     asked = rf"checkpoint {tmp_path} for {name}, preset tiny: the preset has had other options"
     with pytest.raises(InputError, match=asked) as refused:
         load_into(model, tmp_path, cast("Store", None), split=None)
-    assert "Train again" in str(refused.value)
+    assert "revision None there, 2 here. Train again" in str(refused.value)
     # Where a note does not state the options of the preset, the names of the tensors differ.
     assert isinstance(model, Trainable)
     tensors = {EARLIER[name] if i == 0 else n: t for i, (n, t) in enumerate(
