@@ -338,25 +338,17 @@ def _require_same_model(model: Model, note: Checkpoint, folder: Path) -> None:
             f"it is of {note.model}, preset {note.preset}",
             f"Give --model {note.model} --preset {note.preset}, or another --checkpoint",
         )
-    wrong = _differences(dict(note.options), plain_options(own.options))
+    mine, theirs = plain_options(own.options), dict(note.options)
+    wrong = sorted(n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n))
     if wrong:
         raise InputError(
             asked,
-            f"options differ: {wrong}",
+            "options differ: "
+            + ", ".join(f"{n} {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in wrong),
             "Build the model with the options of the checkpoint, or train again",
         )
-    now = plain_options(own.card.presets[own.preset].options)
-    if not note.built_by(now):
-        found = _differences(dict(note.preset_options or {}), now)
-        raise InputError(
-            asked, f"the preset has had other options since then: {found}", "Train again"
-        )
-
-
-def _differences(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
-    """Return the options that differ, each with both values, empty if none does."""
-    names = sorted(n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n))
-    return ", ".join(f"{n} {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in names)
+    if not note.built_by(own.card.presets[own.preset].options):
+        raise InputError(asked, "the preset has had other options since then", "Train again")
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
