@@ -133,8 +133,9 @@ def export_task(
     """
     if out.exists():
         raise InputError(f"exporting a task to {out}", "it exists already", "Choose another OUT")
-    chosen = load_protocol(protocol or store.meta.default_protocol)
-    config = evaluation_config(store, chosen, replace(options or EvaluationOptions(), device="cpu"))
+    named = protocol or store.meta.default_protocol
+    config = evaluation_config(store, named, replace(options or EvaluationOptions(), device="cpu"))
+    chosen = load_protocol(named)
     asked = task_of(config).asked(config)
     with atomic_directory(out.absolute()) as folder:
         _write_frames(config, asked, ContextFiles(folder / "context", config.bands, form), advance)

@@ -35,6 +35,7 @@ def evaluation_config(
         InputError: if the task of the protocol is not for such a store.
     """
     asked = options or EvaluationOptions()
+    _require_task(store)
     rules = load_protocol(protocol)
     _require_primary(rules)
     own = _task(store, rules)
@@ -76,18 +77,22 @@ def _require_primary(protocol: Protocol) -> None:
         raise InputError(asked, "it is conditioned on the truth", "Choose a metric of all pixels")
 
 
+def _require_task(store: Store) -> None:
+    """Refuse a store of a kind that no installed task is made of; it has no default protocol."""
+    if not fitting(store.meta.kind):
+        raise InputError(
+            f"a task on {store.path}",
+            f"it holds {store.meta.kind}, and no installed task is made of {store.meta.kind}",
+            "Read them with rsbench.open_store or xarray, or take a store of kind series",
+        )
+
+
 def _task(store: Store, protocol: Protocol) -> Task[Any]:
     """Return the task of a protocol, after checking that both fit the store."""
     kind = store.meta.kind
     own = task(protocol.task)
     if kind not in own.kinds:
         names = [item.name for item in fitting(kind)]
-        if not names:
-            raise InputError(
-                f"a task on {store.path}",
-                f"it holds {kind}, and no installed task is made of {kind}",
-                "Read them with rsbench.open_store or xarray, or take a store of kind series",
-            )
         default = store.meta.default_protocol
         raise InputError(
             f"protocol {protocol.name}, whose task is {protocol.task}",
