@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
-from rsbench.metrics.images import ImageOptions, ImagePairs, PerImage, check_pairs
+from rsbench.metrics.checks import check_pairs
+from rsbench.metrics.images import ImageOptions, ImagePairs, PerImage
 from rsbench.metrics.precision import products
 from rsbench.metrics.registry import Kind, implementation, info
 from rsbench.metrics.rgb import RgbMapping

@@ -34,6 +34,11 @@ def on_axis(axis: Axis) -> tuple[str, ...]:
     return tuple(m.id for m in sorted(found, key=lambda m: m.placement.axis_order))
 
 
+def needing(weights: str) -> tuple[str, ...]:
+    """Return the ids of the metrics that need some weights."""
+    return tuple(m.id for m in metric_info(probe=False) if weights in m.needs)
+
+
 def in_report_order(names: Iterable[str]) -> list[str]:
     """Return ids with skill first, then by the position that their definitions state."""
     return sorted((str(name) for name in names), key=_position)

@@ -12,7 +12,8 @@ import torch
 
 import rsbench as rb
 from rsbench.core.errors import InputError, PixelError, UnknownName
-from rsbench.metrics.images import ImageOptions, ImagePairs, check_pairs
+from rsbench.metrics.checks import check_pairs
+from rsbench.metrics.images import ImageOptions, ImagePairs
 from rsbench.metrics.registry import info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
