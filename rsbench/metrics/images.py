@@ -180,7 +180,7 @@ class ImageBatch:
 
     @cached_property
     def prediction_mean(self) -> Tensor:
-        """Mean of the prediction per band, (n, C) float64; NaN where nothing is valid."""
+        """Mean of the prediction per band, (n, C) float64; NaN where no pixel is valid."""
         return total(self.prediction) / self.count
 
     @cached_property
@@ -193,7 +193,7 @@ class ImageBatch:
 
     @cached_property
     def middle(self) -> tuple[Tensor, Tensor]:
-        """Means of the scaled images per band, (n, C) float64; NaN where nothing is valid."""
+        """Means of the scaled images per band, (n, C) float64; NaN where no pixel is valid."""
         x, y = self.scaled
         return (
             self.prediction_mean if x is self.prediction else total(x) / self.count,

@@ -34,7 +34,7 @@ class Placement:
     Args:
         order: position in lists of metrics, smallest first; equal positions go by id.
         headline: whether the short table on the terminal shows it.
-        axis: axis of the perception–distortion plane that it can stand for.
+        axis: axis of the perception–distortion plane that it can represent.
         axis_order: the available metric with the smallest number is drawn on the axis.
     """
 

@@ -29,7 +29,7 @@ def headline() -> tuple[str, ...]:
 
 
 def on_axis(axis: Axis) -> tuple[str, ...]:
-    """Return the ids that can stand for an axis of the perception–distortion plane, best first."""
+    """Return the ids that can represent an axis of the perception–distortion plane, best first."""
     found = [m for m in metric_info(probe=False) if m.placement.axis == axis]
     return tuple(m.id for m in sorted(found, key=lambda m: m.placement.axis_order))
 

@@ -49,7 +49,7 @@ def shared_pieces(images: ImageBatch) -> Iterator[Piece]:
     """
     made: list[Piece] = images.share("pieces", list)
     yield from made
-    for piece in images.share("pieces to come", lambda: _pieces(images)):
+    for piece in images.share("remaining pieces", lambda: _pieces(images)):
         made.append(piece)
         yield piece
 

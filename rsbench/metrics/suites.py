@@ -79,7 +79,7 @@ def for_bands(
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Split ids into those that can run on such data and the reason for each of the others.
 
-    ``sam@1`` needs two bands, LPIPS needs to know red, green and blue (``rgb``) and its weights:
+    ``sam@1`` needs two bands, LPIPS needs red, green and blue (``rgb``) and its weights:
     without these it has no value, and the reason is returned.
     """
     kept, dropped = [], {}
