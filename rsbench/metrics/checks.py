@@ -63,7 +63,7 @@ def _range(data_range: float | tuple[float, float] | None) -> tuple[float, float
     except (TypeError, ValueError):
         raise InputError("data_range", f"{data_range!r} is not a range", remedy) from None
     if not (math.isfinite(low) and math.isfinite(high) and high > low):
-        raise InputError("data_range", f"({low}, {high}) spans nothing", remedy)
+        raise InputError("data_range", f"({low}, {high}) is empty", remedy)
     return low, high
 
 

@@ -67,7 +67,7 @@ def _undefined(metric: str, ok: Tensor, valid: Tensor | None) -> InputError:
 def _why(valid: Tensor | None, ok: Tensor) -> str:
     """Return why images have no value."""
     if valid is not None and not bool(valid.flatten(1).any(1).cpu()[~ok].any()):
-        return "no pixel of theirs is valid"
+        return "they have no valid pixel"
     masked = " where they are valid" if valid is not None else ""
     return f"they are too constant, or too dark,{masked} for what it divides by"
 

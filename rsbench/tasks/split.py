@@ -71,7 +71,7 @@ def _require_finite(batch: Batch[S], name: str, frames: Frames) -> None:
         raise PixelError(
             f"region {batch.samples[row].region}, {name}, frame {frame + 1}, "
             f"band {frames.bands[band]}",
-            f"{int(bad[row, frame, band].sum())} NaN or infinite pixels are called valid",
+            f"{int(bad[row, frame, band].sum())} NaN or infinite pixels are marked valid",
             "State the nodata value of the source and build the store again",
         )
 

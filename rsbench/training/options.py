@@ -45,7 +45,7 @@ class Options:
                 raise unknown("augmentation", name, AUGMENTATIONS)
         if len(set(self.augment)) != len(self.augment):
             raise InputError(
-                f"augmentations {','.join(self.augment)}", "one stands twice", "Name each once"
+                f"augmentations {','.join(self.augment)}", "one is listed twice", "Name each once"
             )
         if not 0.0 <= self.ema < 1.0:
             raise InputError(

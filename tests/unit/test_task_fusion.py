@@ -155,7 +155,7 @@ def test_a_nan_called_valid_is_named(store: Store, part: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"bands": ("nir", "red")}, "stand in another order: red, nir and nir, red"),
+        ({"bands": ("nir", "red")}, "are in another order: red, nir and nir, red"),
         ({"bands": ("red", "swir")}, "the bands differ"),
         ({"unit": "kelvin"}, "the one is reflectance, the other kelvin"),
         ({"gsd": 40.0}, "their pixels measure 30 and 40 m"),

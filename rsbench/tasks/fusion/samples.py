@@ -68,7 +68,7 @@ def require_fitting(fine: SensorMeta, coarse: SensorMeta) -> None:
         same = set(fine.bands) == set(coarse.bands)
         raise InputError(
             asked,
-            f"the bands {'stand in another order' if same else 'differ'}: "
+            f"the bands {'are in another order' if same else 'differ'}: "
             f"{', '.join(fine.bands)} and {', '.join(coarse.bands)}",
             "Bring both to the same bands in one order",
         )
