@@ -83,9 +83,10 @@ def weights_check(as_json: Json = False) -> None:
     """List the weight files; exit code 1 if one differs from the published file."""
     from dataclasses import asdict
 
+    from rsbench.metrics.queries import needing
     from rsbench.metrics.weights import absence, status
 
-    rows = [asdict(row) for row in status()]
+    rows = [asdict(row) | {"metrics": " ".join(needing(row.name))} for row in status()]
     code = int(any(row["state"] not in ("ok", "absent") for row in rows))
     if as_json:
         dump(rows)

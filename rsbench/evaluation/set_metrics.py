@@ -16,8 +16,9 @@ import torch
 
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation.scores import HALVES, SET_COLUMNS, Absent
+from rsbench.metrics.checks import check_pairs
 from rsbench.metrics.engine import exact
-from rsbench.metrics.images import ImageBatch, check_pairs
+from rsbench.metrics.images import ImageBatch
 from rsbench.metrics.sets import compare, defined, extract, features_of
 
 if TYPE_CHECKING:

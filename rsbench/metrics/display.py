@@ -49,7 +49,7 @@ def rgb_of(images: ImageBatch) -> RgbMapping:
     if bands != 3:
         raise InputError(
             "a metric that sees red, green and blue",
-            f"the images have {bands} bands and nothing says which these are",
+            f"the images have {bands} bands and no RGB mapping is given",
             "Pass display=RgbMapping((red, green, blue), unit), or three bands",
         )
     return RgbMapping((0, 1, 2))

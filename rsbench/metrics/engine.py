@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
-from rsbench.metrics.images import ImageOptions, ImagePairs, PerImage, check_pairs
+from rsbench.metrics.checks import check_pairs
+from rsbench.metrics.images import ImageOptions, ImagePairs, PerImage
 from rsbench.metrics.precision import products
 from rsbench.metrics.registry import Kind, implementation, info
 from rsbench.metrics.rgb import RgbMapping
@@ -66,7 +67,7 @@ def _undefined(metric: str, ok: Tensor, valid: Tensor | None) -> InputError:
 def _why(valid: Tensor | None, ok: Tensor) -> str:
     """Return why images have no value."""
     if valid is not None and not bool(valid.flatten(1).any(1).cpu()[~ok].any()):
-        return "no pixel of theirs is valid"
+        return "they have no valid pixel"
     masked = " where they are valid" if valid is not None else ""
     return f"they are too constant, or too dark,{masked} for what it divides by"
 

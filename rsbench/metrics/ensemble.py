@@ -16,11 +16,7 @@ def _per_element(images: ImageBatch, values: Tensor) -> PerImage:
     """Average a map (n, C, H, W) over valid elements, per image and per band."""
     if images.valid is not None:
         values = values.masked_fill(~images.valid, 0.0)
-    sums, count = total(values), images.count
-    everything = count.sum(1)
-    return PerImage.of(
-        sums.sum(1) / everything, everything > 0, per_band=sums / count, band_ok=count > 0
-    )
+    return PerImage.of_sums(images, total(values))
 
 
 def crps(images: ImageBatch, members: Tensor) -> PerImage:

@@ -122,7 +122,7 @@ def _stages(state: State, x: Tensor) -> Iterator[Tensor]:
 
 @lru_cache(maxsize=2)
 def _state(device: torch.device, digest: str) -> State:
-    """Convolutions with their normalisation folded in; ``digest`` stands in the cache's key."""
+    """Convolutions with their normalisation folded in; ``digest`` is part of the cache's key."""
     raw = read_weights(NAME)
     found: State = {}
     try:

@@ -34,7 +34,7 @@ class Placement:
     Args:
         order: position in lists of metrics, smallest first; equal positions go by id.
         headline: whether the short table on the terminal shows it.
-        axis: axis of the perception–distortion plane that it can stand for.
+        axis: axis of the perception–distortion plane that it can represent.
         axis_order: the available metric with the smallest number is drawn on the axis.
     """
 
@@ -68,6 +68,8 @@ class Metric:
         needs: names of weight files without which there is no value.
         rgb: whether it uses the red, green and blue bands only.
         ranked: False for values conditioned on the truth: shown, never used to order entries.
+        pixel_ratio: coarse over fine pixel size that its formula assumes. Fusion keeps, of the
+            metrics that state one, those nearest to the ratio of the data.
         published: whether it is kept to read published tables, faults included.
         skill: whether tables hold its skill, (s − ref) / (perfect − ref).
         pixelwise: whether it has a value in a part of an image: no pixel depends on neighbours.
@@ -98,6 +100,7 @@ class Metric:
     needs: tuple[str, ...] = ()
     rgb: bool = False
     ranked: bool = True
+    pixel_ratio: int | None = None
     published: bool = False
     skill: bool = False
     pixelwise: bool = False

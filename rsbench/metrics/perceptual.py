@@ -28,9 +28,9 @@ SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 TINY = 1e-10
 
-# Convolutions of AlexNet's features: place, stride, padding; "pool" stands before a stage.
+# Convolutions of AlexNet's features: place, stride, padding; "pool" precedes a stage.
 _ALEX = ((0, 4, 2), "pool", (3, 1, 2), "pool", (6, 1, 1), (8, 1, 1), (10, 1, 1))
-# VGG16: places of the convolutions of each stage; a pool stands between stages.
+# VGG16: places of the convolutions of each stage; a pool separates stages.
 _VGG = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 # SqueezeNet 1.1: places of the fire modules of each stage after the first convolution.
 _SQUEEZE = ("pool", (3, 4), "pool", (6, 7), "pool", (9,), (10,), (11,), (12,))
@@ -85,7 +85,7 @@ CHANNELS = {
 
 @lru_cache(maxsize=4)
 def _heads(net: Net, device: torch.device, digest: str) -> tuple[Tensor, ...]:
-    """Weights of the channels of each stage; ``digest`` stands in the key of the cache."""
+    """Weights of the channels of each stage; ``digest`` is part of the key of the cache."""
     state = read_weights(f"lpips-{net}")
     found = []
     for stage, channels in enumerate(CHANNELS[net]):

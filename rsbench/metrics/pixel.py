@@ -5,19 +5,16 @@ Every valid element of an image weighs the same; per-band values use the band's 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
 from rsbench.metrics.images import ImageBatch, PerImage, total
 
 PSNR_CAP = 100.0
-
-
-def _means(images: ImageBatch, sums: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean per image (n,) and per band (n, C) of element sums, each with where it is defined."""
-    count = images.count
-    everything = count.sum(1)
-    return sums.sum(1) / everything, everything > 0, sums / count, count > 0
 
 
 def absolute_error(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -32,15 +29,12 @@ def squared_error(prediction: Tensor, truth: Tensor) -> Tensor:
 
 def mae(images: ImageBatch) -> PerImage:
     """Mean absolute error, Σ|p − t| / n, in the data's unit; lower is better."""
-    sums = total((images.prediction - images.truth).abs_())
-    value, ok, per_band, band_ok = _means(images, sums)
-    return PerImage.of(value, ok, per_band=per_band, band_ok=band_ok)
+    return PerImage.of_sums(images, total((images.prediction - images.truth).abs_()))
 
 
 def mse(images: ImageBatch) -> PerImage:
     """Mean squared error, Σ(p − t)² / n, in the data's unit squared; lower is better."""
-    value, ok, per_band, band_ok = _means(images, images.squared)
-    return PerImage.of(value, ok, per_band=per_band, band_ok=band_ok)
+    return PerImage.of_sums(images, images.squared)
 
 
 def rmse(images: ImageBatch) -> PerImage:
@@ -49,8 +43,7 @@ def rmse(images: ImageBatch) -> PerImage:
     The mean of per-image values is not the root of the pooled error: Jensen's inequality makes it
     smaller.
     """
-    value, ok, per_band, band_ok = _means(images, images.squared)
-    return PerImage.of(value.sqrt(), ok, per_band=per_band.sqrt(), band_ok=band_ok)
+    return PerImage.of_sums(images, images.squared, torch.sqrt)
 
 
 def psnr(images: ImageBatch) -> PerImage:
@@ -59,14 +52,19 @@ def psnr(images: ImageBatch) -> PerImage:
     L is the width of the data range. ``counts["capped"]`` says how many images met the cap, which
     keeps one perfect image from making the mean infinite.
     """
-    value, ok, per_band, band_ok = _means(images, images.squared)
-    decibel, bands = _decibel(value, images.span), _decibel(per_band, images.span)
-    capped = int(((decibel >= PSNR_CAP) & ok).sum())
-    return PerImage.of(
-        decibel.clamp_max(PSNR_CAP), ok,
-        per_band=bands.clamp_max(PSNR_CAP), band_ok=band_ok, counts={"capped": capped},
+    return capped(PerImage.of_sums(images, images.squared, lambda e: decibel(images.span**2 / e)))
+
+
+def decibel(ratio: Tensor) -> Tensor:
+    """Return 10·log10 of a ratio of powers."""
+    return 10.0 * torch.log10(ratio)
+
+
+def capped(found: PerImage, counts: Mapping[str, int] = MappingProxyType({})) -> PerImage:
+    """Return decibels of at most 100; ``counts["capped"]`` is the number of images above."""
+    number = int(((found.value >= PSNR_CAP) & found.ok).sum())
+    bands = None if found.per_band is None else found.per_band.clamp_max(PSNR_CAP)
+    return replace(
+        found, value=found.value.clamp_max(PSNR_CAP), per_band=bands,
+        counts={**counts, "capped": number},
     )  # fmt: skip
-
-
-def _decibel(mse: Tensor, span: float) -> Tensor:
-    return 10.0 * torch.log10(span**2 / mse)

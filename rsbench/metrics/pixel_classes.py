@@ -38,9 +38,9 @@ def class_sums(
     Args:
         metrics: ids of metrics that are additive.
         prediction, truth: ``(N, C, H, W)`` float32 in the data's unit.
-        valid: ``(N, 1|C, H, W)`` bool; what stands elsewhere changes nothing.
+        valid: ``(N, 1|C, H, W)`` bool; values elsewhere are not used.
         member: ``(N, H, W, K)`` float32, 1 where a pixel is of a class and 0 elsewhere, fixed
-            without the truth. Classes of several layers stand one after another.
+            without the truth. Classes of several layers follow one another.
     """
     bands = truth.shape[1]
     prediction, truth = (torch.where(valid, x, 0.0) for x in (prediction, truth))

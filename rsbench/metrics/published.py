@@ -7,26 +7,17 @@ package. Masks are those of this package: the published code has none unless the
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from rsbench.metrics.images import ImageBatch, PerImage, total
-from rsbench.metrics.pixel import PSNR_CAP
-from rsbench.metrics.structure import C1, C2, ZERO, average, of_parts
+from rsbench.metrics.pixel import capped, decibel
+from rsbench.metrics.structure import C1, C2, ZERO, average, box_means, of_parts
 from rsbench.metrics.windows import moments, normalise, similarity
 
 # --------------------------------------------------------------------------- Sat-JEPA-Diff
-
-
-def _scaled_means(images: ImageBatch, *, squared: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean error of both images clipped onto [0, 1], per image and per band."""
-    x, y = images.scaled
-    difference = x - y
-    sums = total(difference.square_() if squared else difference.abs_())
-    everything = images.count.sum(1)
-    return sums.sum(1) / everything, everything > 0, sums / images.count, images.count > 0
 
 
 def mae_clip(images: ImageBatch) -> PerImage:
@@ -35,14 +26,14 @@ def mae_clip(images: ImageBatch) -> PerImage:
     L1 of Sat-JEPA-Diff's evaluation. Differs from ``mae@1`` by the clipping, which hides errors
     outside of the range, and by the unit. ``counts`` say how much was clipped.
     """
-    value, ok, per_band, band_ok = _scaled_means(images, squared=False)
-    return PerImage.of(value, ok, per_band=per_band, band_ok=band_ok, counts=images.clipped)
+    x, y = images.scaled
+    return replace(PerImage.of_sums(images, total((x - y).abs_())), counts=images.clipped)
 
 
 def mse_clip(images: ImageBatch) -> PerImage:
     """Mean squared error of images clipped to the range and mapped onto [0, 1]."""
-    value, ok, per_band, band_ok = _scaled_means(images, squared=True)
-    return PerImage.of(value, ok, per_band=per_band, band_ok=band_ok, counts=images.clipped)
+    x, y = images.scaled
+    return replace(PerImage.of_sums(images, total((x - y).square_())), counts=images.clipped)
 
 
 def psnr_clip(images: ImageBatch) -> PerImage:
@@ -51,13 +42,9 @@ def psnr_clip(images: ImageBatch) -> PerImage:
     The mean over images exceeds the PSNR of the mean error by an amount that depends on how much
     the errors of the images differ.
     """
-    value, ok, per_band, band_ok = _scaled_means(images, squared=True)
-    decibel, bands = (-10.0 * torch.log10(x) for x in (value, per_band))
-    capped = int(((decibel >= PSNR_CAP) & ok).sum())
-    return PerImage.of(
-        decibel.clamp_max(PSNR_CAP), ok, per_band=bands.clamp_max(PSNR_CAP), band_ok=band_ok,
-        counts={**images.clipped, "capped": capped},
-    )  # fmt: skip
+    x, y = images.scaled
+    error = total((x - y).square_())
+    return capped(PerImage.of_sums(images, error, lambda e: -decibel(e)), images.clipped)
 
 
 def ssim_zero(images: ImageBatch) -> PerImage:
@@ -116,16 +103,9 @@ def ssim_openstl(images: ImageBatch) -> PerImage:
     y = (images.truth.double() - images.low) / images.span
     if images.valid is not None:
         y = torch.where(images.valid, y, 0.0)
-    stacked = torch.cat((x, y, x * x + y * y, x * y))
-    mean_x, mean_y, squares, product = avg_pool2d(stacked, BOX, stride=1).chunk(4)
-    keep = None
-    if images.valid is not None:
-        weight = avg_pool2d(images.valid.double(), BOX, stride=1)
-        inner = images.valid[..., BOX // 2 : -(BOX // 2), BOX // 2 : -(BOX // 2)]
-        keep = inner & (weight >= 0.5)
-        weight = weight.clamp_min(1.0 / SAMPLES)
-        mean_x, mean_y = mean_x / weight, mean_y / weight
-        squares, product = squares / weight, product / weight
+    mean_x, mean_y, squares, product, keep = box_means(x, y, images.valid, BOX)
+    if images.valid is not None and keep is not None:
+        keep &= images.valid[..., BOX // 2 : -(BOX // 2), BOX // 2 : -(BOX // 2)]
     sample = SAMPLES / (SAMPLES - 1)
     mean_squares = mean_x.square() + mean_y.square()
     variances = sample * (squares - mean_squares)
@@ -214,6 +194,13 @@ def _mean_angle(angle: Tensor, used: Tensor, what: str, left_out: Tensor) -> Per
     return PerImage.of(value, number > 0, counts={what: int(left_out.sum())})
 
 
+def _mean_of_all(angle: Tensor, valid: Tensor) -> PerImage:
+    """Return the mean angle; an image with one undefined angle has no value."""
+    undefined = valid & ~torch.isfinite(angle)
+    used = valid & ~undefined.flatten(1).any(1)[:, None, None]
+    return _mean_angle(angle, used, "zero_spectra", undefined)
+
+
 def sam_stfdiff(images: ImageBatch) -> PerImage:
     """Mean of acos(cosine) in radians without the NaN: prowDIY/STF.
 
@@ -261,11 +248,7 @@ def sam_edcstfn(images: ImageBatch) -> PerImage:
     """
     p, t, valid = _spectra(images)
     angle = torch.acos((p * t).sum(1) / (p.abs().sum(1) * t.abs().sum(1)))
-    defined = torch.isfinite(angle)
-    # Their mean keeps NaN: one zero spectrum leaves the image without a value.
-    lacking = (valid & ~defined).any(-1).any(-1)
-    used = valid & defined & ~lacking[:, None, None]
-    return _mean_angle(angle, used, "zero_spectra", valid & ~defined)
+    return _mean_of_all(angle, valid)
 
 
 def sam_libstf(images: ImageBatch) -> PerImage:
@@ -275,8 +258,4 @@ def sam_libstf(images: ImageBatch) -> PerImage:
     """
     p, t, valid = _spectra(images)
     cosine = (p * t).sum(1) / (p.square().sum(1).sqrt() * t.square().sum(1).sqrt())
-    defined = torch.isfinite(cosine)
-    angle = torch.acos(cosine.clamp(-1.0, 1.0))
-    lacking = (valid & ~defined).any(-1).any(-1)
-    used = valid & defined & ~lacking[:, None, None]
-    return _mean_angle(angle, used, "zero_spectra", valid & ~defined)
+    return _mean_of_all(torch.acos(cosine.clamp(-1.0, 1.0)), valid)

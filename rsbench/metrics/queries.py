@@ -29,9 +29,14 @@ def headline() -> tuple[str, ...]:
 
 
 def on_axis(axis: Axis) -> tuple[str, ...]:
-    """Return the ids that can stand for an axis of the perception–distortion plane, best first."""
+    """Return the ids that can represent an axis of the perception–distortion plane, best first."""
     found = [m for m in metric_info(probe=False) if m.placement.axis == axis]
     return tuple(m.id for m in sorted(found, key=lambda m: m.placement.axis_order))
+
+
+def needing(weights: str) -> tuple[str, ...]:
+    """Return the ids of the metrics that need some weights."""
+    return tuple(m.id for m in metric_info(probe=False) if weights in m.needs)
 
 
 def in_report_order(names: Iterable[str]) -> list[str]:

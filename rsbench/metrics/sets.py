@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
+from rsbench.metrics.checks import check_pairs
 from rsbench.metrics.display import SMALLEST_VALID, rgb_pair
 from rsbench.metrics.engine import exact
 from rsbench.metrics.frechet import SetScore
-from rsbench.metrics.images import ImageBatch, ImagePairs, check_pairs
+from rsbench.metrics.images import ImageBatch, ImagePairs
 from rsbench.metrics.inception import TAPS, Rounding
 from rsbench.metrics.inception import features as inception_features
 from rsbench.metrics.registry import available, implementation, imported, info

@@ -49,7 +49,7 @@ def shared_pieces(images: ImageBatch) -> Iterator[Piece]:
     """
     made: list[Piece] = images.share("pieces", list)
     yield from made
-    for piece in images.share("pieces to come", lambda: _pieces(images)):
+    for piece in images.share("remaining pieces", lambda: _pieces(images)):
         made.append(piece)
         yield piece
 
@@ -126,6 +126,27 @@ def ssim_blur2(images: ImageBatch) -> PerImage:
     return of_parts(parts, images)
 
 
+def box_means(
+    x: Tensor, y: Tensor, valid: Tensor | None, side: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """Return means of x, y, x² + y² and xy in every box, and which boxes are half valid or more.
+
+    Args:
+        x, y: (n, C, H, W) float64, 0 where invalid.
+        valid: (n, 1|C, H, W) bool, None where every pixel is valid.
+
+    Returns:
+        Four (n, C, H − side + 1, W − side + 1); the mask is None where every pixel is valid.
+    """
+    means = avg_pool2d(torch.cat((x, y, x * x + y * y, x * y)), side, stride=1).chunk(4)
+    if valid is None:
+        return means[0], means[1], means[2], means[3], None
+    weight = avg_pool2d(valid.double(), side, stride=1)
+    below = weight.clamp_min(1.0 / side**2)
+    mean_x, mean_y, squares, product = (mean / below for mean in means)
+    return mean_x, mean_y, squares, product, weight >= 0.5
+
+
 def uiqi(images: ImageBatch) -> PerImage:
     """Universal quality index per band, averaged over bands; −1 to 1, higher is better.
 
@@ -134,19 +155,12 @@ def uiqi(images: ImageBatch) -> PerImage:
     counted as ``flat_windows``. Under a mask a box needs half of its pixels. Wang and Bovik 2002.
     """
     x, y = images.prediction.double(), images.truth.double()
-    stacked = torch.cat((x, y, x * x + y * y, x * y))
-    mean_x, mean_y, squares, product = avg_pool2d(stacked, BOX, stride=1).chunk(4)
-    keep = torch.ones_like(mean_x, dtype=torch.bool)
-    if images.valid is not None:
-        weight = avg_pool2d(images.valid.double(), BOX, stride=1)
-        keep = (weight >= 0.5).expand_as(mean_x)
-        weight = weight.clamp_min(1.0 / BOX**2)
-        mean_x, mean_y = mean_x / weight, mean_y / weight
-        squares, product = squares / weight, product / weight
+    mean_x, mean_y, squares, product, keep = box_means(x, y, images.valid, BOX)
     mean_squares = mean_x**2 + mean_y**2
     variances = squares - mean_squares
     flat = (variances <= (FLAT * images.span) ** 2) | (mean_squares == 0)
     below = torch.where(flat, 1.0, variances * mean_squares)
     quality = 4.0 * (product - mean_x * mean_y) * mean_x * mean_y / below
-    value, ok = average(quality, keep & ~flat)
-    return PerImage.mean_of_bands(value, ok, counts={"flat_windows": int((keep & flat).sum())})
+    kept = torch.ones_like(flat) if keep is None else keep.expand_as(flat)
+    value, ok = average(quality, kept & ~flat)
+    return PerImage.mean_of_bands(value, ok, counts={"flat_windows": int((kept & flat).sum())})

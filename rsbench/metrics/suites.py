@@ -5,96 +5,49 @@ from __future__ import annotations
 from rsbench.core.errors import unknown
 from rsbench.metrics.registry import info
 
-# Conditioned on the truth: each alone misleads, so they always come together.
-CHANGE = (
-    "rmse.changed@1",
-    "rmse.unchanged@1",
-    "change.hit@1",
-    "change.false@1",
-    "change.csi@1",
-)
 
-_SAT_JEPA_DIFF = (
-    "mae.clip@1",
-    "mse.clip@1",
-    "psnr.clip@1",
-    "ssim.zero@1",
-    "gssim.sobel3-zero@1",
-)
+def _ids(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# Conditioned on the truth: one of them alone misleads, so a suite has all or none.
+CHANGE = _ids("rmse.changed@1 rmse.unchanged@1 change.hit@1 change.false@1 change.csi@1")
+
+_SAT_JEPA_DIFF = "mae.clip@1 mse.clip@1 psnr.clip@1 ssim.zero@1 gssim.sobel3-zero@1 "
 _FUSION_CODES = ("stfdiff", "gpstfdiff", "swinstfm", "edcstfn", "libstf")
 
 # Definitions of published code, to read older tables with; no protocol takes them.
 PUBLISHED: dict[str, tuple[str, ...]] = {
-    # The rows of models: evaluate.py.
-    "published.sat-jepa-diff": (*_SAT_JEPA_DIFF, "lpips.vgg-raw@1", "fid.inception64-raw@1"),
-    # The row "Default", a copy of last year: calculate_original_scores.py.
-    "published.sat-jepa-diff-default": (
-        *_SAT_JEPA_DIFF,
-        "lpips.alex-raw@1",
-        "fid.inception2048-wrap@1",
+    # Entries of models: evaluate.py.
+    "published.sat-jepa-diff": _ids(_SAT_JEPA_DIFF + "lpips.vgg-raw@1 fid.inception64-raw@1"),
+    # The entry "Default", a copy of last year: calculate_original_scores.py.
+    "published.sat-jepa-diff-default": _ids(
+        _SAT_JEPA_DIFF + "lpips.alex-raw@1 fid.inception2048-wrap@1"
     ),
-    "published.openstl": ("mse.openstl@1", "mae.openstl@1", "ssim.openstl@1"),
+    "published.openstl": _ids("mse.openstl@1 mae.openstl@1 ssim.openstl@1"),
     **{f"published.{code}": (f"ergas.{code}@1", f"sam.{code}@1") for code in _FUSION_CODES},
-    "published.fusion": (
-        *(f"ergas.{code}@1" for code in _FUSION_CODES),
-        *(f"sam.{code}@1" for code in _FUSION_CODES),
-    ),
+    "published.fusion": tuple(f"{m}.{code}@1" for m in ("ergas", "sam") for code in _FUSION_CODES),
 }
 
 SUITES: dict[str, tuple[str, ...]] = {
-    "pixel": ("mae@1", "mse@1", "rmse@1", "psnr@1"),
-    "standard": (
-        "mae@1",
-        "mse@1",
-        "rmse@1",
-        "psnr@1",
-        "ssim@1",
-        "gssim.sobel3@1",
-        "ergas.r1@1",
-        "sam@1",
-        "cc@1",
-        "spectrum.ratio@1",
+    "pixel": _ids("mae@1 mse@1 rmse@1 psnr@1"),
+    "standard": _ids(
+        "mae@1 mse@1 rmse@1 psnr@1 ssim@1 gssim.sobel3@1 ergas.r1@1 sam@1 cc@1 spectrum.ratio@1"
     ),
-    # The weight-free ones of one image, with every meaning of SSIM and GSSIM.
-    "full": (
-        "mae@1",
-        "mse@1",
-        "rmse@1",
-        "psnr@1",
-        "ssim@1",
-        "ssim.l03@1",
-        "ssim.blur2@1",
-        "gssim.sobel3@1",
-        "gssim.sobel3-zero@1",
-        "gssim.chen2006@1",
-        "ergas.r1@1",
-        "sam@1",
-        "cc@1",
-        "uiqi@1",
-        "spectrum.ratio@1",
+    # Of one image, without weights, with every definition of SSIM and GSSIM.
+    "full": _ids(
+        "mae@1 mse@1 rmse@1 psnr@1 ssim@1 ssim.l03@1 ssim.blur2@1 gssim.sobel3@1 "
+        "gssim.sobel3-zero@1 gssim.chen2006@1 ergas.r1@1 sam@1 cc@1 uiqi@1 spectrum.ratio@1"
     ),
     # Needs weights, and red, green and blue.
-    "perceptual": ("lpips.alex@1", "lpips.squeeze@1", "lpips.vgg@1"),
+    "perceptual": _ids("lpips.alex@1 lpips.squeeze@1 lpips.vgg@1"),
     # Of whole sets of images; the Inception ones need weights, and red, green and blue.
-    "distribution": (
-        "fd.texture@1",
-        "mmd.rbf@1",
-        "fid.inception2048@1",
-        "kid.inception2048@1",
-    ),
-    "ensemble": ("crps.fair@1", "spread.skill@1", "rank.deviation@1"),
+    "distribution": _ids("fd.texture@1 mmd.rbf@1 fid.inception2048@1 kid.inception2048@1"),
+    "ensemble": _ids("crps.fair@1 spread.skill@1 rank.deviation@1"),
     "change": CHANGE,
     "fusion": (
-        "mae@1",
-        "rmse@1",
-        "psnr@1",
-        "ssim@1",
-        "ergas.r16@1",
-        "sam@1",
-        "cc@1",
-        "uiqi@1",
-        "edge.roberts@1",
-        "texture.lbp@1",
+        *_ids("mae@1 rmse@1 psnr@1 ssim@1 ergas.r16@1 sam@1 cc@1 uiqi@1"),
+        *_ids("edge.roberts@1 texture.lbp@1"),
         *CHANGE,
     ),
     **PUBLISHED,
@@ -104,7 +57,7 @@ SUITES: dict[str, tuple[str, ...]] = {
 def suite(name: str) -> tuple[str, ...]:
     """Return the ids of suites and single ids, several joined by commas, each once.
 
-    One metric of change brings the others.
+    One metric of change adds the other metrics of change.
     """
     found: dict[str, None] = {}
     for part in name.replace(",", " ").split():
@@ -126,7 +79,7 @@ def for_bands(
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Split ids into those that can run on such data and the reason for each of the others.
 
-    ``sam@1`` needs two bands, LPIPS needs to know red, green and blue (``rgb``) and its weights:
+    ``sam@1`` needs two bands, LPIPS needs red, green and blue (``rgb``) and its weights:
     without these it has no value, and the reason is returned.
     """
     kept, dropped = [], {}

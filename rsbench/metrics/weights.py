@@ -43,7 +43,6 @@ class Weights:
             the others hold its feature layers only.
         url: address of the published file.
         bytes: approximate size of the published file.
-        metrics: ids of the metrics that need it.
         licence: licence of the weights, and terms of the training data.
         packaged: ``(package, path in it)`` of installed packages that contain the same file.
     """
@@ -52,7 +51,6 @@ class Weights:
     files: tuple[tuple[str, str], ...]
     url: str
     bytes: int
-    metrics: tuple[str, ...]
     licence: str
     packaged: tuple[tuple[str, str], ...] = ()
 
@@ -65,98 +63,51 @@ class Status:
     state: str
     path: str | None
     sha256: str | None
-    metrics: str
 
 
 _TORCH = "https://download.pytorch.org/models/"
-_IMAGENET = "BSD-3-Clause; trained on ImageNet-1k (non-commercial research terms)"
+_FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
 _LPIPS = (
     "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/"
 )
+_TERMS = "trained on ImageNet-1k (non-commercial research terms)"
+_IMAGENET = f"BSD-3-Clause; {_TERMS}"
 
 
 def _heads(net: str, digest: str, size: int) -> Weights:
     """Return the entry of the five to seven 1 × 1 layers of LPIPS 0.1 for one network."""
+    packages = (("torchmetrics", "functional/image/lpips_models"), ("lpips", "weights/v0.1"))
     return Weights(
-        f"lpips-{net}",
-        ((f"lpips-v0.1-{net}.pth", digest),),
-        f"{_LPIPS}{net}.pth",
-        size,
-        (f"lpips.{net}@1",),
-        "BSD-2-Clause",
-        (
-            ("torchmetrics", f"functional/image/lpips_models/{net}.pth"),
-            ("lpips", f"weights/v0.1/{net}.pth"),
-        ),
-    )
+        f"lpips-{net}", ((f"lpips-v0.1-{net}.pth", digest),), f"{_LPIPS}{net}.pth", size,
+        "BSD-2-Clause", tuple((package, f"{folder}/{net}.pth") for package, folder in packages),
+    )  # fmt: skip
 
 
 TABLE: tuple[Weights, ...] = (
-    Weights(
-        "alexnet",
-        (
-            (
-                "alexnet-owt-7be5be79.pth",
-                "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-            ),
-            (
-                "alexnet_features.pth",
-                "1454cf628f565bb39c929b4ab19c33d8c662292055b946c48daaeb6ccaf8811d",
-            ),
-        ),
-        _TORCH + "alexnet-owt-7be5be79.pth",
-        244_408_911,
-        ("lpips.alex@1",),
-        _IMAGENET,
-    ),
-    Weights(
-        "squeezenet",
-        (
-            (
-                "squeezenet1_1-b8a52dc0.pth",
-                "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
-            ),
-            (
-                "squeezenet1_1_features.pth",
-                "65848f4c678bba05bcc2fc7c35df775d303ffcbc3e24e770a727cb4296e10e84",
-            ),
-        ),
-        _TORCH + "squeezenet1_1-b8a52dc0.pth",
-        4_966_400,
-        ("lpips.squeeze@1",),
-        _IMAGENET,
-    ),
-    Weights(
-        "vgg16",
-        (
-            (
-                "vgg16-397923af.pth",
-                "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-            ),
-        ),
-        _TORCH + "vgg16-397923af.pth",
-        553_433_881,
-        ("lpips.vgg@1",),
-        _IMAGENET,
-    ),
-    Weights(
-        "inception",
-        (
-            (
-                "weights-inception-2015-12-05-6726825d.pth",
-                "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-            ),
-        ),
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
-        "weights-inception-2015-12-05-6726825d.pth",
-        95_628_359,
-        (*(f"fid.inception{d}@1" for d in (64, 192, 768, 2048)), "kid.inception2048@1"),
-        "Apache-2.0; trained on ImageNet-1k (non-commercial research terms)",
-    ),
+    Weights("alexnet", (
+        ("alexnet-owt-7be5be79.pth",
+         "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"),
+        ("alexnet_features.pth",
+         "1454cf628f565bb39c929b4ab19c33d8c662292055b946c48daaeb6ccaf8811d"),
+    ), _TORCH + "alexnet-owt-7be5be79.pth", 244_408_911, _IMAGENET),
+    Weights("squeezenet", (
+        ("squeezenet1_1-b8a52dc0.pth",
+         "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"),
+        ("squeezenet1_1_features.pth",
+         "65848f4c678bba05bcc2fc7c35df775d303ffcbc3e24e770a727cb4296e10e84"),
+    ), _TORCH + "squeezenet1_1-b8a52dc0.pth", 4_966_400, _IMAGENET),
+    Weights("vgg16", (
+        ("vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
+    ), _TORCH + "vgg16-397923af.pth", 553_433_881, _IMAGENET),
+    Weights("inception", (
+        ("weights-inception-2015-12-05-6726825d.pth",
+         "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"),
+    ), _FIDELITY + "weights-inception-2015-12-05-6726825d.pth", 95_628_359,
+       f"Apache-2.0; {_TERMS}"),
     _heads("alex", "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0", 6_009),
     _heads("squeeze", "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76", 10_811),
     _heads("vgg", "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", 7_289),
-)
+)  # fmt: skip
 
 
 def folders() -> tuple[Path, ...]:
@@ -227,16 +178,15 @@ def status() -> tuple[Status, ...]:
 
 
 def _status(entry: Weights) -> Status:
-    metrics = " ".join(entry.metrics)
     altered: Status | None = None
     for path, listed in _places(entry):
         if not path.is_file():
             continue
         digest = _digest(path)
         if digest == listed:
-            return Status(entry.name, "ok", str(path), digest, metrics)
-        altered = altered or Status(entry.name, "altered", str(path), digest, metrics)
-    return altered or Status(entry.name, "absent", None, None, metrics)
+            return Status(entry.name, "ok", str(path), digest)
+        altered = altered or Status(entry.name, "altered", str(path), digest)
+    return altered or Status(entry.name, "absent", None, None)
 
 
 def _places(entry: Weights) -> Iterator[tuple[Path, str]]:
@@ -336,13 +286,9 @@ def _pooch() -> Any:
 
 
 def _download(
-    entry: Weights,
-    schemes: tuple[str, ...],
-    progress: Progress | None,
-    url: str,
-    output: str,
+    entry: Weights, schemes: tuple[str, ...], progress: Progress | None, url: str, output: str,
     _: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Download to the temporary file ``output``; pooch checks its digest and renames it."""
     import pooch
 
@@ -366,12 +312,9 @@ def _download(
     _require_scheme(url, schemes)
     bar = SimpleNamespace(total=0, update=grown, reset=lambda: None, close=lambda: None)
     pooch.HTTPDownloader(
-        progressbar=bar,
-        chunk_size=BLOCK,
-        timeout=TIMEOUT,
-        headers={"Accept-Encoding": "identity"},
-        hooks={"response": checked},
-    )(url, output, None)
+        progressbar=bar, chunk_size=BLOCK, timeout=TIMEOUT,
+        headers={"Accept-Encoding": "identity"}, hooks={"response": checked},
+    )(url, output, None)  # fmt: skip
     Path(output).chmod(0o644)  # temporary files are closed to other users
 
 

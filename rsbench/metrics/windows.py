@@ -122,7 +122,7 @@ def blur(
 @lru_cache(maxsize=64)
 def _blocks(length: int, device: str) -> list[tuple[int, int, int, int]]:
     """Return the output rows start:stop and the input rows low:high that they read."""
-    # A reflected border reads inwards only, so clipping the reach loses nothing.
+    # A reflected border reads inwards only, so clipping the reach leaves no tap out.
     block = BLOCK_CPU if device == "cpu" else BLOCK_GPU
     return [
         (start, min(start + block, length), max(0, start - RADIUS),

@@ -1,4 +1,4 @@
-"""What a task is: how a store becomes samples, batches, cases and a table.
+"""The interface of a task: how a store becomes samples, batches, cases and a table.
 
 A task is an object with the members of :class:`Task`, offered by an entry point in the group
 ``rsbench.tasks``. Everything outside its folder asks these members and never the task's name.
@@ -38,16 +38,13 @@ class Sample(Protocol):
     @property
     def region(self) -> str:
         """Name of the region."""
-        ...
 
     @property
     def window(self) -> Window:
         """Window in pixels of the sensor that is predicted."""
-        ...
 
     def at(self, window: Window) -> Self:
         """Return the sample with another window."""
-        ...
 
 
 S = TypeVar("S", bound=Sample)
@@ -56,7 +53,7 @@ Drawn = TypeVar("Drawn", bound=Sample, covariant=True)
 
 @dataclass(frozen=True)
 class Unit:
-    """Under which dates and matched sets the scores of a sample are filed.
+    """Dates and matched sets of the scores of a sample.
 
     Args:
         start: date of the last context frame, or of the first reference.
@@ -77,11 +74,11 @@ class Batch(Generic[S]):
 
     Args:
         samples: one per batch row B.
-        refs: how models and noise know them.
+        refs: references by which models and noise identify them.
         sensor: what is predicted.
         grids: sensor → grid of each row's window, of the predicted sensor and those given.
-        given: sensor → frames that models see.
-        truth: frames that models never see.
+        given: sensor → frames that are passed to models.
+        truth: frames that are never passed to models.
     """
 
     samples: tuple[S, ...]
@@ -99,7 +96,7 @@ class Batch(Generic[S]):
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read of a store.
+    """Store, protocol, sensor and bands to read.
 
     Args:
         sensor: the sensor that is predicted.
@@ -117,48 +114,39 @@ class Reader(Protocol[S]):
 
     def shape(self, sample: S) -> tuple[Any, ...]:
         """Return what samples of one batch must have in common."""
-        ...
 
     def assemble(self, samples: Sequence[S]) -> Batch[S]:
         """Return the batch of some samples of one shape."""
-        ...
 
     def usable(self, sample: S) -> bool:
-        """Return whether truth and every frame that must be seen have a valid pixel."""
-        ...
+        """Return whether truth and every required frame have a valid pixel."""
 
     def valid_share(self, sample: S) -> float:
         """Return the share of valid pixels in the truth."""
-        ...
 
 
 class Drawing(Protocol):
-    """What decides the draw of training samples; a plan of training has all of it."""
+    """Parameters of the draw of training samples; a training plan has them all."""
 
     @property
     def model(self) -> str:
         """Name of the model, for errors."""
-        ...
 
     @property
     def window(self) -> int:
         """Side of the crops in pixels."""
-        ...
 
     @property
     def shortest(self) -> int:
         """Shortest context that is drawn."""
-        ...
 
     @property
     def context(self) -> int:
         """Context asked for."""
-        ...
 
     @property
     def leads(self) -> tuple[int, ...]:
         """Leads of one sample, by stage."""
-        ...
 
 
 class Pool(Protocol[Drawn]):
@@ -167,34 +155,29 @@ class Pool(Protocol[Drawn]):
     @property
     def regions(self) -> tuple[str, ...]:
         """Regions with enough dates, sorted."""
-        ...
 
     @property
     def lattice(self) -> int:
         """Pixels of which the corners of crops are multiples."""
-        ...
 
     def longest(self, leads: int) -> int:
         """Return the longest context that some region has before so many leads."""
-        ...
 
     def fitting(self, context: int, leads: int) -> Sequence[str]:
         """Return the regions with samples of a context and a number of leads, sorted."""
-        ...
 
     def draw(self, rng: Generator, region: str, context: int, leads: int) -> Drawn:
         """Return a sample of the whole region at random dates."""
-        ...
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A row that bounds what can be reached, known for whole regions.
+    """An entry that bounds the reachable score, known for whole regions.
 
     Args:
         role: ``oracle`` or ``floor``.
         answer: the values in the sensor's unit.
-        truth, valid: what it is scored against, in place of the store's truth and mask.
+        truth, valid: what ``answer`` is scored against, in place of the store's truth and mask.
     """
 
     name: str
@@ -206,7 +189,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Case:
-    """One batch as the evaluator sees it: what models get, and the truth they never see.
+    """One batch of the evaluator; the truth is never passed to models.
 
     Args:
         truth: ``(B, L, C, H, W)`` in the sensor's unit.
@@ -215,7 +198,7 @@ class Case:
         targets: dates of the leads, ``L`` per batch row.
         curves: membership in the matched sets, ``L`` per batch row.
         conditions: the stress scenario of each batch row; empty where there is none.
-        zones: name → ``(B, H, W)`` bool, parts of the images chosen from what models see.
+        zones: name → ``(B, H, W)`` bool, parts of the images chosen from the inputs.
     """
 
     given: Given
@@ -251,9 +234,9 @@ class Asked(Generic[S]):
 
     Args:
         sample: a sample of the whole region.
-        key: how models and noise know it.
+        key: identifier for models and noise.
         name: of the file of the answer, unique in the region.
-        label: how messages call it, as ``start 2019-07-01``.
+        label: name in messages, as ``start 2019-07-01``.
         grid: grid of the answer and of all frames given.
         given: sensor → dates of the frames given.
         folders: sensor → folder of these frames.
@@ -279,14 +262,14 @@ class Asked(Generic[S]):
 
 
 class Task(Protocol[S]):
-    """How a store becomes (given, want, truth), which rows stand beside, and what it is called.
+    """How a store becomes (given, want, truth), its reference models, and its words in reports.
 
     Members with a body may be inherited.
 
     Args:
         name: as protocols and cards name it.
         kinds: kinds of stores it is for.
-        reference_models: models that stand in every table.
+        reference_models: models that every table contains.
         validation_samples: most samples on which weights are chosen.
         context: which given frames a model that takes fewer is shown.
     """
@@ -323,34 +306,31 @@ class Task(Protocol[S]):
 
     def groups(self, config: EvaluationConfig, split: str) -> Sequence[Sequence[S]]:
         """Return the samples of a split in the groups in which they are scored."""
-        ...
 
     def unit(self, config: EvaluationConfig, sample: S) -> Unit:
-        """Return how the scores of a sample are filed."""
-        ...
+        """Return the dates and matched sets of the scores of a sample."""
 
     def reader(self, reading: Reading, advance: Advance = silent) -> Reader[S]:
         """Return what reads the frames of samples."""
-        ...
 
     def resampled(self, protocol: Rules) -> str | None:
         """Return how frames of other grids are brought to the predicted one; None without any."""
         return None
 
     def zones(self, given: Given, want: Want) -> Mapping[str, Tensor]:
-        """Return name → ``(B, H, W)`` bool, parts of the images chosen from what models see."""
+        """Return name → ``(B, H, W)`` bool, parts of the images chosen from the inputs."""
         return {}
 
     def bounds(self, config: EvaluationConfig) -> Sequence[Bound]:
-        """Return the rows that bound what can be reached, where the store has them."""
+        """Return the entries that bound the reachable score, where the store has them."""
         return ()
 
     def shown(self, config: EvaluationConfig) -> str:
-        """Return what every model sees, as the table writes it."""
+        """Return the inputs of every model, as written in the table."""
         return f"{config.sensor} k={config.context}"
 
     def notes(self, config: EvaluationConfig) -> Iterable[str]:
-        """Return what must be said before a run, such as a leak in a published list of samples."""
+        """Return notes to print before a run, such as a leak in a published list of samples."""
         return ()
 
     def pool(self, reading: Reading, drawing: Drawing, split: str) -> Pool[S]:
@@ -375,7 +355,7 @@ class Task(Protocol[S]):
         raise self._lacking("export of predictions that are made elsewhere")
 
     def methods(self, run: Scored) -> str:
-        """Return half a sentence: what models saw and what they predicted."""
+        """Return half a sentence: the inputs of models and what they predicted."""
         return f"k = {run.context} frames were given and {run.horizon} predicted"
 
     def _lacking(self, what: str) -> InputError:

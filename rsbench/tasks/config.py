@@ -20,7 +20,7 @@ Note = Callable[[str], None]
 
 
 def quiet(text: str) -> None:
-    """Say nothing."""
+    """Discard a message."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Requests:
-    """All frames that a sample takes, and the key by which noise knows it."""
+    """All frames that a sample takes, and the key of its noise."""
 
     key: str
     given: tuple[Request, ...]
@@ -83,7 +83,7 @@ class FrameReader(Generic[S]):
         """Return the batch of some samples of one shape.
 
         Raises:
-            PixelError: if a frame that must be seen has no valid pixel.
+            PixelError: if a required frame has no valid pixel.
         """
         asked = [self.requests(sample) for sample in samples]
         given = {
@@ -105,7 +105,7 @@ class FrameReader(Generic[S]):
         return Batch(tuple(samples), refs, wanted, on, given, truth)
 
     def usable(self, sample: S) -> bool:
-        """Return whether truth and every frame that must be seen have a valid pixel."""
+        """Return whether truth and every required frame have a valid pixel."""
         asked = self.requests(sample)
         if not self._valid(sample, asked.truth).any():
             return False
@@ -199,7 +199,7 @@ def _require_seen(samples: Sequence[S], sensor: str, given: Frames, truth: Frame
 
 
 def enlarge(values: Tensor, valid: Tensor, ratio: int, resampling: str) -> tuple[Tensor, Tensor]:
-    """Bring coarse images to a grid ``ratio`` times as fine; invalid pixels contribute nothing.
+    """Bring coarse images to a grid ``ratio`` times as fine; invalid pixels have no weight.
 
     Args:
         values: ``(T, C, h, w)``.

@@ -47,19 +47,11 @@ def evaluation_config(
     times = min(len(store.region(name).times[sensor]) for name in store.regions)
     leads = rules.horizon if asked.horizon is None else asked.horizon
     config = EvaluationConfig(
-        store=store,
-        protocol=rules,
-        split=asked.split,
+        store=store, protocol=rules, split=asked.split,
         context=_context(rules.context if asked.context is None else asked.context, times, leads),
-        horizon=leads,
-        sensor=sensor,
-        bands=tuple(bands),
-        metrics=(),
-        members=asked.members,
-        seed=asked.seed,
-        device=_device(asked.device),
-        precision=asked.precision,
-    )
+        horizon=leads, sensor=sensor, bands=tuple(bands), metrics=(), members=asked.members,
+        seed=asked.seed, device=_device(asked.device), precision=asked.precision,
+    )  # fmt: skip
     return own.settle(_with_metrics(config, asked))
 
 
@@ -119,7 +111,7 @@ def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> Evaluat
         tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members
     )
     if SELECTION not in ids:
-        ids = (SELECTION, *ids)  # skill and its share of regions stand in every table
+        ids = (SELECTION, *ids)  # every table holds skill and its share of regions
     return replace(config, metrics=tuple(ids), left_out=left_out)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """What every batch is asked with.
+    """Noise, members and context of every request to a model.
 
     Args:
         noise: the source of all randomness of a model.
@@ -36,7 +36,7 @@ def split(batch: Batch[S], question: Question) -> tuple[Given, Want, Frames]:
     """Return (given, want, truth); neither given nor want holds any of truth's memory.
 
     Raises:
-        PixelError: if a NaN lies under a valid pixel; names region, frame and band.
+        PixelError: if a valid pixel is NaN or infinite; names region, frame and band.
     """
     for name, frames in batch.given.items():
         _require_finite(batch, name, frames)
@@ -71,7 +71,7 @@ def _require_finite(batch: Batch[S], name: str, frames: Frames) -> None:
         raise PixelError(
             f"region {batch.samples[row].region}, {name}, frame {frame + 1}, "
             f"band {frames.bands[band]}",
-            f"{int(bad[row, frame, band].sum())} NaN or infinite pixels are called valid",
+            f"{int(bad[row, frame, band].sum())} NaN or infinite pixels are marked valid",
             "State the nodata value of the source and build the store again",
         )
 

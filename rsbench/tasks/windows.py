@@ -11,10 +11,10 @@ def whole_window(grid: Grid) -> Window:
     return Window(0, 0, grid.height, grid.width)
 
 
-def windows_of(
-    region: str, grid: Grid, *, window: int, stride: int
-) -> tuple[tuple[Window, ...], int]:
-    """Return the windows of a fixed grid from the upper-left corner, and the pixels left over.
+def windows_of(region: str, grid: Grid, *, window: int, stride: int) -> tuple[Window, ...]:
+    """Return the windows of a fixed grid from the upper-left corner.
+
+    A remainder that is smaller than the window is in none of them.
 
     Raises:
         InputError: if the window is larger than the region.
@@ -28,10 +28,4 @@ def windows_of(
         )
     rows = range(0, grid.height - window + 1, stride)
     columns = range(0, grid.width - window + 1, stride)
-    found = tuple(Window(y, x, window, window) for y in rows for x in columns)
-    covered = _covered(rows, window, stride) * _covered(columns, window, stride)
-    return found, grid.height * grid.width - covered
-
-
-def _covered(origins: range, window: int, stride: int) -> int:
-    return (len(origins) - 1) * min(window, stride) + window
+    return tuple(Window(y, x, window, window) for y in rows for x in columns)

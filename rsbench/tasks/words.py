@@ -8,27 +8,23 @@ from typing import Protocol
 
 
 class Scored(Protocol):
-    """What the words of a report may say of a run."""
+    """Properties of a run that the words of a report use."""
 
     @property
     def context(self) -> int:
         """Context frames, or reference dates."""
-        ...
 
     @property
     def horizon(self) -> int:
         """Largest lead."""
-        ...
 
     @property
     def step(self) -> str:
         """ISO 8601 duration between leads."""
-        ...
 
     @property
     def starts(self) -> tuple[str, ...]:
         """ISO dates of the starts scored."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -45,17 +41,17 @@ class Words:
         curves: whether values are drawn over leads, and columns are named by lead.
         column: what a column of the table is called; ``{lead}`` is filled in.
         choice: label of the choice of a column.
-        by: what a table of one metric goes by, after the metric's name.
-        shared: on which samples every number stands.
+        by: text after the metric's name in the head of a table of one metric.
+        shared: samples that every number is computed on.
         sets: names of the matched sets.
         origins: what the matched sets list.
         wide, deep: the two layouts of the leaderboard.
         facts: (label, value, longer text) of the header.
         date_characters: characters of an ISO date under pictures: 4 for the year.
-        picture: what tells the pictures of a region apart.
+        picture: what distinguishes the pictures of a region.
         start, given: heads of the start's date and of the frame given.
         given_picture: text in place of the picture of the frame given.
-        stand: what stands on the matched sets.
+        stand: what is computed on the matched sets.
         pairs: what is dropped from the matched sets, and why.
     """
 
@@ -94,7 +90,7 @@ class Words:
         return iso[: self.date_characters]
 
     def told(self, start: str, target: str) -> str:
-        """Return what tells a picture of a region from its others, from two ISO dates."""
+        """Return what distinguishes a picture from the region's others, from two ISO dates."""
         return self.picture.format(start=start, year=start[:4], target=target)
 
     def described(self, run: Scored) -> list[tuple[str, str, str]]:

@@ -1,6 +1,6 @@
 """Augmentation of image-to-image training: flips, rotations, Mixup and CutMix.
 
-Whatever moves, moves in all dates of the context, in the truth and in both masks alike. H. Zhang et
+Context frames, truth and their masks get the same change. H. Zhang et
 al., "mixup: Beyond empirical risk minimization", ICLR 2018; S. Yun et al., "CutMix", ICCV 2019.
 Only samples that a step takes at once are mixed; all are of the training split and one sensor.
 """
@@ -27,29 +27,29 @@ Change = Callable[[Tensor, int], Tensor]
 """Takes a sample's tensor ``(…, H, W)`` and its row in the batch."""
 
 
-def augmented(training_batch: TrainingBatch, names: tuple[str, ...], seed: int) -> TrainingBatch:
-    """Return a parcel augmented as the names say; the draw depends on the seed alone.
+def augmented(batch: TrainingBatch, names: tuple[str, ...], seed: int) -> TrainingBatch:
+    """Return a batch with the named augmentations; the draw depends on the seed alone.
 
     Raises:
         InputError: if windows that are not square are to be rotated.
     """
     if not names:
-        return training_batch
+        return batch
     rng = np.random.default_rng(seed)
     if "flips" in names or "rotations" in names:
-        training_batch = _moved(training_batch, names, rng)
+        batch = _moved(batch, names, rng)
     mixers = [name for name in ("mixup", "cutmix") if name in names]
     if not mixers or rng.random() >= MIX_SHARE:
-        return training_batch
+        return batch
     chosen = mixers[int(rng.integers(len(mixers)))]
-    count = len(training_batch.want.samples)
+    count = len(batch.want.samples)
     partners = torch.from_numpy(rng.permutation(count))
     shares = rng.beta(ALPHA[chosen], ALPHA[chosen], size=count)
     if chosen == "mixup":
-        # The larger part is the sample's own: dates and places stay those of what is mostly seen.
-        return mixed(training_batch, partners, np.maximum(shares, 1 - shares))
-    height, width = training_batch.want.size
-    return pasted(training_batch, partners, [box(rng, s, height, width) for s in shares])
+        # The larger part is the sample's own, whose dates and place are kept.
+        return mixed(batch, partners, np.maximum(shares, 1 - shares))
+    height, width = batch.want.size
+    return pasted(batch, partners, [box(rng, s, height, width) for s in shares])
 
 
 def box(rng: np.random.Generator, share: float, height: int, width: int) -> tuple[slice, slice]:
@@ -65,11 +65,9 @@ def box(rng: np.random.Generator, share: float, height: int, width: int) -> tupl
     return cut(y, h, height), cut(x, w, width)
 
 
-def _moved(
-    training_batch: TrainingBatch, names: tuple[str, ...], rng: np.random.Generator
-) -> TrainingBatch:
-    height, width = training_batch.want.size
-    turns = np.zeros(len(training_batch.want.samples), np.int64)
+def _moved(batch: TrainingBatch, names: tuple[str, ...], rng: np.random.Generator) -> TrainingBatch:
+    height, width = batch.want.size
+    turns = np.zeros(len(batch.want.samples), np.int64)
     if "rotations" in names:
         if height != width:
             raise InputError(
@@ -86,10 +84,10 @@ def _moved(
         axes = [axis for axis, on in zip((-2, -1), flips[row], strict=True) if on]
         return torch.rot90(tensor.flip(axes), int(turns[row]), (-2, -1))
 
-    return _each(training_batch, lambda frames: _by_row(frames, move))
+    return _each(batch, lambda frames: _by_row(frames, move))
 
 
-def mixed(training_batch: TrainingBatch, partners: Tensor, shares: np.ndarray) -> TrainingBatch:
+def mixed(batch: TrainingBatch, partners: Tensor, shares: np.ndarray) -> TrainingBatch:
     """Mixup: λ of each sample and 1 − λ of its partner, in inputs and targets; valid where both."""
     share = torch.from_numpy(shares.astype(np.float32))
 
@@ -99,11 +97,11 @@ def mixed(training_batch: TrainingBatch, partners: Tensor, shares: np.ndarray) -
         valid = frames.valid & frames.valid[partners]
         return replace(frames, values=torch.where(valid, values, 0), valid=valid)
 
-    return _each(training_batch, mix)
+    return _each(batch, mix)
 
 
 def pasted(
-    training_batch: TrainingBatch, partners: Tensor, boxes: list[tuple[slice, slice]]
+    batch: TrainingBatch, partners: Tensor, boxes: list[tuple[slice, slice]]
 ) -> TrainingBatch:
     """CutMix: a box of each sample's partner takes its place, in inputs, targets and masks."""
 
@@ -115,7 +113,7 @@ def pasted(
             valid[row, ..., rows, columns] = frames.valid[other, ..., rows, columns]
         return replace(frames, values=values, valid=valid)
 
-    return _each(training_batch, paste)
+    return _each(batch, paste)
 
 
 def _by_row(frames: Frames, change: Change) -> Frames:
@@ -124,7 +122,7 @@ def _by_row(frames: Frames, change: Change) -> Frames:
     return replace(frames, values=values, valid=valid)
 
 
-def _each(training_batch: TrainingBatch, change: Callable[[Frames], Frames]) -> TrainingBatch:
-    frames = {name: change(item) for name, item in training_batch.given.frames.items()}
-    given: Given = replace(training_batch.given, frames=frames)
-    return TrainingBatch(given, training_batch.want, change(training_batch.truth))
+def _each(batch: TrainingBatch, change: Callable[[Frames], Frames]) -> TrainingBatch:
+    frames = {name: change(item) for name, item in batch.given.frames.items()}
+    given: Given = replace(batch.given, frames=frames)
+    return TrainingBatch(given, batch.want, change(batch.truth))

@@ -1,4 +1,4 @@
-"""What training sees: crops drawn by seed, stage and step alone, and a fixed validation set."""
+"""Training crops, drawn by seed, stage and step alone, and a fixed validation set."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def require_splits(store: Store) -> None:
 
 
 class TrainingBatch:
-    """One batch as the model gets it; opaque, since wrappers of modules take dataclasses apart."""
+    """One batch of a model; no dataclass, because wrappers of modules copy those by field."""
 
     def __init__(self, given: Given, want: Want, truth: Frames) -> None:
         self.given = given
@@ -65,28 +65,24 @@ class TrainingBatch:
 
 
 class Source(Protocol):
-    """Where the batches of a step come from; which they are depends on seed, stage and step."""
+    """Source of the batches of a step; they depend on seed, stage and step alone."""
 
     @property
     def regions(self) -> tuple[str, ...]:
         """Regions that are trained on."""
-        ...
 
     def draw(self, stage: int, step: int, count: int) -> Sequence[Any]:
         """Return the samples of a step."""
-        ...
 
     def training_batch(self, samples: Sequence[Any], noise: Noise) -> TrainingBatch:
         """Return samples as given, want and truth."""
-        ...
 
 
 class Checked(Protocol):
-    """A fixed set of samples that tells how good weights are."""
+    """A fixed set of samples on which weights are chosen."""
 
     def mse(self, model: Model, noise: Noise, device: torch.device) -> float:
         """Return the mean squared error over valid pixels, in the unit squared."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +110,7 @@ class TrainingData:
 class Crops:
     """Random crops of the regions of a split, aligned in time and on the task's lattice only.
 
-    Which crops a step sees depends on seed, stage and step alone: not on the steps before it,
+    The crops of a step depend on seed, stage and step alone: not on the steps before it,
     nor on threads or processes.
 
     Raises:
@@ -157,7 +153,7 @@ class Crops:
             context = int(rng.integers(plan.shortest, longest + 1))
         fitting = self._pool.fitting(context, leads)
         order: list[str] = []
-        while len(order) < count:  # every region once before any comes again
+        while len(order) < count:  # every region once before any is repeated
             order += [fitting[int(i)] for i in rng.permutation(len(fitting))]
         return tuple(self._crop(rng, region, context, leads) for region in order[:count])
 
@@ -239,7 +235,7 @@ def mean_squared(
 def mean_terms(
     model: Trainable, stage: Stage, training_batches: Iterable[TrainingBatch], device: torch.device
 ) -> dict[str, float]:
-    """Return the watched terms of a stage's loss, a mean over samples, nothing being trained.
+    """Return the watched terms of a stage's loss, a mean over samples, without training.
 
     Raises:
         TrainingError: if the loss has no such term.

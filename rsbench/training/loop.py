@@ -1,17 +1,16 @@
-"""The loop of a training: stages, steps, validations, states; what it needs is passed in."""
+"""The loop of a training: stages, steps, validations and states."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rsbench.core.errors import TrainingError
 from rsbench.models.noise import Noise, Scoped
@@ -20,6 +19,7 @@ from rsbench.training.data import Checked, Source, TrainingBatch, mean_terms
 from rsbench.training.options import Average, Options
 from rsbench.training.plan import Budget, Plan, one_cycle
 from rsbench.training.signals import Interrupted, StopSign, derive, is_out_of_memory, seed_all
+from rsbench.training.stages import LossModule, focused, optimizer_of, set_mode
 from rsbench.training.state import Position, StateFolder, pack, unpack
 
 if TYPE_CHECKING:
@@ -39,25 +39,9 @@ SAVE_EVERY = 300.0
 TICKS = 1000
 
 
-class LossModule(nn.Module):
-    """The model's loss as the forward pass of a module, so that Fabric can wrap it."""
-
-    def __init__(self, model: Trainable, stage: Stage) -> None:
-        super().__init__()
-        self.network = model.module
-        self._call = model.loss
-        self._stage = stage
-
-    def forward(self, training_batch: TrainingBatch) -> dict[str, Tensor]:
-        """Return the loss terms."""
-        return dict(
-            self._call(self._stage, training_batch.given, training_batch.want, training_batch.truth)
-        )
-
-
 @dataclass
 class Tools:
-    """What one stage works with."""
+    """Budget, modules and optimisers of one stage."""
 
     index: int
     stage: Stage
@@ -70,7 +54,7 @@ class Tools:
 
 @dataclass(frozen=True)
 class Sources:
-    """What is trained on, what chooses the weights, and where watched terms are taken."""
+    """Training crops, the validation set, and the samples of watched terms."""
 
     crops: Source
     validation: Checked
@@ -113,12 +97,10 @@ class Loop:
         self._take_best()
         return self.position
 
-    # ------------------------------------------------------------------------------- stages
-
     def _stage(self, index: int, tensors: Mapping[str, Tensor] | None, sign: StopSign) -> None:
         stage = self.plan.stages[index]
-        with self._focused(stage):
-            optimizer = self._optimizer(stage)
+        with focused(self.model.module, stage, self.plan.model):
+            optimizer = optimizer_of(self.model.module, stage, self.plan)
             wrapped, fabric_optimizer = self.fabric.setup(LossModule(self.model, stage), optimizer)
             average = Average(self.model.module, self.options.ema)
             if tensors is not None:
@@ -150,11 +132,11 @@ class Loop:
 
     def _steps(self, tools: Tools, pool: ThreadPoolExecutor, sign: StopSign) -> None:
         at = self.position
-        self._mode(tools.stage)
-        ahead = pool.submit(self._training_batches, tools, at.step)
+        set_mode(self.model.module, tools.stage)
+        ahead = pool.submit(self._batches, tools, at.step)
         while self._share(tools) < 1.0:
             began = time.monotonic()
-            current, ahead = ahead, pool.submit(self._training_batches, tools, at.step + 1)
+            current, ahead = ahead, pool.submit(self._batches, tools, at.step + 1)
             loss = self._guarded_step(tools, current)
             at.step += 1
             at.loss = (at.loss[0] + loss.pop("total"), at.loss[1] + 1)
@@ -166,8 +148,8 @@ class Loop:
                 better = self._point(tools)
                 at.seconds += time.monotonic() - began
                 self._save(tools, better)
-                self._mode(tools.stage)
-                if self._enough(tools):
+                set_mode(self.model.module, tools.stage)
+                if self._selects(tools) and at.waited >= PATIENCE:
                     break
             elif time.monotonic() - self._saved_at > SAVE_EVERY:
                 self._save(tools, None)
@@ -185,17 +167,14 @@ class Loop:
     def _due(self, tools: Tools) -> bool:
         return int(self._share(tools) * POINTS + 1e-9) > self.position.points
 
-    def _enough(self, tools: Tools) -> bool:
-        return self._selects(tools) and self.position.waited >= PATIENCE
-
     def _selects(self, tools: Tools) -> bool:
         return tools.index + 1 == len(self.plan.stages)
 
     def _stopped(self, sign: StopSign) -> bool:
-        wish = sign.received is not None
+        wanted = sign.received is not None
         if self.fabric.world_size == 1:
-            return wish
-        flag: Any = torch.tensor(float(wish), device=self.fabric.device)
+            return wanted
+        flag: Any = torch.tensor(float(wanted), device=self.fabric.device)
         total: Any = self.fabric.all_reduce(flag, reduce_op="sum")
         return bool(total > 0)
 
@@ -216,9 +195,7 @@ class Loop:
         else:
             self.advance(label, int(self._share(tools) * TICKS), TICKS)
 
-    # -------------------------------------------------------------------------------- steps
-
-    def _training_batches(self, tools: Tools, step: int) -> list[TrainingBatch]:
+    def _batches(self, tools: Tools, step: int) -> list[TrainingBatch]:
         """Return this process's part of a step's batch, in pieces that are taken at once."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
         samples = self.crops.draw(tools.index, step, tools.stage.batch_size)[rank::world]
@@ -226,19 +203,12 @@ class Loop:
         # The same sample gets fresh noise at every step.
         noise = Scoped(Noise(self.plan.seed), f"train/{tools.index}/{step}")
         seed = derive(self.plan.seed, "augment", tools.index, step, rank)
-        return [
-            augmented(
-                self.crops.training_batch(samples[i : i + most], noise),
-                self.options.augment,
-                seed + i,
-            )
-            for i in range(0, len(samples), most)
-        ]
+        parts = [(i, self.crops.training_batch(samples[i : i + most], noise))
+                 for i in range(0, len(samples), most)]  # fmt: skip
+        return [augmented(batch, self.options.augment, seed + i) for i, batch in parts]
 
-    def _guarded_step(
-        self, tools: Tools, training_batches: Future[list[TrainingBatch]]
-    ) -> dict[str, float]:
-        ready = training_batches.result()
+    def _guarded_step(self, tools: Tools, made: Future[list[TrainingBatch]]) -> dict[str, float]:
+        ready = made.result()
         try:
             return self._step(tools, ready)
         except (RuntimeError, MemoryError) as error:
@@ -248,22 +218,20 @@ class Loop:
         # Outside the except block: the traceback would keep the tensors of the failed step.
         raise self._too_large(tools, ready[0], reason)
 
-    def _step(self, tools: Tools, training_batches: list[TrainingBatch]) -> dict[str, float]:
+    def _step(self, tools: Tools, batches: list[TrainingBatch]) -> dict[str, float]:
         at = self.position
         # Seeding by number makes a step the same whether or not the ones before ran here.
         seed_all(derive(self.plan.seed, "step", tools.index, at.step, self.fabric.global_rank))
         rate = tools.stage.learning_rate * one_cycle(self._share(tools))
         for group in tools.optimizer.param_groups:
             group["lr"] = rate
-        count = sum(len(p.want.samples) for p in training_batches)
+        count = sum(len(p.want.samples) for p in batches)
         loss: dict[str, float] = {}
-        for number, training_batch in enumerate(training_batches, start=1):
-            with self.fabric.no_backward_sync(
-                tools.wrapped, enabled=number < len(training_batches)
-            ):
-                terms = tools.wrapped(training_batch.to(self.fabric.device))
+        for number, batch in enumerate(batches, start=1):
+            with self.fabric.no_backward_sync(tools.wrapped, enabled=number < len(batches)):
+                terms = tools.wrapped(batch.to(self.fabric.device))
                 total = self._total(terms, tools)
-                part = len(training_batch.want.samples) / count
+                part = len(batch.want.samples) / count
                 self.fabric.backward(total * part)
                 for name, term in terms.items():
                     loss[name] = loss.get(name, 0.0) + float(term.detach()) * part
@@ -303,8 +271,8 @@ class Loop:
                 "Try a smaller learning rate, or look at the data's range",
             )
 
-    def _too_large(self, tools: Tools, training_batch: TrainingBatch, reason: str) -> TrainingError:
-        had = len(training_batch.want.samples)
+    def _too_large(self, tools: Tools, batch: TrainingBatch, reason: str) -> TrainingError:
+        had = len(batch.want.samples)
         fitting = self._fitting(tools, had)
         remedy = (
             f"Give --batch-size {fitting}: that many fit, and the gradient of the whole batch is "
@@ -326,8 +294,8 @@ class Loop:
                 torch.cuda.empty_cache()
             try:
                 samples = self.crops.draw(tools.index, self.position.step, had)
-                training_batch = self.crops.training_batch(samples, Noise(self.plan.seed))
-                total = tools.wrapped(training_batch.to(self.fabric.device))["total"]
+                batch = self.crops.training_batch(samples, Noise(self.plan.seed))
+                total = tools.wrapped(batch.to(self.fabric.device))["total"]
                 self.fabric.backward(total)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -336,8 +304,6 @@ class Loop:
             tools.fabric_optimizer.zero_grad(set_to_none=True)
             return had
         return 0
-
-    # -------------------------------------------------------------------------- validation
 
     def _point(self, tools: Tools) -> dict[str, Tensor] | None:
         """Validate, note a point of the curve, and return the weights if they are the best."""
@@ -357,7 +323,7 @@ class Loop:
         if tools.stage.watched and self.watched is not None and self.fabric.is_global_zero:
             point["validation_terms"] = self._watch(tools, self.watched)
         at.history.append(point)
-        # Before the last stage a part of the model is untrained: its images would choose nothing.
+        # Before the last stage a part of the model is untrained, so validation selects no weights.
         if not self._selects(tools):
             return None
         with tools.average.shown():
@@ -374,14 +340,14 @@ class Loop:
         samples = source.draw(tools.index, 0, WATCHED)
         most = self.plan.batch_size or tools.stage.batch_size
         noise = Noise(self.plan.seed)
-        training_batches = (
+        batches = (
             source.training_batch(samples[i : i + most], noise) for i in range(0, WATCHED, most)
         )
         # Every step seeds anew: what is drawn here changes none.
         seed_all(derive(self.plan.seed, "watch", tools.index))
         self.model.module.eval()
         with tools.average.shown(), self.fabric.autocast():
-            return mean_terms(self.model, tools.stage, training_batches, self.fabric.device)
+            return mean_terms(self.model, tools.stage, batches, self.fabric.device)
 
     def _validate(self) -> float:
         value = 0.0
@@ -406,8 +372,6 @@ class Loop:
             self.model.module.load_state_dict(best, strict=True)
         self.model.module.eval()
 
-    # -------------------------------------------------------------------------------- state
-
     def _save(self, tools: Tools | None, best: Mapping[str, Tensor] | None) -> None:
         if self.fabric.is_global_zero:
             self.position.scaler = self._scaler_state()
@@ -425,54 +389,3 @@ class Loop:
     def _load_scaler(self) -> None:
         if self.position.scaler:
             self.fabric.strategy.precision.load_state_dict(self.position.scaler)
-
-    # ------------------------------------------------------------------------------ modules
-
-    def _optimizer(self, stage: Stage) -> torch.optim.Optimizer:
-        trained = [p for p in self.model.module.parameters() if p.requires_grad]
-        if not trained:
-            raise TrainingError(
-                f"training {self.plan.model}, stage {stage.name}",
-                "none of its parameters takes a gradient",
-                "Name modules with trainable parameters in the stage",
-            )
-        # Biases and norms are not drawn to zero.
-        groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": stage.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        groups = [g for g in groups if g["params"]]
-        # Fused, a step over all tensors is one call; under float16 the scaler must come between.
-        fused = self.plan.precision != "16-mixed"
-        return torch.optim.AdamW(groups, lr=stage.learning_rate, fused=fused)
-
-    def _mode(self, stage: Stage) -> None:
-        module = self.model.module
-        module.train(not stage.modules)
-        for name in stage.modules:
-            module.get_submodule(name).train()
-
-    @contextmanager
-    def _focused(self, stage: Stage) -> Iterator[None]:
-        """Let only the stage's modules take gradients, for a while."""
-        module = self.model.module
-        if not stage.modules:
-            yield
-            return
-        known = dict(module.named_modules())
-        absent = [name for name in stage.modules if name not in known]
-        if absent:
-            raise TrainingError(
-                f"training {self.plan.model}, stage {stage.name}",
-                f"the model has no module {', '.join(absent)}",
-                f"It has {', '.join(n for n in known if n and '.' not in n)}",
-            )
-        inside = {id(p) for name in stage.modules for p in known[name].parameters()}
-        closed = [p for p in module.parameters() if p.requires_grad and id(p) not in inside]
-        for parameter in closed:
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter in closed:
-                parameter.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""What a person may turn on in a training; all of it is off by default."""
+"""Options of a training; all are off by default."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Options:
                 raise unknown("augmentation", name, AUGMENTATIONS)
         if len(set(self.augment)) != len(self.augment):
             raise InputError(
-                f"augmentations {','.join(self.augment)}", "one stands twice", "Name each once"
+                f"augmentations {','.join(self.augment)}", "one is listed twice", "Name each once"
             )
         if not 0.0 <= self.ema < 1.0:
             raise InputError(
@@ -61,7 +61,7 @@ class Options:
 
     @classmethod
     def of(cls, chosen: Mapping[str, Any]) -> Self:
-        """Undo :meth:`chosen`."""
+        """Return the options that :meth:`chosen` describes."""
         known = dict(chosen)
         if "augment" in known:
             known["augment"] = tuple(known["augment"])
@@ -70,7 +70,7 @@ class Options:
 
 @contextmanager
 def faster(module: nn.Module, options: Options) -> Iterator[None]:
-    """Lay out, compile and multiply as the options say, for a while."""
+    """Apply memory layout, compilation and TF32 inside a ``with`` block."""
     planar: list[nn.Parameter] = []
     if options.channels_last:
         planar = [p for p in module.parameters() if p.ndim == 4 and p.is_contiguous()]
@@ -83,7 +83,7 @@ def faster(module: nn.Module, options: Options) -> Iterator[None]:
     finally:
         if options.compile:
             module._compiled_call_impl = None
-        for parameter in planar:  # what a model laid out itself stays as it was
+        for parameter in planar:  # only parameters that were changed here
             parameter.data = parameter.data.contiguous()
 
 
@@ -111,7 +111,7 @@ class Average:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Put the averages in the module's place, for a while."""
+        """Put the averages into the module inside a ``with`` block."""
         raw = {n: p.detach().clone() for n, p in self._module.named_parameters() if n in self._kept}
         self._put(self._kept)
         try:
@@ -130,6 +130,6 @@ class Average:
         return {PREFIX + name: tensor for name, tensor in self._kept.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what :meth:`tensors` returned."""
+        """Restore what :meth:`tensors` returned."""
         for name, kept in self._kept.items():
             kept.copy_(tensors[PREFIX + name])

@@ -34,7 +34,7 @@ class Budget:
         """Read ``2000steps`` or ``10min``; None means the steps of the stages.
 
         Raises:
-            InputError: if it is neither, or nothing.
+            InputError: if it is neither, or zero.
         """
         if text is None:
             return cls(steps=sum(stage.steps for stage in stages))

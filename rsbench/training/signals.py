@@ -1,4 +1,4 @@
-"""What surrounds a training: seeds, the global random state, signals and too little memory."""
+"""Seeds, the global random state, signals and memory errors of a training."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def seeded(seed: int) -> Iterator[None]:
 def deterministic(device: torch.device) -> Iterator[None]:
     """Use deterministic algorithms on the CPU, for a while.
 
-    On a GPU some operations have none, and asking for them costs much: seeds and order are fixed
-    there, the last bits are not.
+    On a GPU some operations have none, and others are slow: seeds and order are fixed there, the
+    last bits are not.
     """
     if device.type != "cpu":
         yield
@@ -81,7 +81,7 @@ def deterministic(device: torch.device) -> Iterator[None]:
 
 
 class StopSign:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop after the step; the second stops."""
+    """First Ctrl-C or SIGTERM: stop after the current step. Second: stop at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None

@@ -25,7 +25,7 @@ SCHEMA = 1
 
 @dataclass
 class Position:
-    """How far a training has come; with the tensors, all that going on needs.
+    """Progress of a training; with the tensors, all that resuming needs.
 
     Random numbers need no state: each step draws from generators seeded by its number.
 
@@ -78,7 +78,7 @@ class StateFolder:
         self.plan = plan
 
     def load(self) -> tuple[Position, dict[str, Tensor]] | None:
-        """Return position and tensors, None where nothing was begun.
+        """Return position and tensors, None where no training was begun.
 
         Raises:
             TrainingError: if another training is unfinished here.
@@ -150,7 +150,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         import fcntl
-    except ImportError:  # no such lock on this system: two trainings would waste work, not mix
+    except ImportError:  # no such lock on this system: two trainings would repeat work, not mix it
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,10 +195,10 @@ def unpack(
         owner, _, key = rest.rpartition("/")
         parameter = parameters[owner]
         if key != "step":
-            # Laid out as its parameter is, whose memory a fused optimiser walks along with it.
+            # A fused optimiser needs the memory layout of the parameter.
             optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor)
             continue
-        # The counter lies beside its parameter where the optimiser is fused, else on the CPU.
+        # The counter is on its parameter's device where the optimiser is fused, else on the CPU.
         fused = optimizer.defaults.get("fused")
         device = parameter.device if fused else torch.device("cpu")
         optimizer.state[parameter][key] = tensor.to(device, copy=True)

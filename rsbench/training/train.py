@@ -1,7 +1,7 @@
 """Train a model on a store's training split.
 
 Weights are chosen on the validation split by an image metric, never by the loss. An interrupted
-training goes on where it stopped and ends with the same weights, bit for bit on one CPU.
+training resumes where it stopped and ends with the same weights, bit for bit on one CPU.
 """
 
 from __future__ import annotations
@@ -32,12 +32,7 @@ from rsbench.models.checkpoint import (
 from rsbench.models.checkpoint_files import tensors_digest, write_json, write_tensors
 from rsbench.models.registry import adopt, create_model, identity
 from rsbench.tasks.registry import task
-from rsbench.training.data import (
-    Crops,
-    TrainingData,
-    Validation,
-    require_splits,
-)
+from rsbench.training.data import Crops, TrainingData, Validation, require_splits
 from rsbench.training.launch import Launch
 from rsbench.training.loop import Loop, Sources
 from rsbench.training.options import Options, faster
@@ -84,7 +79,7 @@ def fresh_model(name: str, preset: str | None = None, *, seed: int, **options: A
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """What is asked of a training.
+    """Request of a training.
 
     Args:
         protocol: window, stride and split scheme.
@@ -121,13 +116,9 @@ class TrainRequest:
 
 
 def train(
-    model: Model,
-    card: Card,
-    store: Store,
-    request: TrainRequest,
-    *,
+    model: Model, card: Card, store: Store, request: TrainRequest, *,
     progress: Advance | None = None,
-) -> TrainResult:
+) -> TrainResult:  # fmt: skip
     """Train a model from the weights it has; it ends with the weights that were kept.
 
     Args:
@@ -137,20 +128,13 @@ def train(
 
     Raises:
         TrainingError: if the store has no split to train or to validate on, a loss is not finite,
-            memory runs out (says which batch size fits), or another process trains there.
+            memory runs out (names the batch size that fits), or another process trains there.
         Interrupted: after Ctrl-C or SIGTERM; the same call goes on.
     """
     rules = request.rules
     launch = Launch.of(request.devices)
     able = trainable(model)
-    if card.task != rules.task:
-        raise InputError(
-            f"training {card.name}, whose task is {card.task}",
-            f"protocol {rules.name} asks for {rules.task}",
-            f"Take a protocol whose task is {card.task}",
-        )
-    task(rules.task).require_protocol(rules)
-    _require(store, rules, request)
+    _require(card, store, rules, request)
     _known(model, card, request.preset)
     plan = _plan(able, card, store, rules, request, launch.size)
     folder = request.out_dir or _home(plan, store) / plan.digest[:SHORT]
@@ -164,7 +148,7 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class Sitting:
-    """One sitting of a training: what is trained on, by which plan, where."""
+    """One run of a training: its data, plan, folder and devices."""
 
     store: Store
     protocol: Protocol
@@ -194,7 +178,7 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
 
 
 def _sources(sitting: Sitting, card: Card, advance: Advance) -> Sources:
-    """Return what is trained on, what is validated on, and where watched terms are taken."""
+    """Return training crops, validation set and the samples of watched terms."""
     data = TrainingData.open(sitting.store, sitting.plan, sitting.protocol, advance)
     watches = any(stage.watched for stage in sitting.plan.stages)
     watched = Crops(data, "val") if watches else None
@@ -227,7 +211,14 @@ def _found(model: Model, folder: Path, store: Store, plan: Plan) -> TrainResult:
     )
 
 
-def _require(store: Store, protocol: Protocol, request: TrainRequest) -> None:
+def _require(card: Card, store: Store, protocol: Protocol, request: TrainRequest) -> None:
+    if card.task != protocol.task:
+        raise InputError(
+            f"training {card.name}, whose task is {card.task}",
+            f"protocol {protocol.name} asks for {protocol.task}",
+            f"Take a protocol whose task is {card.task}",
+        )
+    task(protocol.task).require_protocol(protocol)
     require_splits(store)
     if protocol.scheme == "time":
         raise InputError(
@@ -291,30 +282,20 @@ def _plan(
     stages = _stages(model, card, request, devices)
     store.sensor(request.sensor).band_index(request.bands)
     return Plan(
-        model=card.name,
-        preset=request.preset,
+        model=card.name, preset=request.preset,
         options=plain_options(identity(model).options),
         preset_options=plain_options(card.presets[request.preset].options),
-        dataset_digest=store.digest,
-        scheme=protocol.trained_for,
-        sensor=request.sensor,
-        bands=request.bands,
-        window=window_of(card, protocol.window),
-        grid=(protocol.window, protocol.stride),
-        shortest=shortest_context(card, request.context),
-        context=request.context,
+        dataset_digest=store.digest, scheme=protocol.trained_for,
+        sensor=request.sensor, bands=request.bands,
+        window=window_of(card, protocol.window), grid=(protocol.window, protocol.stride),
+        shortest=shortest_context(card, request.context), context=request.context,
         longest=min(request.context, card.max_context or request.context),
-        leads=tuple(leads_of(card, stage) for stage in stages),
-        stages=stages,
-        budget=str(Budget.parse(request.budget, stages)),
-        seed=request.seed,
-        devices=devices,
-        precision=request.precision,
-        batch_size=request.batch_size,
+        leads=tuple(leads_of(card, stage) for stage in stages), stages=stages,
+        budget=str(Budget.parse(request.budget, stages)), seed=request.seed, devices=devices,
+        precision=request.precision, batch_size=request.batch_size,
         initial=tensors_digest(model.module.state_dict()),
-        resampling=task(card.task).resampled(protocol),
-        extras=request.options.chosen(),
-    )
+        resampling=task(card.task).resampled(protocol), extras=request.options.chosen(),
+    )  # fmt: skip
 
 
 def _home(plan: Plan, store: Store) -> Path:
@@ -359,40 +340,26 @@ def _write(model: Trainable, sitting: Sitting, position: Position, regions: Sequ
     tensors = model.module.state_dict()
     device = str(sitting.fabric.device)
     note = Checkpoint(
-        model=plan.model,
-        preset=plan.preset,
-        options=plan.options,
-        preset_options=plan.preset_options,
-        dataset=store.recipe,
-        dataset_digest=store.digest,
-        scheme=plan.scheme,
-        sensor=plan.sensor,
-        bands=plan.bands,
-        context=plan.context,
-        window=plan.window,
-        regions=tuple(
-            Footprint.of(
-                name,
-                store.region(name).grids[plan.sensor],
-                store.region(name).times[plan.sensor][-1].isoformat(),
-            )
-            for name in regions
-        ),
-        selected_on=store.split("val"),
-        seed=plan.seed,
-        steps=position.steps,
-        stages=tuple(asdict(stage) for stage in plan.stages),
-        precision=plan.precision,
-        budget=sitting.request.budget,
-        training=plan.extras,
-        selection=dict(position.best or {}),
-        weights_digest=tensors_digest(tensors),
-        plan=plan.digest,
-        simulated=store.simulated,
-        seconds=position.seconds_before + position.seconds,
-        history=tuple(position.history),
+        model=plan.model, preset=plan.preset, options=plan.options,
+        preset_options=plan.preset_options, dataset=store.recipe, dataset_digest=store.digest,
+        scheme=plan.scheme, sensor=plan.sensor, bands=plan.bands, context=plan.context,
+        window=plan.window, regions=_footprints(store, plan, regions),
+        selected_on=store.split("val"), seed=plan.seed, steps=position.steps,
+        stages=tuple(asdict(stage) for stage in plan.stages), precision=plan.precision,
+        budget=sitting.request.budget, training=plan.extras,
+        selection=dict(position.best or {}), weights_digest=tensors_digest(tensors),
+        plan=plan.digest, simulated=store.simulated,
+        seconds=position.seconds_before + position.seconds, history=tuple(position.history),
         provenance=provenance(device=device, precision=plan.precision, seed=plan.seed).to_json(),
         finished=datetime.now(UTC).isoformat(timespec="microseconds"),
-    )
+    )  # fmt: skip
     write_tensors(folder / WEIGHTS, tensors)
     write_json(folder / NOTE, note.to_json())
+
+
+def _footprints(store: Store, plan: Plan, regions: Sequence[str]) -> tuple[Footprint, ...]:
+    entries = {name: store.region(name) for name in regions}
+    return tuple(
+        Footprint.of(name, e.grids[plan.sensor], e.times[plan.sensor][-1].isoformat())
+        for name, e in entries.items()
+    )

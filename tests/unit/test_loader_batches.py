@@ -1,9 +1,7 @@
-"""Batches: right pixels, physical units, an order that only the seed decides."""
+"""Batches: right pixels, physical units, the order of the samples."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from rsbench.catalog import load_protocol
 from rsbench.core.errors import InputError, StoreError, UnknownName
 from rsbench.store.cache import open_cache
 from rsbench.store.read import Store
-from rsbench.tasks.base import Batch
 from rsbench.tasks.batches import batches, plan
 from rsbench.tasks.forecast.samples import Sample, index
 from tests import toys
@@ -51,7 +48,7 @@ def test_shapes_types_and_dates(store: Store, samples: tuple[Sample, ...]) -> No
 
 
 def test_pixels_are_those_of_the_store(store: Store, samples: tuple[Sample, ...]) -> None:
-    for batch in batches(reader_of(store, bands=("B08", "B02")), samples, 5, shuffle_seed=3):
+    for batch in batches(reader_of(store, bands=("B08", "B02")), samples, 5):
         for row, sample in enumerate(batch.samples):
             values, valid = store.read_physical(sample.region, "s2", window=sample.window)
             for indices, found, seen in (
@@ -75,31 +72,14 @@ def test_every_sample_comes_once_and_shapes_never_mix(
     store: Store, samples: tuple[Sample, ...]
 ) -> None:
     seen = []
-    for batch in batches(reader_of(store), samples, 7, shuffle_seed=0):
+    for batch in batches(reader_of(store), samples, 7):
         assert len({len(s.targets) for s in batch.samples}) == 1
         assert batch.truth.values.shape[0] == len(batch.samples) <= 7
         seen += batch.samples
     assert sorted(seen, key=repr) == sorted(samples, key=repr)
 
 
-def order(found: Iterator[Batch[Sample]]) -> list[Sample]:
-    return [sample for batch in found for sample in batch.samples]
-
-
-def test_the_order_depends_on_the_seed_alone(store: Store, samples: tuple[Sample, ...]) -> None:
-    state = np.random.get_state()[1][0]  # noqa: NPY002 - global state must not matter
-    first = order(batches(reader_of(store), samples, 4, shuffle_seed=1))
-    np.random.seed(7)  # noqa: NPY002
-    torch.manual_seed(7)
-    assert order(batches(reader_of(store), samples, 4, shuffle_seed=1)) == first
-    for ahead in (1, 4):
-        assert order(batches(reader_of(store), samples, 4, shuffle_seed=1, prefetch=ahead)) == first
-    assert order(batches(reader_of(store), samples, 4, shuffle_seed=2)) != first
-    assert order(batches(reader_of(store), samples, 4, shuffle_seed=(1, 5))) != first
-    assert state is not None
-
-
-def test_without_a_seed_the_order_is_that_of_the_samples() -> None:
+def test_the_order_is_that_of_the_samples() -> None:
     from rsbench.core.grid import Window
 
     w = Window(0, 0, 8, 8)
@@ -123,7 +103,7 @@ def test_context_and_truth_share_no_memory(store: Store, samples: tuple[Sample, 
     assert torch.equal(context, before)
 
 
-def test_an_error_ahead_reaches_the_consumer(
+def test_a_cache_that_is_damaged_in_use_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "home"))
@@ -132,16 +112,7 @@ def test_an_error_ahead_reaches_the_consumer(
     reader = reader_of(made)
     (open_cache(made).info.path / "toy-01.valid.npy").unlink()
     with pytest.raises(StoreError, match="changed while in use"):
-        list(batches(reader, listed, 2, prefetch=2))
-
-
-def test_the_thread_ends_when_the_consumer_stops(store: Store, samples: tuple[Sample, ...]) -> None:
-    found = batches(reader_of(store), samples, 1, prefetch=1)
-    next(found)
-    assert any(t.name == "rsbench-prefetch" for t in threading.enumerate())
-    found.close()  # type: ignore[attr-defined]
-    time.sleep(0.05)
-    assert not any(t.name == "rsbench-prefetch" for t in threading.enumerate())
+        list(batches(reader, listed, 2))
 
 
 def test_bad_arguments(store: Store, samples: tuple[Sample, ...]) -> None:

@@ -12,7 +12,8 @@ import torch
 
 import rsbench as rb
 from rsbench.core.errors import InputError, PixelError, UnknownName
-from rsbench.metrics.images import ImageOptions, ImagePairs, check_pairs
+from rsbench.metrics.checks import check_pairs
+from rsbench.metrics.images import ImageOptions, ImagePairs
 from rsbench.metrics.registry import info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
@@ -349,7 +350,7 @@ def test_an_undefined_score_says_whether_there_was_anything_to_see() -> None:
     x = scenes(2)
     none = torch.ones(2, 1, 32, 32, dtype=torch.bool)
     none[1] = False
-    with pytest.raises(InputError, match=r"1 of 2 images \(1\): no pixel of theirs is valid"):
+    with pytest.raises(InputError, match=r"1 of 2 images \(1\): they have no valid pixel"):
         rb.metrics.compute(["ssim@1"], x, x, none, data_range=1.0)
     with pytest.raises(InputError, match=r"2 of 2 images \(0, 1\): they are too constant"):
         rb.metrics.compute(["cc@1"], torch.ones_like(x), x, data_range=1.0)

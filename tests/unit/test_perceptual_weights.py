@@ -177,7 +177,7 @@ def served(folder: Path, elsewhere: str = "") -> Iterator[str]:
 def published(folder: Path, url: str, **changes: object) -> room.Weights:
     """Return the entry of the file ``w.pth`` of a folder that is served at ``url``."""
     digest = sha256_file(folder / "w.pth")
-    entry = room.Weights("w", (("w.pth", digest),), url, 9, (), "none")
+    entry = room.Weights("w", (("w.pth", digest),), url, 9, "none")
     return replace(entry, **changes)  # type: ignore[arg-type]
 
 

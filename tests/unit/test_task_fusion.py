@@ -13,6 +13,7 @@ import torch
 from fusion_toys import BANDS, COARSE, FINE, days, metas, write_triplets
 
 from rsbench.catalog import load_protocol
+from rsbench.core.date_triplets import Triplet
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window
 from rsbench.models.api import Frames
@@ -20,7 +21,7 @@ from rsbench.store.read import Store
 from rsbench.tasks.base import Batch
 from rsbench.tasks.batches import batches
 from rsbench.tasks.frames import enlarge
-from rsbench.tasks.fusion.samples import Triplet, footprint, require_fitting, sensor_pair, triplets
+from rsbench.tasks.fusion.samples import footprint, require_fitting, sensor_pair, triplets
 from rsbench.tasks.fusion.task import TASK
 from rsbench.tasks.settings import evaluation_config
 from tests.task_readers import reader_of, split_of
@@ -154,7 +155,7 @@ def test_a_nan_called_valid_is_named(store: Store, part: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"bands": ("nir", "red")}, "stand in another order: red, nir and nir, red"),
+        ({"bands": ("nir", "red")}, "are in another order: red, nir and nir, red"),
         ({"bands": ("red", "swir")}, "the bands differ"),
         ({"unit": "kelvin"}, "the one is reflectance, the other kelvin"),
         ({"gsd": 40.0}, "their pixels measure 30 and 40 m"),

@@ -142,7 +142,7 @@ def test_a_box_covers_one_minus_its_share() -> None:
 def test_names_and_windows_that_cannot_be_are_refused() -> None:
     with pytest.raises(UnknownName, match="Did you mean cutmix"):
         Options(augment=("cutmx",))
-    with pytest.raises(InputError, match="stands twice"):
+    with pytest.raises(InputError, match="is listed twice"):
         Options(augment=("flips", "flips"))
     with pytest.raises(InputError, match="below 1"):
         Options(ema=1.0)

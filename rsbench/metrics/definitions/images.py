@@ -20,7 +20,8 @@ def _ergas(ratio: int, use: str) -> Metric:
     return Metric(
         f"ergas.r{ratio}@1", "lower", UNIT, "1", WALD00,
         f"relative error over bands, coarse/fine pixel ratio {ratio} ({use})",
-        "rsbench.metrics.spectral:ergas", perfect=0.0, per_band=False, options={"ratio": ratio},
+        "rsbench.metrics.spectral:ergas", perfect=0.0, per_band=False,
+        pixel_ratio=ratio, options={"ratio": ratio},
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Rows that bound a forecast: the conditional mean of a simulation, and the data's noise floor."""
+"""Entries that bound a forecast: a simulation's conditional mean and the data's noise floor."""
 
 from __future__ import annotations
 

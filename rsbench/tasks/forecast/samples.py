@@ -47,24 +47,12 @@ class Sample:
 
     @property
     def key(self) -> str:
-        """Names the sample apart from its window, so that neighbouring tiles share it."""
+        """Identifies the sample without its window, so that neighbouring tiles share it."""
         return f"{self.region}:{self.start}"
 
     def at(self, window: Window) -> Self:
         """Return the sample with another window."""
         return replace(self, window=window)
-
-
-@dataclass(frozen=True)
-class SampleIndex:
-    """The samples of a split, and what the window grid left out.
-
-    Args:
-        dropped: pixels per region that no window covers, because a remainder was too small.
-    """
-
-    samples: tuple[Sample, ...]
-    dropped: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -91,28 +79,17 @@ def index(
         InputError: if the protocol's window is larger than a region, its dates are uneven, or
             a split by date leaves none for the split.
     """
-    return index_report(store, protocol, split, extent).samples
-
-
-def index_report(
-    store: Store, protocol: Protocol, split: str, extent: Extent | None = None
-) -> SampleIndex:
-    """Return the same samples as :func:`index`, with the pixels that no window covers."""
     asked = extent or Extent()
     leads = protocol.horizon if asked.horizon is None else asked.horizon
     frames = protocol.context if asked.context is None else asked.context
     name = asked.sensor or next(iter(store.meta.sensors))
-    samples: list[Sample] = []
-    dropped: dict[str, int] = {}
-    lengths: dict[str, int] = {}
+    samples, lengths = list[Sample](), dict[str, int]()
     for region in regions_of(store, protocol, split):
         entry = store.region(region)
         times, grid = entry.times[name], entry.grids[name]
         _require_even(region, times)
         lengths[region] = len(times)
-        windows, dropped[region] = windows_of(
-            region, grid, window=protocol.window, stride=protocol.stride
-        )
+        windows = windows_of(region, grid, window=protocol.window, stride=protocol.stride)
         span = spans(protocol, len(times), frames).get(split)
         samples += [
             Sample(region, window, given, wanted)
@@ -126,8 +103,7 @@ def index_report(
             f"of {max(lengths.values())} dates a split by date leaves none for it",
             "Add dates, or take a protocol whose scheme is space",
         )
-    found = backward(samples, lengths) if protocol.direction == "past" else tuple(samples)
-    return SampleIndex(found, dropped)
+    return backward(samples, lengths) if protocol.direction == "past" else tuple(samples)
 
 
 def regions_of(store: Store, protocol: Protocol, split: str) -> tuple[str, ...]:
@@ -178,7 +154,7 @@ def curve_of(start: int, lead: int, *, span: Span, horizon: int) -> str:
 
 
 def backward(samples: Iterable[Sample], times: Mapping[str, int]) -> tuple[Sample, ...]:
-    """Return the samples with time turned round: the first context date becomes the last.
+    """Return the samples with time reversed: the first context date becomes the last.
 
     Given are later dates, descending; lead 1 is the date just before the earliest of them.
 
@@ -199,7 +175,7 @@ def require_leads(times: int, *, context: int, horizon: int) -> None:
     """Refuse more context or leads than ``times`` dates hold.
 
     Raises:
-        HorizonError: says how many leads there are, and for which context.
+        HorizonError: gives the number of leads for several contexts.
     """
     asked = f"a horizon of {horizon} after a context of {context}"
     if context < 1 or horizon < 1:
@@ -216,7 +192,7 @@ def require_leads(times: int, *, context: int, horizon: int) -> None:
 
 
 def _require_even(region: str, times: Sequence[date]) -> None:
-    """Where steps differ, `lead 2` would mean another thing at every start."""
+    """Refuse uneven steps between dates: `lead 2` would be another time span at every start."""
     steps = [(b - a).days for a, b in pairwise(times)]
     if not steps:
         return

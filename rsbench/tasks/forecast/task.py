@@ -20,7 +20,7 @@ from rsbench.tasks.forecast.samples import (
     require_leads,
     spans,
 )
-from rsbench.tasks.forecast.words import WORDS, methods
+from rsbench.tasks.forecast.words import WORDS
 from rsbench.tasks.windows import whole_window
 
 if TYPE_CHECKING:
@@ -161,8 +161,14 @@ class ForecastTask(Task[Sample]):
         return SERIES
 
     def methods(self, run: Scored) -> str:
-        """Return half a sentence: what models saw and what they predicted."""
-        return methods(run)
+        """Return half a sentence: the inputs of models and what they predicted."""
+        frames = "frame" if run.context == 1 else "frames"
+        leads = "lead 1" if run.horizon == 1 else f"leads 1 to {run.horizon}"
+        said = f"k = {run.context} context {frames} were given and {leads} of {run.step} predicted"
+        starts = (
+            f"{run.starts[0]} to {run.starts[-1]}" if len(run.starts) > 1 else "".join(run.starts)
+        )
+        return said + (f", from starts {starts}" if starts else "")
 
 
 TASK = ForecastTask()

@@ -1,8 +1,8 @@
-"""What tables and reports call the parts of a forecast."""
+"""Words of tables and reports for forecasts."""
 
 from __future__ import annotations
 
-from rsbench.tasks.words import Scored, Words
+from rsbench.tasks.words import Words
 
 WORDS = Words(
     answers="forecasts",
@@ -28,12 +28,3 @@ WORDS = Words(
         "undefined, so that no lead and no row is scored on easier ground."
     ),
 )
-
-
-def methods(run: Scored) -> str:
-    """Return half a sentence: what models saw and what they predicted."""
-    frames = "frame" if run.context == 1 else "frames"
-    leads = "lead 1" if run.horizon == 1 else f"leads 1 to {run.horizon}"
-    said = f"k = {run.context} context {frames} were given and {leads} of {run.step} predicted"
-    starts = f"{run.starts[0]} to {run.starts[-1]}" if len(run.starts) > 1 else "".join(run.starts)
-    return said + (f", from starts {starts}" if starts else "")

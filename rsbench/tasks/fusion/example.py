@@ -40,7 +40,7 @@ def _triplets(shape: Shape, *, seed: int, masked: bool, members: int) -> Samples
     context, truth = plain.given.frames[SENSOR], plain.truth
     series = torch.cat([context.values, truth.values], dim=2)
     times = torch.cat([context.times, truth.times], dim=1)
-    # The target lies between two references, and after a single one.
+    # The target lies between two references, or after a single one.
     order = [0, 2, 1] if K == 2 else [0, 1]
     series = series[:, :, order]
     blocks = torch.nn.functional.avg_pool2d(series.flatten(0, 3)[:, None], FOOTPRINT)

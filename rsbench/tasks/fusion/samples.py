@@ -1,8 +1,8 @@
 """Samples of fusion: a target date, its reference dates, and the pair of sensors.
 
-A date is a reference or a target if both sensors show it: the fine image of a target is the truth
-that models never see. Under a protocol whose scheme is ``time`` the splits are made by target date;
-no sample of an earlier split holds the target date of a later one, in any role.
+A date can be a reference or a target if both sensors have it. The fine image of a target is the
+truth, which is never passed to models. Under a protocol whose scheme is ``time`` splits are made
+by target date; no sample of an earlier split holds the target date of a later one, in any role.
 """
 
 from __future__ import annotations
@@ -12,15 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from rsbench.core.date_triplets import (
-    SHARES,
-    DateLeak,
-    Triplet,
-    date_leaks,
-    gap_of,
-    neighbours,
-    split_by_date,
-)
+from rsbench.core.date_triplets import SHARES, Triplet, gap_of, neighbours, split_by_date
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window, nesting
 from rsbench.tasks.windows import whole_window, windows_of
@@ -29,20 +21,6 @@ if TYPE_CHECKING:
     from rsbench.catalog import Protocol
     from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
-
-__all__ = [
-    "SHARES",
-    "DateLeak",
-    "SensorPair",
-    "Triplet",
-    "date_leaks",
-    "footprint",
-    "require_fitting",
-    "sensor_pair",
-    "split_by_date",
-    "splits_of",
-    "triplets",
-]
 
 
 @dataclass(frozen=True)
@@ -77,7 +55,7 @@ def require_fitting(fine: SensorMeta, coarse: SensorMeta) -> None:
     """Refuse two sensors whose values cannot be compared.
 
     Raises:
-        InputError: says whether units, bands, their order or the pixel sizes differ.
+        InputError: if units, bands, their order or the pixel sizes do not fit.
     """
     asked = f"fusion of {fine.name} and {coarse.name}"
     if fine.unit != coarse.unit:
@@ -90,7 +68,7 @@ def require_fitting(fine: SensorMeta, coarse: SensorMeta) -> None:
         same = set(fine.bands) == set(coarse.bands)
         raise InputError(
             asked,
-            f"the bands {'stand in another order' if same else 'differ'}: "
+            f"the bands {'are in another order' if same else 'differ'}: "
             f"{', '.join(fine.bands)} and {', '.join(coarse.bands)}",
             "Bring both to the same bands in one order",
         )
@@ -115,13 +93,9 @@ def footprint(store: Store, pair: SensorPair, region: str) -> int:
 
 
 def triplets(
-    store: Store,
-    protocol: Protocol,
-    split: str,
-    *,
-    references: int | None = None,
+    store: Store, protocol: Protocol, split: str, *, references: int | None = None,
     windows: bool = False,
-) -> tuple[Triplet, ...]:
+) -> tuple[Triplet, ...]:  # fmt: skip
     """Return the samples of a split: consecutive dates that both sensors show.
 
     With two references they are the dates before and after the target; with one, the date before.
@@ -243,7 +217,7 @@ def _windows(region: str, grid: Grid, protocol: Protocol, ratio: int) -> tuple[W
                 f"a coarse pixel spans {ratio} fine pixels",
                 f"Take a multiple of {ratio}",
             )
-    return windows_of(region, grid, window=protocol.window, stride=protocol.stride)[0]
+    return windows_of(region, grid, window=protocol.window, stride=protocol.stride)
 
 
 def _too_few(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rsbench.core.date_triplets import date_leaks
 from rsbench.core.errors import InputError
+from rsbench.metrics.registry import definition
 from rsbench.tasks.fusion.samples import footprint, sensor_pair, splits_of, triplets
 
 if TYPE_CHECKING:
     from rsbench.store.read import Store
     from rsbench.tasks.config import EvaluationConfig
-
-_ERGAS = re.compile(r"ergas\.r(\d+)@\d+")
 
 
 def require_ratio(store: Store) -> int:
@@ -35,10 +33,10 @@ def require_ratio(store: Store) -> int:
 
 
 def ratio_metrics(ids: Sequence[str], ratio: int) -> tuple[str, ...]:
-    """Of the ERGAS of several ratios keep the one nearest to the data's; its name says which."""
-    found = {name: int(match[1]) for name in ids if (match := _ERGAS.fullmatch(name))}
-    best = min(found, key=lambda name: (abs(found[name] - ratio), found[name]), default="")
-    return tuple(name for name in ids if name not in found or name == best)
+    """Return the metrics without those of a pixel ratio farther from the data's than another's."""
+    found = {name: definition(name).pixel_ratio for name in ids}
+    best = min(filter(None, found.values()), key=lambda own: (abs(own - ratio), own), default=None)
+    return tuple(name for name in ids if found[name] in (None, best))
 
 
 def leak_notes(config: EvaluationConfig) -> Iterator[str]:

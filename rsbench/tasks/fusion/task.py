@@ -14,7 +14,7 @@ from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
 from rsbench.tasks.fusion.samples import footprint, sensor_pair, splits_of, triplets
 from rsbench.tasks.fusion.settings import leak_notes, ratio_metrics, require_ratio
-from rsbench.tasks.fusion.words import WORDS, methods
+from rsbench.tasks.fusion.words import WORDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +128,7 @@ class FusionTask(Task[Triplet]):
     def validation(
         self, reading: Reading, reader: Reader[Triplet], drawing: Drawing
     ) -> Sequence[Triplet]:
-        """Return the windows in which every image is seen."""
+        """Return the windows in which every image has a valid pixel."""
         found = triplets(
             reading.store, reading.protocol, "val", references=drawing.context, windows=True
         )
@@ -150,8 +150,12 @@ class FusionTask(Task[Triplet]):
         return TRIPLETS
 
     def methods(self, run: Scored) -> str:
-        """Return half a sentence: what models saw and what they predicted."""
-        return methods(run)
+        """Return half a sentence: the inputs of models and what they predicted."""
+        dates = "date" if run.context == 1 else "dates"
+        return (
+            f"the fine and coarse images of {run.context} reference {dates} and the coarse image "
+            "of the target date were given and the fine image of the target date predicted"
+        )
 
 
 TASK = FusionTask()
@@ -212,7 +216,7 @@ def _requests(store: Store, pair: SensorPair, sample: Triplet) -> Requests:
 def _cloud(sample: Triplet, grid: Grid, cell: int, window: Window) -> npt.NDArray[np.bool_]:
     """Return what a sample's cloud hides of a window of the coarse grid: ``(h, w)`` bool.
 
-    A measurement spans ``cell`` pixels of that grid along one side, and is hidden or seen whole.
+    A measurement spans ``cell`` pixels of that grid along one side; all of it is hidden, or none.
     """
     from rsbench.tasks.fusion.clouds import hidden
 
@@ -227,7 +231,7 @@ def _cloud(sample: Triplet, grid: Grid, cell: int, window: Window) -> npt.NDArra
 class Triplets:
     """The triplets of a split's regions; crops lie on the lattice of coarse pixels.
 
-    A model of one reference that is trained under a protocol of two sees either of them.
+    A model of one reference that is trained under a protocol of two is given either of them.
     """
 
     samples: Mapping[str, Sequence[Triplet]]

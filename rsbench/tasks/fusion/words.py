@@ -1,8 +1,8 @@
-"""What tables and reports call the parts of a fusion."""
+"""Words of tables and reports for fusion."""
 
 from __future__ import annotations
 
-from rsbench.tasks.words import Scored, Words
+from rsbench.tasks.words import Words
 
 WORDS = Words(
     answers="fusions",
@@ -20,12 +20,3 @@ WORDS = Words(
     given="reference",
     given_picture="first reference",
 )
-
-
-def methods(run: Scored) -> str:
-    """Return half a sentence: what models saw and what they predicted."""
-    dates = "date" if run.context == 1 else "dates"
-    return (
-        f"the fine and coarse images of {run.context} reference {dates} and the coarse image "
-        "of the target date were given and the fine image of the target date predicted"
-    )

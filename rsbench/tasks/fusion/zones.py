@@ -1,4 +1,4 @@
-"""Zones of a fusion, from what models see: where the coarse images say that the ground changed."""
+"""Zones of fusion from its inputs: where the coarse images changed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def zones_of(given: Given, want: Want) -> Mapping[str, Tensor]:
 
     Dynamic is where the coarse image of the target date differs from that of the first reference
     by the rule of the metrics of change: a change vector above three times the noise, in groups of
-    nine fine pixels or more. Stable is every other pixel that both coarse images show. The truth
-    has no part in it.
+    nine fine pixels or more. Stable is every other pixel that is valid in both coarse images. The
+    truth is not used.
     """
     coarse = next(frames for name, frames in given.frames.items() if name != want.sensor)
     at = (coarse.times == want.times[:, :1]).int().argmax(dim=1)
