@@ -15,8 +15,9 @@ from rsbench.core.errors import InputError
 from rsbench.core.io import atomic_file
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
-from rsbench.evaluation.intervals import direction, unit_of
+from rsbench.evaluation.intervals import unit_of
 from rsbench.evaluation.scores import Scores
+from rsbench.metrics.queries import direction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

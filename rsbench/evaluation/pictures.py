@@ -78,9 +78,9 @@ class Viewer:
         self._index = [bands.index(band) for band in shown][: 3 if len(shown) >= 3 else 1]
         self._samples: dict[str, _Sample] = {}
 
-    def see(self, row: ModelEntry, case: Case, lead: int, values: Tensor) -> None:
-        """Look at one lead of one batch and keep what belongs on the page."""
-        if row.role not in ROLES:
+    def add(self, entry: ModelEntry, case: Case, lead: int, values: Tensor) -> None:
+        """Keep the images of one lead of one batch that the report shows."""
+        if entry.role not in ROLES:
             return
         for b, sample in enumerate(case.samples):
             if case.curves[b][0] not in ("starts", "both"):
@@ -92,7 +92,7 @@ class Viewer:
                 continue
             if (sample.window.y, sample.window.x) != (0, 0):
                 continue
-            key = (row.model, row.preset)
+            key = (entry.model, entry.preset)
             answer, truth = values[b].numpy(), case.truth[b, lead - 1].numpy()
             valid = case.valid[b, lead - 1, 0].numpy()
             error = np.where(valid, np.abs(answer - truth).mean(axis=0), np.nan)

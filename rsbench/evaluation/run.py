@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rsbench.training.options import Options
     from rsbench.training.train import TrainRequest
 
-    Seen = Callable[[ModelEntry, Case, int, torch.Tensor], None]
+    OnAnswer = Callable[[ModelEntry, Case, int, torch.Tensor], None]
 
 KEEP = ("none", "viewer", "all")
 
@@ -142,15 +142,15 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     info = {"command": request.command, "history": history, "extra": {"key": key}}
     scores = publish(
         out, config, request.keep,
-        lambda seen: score_table(
-            config, own, note=note, advance=advance, seen=seen, info=info
+        lambda on_answer: score_table(
+            config, own, note=note, advance=advance, on_answer=on_answer, info=info
         ),
     )  # fmt: skip
     return RunResult(out, scores)
 
 
 def publish(
-    out: Path, config: EvaluationConfig, keep: str, make: Callable[[Seen], Scores]
+    out: Path, config: EvaluationConfig, keep: str, make: Callable[[OnAnswer], Scores]
 ) -> Scores:
     """Write table, scores, pictures and report of what ``make`` scores; all of it or nothing."""
     from rsbench.evaluation.pictures import Viewer
@@ -159,7 +159,7 @@ def publish(
 
     with disk_errors(f"writing the run {out}", "give another --out"), whole(out) as folder:
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep)
-        scores = make(viewer.see)
+        scores = make(viewer.add)
         viewer.close()
         table = scores.table()
         to_parquet(table, folder / "table.parquet")

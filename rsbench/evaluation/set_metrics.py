@@ -42,7 +42,7 @@ class SetMetricAccumulator:
     Args:
         metrics: ids of set metrics.
         value_range: the dataset's range in the unit.
-        eyes: which bands are red, green and blue.
+        rgb: which bands are red, green and blue.
     """
 
     metrics: tuple[str, ...]

@@ -116,6 +116,12 @@ def matched(
     return offered
 
 
+def headline(table: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
+    """Return the rows of the headline stratum over all bands, of one metric if it is given."""
+    rows = table[(table["band"] == "all") & (table["stratum"] == HEADLINE)]
+    return rows if metric is None else rows[rows["metric"] == metric]
+
+
 def whole(units: pd.DataFrame) -> pd.DataFrame:
     """Return the units of whole images."""
     return units[units[ZONE] == ""] if ZONE in units.columns else units
@@ -145,17 +151,17 @@ def grouped(units: pd.DataFrame, horizon: int) -> pd.DataFrame:
 
 
 def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
-    headline = matched(units, horizon, HEADLINE)
-    yield headline.assign(**{GROUP: HEADLINE})
+    starts = matched(units, horizon, HEADLINE)
+    yield starts.assign(**{GROUP: HEADLINE})
     yield matched(units, horizon, SAME_TARGET).assign(**{GROUP: SAME_TARGET})
     yield from _zones(units, horizon)
-    if CONDITION in headline.columns:
-        yield headline.assign(**{GROUP: CONDITION + "=" + headline[CONDITION].astype(str)})
+    if CONDITION in starts.columns:
+        yield starts.assign(**{GROUP: CONDITION + "=" + starts[CONDITION].astype(str)})
     for column, name in GROUP_COLUMNS.items():
-        if column in headline.columns:
-            yield from _named(headline, name, headline[column].fillna("").astype(str))
-    pooled = headline[headline["band"] == "all"]  # all bands together, to keep the table small
-    if CONDITION not in headline.columns:
+        if column in starts.columns:
+            yield from _named(starts, name, starts[column].fillna("").astype(str))
+    pooled = starts[starts["band"] == "all"]  # all bands together, to keep the table small
+    if CONDITION not in starts.columns:
         years = pooled["target"].astype(str).str.slice(0, 4)
         yield from _named(pooled, YEAR, years, at_one_lead=True)
     if HEMISPHERE in pooled.columns:

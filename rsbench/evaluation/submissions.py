@@ -20,7 +20,7 @@ from rsbench.core.io import atomic_directory
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run import RunResult, publish
 from rsbench.evaluation.run_folder import finished, require_writable
-from rsbench.evaluation.score_table import Own, score_table
+from rsbench.evaluation.score_table import OwnEntry, score_table
 from rsbench.evaluation.submission_files import (
     NOTE,
     AnswerFiles,
@@ -33,6 +33,8 @@ from rsbench.tasks.settings import evaluation_config, reading_of
 
 if TYPE_CHECKING:
     from rsbench.evaluation.entries import Answer, ModelEntry
+    from rsbench.evaluation.score_table import OnAnswer
+    from rsbench.evaluation.scores import Scores
     from rsbench.store.read import Store
     from rsbench.tasks.base import Asked, Case
 
@@ -241,25 +243,24 @@ def score_answers(
     note: Note = quiet,
     advance: Advance = silent,
 ) -> RunResult:
-    """Do what `rsbench score` does: check the answers, score them beside the trivial rows.
+    """Do what `rsbench score` does: check the answers and score them with the reference models.
 
     Raises:
         Incomparable: if they were made for another dataset.
         InputError: if a file is absent or of another shape, grid or type.
         PixelError: if a value is not finite.
     """
-    said = options or ScoreOptions()
+    chosen = options or ScoreOptions()
     answer = AnswerNote.load(predictions)
-    config = _setting(answer, store, predictions, said)
-    own_task = task_of(config)
-    asked = own_task.asked(config)
+    config = _config(answer, store, predictions, chosen)
+    asked = task_of(config).asked(config)
     files = open_answers(answer.format, predictions, config.bands)
     files.require(asked)
     digest = _content(predictions)
     key = sha256_json({
         "answers": digest, "dataset": store.digest, "note": answer.to_json(),
         "protocol": config.protocol.model_dump(mode="json"), "metrics": list(config.metrics),
-        "keep": said.keep,
+        "keep": chosen.keep,
     })  # fmt: skip
     done = finished(out, key)
     if done is not None:
@@ -267,25 +268,26 @@ def score_answers(
         return RunResult(out, done)
     require_writable(out)
     regions = len({item.region for item in asked})
-    note(f"{answer.model}: {len(asked)} {own_task.words.answers} of {regions} regions")
-    own = Own(answer.model, _row(answer, files, asked), digest, answer.citation, "elsewhere")
-    info = {"command": said.command, "extra": {"key": key}}
-    scores = publish(
-        out, config, said.keep,
-        lambda seen: score_table(config, own, note=note, advance=advance, seen=seen, info=info),
-    )  # fmt: skip
-    return RunResult(out, scores)
+    note(f"{answer.model}: {len(asked)} {task_of(config).words.answers} of {regions} regions")
+    entry = _entry_of(answer, files, asked)
+    own = OwnEntry(answer.model, entry, digest, answer.citation, "elsewhere")
+    info = {"command": chosen.command, "extra": {"key": key}}
+
+    def scored(on_answer: OnAnswer) -> Scores:
+        return score_table(config, own, note=note, advance=advance, on_answer=on_answer, info=info)
+
+    return RunResult(out, publish(out, config, chosen.keep, scored))
 
 
-def _setting(
-    answer: AnswerNote, store: Store, folder: Path, said: ScoreOptions
+def _config(
+    answer: AnswerNote, store: Store, folder: Path, chosen: ScoreOptions
 ) -> EvaluationConfig:
     asked = f"scoring {folder}"
     if answer.model in ("", PLACEHOLDER):
         raise InputError(asked, "its model has no name", f'Write the name as "model" in {NOTE}')
     if answer.model in (*task(answer.task).reference_models, *BOUNDS):
         raise InputError(
-            asked, f"{answer.model} is a row of every table", f"Choose another name in {NOTE}"
+            asked, f"{answer.model} is an entry of every table", f"Choose another name in {NOTE}"
         )
     if answer.digest != store.digest:
         raise Incomparable(
@@ -296,7 +298,7 @@ def _setting(
         )
     options = EvaluationOptions(
         split=answer.split, context=answer.context, horizon=answer.horizon, device="cpu",
-        suite=said.suite, metrics=said.metrics,
+        suite=chosen.suite, metrics=chosen.metrics,
     )  # fmt: skip
     config = evaluation_config(store, answer.load_protocol(), options)
     if (answer.sensor, answer.bands) != (config.sensor, config.bands):
@@ -310,12 +312,12 @@ def _setting(
 
 
 def _content(folder: Path) -> str:
-    """Return one digest of all files of the answers, the provenance of their row."""
+    """Return one digest of all files of the answers, which is their provenance."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE)
     return sha256_json([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in files])
 
 
-def _row(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]]) -> ModelEntry:
+def _entry_of(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]]) -> ModelEntry:
     import numpy as np
     import torch
 

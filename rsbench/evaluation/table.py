@@ -7,15 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rsbench.core.errors import Incomparable, InputError, other_schema
-from rsbench.core.io import atomic_file, write_atomic
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
-from rsbench.evaluation.intervals import direction, loss
+from rsbench.evaluation.intervals import loss
 from rsbench.evaluation.scores import (
     COLUMNS,
     EARLIEST_TASK,
@@ -25,7 +22,10 @@ from rsbench.evaluation.scores import (
     Scores,
     protocol_task,
     read_parquet,
+    write_parquet,
 )
+from rsbench.evaluation.unit_table import RANKED_ROLES
+from rsbench.metrics.queries import direction
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
@@ -36,23 +36,9 @@ Cell = tuple[str, str, str, str, int, str]
 # ------------------------------------------------------------------------------------ files
 
 
-def write(scores: Scores, folder: Path) -> pd.DataFrame:
-    """Write ``table.parquet`` and ``table.md`` into a run folder; return the table."""
-    table = scores.table()
-    folder.mkdir(parents=True, exist_ok=True)
-    to_parquet(table, folder / "table.parquet")
-    text = to_markdown(table, best=supported_best(scores), scores=[scores])
-    write_atomic(folder / "table.md", text)
-    return table
-
-
 def to_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write the tidy table as parquet, with the schema in its metadata."""
-    frame = pa.Table.from_pandas(table[COLUMNS], preserve_index=False)
-    metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
-    frame = frame.replace_schema_metadata(metadata)
-    with atomic_file(path) as temporary:
-        pq.write_table(frame, temporary)
+    write_parquet(table[COLUMNS], path)
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -135,7 +121,7 @@ def supported_best(scores: Scores) -> frozenset[Cell]:
     Oracle, floor and control rows take no part. Without intervals (few regions) there is none.
     """
     means = scores.region_means()
-    rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
+    rows = means[means["role"].isin(RANKED_ROLES) & means["value"].notna()]
     columns = ["metric", "band", "lead", "stratum", "model", "preset", "region", "value"]
     losses: dict[tuple[str, str, int, str], dict[tuple[str, str], dict[str, float]]] = {}
     for values in rows[columns].itertuples(index=False, name=None):
@@ -253,20 +239,22 @@ def to_latex(
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
         head = " & ".join(_lead(table, lead) for lead in leads)
-        parts += [rf"{_tex(metric)} & preset & {head} \\", r"\midrule"]
+        parts += [rf"{tex(metric)} & preset & {head} \\", r"\midrule"]
         for model, preset, cells in rows:
             texts = []
             for lead in leads:
                 text = _cell(cells.get(lead)).replace("–", "--")
                 marked = (model, preset, metric, "all", lead, strata.HEADLINE) in best
                 texts.append(rf"\textbf{{{text}}}" if marked else text)
-            parts.append(rf"{_tex(model)} & {_tex(preset)} & " + " & ".join(texts) + r" \\")
+            parts.append(rf"{tex(model)} & {tex(preset)} & " + " & ".join(texts) + r" \\")
         parts += [r"\bottomrule", r"\end{tabular}", ""]
     return "\n".join(parts) + "\n"
 
 
-def _tex(text: str) -> str:
-    special = {c: "\\" + c for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}"}
+def tex(text: str) -> str:
+    """Escape the characters that are special in TeX, braces included."""
+    special = {c: "\\" + c for c in "&%$#_{}"}
+    special |= {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}"}
     return "".join(special.get(c, c) for c in text)
 
 
@@ -328,9 +316,10 @@ def _blocks(
     Rows are in order of the primary endpoint; those without a value of it come last, in order of
     the metric at its first lead.
     """
-    headline = table[(table["band"] == "all") & (table["stratum"] == strata.HEADLINE)]
     losses = endpoint.losses(table)
-    groups = sorted(headline.groupby("metric"), key=lambda g: (g[0] != endpoint.metric, g[0]))
+    groups = sorted(
+        strata.headline(table).groupby("metric"), key=lambda g: (g[0] != endpoint.metric, g[0])
+    )
     for metric, group in groups:
         leads = sorted(int(lead) for lead in group["lead"].unique())
         rows = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from rsbench.core.errors import Incomparable, InputError
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.gate.expected import read_expected, write_expected
-from rsbench.evaluation.gate.identity import ROW, Key
 from rsbench.evaluation.gate.side import (
     HEAD,
     PRACTICAL,
@@ -29,10 +28,11 @@ from rsbench.evaluation.gate.side import (
     of_table,
     read_side,
 )
-from rsbench.evaluation.gate.waivers import Waiver, waive
+from rsbench.evaluation.gate.waivers import ROW, Key, Waiver, waive
 from rsbench.evaluation.intervals import loss
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import number
+from rsbench.evaluation.unit_table import RANKED_ROLES
 from rsbench.metrics.queries import SELECTION
 
 __all__ = [
@@ -87,40 +87,46 @@ def check(result: Path, against: Path, *, today: date | None = None) -> CheckRes
     """
     new, old = load(result), load(against)
     same_identity(new, old)
-    regressed: list[tuple[Key, str]] = []
-    missing: list[tuple[Key, str]] = []
-    notes: list[str] = []
+    found = _Findings()
     for key, row in old.rows.items():
-        if row.value is None:
-            continue
-        if key not in new.rows:
-            if strata.is_derived(key[3], key[6]):  # older tables have none
-                continue
-            missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
-            continue
-        if _sizes_differ(new.rows[key], row):
-            text = f"n = {new.rows[key].n} images against {row.n}: its value depends on n"
-            missing.append((key, f"{_label(key)}: {text}"))
-            continue
-        verdict = _judge(key, new.rows[key], row, new, old)
-        if verdict.failed:
-            regressed.append((key, verdict.text))
-        elif verdict.text:
-            notes.append(verdict.text)
+        if row.value is not None:
+            _compare_row(key, row, new, old, found)
     leaks = oracle_leaks(new.scores) if new.scores is not None else ()
-    kept, waived, more = waive(regressed, old.waivers, today or date.today())
-    return _verdict(new, old, kept, missing, [*notes, *more], leaks, waived)
+    kept, waived, notes = waive(found.regressed, old.waivers, today or date.today())
+    found = replace(found, regressed=kept, notes=[*found.notes, *notes])
+    return _verdict(old, found, leaks, waived)
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """Keys and texts of regressed and of missing values, and notes on others."""
+
+    regressed: list[tuple[Key, str]] = field(default_factory=list)
+    missing: list[tuple[Key, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _compare_row(key: Key, row: Row, new: Side, old: Side, found: _Findings) -> None:
+    """Add what a comparison of one expected value finds."""
+    own = new.rows.get(key)
+    if own is None:
+        if not strata.is_derived(key[3], key[6]):  # older tables have none
+            found.missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
+    elif _sizes_differ(own, row):
+        text = f"n = {own.n} images against {row.n}: its value depends on n"
+        found.missing.append((key, f"{_label(key)}: {text}"))
+    else:
+        failed, text = _judge(key, own, row, new, old)
+        if failed:
+            found.regressed.append((key, text))
+        elif text:
+            found.notes.append(text)
 
 
 def _verdict(
-    new: Side,
-    old: Side,
-    regressed: Sequence[tuple[Key, str]],
-    missing: Sequence[tuple[Key, str]],
-    notes: Sequence[str],
-    leaks: Sequence[str],
-    waived: Sequence[str],
+    old: Side, found: _Findings, leaks: Sequence[str], waived: Sequence[str]
 ) -> CheckResult:
+    regressed, missing = found.regressed, found.missing
     total = sum(row.value is not None for row in old.rows.values())
     code = REGRESSED if regressed or leaks else INCOMPARABLE if missing else PASS
     if not total:
@@ -136,7 +142,7 @@ def _verdict(
     lines += [f"  regressed  {text}" for _, text in regressed]
     lines += [f"  waived     {text}" for text in waived]
     lines += [f"  not there  {text}" for _, text in missing]
-    lines += [f"  note       {text}" for text in notes]
+    lines += [f"  note       {text}" for text in found.notes]
     keys = tuple(key for key, _ in regressed), tuple(key for key, _ in missing)
     return CheckResult(code, tuple(lines), *keys)
 
@@ -158,17 +164,12 @@ def _sizes_differ(new: Row, old: Row) -> bool:
 # ------------------------------------------------------------------------------- one row
 
 
-@dataclass(frozen=True)
-class _Verdict:
-    failed: bool
-    text: str = ""
-
-
-def _judge(key: Key, new: Row, old: Row, ours: Side, theirs: Side) -> _Verdict:
+def _judge(key: Key, new: Row, old: Row, ours: Side, theirs: Side) -> tuple[bool, str]:
+    """Return whether a value regressed, and what to say of it."""
     assert old.value is not None
     metric = key[3]
     if new.value is None:
-        return _Verdict(True, f"{_label(key)}: was {number(old.value)}, is absent now")
+        return True, f"{_label(key)}: was {number(old.value)}, is absent now"
     worse = loss(metric, new.value) - loss(metric, old.value)
     same = same_provenance(new, old, ours.provenance, theirs.provenance)
     allowed = _allowed(key, old, theirs, same=same)
@@ -176,13 +177,12 @@ def _judge(key: Key, new: Row, old: Row, ours: Side, theirs: Side) -> _Verdict:
     if worse <= allowed:
         if same and -worse > theirs.tight.allows(old.value):
             change = f"{number(old.value)} → {number(new.value)}"
-            return _Verdict(False, f"{_label(key)}: {change}, better, though provenance is equal")
-        return _Verdict(False)
+            return False, f"{_label(key)}: {change}, better, though provenance is equal"
+        return False, ""
     if not same and pair is not None and pair.interval is not None and pair.interval.lo <= 0:
-        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
-        text = f"worse by {number(worse, 3)}, within the paired interval {span}"
-        return _Verdict(False, f"{_label(key)}: {text}")
-    return _Verdict(True, _describe(key, new.value, old.value, worse, allowed, pair, same=same))
+        text = f"worse by {number(worse, 3)}, within the paired interval {_span(pair.interval)}"
+        return False, f"{_label(key)}: {text}"
+    return True, _describe(key, new.value, old.value, worse, allowed, pair, same=same)
 
 
 def _allowed(key: Key, old: Row, theirs: Side, *, same: bool) -> float:
@@ -219,10 +219,15 @@ def _describe(
     if pair is None:
         return text
     if pair.interval is not None:
-        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
-        text += f"; paired over {pair.n_regions} regions {number(pair.mean, 3)} {span}"
+        text += (
+            f"; paired over {pair.n_regions} regions {number(pair.mean, 3)} {_span(pair.interval)}"
+        )
     most = sorted(pair.differences, key=lambda name: -pair.differences[name])[:3]
     return text + f"; most in {', '.join(most)}"
+
+
+def _span(found: inference.Interval) -> str:
+    return f"[{number(found.lo, 3)}, {number(found.hi, 3)}]"
 
 
 def _label(key: Key) -> str:
@@ -281,14 +286,10 @@ def oracle_leaks(scores: Scores) -> tuple[str, ...]:
     if not scores.run.simulated:
         return ()
     means = scores.region_means()
-    rows = means[
-        (means["metric"] == SELECTION)
-        & (means["band"] == "all")
-        & (means["stratum"] == strata.HEADLINE)
-        & means["value"].notna()
-    ]
+    rows = strata.headline(means, SELECTION)
+    rows = rows[rows["value"].notna()]
     oracle = rows[rows["role"] == "oracle"]
-    others = rows[rows["role"].isin(("model", "trivial"))]
+    others = rows[rows["role"].isin(RANKED_ROLES)]
     cells = list(others.groupby(["model", "preset", "lead"], sort=True))
     level = 1.0 - (1.0 - inference.LEVEL) / max(len(cells), 1)
     return tuple(_leaks(cells, oracle, level))
@@ -301,7 +302,7 @@ def _leaks(cells: list[Any], oracle: pd.DataFrame, level: float) -> Iterator[str
         if pair is not None and pair.interval is not None and pair.interval.lo > 0:
             yield (
                 f"{model}/{preset} beats the oracle at lead {lead} by {number(pair.mean, 3)} MSE "
-                f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}] over "
+                f"{_span(pair.interval)} over "
                 f"{pair.n_regions} regions: it has seen the truth"
             )
 
@@ -343,7 +344,6 @@ def _change(key: Key, a: Row, b: Row) -> list[str]:
     text += f", {'worse' if worse > 0 else 'better'} by {number(abs(worse), 3)}"
     pair = inference.paired(b.regions, a.regions)
     if pair is not None and pair.interval is not None:
-        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
-        text += f"; paired over {pair.n_regions} regions {span}"
+        text += f"; paired over {pair.n_regions} regions {_span(pair.interval)}"
         text += "" if pair.interval.lo > 0 or pair.interval.hi < 0 else ", which holds 0"
     return [text]

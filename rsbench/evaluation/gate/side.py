@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rsbench.core.errors import InputError
-from rsbench.evaluation.gate.identity import ROW, Key
-from rsbench.evaluation.gate.waivers import Waiver
+from rsbench.evaluation.gate.waivers import ROW, Key, Waiver
 from rsbench.evaluation.intervals import is_set
 from rsbench.evaluation.scores import RunInfo, Scores
 from rsbench.evaluation.table import read_table

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from rsbench.evaluation.gate.identity import ROW, Key
+ROW = ("model", "preset", "inputs", "metric", "band", "lead", "stratum")
+"""Columns that identify a value within tables of one dataset, split and protocol."""
+Key = tuple[str, str, str, str, str, int, str]
+"""Values of ``ROW``."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from rsbench.evaluation import decay, strata
 from rsbench.evaluation.endpoint import DEFAULT
-from rsbench.evaluation.intervals import direction
 from rsbench.evaluation.report import (
     comparisons,
     groups,
@@ -33,9 +32,8 @@ from rsbench.evaluation.report.leaderboard import (
     tiles,
     unit_in,
 )
-from rsbench.evaluation.report.words import words_of
 from rsbench.evaluation.table import number, supported_best, to_latex
-from rsbench.metrics.queries import in_report_order, perfect_values
+from rsbench.metrics.queries import direction, in_report_order, perfect_values
 
 LARGEST_PICTURES = 12_000_000
 """Largest total of picture characters per board, so that the page opens quickly."""
@@ -59,7 +57,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
     metrics = in_report_order(scores.table()["metric"].unique())
     spectra = planes.spectra(board, looks)
     regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
-    words = words_of(run)
+    words = run.words
     return {
         "words": words,
         "id": f"b{index}",
@@ -138,7 +136,7 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
         ("Split", run.split, ""),
         ("Protocol", run.protocol, ""),
         ("Primary endpoint", run.endpoint.label, run.endpoint.title),
-        *words_of(run).described(run),
+        *run.words.described(run),
         ("Regions", str(regions), ""),
         ("Precision", run.precision, ""),
         ("Device", run.device, ""),
@@ -243,7 +241,7 @@ def _matching(board: Board) -> list[dict[str, Any]]:
                 found.setdefault(key, []).append(item.metric)
     return [
         {
-            "set": words_of(board.run).sets.get(stratum, stratum),
+            "set": board.run.words.sets.get(stratum, stratum),
             "kept": kept,
             "dropped": dropped,
             "origins": ", ".join(origins) or "none",

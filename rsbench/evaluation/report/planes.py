@@ -12,11 +12,11 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from rsbench.evaluation import strata
-from rsbench.evaluation.intervals import direction, unit_of
+from rsbench.evaluation.intervals import unit_of
 from rsbench.evaluation.report import pictures
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.charts import Frame, Line, line_chart
-from rsbench.metrics.queries import on_axis
+from rsbench.metrics.queries import direction, on_axis
 
 BINS = 16
 LEAST_VALID = 0.9
@@ -32,10 +32,8 @@ def plane(board: Board, looks: Looks) -> dict[str, Any] | None:
     Beyond a bound no row can be best in both: blur lowers distortion, false detail improves
     perception.
     """
-    table = board.scores.table()
-    rows = table[
-        (table["band"] == "all") & (table["stratum"] == strata.HEADLINE) & table["value"].notna()
-    ]
+    rows = strata.headline(board.scores.table())
+    rows = rows[rows["value"].notna()]
     there = set(rows["metric"])
     x = next((name for name in on_axis("distortion") if name in there), None)
     y = next((name for name in on_axis("perception") if name in there), None)
