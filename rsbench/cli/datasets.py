@@ -58,23 +58,10 @@ def build_dataset(
     from rsbench.cli.build import BuildRequest, build_command
 
     asked = BuildRequest(
-        recipe=recipe,
-        out=out,
-        provider=provider,
-        regions=regions,
-        years=years,
-        yes=yes,
-        workers=workers,
-        scheduler=scheduler,
-        store=store,
-        dry_run=dry_run,
-        lock=lock,
-        parts=parts,
-        finalise=finalise,
-        allow_incomplete=allow_incomplete,
-        release=release,
-        as_json=as_json,
-    )
+        recipe=recipe, out=out, provider=provider, regions=regions, years=years, yes=yes,
+        workers=workers, scheduler=scheduler, store=store, dry_run=dry_run, lock=lock, parts=parts,
+        finalise=finalise, allow_incomplete=allow_incomplete, release=release, as_json=as_json,
+    )  # fmt: skip
     build_command(asked, say=say, note=note)
 
 
@@ -125,21 +112,12 @@ def import_dataset(
     from rsbench.build.importers.api import ImportOptions
 
     options = ImportOptions(
-        unit=unit,
-        scale=scale,
-        offset=offset,
-        nodata=nodata,
-        bands=tuple(band.strip() for band in bands.split(",")) if bands else None,
-        dates=dates,
-        crs=crs,
-        region_size=region_size,
-        value_range=value_range,
-        coarse_scale=coarse_scale,
-        coarse_offset=coarse_offset,
-        coarse_nodata=coarse_nodata,
-        coarse_gsd=coarse_gsd,
+        unit=unit, scale=scale, offset=offset, nodata=nodata,
+        bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
+        crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
+        coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
         split=split,
-    )
+    )  # fmt: skip
     import_command(importer, source, out, options, say=say, note=note)
 
 

@@ -73,24 +73,14 @@ def train(
     from rsbench.training.options import Options
 
     options = Options(
-        augment=tuple(name.strip() for name in augment.split(",")) if augment else (),
-        ema=ema,
-        channels_last=channels_last,
-        compile="inductor" if compiled else "",
-        tf32=tf32,
-    )
+        augment=tuple(name.strip() for name in augment.split(",")) if augment else (), ema=ema,
+        channels_last=channels_last, compile="inductor" if compiled else "", tf32=tf32,
+    )  # fmt: skip
     request = RunRequest(
-        model=model,
-        preset=preset,
-        data=data,
-        protocol=protocol,
-        context=context,
-        seed=seed,
-        device=device,
-        precision=precision,
-        budget=budget,
+        model=model, preset=preset, data=data, protocol=protocol, context=context, seed=seed,
+        device=device, precision=precision, budget=budget,
         options=dict(map(parse_option, option or ())),
-    )
+    )  # fmt: skip
     tell = note if is_first_rank() else quiet
     with progress() as advance:
         result = train_model(
@@ -128,26 +118,12 @@ def run(
     from rsbench.models.registry import parse_option
 
     request = RunRequest(
-        model=model,
-        preset=preset,
-        data=data,
-        protocol=protocol,
-        context=context,
-        horizon=horizon,
-        members=members,
-        split=split,
-        seed=seed,
-        device=device,
-        precision=precision,
-        checkpoint=checkpoint,
-        suite=suite,
-        metrics=metrics,
-        budget=budget,
-        options=dict(map(parse_option, option or ())),
-        keep=keep_predictions,
-        out=out,
+        model=model, preset=preset, data=data, protocol=protocol, context=context, horizon=horizon,
+        members=members, split=split, seed=seed, device=device, precision=precision,
+        checkpoint=checkpoint, suite=suite, metrics=metrics, budget=budget,
+        options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out,
         command="rsbench " + " ".join(sys.argv[1:]),
-    )
+    )  # fmt: skip
     with progress() as advance:
         result = run_model(request, note=note, advance=advance)
     say(result.summary())

@@ -20,6 +20,8 @@ MIN_REGIONS = 8
 """Fewer regions give no interval: the t quantile then depends on normality alone."""
 
 NONE = "none"
+WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
+"""Direction of a metric, as tables and figures print it."""
 ONE_SCENE = "-one-scene"
 """Suffix of the name of an interval over blocks of one scene: it holds for that scene only."""
 

@@ -1,4 +1,4 @@
-"""Pictures of a run: truth, predictions and errors of a few samples, for the report.
+"""Images of a run for the report: truth, predictions and errors of a few samples.
 
 ``display@1`` of reflectance ρ is ``clip(ρ / 0.6, 0, 1) ** (1 / 2.2)`` on red, green and blue;
 other units are scaled by the dataset's value range. Files are ``.npy`` without pickles.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy hides the number
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy drops the number
 Array = npt.NDArray[Any]
 
 
@@ -61,10 +61,10 @@ class Viewer:
     """Keeps the first window of each region's first matched start.
 
     Args:
-        folder: where pictures go.
+        folder: where images are written.
         meta: the sensor.
         bands: bands of the case, along C.
-        keep: ``none``, ``viewer`` or ``all`` (pictures are the same for the last two).
+        keep: ``none``, ``viewer`` or ``all``; the images are the same for the last two.
         regions: at most so many regions.
     """
 
@@ -105,20 +105,18 @@ class Viewer:
             return None
         frames = case.given.frames[case.want.sensor]
         kept = _Sample(
-            region=sample.region,
-            key=sample.key,
-            start=case.starts[b].isoformat(),
+            region=sample.region, key=sample.key, start=case.starts[b].isoformat(),
             targets=[t.isoformat() for t in case.targets[b]],
             truth=[self._picture(frame.numpy()) for frame in case.truth[b]],
             valid=[mask[0].numpy() for mask in case.valid[b]],
             context=self._picture(frames.values[b, 0, self._shown(case, b)].numpy()),
-        )
+        )  # fmt: skip
         self._samples[sample.region] = kept
         return kept
 
     @staticmethod
     def _shown(case: Case, b: int) -> int:
-        """Return the place of the frame of the start: the last of a context, the first of pairs."""
+        """Return the index of the start's frame: the last of a context, the first of pairs."""
         times = case.given.frames[case.want.sensor].times[b].tolist()
         return times.index(day_number(case.starts[b]))
 
@@ -126,7 +124,7 @@ class Viewer:
         return display(values[self._index], self._meta.unit, self._meta.value_range)
 
     def close(self) -> None:
-        """Write the pictures and, last, their index."""
+        """Write the images and, last, their index."""
         if not self._samples:
             return
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ class OwnEntry:
 def own_entry(
     config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet
 ) -> OwnEntry:
-    """Return the entry of a model, fitted first where its card says so.
+    """Return the entry of a model, fitted first if its card says so.
 
     Args:
         keep: called with the digest of its weights; returns what stores its predictions.
@@ -158,7 +158,7 @@ def _counter(total: int, advance: Advance) -> Callable[[int], None]:
 
 
 def _networks(metrics: Sequence[str]) -> dict[str, Any]:
-    """Say which weight files metrics were computed with, where any were."""
+    """Return the weight files that metrics were computed with."""
     from rsbench.metrics.registry import info
     from rsbench.metrics.weights import find
 
@@ -177,7 +177,11 @@ def _counts(counts: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
 
 
 def weights_of(model: Model, card: Card) -> str | None:
-    """Return the digest of a model's weights; a trainable model without any is refused."""
+    """Return the digest of a model's weights.
+
+    Raises:
+        TrainingError: if it is trainable and has none.
+    """
     if not card.trainable:
         return None
     from rsbench.models.checkpoint import loaded_digest

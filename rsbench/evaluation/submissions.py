@@ -1,8 +1,8 @@
-"""Models run elsewhere: what they are given as files, and their answers scored like any entry.
+"""Tasks exported as files, and predictions made elsewhere scored like those of any model.
 
-``export_task`` writes the frames that models of a table are given and ``task.json``, which says
-what to predict; truth is not written. ``score_answers`` takes a folder of answers and the
-``answer.json`` that came with the task, and puts them through the same path as ``rsbench run``.
+``export_task`` writes the frames that models are given and ``task.json``, which states what to
+predict; truth is not written. ``score_answers`` reads a folder of answers and the ``answer.json``
+that came with the task, and scores them as ``rsbench run`` does.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def export_task(
     form: str = "npy",
     advance: Advance = silent,
 ) -> Path:
-    """Write what a model elsewhere needs; the folder appears whole or not at all.
+    """Write the inputs of a task as files; the folder is written whole or not at all.
 
     Args:
         options: split, context and horizon.
@@ -178,28 +178,16 @@ def _task(
 ) -> dict[str, Any]:
     store, meta = config.store, config.meta
     return {
-        "schema": SCHEMA,
-        "task": config.protocol.task,
-        "dataset": store.recipe,
-        "digest": store.digest,
-        "simulated": store.simulated,
-        "protocol": protocol,
-        "split": config.split,
-        "context": config.context,
-        "horizon": config.horizon,
-        "step": store.meta.step,
-        "sensor": config.sensor,
-        "bands": list(config.bands),
-        "unit": meta.unit,
-        "value_range": list(meta.value_range),
-        "licence": meta.licence,
-        "attribution": meta.attribution,
-        "format": form,
-        "files": ContextFiles.LAYOUT[form],
+        "schema": SCHEMA, "task": config.protocol.task, "dataset": store.recipe,
+        "digest": store.digest, "simulated": store.simulated, "protocol": protocol,
+        "split": config.split, "context": config.context, "horizon": config.horizon,
+        "step": store.meta.step, "sensor": config.sensor, "bands": list(config.bands),
+        "unit": meta.unit, "value_range": list(meta.value_range), "licence": meta.licence,
+        "attribution": meta.attribution, "format": form, "files": ContextFiles.LAYOUT[form],
         "answers": AnswerFiles.LAYOUT[form],
         "regions": {item.region: item.grid.to_json() for item in asked},
         task_of(config).words.answers: [_entry(config, item) for item in asked],
-    }
+    }  # fmt: skip
 
 
 def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
@@ -219,13 +207,13 @@ def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
-    """What may be asked of a scoring of answers.
+    """Options of a scoring of answers.
 
     Args:
         suite: suites or ids of metrics in place of the protocol's.
-        metrics: suites or ids beside these.
+        metrics: suites or ids in addition to these.
         keep: which predictions are kept: ``none``, ``viewer`` or ``all``.
-        command: what was typed, for the page.
+        command: the command line, for the report.
     """
 
     suite: str | None = None
@@ -243,7 +231,7 @@ def score_answers(
     note: Note = quiet,
     advance: Advance = silent,
 ) -> RunResult:
-    """Do what `rsbench score` does: check the answers and score them with the reference models.
+    """Check the answers as `rsbench score` does, and score them with the reference models.
 
     Raises:
         Incomparable: if they were made for another dataset.
@@ -337,7 +325,7 @@ def _entry_of(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]
 
 
 def form_named(name: str) -> str:
-    """Return a format's name, or say which there are."""
+    """Return the name of a format; raise UnknownName if there is none of this name."""
     if name not in ContextFiles.LAYOUT:
         raise unknown("format", name, ContextFiles.LAYOUT)
     return name

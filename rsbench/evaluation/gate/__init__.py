@@ -1,4 +1,4 @@
-"""The gate: whether a result is as good as another, or as what is expected of it."""
+"""Check a result against another result or against expected values; compare two runs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PASS, REGRESSED, BAD_INPUT, INCOMPARABLE, INTERNAL = 0, 1, 2, 3, 70
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found; ``lines`` say it in words."""
+    """Result of a check; ``lines`` describe it."""
 
     exit_code: int
     lines: tuple[str, ...]
@@ -67,19 +67,19 @@ class CheckResult:
 
     @property
     def ok(self) -> bool:
-        """True where nothing regressed and every row could be compared."""
+        """True if nothing regressed and every value could be compared."""
         return self.exit_code == PASS
 
 
 def check(result: Path, against: Path, *, today: date | None = None) -> CheckResult:
     """Compare a run or table with a run, a table or an ``expected.toml``.
 
-    Every row of ``against`` must be there and not be worse. With equal provenance a tight
-    tolerance holds; otherwise a row regressed where it is worse by more than the practical
-    threshold and, with ≥ 8 shared regions on both sides, by more than the paired interval.
-    A proven regression outranks a row that cannot be compared. Better is never a failure.
-    A row that a waiver of ``expected.toml`` names may be worse up to the waiver's last day;
-    ``today`` is given in tests only.
+    Every value of ``against`` must be present and not be worse. With equal provenance the tight
+    tolerance applies. Otherwise a value regressed if it is worse by more than the practical
+    threshold and, with ≥ 8 shared regions on both sides, by more than the paired interval. The exit
+    code of a regression takes precedence over that of a value that cannot be compared. A better
+    value never fails. A value that matches a waiver of ``expected.toml`` may be worse until the
+    waiver's last day. ``today`` is given in tests only.
 
     Raises:
         InputError: one side cannot be read (exit code 2).
@@ -148,9 +148,9 @@ def _verdict(
 
 
 def assert_passes(result: Path | str, against: Path | str) -> None:
-    """Raise AssertionError with what regressed, for a test of one's own.
+    """Raise AssertionError with the regressed values, for use in tests.
 
-    ``assert_passes("run", "expected.toml")`` fails where ``rsbench check`` would not exit 0.
+    ``assert_passes("run", "expected.toml")`` fails if ``rsbench check`` would not exit with 0.
     """
     found = check(Path(result), Path(against))
     if not found.ok:
@@ -161,11 +161,11 @@ def _sizes_differ(new: Row, old: Row) -> bool:
     return new.n is not None and old.n is not None and new.n != old.n
 
 
-# ------------------------------------------------------------------------------- one row
+# ----------------------------------------------------------------------------- one value
 
 
 def _judge(key: Key, new: Row, old: Row, ours: Side, theirs: Side) -> tuple[bool, str]:
-    """Return whether a value regressed, and what to say of it."""
+    """Return whether a value regressed, and a line about it, empty if there is nothing to say."""
     assert old.value is not None
     metric = key[3]
     if new.value is None:
@@ -237,7 +237,7 @@ def _label(key: Key) -> str:
 
 
 def _nearest(key: Key, rows: Mapping[Key, Row]) -> str:
-    """Say which part of the identity no row of the result has."""
+    """Return which part of the identity no row of the result has."""
     best = max(rows, key=lambda k: sum(a == b for a, b in zip(k, key, strict=True)), default=None)
     if best is None:
         return "the result has no rows"
@@ -253,7 +253,7 @@ def _nearest(key: Key, rows: Mapping[Key, Row]) -> str:
 
 
 def same_identity(new: Side, old: Side) -> None:
-    """Refuse two results that differ in schema, dataset digest, split or protocol."""
+    """Raise Incomparable for results of other schema, dataset digest, split or protocol."""
     differ = [
         f"{name} {new.head.get(name)!r} against {old.head[name]!r}"
         for name in old.head
@@ -270,18 +270,18 @@ def same_identity(new: Side, old: Side) -> None:
 def same_provenance(
     new: Row, old: Row, ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None
 ) -> bool:
-    """True where weights, seed, precision, device and versions are known and equal."""
+    """Return whether weights, seed, precision, device and versions are known and equal."""
     if not ours or not theirs or new.weights != old.weights:
         return False
     return all(name in theirs and ours.get(name) == theirs[name] for name in PROVENANCE)
 
 
 def oracle_leaks(scores: Scores) -> tuple[str, ...]:
-    """Return a sentence for every row that beats the oracle of simulated data.
+    """Return a sentence for every entry that is better than the oracle of simulated data.
 
-    No forecast can beat the conditional mean in expected squared error, so one that does beyond
-    the paired interval over regions has seen the truth. The level is shared among all
-    comparisons (Bonferroni), as one of many intervals would otherwise miss zero by chance.
+    No forecast is better than the conditional mean in expected squared error. An entry that is, by
+    more than the paired interval over regions, has seen the truth. The level is divided by the
+    number of comparisons (Bonferroni).
     """
     if not scores.run.simulated:
         return ()
@@ -318,7 +318,7 @@ def load(path: Path) -> Side:
 
 
 def compare(run_a: Path, run_b: Path) -> tuple[str, ...]:
-    """Say row by row how two runs differ: a → b, with paired intervals over shared regions."""
+    """Return a line per value that differs, a → b, with paired intervals over shared regions."""
     a, b = load(run_a), load(run_b)
     same_identity(b, a)
     lines = [f"{a.name} → {b.name}"]

@@ -1,4 +1,4 @@
-"""``expected.toml``: what a result must reach, in a file people read and review."""
+"""Read and write ``expected.toml``: the values that a result must reach."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from rsbench.evaluation.gate.side import (
     Tolerance,
     provenance,
 )
-from rsbench.evaluation.gate.waivers import Key, read_waivers
+from rsbench.evaluation.gate.waivers import Key, key_of, read_waivers
 from rsbench.evaluation.intervals import student_t_quantile
 from rsbench.evaluation.scores import SCHEMA, Scores
 
 KEPT = ("model", "preset", "inputs", "metric", "lead")
 SEEDS = 0.99
-"""One-sided level of the limit that repeated runs set."""
+"""One-sided level of the prediction limit over repeated runs."""
 
 
 def read_expected(path: Path) -> Side:
@@ -61,20 +61,12 @@ def read_expected(path: Path) -> Side:
 
 
 def _rows_of(text: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return rows written one a line under ``[expected]``, or by hand as ``[[row]]``."""
+    """Return the rows under ``[expected]`` and those written by hand as ``[[row]]``."""
     return [*text.get("expected", {}).get("rows", []), *text.get("row", [])]
 
 
 def _expected_row(row: Mapping[str, Any], weights: Mapping[str, str]) -> tuple[Key, Row]:
-    key = (
-        str(row["model"]),
-        str(row["preset"]),
-        str(row["inputs"]),
-        str(row["metric"]),
-        str(row.get("band", "all")),
-        int(row["lead"]),
-        str(row.get("stratum", strata.HEADLINE)),
-    )
+    key = key_of(row)
     own = _tolerance(row) if "rel" in row or "abs" in row else None
     return key, Row(float(row["value"]), weights=weights.get(key[0]), tolerance=own)
 
@@ -151,7 +143,7 @@ def _expected_line(
 def _seed_limits(
     scores: Scores, repeats: Sequence[Scores], path: Path
 ) -> Mapping[tuple[Any, ...], float]:
-    """Return how far one more run may lie from this one, per row, by what the seeds show."""
+    """Return per row how far one more run may lie from this one, from the spread over seeds."""
     if not repeats:
         return {}
     runs = (scores, *repeats)
@@ -171,7 +163,7 @@ def _seed_limits(
 
 
 def _limit(values: Sequence[float]) -> float:
-    """Return the prediction limit around the first value; it may itself lie off the mean."""
+    """Return the prediction limit around the first value, which may differ from the mean."""
     n = len(values)
     t = student_t_quantile(SEEDS, n - 1)
     return abs(values[0] - mean(values)) + t * stdev(values) * math.sqrt(1.0 + 1.0 / n)

@@ -11,14 +11,13 @@ import pandas as pd
 
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
-from rsbench.evaluation.intervals import is_published, unit_of
+from rsbench.evaluation.intervals import WAYS, is_published, unit_of
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.report.charts import minus
 from rsbench.evaluation.scores import RunInfo
 from rsbench.evaluation.table import Cell, number
 from rsbench.metrics.queries import derived, direction, in_report_order
 
-WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 ROLE_RANK = {"model": 0, "control": 1, "trivial": 2, "oracle": 3, "floor": 4}
 

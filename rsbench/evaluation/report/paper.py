@@ -114,7 +114,7 @@ def _models(board: Board) -> list[str]:
             standing.append(str(model))
     said = [f"Models: {'; '.join(trained)}."] if trained else []
     if standing:
-        said.append(f"Reference rows: {_list(sorted(standing))}.")
+        said.append(f"Reference entries: {_list(sorted(standing))}.")
     return said
 
 
