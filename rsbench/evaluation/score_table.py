@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation.entries import ModelEntry, Placement
+    from rsbench.evaluation.loop import Tally
     from rsbench.evaluation.reference_models import ReferenceEntries
     from rsbench.models.api import Card, Model
     from rsbench.models.prediction_cache import PredictionCache
@@ -136,10 +137,15 @@ def score_table(
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
     extra = {"counts": _counts(tally.counts), "strata": known, **_networks(config.metrics)}
-    run = replace(run, extra={**run.extra, **extra})
+    if tally.sets is not None:
+        note("comparing sets of images")
+    return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+def _scores(tally: Tally, strata: Mapping[str, Mapping[str, str]], run: RunInfo) -> Scores:
+    """Return the scores of a pass over the cases; ``strata``: region → stratum → label."""
     if tally.sets is None:
         return Scores(tally.frame(strata), run, pixels=tally.pixel_frame())
-    note("comparing sets of images")
     sets, absent = tally.sets.frame()
     run = replace(run, absent=(*run.absent, *absent))
     return Scores(tally.frame(strata), run, sets, tally.pixel_frame())

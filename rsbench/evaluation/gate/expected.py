@@ -103,8 +103,7 @@ def write_expected(
         repeats: the same run with other seeds.
         practical: how much worse a value may be under another provenance; skill has ``SKILL``.
     """
-    table = scores.table()
-    rows = strata.headline(table)
+    rows = strata.headline(scores.table())
     rows = rows[rows["value"].notna()]
     if metrics is None:
         rows = rows[~rows["metric"].str.startswith("share.")]  # it follows from skill

@@ -133,30 +133,19 @@ def compact(
     columns += ["n_regions", "n_samples", "n_missing"]
     rows = []
     for values in table[columns].itertuples(index=False, name=None):
-        model, preset, metric, band, stratum, lead, *numbers = values
-        value, lo, hi, n_regions, n_samples, n_missing = numbers
+        model, preset, metric, band, stratum, lead, value, lo, hi, *counts = values
         marked = (model, preset, metric, band, lead, stratum) in best
         rows.append([
             keys[(model, preset)], names[metric], band_at[band], set_at[stratum], int(lead),
-            _short(value), _short(lo), _short(hi), int(n_regions), int(n_samples),
-            int(n_missing), int(marked),
+            _short(value), _short(lo), _short(hi), *map(int, counts), int(marked),
         ])  # fmt: skip
     shown = [{k: m[k] for k in ("model", "preset", "role", "reference", "key")} for m in models]
-    words = board.run.words
-    leads = sorted(int(lead) for lead in table["lead"].unique())
+    words, leads = board.run.words, sorted(int(lead) for lead in table["lead"].unique())
+    named = {"leads": [words.lead(lead) for lead in leads], "by": words.by, "sets": words.sets}
     return {
-        "words": {
-            "leads": [words.lead(lead) for lead in leads],
-            "by": words.by,
-            "sets": words.sets,
-        },
-        "models": shown,
-        "metrics": [described(name, board.run) for name in metrics],
-        "bands": bands,
-        "strata": order,
-        "leads": leads,
-        "rows": rows,
-    }
+        "words": named, "models": shown, "bands": bands, "strata": order, "leads": leads,
+        "metrics": [described(name, board.run) for name in metrics], "rows": rows,
+    }  # fmt: skip
 
 
 def _short(value: float | None) -> float | None:
