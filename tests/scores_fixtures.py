@@ -162,7 +162,10 @@ def save_run(
 
     scores = scores or make_scores()
     scores.save(folder)
-    table.write(scores, folder)
+    tidy = scores.table()
+    table.to_parquet(tidy, folder / "table.parquet")
+    text = table.to_markdown(tidy, best=table.supported_best(scores), scores=[scores])
+    (folder / "table.md").write_text(text, encoding="utf-8")
     if viewer:
         save_viewer(folder, scores, pictured, masked=masked)
     return folder

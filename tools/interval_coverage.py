@@ -238,9 +238,9 @@ def tables(cells: Sequence[Cell], effects: Mapping[int, float], replications: in
     error = 100 * 1.96 * math.sqrt(0.05 * 0.95 / replications)
     heads = [SHIPPED.get(name, name) for name in names]
     lines = [
-        "# Coverage of intervals that say 95 %", "",
+        "# Coverage of 95 % intervals", "",
         f"Made by `python tools/interval_coverage.py`: {replications} samples per cell, so a "
-        f"number below is good to ±{error:.1f} points. What it means stands in "
+        f"number below has an error of ±{error:.1f} points. See "
         "[docs/intervals.md](../docs/intervals.md).", "",
     ]  # fmt: skip
     for law in LAWS:

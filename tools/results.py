@@ -224,7 +224,7 @@ def main() -> int:
         f"# {store.recipe}\n\n"
         f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: "
         f"{seeds}{span}. Values are means over regions of a region's mean; "
-        "skill is against the trivial row that was best on validation.\n\n"
+        "skill is relative to the reference model that was best on validation.\n\n"
         f"Made by `python tools/results.py STORE {shlex.join(typed(asked))}`."
     )
     asked.out.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,11 @@ import pandas as pd
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.loop import score
-from rsbench.evaluation.reference_models import trivial_rows
+from rsbench.evaluation.reference_models import reference_entries
 from rsbench.evaluation.run import RunRequest, train_model
 from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import number
+from rsbench.metrics.queries import direction
 from rsbench.models.api import Model
 from rsbench.models.checkpoint import load_into
 from rsbench.models.checkpoint_search import CheckpointQuery, fitting_checkpoints
@@ -68,15 +69,15 @@ def model_of(called: str, seed: int, plain: Store, strained: Store) -> Model:
 def scored(
     called: str, seed: int, plain: Store, strained: Store, regions: Sequence[str], runs: Path
 ) -> pd.DataFrame:
-    """Return the units of one row, or of the trivial rows, region by region; each made once."""
+    """Return the units of one entry, or of the reference models, by region; each made once."""
     options = EvaluationOptions(seed=seed, suite=",".join(METRICS))
     config = evaluation_config(strained, strained.meta.default_protocol, options)
     folder = runs / f"{called.replace(':', '-')}-s{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     lacking = [name for name in regions if not (folder / f"{name}.parquet").is_file()]
     if lacking:
-        rows = list(trivial_rows(config).rows)
-        if called != TRIVIAL:  # the trivial rows are scored once, and not beside every row again
+        rows = list(reference_entries(config).entries)
+        if called != TRIVIAL:  # reference models are scored only once
             own = own_entry(config, model_of(called, seed, plain, strained)).row
             rows = [own] if own is not None else []
         for name in lacking:
@@ -162,8 +163,8 @@ def markdown(found: pd.DataFrame, conditions: Sequence[str], heading: str) -> st
         base = part[part["condition"] == first].set_index("row")
         order = base.index if first in set(part["condition"]) else part["row"].unique()
         if len(base):
-            lower = inference.direction(metric) != "higher"
-            key = base["value"].abs() if inference.direction(metric) == "zero" else base["value"]
+            lower = direction(metric) != "higher"
+            key = base["value"].abs() if direction(metric) == "zero" else base["value"]
             order = key.sort_values(ascending=lower).index
         for row in order:
             own = part[part["row"] == row].set_index("condition")

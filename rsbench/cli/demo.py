@@ -32,14 +32,9 @@ def run_demo(out: Path, *, seed: int = 0, note: Note = quiet, advance: Advance =
     remember_store(store.path)
     note(f"{store.path}  digest {store.digest}")
     request = RunRequest(
-        model=MODEL,
-        preset="tiny",
-        data=store.path,
-        horizon=HORIZON,
-        seed=seed,
-        out=out / "run",
+        model=MODEL, preset="tiny", data=store.path, horizon=HORIZON, seed=seed, out=out / "run",
         command=f"rsbench demo --out {out.name} --seed {seed}",
-    )
+    )  # fmt: skip
     result = run_model(request, note=note, advance=advance)
     note(result.summary())
     return result.out / "report.html"

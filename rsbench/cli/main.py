@@ -1,4 +1,4 @@
-"""The commands. Heavy libraries are imported inside the command that needs them."""
+"""The commands that train, run and compare. Heavy libraries are imported inside a command."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from typing import Annotated
 
 import typer
 
-from rsbench.cli import lists as cli_lists
-from rsbench.cli import submissions as cli_outside
-from rsbench.cli.app import (
-    Force,
-    Json,
-    Metrics,
-    Suite,
-    app,
-    dump,
-    lock_app,
-    note,
-    quiet,
-    say,
-)
+from rsbench.cli import datasets, lists, submissions
+from rsbench.cli.app import Force, Metrics, Suite, app, note, quiet, say
 from rsbench.cli.exit_codes import run_app
-from rsbench.cli.imports import ImportCommand, import_command
 from rsbench.core.errors import InputError
 
 
@@ -32,201 +19,7 @@ def main() -> None:
     sys.exit(run_app())
 
 
-# ------------------------------------------------------------------------------- building
-
-
-@app.command("build-dataset")
-def build_dataset(
-    recipe: Annotated[str | None, typer.Option(help="Name or file of a recipe.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Path of the new store.")] = None,
-    provider: Annotated[
-        str | None, typer.Option(help="planetary-computer, earth-search, a STAC API or a folder.")
-    ] = None,
-    regions: Annotated[
-        str | None, typer.Option(help="A number, names separated by commas, or a .geojson file.")
-    ] = None,
-    years: Annotated[str | None, typer.Option(help="First and last year, e.g. 2017-2024.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Start a long build without asking.")] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of build processes. Default: two threads."),
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Build on a dask cluster, e.g. tcp://host:8786.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    lock: Annotated[
-        Path | None,
-        typer.Option(help="Build from this lock, no search; with --dry-run, write it here."),
-    ] = None,
-    parts: Annotated[
-        str | None, typer.Option(help="Build one part, e.g. 3/10. Run --finalise after the last.")
-    ] = None,
-    finalise: Annotated[
-        bool, typer.Option("--finalise", help="Write the store from its finished parts.")
-    ] = False,
-    store: Annotated[
-        str, typer.Option(help="zarr, or icechunk (repository of versions, opened as PATH@TAG).")
-    ] = "zarr",
-    allow_incomplete: Annotated[
-        bool, typer.Option("--allow-incomplete", help="Finish although units failed.")
-    ] = False,
-    release: Annotated[
-        Path | None,
-        typer.Option(help="Also write a folder for publication in an archive or data hub."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print events as JSON, one per line.")
-    ] = False,
-) -> None:
-    """Build a dataset: search, lock, read, mask, composite, store."""
-    from rsbench.cli.build import BuildRequest, build_command
-
-    asked = BuildRequest(
-        recipe=recipe,
-        out=out,
-        provider=provider,
-        regions=regions,
-        years=years,
-        yes=yes,
-        workers=workers,
-        scheduler=scheduler,
-        store=store,
-        dry_run=dry_run,
-        lock=lock,
-        parts=parts,
-        finalise=finalise,
-        allow_incomplete=allow_incomplete,
-        release=release,
-        as_json=as_json,
-    )
-    build_command(asked, say=say, note=note)
-
-
-@app.command()
-def download(
-    source: Annotated[str, typer.Argument(help="NAME@VERSION, an http(s) URL or a folder.")],
-    out: Annotated[Path | None, typer.Option(help="New store, default NAME.zarr.")] = None,
-    base: Annotated[
-        str | None, typer.Option("--from", help="Address of releases; or RSBENCH_RELEASES.")
-    ] = None,
-    digest: Annotated[
-        str | None, typer.Option(help="Expected digest of the store, or its beginning.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Download a released dataset and verify its digest."""
-    from rsbench.cli.build import download_command
-
-    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say)
-
-
-@app.command("import-dataset", cls=ImportCommand)
-def import_dataset(
-    importer: Annotated[str, typer.Argument(help="An importer, see below.")],
-    source: Annotated[Path, typer.Argument(help="The folder to import.")],
-    out: Annotated[Path, typer.Option(help="Where the store goes.")],
-    unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,
-    scale: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
-    offset: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
-    nodata: Annotated[float | None, typer.Option(help="The stored value without data.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Band names with commas, in order.")] = None,
-    dates: Annotated[str | None, typer.Option(help="A pattern, or a CSV of file,date.")] = None,
-    crs: Annotated[str | None, typer.Option(help="EPSG code, where the files have none.")] = None,
-    region_size: Annotated[int | None, typer.Option(help="Side of a region in pixels.")] = None,
-    value_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="Lowest and highest value, where neither unit nor files say."),
-    ] = None,
-    coarse_scale: Annotated[float | None, typer.Option(help="Scale of coarse images.")] = None,
-    coarse_offset: Annotated[float | None, typer.Option(help="Offset of coarse images.")] = None,
-    coarse_nodata: Annotated[float | None, typer.Option(help="Nodata of coarse images.")] = None,
-    coarse_gsd: Annotated[
-        float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Of sat-jepa-diff: space, time or published.")
-    ] = None,
-) -> None:
-    """Import dated images as a store; units are stated, never guessed."""
-    from rsbench.build.importers.api import ImportOptions
-
-    options = ImportOptions(
-        unit=unit,
-        scale=scale,
-        offset=offset,
-        nodata=nodata,
-        bands=tuple(band.strip() for band in bands.split(",")) if bands else None,
-        dates=dates,
-        crs=crs,
-        region_size=region_size,
-        value_range=value_range,
-        coarse_scale=coarse_scale,
-        coarse_offset=coarse_offset,
-        coarse_nodata=coarse_nodata,
-        coarse_gsd=coarse_gsd,
-        split=split,
-    )
-    import_command(importer, source, out, options, say=say, note=note)
-
-
-@app.command()
-def inspect(
-    store: Annotated[Path, typer.Argument(help="Path of a store.")],
-    as_json: Json = False,
-) -> None:
-    """Print a summary of a store."""
-    from rsbench.cli.commands import inspect_command
-
-    inspect_command(store, as_json=as_json, say=say)
-
-
-@app.command()
-def validate(
-    store: Annotated[Path, typer.Argument(help="Path of a store.")],
-    as_json: Json = False,
-) -> None:
-    """Check all files of a store against its manifests and digests."""
-    from rsbench.store.read import open_store
-
-    findings = open_store(store).validate()
-    if as_json:
-        dump([str(finding) for finding in findings])
-    for finding in [] if as_json else findings:
-        note(str(finding))
-    if findings:
-        raise typer.Exit(1)
-    if not as_json:
-        say(f"{store}: all files and digests are correct")
-
-
-@app.command()
-def export(
-    store: Annotated[Path, typer.Argument(help="Path of a store.")],
-    out: Annotated[Path, typer.Option(help="Output folder.")],
-    region: Annotated[str | None, typer.Option(help="Export this region only.")] = None,
-) -> None:
-    """Export a store as GeoTIFFs."""
-    from rsbench.cli.commands import export_command
-
-    export_command(store, out, region=region, say=say)
-
-
-@lock_app.command("diff")
-def lock_diff(
-    a: Annotated[Path, typer.Argument(help="Lock file of a store.")],
-    b: Annotated[Path, typer.Argument(help="Second lock file.")],
-) -> None:
-    """Print the differences between two locks; exit code 1 if there are any."""
-    from rsbench.build.plan.plan import Lock, diff
-
-    lines = diff(Lock.load(a), Lock.load(b))
-    for line in lines:
-        say(str(line))
-    if lines:
-        raise typer.Exit(1)
-    say("the locks are equal")
-
+datasets.register()  # first, as the help lists commands in this order
 
 # -------------------------------------------------------------------------------- running
 
@@ -280,24 +73,14 @@ def train(
     from rsbench.training.options import Options
 
     options = Options(
-        augment=tuple(name.strip() for name in augment.split(",")) if augment else (),
-        ema=ema,
-        channels_last=channels_last,
-        compile="inductor" if compiled else "",
-        tf32=tf32,
-    )
+        augment=tuple(name.strip() for name in augment.split(",")) if augment else (), ema=ema,
+        channels_last=channels_last, compile="inductor" if compiled else "", tf32=tf32,
+    )  # fmt: skip
     request = RunRequest(
-        model=model,
-        preset=preset,
-        data=data,
-        protocol=protocol,
-        context=context,
-        seed=seed,
-        device=device,
-        precision=precision,
-        budget=budget,
+        model=model, preset=preset, data=data, protocol=protocol, context=context, seed=seed,
+        device=device, precision=precision, budget=budget,
         options=dict(map(parse_option, option or ())),
-    )
+    )  # fmt: skip
     tell = note if is_first_rank() else quiet
     with progress() as advance:
         result = train_model(
@@ -335,26 +118,12 @@ def run(
     from rsbench.models.registry import parse_option
 
     request = RunRequest(
-        model=model,
-        preset=preset,
-        data=data,
-        protocol=protocol,
-        context=context,
-        horizon=horizon,
-        members=members,
-        split=split,
-        seed=seed,
-        device=device,
-        precision=precision,
-        checkpoint=checkpoint,
-        suite=suite,
-        metrics=metrics,
-        budget=budget,
-        options=dict(map(parse_option, option or ())),
-        keep=keep_predictions,
-        out=out,
+        model=model, preset=preset, data=data, protocol=protocol, context=context, horizon=horizon,
+        members=members, split=split, seed=seed, device=device, precision=precision,
+        checkpoint=checkpoint, suite=suite, metrics=metrics, budget=budget,
+        options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out,
         command="rsbench " + " ".join(sys.argv[1:]),
-    )
+    )  # fmt: skip
     with progress() as advance:
         result = run_model(request, note=note, advance=advance)
     say(result.summary())
@@ -492,8 +261,8 @@ def table(
     say((to_latex if latex else to_markdown)(frame, best=best, scores=scores))
 
 
-cli_outside.register()
-cli_lists.register()
+submissions.register()
+lists.register()
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Predicting within the memory there is: fewer samples at once where a batch does not fit."""
+"""Prediction in smaller batches where a batch does not fit into memory."""
 
 from __future__ import annotations
 
@@ -12,56 +12,59 @@ from rsbench.models.api import Card, Frames, Given, Model, Prediction, Want
 from rsbench.training.signals import is_out_of_memory
 
 Rolled = Callable[[Model, Card, Given, Want], Iterator[tuple[int, Prediction]]]
-"""How leads are made: by :func:`rsbench.models.rollout.roll`, or by what keeps predictions."""
+"""Yields leads: :func:`rsbench.models.rollout.roll`, or a cache of predictions."""
 
 
 def within_memory(rolled: Rolled) -> Rolled:
-    """Return the same, with fewer samples at once as soon as memory runs out.
+    """Return a function that predicts as ``rolled`` does, in smaller batches if memory runs out.
 
-    What fits is remembered for the batches that follow. Neighbours in a batch change an answer by
-    rounding alone, so the rows of a table stay comparable.
+    Later batches start with the size that fitted. The batch size changes an answer by rounding
+    only, so entries stay comparable.
 
     Raises:
         InputError: if not even one sample fits.
     """
     fits: list[int] = []
 
-    def careful(
+    def predict(
         model: Model, card: Card, given: Given, want: Want
     ) -> Iterator[tuple[int, Prediction]]:
         count = len(want.samples)
-        told = 0
+        done = 0
         while True:
             size = min([count, *fits])
             try:
                 for lead, answer in _rolled(rolled, model, card, given, want, size):
-                    if lead > told:
-                        told = lead
+                    if lead > done:
+                        done = lead
                         yield lead, answer
                 return
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 reason = first_line(error)
-            # Outside the except block: the traceback would keep the tensors of what failed.
+            # Outside the except block, as the traceback keeps the tensors of the failed batch.
             if size == 1:
-                raise InputError(
-                    f"predicting one sample with {card.name}, {want.members} members",
-                    f"memory ran out ({reason})",
-                    "Ask for fewer --members, choose a smaller preset, or a device with more "
-                    "memory",
-                )
+                raise _too_large(card, want, reason)
             fits.append(size // 2)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    return careful
+    return predict
+
+
+def _too_large(card: Card, want: Want, reason: str) -> InputError:
+    return InputError(
+        f"predicting one sample with {card.name}, {want.members} members",
+        f"memory ran out ({reason})",
+        "Ask for fewer --members, choose a smaller preset, or a device with more memory",
+    )
 
 
 def _rolled(
     rolled: Rolled, model: Model, card: Card, given: Given, want: Want, size: int
 ) -> Iterator[tuple[int, Prediction]]:
-    """Roll out so many samples at once; parts wait for one another on the CPU."""
+    """Roll out ``size`` samples at once; finished parts are kept on the CPU."""
     count = len(want.samples)
     if size >= count:
         yield from rolled(model, card, given, want)

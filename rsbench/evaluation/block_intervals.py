@@ -25,7 +25,7 @@ def places(names: Sequence[str]) -> tuple[tuple[int, int], ...] | None:
 def windows(spots: tuple[tuple[int, int], ...]) -> tuple[tuple[int, ...], ...]:
     """Return every complete square window of blocks, as indices into ``spots``.
 
-    Its side is √(n / 4) blocks and two at least, so that about four windows make the whole.
+    Its side is √(n / 4) blocks, at least two, so that about four windows cover all blocks.
     """
     side = max(2, math.floor(math.sqrt(len(spots) / 4)))
     where = {spot: index for index, spot in enumerate(spots)}
@@ -45,8 +45,8 @@ def spread(names: Sequence[str], values: Sequence[float]) -> tuple[float, int] |
     """Return the standard error of a mean over blocks, and its degrees of freedom.
 
     The variance is that of the moving-block bootstrap (Künsch 1989, doi 10.1214/aos/1176347265),
-    which has a closed form for a mean: what windows of neighbours differ by, over the number of
-    windows that fit beside one another. None where there are too few, or no blocks at all.
+    which has a closed form for a mean: the variance of the means of windows, over the number of
+    disjoint windows. None if the blocks are too few, or the regions are no blocks.
     """
     spots = places(names)
     if spots is None or len(set(spots)) < len(spots):

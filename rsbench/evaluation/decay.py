@@ -1,9 +1,9 @@
-"""Curves over lead time on matched sets, and how long a forecast stays useful."""
+"""Curves over lead time on matched sets, and the half-life of skill."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +15,9 @@ from rsbench.core.errors import InputError
 from rsbench.core.io import atomic_file
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
-from rsbench.evaluation.intervals import direction, unit_of
+from rsbench.evaluation.intervals import WAYS, unit_of
 from rsbench.evaluation.scores import Scores
+from rsbench.metrics.queries import direction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 # Okabe & Ito (2008): told apart under the common forms of colour blindness.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6FAC", "#A0522D")
-QUIET = "#7f7f7f"
+GREY = "#7f7f7f"
 MANY = 8
-"""Rows above which the legend stands beside the figure."""
+"""Number of entries above which the legend is placed beside the axes."""
 FAR_APART = 20
 """Ratio of the largest to the smallest error above which a figure's axis is logarithmic."""
 
@@ -49,7 +50,7 @@ class Curve:
         values: one per lead; ``None`` where absent.
         lo: lower ends of the intervals, as ``values``.
         hi: upper ends.
-        dropped: pairs (region, origin) left out because some lead of some row is undefined.
+        dropped: pairs (region, origin) left out because a lead of an entry is undefined.
         half_life: only for ``skill.mse@1``, ``skill.mae@1`` and ``skill.ssim@1``.
     """
 
@@ -104,7 +105,7 @@ def curves(
         known = sorted(set(table["metric"]))
         raise InputError(
             f"a curve of {metric}, band {band}, {stratum}",
-            "the run has no such rows",
+            "the run has no such values",
             f"Metrics: {', '.join(known)}",
         )
     match = _matching(scores, metric.removeprefix("skill.").removeprefix("share."), band, stratum)
@@ -130,12 +131,7 @@ def _matching(scores: Scores, metric: str, band: str, stratum: str) -> strata.Ma
 
 
 def _curve(
-    scores: Scores,
-    model: str,
-    preset: str,
-    role: str,
-    rows: pd.DataFrame,
-    match: strata.Matching,
+    scores: Scores, model: str, preset: str, role: str, rows: pd.DataFrame, match: strata.Matching
 ) -> Curve:
     rows = rows.sort_values("lead")
     leads = tuple(int(lead) for lead in rows["lead"])
@@ -145,22 +141,9 @@ def _curve(
     if metric.startswith("skill.") and role != "floor" and model != scores.run.best_trivial:
         life = half_life(leads, values, len(match.origins))
     return Curve(
-        model=model,
-        preset=preset,
-        role=role,
-        metric=metric,
-        band=match.band,
-        stratum=match.stratum,
-        context=scores.run.context,
-        origins=match.origins,
-        leads=leads,
-        values=values,
-        lo=lo,
-        hi=hi,
-        n_regions=int(rows["n_regions"].max()),
-        dropped=match.dropped,
-        half_life=life,
-    )
+        model, preset, role, metric, match.band, match.stratum, scores.run.context, match.origins,
+        leads, values, lo, hi, int(rows["n_regions"].max()), match.dropped, life,
+    )  # fmt: skip
 
 
 def _optional(column: pd.Series) -> tuple[float | None, ...]:
@@ -168,7 +151,7 @@ def _optional(column: pd.Series) -> tuple[float | None, ...]:
 
 
 def describe(curve: Curve) -> str:
-    """Return the samples of a curve in words: k, starts or targets, regions, dropped pairs."""
+    """Return the samples of a curve as text: k, starts or targets, regions, dropped pairs."""
     years = [origin[:4] for origin in curve.origins]
     what = "targets" if curve.stratum == strata.SAME_TARGET else "starts"
     named = f"{what[:-1]} {years[0]}" if len(years) == 1 else f"{what} {_span(years)}"
@@ -191,29 +174,29 @@ def _span(years: Sequence[str]) -> str:
 
 
 def styles(drawn: Sequence[Curve]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return a colour and dash per model: models strong, trivial rows quiet, bounds dotted."""
+    """Return colour and dash per model: models coloured, reference models grey, bounds dotted."""
     result: dict[tuple[str, str], dict[str, Any]] = {}
-    strong = quiet = 0
+    coloured = grey = 0
     dashes = ((6, 3), (2, 2), (8, 3, 2, 3), (4, 2, 1, 2, 1, 2))
     for curve in drawn:
         key = (curve.model, curve.preset)
         if key in result:
             continue
         if curve.role in ("model", "control"):
-            colour = PALETTE[strong % len(PALETTE)]
-            result[key] = {"colour": colour, "dash": None, "quiet": False}
-            strong += 1
+            colour = PALETTE[coloured % len(PALETTE)]
+            result[key] = {"colour": colour, "dash": None, "grey": False}
+            coloured += 1
         else:
-            dash = (1, 3) if curve.role in ("oracle", "floor") else dashes[quiet % len(dashes)]
-            quiet += curve.role == "trivial"
-            result[key] = {"colour": QUIET, "dash": dash, "quiet": True}
+            dash = (1, 3) if curve.role in ("oracle", "floor") else dashes[grey % len(dashes)]
+            grey += curve.role == "trivial"
+            result[key] = {"colour": GREY, "dash": dash, "grey": True}
     return result
 
 
 def figure(
     drawn: Sequence[Curve], *, simulated: bool, unit: str = "", width: float = 6.4
 ) -> Figure:
-    """Draw curves of one metric on one set, with interval bands; ``simulated`` is burned in.
+    """Draw curves of one metric on one set, with interval bands; ``simulated`` is written on it.
 
     ``unit`` is that of the data, e.g. ``reflectance``.
     """
@@ -225,20 +208,7 @@ def figure(
     axes = chart.subplots()
     look = styles(drawn)
     for curve in drawn:
-        style = look[(curve.model, curve.preset)]
-        label = curve.model if curve.role != "model" else f"{curve.model} · {curve.preset}"
-        line: dict[str, Any] = {"color": style["colour"], "label": label, "marker": "o", "ms": 4}
-        line |= {"lw": 1.2 if style["quiet"] else 2.2, "zorder": 2 if style["quiet"] else 3}
-        if style["dash"] is not None:
-            line["dashes"] = style["dash"]
-        nan = float("nan")
-        values, lo, hi = (
-            [nan if v is None else v for v in part] for part in (curve.values, curve.lo, curve.hi)
-        )
-        axes.plot(curve.leads, values, **line)
-        axes.fill_between(
-            curve.leads, lo, hi, color=style["colour"], alpha=0.10 if style["quiet"] else 0.18, lw=0
-        )
+        _plot(axes, curve, look[(curve.model, curve.preset)])
     first = drawn[0]
     if _far_apart(drawn):
         axes.set_yscale("log")
@@ -248,19 +218,32 @@ def figure(
     axes.set_ylabel(first.metric + (f" ({measured})" if measured else ""))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#d9d9d9", lw=0.6)
-    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-    axes.legend(frameon=False, fontsize=8, **(beside if len(look) > MANY else {}))
-    way = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
-    axes.set_title(
-        f"{way[direction(first.metric)]} · {describe(first)}", fontsize=8, color="#555555"
-    )
+    outside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    axes.legend(frameon=False, fontsize=8, **(outside if len(look) > MANY else {}))
+    way = WAYS[direction(first.metric)]
+    axes.set_title(f"{way} · {describe(first)}", fontsize=8, color="#555555")
     if simulated:
         mark_simulated(axes)
     return chart
 
 
+def _plot(axes: Axes, curve: Curve, style: Mapping[str, Any]) -> None:
+    """Draw one curve with its interval band."""
+    label = curve.model if curve.role != "model" else f"{curve.model} · {curve.preset}"
+    line: dict[str, Any] = {"color": style["colour"], "label": label, "marker": "o", "ms": 4}
+    line |= {"lw": 1.2, "zorder": 2} if style["grey"] else {"lw": 2.2, "zorder": 3}
+    if style["dash"] is not None:
+        line["dashes"] = style["dash"]
+    values, lo, hi = (
+        [math.nan if v is None else v for v in part] for part in (curve.values, curve.lo, curve.hi)
+    )
+    axes.plot(curve.leads, values, **line)
+    alpha = 0.10 if style["grey"] else 0.18
+    axes.fill_between(curve.leads, lo, hi, color=style["colour"], alpha=alpha, lw=0)
+
+
 def mark_simulated(axes: Axes) -> None:
-    """Write across a figure that its data are simulated."""
+    """Write the word simulated across a figure."""
     axes.text(
         0.5, 0.5, "simulated", transform=axes.transAxes, ha="center", va="center",
         fontsize=42, color="#808080", alpha=0.18, rotation=18, zorder=0,
@@ -268,7 +251,7 @@ def mark_simulated(axes: Axes) -> None:
 
 
 def _far_apart(drawn: Sequence[Curve]) -> bool:
-    """Say whether errors differ so much that small ones could not be told on a linear axis."""
+    """Return whether errors differ so much that a linear axis would hide the small ones."""
     values = [value for curve in drawn for value in curve.values if value is not None]
     lower = direction(drawn[0].metric) == "lower" and bool(values) and min(values) > 0
     return lower and max(values) > FAR_APART * min(values)
@@ -286,7 +269,7 @@ def save_figure(
 
 
 def interval_note(n_regions: int, *, one_scene: bool = False) -> str:
-    """Say what the bands are, or why there are none."""
+    """Return what the bands are, or why there are none."""
     if n_regions < inference.MIN_REGIONS:
         return f"No intervals: {n_regions} regions, at least {inference.MIN_REGIONS} are needed."
     level = f"{inference.LEVEL * 100:.10g} %"

@@ -62,13 +62,8 @@ class PrimaryEndpoint:
 
         Entries without a value at one of the lead times that the table has are left out.
         """
-        rows = table[
-            (table["metric"] == self.metric)
-            & (table["band"] == "all")
-            & (table["stratum"] == strata.HEADLINE)
-            & table["lead"].isin(self.leads)
-            & table["value"].notna()
-        ]
+        rows = strata.headline(table, self.metric)
+        rows = rows[rows["lead"].isin(self.leads) & rows["value"].notna()]
         there = rows["lead"].nunique()
         found: dict[tuple[str, str], list[float]] = {}
         for model, preset, value in rows[["model", "preset", "value"]].itertuples(

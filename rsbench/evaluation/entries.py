@@ -1,4 +1,4 @@
-"""Entries of a table: what answers a case, lead by lead."""
+"""Entries of a table: each answers a case, lead by lead."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Answer = Iterator[tuple[int, "Tensor"]]
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A row of the table: its name, preset and role, and how it answers a case.
+    """An entry of the table: its name, preset and role, and how it answers a case.
 
-    ``reference`` replaces truth and mask of a lead, for a row that is no forecast.
+    ``reference`` replaces truth and mask of a lead, for an entry that is no forecast.
     """
 
     model: str
@@ -36,7 +36,7 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and how a model predicts: the device, and the type of autocast, None for none."""
+    """The device on which a model predicts, and the type of autocast, None for none."""
 
     device: torch.device
     autocast: torch.dtype | None = None
@@ -46,14 +46,14 @@ def model_entry(
     name: str, preset: str, role: str, model: Model, card: Card, placement: Placement,
     rolled: Rolled = roll,
 ) -> ModelEntry:  # fmt: skip
-    """Return the entry of a model: the harness rolls it out, all members of it."""
+    """Return the entry of a model, which is rolled out with all its members."""
     device, autocast = placement.device, placement.autocast
-    careful = within_memory(rolled)
+    predict = within_memory(rolled)
 
     def answer(case: Case) -> Answer:
         given, want = case.given.to(device), case.want.to(device)
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            for lead, prediction in careful(model, card, given, want):
+            for lead, prediction in predict(model, card, given, want):
                 values = prediction.values[:, :, 0].float().cpu()
                 yield lead, values if values.shape[1] > 1 else values[:, 0]
 
@@ -61,7 +61,7 @@ def model_entry(
 
 
 def whole_entry(name: str, role: str, whole: Whole) -> ModelEntry:
-    """Return a row whose answers are known per region, e.g. a conditional mean."""
+    """Return an entry whose answers are known per region, e.g. a conditional mean."""
 
     def answer(case: Case) -> Answer:
         for index in range(case.truth.shape[1]):

@@ -1,7 +1,7 @@
-"""Fitting models in closed form on the training split: the one path for every such model.
+"""Closed-form fits on the training split.
 
-A fit is kept in the cache under what decides it. Among that is the file that defines the model, so
-that a changed model is fitted again.
+A fit is cached. The key includes the file that defines the model, so that a changed model is fitted
+again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FITTED = "fitted.json"
 
 
 def fit(model: Model, config: EvaluationConfig) -> str:
-    """Fit a model on the training split, or take up an earlier fit; return the digest.
+    """Fit a model on the training split, or restore a cached fit; return the digest.
 
     Raises:
         TrainingError: if the model has no ``fit`` and ``restore``, there is nothing to fit on, or
@@ -82,7 +82,7 @@ def _fitted(model: Fitted, name: str, config: EvaluationConfig) -> dict[str, flo
 
 
 def _about(model: Model, config: EvaluationConfig) -> dict[str, Any]:
-    """Return what decides a fit; empty where the code of the model is in no file."""
+    """Return the key of a fit; empty where the code of the model is in no file."""
     own = identity(model)
     try:
         code = sha256_file(Path(inspect.getfile(type(model))))
@@ -98,7 +98,7 @@ def _about(model: Model, config: EvaluationConfig) -> dict[str, Any]:
 
 
 def _kept(path: Path | None, about: Mapping[str, Any]) -> dict[str, float] | None:
-    """Return the parameters of an earlier fit; None where there is none or the file was changed."""
+    """Return the parameters of a cached fit; None if there is none or its file was changed."""
     if path is None or not path.is_file():
         return None
     value = read_json(path)
@@ -110,15 +110,10 @@ def _kept(path: Path | None, about: Mapping[str, Any]) -> dict[str, float] | Non
 
 def training_pairs(config: EvaluationConfig) -> Iterator[tuple[Given, Want, Frames]]:
     """Yield (given, want, truth) of the training split, for closed-form fits."""
-    low_high = config.meta.value_range
     for case in cases(config, split="train"):
         truth = Frames(
-            values=case.truth[:, None],
-            valid=case.valid[:, None],
-            times=case.want.times,
-            bands=config.bands,
-            unit=config.meta.unit,
-            predicted=(False,) * case.truth.shape[1],
-            value_range=low_high,
-        )
+            values=case.truth[:, None], valid=case.valid[:, None], times=case.want.times,
+            bands=config.bands, unit=config.meta.unit,
+            predicted=(False,) * case.truth.shape[1], value_range=config.meta.value_range,
+        )  # fmt: skip
         yield case.given, case.want, truth

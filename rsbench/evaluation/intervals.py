@@ -1,4 +1,4 @@
-"""Which value is better, and by how much. The unit of inference is a region, never a pixel."""
+"""Intervals and tests of means over regions. The unit of inference is a region, not a pixel."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from typing import NamedTuple
 from rsbench.core.errors import InputError
 from rsbench.evaluation.block_intervals import spread
 from rsbench.metrics import queries
-from rsbench.metrics.registry import Direction, definition
+from rsbench.metrics.queries import direction
+from rsbench.metrics.registry import definition
 
 LEVEL = 0.95
 MIN_REGIONS = 8
-"""Fewer regions than this give no interval: the t quantile then leans on normality alone."""
+"""Fewer regions give no interval: the t quantile then depends on normality alone."""
 
 NONE = "none"
+WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
+"""Direction of a metric, as tables and figures print it."""
 ONE_SCENE = "-one-scene"
-"""Ends the name of an interval over blocks of one scene: it is conditional on that scene."""
+"""Suffix of the name of an interval over blocks of one scene: it holds for that scene only."""
 
 
 class Interval(NamedTuple):
@@ -194,7 +197,7 @@ def two_sided(differences: Sequence[float]) -> float | None:
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return p values adjusted for being many (Holm 1979, Scandinavian Journal of Statistics 6).
 
-    Whoever calls those below 0.05 different errs anywhere among them in 5 % of studies at most.
+    Of all studies that call p values below 0.05 significant, at most 5 % make any false claim.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, largest = [0.0] * len(p_values), 0.0
@@ -226,11 +229,11 @@ class Crossed:
 
 
 MIN_SEEDS = 3
-"""Two seeds leave one degree of freedom, and an interval that says nothing."""
+"""Two seeds leave one degree of freedom, and the interval is too wide to be of use."""
 
 
 def crossed(values: Mapping[int, Mapping[str, float]], *, level: float = LEVEL) -> Crossed | None:
-    """Compare seeds crossed with regions: both are draws, and every seed met every region.
+    """Return the mean over seeds crossed with regions, both random effects, and its interval.
 
     Two-way random effects without replication: the variance of the mean is
     (MS_regions + MS_seeds − MS_rest) / (R · S), its degrees of freedom Satterthwaite's (1946, doi
@@ -287,8 +290,8 @@ def paired(
 def blocks(values: Mapping[str, float], *, level: float = LEVEL) -> Interval | None:
     """Return the interval of a mean over blocks of one image; ``None`` where they are none.
 
-    Neighbours are alike, and an interval that takes them for independent regions is too short by
-    half; see docs/intervals.md.
+    Neighbouring blocks are correlated: an interval for independent regions would be half as long
+    as it must be; see docs/intervals.md.
     """
     if len(values) < MIN_REGIONS:
         return None
@@ -307,7 +310,7 @@ def jackknife(value: float, leaves: Sequence[float], *, level: float = LEVEL) ->
 
     The variance is (R − 1)/R · Σ (leaf − mean)² (Miller 1974, doi 10.1093/biomet/61.1.1), the
     quantile Student's t with R − 1 degrees of freedom; ``None`` below ``MIN_REGIONS`` regions.
-    It says how far other regions would move the value; a bias that all n share stays in it.
+    It covers the choice of regions, not a bias that depends on the number of images.
     """
     n = len(leaves)
     if n < MIN_REGIONS:
@@ -328,26 +331,21 @@ def unit_of(metric: str) -> str:
 
 
 def is_set(metric: str) -> bool:
-    """Say whether a metric compares whole sets of images, whose value depends on n."""
+    """Return whether a metric compares sets of images; its value depends on n."""
     return queries.base(metric).kind == "set"
 
 
 def is_ranked(metric: str) -> bool:
-    """Say whether rows may be ordered by a metric; not by what is conditioned on the truth."""
+    """Return whether entries may be ordered by a metric, which is not conditioned on the truth."""
     return queries.base(metric).ranked
 
 
 def is_published(metric: str) -> bool:
-    """Say whether a metric is a published convention, kept to read older tables."""
+    """Return whether a metric is a published convention, kept to read older tables."""
     return queries.base(metric).published
 
 
-def direction(metric: str) -> Direction:
-    """Say which way is better: ``lower``, ``higher``, or nearer to ``zero``."""
-    return queries.direction(metric)
-
-
 def loss(metric: str, value: float) -> float:
-    """Return the value turned so that lower is better."""
+    """Return a value of which lower is better."""
     way = direction(metric)
     return abs(value) if way == "zero" else -value if way == "higher" else value

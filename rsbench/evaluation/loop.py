@@ -1,14 +1,14 @@
-"""From samples to units: every row of a table goes through the same loop.
+"""The scoring loop: sums per unit from every entry of a table on every sample.
 
-A row is anything that answers a case lead by lead: a model behind the one door, the conditional
-mean of a simulation, or the data's own noise floor. Truth meets predictions only here.
+An entry is anything that answers a case lead by lead: a model, the conditional mean of a
+simulation, or the data's noise floor. Predictions and truth meet only here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import pandas as pd
 import torch
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Tally:
-    """Sums per unit (row, region, start, lead, metric, band); grows with units, not samples.
+    """Sums per unit (entry, region, start, lead, metric, band); grows with units, not samples.
 
-    ``pixels`` holds the parts that classes of pixels have in them, by unit and class.
+    ``pixels`` holds the parts of classes of pixels, by unit and class.
     """
 
     bands: tuple[str, ...]
@@ -47,7 +47,7 @@ class Tally:
 
     def add(
         self,
-        row: ModelEntry,
+        entry: ModelEntry,
         case: Case,
         lead: int,
         found: Mapping[str, PerImage],
@@ -58,9 +58,9 @@ class Tally:
         for metric, values in found.items():
             for name, number in values.counts.items() if not zone else ():
                 what = f"{name}, lead {lead}" if name.startswith("rank ") else name
-                key = (row.model, metric, what)
+                key = (entry.model, metric, what)
                 self.counts[key] = self.counts.get(key, 0) + int(number)
-            of = (row, case, lead, metric, zone)
+            of = (entry, case, lead, metric, zone)
             self._add(of, "all", values.value.tolist(), values.ok.tolist())
             if values.per_band is not None and values.band_ok is not None:
                 for c, band in enumerate(self.bands):
@@ -71,10 +71,10 @@ class Tally:
         self, of: tuple[ModelEntry, Case, int, str, str], band: str, values: Sequence[float],
         ok: Sequence[bool],
     ) -> None:  # fmt: skip
-        row, case, lead, metric, zone = of
+        entry, case, lead, metric, zone = of
         for b, share in enumerate(case.input_valid):
             added = (case.conditions[b] if case.conditions else "", zone)
-            key = (*_unit(row, case, lead, b), metric, band, *added)
+            key = (*_unit(entry, case, lead, b), metric, band, *added)
             unit = self.sums.setdefault(key, [0.0, 0.0, 0, 0, 0.0])
             if ok[b]:
                 unit[0] += values[b]
@@ -84,13 +84,13 @@ class Tally:
             unit[4] += share
 
     def add_classes(
-        self, row: ModelEntry, case: Case, lead: int, found: ClassSums, labels: Sequence[str]
+        self, entry: ModelEntry, case: Case, lead: int, found: ClassSums, labels: Sequence[str]
     ) -> None:
         """Add the parts that classes of pixels have in one lead of one batch."""
         weights = found.weight.tolist()
         for metric, values in found.value.items():
             for b, parts in enumerate(values.tolist()):
-                unit_key = (*_unit(row, case, lead, b), metric, "all")
+                unit_key = (*_unit(entry, case, lead, b), metric, "all")
                 for label, value, weight in zip(labels, parts, weights[b], strict=True):
                     unit = self.pixels.setdefault((*unit_key, label), [0.0, 0.0, 0, 0])
                     unit[0] += value
@@ -99,7 +99,7 @@ class Tally:
                     unit[3] += 0 if weight > 0 else 1
 
     def frame(self, strata: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-        """Return unit rows, with the regions' strata joined."""
+        """Return one row per unit, with the regions' strata joined."""
         names = [*KEYS, *ADDED, *SUMS, INPUT_VALID]
         frame = pd.DataFrame([(*key, *unit) for key, unit in self.sums.items()], columns=names)
         frame = frame.drop(columns=[name for name in ADDED if not (frame[name] != "").any()])
@@ -109,7 +109,7 @@ class Tally:
         return frame.astype({"lead": "int64", "n_images": "int64", "n_missing": "int64"})
 
     def pixel_frame(self) -> pd.DataFrame:
-        """Return one row per unit and class of pixels; classes that nowhere occur are left out."""
+        """Return one row per unit and class of pixels, without classes that never occur."""
         frame = pd.DataFrame(
             [(*key, *unit) for key, unit in self.pixels.items()], columns=PIXEL_COLUMNS
         )
@@ -117,11 +117,11 @@ class Tally:
         return frame.astype({"lead": "int64", "n_images": "int64", "n_missing": "int64"})
 
 
-def _unit(row: ModelEntry, case: Case, lead: int, b: int) -> tuple[Any, ...]:
-    """Name the unit of one batch row at one lead, by its ``KEYS`` but for metric and band."""
+def _unit(entry: ModelEntry, case: Case, lead: int, b: int) -> tuple[Any, ...]:
+    """Return the ``KEYS`` of sample ``b`` of a batch at one lead, without metric and band."""
     return (
-        row.model, row.preset, row.role, case.samples[b].region, case.starts[b].isoformat(), lead,
-        case.targets[b][lead - 1].isoformat(), case.curves[b][lead - 1],
+        entry.model, entry.preset, entry.role, case.samples[b].region, case.starts[b].isoformat(),
+        lead, case.targets[b][lead - 1].isoformat(), case.curves[b][lead - 1],
     )  # fmt: skip
 
 
@@ -139,116 +139,167 @@ class Layers(Protocol):
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What happens beside the tally in the pass over the cases.
+class ScoringHooks:
+    """What else is computed or called while the cases are scored.
 
     Args:
-        layers: classes of pixels, whose parts in the errors are added up beside the wholes.
-        seen: called with each answer, e.g. to keep pictures; of an ensemble with its mean and
-            its first ``MOST_SEEN`` members.
+        layers: classes of pixels, whose parts of the errors are summed too.
+        on_answer: called with entry, case, lead and ``(B, C, H, W)`` values of each answer; of an
+            ensemble with its mean and its first ``MOST_MEMBERS`` members.
         on_case: called with the number of images of each finished case.
     """
 
     layers: Layers | None = None
-    seen: Callable[[ModelEntry, Case, int, Tensor], None] | None = None
+    on_answer: Callable[[ModelEntry, Case, int, Tensor], None] | None = None
     on_case: Callable[[int], None] | None = None
 
 
 def score(
-    rows: Sequence[ModelEntry],
+    entries: Sequence[ModelEntry],
     cases: Iterable[Case],
     metrics: Sequence[str],
     *,
     bands: tuple[str, ...],
     value_range: tuple[float, float],
     rgb: RgbMapping | None = None,
-    beside: Beside | None = None,
+    hooks: ScoringHooks | None = None,
 ) -> Tally:
-    """Put every row through every case and tally every metric at every lead.
+    """Score every entry on every case and sum every metric at every lead.
 
     Args:
-        rows: what answers.
+        entries: what answers the cases.
         cases: batches; read once.
         metrics: metric ids.
         bands: names along C.
-        value_range: the dataset's range in the unit; never guessed.
-        rgb: which bands are red, green and blue, for metrics that see these only.
-        beside: what else happens in the pass over the cases.
+        value_range: the dataset's range in the unit.
+        rgb: which bands are red, green and blue, for metrics of display images.
+        hooks: what else is computed or called.
     """
-    also = beside or Beside()
-    layers, seen, on_case = also.layers, also.seen, also.on_case
-    known = {metric: info(metric) for metric in metrics}
-    kinds = {metric: one.kind for metric, one in known.items()}
-    images = [metric for metric, kind in kinds.items() if kind in ("image", "change")]
-    whole = tuple(metric for metric, kind in kinds.items() if kind == "set")
-    ensembles = [metric for metric, kind in kinds.items() if kind == "members"]
-    additive = [metric for metric in images if layers is not None and known[metric].additive]
-    pixelwise = [metric for metric in images if known[metric].pixelwise]
-    needs_context = "change" in kinds.values()
-    tally = Tally(bands, sets=SetMetricAccumulator(whole, value_range, rgb) if whole else None)
+    called = hooks or ScoringHooks()
+    scorer = _Scorer.of(metrics, bands, value_range, rgb, called)
     for case in cases:
-        classes = layers.of(case) if layers is not None and layers.labels and additive else None
-        for row in rows:
-            for lead, values in row.answer(case):
-                if all(curve[lead - 1] == "none" for curve in case.curves):
-                    continue  # rolled through, but on no matched set
-                truth, valid = _reference(row, case, lead)
-                before = _before(case) if needs_context else (None, None)
-                for scored, answer in _answers(row, values):
-                    found = image_metrics(
-                        images, answer, truth, valid=valid, data_range=value_range,
-                        options=ImageOptions(display=rgb, before=before[0], before_valid=before[1]),
-                    )  # fmt: skip
-                    tally.add(scored, case, lead, found)
-                    if layers is not None and classes is not None:
-                        with exact():
-                            parts = class_sums(additive, answer, truth, valid, classes)
-                        tally.add_classes(scored, case, lead, parts, layers.labels)
-                    for zone, where in case.zones.items():
-                        part = image_metrics(
-                            pixelwise, answer, truth, valid=valid & where[:, None],
-                            data_range=value_range,
-                        )  # fmt: skip
-                        tally.add(scored, case, lead, part, zone=zone)
-                    if tally.sets is not None:
-                        tally.sets.add(scored, case, lead, answer, truth, valid)
-                    if seen is not None:
-                        seen(scored, case, lead, answer)
-                if seen is not None and row.role == "model" and values.ndim == 5:
-                    for m in range(1, min(values.shape[1], MOST_SEEN)):  # the first was a row
-                        seen(replace(row, model=member(row.model, m)), case, lead, values[:, m])
-                if ensembles and row.role == "model" and values.ndim == 5:
-                    found = member_metrics(
-                        ensembles, values, truth, valid=valid, data_range=value_range
-                    )
-                    tally.add(row, case, lead, found)
-        if on_case is not None:
-            on_case(len(case.samples))
-    return tally
+        classes = scorer.classes(case)
+        for entry in entries:
+            for lead, values in entry.answer(case):
+                if any(curve[lead - 1] != "none" for curve in case.curves):
+                    scorer.add(entry, case, lead, values, classes)
+        if called.on_case is not None:
+            called.on_case(len(case.samples))
+    return scorer.tally
 
 
-MOST_SEEN = 8
-"""Members of an ensemble that are shown to ``seen``."""
+@dataclass(frozen=True)
+class _Scorer:
+    """Metrics by what they are computed from, and the sums that they are added to."""
+
+    images: tuple[str, ...]
+    additive: tuple[str, ...]
+    pixelwise: tuple[str, ...]
+    ensembles: tuple[str, ...]
+    needs_start: bool
+    value_range: tuple[float, float]
+    rgb: RgbMapping | None
+    hooks: ScoringHooks
+    tally: Tally
+
+    @classmethod
+    def of(
+        cls, metrics: Sequence[str], bands: tuple[str, ...], value_range: tuple[float, float],
+        rgb: RgbMapping | None, hooks: ScoringHooks,
+    ) -> Self:  # fmt: skip
+        known = {metric: info(metric) for metric in metrics}
+
+        def of_kind(*kinds: str) -> tuple[str, ...]:
+            return tuple(metric for metric, one in known.items() if one.kind in kinds)
+
+        images, sets = of_kind("image", "change"), of_kind("set")
+        return cls(
+            images, tuple(metric for metric in images if known[metric].additive),
+            tuple(metric for metric in images if known[metric].pixelwise),
+            of_kind("members"), bool(of_kind("change")), value_range, rgb, hooks,
+            Tally(bands, sets=SetMetricAccumulator(sets, value_range, rgb) if sets else None),
+        )  # fmt: skip
+
+    def classes(self, case: Case) -> Tensor | None:
+        """Return the classes of pixels of a case, None where no metric is summed over them."""
+        layers = self.hooks.layers
+        return layers.of(case) if layers is not None and layers.labels and self.additive else None
+
+    def add(
+        self, entry: ModelEntry, case: Case, lead: int, values: Tensor, classes: Tensor | None
+    ) -> None:
+        """Add one lead of one batch: ``(B, C, H, W)`` values, or ``(B, M, C, H, W)``."""
+        truth, valid = _reference(entry, case, lead)
+        for scored, answer in _answers(entry, values):
+            self._add_image(scored, case, lead, _Images(answer, truth, valid), classes)
+        if entry.role != "model" or values.ndim != 5:
+            return
+        if self.hooks.on_answer is not None:
+            for m in range(1, min(values.shape[1], MOST_MEMBERS)):  # member 0 is an entry
+                named = replace(entry, model=member(entry.model, m))
+                self.hooks.on_answer(named, case, lead, values[:, m])
+        if self.ensembles:
+            found = member_metrics(
+                self.ensembles, values, truth, valid=valid, data_range=self.value_range
+            )
+            self.tally.add(entry, case, lead, found)
+
+    def _add_image(
+        self, entry: ModelEntry, case: Case, lead: int, triple: _Images, classes: Tensor | None
+    ) -> None:
+        before, before_valid = _before(case) if self.needs_start else (None, None)
+        options = ImageOptions(display=self.rgb, before=before, before_valid=before_valid)
+        answer, truth, valid = triple
+        found = image_metrics(
+            self.images, answer, truth, valid=valid, data_range=self.value_range, options=options
+        )
+        self.tally.add(entry, case, lead, found)
+        if self.hooks.layers is not None and classes is not None:
+            with exact():
+                parts = class_sums(self.additive, answer, truth, valid, classes)
+            self.tally.add_classes(entry, case, lead, parts, self.hooks.layers.labels)
+        for zone, where in case.zones.items():
+            part = image_metrics(
+                self.pixelwise, answer, truth, valid=valid & where[:, None],
+                data_range=self.value_range,
+            )  # fmt: skip
+            self.tally.add(entry, case, lead, part, zone=zone)
+        if self.tally.sets is not None:
+            self.tally.sets.add(entry, case, lead, answer, truth, valid)
+        if self.hooks.on_answer is not None:
+            self.hooks.on_answer(entry, case, lead, answer)
+
+
+class _Images(NamedTuple):
+    """An answer, its truth and the mask of the truth."""
+
+    answer: Tensor
+    truth: Tensor
+    valid: Tensor
+
+
+MOST_MEMBERS = 8
+"""Most members of an ensemble with which ``on_answer`` is called."""
 
 
 def first_member(model: str) -> str:
-    """Name the row of an ensemble's first member."""
+    """Return the name of the entry of an ensemble's first member."""
     return member(model, 0)
 
 
 def member(model: str, number: int) -> str:
-    """Name a member of an ensemble."""
+    """Return the name of a member of an ensemble."""
     return f"{model} · member {number}"
 
 
-def _answers(row: ModelEntry, values: Tensor) -> Iterator[tuple[ModelEntry, Tensor]]:
-    """Yield what is scored as an image: of an ensemble its mean and, of a model, member 0."""
+def _answers(entry: ModelEntry, values: Tensor) -> Iterator[tuple[ModelEntry, Tensor]]:
+    """Yield what is scored as an image: an ensemble has its mean and, of a model, member 0."""
     if values.ndim == 4:
-        yield row, values
+        yield entry, values
         return
-    yield row, values.mean(dim=1)
-    if row.role == "model":
-        yield replace(row, model=first_member(row.model)), values[:, 0]
+    yield entry, values.mean(dim=1)
+    if entry.role == "model":
+        yield replace(entry, model=first_member(entry.model)), values[:, 0]
 
 
 def _before(case: Case) -> tuple[Tensor, Tensor]:
@@ -265,8 +316,8 @@ def _before(case: Case) -> tuple[Tensor, Tensor]:
     return values[:, chosen], valid if valid.shape[1] == 1 else valid[:, chosen]
 
 
-def _reference(row: ModelEntry, case: Case, lead: int) -> tuple[Tensor, Tensor]:
-    """Return truth and mask of a lead, or what a row that is no forecast has in their place."""
-    if row.reference is not None:
-        return row.reference(case, lead)
+def _reference(entry: ModelEntry, case: Case, lead: int) -> tuple[Tensor, Tensor]:
+    """Return truth and mask of a lead, or those of an entry that is no forecast."""
+    if entry.reference is not None:
+        return entry.reference(case, lead)
     return case.truth[:, lead - 1], case.valid[:, lead - 1]

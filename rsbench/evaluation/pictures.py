@@ -1,4 +1,4 @@
-"""Pictures of a run: truth, predictions and errors of a few samples, for the report.
+"""Images of a run for the report: truth, predictions and errors of a few samples.
 
 ``display@1`` of reflectance ρ is ``clip(ρ / 0.6, 0, 1) ** (1 / 2.2)`` on red, green and blue;
 other units are scaled by the dataset's value range. Files are ``.npy`` without pickles.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy hides the number
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy drops the number
 Array = npt.NDArray[Any]
 
 
@@ -61,10 +61,10 @@ class Viewer:
     """Keeps the first window of each region's first matched start.
 
     Args:
-        folder: where pictures go.
+        folder: where images are written.
         meta: the sensor.
         bands: bands of the case, along C.
-        keep: ``none``, ``viewer`` or ``all`` (pictures are the same for the last two).
+        keep: ``none``, ``viewer`` or ``all``; the images are the same for the last two.
         regions: at most so many regions.
     """
 
@@ -78,9 +78,9 @@ class Viewer:
         self._index = [bands.index(band) for band in shown][: 3 if len(shown) >= 3 else 1]
         self._samples: dict[str, _Sample] = {}
 
-    def see(self, row: ModelEntry, case: Case, lead: int, values: Tensor) -> None:
-        """Look at one lead of one batch and keep what belongs on the page."""
-        if row.role not in ROLES:
+    def add(self, entry: ModelEntry, case: Case, lead: int, values: Tensor) -> None:
+        """Keep the images of one lead of one batch that the report shows."""
+        if entry.role not in ROLES:
             return
         for b, sample in enumerate(case.samples):
             if case.curves[b][0] not in ("starts", "both"):
@@ -92,7 +92,7 @@ class Viewer:
                 continue
             if (sample.window.y, sample.window.x) != (0, 0):
                 continue
-            key = (row.model, row.preset)
+            key = (entry.model, entry.preset)
             answer, truth = values[b].numpy(), case.truth[b, lead - 1].numpy()
             valid = case.valid[b, lead - 1, 0].numpy()
             error = np.where(valid, np.abs(answer - truth).mean(axis=0), np.nan)
@@ -105,20 +105,18 @@ class Viewer:
             return None
         frames = case.given.frames[case.want.sensor]
         kept = _Sample(
-            region=sample.region,
-            key=sample.key,
-            start=case.starts[b].isoformat(),
+            region=sample.region, key=sample.key, start=case.starts[b].isoformat(),
             targets=[t.isoformat() for t in case.targets[b]],
             truth=[self._picture(frame.numpy()) for frame in case.truth[b]],
             valid=[mask[0].numpy() for mask in case.valid[b]],
             context=self._picture(frames.values[b, 0, self._shown(case, b)].numpy()),
-        )
+        )  # fmt: skip
         self._samples[sample.region] = kept
         return kept
 
     @staticmethod
     def _shown(case: Case, b: int) -> int:
-        """Return the place of the frame of the start: the last of a context, the first of pairs."""
+        """Return the index of the start's frame: the last of a context, the first of pairs."""
         times = case.given.frames[case.want.sensor].times[b].tolist()
         return times.index(day_number(case.starts[b]))
 
@@ -126,7 +124,7 @@ class Viewer:
         return display(values[self._index], self._meta.unit, self._meta.value_range)
 
     def close(self) -> None:
-        """Write the pictures and, last, their index."""
+        """Write the images and, last, their index."""
         if not self._samples:
             return
         self._folder.mkdir(parents=True, exist_ok=True)

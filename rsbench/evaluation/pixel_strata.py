@@ -1,4 +1,4 @@
-"""Classes of pixels from inputs or an earlier catalogue, for strata in the pass over the pixels."""
+"""Classes of pixels from inputs or an earlier catalogue, for strata of pixels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from rsbench.tasks.base import Case
 
 LABELS = "labels"
-"""Optional array of a store: (T, H, W) classes of a map made by others, 0 where there is none."""
+"""Optional array of a store: (T, H, W) classes of a published map, 0 where it has none."""
+
+FIXED_STEP = r"P\d+[YMWD]"
+"""Step of a store whose dates are equally far apart; not ``irregular`` or ``P8D/P32D``."""
 
 LAND_COVER = "land cover"
 OBSERVED = "observations"
@@ -38,7 +41,7 @@ class Layer:
         name: e.g. ``land cover``.
         classes: their names.
         source: where the classes come from, in words.
-        read: ``(region, window, start) -> (H, W)`` places in ``classes``; it knows no target.
+        read: ``(region, window, start) -> (H, W)`` indices into ``classes``; no target is given.
     """
 
     name: str
@@ -49,7 +52,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class PixelLayers:
-    """The layers of a store; ``absent`` says why it lacks others."""
+    """The layers of a store; ``absent``: stratum → why the store lacks it."""
 
     layers: tuple[Layer, ...]
     absent: Mapping[str, str]
@@ -73,7 +76,7 @@ class PixelLayers:
 
 
 def pixel_layers(store: Store, sensor: str, regions: Sequence[str] | None = None) -> PixelLayers:
-    """Return the layers that a store gives for a sensor, and why it lacks the others.
+    """Return the layers of a store for a sensor, and why it lacks the others.
 
     Args:
         regions: those that will be scored; all where None.
@@ -89,12 +92,17 @@ def pixel_layers(store: Store, sensor: str, regions: Sequence[str] | None = None
     return PixelLayers(tuple(layers), absent)
 
 
+def _single_images(store: Store) -> bool:
+    """Return whether frames are single images: only composites have one fixed step."""
+    return re.fullmatch(FIXED_STEP, store.meta.step) is None
+
+
 def _land_cover(store: Store, sensor: str, regions: Sequence[str]) -> Layer | str:
     if LABELS in store.arrays(regions[0], sensor):
         return _labels(store, sensor, regions)
     if not store.simulated or "regions" not in (store.meta.simulation or {}):
         return "the store holds no map of land cover"
-    if store.meta.kind != "series":
+    if _single_images(store):
         return "the simulated ground changes by year, and targets lie in its first year"
     from rsbench.catalog import SimulatedSpec
     from rsbench.simulate.api import COVERS, first_land_cover
@@ -108,7 +116,7 @@ def _land_cover(store: Store, sensor: str, regions: Sequence[str]) -> Layer | st
 
 
 def _labels(store: Store, sensor: str, regions: Sequence[str]) -> Layer:
-    """Return the labels that the store holds for the start; no later map is looked at."""
+    """Return the labels that the store holds for the start; later maps are not read."""
 
     @lru_cache(maxsize=4)
     def whole(region: str) -> npt.NDArray[np.uint8]:
@@ -130,10 +138,10 @@ def _labels(store: Store, sensor: str, regions: Sequence[str]) -> Layer:
 
 
 def _observations(store: Store, sensor: str, regions: Sequence[str]) -> Layer | str:
-    if store.meta.kind != "series":
+    if _single_images(store):
         return "its frames are single images"
     if "importer" in store.meta.recipe:
-        return "it was imported, and how many observations its pixels stand on is not known"
+        return "it was imported, and the number of observations per pixel is not known"
 
     @lru_cache(maxsize=4)
     def counts(region: str, at: int) -> npt.NDArray[np.uint16]:
@@ -147,7 +155,7 @@ def _observations(store: Store, sensor: str, regions: Sequence[str]) -> Layer | 
         number = counts(region, at)[window.slices]
         return np.digitize(number, OBSERVATIONS, right=True).astype(np.int64)
 
-    source = "observations behind the pixel in the last context frame"
+    source = "observations of the pixel in the last context frame"
     return Layer(OBSERVED, OBSERVATION_NAMES, source, read)
 
 
@@ -155,8 +163,8 @@ def _observations(store: Store, sensor: str, regions: Sequence[str]) -> Layer | 
 
 
 def hemispheres(store: Store, sensor: str) -> dict[str, str] | str:
-    """Return region → ``north``, ``south`` or ``""``, or why seasons say nothing here."""
-    if store.meta.kind != "triplets" and re.fullmatch(r"P\d+Y", store.meta.step):
+    """Return region → ``north``, ``south`` or ``""``, or why there are no seasons."""
+    if re.fullmatch(r"P\d+Y", store.meta.step):
         return "a frame covers more than a season"
     found = {name: hemisphere(store.region(name).grids[sensor]) for name in store.regions}
     if not any(found.values()):
@@ -165,14 +173,14 @@ def hemispheres(store: Store, sensor: str) -> dict[str, str] | str:
 
 
 def hemisphere(grid: Grid) -> str:
-    """Return on which side of the equator the middle of a grid lies; ``""`` where unknown.
+    """Return the hemisphere of the centre of a grid; ``""`` where unknown.
 
-    WGS 84 / UTM (EPSG 326xx and 327xx) and geographic coordinates (EPSG 4326) tell it.
+    Known for WGS 84 / UTM (EPSG 326xx and 327xx) and geographic coordinates (EPSG 4326).
     """
     code = grid.crs.upper().removeprefix("EPSG:")
     height = grid.transform[5] + grid.transform[4] * grid.height / 2
     if re.fullmatch(r"32[67]\d\d", code):
-        # The northern zones are used a little south of the equator too, with negative northings.
+        # Northern zones are also used just south of the equator, with negative northings.
         south = height < 0 if code[2] == "6" else height < 10_000_000
     elif code == "4326":
         south = height < 0
@@ -186,8 +194,8 @@ def region_strata(
 ) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
     """Return the strata of regions, and why the season is absent where it is.
 
-    A region of which the catalogue states no land cover has the one that most of its pixels have
-    in the map of land cover, where there is one.
+    Where the catalogue states no land cover of a region, it is the most common class of the
+    region's pixels in the map of land cover, if the store has one.
     """
     found = {name: dict(store.region(name).record.strata) for name in regions}
     cover = next((layer for layer in layers.layers if layer.name == LAND_COVER), None)

@@ -18,52 +18,52 @@ from rsbench.tasks.settings import cases
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a table, and why others are absent."""
+class ReferenceEntries:
+    """The reference models of a table, and why others are absent."""
 
-    rows: tuple[ModelEntry, ...]
+    entries: tuple[ModelEntry, ...]
     absent: tuple[Absent, ...]
     citations: Mapping[str, str]
     weights: Mapping[str, str | None]
     inputs: Mapping[str, str] = field(default_factory=dict)
 
 
-def trivial_rows(config: EvaluationConfig, *, note: Note = quiet) -> Rows:
+def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> ReferenceEntries:
     """Return the reference models that the context allows; the others are absent with a reason."""
     own = task_of(config)
-    rows, absent, citations = [], [], {}
+    entries, absent, citations = [], [], {}
     weights: dict[str, str | None] = {}
     for name in own.reference_models:
-        entry = card(name)
-        citations[name] = entry.citation
-        if config.context < entry.min_context:
-            needs = f"needs {entry.min_context} {own.words.frames}"
+        known = card(name)
+        citations[name] = known.citation
+        if config.context < known.min_context:
+            needs = f"needs {known.min_context} {own.words.frames}"
             absent.append(Absent(name, f"{needs}, the table has {config.context}"))
             continue
         model = create_model(name, bands=len(config.bands), context=config.context)
-        if entry.fitted:
+        if known.fitted:
             if "train" not in own.splits(config):
                 absent.append(Absent(name, "the store has no training split to fit on"))
                 continue
             note(f"fitting {name} on the training split")
             weights[name] = fit(model, config)
         placed = Placement(config.device)
-        rows.append(model_entry(name, entry.default_preset, "trivial", model, entry, placed))
+        entries.append(model_entry(name, known.default_preset, "trivial", model, known, placed))
     shown = dict.fromkeys(own.reference_models, own.shown(config))
-    return Rows(tuple(rows), tuple(absent), citations, weights, shown)
+    return ReferenceEntries(tuple(entries), tuple(absent), citations, weights, shown)
 
 
-def control_rows(config: EvaluationConfig) -> tuple[ModelEntry, ...]:
-    """Return the rows that bound what can be reached, where the task and the store have them."""
+def bound_entries(config: EvaluationConfig) -> tuple[ModelEntry, ...]:
+    """Return the entries of oracle and noise floor, where the task and the store have them."""
     return tuple(bound_entry(bound) for bound in task_of(config).bounds(config))
 
 
-def best_trivial(config: EvaluationConfig, rows: Sequence[ModelEntry]) -> str | None:
-    """Return the trivial row with the least mean squared error on validation; None without one."""
-    if "val" not in task_of(config).splits(config) or not rows:
+def best_reference(config: EvaluationConfig, entries: Sequence[ModelEntry]) -> str | None:
+    """Return the reference model with the least mean squared error on validation, or None."""
+    if "val" not in task_of(config).splits(config) or not entries:
         return None
     tally = score(
-        rows, cases(config, split="val"), [SELECTION], bands=config.bands,
+        entries, cases(config, split="val"), [SELECTION], bands=config.bands,
         value_range=config.meta.value_range,
     )  # fmt: skip
     units = whole(tally.frame({}))

@@ -1,4 +1,4 @@
-"""One run: a model and the rows it must stand beside, from a store to scores, table and report."""
+"""One run: a model and its reference models, from a store to scores, table and report."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
     from rsbench.catalog import Protocol
     from rsbench.evaluation.entries import ModelEntry
-    from rsbench.models.api import Model, Stage
+    from rsbench.models.api import Card, Model, Stage
     from rsbench.models.prediction_cache import PredictionCache
     from rsbench.store.read import Store
     from rsbench.tasks.base import Case
     from rsbench.training.options import Options
     from rsbench.training.train import TrainRequest
 
-    Seen = Callable[[ModelEntry, Case, int, torch.Tensor], None]
+    OnAnswer = Callable[[ModelEntry, Case, int, torch.Tensor], None]
 
 KEEP = ("none", "viewer", "all")
 
 
 @dataclass(frozen=True)
 class RunRequest(EvaluationOptions):
-    """What a person asked for; None means: as the recipe or the protocol says."""
+    """Options of a run; None means the value of the recipe or the protocol."""
 
     model: str
     preset: str | None = None
@@ -56,7 +56,7 @@ class RunRequest(EvaluationOptions):
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where a run lies, and its scores."""
+    """The folder of a run, and its scores."""
 
     out: Path
     scores: Scores
@@ -92,7 +92,7 @@ def evaluate(
     suite: str | None = None,
     metrics: str | None = None,
 ) -> Scores:
-    """Score a model beside the trivial rows on a store.
+    """Score a model and the reference models of its task on a store.
 
     Args:
         model: a model of :func:`rsbench.create_model`, or any object with ``predict`` that was
@@ -108,7 +108,7 @@ def evaluate(
         precision: as Lightning Fabric names it; metrics are always float32 with float64 sums.
         context: context frames, or ``all``.
         suite: suites or ids of metrics; the protocol's where None.
-        metrics: suites or ids beside these.
+        metrics: suites or ids in addition to these.
 
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
@@ -122,7 +122,7 @@ def evaluate(
 
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
-    """Do what `rsbench run` does: find data and weights, score, and write everything."""
+    """Find data and weights, score, and write all files, as `rsbench run` does."""
     if request.keep not in KEEP:
         raise unknown("choice of --keep-predictions", request.keep, KEEP)
     store, config, preset = _resolve(request, note)
@@ -142,24 +142,24 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     info = {"command": request.command, "history": history, "extra": {"key": key}}
     scores = publish(
         out, config, request.keep,
-        lambda seen: score_table(
-            config, own, note=note, advance=advance, seen=seen, info=info
+        lambda on_answer: score_table(
+            config, own, note=note, advance=advance, on_answer=on_answer, info=info
         ),
     )  # fmt: skip
     return RunResult(out, scores)
 
 
 def publish(
-    out: Path, config: EvaluationConfig, keep: str, make: Callable[[Seen], Scores]
+    out: Path, config: EvaluationConfig, keep: str, make: Callable[[OnAnswer], Scores]
 ) -> Scores:
-    """Write table, scores, pictures and report of what ``make`` scores; all of it or nothing."""
+    """Write table, scores, images and report of what ``make`` scores; all of it or nothing."""
     from rsbench.evaluation.pictures import Viewer
     from rsbench.evaluation.report import write_report
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
     with disk_errors(f"writing the run {out}", "give another --out"), whole(out) as folder:
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep)
-        scores = make(viewer.see)
+        scores = make(viewer.add)
         viewer.close()
         table = scores.table()
         to_parquet(table, folder / "table.parquet")
@@ -173,7 +173,7 @@ def publish(
 def _kept(
     request: RunRequest, config: EvaluationConfig, preset: str, weights: str | None, note: Note
 ) -> PredictionCache | None:
-    """Open the kept predictions of this run, where asked, and say what keeping them takes."""
+    """Return the store of this run's predictions, None where they are not kept."""
     from rsbench.core.paths import cache_dir
     from rsbench.core.version import __version__
     from rsbench.models.api import SampleRef
@@ -182,7 +182,7 @@ def _kept(
     if request.keep != "all":
         return None
     if request.model in task_of(config).reference_models:
-        note(f"{request.model} costs less than reading it back: no predictions are kept")
+        note(f"{request.model} is faster than reading its predictions: none are kept")
         return None
     key = PredictionKey(
         dataset=config.store.digest, protocol=config.protocol.model_dump(mode="json"),
@@ -201,7 +201,7 @@ def _kept(
     size = cache.estimate(samples, len(config.bands))
     note(f"keeping {len(samples)} predictions, at most {size / 1e6:.1f} MB, in {cache.folder}")
     if cache.made_on is not None:
-        note(f"those made before on {cache.made_on} are scored without predicting again")
+        note(f"predictions made earlier on {cache.made_on} are used again")
     return cache
 
 
@@ -228,11 +228,22 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, 
     config = evaluation_config(store, request.protocol or store.meta.default_protocol, request)
     for line in task_of(config).notes(config):
         note(line)
+    _require_fitting(request, entry, preset, config)
+    return store, config, preset
+
+
+def _require_fitting(
+    request: RunRequest, entry: Card, preset: str, config: EvaluationConfig
+) -> None:
+    """Raise InputError if the model is of another task or needs a longer context."""
+    from rsbench.models.registry import cards
+
     if entry.task != config.protocol.task:
+        fitting = [name for name, one in cards().items() if one.task == config.protocol.task]
         raise InputError(
             f"model {request.model}, whose task is {entry.task}",
             f"protocol {config.protocol.name} asks for {config.protocol.task}",
-            f"Choose a model of that task: {_of_task(config.protocol.task)}",
+            f"Choose a model of that task: {', '.join(sorted(fitting))}",
         )
     needed = entry.of(preset).min_context
     if config.context < needed:
@@ -241,13 +252,6 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, 
             f"it needs at least {needed} {task_of(config).words.frames}",
             f"Give --context {needed} or more, or choose another preset",
         )
-    return store, config, preset
-
-
-def _of_task(task: str) -> str:
-    from rsbench.models.registry import cards
-
-    return ", ".join(sorted(name for name, entry in cards().items() if entry.task == task))
 
 
 def _key(request: RunRequest, config: EvaluationConfig, preset: str) -> str:
@@ -309,7 +313,7 @@ def _with_weights(
 
 
 def _stages(model: Model) -> Sequence[Stage] | None:
-    """Return how a model is trained; None where something that only training needs is not here."""
+    """Return the stages of training; None if a package that training needs is not installed."""
     from rsbench.models.checkpoint import trainable
 
     try:
@@ -323,7 +327,7 @@ def _within(request: RunRequest) -> str:
 
 
 def _training(request: RunRequest, config: EvaluationConfig, preset: str) -> TrainRequest:
-    """Return what is asked of a training by a run."""
+    """Return the training that a run asks for."""
     from rsbench.training.train import TrainRequest
 
     return TrainRequest(
@@ -337,7 +341,7 @@ def train_model(
     request: RunRequest, *, devices: int = 1, batch_size: int | None = None,
     options: Options | None = None, note: Note = quiet, advance: Advance = silent,
 ) -> Path:  # fmt: skip
-    """Do what `rsbench train` does, and return the checkpoint's folder."""
+    """Train a model as `rsbench train` does, and return the checkpoint's folder."""
     from rsbench.models.registry import card
     from rsbench.training.options import Options
     from rsbench.training.train import fresh_model, train

@@ -1,4 +1,4 @@
-"""The folder of a run: refused early, written whole, and found again."""
+"""The folder of a run: checked before work starts, written whole, found again by its key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rsbench.evaluation.scores import Scores
 
 
 def require_writable(out: Path) -> None:
-    """Refuse a place that cannot be written to before hours are spent, not after."""
+    """Raise InputError if the folder cannot be written, before the run starts."""
     there = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not there.is_dir():
         raise InputError(f"writing the run {out}", f"{there} is a file", "Give another --out")
@@ -52,7 +52,7 @@ def whole(out: Path) -> Iterator[Path]:
 
 
 def finished(out: Path, key: str) -> Scores | None:
-    """Return the scores of the same run, if it lies there whole."""
+    """Return the scores of a complete run with this key, None if there is none."""
     there = all((out / n).is_file() for n in ("run.json", "scores.parquet", "report.html"))
     if not there:
         return None
@@ -63,7 +63,7 @@ def finished(out: Path, key: str) -> Scores | None:
     if not same:
         raise InputError(
             f"writing the run {out}",
-            "another run lies there",
+            "it holds another run",
             "Give another --out, or remove that folder",
         )
     return Scores.load(out)

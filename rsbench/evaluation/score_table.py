@@ -1,4 +1,4 @@
-"""One row beside the trivial rows and the controls: from a setting to scores."""
+"""Scores of one entry, of the reference models, controls and bounds of its task."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation.entries import ModelEntry, Placement
-    from rsbench.evaluation.reference_models import Rows
+    from rsbench.evaluation.loop import Tally
+    from rsbench.evaluation.reference_models import ReferenceEntries
     from rsbench.models.api import Card, Model
     from rsbench.models.prediction_cache import PredictionCache
     from rsbench.tasks.base import Case
 
-    Seen = Callable[[ModelEntry, Case, int, torch.Tensor], None]
+    OnAnswer = Callable[[ModelEntry, Case, int, torch.Tensor], None]
     Keep = Callable[[str | None], PredictionCache | None]
 
 
 @dataclass(frozen=True)
-class Own:
-    """The row that a table is about.
+class OwnEntry:
+    """The entry that a table is about.
 
     Args:
-        row: how it answers; None where it is one of the trivial rows already.
-        weights: digest of what it was made with.
-        device: where it was made; where it is made now if None.
-        most_context: frames that it takes at most; None for any number.
-        controls: rows made of its weights that must stand beside it.
-        inputs: what it was made with beside the frames that it is given.
+        entry: how it answers; None if it is one of the reference models.
+        weights: digest of its weights, or of its answers.
+        device: where it was made; None: where it is made now.
+        most_context: most context frames it takes; None for any number.
+        controls: entries made of its weights, scored with it.
+        inputs: what it was made with in addition to the frames that it is given.
     """
 
     name: str
-    row: ModelEntry | None
+    entry: ModelEntry | None
     weights: str | None
     citation: str
     device: str | None = None
@@ -52,8 +53,8 @@ class Own:
 
 def own_entry(
     config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet
-) -> Own:
-    """Return the entry of a model, fitted first where its card says so.
+) -> OwnEntry:
+    """Return the entry of a model, fitted first if its card says so.
 
     Args:
         keep: called with the digest of its weights; returns what stores its predictions.
@@ -67,19 +68,19 @@ def own_entry(
     from rsbench.models.rollout import roll
 
     own = identity(model)
-    row, digest = None, weights_of(model, own.card)
+    entry, digest = None, weights_of(model, own.card)
     reference = own.name in task_of(config).reference_models
     if own.card.fitted and not reference:
         note(f"fitting {own.name} on the training split")
         digest = fit(model, config)
     kept = keep(digest) if keep else None
     if not reference:
-        row = model_entry(
+        entry = model_entry(
             own.name, called(model), "model", model, own.card, _placement(config),
             rolled=kept.roll if kept else roll,
         )  # fmt: skip
-    return Own(
-        own.name, row, digest, own.card.citation,
+    return OwnEntry(
+        own.name, entry, digest, own.card.citation,
         device=kept.made_on if kept else None, most_context=own.card.max_context,
         controls=_controls(model, called(model), config), inputs=getattr(model, "inputs", None),
     )  # fmt: skip
@@ -100,48 +101,58 @@ def _controls(model: Model, preset: str, config: EvaluationConfig) -> tuple[Mode
 
 def score_table(
     config: EvaluationConfig,
-    own: Own,
+    own: OwnEntry,
     *,
     note: Note = quiet,
     advance: Advance = silent,
-    seen: Seen | None = None,
+    on_answer: OnAnswer | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """Score one entry beside reference models, controls and bounds; the one path of every table."""
-    from rsbench.evaluation.loop import Beside, score
+    """Score one entry with reference models, controls and bounds.
+
+    Args:
+        on_answer: called with entry, case, lead and values of each answer.
+        info: further fields of :class:`RunInfo`.
+    """
+    from rsbench.evaluation.loop import ScoringHooks, score
     from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
-    from rsbench.evaluation.reference_models import best_trivial, control_rows, trivial_rows
+    from rsbench.evaluation.reference_models import bound_entries, reference_entries
 
     for metric, why in config.left_out.items():
         note(f"{metric} is unavailable: {why}")
-    rows = trivial_rows(config, note=note)
-    own_rows = () if own.row is None else (own.row, *own.controls)
-    everyone = [*own_rows, *rows.rows, *control_rows(config)]
-    reference = best_trivial(config, rows.rows)
+    references = reference_entries(config, note=note)
+    own_entries = () if own.entry is None else (own.entry, *own.controls)
+    entries = [*own_entries, *references.entries, *bound_entries(config)]
+    run = _run_info(config, references, own, info or {})
     samples = [s for group in task_of(config).groups(config, config.split) for s in group]
     scored = {sample.region for sample in samples}
     regions = [name for name in config.store.regions if name in scored]
     layers = pixel_layers(config.store, config.sensor, regions)
     tally = score(
-        everyone, cases(config), config.metrics, bands=config.bands,
+        entries, cases(config), config.metrics, bands=config.bands,
         value_range=config.meta.value_range, rgb=config.rgb,
-        beside=Beside(layers, seen, _counter(len(samples), advance)),
+        hooks=ScoringHooks(layers, on_answer, _counter(len(samples), advance)),
     )  # fmt: skip
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
-    run = _with_first_member(_info(config, rows, own, reference, info or {}), own)
-    if tally.sets is not None:
-        note("comparing sets of images")
-    sets, gone = tally.sets.frame() if tally.sets else (None, ())
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
     extra = {"counts": _counts(tally.counts), "strata": known, **_networks(config.metrics)}
-    run = replace(run, absent=(*run.absent, *gone), extra={**run.extra, **extra})
-    own_sets = {} if sets is None else {"sets": sets}
-    return Scores(tally.frame(strata), run, pixels=tally.pixel_frame(), **own_sets)
+    if tally.sets is not None:
+        note("comparing sets of images")
+    return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+def _scores(tally: Tally, strata: Mapping[str, Mapping[str, str]], run: RunInfo) -> Scores:
+    """Return the scores of a pass over the cases; ``strata``: region → stratum → label."""
+    if tally.sets is None:
+        return Scores(tally.frame(strata), run, pixels=tally.pixel_frame())
+    sets, absent = tally.sets.frame()
+    run = replace(run, absent=(*run.absent, *absent))
+    return Scores(tally.frame(strata), run, sets, tally.pixel_frame())
 
 
 def _counter(total: int, advance: Advance) -> Callable[[int], None]:
-    """Return what reports the images that are scored."""
+    """Return a function that adds up scored images and reports progress."""
     done = 0
 
     def count(images: int) -> None:
@@ -152,22 +163,8 @@ def _counter(total: int, advance: Advance) -> Callable[[int], None]:
     return count
 
 
-def _with_first_member(run: RunInfo, own: Own) -> RunInfo:
-    """Return the run with weights and inputs of the first member, where there are several."""
-    from rsbench.evaluation.loop import first_member
-
-    if run.members == 1 or own.row is None:
-        return run
-    alone = first_member(own.name)
-    return replace(
-        run,
-        weights={**run.weights, alone: own.weights},
-        inputs={**run.inputs, alone: run.inputs[own.name]},
-    )
-
-
 def _networks(metrics: Sequence[str]) -> dict[str, Any]:
-    """Say which weight files metrics were computed with, where any were."""
+    """Return the weight files that metrics were computed with."""
     from rsbench.metrics.registry import info
     from rsbench.metrics.weights import find
 
@@ -186,7 +183,11 @@ def _counts(counts: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
 
 
 def weights_of(model: Model, card: Card) -> str | None:
-    """Return the digest of a model's weights; a trainable model without any is refused."""
+    """Return the digest of a model's weights.
+
+    Raises:
+        TrainingError: if it is trainable and has none.
+    """
     if not card.trainable:
         return None
     from rsbench.models.checkpoint import loaded_digest
@@ -212,59 +213,61 @@ def _placement(config: EvaluationConfig) -> Placement:
     return Placement(config.device, known[config.precision])
 
 
-def _info(
-    config: EvaluationConfig, rows: Rows, own: Own, reference: str | None, info: Mapping[str, Any]
+def _run_info(
+    config: EvaluationConfig,
+    references: ReferenceEntries,
+    own: OwnEntry,
+    info: Mapping[str, Any],
 ) -> RunInfo:
     from rsbench.core.provenance import versions
+    from rsbench.evaluation.reference_models import best_reference
 
     store, meta = config.store, config.meta
-    gone = [Absent("*", why, metric) for metric, why in config.left_out.items()]
+    absent = [Absent("*", why, metric) for metric, why in config.left_out.items()]
     return RunInfo(
-        dataset=store.recipe,
-        dataset_digest=store.digest,
-        task=config.protocol.task,
-        split=config.split,
-        protocol=config.protocol.name,
-        context=config.context,
-        horizon=config.horizon,
-        step=store.meta.step,
-        sensor=config.sensor,
-        bands=config.bands,
-        value_range=meta.value_range,
-        unit=meta.unit,
-        starts=start_dates(config),
-        inputs={**rows.inputs, **_inputs(config, own)},
-        display=meta.display,
-        simulated=store.simulated,
-        one_scene=store.one_scene,
-        complete=store.complete,
-        missing=store.meta.missing,
-        seed=config.seed,
-        precision=config.precision,
-        device=own.device or str(config.device),
-        members=config.members,
-        versions=versions(),
-        weights={
-            **rows.weights,
-            **{row.model: own.weights for row in own.controls},
-            own.name: own.weights or rows.weights.get(own.name),
-        },
+        dataset=store.recipe, dataset_digest=store.digest, task=config.protocol.task,
+        split=config.split, protocol=config.protocol.name, context=config.context,
+        horizon=config.horizon, step=store.meta.step, sensor=config.sensor, bands=config.bands,
+        value_range=meta.value_range, unit=meta.unit, display=meta.display,
+        starts=start_dates(config), simulated=store.simulated, one_scene=store.one_scene,
+        complete=store.complete, missing=store.meta.missing, seed=config.seed,
+        precision=config.precision, device=own.device or str(config.device),
+        members=config.members, versions=versions(),
+        inputs={**references.inputs, **_inputs(config, own)},
+        weights={**references.weights, **_weights(config, references, own)},
         licences={config.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
-        citations={**rows.citations, own.name: own.citation},
-        absent=(*rows.absent, *gone),
-        best_trivial=reference,
+        citations={**references.citations, own.name: own.citation},
+        absent=(*references.absent, *absent),
+        best_trivial=best_reference(config, references.entries),
         primary=stated_by(config.protocol),
         **dict(info),
-    )
+    )  # fmt: skip
 
 
-def _inputs(config: EvaluationConfig, own: Own) -> dict[str, str]:
-    """Return what the table's own entry sees; reference models have been listed before."""
-    if own.row is None:
+def _weights(
+    config: EvaluationConfig, references: ReferenceEntries, own: OwnEntry
+) -> dict[str, str | None]:
+    """Return name → digest of the weights of the own entry, its first member and its controls."""
+    digest = own.weights or references.weights.get(own.name)
+    controls = {entry.model: own.weights for entry in own.controls}
+    return {**controls, **dict.fromkeys(_names(config, own), digest)}
+
+
+def _names(config: EvaluationConfig, own: OwnEntry) -> list[str]:
+    """Return the names of the own entry: of an ensemble, also that of its first member."""
+    from rsbench.evaluation.loop import first_member
+
+    several = config.members > 1 and own.entry is not None
+    return [own.name, *([first_member(own.name)] if several else [])]
+
+
+def _inputs(config: EvaluationConfig, own: OwnEntry) -> dict[str, str]:
+    """Return name → inputs of the own entry; those of reference models are known."""
+    if own.entry is None:
         return {}
     each = task_of(config).context == "each"
     alone = own.most_context is not None and own.most_context < config.context
     said = [task_of(config).shown(config)]
     said += ["one at a time, averaged"] if each and alone else []
     said += [own.inputs] if own.inputs is not None else []
-    return {own.name: ", ".join(said)}
+    return dict.fromkeys(_names(config, own), ", ".join(said))

@@ -1,8 +1,9 @@
-"""Scores that add up: sums and weights per unit, and the tidy table made from them."""
+"""Sums and weights per unit, and the tidy table made from them."""
 
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -24,6 +25,8 @@ from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 from rsbench.metrics.queries import perfect_values
+from rsbench.tasks.registry import task
+from rsbench.tasks.words import Words
 
 SCHEMA = 1
 COLUMNS = [
@@ -35,15 +38,19 @@ SET_COLUMNS = [
     "model", "preset", "role", "metric", "lead", "value", "lo", "hi", "interval", "n_regions", "n",
     "d", "n_missing", "halves", "origins", "notes",
 ]  # fmt: skip
+IDENTITY = (
+    "schema", "dataset_digest", "task", "split", "protocol", "context", "step", "sensor",
+)  # fmt: skip
+"""Fields of a run that are equal in runs that can be compared."""
 HALVES = "halves"
-"""The row of two halves of the truth, each of half the images: a floor of set metrics."""
+"""The entry of two halves of the truth, each of half the images: a floor of set metrics."""
 EARLIEST_TASK = "forecast"
 """The task of results that state none and whose protocol is not in the catalogue."""
 
 
 @dataclass(frozen=True)
 class Absent:
-    """Why a row has no number: a whole model (``*``: every model), one metric, or one lead."""
+    """Why a value is absent: of a model (``*``: every model), of one metric, or at one lead."""
 
     model: str
     reason: str
@@ -53,7 +60,7 @@ class Absent:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run was: identity and provenance of its rows, and what a page needs to say.
+    """Identity and provenance of a run, and what its report states.
 
     Args:
         dataset: name of the recipe or import.
@@ -62,14 +69,14 @@ class RunInfo:
         step: ISO 8601 duration between leads, e.g. ``P1Y``.
         one_scene: whether the regions are blocks of one scene, which makes intervals conditional.
         weights: model → digest of its weights, null where it has none.
-        inputs: model → what it sees, e.g. ``s2 k=3``.
+        inputs: model → what it is given, e.g. ``s2 k=3``.
         licences: sensor → ``licence``, ``attribution``, ``citation``.
-        absent: rows without a number, with the reason.
-        best_trivial: the trivial model that was best on validation; reference of skill.
+        absent: values that are absent, with the reason.
+        best_trivial: the reference model that was best on validation; reference of skill.
         primary: metric, score and leads of the primary endpoint, where the protocol states one.
         history: model → learning-curve points ``{"step", "loss", "validation", …}``.
         citations: model → reference of the publication.
-        extra: keys a newer version wrote under the same schema; carried along untouched.
+        extra: keys that a newer version wrote under the same schema; written back unchanged.
     """
 
     dataset: str
@@ -138,16 +145,12 @@ class RunInfo:
 
     @property
     def label(self) -> str:
-        """Name of the dataset with what every table must say about it."""
-        notes = [
-            note
-            for note, true in (
-                ("simulated", self.simulated),
-                ("one scene", self.one_scene),
-                ("incomplete", not self.complete),
-            )
-            if true and note not in self.dataset
-        ]
+        """Name of the dataset, and whether it is simulated, one scene or incomplete."""
+        known = {
+            "simulated": self.simulated, "one scene": self.one_scene,
+            "incomplete": not self.complete,
+        }  # fmt: skip
+        notes = [note for note, true in known.items() if true and note not in self.dataset]
         return f"{self.dataset} ({', '.join(notes)})" if notes else self.dataset
 
     @property
@@ -155,13 +158,14 @@ class RunInfo:
         """The primary endpoint, which orders the entries."""
         return endpoint_of(self.primary, self.protocol, self.horizon)
 
+    @property
+    def words(self) -> Words:
+        """The words of the run's task; UnknownName if no installed package offers it."""
+        return task(self.task).words
+
     def identity(self) -> dict[str, Any]:
-        """Return what must be equal for any two rows to be compared."""
-        names = (
-            *("schema", "dataset_digest", "task", "split", "protocol", "context", "step"),
-            "sensor",
-        )
-        return {name: getattr(self, name) for name in names}
+        """Return what must be equal for any two values to be compared."""
+        return {name: getattr(self, name) for name in IDENTITY}
 
 
 def protocol_task(protocol: str) -> str | None:
@@ -172,14 +176,13 @@ def protocol_task(protocol: str) -> str | None:
 
 @dataclass(frozen=True)
 class Scores:
-    """Units of one run: one row per (model, region, start, lead, metric, band).
+    """Sums per unit of one run: one row per (model, region, start, lead, metric, band).
 
     ``value_sum`` is Σ over images of the per-image value, ``weight`` the number of images with a
     defined value, ``n_images`` all images of the unit, ``n_missing`` those without a value.
-    ``pixels`` has the same rows once more per class of pixels (column ``pixel_class``), for metrics
-    that are means over pixels: there ``value_sum`` and ``weight`` are the parts that a class has in
-    those of the unit, so that the classes of one layer add up to the unit. ``sets`` holds metrics
-    of whole sets of images, one row per (model, lead, metric): they have no sums.
+    ``pixels`` has these rows per class of pixels (column ``pixel_class``), for metrics that are
+    means over pixels: the sums and weights of the classes of one layer add up to the unit. ``sets``
+    holds metrics of sets of images, one row per (model, lead, metric), without sums.
     """
 
     units: pd.DataFrame
@@ -225,11 +228,11 @@ class Scores:
         return self._tidy()[0].copy()
 
     def absences(self) -> tuple[Absent, ...]:
-        """Return every reason for a null row, those of the run and those of undefined skill."""
+        """Return the reasons for absent values: those of the run and of undefined skill."""
         return self.run.absent + self._tidy()[1]
 
     def region_means(self) -> pd.DataFrame:
-        """Return pooled values per region on the matched sets, rows of skill included.
+        """Return pooled values per region on the matched sets, skill included.
 
         Columns: model preset role metric band lead stratum region value n_samples n_missing.
         """
@@ -238,7 +241,7 @@ class Scores:
         return parts.rename(columns={strata.GROUP: "stratum"})
 
     def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
-        if "pooled" not in self._made:  # table, check and report all start from it
+        if "pooled" not in self._made:
             offered = strata.grouped(self.units, self.run.horizon)
             if len(self.pixels):
                 offered = stack(offered, strata.grouped_pixels(self.pixels, self.run.horizon))
@@ -252,7 +255,7 @@ class Scores:
         return cast("tuple[pd.DataFrame, tuple[Absent, ...]]", self._made["tidy"])
 
     def matchings(self, stratum: str) -> tuple[strata.Matching, ...]:
-        """Say per metric and band which origins a matched set kept, and how many it dropped."""
+        """Return per metric and band the origins that a matched set kept and dropped."""
         name = f"matchings {stratum}"
         if name not in self._made:
             self._made[name] = strata.matchings(self.units, self.run.horizon, stratum)
@@ -261,15 +264,15 @@ class Scores:
     def save(self, folder: Path) -> None:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all.
 
-        ``sets.parquet`` and ``pixels.parquet`` stand beside them where there are such scores.
+        ``sets.parquet`` and ``pixels.parquet`` are written if there are such scores.
         """
         folder.mkdir(parents=True, exist_ok=True)
         run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
         text = json.dumps(run.to_json(), indent=1, sort_keys=True, allow_nan=False)
-        _write_parquet(self.units, folder / "scores.parquet")
+        write_parquet(self.units, folder / "scores.parquet")
         for name, part in (("sets", self.sets), ("pixels", self.pixels)):
             if len(part):
-                _write_parquet(part, folder / f"{name}.parquet")
+                write_parquet(part, folder / f"{name}.parquet")
         write_atomic(folder / "run.json", text + "\n")
 
     @classmethod
@@ -291,16 +294,16 @@ class Scores:
                 raise SchemaError(asked, error.found, remedy) from error
             raise InputError(asked, f"run.json is damaged ({error})", "Run it again") from error
         units = read_parquet(folder / "scores.parquet")
-        beside = {
+        others = {
             name: read_parquet(folder / f"{name}.parquet")
             for name in ("sets", "pixels")
             if (folder / f"{name}.parquet").is_file()
         }
-        return cls(units, run, **beside)
+        return cls(units, run, **others)
 
 
 TABLE_AGAIN = "rsbench table RUN --csv, where RUN is the folder of its run, made again"
-"""What to do with a file of a run that does not say which command made it."""
+"""Remedy for a file of a run that does not state the command that made it."""
 
 
 def run_again(value: Mapping[str, Any]) -> str:
@@ -309,7 +312,8 @@ def run_again(value: Mapping[str, Any]) -> str:
     return stated if isinstance(stated, str) and stated else "rsbench run --model NAME --data STORE"
 
 
-def _write_parquet(values: pd.DataFrame, path: Path) -> None:
+def write_parquet(values: pd.DataFrame, path: Path) -> None:
+    """Write a parquet file with the schema in its metadata."""
     frame = pa.Table.from_pandas(values, preserve_index=False)
     metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
     frame = frame.replace_schema_metadata(metadata)
@@ -318,7 +322,7 @@ def _write_parquet(values: pd.DataFrame, path: Path) -> None:
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a parquet file of ours, of this schema only."""
+    """Read a parquet file of this package, of this schema only."""
     asked = f"reading {path}"
     try:
         frame = pq.read_table(path)
@@ -339,7 +343,8 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
-    both = tuple(dict.fromkeys(a.absent + b.absent))
+    named = ("weights", "inputs", "licences", "citations", "history")
+    both: dict[str, Any] = {name: {**getattr(a, name), **getattr(b, name)} for name in named}
     return replace(
         a,
         starts=tuple(sorted({*a.starts, *b.starts})),
@@ -348,12 +353,8 @@ def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
         simulated=a.simulated or b.simulated,
         one_scene=a.one_scene or b.one_scene,
         missing=a.missing + tuple(item for item in b.missing if item not in a.missing),
-        weights={**a.weights, **b.weights},
-        inputs={**a.inputs, **b.inputs},
-        licences={**a.licences, **b.licences},
-        citations={**a.citations, **b.citations},
-        history={**a.history, **b.history},
-        absent=both,
+        absent=tuple(dict.fromkeys(a.absent + b.absent)),
+        **both,
     )
 
 
@@ -366,7 +367,7 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
     reference = rows[rows["model"] == run.best_trivial]
     if run.best_trivial is None or reference.empty:
         why = (
-            "no trivial row was chosen on validation"
+            "no reference model was chosen on validation"
             if run.best_trivial is None
             else f"the reference {run.best_trivial} has no scores"
         )
@@ -425,33 +426,18 @@ def _each_model(absent: Sequence[Absent], models: Sequence[str]) -> Iterator[Abs
 
 
 def _null_rows(cells: pd.DataFrame, absent: Sequence[Absent], run: RunInfo) -> pd.DataFrame:
-    """Return a null row for every headline cell that a reason names and no number fills."""
+    """Return a null row for every headline cell that has a reason and no value."""
     metrics = sorted(set(cells["metric"]))
     presets = dict(zip(cells["model"], cells["preset"], strict=True))
-    headline = cells[(cells["band"] == "all") & (cells["stratum"] == strata.HEADLINE)]
+    headline = strata.headline(cells)
     there = set(zip(headline["model"], headline["metric"], headline["lead"], strict=True))
-    rows = {}
+    rows: dict[tuple[str, str, str, int], None] = {}
     for item in _each_model(absent, sorted(set(cells["model"]))):
         for metric in metrics if item.metric is None else [item.metric]:
             for lead in range(1, run.horizon + 1) if item.lead is None else [item.lead]:
-                key = (item.model, metric, lead)
-                if key not in there:
-                    rows[key] = {
-                        "model": item.model,
-                        "preset": presets.get(item.model, ""),
-                        "metric": metric,
-                        "lead": lead,
-                    }
-    frame = pd.DataFrame(list(rows.values()), columns=["model", "preset", "metric", "lead"])
-    frame["lead"] = frame["lead"].astype("int64")
-    return frame.assign(
-        band="all",
-        stratum=strata.HEADLINE,
-        value=float("nan"),
-        lo=float("nan"),
-        hi=float("nan"),
-        interval=inference.NONE,
-        n_regions=0,
-        n_samples=0,
-        n_missing=0,
-    )
+                if (item.model, metric, lead) not in there:
+                    rows[item.model, presets.get(item.model, ""), metric, lead] = None
+    frame = pd.DataFrame(list(rows), columns=["model", "preset", "metric", "lead"])
+    frame = frame.astype({"lead": "int64"}).assign(**dict.fromkeys(("value", "lo", "hi"), math.nan))
+    counts: dict[str, Any] = dict.fromkeys(("n_regions", "n_samples", "n_missing"), 0)
+    return frame.assign(band="all", stratum=strata.HEADLINE, interval=inference.NONE, **counts)

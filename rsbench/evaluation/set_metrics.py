@@ -1,7 +1,8 @@
-"""Set metrics in a table: features of every image are kept, and compared once all are there.
+"""Set metrics: features of every image are kept, and compared at the end.
 
-One row per model, lead and metric; no sums per region, because a distance of sets does not add up.
-The images are those of the headline stratum that are defined at every lead, so n is one number.
+There is one value per model, lead and metric, and no sum per region: a distance of sets is not
+additive. The images are those of the headline stratum that are defined at every lead, so that n is
+the same at all leads.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ Vectors = dict[Place, dict[str, "Tensor"]]
 
 @dataclass
 class SetMetricAccumulator:
-    """Features of predictions and truths, by row and lead; grows with the number of images.
+    """Features of predictions and truths, by entry and lead; grows with the number of images.
 
     Args:
         metrics: ids of set metrics.
         value_range: the dataset's range in the unit.
-        eyes: which bands are red, green and blue.
+        rgb: which bands are red, green and blue.
     """
 
     metrics: tuple[str, ...]
@@ -54,18 +55,18 @@ class SetMetricAccumulator:
     _offered: set[Place] = field(default_factory=set)
 
     def add(
-        self, row: ModelEntry, case: Case, lead: int, values: Tensor, truth: Tensor, valid: Tensor
+        self, entry: ModelEntry, case: Case, lead: int, values: Tensor, truth: Tensor, valid: Tensor
     ) -> None:
-        """Take up one lead of one batch; only starts with every lead count."""
+        """Add the features of one lead of one batch, of starts that have every lead."""
         chosen = [b for b, c in enumerate(case.curves) if c[lead - 1] in ("starts", "both")]
         if not chosen:
             return
         places = [_place(case, b) for b in chosen]
         self._offered.update(places)
-        who = (row.model, row.preset, row.role)
+        who = (entry.model, entry.preset, entry.role)
         own = self._rows.setdefault(who, {}).setdefault(lead, {})
-        # A row with a reference of its own (the floor) meets other truths than the rest.
-        whose = who if row.reference is not None else None
+        # An entry with its own reference (the floor) has other truths.
+        whose = who if entry.reference is not None else None
         truths = self._truths.setdefault(whose, {}).setdefault(lead, {})
         names = features_of(self.metrics)
         with exact():
@@ -79,7 +80,7 @@ class SetMetricAccumulator:
                     _keep(truths, names, images, "truth", here)
 
     def frame(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
-        """Return the set rows, and why some have none."""
+        """Return the values of set metrics, and why some are absent."""
         rows: list[dict[str, Any]] = []
         gone: list[Absent] = []
         common = self._common(None)
@@ -87,7 +88,7 @@ class SetMetricAccumulator:
             whose = who if who in self._truths else None
             places = self._common(whose)
             if len(places) < 2 or len(places) != len(common):
-                found = f"n = {len(places)} images, the other rows have {len(common)}"
+                found = f"n = {len(places)} images, the other entries have {len(common)}"
                 why = found if len(places) >= 2 else f"{len(places)} images have every lead"
                 gone += [Absent(who[0], why, metric) for metric in self.metrics]
                 continue
@@ -97,7 +98,7 @@ class SetMetricAccumulator:
         return pd.DataFrame(rows, columns=SET_COLUMNS), tuple(gone)
 
     def _common(self, whose: Who | None) -> list[Place]:
-        """Images defined at every lead, in one order whatever the batches."""
+        """Return the images defined at every lead, in an order that does not depend on batches."""
         leads = [set(vectors) for vectors in self._truths.get(whose, {}).values()]
         kept = set.intersection(*leads) if leads else set()
         return sorted(
@@ -152,7 +153,7 @@ def _row(who: Who, metric: str, lead: int, score: SetScore, more: dict[str, Any]
 
 
 def _halves(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Two halves of the truth against each other, as a row per metric and lead."""
+    """Return the distance between two halves of the truth, per metric and lead."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for row in rows:
         if row["role"] == "floor" or row["halves"] != row["halves"]:

@@ -1,7 +1,7 @@
 """Groups of units and of pixels, and the matched sets on which leads may be compared.
 
 A stratum is fixed before scoring, from inputs or an earlier catalogue. Unit strata regroup stored
-sums of whole images; pixel strata have sums of their own, whose parts add up to the whole.
+sums of whole images; pixel strata have their own sums, which add up to those of the image.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ LEAST_SHARE = 0.01
 """Least share of the scored pixels of a region for which it contributes to a stratum."""
 
 FORECASTS = ("model", "trivial", "oracle", "control")
-"""Roles that take part in matching. A ``floor`` row is no forecast and excludes no start."""
+"""Roles that are matched. A ``floor`` entry is no forecast and excludes no start."""
 
 MODEL = ["model", "preset"]
 SERIES = ["metric", "band"]
@@ -79,7 +79,7 @@ class Matching:
         metric: metric id.
         band: band or ``all``.
         origins: the ISO dates kept, ascending.
-        kept: pairs (region, origin) with every lead of every row defined.
+        kept: pairs (region, origin) with every lead of every entry defined.
         dropped: pairs offered but not kept.
     """
 
@@ -96,10 +96,10 @@ def matched(
 ) -> pd.DataFrame:
     """Return the candidate units of a curve with a bool column ``kept``.
 
-    A pair (region, start) — or (region, target) for ``same-target`` — is kept where every lead
-    of every row is defined, so that no lead and no model is scored on easier ground. A row that
-    lacks a lead everywhere (its horizon is shorter) takes part with the leads it has. ``within``
-    names columns whose values are matched apart from one another.
+    A pair (region, start), or (region, target) for ``same-target``, is kept where every lead of
+    every entry is defined, so that all are scored on the same samples. An entry with a shorter
+    horizon is matched with the leads it has. ``within`` names columns that are matched value by
+    value.
     """
     series = [*SERIES, *within]
     origin, flags = _origin(stratum)
@@ -114,6 +114,12 @@ def matched(
     complete = joined["_need"].notna() & (joined["_need"] == joined["_have"])
     offered["kept"] = (complete & (offered["weight"] > 0)).to_numpy(dtype=bool)
     return offered
+
+
+def headline(table: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
+    """Return the rows of the headline stratum over all bands, of one metric if it is given."""
+    rows = table[(table["band"] == "all") & (table["stratum"] == HEADLINE)]
+    return rows if metric is None else rows[rows["metric"] == metric]
 
 
 def whole(units: pd.DataFrame) -> pd.DataFrame:
@@ -145,17 +151,17 @@ def grouped(units: pd.DataFrame, horizon: int) -> pd.DataFrame:
 
 
 def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
-    headline = matched(units, horizon, HEADLINE)
-    yield headline.assign(**{GROUP: HEADLINE})
+    starts = matched(units, horizon, HEADLINE)
+    yield starts.assign(**{GROUP: HEADLINE})
     yield matched(units, horizon, SAME_TARGET).assign(**{GROUP: SAME_TARGET})
     yield from _zones(units, horizon)
-    if CONDITION in headline.columns:
-        yield headline.assign(**{GROUP: CONDITION + "=" + headline[CONDITION].astype(str)})
+    if CONDITION in starts.columns:
+        yield starts.assign(**{GROUP: CONDITION + "=" + starts[CONDITION].astype(str)})
     for column, name in GROUP_COLUMNS.items():
-        if column in headline.columns:
-            yield from _named(headline, name, headline[column].fillna("").astype(str))
-    pooled = headline[headline["band"] == "all"]  # all bands together, to keep the table small
-    if CONDITION not in headline.columns:
+        if column in starts.columns:
+            yield from _named(starts, name, starts[column].fillna("").astype(str))
+    pooled = starts[starts["band"] == "all"]  # all bands together, to keep the table small
+    if CONDITION not in starts.columns:
         years = pooled["target"].astype(str).str.slice(0, 4)
         yield from _named(pooled, YEAR, years, at_one_lead=True)
     if HEMISPHERE in pooled.columns:
@@ -169,7 +175,7 @@ def _zones(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
     for name in names:
         part = units[units[ZONE] == name].assign(**{ZONE: ""})
         found = matched(part, horizon, HEADLINE)
-        if found["kept"].any():  # without any change there is no such zone
+        if found["kept"].any():  # a zone needs a pixel with change
             yield found.assign(**{GROUP: f"{ZONE}={name}"})
 
 
@@ -178,7 +184,7 @@ def _named(
 ) -> Iterator[pd.DataFrame]:
     """Group rows by label if there are at least two labels; an empty label is no group.
 
-    ``at_one_lead`` asks for two at one lead: with one start a year is a lead and says no more.
+    ``at_one_lead`` requires two labels at one lead: with one start, each year is one lead.
     """
     there = labels[labels != ""]
     if at_one_lead and len(there):
@@ -220,7 +226,7 @@ def valid_class(share: float) -> str:
 def grouped_pixels(pixels: pd.DataFrame, horizon: int) -> pd.DataFrame:
     """Return the candidate sums of pixel classes, with the label in ``_group``.
 
-    A layer with one class only says nothing that the whole does not say, and is left out.
+    A layer with only one class equals the whole image and is left out.
     """
     layers = pixels[PIXEL_CLASS].astype(str).str.partition("=")[0]
     classes = pixels[PIXEL_CLASS].groupby(layers).transform("nunique")
@@ -235,7 +241,7 @@ def grouped_pixels(pixels: pd.DataFrame, horizon: int) -> pd.DataFrame:
 
 
 def is_derived(metric: str, stratum: str) -> bool:
-    """Return whether a row is derived from other units and may be missing in older tables."""
+    """Return whether a value is derived from other units and may be missing in older tables."""
     later = (YEAR, SEASON, VALID, GROUP_COLUMNS["land_cover"])
     return metric.startswith("share.") or stratum.partition("=")[0] in later
 

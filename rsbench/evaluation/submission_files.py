@@ -58,7 +58,7 @@ class ContextFiles:
         return not wanted <= self._written
 
     def write(self, item: Asked[Any], frames: Mapping[str, Frames]) -> None:
-        """Write the frames of one prediction; what an earlier one has written stays."""
+        """Write the frames of one prediction that are not written yet."""
         for sensor, days in item.given.items():
             folder, shown = item.folders[sensor], frames[sensor]
             for place, day in enumerate(days):
@@ -101,7 +101,7 @@ class ContextFiles:
 
 
 class AnswerFiles(ABC):
-    """Reads the answers of a model elsewhere, in the sensor's unit.
+    """Reads predictions made elsewhere, in the sensor's unit.
 
     Args:
         folder: where they are.
@@ -118,7 +118,7 @@ class AnswerFiles(ABC):
         self._folder, self._bands = folder, bands
 
     def require(self, asked: Sequence[Asked[Any]]) -> None:
-        """Look at every file's header before any pixel is read.
+        """Check every file's header before any pixel is read.
 
         Raises:
             InputError: names the first prediction that is absent or has another shape, and how many

@@ -1,8 +1,8 @@
-"""Models run elsewhere: what they are given as files, and their answers scored like any entry.
+"""Tasks exported as files, and predictions made elsewhere scored like those of any model.
 
-``export_task`` writes the frames that models of a table are given and ``task.json``, which says
-what to predict; truth is not written. ``score_answers`` takes a folder of answers and the
-``answer.json`` that came with the task, and puts them through the same path as ``rsbench run``.
+``export_task`` writes the frames that models are given and ``task.json``, which states what to
+predict; truth is not written. ``score_answers`` reads a folder of answers and the ``answer.json``
+that came with the task, and scores them as ``rsbench run`` does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rsbench.core.io import atomic_directory
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run import RunResult, publish
 from rsbench.evaluation.run_folder import finished, require_writable
-from rsbench.evaluation.score_table import Own, score_table
+from rsbench.evaluation.score_table import OwnEntry, score_table
 from rsbench.evaluation.submission_files import (
     NOTE,
     AnswerFiles,
@@ -33,6 +33,8 @@ from rsbench.tasks.settings import evaluation_config, reading_of
 
 if TYPE_CHECKING:
     from rsbench.evaluation.entries import Answer, ModelEntry
+    from rsbench.evaluation.score_table import OnAnswer
+    from rsbench.evaluation.scores import Scores
     from rsbench.store.read import Store
     from rsbench.tasks.base import Asked, Case
 
@@ -125,7 +127,7 @@ def export_task(
     form: str = "npy",
     advance: Advance = silent,
 ) -> Path:
-    """Write what a model elsewhere needs; the folder appears whole or not at all.
+    """Write the inputs of a task as files; the folder is written whole or not at all.
 
     Args:
         options: split, context and horizon.
@@ -177,28 +179,16 @@ def _task(
 ) -> dict[str, Any]:
     store, meta = config.store, config.meta
     return {
-        "schema": SCHEMA,
-        "task": config.protocol.task,
-        "dataset": store.recipe,
-        "digest": store.digest,
-        "simulated": store.simulated,
-        "protocol": protocol,
-        "split": config.split,
-        "context": config.context,
-        "horizon": config.horizon,
-        "step": store.meta.step,
-        "sensor": config.sensor,
-        "bands": list(config.bands),
-        "unit": meta.unit,
-        "value_range": list(meta.value_range),
-        "licence": meta.licence,
-        "attribution": meta.attribution,
-        "format": form,
-        "files": ContextFiles.LAYOUT[form],
+        "schema": SCHEMA, "task": config.protocol.task, "dataset": store.recipe,
+        "digest": store.digest, "simulated": store.simulated, "protocol": protocol,
+        "split": config.split, "context": config.context, "horizon": config.horizon,
+        "step": store.meta.step, "sensor": config.sensor, "bands": list(config.bands),
+        "unit": meta.unit, "value_range": list(meta.value_range), "licence": meta.licence,
+        "attribution": meta.attribution, "format": form, "files": ContextFiles.LAYOUT[form],
         "answers": AnswerFiles.LAYOUT[form],
         "regions": {item.region: item.grid.to_json() for item in asked},
         task_of(config).words.answers: [_entry(config, item) for item in asked],
-    }
+    }  # fmt: skip
 
 
 def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
@@ -218,13 +208,13 @@ def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
-    """What may be asked of a scoring of answers.
+    """Options of a scoring of answers.
 
     Args:
         suite: suites or ids of metrics in place of the protocol's.
-        metrics: suites or ids beside these.
+        metrics: suites or ids in addition to these.
         keep: which predictions are kept: ``none``, ``viewer`` or ``all``.
-        command: what was typed, for the page.
+        command: the command line, for the report.
     """
 
     suite: str | None = None
@@ -242,25 +232,24 @@ def score_answers(
     note: Note = quiet,
     advance: Advance = silent,
 ) -> RunResult:
-    """Do what `rsbench score` does: check the answers, score them beside the trivial rows.
+    """Check the answers as `rsbench score` does, and score them with the reference models.
 
     Raises:
         Incomparable: if they were made for another dataset.
         InputError: if a file is absent or of another shape, grid or type.
         PixelError: if a value is not finite.
     """
-    said = options or ScoreOptions()
+    chosen = options or ScoreOptions()
     answer = AnswerNote.load(predictions)
-    config = _setting(answer, store, predictions, said)
-    own_task = task_of(config)
-    asked = own_task.asked(config)
+    config = _config(answer, store, predictions, chosen)
+    asked = task_of(config).asked(config)
     files = open_answers(answer.format, predictions, config.bands)
     files.require(asked)
     digest = _content(predictions)
     key = sha256_json({
         "answers": digest, "dataset": store.digest, "note": answer.to_json(),
         "protocol": config.protocol.model_dump(mode="json"), "metrics": list(config.metrics),
-        "keep": said.keep,
+        "keep": chosen.keep,
     })  # fmt: skip
     done = finished(out, key)
     if done is not None:
@@ -268,25 +257,26 @@ def score_answers(
         return RunResult(out, done)
     require_writable(out)
     regions = len({item.region for item in asked})
-    note(f"{answer.model}: {len(asked)} {own_task.words.answers} of {regions} regions")
-    own = Own(answer.model, _row(answer, files, asked), digest, answer.citation, "elsewhere")
-    info = {"command": said.command, "extra": {"key": key}}
-    scores = publish(
-        out, config, said.keep,
-        lambda seen: score_table(config, own, note=note, advance=advance, seen=seen, info=info),
-    )  # fmt: skip
-    return RunResult(out, scores)
+    note(f"{answer.model}: {len(asked)} {task_of(config).words.answers} of {regions} regions")
+    entry = _entry_of(answer, files, asked)
+    own = OwnEntry(answer.model, entry, digest, answer.citation, "elsewhere")
+    info = {"command": chosen.command, "extra": {"key": key}}
+
+    def scored(on_answer: OnAnswer) -> Scores:
+        return score_table(config, own, note=note, advance=advance, on_answer=on_answer, info=info)
+
+    return RunResult(out, publish(out, config, chosen.keep, scored))
 
 
-def _setting(
-    answer: AnswerNote, store: Store, folder: Path, said: ScoreOptions
+def _config(
+    answer: AnswerNote, store: Store, folder: Path, chosen: ScoreOptions
 ) -> EvaluationConfig:
     asked = f"scoring {folder}"
     if answer.model in ("", PLACEHOLDER):
         raise InputError(asked, "its model has no name", f'Write the name as "model" in {NOTE}')
     if answer.model in (*task(answer.task).reference_models, *BOUNDS):
         raise InputError(
-            asked, f"{answer.model} is a row of every table", f"Choose another name in {NOTE}"
+            asked, f"{answer.model} is an entry of every table", f"Choose another name in {NOTE}"
         )
     if answer.digest != store.digest:
         raise Incomparable(
@@ -297,7 +287,7 @@ def _setting(
         )
     options = EvaluationOptions(
         split=answer.split, context=answer.context, horizon=answer.horizon, device="cpu",
-        suite=said.suite, metrics=said.metrics,
+        suite=chosen.suite, metrics=chosen.metrics,
     )  # fmt: skip
     config = evaluation_config(store, answer.load_protocol(), options)
     if (answer.sensor, answer.bands) != (config.sensor, config.bands):
@@ -311,12 +301,12 @@ def _setting(
 
 
 def _content(folder: Path) -> str:
-    """Return one digest of all files of the answers, the provenance of their row."""
+    """Return one digest of all files of the answers, which is their provenance."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE)
     return sha256_json([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in files])
 
 
-def _row(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]]) -> ModelEntry:
+def _entry_of(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]]) -> ModelEntry:
     import numpy as np
     import torch
 
@@ -336,7 +326,7 @@ def _row(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]]) ->
 
 
 def form_named(name: str) -> str:
-    """Return a format's name, or say which there are."""
+    """Return the name of a format; raise UnknownName if there is none of this name."""
     if name not in ContextFiles.LAYOUT:
         raise unknown("format", name, ContextFiles.LAYOUT)
     return name

@@ -1,21 +1,18 @@
-"""The tidy table: written, read, and set for people and papers."""
+"""Read and write the tidy table; set it as Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rsbench.core.errors import Incomparable, InputError, other_schema
-from rsbench.core.io import atomic_file, write_atomic
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
-from rsbench.evaluation.intervals import direction, loss
+from rsbench.evaluation.intervals import WAYS, loss
 from rsbench.evaluation.scores import (
     COLUMNS,
     EARLIEST_TASK,
@@ -25,7 +22,10 @@ from rsbench.evaluation.scores import (
     Scores,
     protocol_task,
     read_parquet,
+    write_parquet,
 )
+from rsbench.evaluation.unit_table import RANKED_ROLES
+from rsbench.metrics.queries import direction
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
@@ -36,23 +36,9 @@ Cell = tuple[str, str, str, str, int, str]
 # ------------------------------------------------------------------------------------ files
 
 
-def write(scores: Scores, folder: Path) -> pd.DataFrame:
-    """Write ``table.parquet`` and ``table.md`` into a run folder; return the table."""
-    table = scores.table()
-    folder.mkdir(parents=True, exist_ok=True)
-    to_parquet(table, folder / "table.parquet")
-    text = to_markdown(table, best=supported_best(scores), scores=[scores])
-    write_atomic(folder / "table.md", text)
-    return table
-
-
 def to_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write the tidy table as parquet, with the schema in its metadata."""
-    frame = pa.Table.from_pandas(table[COLUMNS], preserve_index=False)
-    metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
-    frame = frame.replace_schema_metadata(metadata)
-    with atomic_file(path) as temporary:
-        pq.write_table(frame, temporary)
+    write_parquet(table[COLUMNS], path)
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -93,7 +79,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def load_tables(paths: Sequence[Path]) -> pd.DataFrame:
-    """Read tables of one or more runs into one; rows that several runs share are kept once."""
+    """Read tables of one or more runs into one, without repeated rows."""
     tables = [read_table(path) for path in paths]
     heads = [_head(table, path) for table, path in zip(tables, paths, strict=True)]
     for path, head in zip(paths[1:], heads[1:], strict=True):
@@ -126,16 +112,16 @@ def _head(table: pd.DataFrame, path: Path) -> dict[str, str]:
     return {name: str(table[name].iloc[0]) for name in names} if len(table) else {}
 
 
-# ------------------------------------------------------------------------------- best rows
+# ---------------------------------------------------------------------------- best entries
 
 
 def supported_best(scores: Scores) -> frozenset[Cell]:
-    """Return the cells whose model beats every other by more than the paired interval.
+    """Return the cells whose model is better than all others by more than the paired interval.
 
-    Oracle, floor and control rows take no part. Without intervals (few regions) there is none.
+    Oracle, floor and controls are not compared. With too few regions there is no such cell.
     """
     means = scores.region_means()
-    rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
+    rows = means[means["role"].isin(RANKED_ROLES) & means["value"].notna()]
     columns = ["metric", "band", "lead", "stratum", "model", "preset", "region", "value"]
     losses: dict[tuple[str, str, int, str], dict[tuple[str, str], dict[str, float]]] = {}
     for values in rows[columns].itertuples(index=False, name=None):
@@ -163,7 +149,7 @@ def _winner(losses: dict[tuple[str, str], dict[str, float]]) -> tuple[str, str] 
     return best
 
 
-# ------------------------------------------------------------------------------- for people
+# ------------------------------------------------------------------------- Markdown, LaTeX
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -179,38 +165,33 @@ def number(value: float | None, digits: int = 4) -> str:
 def to_markdown(
     table: pd.DataFrame, *, best: frozenset[Cell] = frozenset(), scores: Sequence[Scores] = ()
 ) -> str:
-    """Return the headline table for people: one block per metric, models down, leads across.
+    """Return the headline table as Markdown: a block per metric, models down, leads across.
 
-    ``scores`` are those of the table's runs: they know why something is absent, and d of a set.
+    ``scores`` of the table's runs tell why a value is absent, and d of a set metric.
     """
     if table.empty:
-        return "No rows.\n"
+        return "No values.\n"
     endpoint = _endpoint(table, scores)
-    lines = [*_preface(table, endpoint), ""]
+    words, lines = _words(table), [*_preface(table, endpoint), ""]
     compared = 0
     for metric, leads, rows in _blocks(table, endpoint):
         compared += len(leads) if inference.is_ranked(metric) else 0
-        arrow = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
-        about = arrow[direction(metric)] + _size(metric, rows, scores) + _unranked(metric)
+        about = WAYS[direction(metric)] + _size(metric, rows, scores) + _unranked(metric)
         lines += [f"### {metric} ({about})", ""]
-        heads = [_lead(table, lead) for lead in leads]
+        heads = [words.lead(lead) for lead in leads]
         lines.append("| model | preset | " + " | ".join(heads) + " |")
         lines.append("|---|---|" + "---:|" * len(leads))
         for model, preset, cells in rows:
-            texts = []
-            for lead in leads:
-                text = _cell(cells.get(lead))
-                marked = (model, preset, metric, "all", lead, strata.HEADLINE) in best
-                texts.append(f"**{text}**" if marked else text)
+            key = (model, preset, metric)
+            texts = [f"**{t}**" if marked else t for t, marked in _cells(key, cells, leads, best)]
             lines.append(f"| {model} | {preset} | " + " | ".join(texts) + " |")
         lines.append("")
     if best:
         lines += [
-            "Bold: better than every other row by more than the paired interval. Of "
-            f"{compared} cells compared, chance alone may mark {number(ALPHA * compared, 2)}; "
-            "the report holds the primary endpoint, corrected for that.",
-            "",
-        ]
+            "Bold: better than every other entry by more than the paired interval. Of "
+            f"{compared} cells compared, up to {number(ALPHA * compared, 2)} are bold by chance; "
+            "the report has the primary endpoint with a correction for that.", "",
+        ]  # fmt: skip
     absent = dict.fromkeys(a for one in scores for a in one.absences())
     lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in absent]
     return "\n".join(lines).rstrip() + "\n"
@@ -218,14 +199,14 @@ def to_markdown(
 
 def _unranked(metric: str) -> str:
     if inference.is_published(metric):
-        return "; a published convention, to be read beside old tables only"
+        return "; a published convention, for comparison with old tables only"
     return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
 
 
 def _size(
     metric: str, rows: Sequence[tuple[str, str, dict[int, pd.Series]]], scores: Sequence[Scores]
 ) -> str:
-    """Say how many images and features a distance of sets stands on; another n is another value."""
+    """Return the number of images and features of a set metric, whose value depends on them."""
     if not inference.is_set(metric):
         return ""
     cells = [cell for model, _, own in rows if model != HALVES for cell in own.values()]
@@ -244,29 +225,30 @@ def to_latex(
 ) -> str:
     """Return the headline table for a paper (needs ``booktabs``): one block per metric.
 
-    What a caption must say of a metric stands in a comment above its block.
+    Notes for the caption are in a comment above the block of a metric.
     """
     endpoint = _endpoint(table, scores)
+    words = _words(table)
     parts = [f"% {line}" for line in _preface(table, endpoint)]
     for metric, leads, rows in _blocks(table, endpoint):
         parts.append(f"% {metric}{_size(metric, rows, scores)}{_unranked(metric)}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
-        head = " & ".join(_lead(table, lead) for lead in leads)
-        parts += [rf"{_tex(metric)} & preset & {head} \\", r"\midrule"]
+        head = " & ".join(words.lead(lead) for lead in leads)
+        parts += [rf"{tex(metric)} & preset & {head} \\", r"\midrule"]
         for model, preset, cells in rows:
-            texts = []
-            for lead in leads:
-                text = _cell(cells.get(lead)).replace("–", "--")
-                marked = (model, preset, metric, "all", lead, strata.HEADLINE) in best
-                texts.append(rf"\textbf{{{text}}}" if marked else text)
-            parts.append(rf"{_tex(model)} & {_tex(preset)} & " + " & ".join(texts) + r" \\")
+            shown = _cells((model, preset, metric), cells, leads, best)
+            plain = [(text.replace("–", "--"), marked) for text, marked in shown]
+            texts = [rf"\textbf{{{text}}}" if marked else text for text, marked in plain]
+            parts.append(rf"{tex(model)} & {tex(preset)} & " + " & ".join(texts) + r" \\")
         parts += [r"\bottomrule", r"\end{tabular}", ""]
     return "\n".join(parts) + "\n"
 
 
-def _tex(text: str) -> str:
-    special = {c: "\\" + c for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}"}
+def tex(text: str) -> str:
+    """Escape the characters that are special in TeX, braces included."""
+    special = {c: "\\" + c for c in "&%$#_{}"}
+    special |= {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}"}
     return "".join(special.get(c, c) for c in text)
 
 
@@ -276,18 +258,14 @@ def _what(metric: str | None, lead: int | None) -> str:
 
 
 def _words(table: pd.DataFrame) -> Words:
-    """Return the words of a table's task, which its protocol tells."""
+    """Return the words of the task of a table's protocol."""
     protocols = [str(name) for name in table["protocol"].unique()]
     known = [found for name in protocols if (found := protocol_task(name))]
     return task(known[0] if known else EARLIEST_TASK).words
 
 
-def _lead(table: pd.DataFrame, lead: int) -> str:
-    return _words(table).lead(lead)
-
-
 def _inputs(table: pd.DataFrame) -> str:
-    """Say what rows see, the most common first, with the names of those that differ from it."""
+    """Return the inputs of the entries, the most common first, then those that differ from it."""
     seen = table.drop_duplicates("model").groupby("inputs")["model"].agg(list)
     usual = max(seen.index, key=lambda text: len(seen[text]))
     others = [f"{', '.join(sorted(seen[t]))}: {t}" for t in sorted(seen.index) if t != usual]
@@ -307,14 +285,14 @@ def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint) -> list[str]:
         f"dataset {first['dataset']} · digest {str(first['dataset_digest'])[:12]} · "
         f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
         f"value [interval]: mean over regions of the region mean; {regions} regions at most",
-        f"primary endpoint: {endpoint.title}; it comes first and orders the rows",
+        f"primary endpoint: {endpoint.title}; it comes first and orders the entries",
     ]
     if not _words(table).curves:
         lines.append(_inputs(table))
     if "simulated" in str(first["dataset"]):
-        lines.append("simulated data: no superiority is claimed from it")
+        lines.append("simulated data: no result about real imagery")
     if table["interval"].str.endswith(inference.ONE_SCENE).any():
-        lines.append("regions are blocks of one scene: intervals hold for this scene, no other")
+        lines.append("regions are blocks of one scene: intervals hold for this scene only")
     if regions < inference.MIN_REGIONS:
         lines.append(f"no intervals: fewer than {inference.MIN_REGIONS} regions")
     return lines
@@ -325,12 +303,13 @@ def _blocks(
 ) -> Iterator[tuple[str, list[int], list[tuple[str, str, dict[int, pd.Series]]]]]:
     """Yield (metric, leads, rows) with the primary endpoint first.
 
-    Rows are in order of the primary endpoint; those without a value of it come last, in order of
-    the metric at its first lead.
+    Rows are ordered by the primary endpoint; those without a value of it come last, ordered by the
+    metric at its first lead.
     """
-    headline = table[(table["band"] == "all") & (table["stratum"] == strata.HEADLINE)]
     losses = endpoint.losses(table)
-    groups = sorted(headline.groupby("metric"), key=lambda g: (g[0] != endpoint.metric, g[0]))
+    groups = sorted(
+        strata.headline(table).groupby("metric"), key=lambda g: (g[0] != endpoint.metric, g[0])
+    )
     for metric, group in groups:
         leads = sorted(int(lead) for lead in group["lead"].unique())
         rows = []
@@ -348,6 +327,15 @@ def _rank(metric: str, cell: pd.Series | None) -> float:
     if not inference.is_ranked(metric):
         return 0.0
     return loss(metric, float(cell["value"]))
+
+
+def _cells(
+    key: tuple[str, str, str], cells: Mapping[int, pd.Series], leads: Sequence[int],
+    best: frozenset[Cell],
+) -> Iterator[tuple[str, bool]]:  # fmt: skip
+    """Yield the text of each cell of (model, preset, metric), and whether it is best."""
+    for lead in leads:
+        yield _cell(cells.get(lead)), (*key, "all", lead, strata.HEADLINE) in best
 
 
 def _cell(cell: pd.Series | None) -> str:

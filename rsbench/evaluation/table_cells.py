@@ -12,7 +12,7 @@ from rsbench.evaluation import strata
 from rsbench.metrics.queries import SELECTION
 
 SHARE = {f"skill.{SELECTION}": f"share.{SELECTION}"}
-"""Skill whose share of regions above 0 stands in the table."""
+"""Skill → share of regions in which it is above 0."""
 
 
 def cells_of(means: pd.DataFrame, *, paired: bool) -> pd.DataFrame:
@@ -48,9 +48,9 @@ def _skewness(means: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
 
 
 def of_blocks(cells: pd.DataFrame, means: pd.DataFrame) -> pd.DataFrame:
-    """Return cells over blocks of one scene with intervals that know the blocks are neighbours.
+    """Return cells over blocks of one scene with intervals for correlated neighbours.
 
-    Shares of blocks get none: nothing is known of the share of another scene.
+    Shares of blocks have no interval.
     """
     keys = [*strata.MODEL, *strata.SERIES, "lead", strata.GROUP]
     known = means[means["value"].notna()]
@@ -79,10 +79,9 @@ def set_cells(sets: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(skill: pd.DataFrame, reference: str | None) -> pd.DataFrame:
-    """Return, per region, 1 where a row has skill over the reference and 0 where it has none.
+    """Return, per region, 1 where an entry has skill over the reference and 0 where it has none.
 
-    A mean of skill may come from few regions; this says from how many. The reference itself has
-    no such row, as it has no skill over itself.
+    The reference itself is left out: its skill is 0 by definition.
     """
     rows = skill[
         skill["metric"].isin(SHARE) & skill["value"].notna() & (skill["model"] != reference)

@@ -16,6 +16,8 @@ PIXEL_KEYS = [*KEYS, strata.PIXEL_CLASS]
 PIXEL_COLUMNS = [*PIXEL_KEYS, *SUMS]
 ROLES = ("model", "trivial", "oracle", "floor", "control")
 CURVES = ("starts", "targets", "both", "none")
+RANKED_ROLES = ("model", "trivial")
+"""Roles that are compared with one another; ``trivial`` is that of reference models."""
 
 
 def checked(units: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -271,7 +271,7 @@ def test_a_run_typed_twice_does_nothing_and_says_so(place: Place, finished: Path
 
 
 @pytest.mark.parametrize(
-    ("out", "says"), [("finished", "another run lies there"), ("toy/index.json", "is a file")]
+    ("out", "says"), [("finished", "it holds another run"), ("toy/index.json", "is a file")]
 )
 def test_a_taken_place_is_left_as_it_is(place: Place, finished: Path, out: str, says: str) -> None:
     before = (finished / "run.json").read_bytes(), (place.root / "toy/index.json").read_bytes()

@@ -76,7 +76,7 @@ def test_the_page_speaks_of_target_dates_and_references(desk: Desk) -> None:
     markdown = (desk.root / "run" / "table.md").read_text()
     assert "| model | preset | target date |" in markdown
     assert "inputs: landsat+mod09a1 n_refs=2" in markdown
-    assert "simulated data: no superiority is claimed from it" in markdown
+    assert "simulated data: no result about real imagery" in markdown
     assert "lead" not in markdown
     page = (desk.root / "run" / "report.html").read_text()
     assert "<dt>References</dt><dd title=" in page

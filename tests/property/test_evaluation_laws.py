@@ -21,7 +21,7 @@ from invariance_fixtures import images, units_of
 
 import rsbench as rb
 from rsbench.evaluation.loop import Tally, score
-from rsbench.evaluation.reference_models import trivial_rows
+from rsbench.evaluation.reference_models import reference_entries
 from rsbench.metrics import ImageOptions, image_metrics, member_metrics, suite
 from rsbench.metrics.suites import CHANGE
 from rsbench.store.read import Store
@@ -53,7 +53,7 @@ def config(store: Store) -> EvaluationConfig:
 
 
 def tally(config: EvaluationConfig, batches: list[Case]) -> Tally:
-    rows = trivial_rows(config, note=lambda _: None).rows[:1]
+    rows = reference_entries(config, note=lambda _: None).entries[:1]
     return score(
         rows, batches, config.metrics, bands=config.bands, value_range=config.meta.value_range
     )
@@ -101,7 +101,7 @@ def test_scoring_holds_one_batch_at_a_time_however_many_there_are(store: Store) 
                     del case
 
         held = score(
-            trivial_rows(config, note=lambda _: None).rows[:1], batches(), config.metrics,
+            reference_entries(config, note=lambda _: None).entries[:1], batches(), config.metrics,
             bands=config.bands, value_range=config.meta.value_range,
         )  # fmt: skip
         found[times] = (len(held.sums), most, sum(unit[1] for unit in held.sums.values()))

@@ -30,7 +30,7 @@ BRANCH = re.compile(
     r"|(recipe|chosen)\.(pairs|fusion|triplets|labels)\b"
     r"|isinstance\([^)]*(PairsRecipe|TripletsRecipe|PairsKind|TripletsKind|SeriesKind)"
 )
-LEFT = {"evaluation/pixel_strata.py", "tasks/settings.py"}
+LEFT = {"tasks/settings.py"}
 """Modules outside build that still ask for the kind of a store."""
 
 

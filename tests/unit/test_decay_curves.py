@@ -87,7 +87,7 @@ def test_styles_keep_models_strong_and_bounds_dotted() -> None:
     models = {**MODELS, "unet": ("model", "tiny", 0.8)}
     look = decay.styles(decay.curves(make_scores(models=models), "mse@1"))
     assert look[("simvp", "tiny")]["colour"] != look[("unet", "tiny")]["colour"]
-    assert not look[("simvp", "tiny")]["quiet"]
+    assert not look[("simvp", "tiny")]["grey"]
     assert look[("oracle", "fixed")]["dash"] == (1, 3)
 
 

@@ -11,7 +11,7 @@ import rsbench as rb
 from rsbench.catalog import load_protocol
 from rsbench.core.errors import HorizonError, InputError, UnknownName
 from rsbench.evaluation.loop import score
-from rsbench.evaluation.reference_models import control_rows, trivial_rows
+from rsbench.evaluation.reference_models import bound_entries, reference_entries
 from rsbench.store.read import Store
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions
 from rsbench.tasks.forecast.samples import curve_of
@@ -91,7 +91,7 @@ def test_units_are_what_a_loop_over_the_store_gives(store: Store, config: Evalua
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_batches_change_nothing(config: EvaluationConfig, batch_size: int) -> None:
-    rows = trivial_rows(config, note=lambda _: None).rows
+    rows = reference_entries(config, note=lambda _: None).entries
 
     def units(size: int) -> pd.DataFrame:
         tally = score(
@@ -106,7 +106,7 @@ def test_batches_change_nothing(config: EvaluationConfig, batch_size: int) -> No
 
 
 def test_the_floor_compares_halves_where_both_exist(store: Store, config: EvaluationConfig) -> None:
-    row = next(r for r in control_rows(config) if r.role == "floor")
+    row = next(r for r in bound_entries(config) if r.role == "floor")
     tally = score(
         [row], cases(config), ["mae@1"], bands=config.bands,
         value_range=config.meta.value_range,
@@ -119,9 +119,9 @@ def test_the_floor_compares_halves_where_both_exist(store: Store, config: Evalua
         assert unit.value_sum == pytest.approx(error, rel=2e-6)
 
 
-def test_trivial_rows_that_cannot_be_say_why(config: EvaluationConfig) -> None:
-    found = trivial_rows(config, note=lambda _: None)
-    assert {"persistence", "damped_persistence"} <= {row.model for row in found.rows}
+def test_reference_models_that_cannot_be_say_why(config: EvaluationConfig) -> None:
+    found = reference_entries(config, note=lambda _: None)
+    assert {"persistence", "damped_persistence"} <= {row.model for row in found.entries}
     gone = {item.model: item.reason for item in found.absent}
     assert set(gone) == {"climatology", "linear_trend"}
     assert all(

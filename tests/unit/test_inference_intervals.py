@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from rsbench.evaluation import intervals as inference
+from rsbench.metrics.queries import direction
 
 
 def test_fewer_than_eight_regions_give_no_interval() -> None:
@@ -28,10 +29,10 @@ def test_paired_uses_only_regions_of_both_sides() -> None:
 
 
 def test_directions() -> None:
-    assert [inference.direction(m) for m in ("psnr@1", "mse@1", "skill.mse@1", "cc@1")] == [
+    assert [direction(m) for m in ("psnr@1", "mse@1", "skill.mse@1", "cc@1")] == [
         "higher", "lower", "higher", "higher",
     ]  # fmt: skip
-    assert inference.direction("spectrum.ratio@1") == "zero"
+    assert direction("spectrum.ratio@1") == "zero"
     assert inference.loss("spectrum.ratio@1", -0.5) == 0.5
     assert inference.loss("ssim@1", 0.9) < inference.loss("ssim@1", 0.8)
 

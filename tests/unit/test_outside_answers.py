@@ -192,7 +192,7 @@ def nan_at(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     [
         (lambda p: spoil_note(p, digest="0" * 64), Incomparable, "dataset 000000000000"),
         (lambda p: spoil_note(p, model="name-your-model"), InputError, "no name"),
-        (lambda p: spoil_note(p, model="oracle"), InputError, "a row of every table"),
+        (lambda p: spoil_note(p, model="oracle"), InputError, "an entry of every table"),
         (lambda p: spoil_note(p, bands=["B04", "B03", "B02"]), Incomparable, "they hold s2 B04"),
         (lambda p: spoil_note(p, schema="rsbench.task@9"), SchemaError, "rsbench.task@9"),
         (lambda p: spoil_note(p, format="hdf5"), InputError, "format 'hdf5'"),
@@ -297,7 +297,7 @@ def test_answers_to_a_fusion_score_as_the_model_itself_does(
     for column in (*key, "value_sum", "weight"):
         assert ours[column].tolist() == pytest.approx(theirs[column].tolist(), nan_ok=True)
     spoil_note(place, model="copy_f0")
-    with pytest.raises(InputError, match="a row of every table"):
+    with pytest.raises(InputError, match="an entry of every table"):
         score_answers(place, store, tmp_path / "other", ScoreOptions(suite="pixel"))
 
 

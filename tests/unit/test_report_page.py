@@ -188,7 +188,7 @@ def test_one_start_says_that_each_lead_has_one_target_date(tmp_path: Path) -> No
     assert "absent: only one start" in said
 
 
-def test_two_runs_share_a_board_and_their_trivial_rows(tmp_path: Path) -> None:
+def test_two_runs_share_a_board_and_their_reference_models(tmp_path: Path) -> None:
     a = save_run(tmp_path / "a")
     weights = {**make_run().weights, "simvp": "77" * 32}
     again = make_run(seed=1, weights=weights)

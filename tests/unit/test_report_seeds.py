@@ -18,7 +18,7 @@ from rsbench.evaluation.scores import Scores
 
 
 def folders(tmp_path: Path, seeds: int = 3, **units: object) -> list[Path]:
-    """Runs of one model whose weights and errors differ by seed; the trivial rows do not."""
+    """Runs of one model whose weights and errors differ by seed, beside reference models."""
     standing = make_units(metrics=("mse@1",), bands=("all",), **units)  # type: ignore[arg-type]
     standing = standing[standing["model"] != "simvp"]
     found = []

@@ -10,7 +10,7 @@ import toys
 
 import rsbench as rb
 from rsbench.evaluation.entries import Placement, model_entry
-from rsbench.evaluation.loop import Beside, first_member, score
+from rsbench.evaluation.loop import ScoringHooks, first_member, score
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import supported_best, to_markdown
 from rsbench.metrics import suite
@@ -90,8 +90,8 @@ def test_every_member_is_shown_to_the_viewer_and_only_the_first_is_scored(
     tally = score(
         [row], cases(config), config.metrics, bands=config.bands,
         value_range=config.meta.value_range,
-        beside=Beside(
-            seen=lambda r, _, lead, values: seen.setdefault(r.model, []).append(values)
+        hooks=ScoringHooks(
+            on_answer=lambda r, _, lead, values: seen.setdefault(r.model, []).append(values)
         ),
     )  # fmt: skip
     members = [f"jitter · member {m}" for m in range(3)]

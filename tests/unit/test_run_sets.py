@@ -139,7 +139,7 @@ def test_sets_do_not_add_up(run: tuple[RunResult, list[str]]) -> None:
 
 def test_values_do_not_depend_on_the_batches(run: tuple[RunResult, list[str]]) -> None:
     from rsbench.evaluation.loop import score
-    from rsbench.evaluation.reference_models import trivial_rows
+    from rsbench.evaluation.reference_models import reference_entries
     from rsbench.tasks.config import EvaluationOptions
     from rsbench.tasks.settings import cases, evaluation_config
 
@@ -151,7 +151,7 @@ def test_values_do_not_depend_on_the_batches(run: tuple[RunResult, list[str]]) -
     frames = []
     for size in (1, 5):
         tally = score(
-            trivial_rows(config).rows[:1], cases(config, batch_size=size), config.metrics,
+            reference_entries(config).entries[:1], cases(config, batch_size=size), config.metrics,
             bands=config.bands, value_range=(0.0, 1.0),
         )  # fmt: skip
         assert tally.sets is not None

@@ -15,7 +15,7 @@ from scores_fixtures import make_run, make_units, pixel_parts
 import rsbench as rb
 from rsbench.core.grid import Grid, Window
 from rsbench.evaluation import strata
-from rsbench.evaluation.loop import Beside, score
+from rsbench.evaluation.loop import ScoringHooks, score
 from rsbench.evaluation.pixel_strata import (
     Layer,
     PixelLayers,
@@ -23,7 +23,7 @@ from rsbench.evaluation.pixel_strata import (
     pixel_layers,
     region_strata,
 )
-from rsbench.evaluation.reference_models import trivial_rows
+from rsbench.evaluation.reference_models import reference_entries
 from rsbench.evaluation.scores import Scores
 from rsbench.store.cache import Cache
 from rsbench.store.read import Store
@@ -87,7 +87,7 @@ def test_classes_cost_no_second_reading_of_the_pixels(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = evaluation_config(store, "year7", EvaluationOptions(horizon=2, suite="pixel"))
-    rows = trivial_rows(config).rows
+    rows = reference_entries(config).entries
     reads: list[tuple[object, ...]] = []
     patch, read = Cache.patch, Store.read
 
@@ -106,7 +106,7 @@ def test_classes_cost_no_second_reading_of_the_pixels(
         reads.clear()
         score(
             rows, cases(config), config.metrics, bands=config.bands,
-            value_range=config.meta.value_range, beside=Beside(layers),
+            value_range=config.meta.value_range, hooks=ScoringHooks(layers),
         )  # fmt: skip
         found[layers is not None] = list(reads)
     assert [r for r in found[True] if r[0] == "pixels"] == found[False]
@@ -173,8 +173,9 @@ def test_layers_that_a_store_cannot_give_have_a_reason(store: Store, tmp_path: P
     assert found.layers == ()
     assert "imported" in found.absent["pixel observations"]
     triplets = toys.write_store(
-        tmp_path / "t", size=16, years=2, simulated=False, simulation=None, kind="triplets"
-    )
+        tmp_path / "t", size=16, years=2, simulated=False, simulation=None, kind="triplets",
+        step="irregular",
+    )  # fmt: skip
     assert "single images" in pixel_layers(triplets, "s2").absent["pixel observations"]
 
 

@@ -44,7 +44,7 @@ def test_markdown_says_what_must_be_said(tmp_path: Path) -> None:
     folder = save_run(tmp_path / "run")
     text = (folder / "table.md").read_text()
     assert "demo (simulated)" in text
-    assert "no superiority is claimed" in text
+    assert "no result about real imagery" in text
     assert "linear_trend: needs k ≥ 3" in text
     few = table.to_markdown(make_scores(regions=3).table())
     assert "no intervals: fewer than 8 regions" in few

@@ -1,9 +1,9 @@
-"""The gate: whether a result is as good as another, or as what is expected of it."""
+"""Check a result against another result or against expected values; compare two runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from rsbench.core.errors import Incomparable, InputError
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.gate.expected import read_expected, write_expected
-from rsbench.evaluation.gate.identity import ROW, Key
 from rsbench.evaluation.gate.side import (
     HEAD,
     PRACTICAL,
@@ -29,10 +28,11 @@ from rsbench.evaluation.gate.side import (
     of_table,
     read_side,
 )
-from rsbench.evaluation.gate.waivers import Waiver, waive
+from rsbench.evaluation.gate.waivers import ROW, Key, Waiver, waive
 from rsbench.evaluation.intervals import loss
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import number
+from rsbench.evaluation.unit_table import RANKED_ROLES
 from rsbench.metrics.queries import SELECTION
 
 __all__ = [
@@ -58,7 +58,7 @@ PASS, REGRESSED, BAD_INPUT, INCOMPARABLE, INTERNAL = 0, 1, 2, 3, 70
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found; ``lines`` say it in words."""
+    """Result of a check; ``lines`` describe it."""
 
     exit_code: int
     lines: tuple[str, ...]
@@ -67,19 +67,19 @@ class CheckResult:
 
     @property
     def ok(self) -> bool:
-        """True where nothing regressed and every row could be compared."""
+        """True if nothing regressed and every value could be compared."""
         return self.exit_code == PASS
 
 
 def check(result: Path, against: Path, *, today: date | None = None) -> CheckResult:
     """Compare a run or table with a run, a table or an ``expected.toml``.
 
-    Every row of ``against`` must be there and not be worse. With equal provenance a tight
-    tolerance holds; otherwise a row regressed where it is worse by more than the practical
-    threshold and, with ≥ 8 shared regions on both sides, by more than the paired interval.
-    A proven regression outranks a row that cannot be compared. Better is never a failure.
-    A row that a waiver of ``expected.toml`` names may be worse up to the waiver's last day;
-    ``today`` is given in tests only.
+    Every value of ``against`` must be present and not be worse. With equal provenance the tight
+    tolerance applies. Otherwise a value regressed if it is worse by more than the practical
+    threshold and, with ≥ 8 shared regions on both sides, by more than the paired interval. The exit
+    code of a regression takes precedence over that of a value that cannot be compared. A better
+    value never fails. A value that matches a waiver of ``expected.toml`` may be worse until the
+    waiver's last day. ``today`` is given in tests only.
 
     Raises:
         InputError: one side cannot be read (exit code 2).
@@ -87,40 +87,46 @@ def check(result: Path, against: Path, *, today: date | None = None) -> CheckRes
     """
     new, old = load(result), load(against)
     same_identity(new, old)
-    regressed: list[tuple[Key, str]] = []
-    missing: list[tuple[Key, str]] = []
-    notes: list[str] = []
+    found = _Findings()
     for key, row in old.rows.items():
-        if row.value is None:
-            continue
-        if key not in new.rows:
-            if strata.is_derived(key[3], key[6]):  # older tables have none
-                continue
-            missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
-            continue
-        if _sizes_differ(new.rows[key], row):
-            text = f"n = {new.rows[key].n} images against {row.n}: its value depends on n"
-            missing.append((key, f"{_label(key)}: {text}"))
-            continue
-        verdict = _judge(key, new.rows[key], row, new, old)
-        if verdict.failed:
-            regressed.append((key, verdict.text))
-        elif verdict.text:
-            notes.append(verdict.text)
+        if row.value is not None:
+            _compare_row(key, row, new, old, found)
     leaks = oracle_leaks(new.scores) if new.scores is not None else ()
-    kept, waived, more = waive(regressed, old.waivers, today or date.today())
-    return _verdict(new, old, kept, missing, [*notes, *more], leaks, waived)
+    kept, waived, notes = waive(found.regressed, old.waivers, today or date.today())
+    found = replace(found, regressed=kept, notes=[*found.notes, *notes])
+    return _verdict(old, found, leaks, waived)
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """Keys and texts of regressed and of missing values, and notes on others."""
+
+    regressed: list[tuple[Key, str]] = field(default_factory=list)
+    missing: list[tuple[Key, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _compare_row(key: Key, row: Row, new: Side, old: Side, found: _Findings) -> None:
+    """Add what a comparison of one expected value finds."""
+    own = new.rows.get(key)
+    if own is None:
+        if not strata.is_derived(key[3], key[6]):  # older tables have none
+            found.missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
+    elif _sizes_differ(own, row):
+        text = f"n = {own.n} images against {row.n}: its value depends on n"
+        found.missing.append((key, f"{_label(key)}: {text}"))
+    else:
+        failed, text = _judge(key, own, row, new, old)
+        if failed:
+            found.regressed.append((key, text))
+        elif text:
+            found.notes.append(text)
 
 
 def _verdict(
-    new: Side,
-    old: Side,
-    regressed: Sequence[tuple[Key, str]],
-    missing: Sequence[tuple[Key, str]],
-    notes: Sequence[str],
-    leaks: Sequence[str],
-    waived: Sequence[str],
+    old: Side, found: _Findings, leaks: Sequence[str], waived: Sequence[str]
 ) -> CheckResult:
+    regressed, missing = found.regressed, found.missing
     total = sum(row.value is not None for row in old.rows.values())
     code = REGRESSED if regressed or leaks else INCOMPARABLE if missing else PASS
     if not total:
@@ -136,15 +142,15 @@ def _verdict(
     lines += [f"  regressed  {text}" for _, text in regressed]
     lines += [f"  waived     {text}" for text in waived]
     lines += [f"  not there  {text}" for _, text in missing]
-    lines += [f"  note       {text}" for text in notes]
+    lines += [f"  note       {text}" for text in found.notes]
     keys = tuple(key for key, _ in regressed), tuple(key for key, _ in missing)
     return CheckResult(code, tuple(lines), *keys)
 
 
 def assert_passes(result: Path | str, against: Path | str) -> None:
-    """Raise AssertionError with what regressed, for a test of one's own.
+    """Raise AssertionError with the regressed values, for use in tests.
 
-    ``assert_passes("run", "expected.toml")`` fails where ``rsbench check`` would not exit 0.
+    ``assert_passes("run", "expected.toml")`` fails if ``rsbench check`` would not exit with 0.
     """
     found = check(Path(result), Path(against))
     if not found.ok:
@@ -155,20 +161,15 @@ def _sizes_differ(new: Row, old: Row) -> bool:
     return new.n is not None and old.n is not None and new.n != old.n
 
 
-# ------------------------------------------------------------------------------- one row
+# ----------------------------------------------------------------------------- one value
 
 
-@dataclass(frozen=True)
-class _Verdict:
-    failed: bool
-    text: str = ""
-
-
-def _judge(key: Key, new: Row, old: Row, ours: Side, theirs: Side) -> _Verdict:
+def _judge(key: Key, new: Row, old: Row, ours: Side, theirs: Side) -> tuple[bool, str]:
+    """Return whether a value regressed, and a line about it, empty if there is nothing to say."""
     assert old.value is not None
     metric = key[3]
     if new.value is None:
-        return _Verdict(True, f"{_label(key)}: was {number(old.value)}, is absent now")
+        return True, f"{_label(key)}: was {number(old.value)}, is absent now"
     worse = loss(metric, new.value) - loss(metric, old.value)
     same = same_provenance(new, old, ours.provenance, theirs.provenance)
     allowed = _allowed(key, old, theirs, same=same)
@@ -176,13 +177,12 @@ def _judge(key: Key, new: Row, old: Row, ours: Side, theirs: Side) -> _Verdict:
     if worse <= allowed:
         if same and -worse > theirs.tight.allows(old.value):
             change = f"{number(old.value)} → {number(new.value)}"
-            return _Verdict(False, f"{_label(key)}: {change}, better, though provenance is equal")
-        return _Verdict(False)
+            return False, f"{_label(key)}: {change}, better, though provenance is equal"
+        return False, ""
     if not same and pair is not None and pair.interval is not None and pair.interval.lo <= 0:
-        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
-        text = f"worse by {number(worse, 3)}, within the paired interval {span}"
-        return _Verdict(False, f"{_label(key)}: {text}")
-    return _Verdict(True, _describe(key, new.value, old.value, worse, allowed, pair, same=same))
+        text = f"worse by {number(worse, 3)}, within the paired interval {_span(pair.interval)}"
+        return False, f"{_label(key)}: {text}"
+    return True, _describe(key, new.value, old.value, worse, allowed, pair, same=same)
 
 
 def _allowed(key: Key, old: Row, theirs: Side, *, same: bool) -> float:
@@ -219,10 +219,15 @@ def _describe(
     if pair is None:
         return text
     if pair.interval is not None:
-        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
-        text += f"; paired over {pair.n_regions} regions {number(pair.mean, 3)} {span}"
+        text += (
+            f"; paired over {pair.n_regions} regions {number(pair.mean, 3)} {_span(pair.interval)}"
+        )
     most = sorted(pair.differences, key=lambda name: -pair.differences[name])[:3]
     return text + f"; most in {', '.join(most)}"
+
+
+def _span(found: inference.Interval) -> str:
+    return f"[{number(found.lo, 3)}, {number(found.hi, 3)}]"
 
 
 def _label(key: Key) -> str:
@@ -232,7 +237,7 @@ def _label(key: Key) -> str:
 
 
 def _nearest(key: Key, rows: Mapping[Key, Row]) -> str:
-    """Say which part of the identity no row of the result has."""
+    """Return which part of the identity no row of the result has."""
     best = max(rows, key=lambda k: sum(a == b for a, b in zip(k, key, strict=True)), default=None)
     if best is None:
         return "the result has no rows"
@@ -248,7 +253,7 @@ def _nearest(key: Key, rows: Mapping[Key, Row]) -> str:
 
 
 def same_identity(new: Side, old: Side) -> None:
-    """Refuse two results that differ in schema, dataset digest, split or protocol."""
+    """Raise Incomparable for results of other schema, dataset digest, split or protocol."""
     differ = [
         f"{name} {new.head.get(name)!r} against {old.head[name]!r}"
         for name in old.head
@@ -265,30 +270,26 @@ def same_identity(new: Side, old: Side) -> None:
 def same_provenance(
     new: Row, old: Row, ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None
 ) -> bool:
-    """True where weights, seed, precision, device and versions are known and equal."""
+    """Return whether weights, seed, precision, device and versions are known and equal."""
     if not ours or not theirs or new.weights != old.weights:
         return False
     return all(name in theirs and ours.get(name) == theirs[name] for name in PROVENANCE)
 
 
 def oracle_leaks(scores: Scores) -> tuple[str, ...]:
-    """Return a sentence for every row that beats the oracle of simulated data.
+    """Return a sentence for every entry that is better than the oracle of simulated data.
 
-    No forecast can beat the conditional mean in expected squared error, so one that does beyond
-    the paired interval over regions has seen the truth. The level is shared among all
-    comparisons (Bonferroni), as one of many intervals would otherwise miss zero by chance.
+    No forecast is better than the conditional mean in expected squared error. An entry that is, by
+    more than the paired interval over regions, has seen the truth. The level is divided by the
+    number of comparisons (Bonferroni).
     """
     if not scores.run.simulated:
         return ()
     means = scores.region_means()
-    rows = means[
-        (means["metric"] == SELECTION)
-        & (means["band"] == "all")
-        & (means["stratum"] == strata.HEADLINE)
-        & means["value"].notna()
-    ]
+    rows = strata.headline(means, SELECTION)
+    rows = rows[rows["value"].notna()]
     oracle = rows[rows["role"] == "oracle"]
-    others = rows[rows["role"].isin(("model", "trivial"))]
+    others = rows[rows["role"].isin(RANKED_ROLES)]
     cells = list(others.groupby(["model", "preset", "lead"], sort=True))
     level = 1.0 - (1.0 - inference.LEVEL) / max(len(cells), 1)
     return tuple(_leaks(cells, oracle, level))
@@ -301,7 +302,7 @@ def _leaks(cells: list[Any], oracle: pd.DataFrame, level: float) -> Iterator[str
         if pair is not None and pair.interval is not None and pair.interval.lo > 0:
             yield (
                 f"{model}/{preset} beats the oracle at lead {lead} by {number(pair.mean, 3)} MSE "
-                f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}] over "
+                f"{_span(pair.interval)} over "
                 f"{pair.n_regions} regions: it has seen the truth"
             )
 
@@ -317,7 +318,7 @@ def load(path: Path) -> Side:
 
 
 def compare(run_a: Path, run_b: Path) -> tuple[str, ...]:
-    """Say row by row how two runs differ: a → b, with paired intervals over shared regions."""
+    """Return a line per value that differs, a → b, with paired intervals over shared regions."""
     a, b = load(run_a), load(run_b)
     same_identity(b, a)
     lines = [f"{a.name} → {b.name}"]
@@ -343,7 +344,6 @@ def _change(key: Key, a: Row, b: Row) -> list[str]:
     text += f", {'worse' if worse > 0 else 'better'} by {number(abs(worse), 3)}"
     pair = inference.paired(b.regions, a.regions)
     if pair is not None and pair.interval is not None:
-        span = f"[{number(pair.interval.lo, 3)}, {number(pair.interval.hi, 3)}]"
-        text += f"; paired over {pair.n_regions} regions {span}"
+        text += f"; paired over {pair.n_regions} regions {_span(pair.interval)}"
         text += "" if pair.interval.lo > 0 or pair.interval.hi < 0 else ", which holds 0"
     return [text]

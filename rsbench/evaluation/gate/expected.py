@@ -1,4 +1,4 @@
-"""``expected.toml``: what a result must reach, in a file people read and review."""
+"""Read and write ``expected.toml``: the values that a result must reach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 from rsbench.core.errors import InputError, other_schema
 from rsbench.core.io import write_atomic
 from rsbench.evaluation import strata
-from rsbench.evaluation.gate.identity import Key
 from rsbench.evaluation.gate.side import (
     HEAD,
     PRACTICAL,
@@ -24,13 +23,13 @@ from rsbench.evaluation.gate.side import (
     Tolerance,
     provenance,
 )
-from rsbench.evaluation.gate.waivers import read_waivers
+from rsbench.evaluation.gate.waivers import Key, key_of, read_waivers
 from rsbench.evaluation.intervals import student_t_quantile
 from rsbench.evaluation.scores import SCHEMA, Scores
 
 KEPT = ("model", "preset", "inputs", "metric", "lead")
 SEEDS = 0.99
-"""One-sided level of the limit that repeated runs set."""
+"""One-sided level of the prediction limit over repeated runs."""
 
 
 def read_expected(path: Path) -> Side:
@@ -62,20 +61,12 @@ def read_expected(path: Path) -> Side:
 
 
 def _rows_of(text: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return rows written one a line under ``[expected]``, or by hand as ``[[row]]``."""
+    """Return the rows under ``[expected]`` and those written by hand as ``[[row]]``."""
     return [*text.get("expected", {}).get("rows", []), *text.get("row", [])]
 
 
 def _expected_row(row: Mapping[str, Any], weights: Mapping[str, str]) -> tuple[Key, Row]:
-    key = (
-        str(row["model"]),
-        str(row["preset"]),
-        str(row["inputs"]),
-        str(row["metric"]),
-        str(row.get("band", "all")),
-        int(row["lead"]),
-        str(row.get("stratum", strata.HEADLINE)),
-    )
+    key = key_of(row)
     own = _tolerance(row) if "rel" in row or "abs" in row else None
     return key, Row(float(row["value"]), weights=weights.get(key[0]), tolerance=own)
 
@@ -96,14 +87,12 @@ def write_expected(
     models: Sequence[str] | None = None,
     repeats: Sequence[Scores] = (),
     practical: Tolerance = PRACTICAL,
-    skill: Tolerance = SKILL,
 ) -> int:
-    """Write the headline rows of a run as expectations; return how many.
+    """Write the headline values of a run as expectations; return how many.
 
-    Training amplifies the last bit of a machine's arithmetic as it does a new seed, so the rows
-    of a trained model need the room that seeds take: with ``repeats`` a row may be worse by the
-    ``SEEDS`` prediction limit of Student's t over all the runs, where that is more than the
-    practical threshold.
+    Training on another machine changes a trained model about as much as another seed does. With
+    ``repeats`` a value may therefore be worse by the ``SEEDS`` prediction limit of Student's t
+    over all runs, where that is more than the practical threshold.
 
     Args:
         scores: the run whose values are expected from now on.
@@ -112,13 +101,10 @@ def write_expected(
         leads: leads; default all.
         models: models; default all.
         repeats: the same run with other seeds.
-        practical: how much worse a value may be under another provenance.
-        skill: the same for skill rows.
+        practical: how much worse a value may be under another provenance; skill has ``SKILL``.
     """
-    table = scores.table()
-    rows = table[
-        (table["band"] == "all") & (table["stratum"] == strata.HEADLINE) & table["value"].notna()
-    ]
+    rows = strata.headline(scores.table())
+    rows = rows[rows["value"].notna()]
     if metrics is None:
         rows = rows[~rows["metric"].str.startswith("share.")]  # it follows from skill
     for column, chosen in (("metric", metrics), ("lead", leads), ("model", models)):
@@ -129,39 +115,34 @@ def write_expected(
     lines = _expected_head(scores, practical)
     if repeats:
         names = ", ".join(str(run.run.seed) for run in (scores, *repeats))
-        lines += [f"# A row's own abs is what training made of seeds {names}, where that is more."]
+        lines += [f"# abs of a row: prediction limit over seeds {names}, where that is more."]
     lines += ["", "[expected]", "rows = ["]
-    lines += [_expected_line(row, practical, skill, seeds) for row in rows.to_dict("records")]
-    lines += ["]"]
-    text = "\n".join(lines) + "\n"
+    lines += [_expected_line(row, practical, seeds) for row in rows.to_dict("records")]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, text)
+    write_atomic(path, "\n".join([*lines, "]", ""]))
     return len(rows)
 
 
 def _expected_line(
-    row: Mapping[Hashable, Any],
-    practical: Tolerance,
-    skill: Tolerance,
-    seeds: Mapping[tuple[Any, ...], float],
+    row: Mapping[Hashable, Any], practical: Tolerance, seeds: Mapping[tuple[Any, ...], float]
 ) -> str:
-    """Return one inline table: a row a line, so that a change reads as a line of a diff."""
+    """Return one inline table: one value per line, so that a diff shows it as one line."""
     cells = {name: row[name] for name in KEPT}
     cells["value"] = float(row["value"])
     own = str(row["metric"]).startswith("skill.")
-    allowed = (skill if own else practical).allows(cells["value"])
+    allowed = (SKILL if own else practical).allows(cells["value"])
     limit = seeds.get(tuple(row[name] for name in KEPT), 0.0)
     if limit > allowed:
         cells["abs"] = float(f"{limit:.2g}")
     elif own:
-        cells["abs"] = skill.abs
+        cells["abs"] = SKILL.abs
     return "  {" + ", ".join(f"{name} = {_toml(cell)}" for name, cell in cells.items()) + "},"
 
 
 def _seed_limits(
     scores: Scores, repeats: Sequence[Scores], path: Path
 ) -> Mapping[tuple[Any, ...], float]:
-    """Return how far one more run may lie from this one, per row, by what the seeds show."""
+    """Return per row how far one more run may lie from this one, from the spread over seeds."""
     if not repeats:
         return {}
     runs = (scores, *repeats)
@@ -174,15 +155,14 @@ def _seed_limits(
         raise InputError(f"writing {path}", "two runs have one seed", "Give another --seed each")
     values: dict[tuple[Any, ...], list[float]] = {}
     for run in runs:
-        table = run.table()
-        own = table[(table["band"] == "all") & (table["stratum"] == strata.HEADLINE)]
+        own = strata.headline(run.table())
         for *key, value in own[[*KEPT, "value"]].dropna().itertuples(index=False, name=None):
             values.setdefault(tuple(key), []).append(float(value))
     return {key: _limit(found) for key, found in values.items() if len(found) == len(runs)}
 
 
 def _limit(values: Sequence[float]) -> float:
-    """Return the prediction limit around the first value; it may itself lie off the mean."""
+    """Return the prediction limit around the first value, which may differ from the mean."""
     n = len(values)
     t = student_t_quantile(SEEDS, n - 1)
     return abs(values[0] - mean(values)) + t * stdev(values) * math.sqrt(1.0 + 1.0 / n)

@@ -11,8 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rsbench.core.errors import InputError
-from rsbench.evaluation.gate.identity import ROW, Key
-from rsbench.evaluation.gate.waivers import Waiver
+from rsbench.evaluation.gate.waivers import ROW, Key, Waiver, key_of
 from rsbench.evaluation.intervals import is_set
 from rsbench.evaluation.scores import RunInfo, Scores
 from rsbench.evaluation.table import read_table
@@ -111,12 +110,7 @@ def of_scores(scores: Scores, name: str) -> Side:
 
 def provenance(run: RunInfo) -> dict[str, Any]:
     """Return the provenance that must be equal, besides the weights, for the tight tolerance."""
-    return {
-        "seed": run.seed,
-        "precision": run.precision,
-        "device": run.device,
-        "versions": dict(run.versions),
-    }
+    return {**{n: getattr(run, n) for n in PROVENANCE[:-1]}, "versions": dict(run.versions)}
 
 
 def _rows(
@@ -124,21 +118,12 @@ def _rows(
 ) -> dict[Key, Row]:
     rows: dict[Key, Row] = {}
     for values in table[[*ROW, "value", "weights", "n_samples"]].itertuples(index=False, name=None):
-        model, preset, inputs, metric, band, lead, stratum, value, weights, n = values
-        key = (
-            str(model),
-            str(preset),
-            str(inputs),
-            str(metric),
-            str(band),
-            int(lead),
-            str(stratum),
-        )
+        key, (value, weights, n) = key_of(dict(zip(ROW, values, strict=False))), values[len(ROW) :]
         there = value is not None and math.isfinite(float(value))
         rows[key] = Row(
             float(value) if there else None,
             weights=str(weights) if isinstance(weights, str) else None,
-            regions=regions.get((model, preset, metric, band, lead, stratum), {}),
-            n=int(n) if there and is_set(str(metric)) else None,
+            regions=regions.get((*key[:2], *key[3:]), {}),
+            n=int(n) if there and is_set(key[3]) else None,
         )
     return rows

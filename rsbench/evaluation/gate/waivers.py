@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from rsbench.evaluation.gate.identity import ROW, Key
+from rsbench.evaluation import strata
+
+ROW = ("model", "preset", "inputs", "metric", "band", "lead", "stratum")
+"""Columns that identify a value within tables of one dataset, split and protocol."""
+Key = tuple[str, str, str, str, str, int, str]
+"""Values of ``ROW``."""
+
+
+def key_of(values: Mapping[str, Any]) -> Key:
+    """Return the key of a row of a table; without band and stratum it is of the headline."""
+    model, preset, inputs, metric = (str(values[name]) for name in ROW[:4])
+    band, stratum = str(values.get("band", "all")), str(values.get("stratum", strata.HEADLINE))
+    return model, preset, inputs, metric, band, int(values["lead"]), stratum
 
 
 @dataclass(frozen=True)

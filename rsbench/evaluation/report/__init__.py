@@ -73,4 +73,5 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
         css=Markup(text("report.css")),  # part of this package: needs no escaping
         js=Markup(text("report.js")),
         ramp=pictures.ramp_link(),
+        role_names={"trivial": "reference model"},  # stored role → shown
     )

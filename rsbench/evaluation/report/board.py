@@ -1,4 +1,4 @@
-"""Boards: runs of equal identity and horizon, merged into one table with each row once."""
+"""Boards: runs of equal identity and horizon, merged into one table without repeats."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any
 import pandas as pd
 
 from rsbench.evaluation.scores import RunInfo, Scores
+from rsbench.evaluation.unit_table import stack
 
 
 @dataclass(frozen=True)
 class Board:
-    """Runs of one identity, merged: one row per model, preset, weights and seed.
+    """Runs of one identity, merged: one entry per model, preset, weights and seed.
 
     Args:
-        scores: all rows on one matched set, so that all rows are scored on the same samples.
+        scores: all entries, on one matched set.
         folders: the run folders, in the order given.
         runs: descriptions of the runs, in the same order.
         names: for each folder, model name of the run → name on the board.
-        notes: sentences about the merge that the report must show.
+        notes: sentences about the merge, for the report.
     """
 
     scores: Scores
@@ -65,16 +66,10 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
         names.append(called)
         if part is not None:
             parts.append(part)
-    sets, pixels = (
-        [part for part in found if len(part)]
-        for found in ([p.sets for p in parts], [p.pixels for p in parts])
+    units, sets, pixels = (
+        stack(*(getattr(part, name) for part in parts)) for name in ("units", "sets", "pixels")
     )
-    whole = Scores(
-        pd.concat([part.units for part in parts], ignore_index=True),
-        _described(parts),
-        pd.concat(sets, ignore_index=True) if sets else parts[0].sets,
-        pd.concat(pixels, ignore_index=True) if pixels else parts[0].pixels,
-    )
+    whole = Scores(units, _described(parts), sets, pixels)
     sizes = {int(n) for n in whole.sets.loc[whole.sets["role"] != "floor", "n"]}
     references = {scores.run.best_trivial for _, scores in members} - {None}
     notes = []
@@ -87,8 +82,8 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
     if len(sizes) > 1:
         several = ", ".join(str(n) for n in sorted(sizes))
         notes.append(
-            f"Set metrics were computed on different numbers of images (n = {several}): their rows "
-            "are not comparable."
+            f"Set metrics were computed on different numbers of images (n = {several}): their "
+            "values are not comparable."
         )
     folders = tuple(folder for folder, _ in members)
     return Board(whole, folders, tuple(s.run for _, s in members), tuple(names), tuple(notes))
@@ -97,7 +92,7 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
 def _without_repeats(
     scores: Scores, taken: dict[tuple[str, str], tuple[object, ...]]
 ) -> tuple[Scores | None, dict[str, str]]:
-    """Drop rows that are on the board already; rename rows whose weights or seed differ."""
+    """Drop entries that the board has already; rename those whose weights or seed differ."""
     run, units = scores.run, scores.units
     called: dict[str, str] = {}
     dropped: list[tuple[str, str]] = []
@@ -119,8 +114,8 @@ def _without_repeats(
     kept = _left(units, dropped, called)
     if kept.empty:
         return None, called
-    beside = [_left(part, dropped, called) for part in (scores.sets, scores.pixels)]
-    return Scores(kept, _renamed(run, called), *beside), called
+    others = [_left(part, dropped, called) for part in (scores.sets, scores.pixels)]
+    return Scores(kept, _renamed(run, called), *others), called
 
 
 def _left(
@@ -137,14 +132,12 @@ def _renamed(run: RunInfo, called: dict[str, str]) -> RunInfo:
     def new(name: str) -> str:
         return called.get(name, name)
 
-    return replace(
-        run,
-        weights={new(k): v for k, v in run.weights.items()},
-        inputs={new(k): v for k, v in run.inputs.items()},
-        citations={new(k): v for k, v in run.citations.items()},
-        history={new(k): v for k, v in run.history.items()},
-        absent=tuple(replace(item, model=new(item.model)) for item in run.absent),
-    )
+    renamed: dict[str, Any] = {
+        field: {new(name): value for name, value in getattr(run, field).items()}
+        for field in ("weights", "inputs", "citations", "history")
+    }
+    absent = tuple(replace(item, model=new(item.model)) for item in run.absent)
+    return replace(run, absent=absent, **renamed)
 
 
 def _by_row(parts: Sequence[tuple[Scores, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -163,12 +156,12 @@ def _by_row(parts: Sequence[tuple[Scores, Mapping[str, Any]]]) -> dict[str, Any]
 
 
 def of_row(values: Mapping[str, Any], model: str, preset: str) -> Any:
-    """Return the value of one row, or None."""
+    """Return the value of one entry, or None."""
     return values.get(f"{model} {preset}", values.get(model))
 
 
 def _described(parts: Sequence[Scores]) -> RunInfo:
-    """Return the union of the descriptions; a row that any run has is not absent."""
+    """Return the union of the descriptions; an entry that any run has is not absent."""
     first = parts[0].run
     runs = [part.run for part in parts]
     there = {str(model) for part in parts for model in part.units["model"]}

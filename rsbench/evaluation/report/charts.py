@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
+from typing import Any
 
 from markupsafe import Markup
 
@@ -20,12 +21,12 @@ class Line:
     """One line of a chart.
 
     Args:
-        name: what its points are called when pointed at.
+        name: name of its points in the tooltip.
         style: CSS class of its colour, e.g. ``c0`` or ``quiet``.
         points: ``(x, y, lo, hi)``; lo and hi absent where there is no interval.
         dash: SVG dash pattern, or none.
-        group: key by which the legend hides and shows it.
-        markers: draw points one can focus.
+        group: key with which the legend hides and shows it.
+        markers: draw points with a tooltip.
     """
 
     name: str
@@ -36,9 +37,19 @@ class Line:
     markers: bool = True
 
 
+Looks = Mapping[str, Mapping[str, Any]]
+"""Entry ``model/preset`` → its ``style`` and ``dash``."""
+Point = tuple[float, float, float | None, float | None]
+
+
+def line_of(key: str, look: Mapping[str, Any], points: Iterable[Point]) -> Line:
+    """Return the line of an entry ``model/preset``, named by its model."""
+    return Line(key.rpartition("/")[0], look["style"], tuple(points), look["dash"], key)
+
+
 @dataclass(frozen=True)
 class Frame:
-    """What surrounds the lines: labels, and what must be burned in."""
+    """Labels, size and axes of a chart; ``simulated`` is written across it."""
 
     title: str
     x_label: str
@@ -66,11 +77,11 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def _inside(low: float, high: float) -> tuple[tuple[float, float], list[float]]:
-    """Return a range with a little air around the data, and the round numbers within it."""
-    air = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-    below = 0.0 if 0 <= low <= air else low - air  # no air below an honest zero
-    inner = [t for t in nice_ticks(below, high + air, 6) if below <= t <= high + air]
-    return (below, high + air), inner
+    """Return a range with a margin around the data, and the round numbers within it."""
+    margin = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    below = 0.0 if 0 <= low <= margin else low - margin  # an axis from 0 has no margin below
+    inner = [t for t in nice_ticks(below, high + margin, 6) if below <= t <= high + margin]
+    return (below, high + margin), inner
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
@@ -100,7 +111,7 @@ class _Scale:
 
 
 def line_chart(lines: Sequence[Line], frame: Frame) -> Markup:
-    """Draw lines with interval bands; ``simulated`` becomes part of the picture."""
+    """Draw lines with interval bands."""
     drawn = [line for line in lines if line.points]
     xs = [p[0] for line in drawn for p in line.points] or [0.0, 1.0]
     ys = [v for line in drawn for p in line.points for v in p[1:] if v is not None] or [0.0, 1.0]
@@ -206,5 +217,5 @@ def _line(line: Line, scale: _Scale, frame: Frame) -> str:
 
 
 def minus(text: str) -> str:
-    """Set a minus sign where there is a hyphen in front of a number."""
+    """Replace hyphens by minus signs."""
     return text.replace("-", "−")

@@ -10,7 +10,7 @@ from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.table import Cell, number
-from rsbench.metrics.queries import SKILL
+from rsbench.evaluation.unit_table import RANKED_ROLES
 
 ALPHA = 1.0 - inference.LEVEL
 
@@ -46,14 +46,11 @@ def endpoints(board: Board) -> tuple[Endpoint, ...]:
     A primary endpoint that is no skill has no value to compare with: there are none.
     """
     means, endpoint = board.scores.region_means(), board.run.endpoint
-    rows = means[
-        (means["metric"] == endpoint.metric)
-        & means["metric"].str.startswith(SKILL)
-        & (means["band"] == "all")
-        & (means["stratum"] == strata.HEADLINE)
-        & (means["role"] == "model")
-        & means["lead"].isin(endpoint.leads)
-        & means["value"].notna()
+    if not endpoint.is_skill:
+        return ()
+    rows = strata.headline(means, endpoint.metric)
+    rows = rows[
+        (rows["role"] == "model") & rows["lead"].isin(endpoint.leads) & rows["value"].notna()
     ]
     raw = []
     groups: list[Any] = list(rows.groupby(["model", "preset", "lead"], sort=True))
@@ -69,7 +66,7 @@ def endpoints(board: Board) -> tuple[Endpoint, ...]:
 def note(board: Board, best: frozenset[Cell]) -> dict[str, Any]:
     """Return the numbers of compared and marked cells, and the corrected endpoints."""
     means = board.scores.region_means()
-    rows = means[means["role"].isin(("model", "trivial")) & means["value"].notna()]
+    rows = means[means["role"].isin(RANKED_ROLES) & means["value"].notna()]
     rows = rows[[inference.is_ranked(str(metric)) for metric in rows["metric"]]]
     keys = ["metric", "band", "lead", "stratum"]
     rivals = rows.drop_duplicates([*keys, "model", "preset"]).groupby(keys).size()

@@ -7,13 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board
-from rsbench.evaluation.report.charts import minus
-from rsbench.evaluation.report.leaderboard import first_metric, span_text
-from rsbench.evaluation.report.words import words_of
-from rsbench.evaluation.table import number
+from rsbench.evaluation.report.leaderboard import cell_text, first_metric
 
 TITLES = {
     "biome": "Biome",
@@ -58,7 +54,7 @@ def groups(board: Board, models: Sequence[Mapping[str, Any]]) -> dict[str, Any] 
     sources = notes.get("sources", {})
     return {
         "metric": metric,
-        "lead": words_of(board.run).lead(1),
+        "lead": board.run.words.lead(1),
         "columns": [{"model": m["model"], "preset": m["preset"], "role": m["role"]} for m in shown],
         "groups": [
             {
@@ -89,14 +85,6 @@ def _rows(
         found.append({
             "label": label,
             "regions": int(own["n_regions"].max()),
-            "cells": [_cell(cells.get((m["model"], m["preset"]))) for m in models],
+            "cells": [cell_text(cells.get((m["model"], m["preset"]))) for m in models],
         })  # fmt: skip
     return found
-
-
-def _cell(row: Mapping[Any, Any] | None) -> dict[str, str]:
-    if row is None:
-        return {"value": "–", "span": ""}
-    known = row["interval"] != inference.NONE
-    span = span_text(row["lo"], row["hi"]) if known else ""
-    return {"value": minus(number(row["value"])), "span": span}

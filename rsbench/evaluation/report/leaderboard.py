@@ -11,15 +11,13 @@ import pandas as pd
 
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
-from rsbench.evaluation.intervals import direction, is_published, unit_of
+from rsbench.evaluation.intervals import WAYS, is_published, unit_of
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.report.charts import minus
-from rsbench.evaluation.report.words import words_of
 from rsbench.evaluation.scores import RunInfo
 from rsbench.evaluation.table import Cell, number
-from rsbench.metrics.queries import derived, in_report_order
+from rsbench.metrics.queries import derived, direction, in_report_order
 
-WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
 ROLE_RANK = {"model": 0, "control": 1, "trivial": 2, "oracle": 3, "floor": 4}
 
@@ -78,12 +76,8 @@ def described(name: str, run: RunInfo) -> dict[str, str]:
 
 def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the primary endpoint of every model, one cell per lead time."""
-    table, endpoint = board.scores.table(), board.run.endpoint
-    rows = table[
-        (table["metric"] == endpoint.metric)
-        & (table["band"] == "all")
-        & (table["stratum"] == strata.HEADLINE)
-    ]
+    endpoint = board.run.endpoint
+    rows = strata.headline(board.scores.table(), endpoint.metric)
     shown = []
     for row in [m for m in models if m["role"] == "model"][:6]:
         cells = []
@@ -91,18 +85,20 @@ def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         for lead in endpoint.leads:
             found = own[own["lead"] == lead]
             if len(found):
-                name = f", lead {lead}" if words_of(board.run).curves else ""
-                cells.append({"lead": name, **_cell_text(found.iloc[0].to_dict())})
+                name = f", lead {lead}" if board.run.words.curves else ""
+                cells.append({"lead": name, **cell_text(found.iloc[0].to_dict())})
         if cells:
             shown.append({"model": row["model"], "preset": row["preset"], "cells": cells})
     return shown
 
 
-def _cell_text(row: Mapping[Any, Any]) -> dict[str, str]:
-    value = minus(number(row["value"]))
-    if row["interval"] == inference.NONE:
-        return {"value": value, "span": ""}
-    return {"value": value, "span": span_text(row["lo"], row["hi"])}
+def cell_text(row: Mapping[Any, Any] | None) -> dict[str, str]:
+    """Return value and interval of a row of the table as text; a dash without a row."""
+    if row is None:
+        return {"value": "–", "span": ""}
+    known = row["interval"] != inference.NONE
+    span = span_text(row["lo"], row["hi"]) if known else ""
+    return {"value": minus(number(row["value"])), "span": span}
 
 
 def span_text(lo: float, hi: float) -> str:
@@ -137,30 +133,19 @@ def compact(
     columns += ["n_regions", "n_samples", "n_missing"]
     rows = []
     for values in table[columns].itertuples(index=False, name=None):
-        model, preset, metric, band, stratum, lead, *numbers = values
-        value, lo, hi, n_regions, n_samples, n_missing = numbers
+        model, preset, metric, band, stratum, lead, value, lo, hi, *counts = values
         marked = (model, preset, metric, band, lead, stratum) in best
         rows.append([
             keys[(model, preset)], names[metric], band_at[band], set_at[stratum], int(lead),
-            _short(value), _short(lo), _short(hi), int(n_regions), int(n_samples),
-            int(n_missing), int(marked),
+            _short(value), _short(lo), _short(hi), *map(int, counts), int(marked),
         ])  # fmt: skip
     shown = [{k: m[k] for k in ("model", "preset", "role", "reference", "key")} for m in models]
-    words = words_of(board.run)
-    leads = sorted(int(lead) for lead in table["lead"].unique())
+    words, leads = board.run.words, sorted(int(lead) for lead in table["lead"].unique())
+    named = {"leads": [words.lead(lead) for lead in leads], "by": words.by, "sets": words.sets}
     return {
-        "words": {
-            "leads": [words.lead(lead) for lead in leads],
-            "by": words.by,
-            "sets": words.sets,
-        },
-        "models": shown,
-        "metrics": [described(name, board.run) for name in metrics],
-        "bands": bands,
-        "strata": order,
-        "leads": leads,
-        "rows": rows,
-    }
+        "words": named, "models": shown, "bands": bands, "strata": order, "leads": leads,
+        "metrics": [described(name, board.run) for name in metrics], "rows": rows,
+    }  # fmt: skip
 
 
 def _short(value: float | None) -> float | None:
@@ -175,12 +160,7 @@ def first_view(
 ) -> dict[str, Any]:
     """Return the leaderboard before any script runs: one metric, all leads."""
     metric = first_metric(board, metrics)
-    table = board.scores.table()
-    rows = table[
-        (table["metric"] == metric)
-        & (table["band"] == "all")
-        & (table["stratum"] == strata.HEADLINE)
-    ]
+    rows = strata.headline(board.scores.table(), metric)
     leads = sorted(int(lead) for lead in rows["lead"].unique())
     shown = []
     for model in models:
@@ -188,14 +168,14 @@ def first_view(
         by_lead = {int(row["lead"]): row for row in own.to_dict("records")}
         cells = [
             {
-                **(_cell_text(by_lead[n]) if n in by_lead else {"value": "–", "span": ""}),
+                **cell_text(by_lead.get(n)),
                 "best": (model["model"], model["preset"], metric, "all", n, strata.HEADLINE)
                 in best,
             }
             for n in leads
         ]
         shown.append({**model, "cells": cells})
-    heads = [words_of(board.run).lead(lead) for lead in leads]
+    heads = [board.run.words.lead(lead) for lead in leads]
     return {"metric": metric, "leads": heads, "rows": shown}
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from rsbench.evaluation import decay, strata
 from rsbench.evaluation.endpoint import DEFAULT
-from rsbench.evaluation.intervals import direction
+from rsbench.evaluation.intervals import WAYS
 from rsbench.evaluation.report import (
     comparisons,
     groups,
@@ -23,9 +23,8 @@ from rsbench.evaluation.report import (
 )
 from rsbench.evaluation.report import page_training as training
 from rsbench.evaluation.report.board import Board
-from rsbench.evaluation.report.charts import Frame, Line, line_chart
+from rsbench.evaluation.report.charts import Frame, Line, Looks, line_chart, line_of
 from rsbench.evaluation.report.leaderboard import (
-    WAYS,
     compact,
     described,
     first_view,
@@ -33,9 +32,8 @@ from rsbench.evaluation.report.leaderboard import (
     tiles,
     unit_in,
 )
-from rsbench.evaluation.report.words import words_of
-from rsbench.evaluation.table import number, supported_best, to_latex
-from rsbench.metrics.queries import in_report_order, perfect_values
+from rsbench.evaluation.table import Cell, number, supported_best, to_latex
+from rsbench.metrics.queries import direction, in_report_order, perfect_values
 
 LARGEST_PICTURES = 12_000_000
 """Largest total of picture characters per board, so that the page opens quickly."""
@@ -59,48 +57,44 @@ def gather(board: Board, index: int) -> dict[str, Any]:
     metrics = in_report_order(scores.table()["metric"].unique())
     spectra = planes.spectra(board, looks)
     regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
-    words = words_of(run)
+    words = run.words
     return {
-        "words": words,
-        "id": f"b{index}",
-        "run": run,
-        "notes": board.notes,
-        "facts": _facts(board, regions),
-        "endpoint": run.endpoint,
-        "tiles": tiles(board, models),
-        "models": models,
-        "looks": looks,
+        "words": words, "id": f"b{index}", "run": run, "notes": board.notes,
+        "facts": _facts(board, regions), "endpoint": run.endpoint, "tiles": tiles(board, models),
+        "models": models, "looks": looks,
         "metrics": [described(name, run) for name in metrics],
         "leads": list(range(1, run.horizon + 1)),
         "data": compact(board, models, metrics, best),
         "first": first_view(board, models, metrics, best),
-        # One target date has no curve over leads; the leaderboard says it all.
+        # A task with one target date has no curves over leads.
         "panels": _panels(board, _plain(metrics), looks) if words.curves else [],
         "skill": _skill(board, looks) if words.curves else [],
         "half_lives": _half_lives(board, [m["key"] for m in models]),
-        "comparisons": comparisons.note(board, best),
-        "seeds": seeds.note(board),
-        "strata": groups.groups(board, models),
-        "where": places.where(board, models),
+        "comparisons": comparisons.note(board, best), "seeds": seeds.note(board),
+        "strata": groups.groups(board, models), "where": places.where(board, models),
         "plane": planes.plane(board, looks),
-        "spectra": spectra,
-        "spectra_note": planes.sentence(spectra),
+        "spectra": spectra, "spectra_note": planes.sentence(spectra),
+        "interval_note": decay.interval_note(regions, one_scene=run.one_scene),
+        "ranks": ranks.histograms(board, looks), "strips": _strips(board, models),
+        **_sources(board, best),
+    }  # fmt: skip
+
+
+def _sources(board: Board, best: frozenset[Cell]) -> dict[str, Any]:
+    """Return training, absent values, matched sets, provenance and texts for a paper."""
+    scores, run = board.scores, board.run
+    return {
+        "training": training.curves(run.history, simulated=run.simulated),
+        "collapsed": training.collapsed(run.history),
+        "absent": _absent(board), "sets": _sets(board), "matching": _matching(board),
+        "counts": [row for row in board.counts if not ranks.RANK.fullmatch(row["what"])],
+        "provenance": _provenance(board),
         "paper": [
             ("Methods", paper.methods(board)),
             ("LaTeX table", to_latex(scores.table(), best=best, scores=[scores])),
             ("BibTeX", paper.bibtex(board)),
         ],
-        "interval_note": decay.interval_note(regions, one_scene=run.one_scene),
-        "matching": _matching(board),
-        "strips": _strips(board, models),
-        "training": training.curves(board.run.history, simulated=board.run.simulated),
-        "collapsed": training.collapsed(board.run.history),
-        "absent": _absent(board),
-        "sets": _sets(board),
-        "ranks": ranks.histograms(board, looks),
-        "counts": [row for row in board.counts if not ranks.RANK.fullmatch(row["what"])],
-        "provenance": _provenance(board),
-    }
+    }  # fmt: skip
 
 
 def _plain(metrics: Sequence[str]) -> list[str]:
@@ -111,17 +105,17 @@ def _plain(metrics: Sequence[str]) -> list[str]:
 
 
 def _looks(models: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return colour class and dash per row; only models and controls have strong colours."""
+    """Return colour class and dash per entry; only models and controls are coloured."""
     looks: dict[str, dict[str, Any]] = {}
-    strong = quiet = 0
+    coloured = grey = 0
     dashes = ("7 4", "11 3 2 3", "4 3", "6 2 1 2 1 2")
     for row in models:
         if row["role"] in ("model", "control"):
-            looks[row["key"]] = {"style": f"c{strong % 8}", "dash": ""}
-            strong += 1
+            looks[row["key"]] = {"style": f"c{coloured % 8}", "dash": ""}
+            coloured += 1
         elif row["role"] == "trivial":
-            looks[row["key"]] = {"style": "quiet", "dash": dashes[quiet % len(dashes)]}
-            quiet += 1
+            looks[row["key"]] = {"style": "quiet", "dash": dashes[grey % len(dashes)]}
+            grey += 1
         else:
             dash = "1 4" if row["role"] == "oracle" else "1 2"
             looks[row["key"]] = {"style": "bound", "dash": dash}
@@ -138,7 +132,7 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
         ("Split", run.split, ""),
         ("Protocol", run.protocol, ""),
         ("Primary endpoint", run.endpoint.label, run.endpoint.title),
-        *words_of(run).described(run),
+        *run.words.described(run),
         ("Regions", str(regions), ""),
         ("Precision", run.precision, ""),
         ("Device", run.device, ""),
@@ -152,25 +146,17 @@ def _facts(board: Board, regions: int) -> list[tuple[str, str, str]]:
 # ----------------------------------------------------------------------------------- charts
 
 
-def _lines(drawn: Sequence[decay.Curve], looks: Mapping[str, Mapping[str, Any]]) -> list[Line]:
+def _lines(drawn: Sequence[decay.Curve], looks: Looks) -> list[Line]:
     lines = []
     for curve in drawn:
         key = f"{curve.model}/{curve.preset}"
-        points = tuple(
-            (float(lead), value, lo, hi)
-            for lead, value, lo, hi in zip(
-                curve.leads, curve.values, curve.lo, curve.hi, strict=True
-            )
-            if value is not None
-        )
-        look = looks.get(key, {"style": "quiet", "dash": ""})
-        lines.append(Line(curve.model, look["style"], points, look["dash"], key))
+        values = zip(curve.leads, curve.values, curve.lo, curve.hi, strict=True)
+        points = [(float(lead), v, lo, hi) for lead, v, lo, hi in values if v is not None]
+        lines.append(line_of(key, looks.get(key, {"style": "quiet", "dash": ""}), points))
     return lines
 
 
-def _chart(
-    board: Board, metric: str, stratum: str, looks: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, Markup] | None:
+def _chart(board: Board, metric: str, stratum: str, looks: Looks) -> tuple[str, Markup] | None:
     table = board.scores.table()
     where = (table["metric"] == metric) & (table["stratum"] == stratum) & (table["band"] == "all")
     if not (where & table["value"].notna()).any():
@@ -190,9 +176,7 @@ def _chart(
     return caption, line_chart(_lines(drawn, looks), frame)
 
 
-def _panels(
-    board: Board, metrics: Sequence[str], looks: Mapping[str, Mapping[str, Any]]
-) -> list[Panel]:
+def _panels(board: Board, metrics: Sequence[str], looks: Looks) -> list[Panel]:
     panels = []
     for metric in metrics:
         found = (_chart(board, metric, s, looks) for s in (strata.HEADLINE, strata.SAME_TARGET))
@@ -202,14 +186,12 @@ def _panels(
     return panels
 
 
-def _skill(board: Board, looks: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, Markup]]:
+def _skill(board: Board, looks: Looks) -> list[tuple[str, str, Markup]]:
     """Return (metric, caption, chart) of each skill on the same starts."""
     found = []
-    for name in perfect_values():
-        metric = f"skill.{name}"
-        chart = _chart(board, metric, strata.HEADLINE, looks)
-        if chart is not None:
-            found.append((metric, chart[0], chart[1]))
+    for metric in (f"skill.{name}" for name in perfect_values()):
+        if chart := _chart(board, metric, strata.HEADLINE, looks):
+            found.append((metric, *chart))
     return found
 
 
@@ -243,7 +225,7 @@ def _matching(board: Board) -> list[dict[str, Any]]:
                 found.setdefault(key, []).append(item.metric)
     return [
         {
-            "set": words_of(board.run).sets.get(stratum, stratum),
+            "set": board.run.words.sets.get(stratum, stratum),
             "kept": kept,
             "dropped": dropped,
             "origins": ", ".join(origins) or "none",
@@ -278,10 +260,10 @@ def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str,
 
 
 def _absent(board: Board) -> list[dict[str, str]]:
-    """Return absent rows with reasons; leads with the same reason share a line."""
+    """Return absent values with reasons; leads with the same reason share a line."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for item in board.scores.absences():
-        name = "every row" if item.model == "*" else item.model
+        name = "every entry" if item.model == "*" else item.model
         key = (name, item.metric or "every metric", item.reason)
         found.setdefault(key, []).extend([] if item.lead is None else [item.lead])
     return [
@@ -329,7 +311,7 @@ def _missing(item: Mapping[str, Any]) -> str:
 
 
 def legend(gathered: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the legend of a board: rows with at least one value."""
+    """Return the legend of a board: entries with at least one value."""
     drawn = {values[0] for values in gathered["data"]["rows"] if values[5] is not None}
     return [
         {**row, **gathered["looks"][row["key"]]}

@@ -9,6 +9,7 @@ from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.scores import HALVES, RunInfo
+from rsbench.evaluation.table import tex
 from rsbench.metrics.registry import MetricInfo, metric_info
 from rsbench.tasks.registry import task
 
@@ -113,7 +114,7 @@ def _models(board: Board) -> list[str]:
             standing.append(str(model))
     said = [f"Models: {'; '.join(trained)}."] if trained else []
     if standing:
-        said.append(f"Reference rows: {_list(sorted(standing))}.")
+        said.append(f"Reference entries: {_list(sorted(standing))}.")
     return said
 
 
@@ -182,7 +183,7 @@ def _version(run: RunInfo) -> Mapping[str, str]:
 
 
 def _entry(key: str, citation: str, more: Mapping[str, str] | None = None) -> str:
-    fields: dict[str, str] = {"note": _escaped(citation)}
+    fields: dict[str, str] = {"note": tex(citation)}
     year = re.search(
         r"\b(?:18|19|20)\d\d\b", re.sub(r"10\.\d{4,}/\S+|\d{4}\.\d{4,5}", "", citation)
     )
@@ -198,16 +199,6 @@ def _entry(key: str, citation: str, more: Mapping[str, str] | None = None) -> st
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", key).strip("-")
     lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
     return "\n".join([f"@misc{{{name},", *lines, "}"])
-
-
-def _escaped(text: str) -> str:
-    """Escape the characters that are special in TeX, braces included."""
-    special = {c: "\\" + c for c in "&%$#_{}"} | {
-        "\\": r"\textbackslash ",
-        "~": r"\~{}",
-        "^": r"\^{}",
-    }
-    return "".join(special.get(c, c) for c in text)
 
 
 def one_board(found: Sequence[Board]) -> Board:

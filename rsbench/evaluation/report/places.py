@@ -97,16 +97,9 @@ def where(board: Board, models: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _values(board: Board, row: dict[str, Any]) -> dict[str, float]:
-    means = board.scores.region_means()
-    own = means[
-        (means["metric"] == DEFAULT.metric)
-        & (means["band"] == "all")
-        & (means["stratum"] == strata.HEADLINE)
-        & (means["lead"] == 1)
-        & (means["model"] == row["model"])
-        & (means["preset"] == row["preset"])
-        & means["value"].notna()
-    ]
+    own = strata.headline(board.scores.region_means(), DEFAULT.metric)
+    own = own[(own["model"] == row["model"]) & (own["preset"] == row["preset"])]
+    own = own[(own["lead"] == 1) & own["value"].notna()]
     pairs = zip(own["region"], own["value"], strict=True)
     return {str(region): float(value) for region, value in pairs}
 

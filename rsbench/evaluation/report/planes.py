@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +13,27 @@ import numpy.typing as npt
 from markupsafe import Markup
 
 from rsbench.evaluation import strata
-from rsbench.evaluation.intervals import direction, unit_of
+from rsbench.evaluation.intervals import unit_of
 from rsbench.evaluation.report import pictures
 from rsbench.evaluation.report.board import Board
-from rsbench.evaluation.report.charts import Frame, Line, line_chart
-from rsbench.metrics.queries import on_axis
+from rsbench.evaluation.report.charts import Frame, Looks, line_chart, line_of
+from rsbench.metrics.queries import direction, on_axis
 
 BINS = 16
 LEAST_VALID = 0.9
 LARGEST = 256
 """Longest side in pixels of the centre crop whose spectrum is computed."""
 Array = npt.NDArray[Any]
-Looks = Mapping[str, Mapping[str, Any]]
 
 
 def plane(board: Board, looks: Looks) -> dict[str, Any] | None:
-    """Return the plane of Blau and Michaeli (2018, arXiv 1711.06077), a line over leads per row.
+    """Return the plane of Blau and Michaeli (2018, arXiv 1711.06077), a line per entry over leads.
 
-    Beyond a bound no row can be best in both: blur lowers distortion, false detail improves
+    No entry can be best in both beyond a bound: blur lowers distortion, false detail improves
     perception.
     """
-    table = board.scores.table()
-    rows = table[
-        (table["band"] == "all") & (table["stratum"] == strata.HEADLINE) & table["value"].notna()
-    ]
+    rows = strata.headline(board.scores.table())
+    rows = rows[rows["value"].notna()]
     there = set(rows["metric"])
     x = next((name for name in on_axis("distortion") if name in there), None)
     y = next((name for name in on_axis("perception") if name in there), None)
@@ -56,7 +54,7 @@ def plane(board: Board, looks: Looks) -> dict[str, Any] | None:
                 high = abs(pair[1]) if direction(y) == "zero" else pair[1]
                 points.append((pair[0], high, None, None))
         if points:
-            lines.append(Line(model, str(look["style"]), tuple(points), str(look["dash"]), key))
+            lines.append(line_of(key, look, points))
     if not lines:
         return None
     unit = unit_of(x).replace("data", board.run.unit or "data units")
@@ -99,8 +97,7 @@ def spectra(board: Board, looks: Looks) -> list[tuple[int, Markup, int]]:
                 for f, p, t in zip(_centres(), predicted, true, strict=True)
                 if p > 0 and t > 0
             ]
-            lines.append(Line(model, str(look["style"]), tuple(points), str(look["dash"]), key,
-                              markers=False))  # fmt: skip
+            lines.append(replace(line_of(key, look, points), markers=False))
         if lines:
             frame = Frame(
                 f"predicted over true power, lead {lead}", "cycles per pixel",
@@ -117,7 +114,7 @@ def _centres() -> Array:
 
 
 def _pairs(folder: Path, called: Mapping[str, str]) -> Iterator[tuple[int, str, Array, Array]]:
-    """Yield (lead, row, predicted power, true power) of every picture that is whole enough."""
+    """Yield (lead, entry, predicted power, true power) of every image that is valid enough."""
     with pictures.told_if_damaged(folder):
         for place, _, entry in pictures.entries(folder):
             leads = [int(lead) for lead in entry["leads"]]
@@ -162,6 +159,6 @@ def radial(image: Array, valid: Array | None) -> Array:
 
 
 def sentence(found: Sequence[tuple[int, Markup, int]]) -> str:
-    """Return which pictures the spectra were computed from."""
+    """Return which images the spectra were computed from."""
     number = max((n for _, _, n in found), default=0)
     return f"Spectra of the {number} pictures kept for the viewer, not of all images."

@@ -116,13 +116,8 @@ def _tip(metric: str | None, scored_by: str | None) -> str:
 
 def _ours(board: Board, table: PublishedTable, judged: Sequence[Verdict]) -> list[dict[str, Any]]:
     """Return the rows of this run; a number only in columns with the same definition."""
-    tidy = board.scores.table()
-    lead = table.lead
-    rows = tidy[
-        (tidy["band"] == "all")
-        & (tidy["stratum"] == strata.HEADLINE)
-        & (tidy["lead"] == (lead or 1))
-    ]
+    rows = strata.headline(board.scores.table())
+    rows = rows[rows["lead"] == (table.lead or 1)]
     found = []
     for (model, preset), own in rows.groupby(["model", "preset"], sort=True):
         values = dict(zip(own["metric"], own["value"], strict=True))

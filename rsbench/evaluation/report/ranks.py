@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from markupsafe import Markup
 
 from rsbench.evaluation.report.board import Board
-from rsbench.evaluation.report.charts import Frame, Line, line_chart
+from rsbench.evaluation.report.charts import Frame, Looks, line_chart, line_of
 
-Looks = Mapping[str, Mapping[str, Any]]
 RANK = re.compile(r"rank (\d+), lead (\d+)")
 """Name of a count of ranks in a run."""
 
@@ -33,12 +30,11 @@ def histograms(board: Board, looks: Looks) -> list[tuple[int, Markup]]:
     for lead in dict.fromkeys((leads[0], leads[-1])) if leads else ():
         lines = []
         for key, look in looks.items():
-            model, _, _ = key.rpartition("/")
-            if ranks := counts.get((lead, model)):
+            if ranks := counts.get((lead, key.rpartition("/")[0])):
                 size = board.run.members + 1  # ranks without pixels are not listed
                 scale = size / sum(ranks.values())
-                points = tuple((float(r), ranks.get(r, 0) * scale, None, None) for r in range(size))
-                lines.append(Line(model, str(look["style"]), points, str(look["dash"]), key))
+                points = ((float(r), ranks.get(r, 0) * scale, None, None) for r in range(size))
+                lines.append(line_of(key, look, points))
         frame = Frame(
             f"rank histogram, lead {lead}", "rank of the truth among the members",
             "relative frequency (1 = flat)", board.run.simulated, zero=True,

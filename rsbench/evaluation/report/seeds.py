@@ -41,15 +41,8 @@ def several(board: Board) -> dict[tuple[str, str], dict[int, str]]:
 
 def crossed(board: Board, rows: dict[int, str], preset: str, lead: int) -> Crossed | None:
     """Return the primary endpoint at one lead, crossed over seeds and regions."""
-    means = board.scores.region_means()
-    own = means[
-        (means["metric"] == board.run.endpoint.metric)
-        & (means["band"] == "all")
-        & (means["stratum"] == strata.HEADLINE)
-        & (means["lead"] == lead)
-        & (means["preset"] == preset)
-        & means["value"].notna()
-    ]
+    own = strata.headline(board.scores.region_means(), board.run.endpoint.metric)
+    own = own[(own["lead"] == lead) & (own["preset"] == preset) & own["value"].notna()]
     values: dict[int, dict[str, float]] = {}
     for seed, row in rows.items():
         part = own[own["model"] == row]

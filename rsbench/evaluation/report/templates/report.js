@@ -108,7 +108,7 @@
       const swatch = element("span", undefined, swatches.get(model) || "swatch");
       swatch.setAttribute("aria-hidden", "true");
       th.append(swatch, ...breakable(info.model), " ", element("span", info.preset, "preset"));
-      if (info.role !== "model") th.append(element("span", info.role + (info.reference ? ", reference of skill" : ""), "role"));
+      if (info.role !== "model") th.append(element("span", (info.role === "trivial" ? "reference model" : info.role) + (info.reference ? ", reference of skill" : ""), "role"));
       row.append(th);
       for (const column of shown) {
         const found = cell(model, column);

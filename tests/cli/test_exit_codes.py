@@ -1,4 +1,4 @@
-"""What the last door says when libraries talk after the command has failed."""
+"""What is written to stderr when a library fails after the command has failed."""
 
 from __future__ import annotations
 
