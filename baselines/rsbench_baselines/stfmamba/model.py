@@ -20,7 +20,7 @@ from rsbench_baselines.stfmamba.sizes import SIZES, Size
 STAGES = {
     # 200 epochs of 12,000 patches in batches of ten.
     "paper": Stage("fit", learning_rate=5e-4, steps=240_000, batch_size=10, clip=0.0),
-    "tiny": Stage("fit", learning_rate=3e-2, steps=180, batch_size=8),
+    "tiny": Stage("fit", learning_rate=3e-2, steps=160, batch_size=8),
 }
 PARTS = ("joined", "from_fine", "from_coarse", "sharpened")
 
