@@ -23,11 +23,13 @@ class PrimaryEndpoint:
         metric: id of a metric, or ``skill.ID``.
         leads: lead times over whose mean entries are ordered.
         stated: whether the protocol states it; otherwise it is the default.
+        one_lead: whether the table has one lead time, which then needs no name.
     """
 
     metric: str
     leads: tuple[int, ...]
     stated: bool = True
+    one_lead: bool = False
 
     @property
     def is_skill(self) -> bool:
@@ -43,6 +45,8 @@ class PrimaryEndpoint:
     @property
     def label(self) -> str:
         """The name and the lead times, e.g. ``MSE skill at leads 1 and 3``."""
+        if self.one_lead:
+            return self.name
         *most, last = map(str, self.leads)
         text = f"{', '.join(most)} and {last}" if most else last
         return f"{self.name} at {'leads' if most else 'lead'} {text}"
@@ -55,7 +59,7 @@ class PrimaryEndpoint:
     def within(self, horizon: int) -> PrimaryEndpoint:
         """Return the endpoint with the lead times of a table of this horizon."""
         leads = tuple(lead for lead in self.leads if lead <= horizon)
-        return PrimaryEndpoint(self.metric, leads or (1,), self.stated)
+        return PrimaryEndpoint(self.metric, leads or (1,), self.stated, one_lead=horizon == 1)
 
     def losses(self, table: pd.DataFrame) -> dict[tuple[str, str], float]:
         """Return {(model, preset): mean loss over the lead times}; lower is better.

@@ -20,7 +20,7 @@ from rsbench.evaluation.gate import compare
 from rsbench.evaluation.report.board import boards
 from rsbench.evaluation.report.leaderboard import first_metric, rows_of
 from rsbench.evaluation.scores import Scores
-from rsbench.evaluation.submissions import NOTE, export_task, score_answers
+from rsbench.evaluation.submissions import NOTE, ScoreOptions, export_task, score_answers
 from rsbench.evaluation.table import to_latex, to_markdown
 from rsbench.store.read import Store
 
@@ -135,13 +135,14 @@ def test_an_exported_task_carries_its_protocol(tmp_path: Path, store: Store) -> 
         target.mkdir(exist_ok=True)
         np.save(target / f"{item['start']}.npy", np.stack([frame] * len(item["targets"])))
     note.write_text(json.dumps({**answer, "model": "copy"}), encoding="utf-8")
-    scores = score_answers(folder / "predictions", store, tmp_path / "run", keep="none").scores
+    options = ScoreOptions(keep="none")
+    scores = score_answers(folder / "predictions", store, tmp_path / "run", options).scores
     assert scores.run.protocol == answer["protocol"]
     altered = {**answer, "model": "copy"}
     altered["protocol_content"] = {**answer["protocol_content"], "stride": 16}
     note.write_text(json.dumps(altered), encoding="utf-8")
     with pytest.raises(Incomparable, match="its content is that of mine"):
-        score_answers(folder / "predictions", store, tmp_path / "again", keep="none")
+        score_answers(folder / "predictions", store, tmp_path / "again", options)
 
 
 # ------------------------------------------------------------------------ the primary endpoint

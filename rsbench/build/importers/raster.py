@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -174,12 +173,12 @@ def _nodata_tag(data: Any) -> float | None:
     """Return the nodata tag; rasterio keeps back one that numbers of the type cannot be."""
     if data.nodata is not None or np.dtype(data.dtypes[0]).kind not in "iu":
         return None if data.nodata is None else float(data.nodata)
+    from rasterio.io import MemoryFile
     from rasterio.shutil import copy
 
-    with tempfile.TemporaryDirectory(prefix="rsbench-") as folder:
-        described = Path(folder) / "described.vrt"
-        copy(data, str(described), driver="VRT")
-        found = re.search(r"<NoDataValue>([^<]+)</NoDataValue>", described.read_text("utf-8"))
+    with MemoryFile(ext=".vrt") as described:
+        copy(data, described.name, driver="VRT")
+        found = re.search(rb"<NoDataValue>([^<]+)</NoDataValue>", described.read())
     return float(found[1]) if found else None
 
 
