@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from rsbench.core.errors import InputError, RsbenchError, unknown
 from rsbench.core.progress import Advance
 
 if TYPE_CHECKING:
-    from rsbench.build.engine.direct import DirectBuild
     from rsbench.build.engine.options import BuildOptions, Watch
     from rsbench.build.plan.plan import Lock, PlanSummary
     from rsbench.catalog import Recipe, Region
@@ -53,7 +52,6 @@ class BuildRequest:
 def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     """Plan, ask if the work is long, build, remember the store, and release it if asked."""
     from rsbench.build.engine.builder import kept_lock
-    from rsbench.build.engine.direct import direct_build
     from rsbench.build.engine.icechunk import working_place
     from rsbench.build.plan.plan import Lock
     from rsbench.catalog import load_recipe
@@ -65,9 +63,6 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
         given = Lock.load(asked.lock)
     chosen = load_recipe(asked.recipe) if asked.recipe else _unnamed(given, asked.lock)
     target = asked.out or Path(f"{chosen.name}.zarr")
-    if (direct := direct_build(chosen)) is not None:
-        _build_directly(chosen, direct, target, asked, to)
-        return
     chosen = _narrow(chosen, asked.regions, asked.years)
     if given is not None:
         chosen = _as_locked(chosen, given, regions=asked.regions, years=asked.years)
@@ -201,31 +196,6 @@ def _build_in_parts(
             return
         result = finalise_parts(recipe, target, options)
     end(result, to)
-
-
-def _build_directly(
-    recipe: Recipe, direct: DirectBuild, target: Path, asked: BuildRequest, to: Output
-) -> None:
-    """Build a recipe that needs no search."""
-    searched: dict[str, object] = {"--lock": asked.lock, "--provider": asked.provider}
-    searched |= {"--years": asked.years, "--workers": asked.workers}
-    searched |= {"--scheduler": asked.scheduler}
-    searched |= {"--store": None if asked.store == "zarr" else asked.store}
-    given = ", ".join(name for name, value in searched.items() if value is not None)
-    if given:
-        raise InputError(
-            f"build-dataset --recipe {recipe.name} with {given}",
-            "it is made from the simulated Earth, without a search",
-            f"Leave out {given}",
-        )
-    chosen = _narrow(recipe, asked.regions, None)
-    if asked.dry_run:
-        count = len(chosen.regions) if chosen.regions != "all" else "all"
-        to.say(f"{recipe.name}: {count} regions, nothing to download")
-        return
-    with watching(as_json=asked.as_json, say=to.say) as (advance, _):
-        result = direct(chosen, target, advance)
-    end(result, replace(to, note=_silent))
 
 
 def _silent(text: str) -> None:

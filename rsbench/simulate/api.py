@@ -10,21 +10,30 @@ result on it says anything about real places or about the ranking of models on r
 
 from __future__ import annotations
 
+from rsbench.catalog import Region, SimulatedSpec
 from rsbench.simulate.land_cover import COVERS, first_land_cover
 from rsbench.simulate.oracle import conditional_mean
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.regions import simulated_regions
 from rsbench.simulate.scene import sensor_bands, sensor_grid
+from rsbench.simulate.triplet_slots import TripletSpec, triplet_regions
 from rsbench.simulate.write import catalogue_digest, write_catalogue
 
 __all__ = [
     "COVERS",
     "VERSION",
+    "TripletSpec",
     "catalogue_digest",
     "conditional_mean",
     "first_land_cover",
+    "regions_of_spec",
     "sensor_bands",
     "sensor_grid",
     "simulated_regions",
     "write_catalogue",
 ]
+
+
+def regions_of_spec(spec: SimulatedSpec) -> tuple[Region, ...]:
+    """Return the regions of a simulated Earth with the strata of its dates."""
+    return triplet_regions(spec) if isinstance(spec, TripletSpec) else simulated_regions(spec)

@@ -200,15 +200,24 @@ class YearView:
         bare = self.surface[:, scene.number, band][self.code]
         return self.texture * bare + self.gain[:, band][self.code] * self.vigour
 
-    def render(self, scene: Scene, *, older: bool = False) -> Frame:
-        """Render one scene; ``older``: as its earlier processing, 4 % brighter."""
+    def mask(self, scene: Scene) -> npt.NDArray[np.uint8] | U16:
+        """Return the mask of a scene as :meth:`render` does, without its values."""
+        _, weather, dice = self._weather(scene)
+        return self._mask(scene, weather, dice)[0]
+
+    def _weather(self, scene: Scene) -> tuple[np.random.Generator, light.Weather, F64]:
+        """Return the generator of a scene, its weather, and the dice of its mask."""
         seed, name = self.sim.spec.seed, self.sim.region.name
         draw = stream(seed, name, self.sensor, "scene", self.year, scene.number)
-        rows, columns = self.code.shape
         # A square with an even side, so that 20 m classes fit.
-        size = max(rows, columns) + max(rows, columns) % 2
+        size = max(self.code.shape) + max(self.code.shape) % 2
         weather = light.draw_weather(draw, size, self.sim.params)
-        dice = draw.random((size // 2, size // 2))
+        return draw, weather, draw.random((size // 2, size // 2))
+
+    def render(self, scene: Scene, *, older: bool = False) -> Frame:
+        """Render one scene; ``older``: as its earlier processing, 4 % brighter."""
+        draw, weather, dice = self._weather(scene)
+        rows, columns = self.code.shape
         bands = len(sensor_bands(self.sensor))
         haze, noise = light.haze_sigma(), light.noise_sigma()
         values = np.empty((bands, rows, columns), dtype=np.uint16)
@@ -279,6 +288,14 @@ def _qa_words() -> U16:
 
 
 _QA = _qa_words()
+_CLEAR = _QA[[5, 6]]
+
+
+def clear_words(mask: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
+    """Return where Landsat quality words say clear land or clear water."""
+    return np.isin(mask, _CLEAR)
+
+
 __all__ = ["CODES", "Frame", "Scene", "Simulated", "YearView", "calendar", "simulated"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rsbench.catalog import Region, SimulatedSpec
 from rsbench.core.grid import Grid
+from rsbench.simulate.coarse import BANDS, NODATA, SCALE, STATE
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.scene import Frame, Scene, sensor_bands, sensor_grid
 
@@ -20,6 +21,11 @@ _COMMON = {
     "B02": "blue", "B03": "green", "B04": "red", "B08": "nir", "blue": "blue", "green": "green",
     "red": "red", "nir08": "nir08", "swir16": "swir16", "swir22": "swir22",
 }  # fmt: skip
+_TITLES = {
+    "s2": "Sentinel-2 Level-2A",
+    "landsat": "Landsat C2 Level-2",
+    "mod09a1": "MODIS surface reflectance of single days",
+}
 _NOTE = "Simulated by rsbench; it shows no real place."
 
 
@@ -72,10 +78,42 @@ def footprint(grid: Grid) -> tuple[dict[str, Any], list[float]]:
     return {"type": "Polygon", "coordinates": [ring]}, box
 
 
+def coarse_id(region: Region, when: datetime, tile: str) -> str:
+    """Return the item id of a coarse image, in the pattern of MODIS.
+
+    The time of production has the region's number in place of the day, since regions may share a
+    tile.
+    """
+    return f"MOD09A1.A{when:%Y%j}.{tile}.061.{when.year + 1}{_number(region):03d}000000"
+
+
+def coarse_json(region: Region, when: datetime, tile: str, grid: Grid) -> dict[str, Any]:
+    """Return the STAC item of a coarse image of one day; asset links are relative to the item."""
+    day = f"{when:%Y-%m-%d}"
+    properties = {
+        "datetime": None,
+        "start_datetime": f"{day}T00:00:00Z",
+        "end_datetime": f"{day}T23:59:59Z",
+        "created": f"{when.year + 1}-12-31T00:00:00Z",
+        "description": _NOTE,
+        "rsbench:simulated": VERSION,
+        "proj:code": None,
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": _transform(grid),
+    }
+    declared = {"scale": SCALE, "offset": 0.0, "nodata": NODATA, "data_type": "int16"}
+    assets: dict[str, Any] = {
+        f"sur_refl_{band}": {**_asset(f"sur_refl_{band}", grid, 1), "raster:bands": [declared]}
+        for band in BANDS.values()
+    }
+    assets[STATE] = _asset(STATE, grid, 1)
+    name = coarse_id(region, when, tile)
+    return _document(name, "modis-09A1-061", grid, properties, assets)
+
+
 def item_json(region: Region, scene: Scene, frame: Frame, *, older: bool) -> dict[str, Any]:
     """Return the STAC item of a scene; asset links are relative to the item."""
     grid = sensor_grid(region, scene.sensor)
-    geometry, box = footprint(grid)
     s2 = scene.sensor == "s2"
     collection = "sentinel-2-l2a" if s2 else "landsat-c2-l2"
     properties = {
@@ -88,11 +126,19 @@ def item_json(region: Region, scene: Scene, frame: Frame, *, older: bool) -> dic
         "eo:cloud_cover": round(frame.cloud_cover, 4),
         **(_s2(region, scene, frame, older=older) if s2 else _landsat(region, scene)),
     }
+    name = scene_id(region, scene, older=older)
+    return _document(name, collection, grid, properties, _assets(scene.sensor, grid))
+
+
+def _document(
+    name: str, collection: str, grid: Grid, properties: dict[str, Any], assets: dict[str, Any]
+) -> dict[str, Any]:
+    geometry, box = footprint(grid)
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
         "stac_extensions": _EXTENSIONS,
-        "id": scene_id(region, scene, older=older),
+        "id": name,
         "collection": collection,
         "bbox": box,
         "geometry": geometry,
@@ -102,7 +148,7 @@ def item_json(region: Region, scene: Scene, frame: Frame, *, older: bool) -> dic
             {"rel": "parent", "href": "../../collection.json", "type": "application/json"},
             {"rel": "root", "href": "../../../catalog.json", "type": "application/json"},
         ],
-        "assets": _assets(scene.sensor, grid),
+        "assets": assets,
     }
 
 
@@ -196,7 +242,7 @@ def collection_json(
         "stac_version": "1.0.0",
         "stac_extensions": [],
         "id": name,
-        "title": f"Simulated {'Sentinel-2 Level-2A' if sensor == 's2' else 'Landsat C2 Level-2'}",
+        "title": f"Simulated {_TITLES[sensor]}",
         "description": f"{_NOTE} Version {VERSION}.",
         "license": "CC0-1.0",
         "extent": {

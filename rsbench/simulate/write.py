@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from rsbench.catalog import Region, SimulatedSpec
@@ -16,6 +17,7 @@ from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.core.io import atomic_directory, read_json, write_atomic
+from rsbench.simulate.coarse import BANDS, NODATA, STATE, coarse_grid, tile_of
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.regions import simulated_regions
 from rsbench.simulate.scene import (
@@ -27,10 +29,19 @@ from rsbench.simulate.scene import (
     sensor_grid,
     simulated,
 )
-from rsbench.simulate.stac_items import collection_json, item_json, root_json, scene_id
+from rsbench.simulate.stac_items import (
+    coarse_id,
+    coarse_json,
+    collection_json,
+    item_json,
+    root_json,
+    scene_id,
+)
+from rsbench.simulate.triplet_scenes import taken_scenes
+from rsbench.simulate.triplet_slots import COARSE, FINE, TripletSpec, kinds_of, slots
 
 MARK = ".simulated.json"
-COLLECTIONS = {"s2": "sentinel-2-l2a", "landsat": "landsat-c2-l2"}
+COLLECTIONS = {"s2": "sentinel-2-l2a", "landsat": "landsat-c2-l2", "mod09a1": "modis-09A1-061"}
 MASKS = {"s2": "SCL", "landsat": "qa_pixel"}
 Progress = Callable[[int, int], None]
 
@@ -58,22 +69,19 @@ def write_catalogue(
         InputError: if the folder holds other files, or a catalogue of another specification.
     """
     folder = Path(root)
-    for sensor in spec.sensors:
-        sensor_bands(sensor)
+    groups = _triplets(spec, folder) if isinstance(spec, TripletSpec) else _years(spec, folder)
     if _ready(spec, folder):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / MARK, _mark(spec, complete=False))
-    jobs = list(_jobs(spec))
-    total = len(jobs) * spec.scenes_per_year
+    total = sum(part.scenes for group in groups for part in group)
     done = 0
     if progress:
         progress(0, total)
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        for region in simulated_regions(spec):
-            simulated(spec, region.name)  # cached before the threads need it
-            mine = [job for job in jobs if job[0].name == region.name]
-            for count in pool.map(lambda job: _write_year(spec, folder, *job), mine):
+        for group in groups:
+            simulated(spec, group[0].region.name)  # cached before the threads need it
+            for count in pool.map(_run, group):
                 done += count
                 if progress:
                     progress(done, total)
@@ -82,11 +90,48 @@ def write_catalogue(
     return folder
 
 
-def _jobs(spec: SimulatedSpec) -> Iterator[tuple[Region, str, int]]:
-    for region in simulated_regions(spec):
-        for sensor in spec.sensors:
-            for year in range(spec.years[0], spec.years[1] + 1):
-                yield region, sensor, year
+@dataclass(frozen=True)
+class _Part:
+    """A part of the catalogue that one thread writes: ``scenes`` of one region."""
+
+    region: Region
+    scenes: int
+    write: Callable[[], None]
+
+
+def _run(part: _Part) -> int:
+    part.write()
+    return part.scenes
+
+
+def _years(spec: SimulatedSpec, root: Path) -> list[list[_Part]]:
+    """Return a part for every sensor and year, grouped by region.
+
+    Raises:
+        UnknownName: if a sensor is not simulated.
+    """
+    for sensor in spec.sensors:
+        sensor_bands(sensor)
+    count = spec.scenes_per_year
+    return [
+        [
+            _Part(region, count, partial(_write_year, spec, root, region, sensor, year))
+            for sensor in spec.sensors
+            for year in range(spec.years[0], spec.years[1] + 1)
+        ]
+        for region in simulated_regions(spec)
+    ]
+
+
+def _triplets(spec: TripletSpec, root: Path) -> list[list[_Part]]:
+    """Return a part for every region, in one group."""
+    kinds, year = kinds_of(spec), spec.years[0]
+    return [
+        [
+            _Part(r, len(slots(kinds[r.name], year)), partial(_write_dates, spec, root, r))
+            for r in simulated_regions(spec)
+        ]
+    ]
 
 
 def _mark(spec: SimulatedSpec, *, complete: bool) -> dict[str, Any]:
@@ -120,10 +165,9 @@ def _ready(spec: SimulatedSpec, folder: Path) -> bool:
     return bool(found["complete"])
 
 
-def _write_year(spec: SimulatedSpec, root: Path, region: Region, sensor: str, year: int) -> int:
+def _write_year(spec: SimulatedSpec, root: Path, region: Region, sensor: str, year: int) -> None:
     view: YearView | None = None
-    scenes = calendar(spec, region.name, sensor, year)
-    for scene in scenes:
+    for scene in calendar(spec, region.name, sensor, year):
         for older in (False, True) if scene.older else (False,):
             name = scene_id(region, scene, older=older)
             target = root / COLLECTIONS[sensor] / region.name / name
@@ -132,21 +176,58 @@ def _write_year(spec: SimulatedSpec, root: Path, region: Region, sensor: str, ye
             view = view or YearView(simulated(spec, region.name), sensor, year)
             frame = view.render(scene, older=older)
             _write_scene(target, region, scene, frame, older=older)
-    return len(scenes)
+
+
+def _write_dates(spec: TripletSpec, root: Path, region: Region) -> None:
+    """Write the fine and the coarse scene of every date of a region."""
+    grid = coarse_grid(region)
+    tile = tile_of(grid)
+    for taken in taken_scenes(spec, region.name):
+        when = taken.scene.when
+        fine = root / COLLECTIONS[FINE] / region.name / scene_id(region, taken.scene)
+        coarse = root / COLLECTIONS[COARSE] / region.name / coarse_id(region, when, tile)
+        if fine.is_dir() and coarse.is_dir():
+            continue
+        shown, low = taken.frames()
+        if not fine.is_dir():
+            _write_scene(fine, region, taken.scene, shown, older=False)
+        if not coarse.is_dir():
+            item = coarse_json(region, when, tile, grid)
+            files = [
+                _File(f"sur_refl_{band}", plane, grid, NODATA)
+                for band, plane in zip(BANDS.values(), low.values, strict=True)
+            ]
+            _write_item(coarse, [*files, _File(STATE, low.state, grid, None)], item)
+
+
+@dataclass(frozen=True)
+class _File:
+    """One raster of an item: its name without ending, pixels ``(H, W)``, and nodata tag."""
+
+    name: str
+    values: npt.NDArray[Any]
+    grid: Grid
+    nodata: int | None
 
 
 def _write_scene(target: Path, region: Region, scene: Scene, frame: Frame, *, older: bool) -> None:
-    """Write a scene's files into a folder that appears only when it is whole."""
+    """Write the bands and the mask of a scene, and its item."""
+    grid = sensor_grid(region, scene.sensor)
+    # As at providers, only some files state their nodata value.
+    nodata = 0 if scene.sensor != "s2" or scene.number % 3 else None
+    bands = zip(sensor_bands(scene.sensor), frame.values, strict=True)
+    files = [_File(band, values, grid, nodata) for band, values in bands]
+    coarser = _coarser(grid, 2 if scene.sensor == "s2" else 1)
+    files.append(_File(MASKS[scene.sensor], frame.mask, coarser, None))
+    _write_item(target, files, item_json(region, scene, frame, older=older))
+
+
+def _write_item(target: Path, files: Sequence[_File], item: Mapping[str, Any]) -> None:
+    """Write an item's files into a folder that appears only when it is whole."""
     # Thousands of scenes, each simulated again where it is absent: not worth a flush per file.
     with atomic_directory(target, durable=False) as work:
-        grid = sensor_grid(region, scene.sensor)
-        # As at providers, only some files state their nodata value.
-        nodata = 0 if scene.sensor != "s2" or scene.number % 3 else None
-        for band, values in zip(sensor_bands(scene.sensor), frame.values, strict=True):
-            _write_cog(work / f"{band}.tif", values, grid, nodata)
-        step = 2 if scene.sensor == "s2" else 1
-        _write_cog(work / f"{MASKS[scene.sensor]}.tif", frame.mask, _coarser(grid, step), None)
-        item = item_json(region, scene, frame, older=older)
+        for file in files:
+            _write_cog(work / f"{file.name}.tif", file.values, file.grid, file.nodata)
         text = json.dumps(item, ensure_ascii=False)
         (work / f"{target.name}.json").write_text(text, encoding="utf-8")
 
@@ -173,7 +254,7 @@ def _write_cog(path: Path, values: npt.NDArray[Any], grid: Grid, nodata: int | N
         transform=Affine(*grid.transform),
         nodata=nodata,
         compress="DEFLATE",
-        predictor="YES" if values.dtype == np.uint16 else "NO",
+        predictor="YES" if values.dtype.itemsize == 2 else "NO",
         level=6,
         blocksize=min(512, max(128, 16 * (grid.width // 16))),
         overview_resampling="NEAREST",

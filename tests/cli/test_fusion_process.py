@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from rsbench.build.plan.lock import Lock
 from rsbench.catalog import load_recipe
+from rsbench.store.layout import INDEX, LOCK
 from rsbench.store.read import open_store
 
 TRIVIAL = ("copy_f0", "copy_f2", "mean_refs", "add_change", "copy_c1")
+
+PINNED = ("f820520a816387a5", "9a2b6644b0ad8b03")
+"""Digests of the small store and of its lock."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +32,19 @@ class Desk:
     root: Path
 
     def rsbench(self, *args: str, code: int = 0) -> str:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
         done = subprocess.run(
-            [sys.executable, "-m", "rsbench.cli", *args], cwd=self.root, text=True,
-            capture_output=True, check=False, timeout=120,
-            env={**kept, "RSBENCH_CACHE": str(self.root / "cache"), "OMP_NUM_THREADS": "1"},
+            self.command(*args), cwd=self.root, text=True, capture_output=True, check=False,
+            timeout=120, env=self.environment(),
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "rsbench.cli", *args]
+
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
+        return {**kept, "RSBENCH_CACHE": str(self.root / "cache"), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +52,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     made = Desk(tmp_path_factory.mktemp("fusion"))
     recipe = load_recipe("demo-fusion")
     assert recipe.simulated is not None
-    changes = {"regions": 3, "train": 1, "val": 1, "test": 1, "size": 96, "scenes_per_year": 40}
-    small = recipe.model_copy(
-        update={"name": "small", "simulated": recipe.simulated.model_copy(update=changes)}
-    )
+    assert recipe.lattice is not None
+    changes = {"regions": 3, "train": 1, "val": 1, "test": 1, "size": 112, "scenes_per_year": 40}
+    spec = recipe.simulated.model_copy(update=changes)
+    lattice = recipe.lattice.model_copy(update={"size": 32})
+    small = recipe.model_copy(update={"name": "small", "simulated": spec, "lattice": lattice})
     (made.root / "small.yaml").write_text(small.model_dump_json())
     made.rsbench("build-dataset", "--recipe", "small.yaml", "--out", "small.zarr")
     made.rsbench("run", "--model", "add_change", "--data", "small.zarr", "--out", "run")
@@ -53,12 +66,42 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 def test_one_recipe_gives_one_digest_and_a_finished_store_is_left_alone(desk: Desk) -> None:
     first = open_store(desk.root / "small.zarr")
     assert first.validate() == []
+    assert first.meta.lock_digest is not None
+    assert (first.digest[:16], first.meta.lock_digest[:16]) == PINNED
     before = {p: p.stat().st_mtime_ns for p in first.path.rglob("*") if p.is_file()}
     said = desk.rsbench("build-dataset", "--recipe", "small.yaml", "--out", "small.zarr")
     assert first.digest in said
     assert {p: p.stat().st_mtime_ns for p in first.path.rglob("*") if p.is_file()} == before
     desk.rsbench("build-dataset", "--recipe", "small.yaml", "--out", "again.zarr")
     assert open_store(desk.root / "again.zarr").digest == first.digest
+
+
+def test_a_frozen_search_and_worker_processes_give_the_same_store(desk: Desk) -> None:
+    first = open_store(desk.root / "small.zarr")
+    planned = desk.rsbench("build-dataset", "--recipe", "small.yaml", "--dry-run", "--lock", "l")
+    assert "3 regions" in planned
+    assert Lock.load(desk.root / "l").digest == first.meta.lock_digest
+    assert not (desk.root / "locked.zarr").exists()
+    options = ("--lock", "l", "--workers", "2", "--out", "locked.zarr")
+    desk.rsbench("build-dataset", "--recipe", "small.yaml", *options)
+    assert open_store(desk.root / "locked.zarr").digest == first.digest
+
+
+def test_a_killed_build_resumes_to_the_same_store(desk: Desk) -> None:
+    command = ("build-dataset", "--recipe", "small.yaml", "--lock", "l", "--out", "killed.zarr")
+    desk.rsbench("build-dataset", "--recipe", "small.yaml", "--dry-run", "--lock", "l")
+    target = desk.root / "killed.zarr"
+    with subprocess.Popen(
+        desk.command(*command), cwd=desk.root, env=desk.environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as child:  # fmt: skip
+        while not (target / LOCK).exists() and child.poll() is None:
+            time.sleep(0.01)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert not (target / INDEX).exists()
+    desk.rsbench(*command)
+    assert open_store(target).digest == open_store(desk.root / "small.zarr").digest
 
 
 def test_the_table_has_every_trivial_row_and_says_what_it_saw(desk: Desk) -> None:

@@ -114,9 +114,9 @@ def test_a_real_modis_file_is_of_this_system_and_refused_on_other_pixels(tmp_pat
 
     from rsbench.build.read.grids import GridMismatchError
     from rsbench.build.read.raster import Asked, read_window
-    from rsbench.build.read.sinusoidal import CRS as SINUSOIDAL
-    from rsbench.build.read.sinusoidal import native_grid
     from rsbench.core.grid import Grid
+    from rsbench.core.sinusoidal import CRS as SINUSOIDAL
+    from rsbench.core.sinusoidal import native_grid
 
     packed = Path(DATA or ".") / "dev/coarse_fine/pamplona_mod09ga_2021/2021223.zip"
     name = "MODIS_Grid_500m_2D_sur_refl_b02_1.tif"

@@ -11,9 +11,10 @@ import pytest
 from rsbench.build.compose.agreement import change, correlation, means_of, shift_of
 from rsbench.build.kinds.triplets.search import coarse_day, nominal_day, solar_day, spanning
 from rsbench.build.plan.lock import LockItem
-from rsbench.build.read.sinusoidal import CORNER, PIXEL, block_means, native_grid
+from rsbench.build.read.sinusoidal import block_means
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
+from rsbench.core.sinusoidal import CORNER, PIXEL, native_grid
 
 K, BLOCKS = 16, 14
 

@@ -1,4 +1,4 @@
-"""Strained regions: their dates, ground that changes and changes back, and what stays the same."""
+"""Simulated triplets: dates of stress regions, ground that changes and changes back, strata."""
 
 from __future__ import annotations
 
@@ -7,27 +7,39 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from rsbench.build.kinds.triplets.simulated import build_triplets
+from rsbench.build.engine.builder import build
+from rsbench.build.kinds.triplets.recipe import TripletsRecipe
 from rsbench.catalog import Recipe, load_protocol, load_recipe
 from rsbench.evaluation.run import RunRequest, _resolve
-from rsbench.simulate.api import simulated_regions
-from rsbench.simulate.triplet_slots import APART, LATER, MIDDLES, STRAINED, kind_of, slots
+from rsbench.simulate.api import TripletSpec, simulated_regions
+from rsbench.simulate.triplet_slots import APART, LATER, MIDDLES, STRESS, kinds_of, slots
 from rsbench.store.read import Store, open_store
 from rsbench.tasks.fusion.samples import triplets
 
 
+def spec_of(name: str) -> TripletSpec:
+    """The simulated Earth of a recipe of the catalogue."""
+    chosen = load_recipe(name)
+    assert isinstance(chosen, TripletsRecipe)
+    assert chosen.simulated is not None
+    return chosen.simulated
+
+
 def recipe() -> Recipe:
-    """The strained demo with one region per split."""
+    """The stress demo with one region of 5 × 5 blocks per split."""
     whole = load_recipe("demo-fusion-stress")
-    assert whole.simulated is not None
-    size = {"regions": 3, "train": 1, "val": 1, "test": 1, "size": 240}
-    spec = whole.simulated.model_copy(update=size)
-    return whole.model_copy(update={"name": "strained", "simulated": spec})
+    assert whole.lattice is not None
+    size = {"regions": 3, "train": 1, "val": 1, "test": 1, "size": 272}
+    spec = spec_of("demo-fusion-stress").model_copy(update=size)
+    lattice = whole.lattice.model_copy(update={"size": 80})
+    return whole.model_copy(update={"name": "stress", "simulated": spec, "lattice": lattice})
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    made = build_triplets(recipe(), tmp_path_factory.mktemp("kinds") / "s")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RSBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        made = build(recipe(), tmp_path_factory.mktemp("kinds") / "s")
     found = open_store(made.path)
     assert found.validate() == []
     return found
@@ -50,7 +62,7 @@ def test_the_dates_are_where_the_protocol_looks_for_them(store: Store) -> None:
 
 def test_slots_ascend_and_show_the_ground_they_should() -> None:
     for middle in MIDDLES:
-        found = slots(STRAINED, 2019, middle)
+        found = slots(STRESS, 2019, middle)
         spans = [(s.dated, s.first, s.last) for s in found]
         assert spans == sorted(spans)
         for (year, _, last), (after, first, _) in pairwise(spans):
@@ -85,23 +97,43 @@ def test_models_of_the_demos_take_their_tiny_preset(store: Store) -> None:
     assert load_recipe("demo-fusion").default_preset == "tiny"
 
 
-def test_only_test_regions_are_strained(store: Store) -> None:
+def test_only_test_regions_are_under_stress(store: Store) -> None:
     counts = {s: len(store.region(store.split(s)[0]).times["landsat"]) for s in ("train", "val")}
     assert counts == {"train": 3, "val": 3}
     assert len(store.region(store.split("test")[0]).times["landsat"]) == 10
     assert all(not s.condition for s in triplets(store, load_protocol("fusion2-stress"), "train"))
 
 
-def test_the_plain_demo_is_still_the_two_kinds_and_shares_its_ground() -> None:
-    plain, strained = load_recipe("demo-fusion"), load_recipe("demo-fusion-stress")
-    assert plain.triplets == "plain"
-    assert plain.simulated is not None
-    assert strained.simulated is not None
-    regions = simulated_regions(plain.simulated)
-    kinds = [kind_of(plain.simulated, r) for r in regions]
-    assert set(kinds) == {"land-cover-change", "no-land-cover-change"}
+def test_the_plain_demo_has_two_kinds_and_shares_its_ground() -> None:
+    plain, stress = spec_of("demo-fusion"), spec_of("demo-fusion-stress")
+    assert (plain.dates, stress.dates) == ("plain", "stress")
+    assert set(kinds_of(plain).values()) == {"land-cover-change", "no-land-cover-change"}
+    regions = simulated_regions(plain)
     assert [(r.name, r.split, r.origin) for r in regions] == [
-        (r.name, r.split, r.origin) for r in simulated_regions(strained.simulated)
+        (r.name, r.split, r.origin) for r in simulated_regions(stress)
     ]
-    test = [kind_of(strained.simulated, r, "strained") for r in regions if r.split == "test"]
-    assert set(test) == {STRAINED}
+    assert {kinds_of(stress)[r.name] for r in regions if r.split == "test"} == {STRESS}
+
+
+def test_stress_regions_are_grouped_by_ground_and_others_by_change(store: Store) -> None:
+    strata = {s: store.region(store.split(s)[0]).record.strata["stratum"] for s in ("val", "test")}
+    assert strata == {"val": "no-land-cover-change", "test": "tropical-frontier"}
+
+
+def test_both_sensors_see_one_ground(store: Store) -> None:
+    """Bands in one order: the block means of the fine image are near the coarse image."""
+    region = store.split("train")[0]
+    fine = store.read(region, "landsat").astype(np.float64) * 2.75e-5 - 0.2
+    coarse = store.read(region, "mod09a1").astype(np.float64) * 1e-4
+    valid, seen = (store.read(region, s, array="valid") for s in ("landsat", "mod09a1"))
+    blocks = (3, 6, 5, 16, 5, 16)
+    means = fine.reshape(blocks).mean(axis=(3, 5))
+    whole = valid.reshape(3, 5, 16, 5, 16).all(axis=(2, 4)) & seen
+    apart = np.abs(means - coarse).transpose(0, 2, 3, 1)[whole]
+    assert whole.sum() > 25
+    assert (apart.mean(axis=0) < 0.02).all()
+
+
+def test_the_simulated_earth_of_triplets_needs_two_years() -> None:
+    with pytest.raises(ValueError, match="land-cover change needs two simulated years"):
+        TripletSpec(seed=1, years=(2019, 2019))

@@ -174,9 +174,12 @@ def test_a_fusion_entry_that_contradicts_itself_is_refused(
         recipe_of(values)
 
 
-def test_triplets_come_from_scenes_or_from_the_simulated_earth() -> None:
-    values = load_recipe("landsat-modis").model_dump() | {"fusion": None}
-    with pytest.raises(ValueError, match="an entry fusion or from a simulated Earth"):
+@pytest.mark.parametrize("name", ["landsat-modis", "demo-fusion"])
+def test_triplets_need_an_entry_fusion(name: str) -> None:
+    """Of real scenes and of the simulated Earth alike."""
+    values = load_recipe(name).model_dump()
+    del values["fusion"]
+    with pytest.raises(ValueError, match=r"fusion\n +Field required"):
         recipe_of(values)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from rsbench.build.engine.build_lock import kept_lock, matching, moved, require_place
-from rsbench.build.engine.direct import direct_build
 from rsbench.build.engine.journal import full_disk_is_named, open_journal
 from rsbench.build.engine.options import BuildOptions, UnitEvent
 from rsbench.build.engine.previous import BuildResult, FailedUnit, finished, reopen, tidy
@@ -64,8 +63,6 @@ def build(
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     asked = replace(options or BuildOptions(), **named)
     target = Path(out)
-    if (direct := direct_build(chosen)) is not None:
-        return direct(_narrowed(chosen, asked), target, asked.progress)
     frozen, address = planned(chosen, target, asked)
     require_place(target)
     early = finished(target, frozen)
@@ -150,24 +147,6 @@ def finalise_parts(
             if not work.is_written(region):
                 write(work, region)
         return _finish(work)
-
-
-def _narrowed(recipe: Recipe, asked: BuildOptions) -> Recipe:
-    """Return the recipe of a build without a search, with the regions asked for.
-
-    Raises:
-        InputError: if an option asks for what only a search gives.
-    """
-    given = [n for n in ("lock", "provider", "years", "scheduler") if getattr(asked, n) is not None]
-    if given:
-        raise InputError(
-            f"building {recipe.name} with {', '.join(given)}",
-            "it is made from the simulated Earth, without a search",
-            f"Leave out {', '.join(given)}",
-        )
-    if asked.regions is None:
-        return recipe
-    return recipe.model_copy(update={"regions": tuple(asked.regions)})
 
 
 # Lock and place ---------------------------------------------------------------------------

@@ -53,9 +53,10 @@ def regions_of(recipe: Recipe) -> tuple[Region, ...]:
     """Return the regions of a recipe: of the world, inline, or of its simulated Earth."""
     if recipe.simulated is None:
         return tuple(on_lattice(recipe, region) for region in recipe_regions(recipe))
-    from rsbench.simulate.api import simulated_regions
+    from rsbench.simulate.api import regions_of_spec
 
-    made = {region.name: region for region in simulated_regions(recipe.simulated)}
+    regions = (on_lattice(recipe, region) for region in regions_of_spec(recipe.simulated))
+    made = {region.name: region for region in regions}
     if recipe.regions == "all":
         return tuple(made[name] for name in sorted(made))
     chosen = []

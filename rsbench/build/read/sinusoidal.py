@@ -8,31 +8,15 @@ of valid points is kept.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.grid import Grid
+from rsbench.core.sinusoidal import PLACES, native_pixels
 
 Pixels = npt.NDArray[Any]
-
-CRS = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
-PIXEL = 463.3127165279165
-"""Metres of a 500 m pixel; 2400 of them make a tile, 36 tiles go round the Earth."""
-CORNER = (-20015109.354, 10007554.677)
-"""Upper left corner (m) of tile h00v00, from which all tiles count."""
-PLACES = 8
-"""Places along a side of a block at which it is sampled."""
-
-
-def native_grid(blocks: Grid) -> Grid:
-    """Return the window of MODIS's pixels that the blocks touch, over all tiles."""
-    rows, columns = _pixels(blocks)
-    top, left = int(rows.min()), int(columns.min())
-    transform = (PIXEL, 0.0, CORNER[0] + left * PIXEL, 0.0, -PIXEL, CORNER[1] - top * PIXEL)
-    return Grid(CRS, transform, int(rows.max()) - top + 1, int(columns.max()) - left + 1)
 
 
 def block_means(
@@ -45,7 +29,7 @@ def block_means(
         valid: ``(h, w)``.
         blocks: the grid of the means; where nothing is valid the mean is 0.
     """
-    rows, columns = _pixels(blocks)
+    rows, columns = native_pixels(blocks)
     rows, columns = rows - rows.min(), columns - columns.min()
     shape = (blocks.height, PLACES, blocks.width, PLACES)
     seen = valid[rows, columns]
@@ -58,18 +42,3 @@ def block_means(
         ]
     )
     return means, count / PLACES**2
-
-
-@lru_cache(maxsize=4)
-def _pixels(blocks: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return row and column, counted over the whole Earth, of the pixel at every place."""
-    from pyproj import Transformer
-
-    a, _, c, _, e, f = blocks.transform
-    x = c + a * (np.arange(blocks.width * PLACES) + 0.5) / PLACES
-    y = f + e * (np.arange(blocks.height * PLACES) + 0.5) / PLACES
-    to = Transformer.from_crs(blocks.crs, CRS, always_xy=True)
-    east, north = to.transform(*np.meshgrid(x, y))
-    rows = np.floor((CORNER[1] - north) / PIXEL).astype(np.int64)
-    columns = np.floor((east - CORNER[0]) / PIXEL).astype(np.int64)
-    return rows, columns

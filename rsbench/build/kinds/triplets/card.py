@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -48,12 +49,7 @@ def _triplets(store: Store, gap: Gap) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for name, said in kept.items():
         for day in said["days"]:
-            known = [c for c in day["correlation"].values() if c is not None]
-            mark = " (flagged)" if day["shifted"] else ""
-            yield (
-                f"| {name} | {day['day']} | {day['fine_clear']:.1%} | {day['coarse_clear']:.1%} | "
-                f"{float(np.median(known)):.2f} | {math.hypot(*day['shift']):.2f}{mark} |"
-            )
+            yield f"| {name} | {_day(day)} |"
     yield ""
     refused = dict(store.meta.recipe.get("refused", {}))
     for name, reasons in refused.items():
@@ -61,6 +57,16 @@ def _triplets(store: Store, gap: Gap) -> Iterator[str]:
             yield f"- refused: {name} {day}: {reason}"
     if refused:
         yield ""
+
+
+def _day(day: Mapping[str, Any]) -> str:
+    """Return the cells of one day; agreement that too few pixels tell is a dash."""
+    known = [c for c in day["correlation"].values() if c is not None]
+    median = f"{float(np.median(known)):.2f}" if known else "–"
+    shift = "–" if day["shift"] is None else f"{math.hypot(*day['shift']):.2f}"
+    mark = " (flagged)" if day["shifted"] else ""
+    clear = f"{day['fine_clear']:.1%} | {day['coarse_clear']:.1%}"
+    return f"{day['day']} | {clear} | {median} | {shift}{mark}"
 
 
 def _splits_by_date(store: Store, gap: Gap) -> Iterator[str]:

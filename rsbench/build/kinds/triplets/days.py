@@ -9,7 +9,7 @@ show the same ground in the same place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import groupby
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.compose import mask
-from rsbench.build.compose.agreement import FLAG, correlation, means_of, shift_of
+from rsbench.build.compose.agreement import FLAG, Shift, correlation, means_of, shift_of
 from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData, sensor_meta
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
@@ -28,10 +28,11 @@ from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.plan.search import outline
 from rsbench.build.read.raster import Asked, Scene
-from rsbench.build.read.sinusoidal import block_means, native_grid
+from rsbench.build.read.sinusoidal import block_means
 from rsbench.catalog import Recipe, Region, Sensor
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
+from rsbench.core.sinusoidal import native_grid
 from rsbench.store.layout import SensorMeta
 
 Bool = npt.NDArray[np.bool_]
@@ -270,25 +271,30 @@ def _agreement(two: Two, fine: Pixels, clear: Bool, low: Pixels, low_valid: Bool
     }
     at = max(range(len(found)), key=lambda i: (_is_nir(two.fine.bands[i].wavelength_um), -i))
     shift = shift_of(fine[at], clear, low[at].astype(np.float64), low_valid, two.spec.ratio)
-    # Where they agree nowhere, the place where they do so best means nothing.
-    if shift and shift.apart > two.spec.shift and shift.correlation >= two.spec.correlation:
-        raise _RefusedError(
-            f"the images lie {shift.apart:.2f} coarse pixels apart, more than {two.spec.shift:g}"
-        )
-    asked = min(two.spec.bands, len(found))
-    ranked = sorted((c for c in found.values() if c is not None), reverse=True)
-    if len(ranked) < asked or ranked[asked - 1] < two.spec.correlation:
-        shown = ", ".join(f"{n} {'flat' if c is None else f'{c:.2f}'}" for n, c in found.items())
-        raise _RefusedError(
-            f"fewer than {asked} bands correlate by {two.spec.correlation:g} ({shown})"
-        )
-    if shift is None or shift.apart > two.spec.shift:
-        raise _RefusedError("the near infrared does not tell whether they lie in one place")
+    if two.spec.correlation is not None:
+        _require_agreement(two.spec, two.spec.correlation, found, shift)
     return {
         "correlation": {n: None if c is None else round(c, 4) for n, c in found.items()},
-        "shift": [shift.rows, shift.columns],
-        "shifted": shift.apart > FLAG,
+        "shift": None if shift is None else [shift.rows, shift.columns],
+        "shifted": shift is not None and shift.apart > FLAG,
     }
+
+
+def _require_agreement(
+    spec: FusionSpec, least: float, found: Mapping[str, float | None], shift: Shift | None
+) -> None:
+    # Where they agree nowhere, the place where they do so best means nothing.
+    if shift and shift.apart > spec.shift and shift.correlation >= least:
+        raise _RefusedError(
+            f"the images lie {shift.apart:.2f} coarse pixels apart, more than {spec.shift:g}"
+        )
+    asked = min(spec.bands, len(found))
+    ranked = sorted((c for c in found.values() if c is not None), reverse=True)
+    if len(ranked) < asked or ranked[asked - 1] < least:
+        shown = ", ".join(f"{n} {'flat' if c is None else f'{c:.2f}'}" for n, c in found.items())
+        raise _RefusedError(f"fewer than {asked} bands correlate by {least:g} ({shown})")
+    if shift is None or shift.apart > spec.shift:
+        raise _RefusedError("the near infrared does not tell whether they lie in one place")
 
 
 def _is_nir(wavelength: float) -> bool:

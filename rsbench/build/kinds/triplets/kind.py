@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rsbench.build.engine.direct import DirectBuild
 from rsbench.build.kinds.base import (
     Assembled,
     BuildContext,
@@ -20,7 +19,6 @@ from rsbench.build.kinds.triplets.days import days_unit, stored_sensors
 from rsbench.build.kinds.triplets.recipe import TripletsRecipe, fusion_of
 from rsbench.build.kinds.triplets.regions import assemble_region
 from rsbench.build.kinds.triplets.search import search_triplets
-from rsbench.build.kinds.triplets.simulated import build_triplets
 from rsbench.catalog import Recipe, Sensor
 from rsbench.core.date_triplets import Gap
 from rsbench.store.layout import SensorMeta
@@ -58,10 +56,6 @@ class TripletsKind:
     def index(self, recipe: Recipe, refused: Mapping[str, Mapping[str, str]]) -> IndexFacts:
         """Return what was refused, and the gap between dates as the step."""
         return IndexFacts(COMPOSITOR, Gap(*fusion_of(recipe).gap).step, {"refused": refused})
-
-    def direct(self, recipe: Recipe) -> DirectBuild | None:
-        """Return the build of simulated triplets; None for triplets of scenes."""
-        return build_triplets if recipe.simulated is not None else None
 
     def card(self, store: Store) -> Iterator[str]:
         """Yield triplets, days, refusals, and what a split by date would take."""

@@ -1,4 +1,4 @@
-"""Recipes of triplets: made of scenes of two sensors, or of the simulated Earth."""
+"""Recipes of triplets: how scenes of two sensors are paired, and which dates are accepted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog import Recipe
 from rsbench.catalog.models_base import Entry, Name
-from rsbench.core.errors import InputError
+from rsbench.simulate.triplet_slots import TripletSpec
 
 
 class FusionSpec(Entry):
@@ -29,7 +29,8 @@ class FusionSpec(Entry):
 
     A date is refused with less than ``fine_clear`` or ``coarse_clear`` of its pixels valid, if the
     ``bands``-th best correlation of block means with the coarse bands is below ``correlation``, or
-    if both lie more than ``shift`` coarse pixels apart.
+    if both lie more than ``shift`` coarse pixels apart. Without ``correlation`` (null) both images
+    are known to agree: correlation and shift are recorded, and refuse no date.
     """
 
     fine: Name
@@ -44,7 +45,7 @@ class FusionSpec(Entry):
     day_off: int = Field(default=3, ge=0, le=31)
     fine_clear: float = Field(default=0.95, gt=0, le=1)
     coarse_clear: float = Field(default=0.9, gt=0, le=1)
-    correlation: float = Field(default=0.7, ge=-1, le=1)
+    correlation: float | None = Field(default=0.7, ge=-1, le=1)
     bands: int = Field(default=4, ge=1)
     shift: float = Field(default=1.0, gt=0, le=1.4)
 
@@ -66,47 +67,25 @@ class FusionSpec(Entry):
 
 
 class TripletsRecipe(Recipe):
-    """A recipe of triplets: it has a section ``fusion``, or a simulated Earth.
-
-    ``triplets``: ``plain``: a simulated region has three dates, with and without land-cover change
-    in turn; ``strained``: test regions have the ten dates of ``simulate.triplet_slots``.
-    """
+    """A recipe of triplets, of real scenes or of the simulated Earth."""
 
     kind: Literal["triplets"] = "triplets"
-    triplets: Literal["plain", "strained"] = "plain"
-    fusion: FusionSpec | None = None
+    fusion: FusionSpec
+    simulated: TripletSpec | None = None
 
     @model_validator(mode="after")
-    def _has_one_source(self) -> Self:
-        if (self.fusion is None) == (self.simulated is None):
-            raise ValueError("triplets come from an entry fusion or from a simulated Earth")
-        if self.fusion and {self.fusion.fine, self.fusion.coarse} != set(self.sensor_names):
+    def _names_both_sensors(self) -> Self:
+        if {self.fusion.fine, self.fusion.coarse} != set(self.sensor_names):
             raise ValueError("fusion is for triplets and names their two sensors")
         return self
-
-
-def triplets_recipe(recipe: Recipe) -> TripletsRecipe:
-    """Return a recipe as one of triplets.
-
-    Raises:
-        TypeError: if it is of another kind; the engine never asks this kind to build it.
-    """
-    if not isinstance(recipe, TripletsRecipe):
-        raise TypeError(f"recipe {recipe.name} of kind {recipe.kind} has no triplets")
-    return recipe
 
 
 def fusion_of(recipe: Recipe) -> FusionSpec:
     """Return how the triplets of a recipe are made of scenes.
 
     Raises:
-        InputError: if they are made of the simulated Earth instead.
+        TypeError: if it is of another kind; the engine never asks this kind to build it.
     """
-    spec = triplets_recipe(recipe).fusion
-    if spec is None:
-        raise InputError(
-            f"searching scenes for {recipe.name}",
-            "its triplets are made of the simulated Earth, without a search",
-            "Build it with rsbench build-dataset, without --lock and --provider",
-        )
-    return spec
+    if not isinstance(recipe, TripletsRecipe):
+        raise TypeError(f"recipe {recipe.name} of kind {recipe.kind} has no triplets")
+    return recipe.fusion
