@@ -11,7 +11,7 @@ from rsbench.core.errors import InputError
 
 
 @contextmanager
-def hold(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
+def file_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold the lock file ``path`` during the ``with`` block.
 
     Args:

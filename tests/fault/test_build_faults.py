@@ -25,7 +25,7 @@ from rsbench.build.engine.journal import open_journal
 from rsbench.build.plan.plan import make_plan
 from rsbench.build.read import raster as source
 from rsbench.core.errors import DiskFull, InputError, UnitFailed
-from rsbench.core.file_lock import hold
+from rsbench.core.file_lock import file_lock
 from rsbench.store.read import open_store
 
 
@@ -342,7 +342,7 @@ def test_a_damaged_part_is_made_again(folder: Path, wanted: str, tmp_path: Path)
 
 def test_two_builders_on_one_output_refuse_each_other(folder: Path, tmp_path: Path) -> None:
     with (
-        hold(tmp_path / ".rsbench-journal" / "lock", "test"),
+        file_lock(tmp_path / ".rsbench-journal" / "lock", "test"),
         pytest.raises(InputError, match="another process is working on it"),
     ):
         build(recipe(), tmp_path, provider=str(folder))

@@ -156,7 +156,10 @@ def test_what_is_no_version_is_one_sentence(
         build_icechunk(recipe(), plain.path, lock=lock)
     with pytest.raises(InputError, match="--store zarr; its digest is the same"):
         write_release(version, tmp_path / "release")
-    with builder_icechunk.hold(working_place(out).parent / "hold", "t"), pytest.raises(InputError):
+    with (
+        builder_icechunk.file_lock(working_place(out).parent / "hold", "t"),
+        pytest.raises(InputError),
+    ):
         build_icechunk(recipe(), out, lock=lock)
     monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RSBENCH_DATA", raising=False)

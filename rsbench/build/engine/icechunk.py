@@ -16,7 +16,7 @@ from rsbench.build.engine.options import BuildOptions
 from rsbench.build.engine.previous import BuildResult, failed_units
 from rsbench.catalog import Recipe, load_recipe
 from rsbench.core.errors import InputError
-from rsbench.core.file_lock import hold
+from rsbench.core.file_lock import file_lock
 from rsbench.store.export.icechunk import is_begun, publish, version_of
 from rsbench.store.icechunk import load_icechunk, repository_of
 from rsbench.store.layout import INDEX
@@ -57,7 +57,7 @@ def build_icechunk(
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     asked = replace(options or BuildOptions(), **named)
     plain = working_place(target)
-    with hold(plain.parent / "hold", f"building into {target}"):
+    with file_lock(plain.parent / "hold", f"building into {target}"):
         frozen, _ = planned(chosen, plain, asked)
         held = version_of(target, frozen.digest)
         if held is not None and (held.complete or asked.allow_incomplete):

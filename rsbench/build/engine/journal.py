@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from rsbench.core.digest import canonical_json, sha256_file
 from rsbench.core.errors import InputError
-from rsbench.core.file_lock import hold
+from rsbench.core.file_lock import file_lock
 from rsbench.core.io import (
     disk_errors,
     read_json,
@@ -54,7 +54,7 @@ def open_journal(
     folder = out / JOURNAL
     with full_disk_is_named(out):
         folder.mkdir(parents=True, exist_ok=True)
-    with hold(folder / "lock", f"building {out}", shared=part is not None):
+    with file_lock(folder / "lock", f"building {out}", shared=part is not None):
         if part is None:
             yield Journal(out, folder, dict(identity))
             return
@@ -67,10 +67,10 @@ def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]
     """Lock one part; refuse another division, whose parts would build the same regions."""
     number, count = part
     own = folder / f"lock-of-{count}"
-    with hold(own, what, shared=True), hold(folder / f"lock-{number}-of-{count}", what):
+    with file_lock(own, what, shared=True), file_lock(folder / f"lock-{number}-of-{count}", what):
         for other in sorted(folder.glob("lock-of-*")):
             if other != own:
-                with hold(other, f"{what} beside a division in {other.name[8:]}"):
+                with file_lock(other, f"{what} beside a division in {other.name[8:]}"):
                     pass
         yield
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rsbench.build.engine.journal import Journal, full_disk_is_named
 from rsbench.build.plan.plan import Lock
 from rsbench.core.errors import InputError
-from rsbench.core.file_lock import hold
+from rsbench.core.file_lock import file_lock
 from rsbench.core.io import TEMPORARY
 from rsbench.store.layout import INDEX, JOURNAL
 from rsbench.store.read import Store, open_store
@@ -68,7 +68,8 @@ def tidy(out: Path) -> None:
     if not left:
         return
     # The folder may be read-only, or in use by another builder.
-    with contextlib.suppress(OSError, InputError), hold(out / JOURNAL / "lock", f"tidying {out}"):
+    lock = file_lock(out / JOURNAL / "lock", f"tidying {out}")
+    with contextlib.suppress(OSError, InputError), lock:
         for path in {*left, out / JOURNAL}:
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

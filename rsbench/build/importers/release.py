@@ -30,7 +30,7 @@ from rsbench.build.engine.journal import full_disk_is_named
 from rsbench.build.plan.href import is_private, is_web
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import DiskFull, InputError, StoreError
-from rsbench.core.file_lock import hold
+from rsbench.core.file_lock import file_lock
 from rsbench.core.io import parse_json, publish_directory, replace_file
 from rsbench.store.export.release import RELEASE, VERSION_SIGNS, Release, ReleaseFile
 from rsbench.store.layout import require_name
@@ -88,7 +88,7 @@ def _download_into(target: Path, place: str, release: Release, progress: Advance
     """Fetch and verify a release in a folder beside ``target``, and rename its store to it."""
     work = target.absolute().with_name(f".tmp-{target.name}-{sha256_json(release.to_json())[:12]}")
     work.mkdir(parents=True, exist_ok=True)
-    with hold(work / "lock", f"downloading into {target}"):
+    with file_lock(work / "lock", f"downloading into {target}"):
         _require_room(release, work)
         _fetch_all(place, release, work, progress)
         _verify(release, work)

@@ -28,7 +28,7 @@ from rsbench.catalog import (
 )
 from rsbench.core.digest import canonical_json
 from rsbench.core.errors import InputError, unknown
-from rsbench.core.file_lock import hold
+from rsbench.core.file_lock import file_lock
 
 __all__ = [
     "Lock",
@@ -84,7 +84,7 @@ def open_catalogue(
     from rsbench.simulate.api import catalogue_digest, write_catalogue
 
     root = cache_dir("simulated").resolve() / catalogue_digest(simulated)[:16]
-    with hold(root.with_suffix(".lock"), f"the simulated Earth {root}", wait=True):
+    with file_lock(root.with_suffix(".lock"), f"the simulated Earth {root}", wait=True):
         write_catalogue(simulated, root, progress=_labelled("simulating scenes", progress))
     return str(root)
 
