@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import toys
+from third_party import install, rsbench
 from torch import nn
 
 from rsbench.models.registry import cards
@@ -49,3 +51,22 @@ def test_the_page_says_what_was_compared_as_the_cards_do() -> None:
         names, text = (part.strip() for part in row.strip("| ").split(" | "))
         told |= dict.fromkeys((name.strip("`") for name in names.split(", ")), text)
     assert told == {name: entry.parity for name, entry in cards().items()}
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="not run from a checkout")
+def test_the_package_with_a_model_is_found_and_passes_the_contract(tmp_path: Path) -> None:
+    shown = re.findall(r"```(?:python|toml)\n# ([\w./]+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    files = dict(shown)
+    lines = [line for text in files.values() for line in text.splitlines() if line.strip()]
+    assert len(lines) <= 30
+    packages = tmp_path / "packages"
+    ((group, points),) = tomllib.loads(files.pop("pyproject.toml"))["project"][
+        "entry-points"
+    ].items()
+    install(packages, "my_package", group, points, "")
+    (packages / "my_package.py").unlink()
+    (packages / "my_package").mkdir()
+    for name, text in files.items():
+        (packages / name).write_text(text, encoding="utf-8")
+    done = rsbench(tmp_path, "contract", "my_model", packages=packages)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,13 +1,18 @@
-"""Pages of the project: links lead somewhere, every page is listed, versions agree."""
+"""Pages of the project: links, list of pages, commands and options, shown files, versions."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from rsbench.catalog import Protocol, load_protocol, load_recipe, recipe_regions
+from rsbench.cli.main import app
 from rsbench.core.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -49,3 +54,46 @@ def test_the_changelog_has_an_unreleased_section() -> None:
     heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
     assert heads[0] == "[Unreleased]"
     assert any(head.startswith(__version__) for head in heads[1:])
+
+
+def command_options() -> dict[str, set[str]]:
+    """Return the options of every command by its words, e.g. ``lock diff``."""
+
+    def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, set[str]]]:
+        for name, part in getattr(command, "commands", {}).items():
+            yield from below(part, (*words, name))
+        if not hasattr(command, "commands"):
+            yield " ".join(words), {word for p in command.params for word in p.opts}
+
+    return dict(below(typer.main.get_command(app), ()))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page: Path) -> None:
+    known = command_options()
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```(?:sh|console|text)?\n(.*?)^```", text, flags=re.M | re.S)
+    typed = re.findall(r"`rsbench [a-z][^`]*`", text) + re.findall(
+        r"^rsbench .*$", "\n".join(blocks), flags=re.M
+    )
+    for line in typed:
+        words = line.strip("`").split()[1:]
+        names = [name for name in (" ".join(words[:2]), words[0]) if name in known]
+        assert names, line
+        options = set(re.findall(r"(?<= )--[a-z0-9-]+", line)) - {"--help"}
+        assert options <= known[names[0]], line
+
+
+def test_the_protocol_of_the_page_has_the_name_it_states() -> None:
+    text = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
+    shown = yaml.safe_load(text.partition("```yaml\n")[2].partition("```")[0])
+    assert f"`{load_protocol(Protocol.model_validate(shown)).name}`" in text
+
+
+def test_the_recipe_of_the_page_loads(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "building.md").read_text(encoding="utf-8")
+    path = tmp_path / "kempen.yaml"
+    path.write_text(text.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    assert [region.name for region in recipe_regions(load_recipe(str(path)))] == [
+        "kempen-west", "kempen-east",
+    ]  # fmt: skip
