@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
-from rsbench.evaluation.gate.identity import ROW
+from rsbench.evaluation.gate.waivers import ROW
 from rsbench.models.api import Frames, Trainable
 from rsbench.models.checkpoint import NOTE, load_into, load_tensors
 from rsbench.models.contract_data import Samples, Shape, make_samples
