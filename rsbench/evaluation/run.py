@@ -24,7 +24,6 @@ from rsbench.tasks.settings import evaluation_config
 if TYPE_CHECKING:
     import torch
 
-    from rsbench.catalog import Protocol
     from rsbench.evaluation.entries import ModelEntry
     from rsbench.models.api import Card, Model, Stage
     from rsbench.models.prediction_cache import PredictionCache

@@ -172,7 +172,8 @@ def to_markdown(
     if table.empty:
         return "No values.\n"
     endpoint = _endpoint(table, scores)
-    words, lines = _words(table), [*_preface(table, endpoint), ""]
+    words = _words(table, scores)
+    lines = [*_preface(table, endpoint, words), ""]
     compared = 0
     for metric, leads, rows in _blocks(table, endpoint):
         compared += len(leads) if inference.is_ranked(metric) else 0
@@ -228,8 +229,8 @@ def to_latex(
     Notes for the caption are in a comment above the block of a metric.
     """
     endpoint = _endpoint(table, scores)
-    words = _words(table)
-    parts = [f"% {line}" for line in _preface(table, endpoint)]
+    words = _words(table, scores)
+    parts = [f"% {line}" for line in _preface(table, endpoint, words)]
     for metric, leads, rows in _blocks(table, endpoint):
         parts.append(f"% {metric}{_size(metric, rows, scores)}{_unranked(metric)}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
@@ -257,8 +258,10 @@ def _what(metric: str | None, lead: int | None) -> str:
     return f"{', '.join(parts)}: " if parts else ""
 
 
-def _words(table: pd.DataFrame) -> Words:
-    """Return the words of the task of a table's protocol."""
+def _words(table: pd.DataFrame, scores: Sequence[Scores]) -> Words:
+    """Return the words of the task of the runs, or of the table's protocol if it is catalogued."""
+    if scores:
+        return scores[0].run.words
     protocols = [str(name) for name in table["protocol"].unique()]
     known = [found for name in protocols if (found := protocol_task(name))]
     return task(known[0] if known else EARLIEST_TASK).words
@@ -278,7 +281,7 @@ def _endpoint(table: pd.DataFrame, scores: Sequence[Scores]) -> PrimaryEndpoint:
     return endpoint_of(stated, str(table["protocol"].iloc[0]), int(table["lead"].max()))
 
 
-def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint) -> list[str]:
+def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint, words: Words) -> list[str]:
     first = table.iloc[0]
     regions = int(table["n_regions"].max())
     lines = [
@@ -287,7 +290,7 @@ def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint) -> list[str]:
         f"value [interval]: mean over regions of the region mean; {regions} regions at most",
         f"primary endpoint: {endpoint.title}; it comes first and orders the entries",
     ]
-    if not _words(table).curves:
+    if not words.curves:
         lines.append(_inputs(table))
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no result about real imagery")

@@ -10,7 +10,7 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-from rsbench.core.plugins import PlugIns
+from rsbench.core.plugins import BrokenPlugIn, PlugIns
 from rsbench.tasks.base import Task
 from rsbench.tasks.config import EvaluationConfig
 
@@ -51,5 +51,15 @@ def task_of(config: EvaluationConfig) -> Task[Any]:
 
 
 def fitting(kind: str) -> tuple[Task[Any], ...]:
-    """Return the tasks that a store of a kind (``series``, ``triplets`` …) can be used for."""
-    return tuple(found for name in names() if kind in (found := task(name)).kinds)
+    """Return the tasks that a store of a kind can be used for; those that fail to load are not.
+
+    Args:
+        kind: of the store, as ``series`` or ``triplets``.
+    """
+    loaded = TASKS.all().values()
+    return tuple(t for t in loaded if not isinstance(t, BrokenPlugIn) and kind in t.kinds)
+
+
+def broken() -> tuple[BrokenPlugIn, ...]:
+    """Return the tasks that fail to load, each with the reason."""
+    return tuple(found for found in TASKS.all().values() if isinstance(found, BrokenPlugIn))

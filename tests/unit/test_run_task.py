@@ -10,7 +10,7 @@ import scores_fixtures
 
 from rsbench.evaluation.report import write_report
 from rsbench.evaluation.scores import RunInfo, Scores
-from rsbench.evaluation.table import to_markdown
+from rsbench.evaluation.table import to_latex, to_markdown
 
 
 def old(protocol: str, **changes: object) -> RunInfo:
@@ -45,3 +45,14 @@ def test_inputs_that_mention_references_make_no_fusion_table(tmp_path: Path) -> 
     scores.save(tmp_path / "run")
     write_report([tmp_path / "run"], tmp_path / "report.html")
     assert "One metric, every lead" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_table_of_a_protocol_file_has_the_words_of_the_stored_task() -> None:
+    made = scores_fixtures.make_scores()
+    scores = Scores(made.units, replace(made.run, task="fusion", protocol="mine+0123456789ab"))
+    for text in (
+        to_markdown(scores.table(), scores=[scores]),
+        to_latex(scores.table(), scores=[scores]),
+    ):
+        assert "target date" in text
+        assert "lead 1 |" not in text

@@ -14,7 +14,7 @@ from rsbench.catalog import Protocol
 from rsbench.core.errors import InputError, UnknownName
 from rsbench.evaluation.report import write_report
 from rsbench.models.registry import create_model
-from rsbench.tasks.registry import names, task
+from rsbench.tasks.registry import broken, fitting, names, task
 
 PACKAGE = Path(__file__).parents[2] / "rsbench"
 
@@ -170,3 +170,20 @@ def test_a_package_adds_a_task_with_a_reference_model(stranger: None, tmp_path: 
 def test_what_a_task_does_not_offer_is_told(stranger: None, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="task interpolate: it has no example for the model"):
         task("interpolate").example()
+
+
+def test_a_task_that_fails_to_load_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "site" / "broken_task-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken_task\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[rsbench.tasks]\nodd = no_such_module:TASK\n")
+    monkeypatch.syspath_prepend(str(info.parent))
+    assert "forecast" in {found.name for found in fitting("series")}
+    (fault,) = broken()
+    assert fault.distribution == "broken_task"
+    with pytest.raises(InputError, match="Repair or uninstall broken_task"):
+        task("odd")
+    store = toys.write_store(tmp_path / "s", size=32, years=5, simulated=False, simulation=None)
+    assert rb.evaluate(create_model("persistence"), store, horizon=1).run.task == "forecast"
