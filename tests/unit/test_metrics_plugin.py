@@ -222,7 +222,7 @@ def test_the_documented_examples_work(tmp_path: Path) -> None:
     )
     done = python(tmp_path, "-c", script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("mae@1 at lead 1 ['bias@1', 'mae@1', 'mse@1'")
+    assert done.stdout.startswith("mae@1 ['bias@1', 'mae@1', 'mse@1'")
 
 
 def block(page: str, language: str) -> str:
