@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,13 +86,13 @@ def store_identity(store: Store) -> dict[str, Any]:
 
 
 def doctor_lines() -> list[str]:
-    """Say versions, extras, caches and which metrics can run, one line each."""
+    """Return versions, extras, cache, and metrics and plug-ins that cannot be used, a line each."""
     import importlib.metadata
     import platform
 
     from rsbench.core.paths import cache_dir
     from rsbench.core.version import __version__
-    from rsbench.metrics.registry import broken, metric_info
+    from rsbench.metrics.registry import metric_info
 
     lines = [f"rsbench {__version__}, Python {platform.python_version()}", f"cache {cache_dir()}"]
     for extra, packages in {
@@ -109,4 +109,19 @@ def doctor_lines() -> list[str]:
                 states.append(f"{package} absent")
         lines.append(f"[{extra}] " + ", ".join(states))
     lines += [f"metric {m.id}: unavailable: {m.reason}" for m in metric_info() if not m.available]
-    return lines + [str(item) for item in broken()]
+    return lines + list(_broken_plug_ins())
+
+
+def _broken_plug_ins() -> Iterator[str]:
+    """Yield a line for every plug-in that is left out."""
+    from rsbench.build.importers.registry import IMPORTERS
+    from rsbench.build.read.signing import SIGNERS
+    from rsbench.catalog.kinds import KINDS
+    from rsbench.metrics import registry as metrics
+    from rsbench.models import registry as models
+    from rsbench.tasks.registry import TASKS
+
+    yield from (f"metrics {item}" for item in metrics.broken())
+    yield from (f"model {item}" for item in models.broken())
+    for group in (TASKS, KINDS, IMPORTERS, SIGNERS):
+        yield from (f"{group.noun} {item}" for item in group.broken())

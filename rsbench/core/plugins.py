@@ -68,6 +68,10 @@ class PlugIns(Generic[T]):
             first.setdefault(point.name, point)
         return {name: self._load(first[name]) for name in sorted(first)}
 
+    def broken(self) -> tuple[BrokenPlugIn, ...]:
+        """Return the plug-ins that fail to load, each with the reason."""
+        return tuple(one for one in self.all().values() if isinstance(one, BrokenPlugIn))
+
     def each(self) -> Iterator[tuple[str, str, T | BrokenPlugIn]]:
         """Yield name, package and object of every entry point, including equal names."""
         for point in dict.fromkeys(self._points()):  # an editable install may be found twice

@@ -1,7 +1,7 @@
 """Closed-form fits on the training split.
 
-A fit is cached. The key includes the file that defines the model, so that a changed model is fitted
-again.
+A fit is cached. The key includes the files that define the class of the model and its base classes,
+so that a changed model is fitted again. Changes in other files that it imports are not noticed.
 """
 
 from __future__ import annotations
@@ -84,8 +84,10 @@ def _fitted(model: Fitted, name: str, config: EvaluationConfig) -> dict[str, flo
 def _about(model: Model, config: EvaluationConfig) -> dict[str, Any]:
     """Return the key of a fit; empty where the code of the model is in no file."""
     own = identity(model)
+    kinds = [kind for kind in type(model).__mro__ if kind is not object]
     try:
-        code = sha256_file(Path(inspect.getfile(type(model))))
+        files = sorted({inspect.getfile(kind) for kind in kinds})
+        code = [sha256_file(Path(file)) for file in files]
     except (TypeError, OSError):
         return {}
     return {
@@ -98,10 +100,13 @@ def _about(model: Model, config: EvaluationConfig) -> dict[str, Any]:
 
 
 def _kept(path: Path | None, about: Mapping[str, Any]) -> dict[str, float] | None:
-    """Return the parameters of a cached fit; None if there is none or its file was changed."""
+    """Return the parameters of a cached fit; None if there is none or its file is damaged."""
     if path is None or not path.is_file():
         return None
-    value = read_json(path)
+    try:
+        value = read_json(path)
+    except InputError:
+        return None  # damaged: fitted again, and replaced
     parameters = value.get("parameters")
     if value.get("about") != dict(about) or not isinstance(parameters, dict):
         return None

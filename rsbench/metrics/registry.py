@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, cast
 
@@ -22,17 +22,6 @@ __all__ = ["Direction", "Kind", "Metric", "MetricInfo", "implementation", "info"
 
 GROUP = "rsbench.metrics"
 KINDS: tuple[Kind, ...] = ("image", "set", "members", "change")
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A package whose metrics are left out, and why."""
-
-    package: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"metrics of {self.package} are left out: {self.reason}"
 
 
 _EXTRA: dict[str, Metric] = {}
@@ -56,8 +45,8 @@ def info(metric: str) -> MetricInfo:
     return _probed(_info(definition(metric)))
 
 
-def broken() -> tuple[Broken, ...]:
-    """Return the packages whose metrics could not be read, with the reason."""
+def broken() -> tuple[BrokenPlugIn, ...]:
+    """Return the entry points that are left out, each with the reason."""
     return _scan()[1]
 
 
@@ -134,7 +123,7 @@ def definition(metric: str) -> Metric:
             f"metric {metric!r}", "an id carries its version", f"Did you mean {versions[-1]}?"
         )
     error = unknown("metric", metric, known)
-    left_out = "".join(f"; {item}" for item in broken())
+    left_out = "".join(f"; metrics {item}" for item in broken())
     remedy = f"{error.remedy}. If another package defines it, install that package"
     raise UnknownName(error.asked, error.found + left_out, remedy)
 
@@ -157,25 +146,25 @@ def _probed(known: MetricInfo) -> MetricInfo:
 
 
 @cache
-def _scan() -> tuple[dict[str, Metric], tuple[Broken, ...]]:
-    """Load the entry points: definitions by id, in order of kind, and the packages left out."""
+def _scan() -> tuple[dict[str, Metric], tuple[BrokenPlugIn, ...]]:
+    """Load the entry points: definitions by id, in order of kind, and those that are left out."""
     found: dict[str, Metric] = {}
     unreadable = []
-    for _, package, value in _PLUG_INS.each():
+    for name, package, value in _PLUG_INS.each():
         if isinstance(value, BrokenPlugIn):
-            unreadable.append(Broken(package, value.reason))
+            unreadable.append(value)
             continue
         metrics = (value,) if isinstance(value, Metric) else tuple(value)
         fault = _fault(metrics, found)
         if fault is None:
             found |= {metric.id: metric for metric in metrics}
         else:
-            unreadable.append(Broken(package, fault))
+            unreadable.append(BrokenPlugIn(name, package, fault))
     if not found:
         raise InputError(
             "finding the metrics",
             f"this installation has no readable entry point in the group {GROUP}"
-            + "".join(f"; {item}" for item in unreadable),
+            + "".join(f"; metrics {item}" for item in unreadable),
             "Install rsbench again; in a checkout: pip install -e .",
         )
     ranked = sorted(found.values(), key=lambda m: (m.published, KINDS.index(m.kind)))

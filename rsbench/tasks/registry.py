@@ -58,8 +58,3 @@ def fitting(kind: str) -> tuple[Task[Any], ...]:
     """
     loaded = TASKS.all().values()
     return tuple(t for t in loaded if not isinstance(t, BrokenPlugIn) and kind in t.kinds)
-
-
-def broken() -> tuple[BrokenPlugIn, ...]:
-    """Return the tasks that fail to load, each with the reason."""
-    return tuple(found for found in TASKS.all().values() if isinstance(found, BrokenPlugIn))

@@ -11,7 +11,7 @@ from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import InputError, unknown
 from rsbench.tasks.base import Case, Reading, Task
 from rsbench.tasks.config import SPLITS, EvaluationConfig, EvaluationOptions
-from rsbench.tasks.registry import broken, fitting, task, task_of
+from rsbench.tasks.registry import TASKS, fitting, task, task_of
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ def _require_primary(protocol: Protocol) -> None:
 def _require_task(store: Store) -> None:
     """Refuse a store of a kind that no installed task is made of; it has no default protocol."""
     if not fitting(store.meta.kind):
-        left_out = "".join(f"; task {item}" for item in broken())
+        left_out = "".join(f"; task {item}" for item in TASKS.broken())
         raise InputError(
             f"a task on {store.path}",
             f"it holds {store.meta.kind}, and no installed task is made of {store.meta.kind}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,26 @@ def test_a_fit_is_kept_and_taken_up(store: Store, tmp_path: Path) -> None:
     touched = adopted({"step": 3.0})
     fit(touched, config(store, context=2))
     assert touched.parameters == {"step": 3.0}
+    for path in (tmp_path / "cache").rglob(FITTED):
+        path.write_text(path.read_text()[:20])
+    cut = adopted({"step": 4.0})
+    fit(cut, config(store, context=2))
+    assert cut.parameters == {"step": 4.0}
+
+
+def test_a_changed_base_class_is_fitted_anew(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    base = tmp_path / "base_of_shifted.py"
+    base.write_text("class Base: pass\n")
+    kind = type("Own", (Shifted, importlib.import_module("base_of_shifted").Base), {})
+    for step, text in ((0.1, ""), (0.2, "# changed\n")):
+        base.write_text("class Base: pass\n" + text)
+        model = kind({"step": step})
+        adopt(model, CARD)
+        fit(model, config(store))
+        assert model.parameters == {"step": step}
 
 
 @pytest.mark.parametrize("answer", [{}, {"a": float("nan")}, {"a": float("inf")}])

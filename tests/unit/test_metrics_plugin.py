@@ -169,7 +169,7 @@ def test_a_package_that_cannot_be_read_is_reported_and_left_out(
     done = python(tmp_path, "-c", script)
     title, left_out, error = done.stdout.splitlines()
     assert title == "mean squared error"
-    assert left_out.startswith("metrics of broken_one are left out")
+    assert left_out.startswith("'added' of broken_one is left out: ")
     assert reason in left_out
     assert reason in error
     assert reason in python(tmp_path, "-m", "rsbench.cli", "doctor").stdout
@@ -222,7 +222,7 @@ def test_the_documented_examples_work(tmp_path: Path) -> None:
     )
     done = python(tmp_path, "-c", script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("mae@1 at lead 1 ['bias@1', 'mae@1', 'mse@1'")
+    assert done.stdout.startswith("mae@1 ['bias@1', 'mae@1', 'mse@1'")
 
 
 def block(page: str, language: str) -> str:

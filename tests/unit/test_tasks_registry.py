@@ -14,7 +14,7 @@ from rsbench.catalog import Protocol
 from rsbench.core.errors import InputError, UnknownName
 from rsbench.evaluation.report import write_report
 from rsbench.models.registry import create_model
-from rsbench.tasks.registry import broken, fitting, names, task
+from rsbench.tasks.registry import TASKS, fitting, names, task
 
 PACKAGE = Path(__file__).parents[2] / "rsbench"
 
@@ -181,7 +181,7 @@ def test_a_task_that_fails_to_load_does_not_stop_the_others(
     (info / "entry_points.txt").write_text("[rsbench.tasks]\nodd = no_such_module:TASK\n")
     monkeypatch.syspath_prepend(str(info.parent))
     assert "forecast" in {found.name for found in fitting("series")}
-    (fault,) = broken()
+    (fault,) = TASKS.broken()
     assert fault.distribution == "broken_task"
     with pytest.raises(InputError, match="Repair or uninstall broken_task"):
         task("odd")
