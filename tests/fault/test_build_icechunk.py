@@ -89,7 +89,7 @@ def test_versions_stand_beside_each_other_and_one_lock_is_built_once(
 
 
 @pytest.mark.parametrize(
-    "where", ["compose", "fill", "commit", "create_tag", "settle", "remove"]
+    "where", ["compose", "fill", "commit", "create_tag", "flush", "remove"]
 )  # fmt: skip
 def test_a_build_killed_anywhere_goes_on_and_ends_equal(
     where: str, lock: Lock, plain: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -113,13 +113,13 @@ def test_a_build_killed_anywhere_goes_on_and_ends_equal(
             patch.setattr(icechunk.Session, "commit", die)
         elif where == "create_tag":
             patch.setattr(icechunk.Repository, "create_tag", die)
-        elif where == "settle":
-            patch.setattr(export_icechunk, "_settle", die)
+        elif where == "flush":
+            patch.setattr(export_icechunk, "_flush", die)
         else:
             patch.setattr(builder_icechunk.shutil, "rmtree", die)
         with pytest.raises(Killed):
             build_icechunk(recipe(), out, lock=lock)
-    tagged = where in ("settle", "remove")
+    tagged = where in ("flush", "remove")
     if not tagged:
         with pytest.raises(StoreError, match=r"it is no store|unfinished"):
             open_store(out)
