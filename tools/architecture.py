@@ -5,8 +5,8 @@ Usage: python tools/architecture.py docs/images/architecture.svg
 
 from __future__ import annotations
 
+import argparse
 import ast
-import sys
 from html import escape
 from pathlib import Path
 
@@ -122,4 +122,6 @@ def draw(found: Edges) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(draw(edges()), encoding="utf-8")
+    parser = argparse.ArgumentParser(description="Draw the packages and their imports.")
+    parser.add_argument("out", type=Path, help="SVG file to write")
+    parser.parse_args().out.write_text(draw(edges()), encoding="utf-8")

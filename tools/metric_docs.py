@@ -5,7 +5,7 @@ Usage: python tools/metric_docs.py docs/metrics.md
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from rsbench.metrics.registry import MetricInfo, metric_info
@@ -40,5 +40,7 @@ def renew(text: str) -> str:
 
 
 if __name__ == "__main__":
-    page = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Update the table of metrics in a page.")
+    parser.add_argument("page", type=Path, help="Markdown page with the table")
+    page = parser.parse_args().page
     page.write_text(renew(page.read_text(encoding="utf-8")), encoding="utf-8")
