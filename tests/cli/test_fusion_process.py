@@ -19,7 +19,7 @@ from rsbench.catalog import load_recipe
 from rsbench.store.layout import INDEX, LOCK
 from rsbench.store.read import open_store
 
-TRIVIAL = ("copy_f0", "copy_f2", "mean_refs", "add_change", "copy_c1")
+TRIVIAL = ("copy_f0", "copy_f2", "mean_refs", "interpolate_refs", "add_change", "copy_c1")
 
 PINNED = ("f820520a816387a5", "5f72a4d769d50691")
 """Digests of the small store and of its lock."""

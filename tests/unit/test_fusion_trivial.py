@@ -1,4 +1,4 @@
-"""The five rows that always stand in a fusion table, on numbers worked by hand."""
+"""The six rows that always stand in a fusion table, on numbers worked by hand."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def answer(name: str, fine: torch.Tensor, coarse: torch.Tensor, **options: objec
         ("copy_f0", (0.1, 0.3)),
         ("copy_f2", (0.3, 0.5)),
         ("mean_refs", (0.2, 0.4)),
+        ("interpolate_refs", (0.2, 0.4)),  # the target date is half-way
         ("add_change", (0.1 + 0.25 - 0.2, 0.3 + 0.4 - 0.2)),
         ("copy_c1", (0.25, 0.4)),
     ],
@@ -45,7 +46,7 @@ def test_by_hand(name: str, by_hand: tuple[float, float], members: int) -> None:
 
 
 def test_these_are_the_rows_of_every_table() -> None:
-    assert TASK.reference_models == ("copy_f0", "copy_f2", "mean_refs", "add_change", "copy_c1")
+    assert TASK.reference_models == ("copy_f0", "copy_f2", "mean_refs", "interpolate_refs", "add_change", "copy_c1")
 
 
 def test_from_one_pair_after_which_the_target_comes() -> None:
@@ -89,3 +90,18 @@ def _at(want: Want, times: torch.Tensor) -> Want:
     from dataclasses import replace
 
     return replace(want, times=times)
+
+
+@pytest.mark.parametrize(
+    ("moved", "share"), [(-8, 0.25), (8, 0.75), (-16, 0.0), (-40, 0.0), (40, 1.0)]
+)
+def test_interpolation_goes_by_the_target_date(moved: int, share: float) -> None:
+    """References stand 16 days before and after; outside of them the nearer one is taken."""
+    given, want = sample(column(F0, F2), column(C0, C1, C2))
+    given.frames["coarse"].times[:, 1] += moved
+    values = collect(
+        create_model("interpolate_refs"), card("interpolate_refs"), given,
+        _at(want, want.times + moved),
+    ).values  # fmt: skip
+    by_hand = [f0 + share * (f2 - f0) for f0, f2 in zip(F0, F2, strict=True)]
+    assert values[0, 0, 0, :, 0, 0].tolist() == pytest.approx(by_hand, abs=1e-6)

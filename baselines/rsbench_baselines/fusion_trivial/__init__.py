@@ -24,5 +24,8 @@ def _card(name: str, title: str, references: int) -> Card:
 copy_f0 = _card("copy_f0", "The first fine reference, unchanged", 1)
 copy_f2 = _card("copy_f2", "The second fine reference, unchanged", 2)
 mean_refs = _card("mean_refs", "Mean of both fine references", 2)
+interpolate_refs = _card(
+    "interpolate_refs", "Both fine references, linearly interpolated to the target date", 2
+)
 add_change = _card("add_change", "First fine reference plus the coarse change: F0 + C1 − C0", 1)
 copy_c1 = _card("copy_c1", "The coarse image of the target date on the fine grid", 1)

@@ -19,6 +19,7 @@ class ImagePairs:
         fine, coarse: ``(B, M|1, K, C, H, W)`` float32 in the unit, gaps filled.
         target: ``(B, M|1, C, H, W)``, the coarse image of the target date, gaps filled.
         fine_seen, coarse_seen, target_seen: where the numbers were given and not filled.
+        days, target_day: ``(B, K)`` and ``(B,)``, the references' dates and the target's in days.
         footprint: fine pixels along one side of a coarse measurement.
         value_range: the data's range in the unit.
     """
@@ -29,6 +30,8 @@ class ImagePairs:
     fine_seen: Tensor
     coarse_seen: Tensor
     target_seen: Tensor
+    days: Tensor
+    target_day: Tensor
     footprint: int
     value_range: tuple[float, float]
 
@@ -54,6 +57,8 @@ def pairs_of(given: Given, want: Want) -> ImagePairs:
         fine_seen=fine_seen,
         coarse_seen=_take(coarse_seen, refs),
         target_seen=_take(coarse_seen, [[t] for t in at])[:, :, 0],
+        days=fine.times,
+        target_day=want.times[:, 0],
         footprint=low.footprint,
         value_range=fine.value_range,
     )
