@@ -33,7 +33,7 @@ class Scored(Protocol):
 
 @dataclass(frozen=True)
 class Pace:
-    """Time between leads: ``count`` units, from the year ``first`` where there is one start year."""
+    """Time between leads: ``count`` units; ``first`` is the start year where there is only one."""
 
     count: int
     unit: str
