@@ -60,6 +60,25 @@ def read_expected(path: Path) -> Side:
     )
 
 
+def lost_by_writing(path: Path, scores: Scores) -> str | None:
+    """Return what :func:`write_expected` would destroy at ``path``; None if nothing of value.
+
+    Values of the same dataset, split and protocol are what it replaces.
+    """
+    if not path.exists():
+        return None
+    try:
+        side = read_expected(path)
+        text = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (InputError, OSError):
+        return "something else than expectations that can be read is there"
+    differ = [name for name in HEAD[1:] if side.head[name] != str(getattr(scores.run, name))]
+    if differ:
+        return f"the expectations there differ in {', '.join(differ)}"
+    own = [f"[[{name}]]" for name in ("row", "waiver") if text.get(name)]
+    return f"entries {' and '.join(own)} written by hand are there" if own else None
+
+
 def _rows_of(text: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the rows under ``[expected]`` and those written by hand as ``[[row]]``."""
     return [*text.get("expected", {}).get("rows", []), *text.get("row", [])]
