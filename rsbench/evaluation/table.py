@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsbench.core.errors import Incomparable, InputError, other_schema
+from rsbench.core.errors import Incomparable, InputError, first_line, other_schema
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
@@ -58,8 +58,10 @@ def read_table(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         try:
             table = pd.read_csv(path, keep_default_na=True)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise InputError(asked, f"it is no CSV ({error})", "Write it again") from error
+        except (ValueError, OverflowError) as error:
+            raise InputError(
+                asked, f"it is no CSV ({first_line(error)})", "Write it again"
+            ) from error
         for name in ("preset", "inputs"):
             if name in table:
                 table[name] = table[name].fillna("").astype(str)
@@ -72,7 +74,7 @@ def read_table(path: Path) -> pd.DataFrame:
             f"it lacks the columns {', '.join(lacking[:6])}{' …' if len(lacking) > 6 else ''}",
             "Name a table written by `rsbench run` or `rsbench table --csv`",
         )
-    odd = sorted({int(v) for v in table["schema"].unique()} - {SCHEMA})
+    odd = [value for value in table["schema"].unique() if value not in (SCHEMA, str(SCHEMA))]
     if odd:
         raise other_schema(asked, odd[0], SCHEMA, TABLE_AGAIN)
     return table[COLUMNS]
