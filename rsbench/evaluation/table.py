@@ -74,7 +74,7 @@ def read_table(path: Path) -> pd.DataFrame:
             f"it lacks the columns {', '.join(lacking[:6])}{' …' if len(lacking) > 6 else ''}",
             "Name a table written by `rsbench run` or `rsbench table --csv`",
         )
-    odd = [value for value in table["schema"].unique() if value not in (SCHEMA, str(SCHEMA))]
+    odd = [value for value in table["schema"].unique().tolist() if str(value) != str(SCHEMA)]
     if odd:
         raise other_schema(asked, odd[0], SCHEMA, TABLE_AGAIN)
     return table[COLUMNS]
