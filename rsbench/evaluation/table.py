@@ -29,6 +29,7 @@ from rsbench.metrics.queries import direction
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
+_COUNTED = ("lead", "n_regions", "n_samples", "n_missing")
 ALPHA = 1.0 - inference.LEVEL
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
@@ -77,7 +78,23 @@ def read_table(path: Path) -> pd.DataFrame:
     odd = [value for value in table["schema"].unique().tolist() if str(value) != str(SCHEMA)]
     if odd:
         raise other_schema(asked, odd[0], SCHEMA, TABLE_AGAIN)
+    _require_numbers(table, asked)
     return table[COLUMNS]
+
+
+def _require_numbers(table: pd.DataFrame, asked: str) -> None:
+    """Refuse text, and fractions of what is counted, in the columns of numbers."""
+    for name in ("value", "lo", "hi", *_COUNTED):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        odd = table[name].notna() & numbers.isna()
+        if name in _COUNTED:
+            odd |= (numbers % 1 != 0) & table[name].notna()
+        if name == "lead":
+            odd |= table[name].isna()
+        if odd.any():
+            row = int(odd.to_numpy().argmax())
+            found = f"{name} is {str(table[name].iloc[row])[:40]!r} in row {row + 1}"
+            raise InputError(asked, found, "Write it again")
 
 
 def load_tables(paths: Sequence[Path]) -> pd.DataFrame:

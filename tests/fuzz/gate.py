@@ -53,6 +53,6 @@ def _shown(table: pd.DataFrame, path: Path) -> object:
 
 
 FORMATS = (
-    Format("expected values and waivers", _expected, 900),
-    Format("table as CSV", _table, 400),
+    Format("expected values and waivers", _expected, 1500),
+    Format("table as CSV", _table, 600),
 )

@@ -46,4 +46,4 @@ def prepare(folder: Path) -> Subject:
     return Subject(files, read, damage, by_file=True)
 
 
-FORMAT = Format("lock", prepare, 1600)
+FORMAT = Format("lock", prepare, 2500)

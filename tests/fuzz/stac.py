@@ -104,6 +104,6 @@ def _search(folder: Path) -> Subject:
 
 
 FORMATS = (
-    Format("STAC items and collection", _folder, 1000),
-    Format("replies of a STAC search", _search, 600),
+    Format("STAC items and collection", _folder, 400),
+    Format("replies of a STAC search", _search, 300),
 )
