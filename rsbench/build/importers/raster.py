@@ -202,6 +202,7 @@ def _describe_array(path: Path, known: Known) -> Raster:
 def _opened(path: Path, driver: str) -> Iterator[Any]:
     """Open a raster with one driver; its own errors become ours."""
     import rasterio
+    from rasterio._err import CPLE_BaseError
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
@@ -212,7 +213,7 @@ def _opened(path: Path, driver: str) -> Iterator[Any]:
             rasterio.open(path, driver=driver) as data,
         ):
             yield data
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:  # GDAL's own errors are no RasterioErrors
         header = driver == ENVI
         raise InputError(
             f"reading {header_of(path) if header else path}",

@@ -180,9 +180,11 @@ class RasterioEngine:
         Raises:
             UnitFailed: naming item, asset and cause.
         """
+        from rasterio._err import CPLE_BaseError
         from rasterio.errors import RasterioError
         from requests.exceptions import RequestException
 
+        damaged = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
         cause = "the build was stopped"
         for number in range(TRIES):
             if self._stop.is_set():
@@ -194,7 +196,7 @@ class RasterioEngine:
             except (GridMismatchError, InputError) as error:
                 cause = error.found if isinstance(error, InputError) else str(error)
                 break
-            except (RasterioError, RequestException, OSError, ValueError, MemoryError) as error:
+            except (*damaged, RequestException) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
         # Raised outside of `except`: the first error may carry a signed address.
         raise UnitFailed(
