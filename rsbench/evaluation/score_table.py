@@ -144,11 +144,14 @@ def score_table(
 
 def _scores(tally: Tally, strata: Mapping[str, Mapping[str, str]], run: RunInfo) -> Scores:
     """Return the scores of a pass over the cases; ``strata``: region → stratum → label."""
-    if tally.sets is None:
-        return Scores(tally.frame(strata), run, pixels=tally.pixel_frame())
-    sets, absent = tally.sets.frame()
-    run = replace(run, absent=(*run.absent, *absent))
-    return Scores(tally.frame(strata), run, sets, tally.pixel_frame())
+    parts: dict[str, Any] = {"pixels": tally.pixel_frame()}
+    if tally.pooled is not None:
+        parts["counts"] = tally.pooled.frame()
+        run = replace(run, pooled=tally.pooled.metrics)
+    if tally.sets is not None:
+        parts["sets"], absent = tally.sets.frame()
+        run = replace(run, absent=(*run.absent, *absent))
+    return Scores(tally.frame(strata), run, **parts)
 
 
 def _counter(total: int, advance: Advance) -> Callable[[int], None]:

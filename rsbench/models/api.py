@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-Context = Literal["latest", "each"]
-"""Which given frames a model that takes fewer is shown: the latest, or each date in a call of its
-own, the answers being averaged."""
+Context = Literal["latest", "each", "once"]
+"""Which given frames a model is shown: of those that it takes, the latest; each date in a call of
+its own, the answers being averaged; or all at once, for one answer that need not be of a sensor
+that is given."""
 
 
 @dataclass(frozen=True)
