@@ -25,7 +25,7 @@ def meta(name: str, unit: str, dtype: str, gsd: float) -> SensorMeta:
     scale = 1e-4 if unit == "reflectance" else 1.0
     top = 1.0 if unit == "reflectance" else 255.0
     return SensorMeta(
-        name, BANDS, unit, dtype, scale, 0.0, 0 if dtype == "uint16" else 0, gsd, (0.0, top),
+        name, BANDS, unit, dtype, scale, 0.0, 0, gsd, (0.0, top),
         (BANDS[2], BANDS[1], BANDS[0]),
     )  # fmt: skip
 

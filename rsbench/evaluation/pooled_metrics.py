@@ -147,6 +147,12 @@ def _images(counts: pd.DataFrame) -> dict[str, F64]:
     return found
 
 
+def whole_table(counts: pd.DataFrame) -> F64:
+    """Return the statistic of one entry, added over all images."""
+    total: F64 = sum(stack.sum(axis=0) for stack in _images(counts).values())  # type: ignore[assignment]
+    return total
+
+
 def _strata(images: Mapping[str, F64], groups: Mapping[str, str]) -> list[str]:
     there = {groups[name] for name in images if groups.get(name)}
     return [strata.HEADLINE, *(sorted(there) if len(there) > 1 else [])]

@@ -127,7 +127,9 @@ def score_table(
     samples = [s for group in task_of(config).groups(config, config.split) for s in group]
     scored = {sample.region for sample in samples}
     regions = [name for name in config.store.regions if name in scored]
-    layers = pixel_layers(config.store, config.sensor, regions)
+    layers = pixel_layers(
+        config.store, config.sensor, regions, labels=not task_of(config).predicts_labels
+    )
     tally = score(
         entries, cases(config), config.metrics, bands=config.bands,
         value_range=config.meta.value_range, rgb=config.rgb,

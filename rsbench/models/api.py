@@ -308,8 +308,8 @@ class Card:
         parity: what of the model was compared with which reference, how and how closely, and what
             was not.
         build: ``package.module:function``, called as ``function(preset, **options)``. If the
-            function accepts ``bands: int`` or ``context: int``, the harness passes the dataset's
-            number of bands or context frames.
+            function accepts ``bands: int``, ``context: int`` or ``classes: int``, the harness
+            passes the dataset's number of bands, context frames or classes.
     """
 
     name: str

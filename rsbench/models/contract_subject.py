@@ -47,8 +47,9 @@ class Subject:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return create_model(
-                self.card.name, self.preset, bands=self.shape.bands, context=self.shape.context
-            )
+                self.card.name, self.preset, bands=self.shape.bands, context=self.shape.context,
+                classes=len(self.samples.want.bands),
+            )  # fmt: skip
 
     @cached_property
     def ready(self) -> Model:

@@ -273,6 +273,7 @@ class Task(Protocol[S]):
         reference_models: models that every table contains.
         validation_samples: most samples on which weights are chosen.
         context: which given frames a model that takes fewer is shown.
+        predicts_labels: whether the labels of the store are the truth.
     """
 
     name: str
@@ -281,6 +282,7 @@ class Task(Protocol[S]):
     reference_models: tuple[str, ...] = ()
     validation_samples: int = 32
     context: Context = "latest"
+    predicts_labels: bool = False
 
     def require_protocol(self, protocol: Rules) -> None:
         """Refuse a protocol whose options are not of this task.

@@ -73,7 +73,7 @@ class Classifier:
             raise ValueError("no pixel of the training split has a class")
         weight = _discriminant(*sums)
         parameters = {
-            f"class {k} feature {d}": float(weight[k, d])
+            _name(k, d): float(weight[k, d])
             for k in range(weight.shape[0])
             for d in range(weight.shape[1])
         }
@@ -82,8 +82,11 @@ class Classifier:
 
     def restore(self, parameters: Mapping[str, float]) -> None:
         """Use coefficients that :meth:`fit` returned."""
-        flat = torch.tensor(list(parameters.values()), dtype=torch.float64)
-        self.weight = flat.view(self.classes, -1)
+        columns = len(parameters) // self.classes
+        self.weight = torch.tensor(
+            [[parameters[_name(k, d)] for d in range(columns)] for k in range(self.classes)],
+            dtype=torch.float64,
+        )
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Return class probabilities; the shares of the classes where the image is masked."""
@@ -112,6 +115,10 @@ class Classifier:
         x = features.permute(0, 2, 3, 1)[shown]
         y = truth.values[:, 0, 0].permute(0, 2, 3, 1)[shown].double()
         return y.sum(0), y.T @ x, x.T @ x
+
+
+def _name(row: int, column: int) -> str:
+    return f"class {row} feature {column}"
 
 
 def _discriminant(count: Tensor, total: Tensor, products: Tensor) -> Tensor:

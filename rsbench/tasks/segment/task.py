@@ -37,6 +37,7 @@ class SegmentTask(Task[Image]):
     words = WORDS
     reference_models = ("majority", "pixel_lda", "window_lda")
     context = "once"
+    predicts_labels = True
 
     def require_protocol(self, protocol: Protocol) -> None:
         """Refuse leads, several images, and lists of dates or conditions."""

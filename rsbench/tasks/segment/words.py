@@ -9,6 +9,7 @@ WORDS = Words(
     frames="images",
     column="all images",
     choice="Images",
+    value="pooled over all pixels; brier@1 and mse@1: mean over regions of the region mean",
     shared="pixels that every entry shares",
     sets={"all": "same images"},
     origins="Dates of the images",
