@@ -48,7 +48,8 @@ def display(values: Array, unit: str, value_range: tuple[float, float]) -> npt.N
     Shares of classes ``(K, H, W)`` become the colour of the largest.
     """
     if unit == SHARE:
-        return CLASS_COLOURS[values.argmax(axis=0) % len(CLASS_COLOURS)]
+        coloured: npt.NDArray[np.uint8] = CLASS_COLOURS[values.argmax(0) % len(CLASS_COLOURS)]
+        return coloured
     if unit == "reflectance":
         shown = np.clip(values / WHITE, 0.0, 1.0) ** (1.0 / GAMMA)
     else:

@@ -149,7 +149,7 @@ def _images(counts: pd.DataFrame) -> dict[str, F64]:
 
 def whole_table(counts: pd.DataFrame) -> F64:
     """Return the statistic of one entry, added over all images."""
-    total: F64 = sum(stack.sum(axis=0) for stack in _images(counts).values())  # type: ignore[assignment]
+    total: F64 = sum(stack.sum(axis=0) for stack in _images(counts).values())
     return total
 
 
