@@ -287,7 +287,7 @@ def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint, words: Words) -> li
     lines = [
         f"dataset {first['dataset']} · digest {str(first['dataset_digest'])[:12]} · "
         f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
-        f"value [interval]: mean over regions of the region mean; {regions} regions at most",
+        f"value [interval]: {words.value}; {regions} regions at most",
         f"primary endpoint: {endpoint.title}; it comes first and orders the entries",
     ]
     if not words.curves:
