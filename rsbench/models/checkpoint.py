@@ -120,8 +120,13 @@ class Checkpoint:
         return sha256_json(list(self.stages)) == sha256_json([asdict(s) for s in stages])
 
     def built_by(self, preset_options: Mapping[str, Any]) -> bool:
-        """Return whether the preset had these options; also True if they were not recorded."""
-        return self.preset_options in (None, plain_options(preset_options))
+        """Return whether the preset had these options.
+
+        Where they were not recorded, True unless the preset has a later network ``revision``.
+        """
+        if self.preset_options is None:
+            return "revision" not in preset_options
+        return self.preset_options == plain_options(preset_options)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -287,8 +292,12 @@ def _require_same_model(model: Model, note: Checkpoint, folder: Path) -> None:
             + ", ".join(f"{n} {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in wrong),
             "Build the model with the options of the checkpoint, or train again",
         )
-    if not note.built_by(own.card.presets[own.preset].options):
-        raise InputError(asked, "the preset had other options when it was trained", "Train again")
+    preset = own.card.presets[own.preset].options
+    if not note.built_by(preset):
+        there, here = ((o or {}).get("revision", 1) for o in (note.preset_options, preset))
+        found = "the preset had other options when it was trained"
+        found += f" (network revision {there}, now {here})" if there != here else ""
+        raise InputError(asked, found, "Train again")
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,7 +369,11 @@ def mark_trained(model: Model) -> None:
 
 
 def loaded_digest(model: Model) -> str | None:
-    """Return the digest of the current weights; None if none were trained or loaded."""
-    if id(model) not in _TRAINED or not isinstance(model, Trainable):
+    """Return the digest of the current weights; None if none were trained or loaded.
+
+    A model that loaded weights itself has an attribute ``weights_loaded`` that is True.
+    """
+    ready = id(model) in _TRAINED or getattr(model, "weights_loaded", False) is True
+    if not ready or not isinstance(model, Trainable):
         return None
     return tensors_digest(model.module.state_dict())
