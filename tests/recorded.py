@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -30,9 +31,15 @@ from torch import Tensor, nn
 FOLDER = Path(__file__).parent / "parity" / "recorded"
 SCALES = ("weight", "running_var", "gain")
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
-ACTIVATIONS = ("silu", "gelu", "relu", "leaky_relu")
+ACTIVATIONS = {
+    **dict.fromkeys(("silu", "gelu", "relu", "leaky_relu"), F),
+    **dict.fromkeys(("sigmoid", "tanh"), torch),
+}
+"""Functions by name, with the module that networks call them from."""
 Parts = Mapping[str, Tensor]
 """Outputs of a network by name."""
+Alteration = tuple[str, str, AbstractContextManager[None]]
+"""Kind and name of what is left out, while the context lasts."""
 
 
 def drawn(name: str, *shape: int) -> F64:
@@ -92,7 +99,7 @@ def compare(name: str, loops: Mapping[str, F64], network: Parts, close: float = 
 def check_all_noticed(
     name: str, network: nn.Module, run: Callable[[], Parts], *,
     shortcuts: tuple[type[nn.Module], ...] = (), norms: tuple[type[nn.Module], ...] = NORMS,
-    idle: tuple[str, ...] = (), close: float = 1e-7,
+    activations: tuple[str, ...] = tuple(ACTIVATIONS), left: str = "", close: float = 1e-7,
 ) -> None:  # fmt: skip
     """Leave out each norm, activation and shortcut of a network alone: recorded numbers must move.
 
@@ -101,15 +108,18 @@ def check_all_noticed(
         shortcuts: classes whose result has their input added; where they have a module ``skip``,
             its result is the shortcut.
         norms: classes of norms.
-        idle: beginnings of names of modules that change no output.
+        activations: names of functions.
+        left: pattern of names of modules that are left as they are, because they change no output
+            or are tried elsewhere.
         close: as in `compare`.
     """
     recorded = _recorded(name)
     assert _equal(recorded, run(), close)
     tried = {"norm": 0, "activation": 0, "shortcut": 0}
-    for kind, what, altered in _alterations(network, run, norms, shortcuts):
-        if what.startswith(idle or ("\0",)):
-            continue
+    alterations = (
+        *_of_modules(network, norms, shortcuts, left), *_of_activations(run, activations)
+    )  # fmt: skip
+    for kind, what, altered in alterations:
         with altered, torch.no_grad():
             assert not _equal(recorded, run(), close), f"without the {kind} {what}"
         tried[kind] += 1
@@ -118,13 +128,15 @@ def check_all_noticed(
     assert sum(tried.values())
 
 
-def _alterations(
+def _of_modules(
     network: nn.Module,
-    run: Callable[[], Parts],
     norms: tuple[type[nn.Module], ...],
     shortcuts: tuple[type[nn.Module], ...],
-) -> Iterator[tuple[str, str, AbstractContextManager[None]]]:
+    left: str,
+) -> Iterator[Alteration]:
     for name, module in network.named_modules():
+        if left and re.match(left, name):
+            continue
         if isinstance(module, norms):
             yield "norm", name, _hooked(module, lambda given, _: given)
         if isinstance(module, shortcuts):
@@ -133,9 +145,13 @@ def _alterations(
                 yield "shortcut", name, _hooked(skip, lambda _, out: torch.zeros_like(out))
             else:
                 yield "shortcut", name, _hooked(module, lambda given, out: out - given)
-    for function in ACTIVATIONS:
-        for call in range(_calls(function, run)):
-            yield "activation", f"{function} {call}", _skipped(function, call)
+
+
+def _of_activations(run: Callable[[], Parts], names: tuple[str, ...]) -> Iterator[Alteration]:
+    for function in names:
+        owner = ACTIVATIONS[function]
+        for call in range(_calls(owner, function, run)):
+            yield "activation", f"{function} {call}", _skipped(owner, function, call)
 
 
 @contextmanager
@@ -147,22 +163,22 @@ def _hooked(module: nn.Module, change: Callable[[Tensor, Tensor], Tensor]) -> It
         handle.remove()
 
 
-def _calls(function: str, run: Callable[[], Parts]) -> int:
-    with patch.object(F, function, wraps=getattr(F, function)) as counted, torch.no_grad():
+def _calls(owner: object, function: str, run: Callable[[], Parts]) -> int:
+    with patch.object(owner, function, wraps=getattr(owner, function)) as counted, torch.no_grad():
         run()
     return counted.call_count
 
 
 @contextmanager
-def _skipped(function: str, call: int) -> Iterator[None]:
+def _skipped(owner: object, function: str, call: int) -> Iterator[None]:
     """Make one call of an activation, counted from 0, return what it was given."""
-    plain, seen = getattr(F, function), iter(range(1_000_000))
+    plain, seen = getattr(owner, function), iter(range(1_000_000))
 
     def stand_in(x: Tensor, *args: object, **named: object) -> Tensor:
         out: Tensor = x if next(seen) == call else plain(x, *args, **named)
         return out
 
-    with patch.object(F, function, stand_in):
+    with patch.object(owner, function, stand_in):
         yield
 
 

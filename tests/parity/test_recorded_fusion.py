@@ -6,7 +6,7 @@ shape every tensor as the released states do. Such a state is loaded through the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -136,29 +136,43 @@ class SaStf(Layers):
         return {"image": self.block("final_conv", y, 2), **parts}
 
 
-def test_sa_stf() -> None:
-    size = Size(0, bands=2, base=4, mult=(1, 2), groups=GROUPS)
-    names = ("c1", "c0", "f0", "c2", "f2")
+NAMES = ("c1", "c0", "f0", "c2", "f2")
+SIZE = Size(0, bands=2, base=4, mult=(1, 2), groups=GROUPS)
+
+
+def sa_stf_network() -> tuple[dict[str, F64], SASTF, Callable[[], dict[str, Tensor]]]:
+    """Outputs of the reference, the network with its weights, and what runs it."""
     *pictures, x = images(1, 2, 4, 4, count=6)
     reference = SaStf()
-    loops = reference.denoised(
-        {n: t[0].numpy() for n, t in zip(names, pictures, strict=True)}, x[0].numpy(), 21.5, 40.0
-    )
-    net = SASTF(size).double().eval()
-    load_released(net, reference.state(), sa_stf_released.layout(size))
-    given = References(**dict(zip(names, pictures, strict=True)))
+    given = {n: t[0].numpy() for n, t in zip(NAMES, pictures, strict=True)}
+    loops = reference.denoised(given, x[0].numpy(), 21.5, 40.0)
+    net = SASTF(SIZE).double().eval()
+    load_released(net, reference.state(), sa_stf_released.layout(SIZE))
 
     def run() -> dict[str, Tensor]:
-        image, condition = net(given, x, torch.tensor([21.5]), torch.tensor([40.0]))
+        references = References(**dict(zip(NAMES, pictures, strict=True)))
+        image, condition = net(references, x, torch.tensor([21.5]), torch.tensor([40.0]))
         assert condition.alignment is not None
         parts = {n: getattr(condition.alignment, n)[0] for n in ("from0", "from2", "target")}
         return {"image": image[0], **parts}
 
+    return loops, net, run
+
+
+def test_sa_stf() -> None:
+    loops, net, run = sa_stf_network()
     compare("sa_stf", loops, run(), CODES)
     check_all_noticed(
         "sa_stf", net, run, shortcuts=(ImageBlock, CodedBlock, SelfAttention),
-        idle=("deep.select.norm",), close=CODES,
+        left="deep.select.norm", close=CODES,
     )  # fmt: skip
+
+
+def test_a_part_that_does_not_matter_is_found() -> None:
+    """The norm of the selection is in the released state and never called."""
+    _, net, run = sa_stf_network()
+    with pytest.raises(AssertionError, match=r"without the norm deep\.select\.norm"):
+        check_all_noticed("sa_stf", net, run, activations=(), close=CODES)
 
 
 def standardised(w: F64) -> F64:
