@@ -80,7 +80,8 @@ PARITY: Mapping[str, str] = MappingProxyType(
         "block of preset released agrees exactly with a transcription of the released block. "
         f"{_RECORDED}. Not compared: released weights, a training.",
         "mlff_gan": "With the released code: a generator of this wiring agrees to 7e-15, the "
-        f"discriminator exactly (float64). {_RECORDED}. Not compared: released weights, a training.",
+        f"discriminator exactly (float64). {_RECORDED}. Not compared: released weights, a "
+        "training.",
         "stfmamba": "With the released code: scan block and sharpening network agree to 3e-7, an "
         "encoder of this wiring to 3e-6 (float32), the loss to 5e-8. With a transcription of the "
         "released wiring around the same scan blocks, decoder, join and whole network agree to "
