@@ -14,6 +14,8 @@ from rsbench_baselines.fusion_images import SIGNED, Domain, Scene, Turn
 from rsbench_baselines.released import Layout, load_released
 
 N = TypeVar("N", bound=nn.Module)
+RELEASED = "released weights"
+"""In the column ``inputs`` of rows whose weights were not trained by rsbench."""
 
 
 class Banded(Protocol):
@@ -38,8 +40,7 @@ class FusionModel(ABC, Generic[N, S]):
         references: number of reference dates.
         domain: lowest and highest value that the network is given.
         turn: how training samples are turned or mirrored; None leaves them as they are.
-        inputs: added to the column ``inputs`` of a table, so that rows of an earlier network of
-            the same name and preset are other rows.
+        revision: of the network; None if it always computed as it does now.
         weights_loaded: whether released weights were loaded, so that the model may be scored.
     """
 
@@ -47,7 +48,7 @@ class FusionModel(ABC, Generic[N, S]):
     references: ClassVar[int] = 1
     domain: ClassVar[Domain] = SIGNED
     turn: ClassVar[Turn | None] = None
-    inputs: ClassVar[str | None] = None
+    revision: ClassVar[str | None] = None
 
     def __init__(self, network: N, size: S, stage: Stage) -> None:
         self._network = network
@@ -67,6 +68,16 @@ class FusionModel(ABC, Generic[N, S]):
         network, layout = self.released()
         load_released(network, state, layout)
         self.weights_loaded = True
+
+    @property
+    def inputs(self) -> str | None:
+        """Return what is added to the column ``inputs`` of a table.
+
+        Rows of an earlier network of the same name and preset, and of released weights, are other
+        rows.
+        """
+        said = (self.revision, RELEASED if self.weights_loaded else None)
+        return ", ".join(part for part in said if part) or None
 
     @property
     def module(self) -> nn.Module:

@@ -215,4 +215,4 @@ def test_released_weights_are_scored_and_their_digest_is_in_the_table(tmp_path: 
     table = evaluate(model, store, "fusion1", suite="pixel").table()
     mine = table[table["model"] == "swinstfm"]
     assert set(mine["weights"]) == {loaded_digest(model)}
-    assert mine["inputs"].str.endswith("network revision 2").all()
+    assert mine["inputs"].str.endswith("network revision 2, released weights").all()

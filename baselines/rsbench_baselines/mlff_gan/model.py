@@ -64,7 +64,7 @@ class MLFFGANModel(FusionModel[Pair, Size]):
     """MLFF-GAN as a model of the benchmark; both networks are updated in every step."""
 
     name = "mlff_gan"
-    inputs = REVISION
+    revision = REVISION
     domain = UNSIGNED
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:

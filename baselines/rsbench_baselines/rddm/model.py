@@ -32,7 +32,7 @@ class RDDMModel(FusionModel[RDDM, Size]):
     """RDDM as a model of the benchmark; trained on the absolute errors of its estimates."""
 
     name = "rddm"
-    inputs = REVISION
+    revision = REVISION
     references = 2
 
     @cached_property

@@ -34,7 +34,7 @@ class STFDiffModel(FusionModel[STFDiff, Size]):
     """STFDiff as a model of the benchmark; trained on the absolute error of the clean image."""
 
     name = "stfdiff"
-    inputs = REVISION
+    revision = REVISION
 
     @cached_property
     def _diffusion(self) -> Diffusion:

@@ -31,7 +31,7 @@ class STFMambaModel(FusionModel[STFMamba, Size]):
     """STFMamba as a model of the benchmark; all four images are trained, by SwinSTFM's loss."""
 
     name = "stfmamba"
-    inputs = REVISION
+    revision = REVISION
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:
         """Predict in one pass; all members are equal."""

@@ -31,7 +31,7 @@ class SwinSTFMModel(FusionModel[SwinSTFM, Size]):
     """SwinSTFM as a model of the benchmark; trained on Charbonnier's loss and MS-SSIM."""
 
     name = "swinstfm"
-    inputs = REVISION
+    revision = REVISION
     turn = any_way
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:
