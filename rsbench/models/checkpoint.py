@@ -30,6 +30,8 @@ SCHEMA = 1
 WEIGHTS = "weights.safetensors"
 NOTE = "checkpoint.json"
 SHOWN = 3
+IMPORTED = "imported"
+"""Entry of the provenance: file name and SHA-256 of weights that another program trained."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class Checkpoint:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return asdict(self)
+
+    @property
+    def imported(self) -> str | None:
+        """Return the name of the file that the weights were imported from."""
+        return (self.provenance.get(IMPORTED) or {}).get("file")
 
     def trained_by(self, stages: Sequence[Stage]) -> bool:
         """Return whether it was trained with these stages."""
@@ -211,7 +218,7 @@ def load_into(
     folder = folder_of(path)
     note = Checkpoint.load(folder)
     _require_same_model(model, note, folder)
-    if not any_dataset:
+    if not any_dataset and not note.imported:
         _require_same_dataset(note, store, folder)
     if split is not None:
         require_unseen(note, store, split)
@@ -219,6 +226,8 @@ def load_into(
     load_tensors(trainable(model), tensors, f"the checkpoint {folder}")
     if device is not None:
         trainable(model).module.to(device)
+    if note.imported:
+        model.weights_loaded = True  # type: ignore[attr-defined]
     mark_trained(model)
     return note
 
