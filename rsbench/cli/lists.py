@@ -145,6 +145,25 @@ def weights_fetch(
         say(str(path))
 
 
+def weights_import(
+    file: Annotated[Path, typer.Argument(help="Safetensors, or a file of torch.save.")],
+    model: Annotated[str, typer.Option(help="Model whose weights the file holds.")],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
+    preset: Annotated[str | None, typer.Option(help="Preset; default: the model's.")] = None,
+    bands: Annotated[int, typer.Option(help="Bands of every image.")] = 6,
+    key: Annotated[
+        str | None, typer.Option(help="Entry of the file that holds the tensors, if it has more.")
+    ] = None,
+) -> None:
+    """Write a checkpoint with weights that the authors of a model published.
+
+    Tensors are found by name. Score it with `rsbench run --checkpoint OUT`.
+    """
+    from rsbench.models.weights_import import import_weights
+
+    say(str(import_weights(file, model, preset, out, bands=bands, key=key)))
+
+
 def doctor() -> None:
     """Print versions and which optional parts are installed."""
     from rsbench.cli.commands import doctor_lines
@@ -159,3 +178,4 @@ def register() -> None:
         app.command()(command)
     weights_app.command("check")(weights_check)
     weights_app.command("fetch")(weights_fetch)
+    weights_app.command("import")(weights_import)

@@ -309,6 +309,9 @@ def _with_weights(
         asked = _training(request, config, preset)
         path = train(model, entry.of(preset), config.store, asked, progress=advance).checkpoint
     checkpoint: Checkpoint = load_into(model, path, config.store, split=config.split)
+    if checkpoint.imported:
+        note(f"weights imported from {checkpoint.imported}: the places and dates of their training "
+             "are unknown, so their overlap with the split is not checked")  # fmt: skip
     return model, {request.model: checkpoint.history}
 
 
