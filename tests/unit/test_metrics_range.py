@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from weight_fixtures import random_alex
+from weight_fixtures import random_alex, random_inception
 
 import rsbench as rb
 from rsbench.core.errors import InputError
@@ -142,6 +142,13 @@ def test_pictures_need_a_unit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for options in ({}, {"display": RgbMapping((0, 1, 2))}):
         with pytest.raises(InputError, match=says):
             rb.metrics.compute(["lpips.alex@1"], p, t, data_range=1.0, **options)
+    random_inception(monkeypatch, tmp_path)
+    with pytest.raises(InputError, match=says.replace("lpips.alex", "fid.inception64")):
+        rb.metrics.compute_sets(["fid.inception64@1"], p, t, data_range=1.0)
+    with pytest.raises(InputError, match=r"fid.inception64@1': 2 of 2 images .*mostly outside"):
+        rb.metrics.compute_sets(
+            ["fid.inception64@1"], p * 1e4, t * 1e4, data_range=1e4, unit="reflectance"
+        )
     with pytest.raises(InputError, match="no unit of this name"):
         rb.metrics.compute(["lpips.alex@1"], p, t, data_range=1.0, unit="DN")
     contrary = RgbMapping((2, 1, 0), "display")
