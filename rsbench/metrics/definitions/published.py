@@ -96,7 +96,8 @@ METRICS: tuple[Metric, ...] = (
     _ergas("libstf", LIBSTF, "100/64, mean of the truth"),
     _sam("stfdiff", STFDIFF, "mean spectral angle, cosine not clamped, NaN left out"),
     _sam("gpstfdiff", GPSTFDIFF, "mean spectral angle, a zero spectrum is a right angle"),
-    _sam("swinstfm", SWINSTFM, "angle between the images of a band over pixels, mean of bands"),
+    _sam("swinstfm", f"{SWINSTFM} with sewar 0.4.4",
+         "angle between the images of a band over pixels, mean of bands"),
     _sam("edcstfn", EDCSTFN, "mean of acos with sums of absolute values as norms", None),
     _sam("libstf", LIBSTF, "mean spectral angle, one zero spectrum leaves no value"),
 )  # fmt: skip
