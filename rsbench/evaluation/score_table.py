@@ -114,6 +114,7 @@ def score_table(
         on_answer: called with entry, case, lead and values of each answer.
         info: further fields of :class:`RunInfo`.
     """
+    from rsbench.evaluation.clipped import outside
     from rsbench.evaluation.loop import ScoringHooks, score
     from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
     from rsbench.evaluation.reference_models import bound_entries, reference_entries
@@ -138,7 +139,9 @@ def score_table(
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
-    extra = {"counts": _counts(tally.counts), "strata": known, **_networks(config.metrics)}
+    counts = _counts(tally.counts)
+    run = replace(run, absent=(*run.absent, *outside(counts)))
+    extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
     if tally.sets is not None:
         note("comparing sets of images")
     return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))

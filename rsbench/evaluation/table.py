@@ -11,6 +11,7 @@ import pandas as pd
 from rsbench.core.errors import Incomparable, InputError, other_schema
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
+from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.intervals import WAYS, loss
 from rsbench.evaluation.scores import (
@@ -187,6 +188,8 @@ def to_markdown(
             texts = [f"**{t}**" if marked else t for t, marked in _cells(key, cells, leads, best)]
             lines.append(f"| {model} | {preset} | " + " | ".join(texts) + " |")
         lines.append("")
+        if note := _clipped(metric, scores):
+            lines += [f"{note[0].upper()}{note[1:]}.", ""]
     if best:
         lines += [
             "Bold: better than every other entry by more than the paired interval. Of "
@@ -202,6 +205,12 @@ def _unranked(metric: str) -> str:
     if inference.is_published(metric):
         return "; a published convention, for comparison with old tables only"
     return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
+
+
+def _clipped(metric: str, scores: Sequence[Scores]) -> str:
+    """Return which share of the values a metric clipped, by entry; empty where none."""
+    rows = [row for one in scores for row in one.run.extra.get("counts") or []]
+    return clipped_note(metric, rows)
 
 
 def _size(
@@ -232,7 +241,9 @@ def to_latex(
     words = _words(table, scores)
     parts = [f"% {line}" for line in _preface(table, endpoint, words)]
     for metric, leads, rows in _blocks(table, endpoint):
-        parts.append(f"% {metric}{_size(metric, rows, scores)}{_unranked(metric)}")
+        note = _clipped(metric, scores)
+        about = _size(metric, rows, scores) + _unranked(metric) + (f"; {note}" if note else "")
+        parts.append(f"% {metric}{about}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
         head = " & ".join(words.lead(lead) for lead in leads)

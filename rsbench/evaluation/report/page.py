@@ -63,7 +63,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "words": words, "id": f"b{index}", "run": run, "notes": board.notes,
         "facts": _facts(board, regions), "endpoint": run.endpoint, "tiles": tiles(board, models),
         "models": models, "looks": looks,
-        "metrics": [described(name, run) for name in metrics],
+        "metrics": [described(name, board) for name in metrics],
         "leads": list(range(1, run.horizon + 1)),
         "data": compact(board, models, metrics, best),
         "first": first_view(board, models, metrics, best),
