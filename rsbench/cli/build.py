@@ -54,14 +54,13 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     from rsbench.build.engine.builder import kept_lock
     from rsbench.build.engine.icechunk import working_place
     from rsbench.build.plan.plan import Lock
-    from rsbench.catalog import load_recipe
 
     _require_consistent(asked)
     to = Output(say, note, asked.as_json, asked.release)
     given = None
     if asked.lock is not None and (asked.lock.exists() or not asked.dry_run):
         given = Lock.load(asked.lock)
-    chosen = load_recipe(asked.recipe) if asked.recipe else _unnamed(given, asked.lock)
+    chosen = _recipe(asked.recipe, given)
     target = asked.out or Path(f"{chosen.name}.zarr")
     chosen = _narrow(chosen, asked.regions, asked.years)
     if given is not None:
@@ -75,22 +74,23 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     build(chosen, target, given, asked, to)
 
 
-def _unnamed(lock: Lock | None, path: Path | None) -> Recipe:
-    """Return the recipe where none is named: that of the lock, else the default one.
+def _recipe(name: str | None, lock: Lock | None) -> Recipe:
+    """Return the recipe: the one that is named, else that of the lock, else the default one.
 
     Raises:
-        InputError: if the lock was made for a recipe that is not in the catalogue.
+        InputError: if the lock was made for another recipe, or for one that is not known.
     """
-    from rsbench.catalog import load_recipe, names
+    from rsbench.build.engine.build_lock import require_same
+    from rsbench.build.plan.lock_recipe import recipe_in
+    from rsbench.catalog import load_recipe
 
-    name = "s2-yearly" if lock is None else str(lock.recipe["name"])
-    if name not in names("recipes"):
-        raise InputError(
-            f"building from the lock {path}",
-            f"it was made for the recipe {name}, which is not in the catalogue",
-            "Give the file of that recipe as well, with --recipe FILE",
-        )
-    return load_recipe(name)
+    if lock is None:
+        return load_recipe(name or "s2-yearly")
+    if name is None:
+        return recipe_in(lock)
+    recipe = load_recipe(name)
+    require_same(lock, recipe)
+    return recipe
 
 
 def _require_consistent(asked: BuildRequest) -> None:

@@ -77,6 +77,11 @@ def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
     return {str(band): LockAsset(str(href), int(index)) for band, (href, index) in value.items()}
 
 
+def place_json(region: Region) -> dict[str, Any]:
+    """Return the JSON form of a region, without the texts about it."""
+    return region.model_dump(mode="json", exclude={"title", "why", "change"})
+
+
 Found = Mapping[str, Mapping[int, tuple[LockItem, ...]]]
 """Sensor → year → scenes of one region."""
 
@@ -103,7 +108,8 @@ class Lock:
 
     ``recipe``: canonical recipe. ``provider``: key of the sensors' provider entry; ``catalogue``:
     where it was searched (API address or folder; empty for the simulated Earth). ``places``:
-    the regions themselves. ``regions``: region → sensor → year → items.
+    the regions themselves. ``regions``: region → sensor → year → items. ``source``: the recipe
+    with all its options and sensors; empty in locks of older versions.
     """
 
     recipe: Mapping[str, Any]
@@ -112,12 +118,14 @@ class Lock:
     query: Mapping[str, Any]
     places: Mapping[str, Region]
     regions: Mapping[str, Found]
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what decides the pixels: no time, no host, no port."""
         value = self.to_json()
-        del value["catalogue"]
+        for about in ("catalogue", "source"):
+            value.pop(about, None)
         for items in _item_lists(value["regions"]):
             for item in items:
                 for part in ("assets", "masks"):
@@ -171,18 +179,18 @@ class Lock:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {
+        value = {
             "schema": SCHEMA,
             "recipe": json.loads(canonical_json(self.recipe)),
             "provider": self.provider,
             "catalogue": self.catalogue,
             "query": json.loads(canonical_json(self.query)),
-            "places": {
-                name: region.model_dump(mode="json", exclude={"title", "why", "change"})
-                for name, region in self.places.items()
-            },
+            "places": {name: place_json(region) for name, region in self.places.items()},
             "regions": {name: found_json(found) for name, found in self.regions.items()},
         }
+        if self.source:
+            value["source"] = json.loads(canonical_json(self.source))
+        return value
 
     def save(self, path: Path | str) -> None:
         """Write canonical JSON atomically, compressed if the name ends in ``.gz``.
@@ -225,6 +233,7 @@ class Lock:
                 query=value["query"],
                 places={n: Region.model_validate(r) for n, r in sorted(value["places"].items())},
                 regions={n: found_of(found) for n, found in sorted(value["regions"].items())},
+                source=dict(value.get("source", {})),
             )
         except InputError:
             raise

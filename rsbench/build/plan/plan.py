@@ -11,6 +11,7 @@ from rsbench.build.kinds.base import kind_of
 from rsbench.build.plan.cost import PlanSummary, describe
 from rsbench.build.plan.href import is_web
 from rsbench.build.plan.lock import Lock, LockAsset, LockChange, LockItem, diff
+from rsbench.build.plan.lock_recipe import source_of
 from rsbench.build.plan.scenes import conditions_of
 from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, RegionSearch
 from rsbench.build.plan.search_cache import Found, KeptSearch
@@ -40,6 +41,7 @@ __all__ = [
     "diff",
     "make_plan",
     "open_catalogue",
+    "places_of",
     "regions_of",
 ]
 
@@ -118,7 +120,7 @@ def make_plan(
         InputError: if an item is inconsistent or cannot be read.
     """
     recipe = recipe.model_copy(update={"years": years}) if years else recipe
-    places, sensors = _places(recipe, regions), recipe_sensors(recipe)
+    places, sensors = places_of(recipe, regions), recipe_sensors(recipe)
     key, address = _provider(recipe, sensors, provider)
     for sensor in sensors:
         signer(sensor.provider(key).signing)
@@ -130,10 +132,11 @@ def make_plan(
     return Lock(
         recipe=recipe_canonical(recipe),
         provider=key,
-        catalogue="" if simulated else (address or sensors[0].provider(key).api),
+        catalogue=searched_at(recipe, provider)[1],
         query={s.name: conditions_of(recipe, s, key, "*") for s in sensors},
         places={region.name: region for region in sorted(places, key=lambda r: r.name)},
         regions={name: found[name] for name in sorted(found)},
+        source=source_of(recipe),
     )
 
 
@@ -196,7 +199,8 @@ def _require_scenes(recipe: Recipe, key: str, found: Mapping[str, Any]) -> None:
         )
 
 
-def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Region, ...]:
+def places_of(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Region, ...]:
+    """Return some regions, by name or as they are, on the recipe's lattice; None for all."""
     if regions is None:
         return regions_of(recipe)
     known = {region.name: region for region in regions_of(recipe)}
@@ -209,6 +213,18 @@ def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Reg
         for region in regions
     )
     return tuple(on_lattice(recipe, region) for region in asked)
+
+
+def searched_at(recipe: Recipe, provider: str | None) -> tuple[str, str]:
+    """Return the key of the provider entry and the catalogue that a search would ask.
+
+    The catalogue is an address or folder; empty for the simulated Earth.
+    """
+    sensors = recipe_sensors(recipe)
+    key, address = _provider(recipe, sensors, provider)
+    if key == SIMULATED and not address and recipe.simulated is not None:
+        return key, ""
+    return key, address or sensors[0].provider(key).api
 
 
 def _provider(recipe: Recipe, sensors: Sequence[Sensor], provider: str | None) -> tuple[str, str]:
