@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ class BuildRequest:
     release: Path | None = None
     scheduler: str | None = None
     store: str = "zarr"
+    exclude: tuple[str, ...] = ()
 
     @property
     def part(self) -> tuple[int, int] | None:
@@ -118,12 +119,15 @@ def _require_consistent(asked: BuildRequest) -> None:
 def _build_whole(
     recipe: Recipe, target: Path, given: Lock | None, asked: BuildRequest, to: Output
 ) -> None:
+    from rsbench.build.engine.build_lock import excluding
     from rsbench.build.engine.builder import build
     from rsbench.build.engine.icechunk import build_icechunk
     from rsbench.build.plan.plan import describe
 
     with watching(as_json=asked.as_json and not asked.dry_run, say=to.say) as (advance, watch):
-        frozen = given or _search(recipe, asked.recipe, asked.provider, advance)
+        options = _options(asked, given, advance, watch)
+        frozen = _search(recipe, asked.recipe, options) if given is None else given
+        frozen = excluding(frozen, asked.exclude)
         summary = describe(frozen)
         _tell(summary, dry_run=asked.dry_run, to=to)
         if asked.dry_run:
@@ -133,8 +137,8 @@ def _build_whole(
             return
         if summary.hours > ASK_ABOVE_HOURS and not asked.yes:
             _ask(summary)
-        options = _options(asked, frozen, advance, watch)
-        result = (build_icechunk if asked.store == "icechunk" else build)(recipe, target, options)
+        do = build_icechunk if asked.store == "icechunk" else build
+        result = do(recipe, target, replace(options, lock=frozen))
     end(result, to)
 
 
@@ -150,6 +154,7 @@ def _options(
         processes=asked.workers is not None,
         scheduler=asked.scheduler,
         allow_incomplete=asked.allow_incomplete,
+        exclude=asked.exclude,
         progress=advance,
         watch=watch,
     )
@@ -212,11 +217,13 @@ def _as_locked(recipe: Recipe, lock: Lock, *, regions: str | None, years: str | 
     return recipe.model_copy(update=changes)
 
 
-def _search(recipe: Recipe, asked: str | None, provider: str | None, advance: Advance) -> Lock:
+def _search(recipe: Recipe, asked: str | None, options: BuildOptions) -> Lock:
     from rsbench.build.plan.plan import make_plan
 
     try:
-        return make_plan(recipe, provider=provider, progress=advance)
+        return make_plan(
+            recipe, provider=options.provider, leaving=options.leaving, progress=options.progress
+        )
     except RsbenchError:
         raise
     except OSError as error:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rsbench.build.plan.lock_recipe import differences
-from rsbench.build.plan.plan import Lock, places_of, regions_of, searched_at
+from rsbench.build.plan.omissions import Omission
+from rsbench.build.plan.plan import (
+    Lock,
+    excluded_in,
+    places_of,
+    regions_of,
+    require_known,
+    searched_at,
+)
+from rsbench.build.plan.scenes import EXCLUDED
 from rsbench.catalog import Recipe, Region, recipe_canonical
 from rsbench.core.errors import InputError
 from rsbench.store.layout import INDEX, JOURNAL, LOCK
@@ -73,6 +83,25 @@ def require_same(lock: Lock, recipe: Recipe) -> None:
             f"the lock was made for other {', '.join(differ)}",
             "Give the lock without --recipe, or search again without --lock",
         )
+
+
+def excluding(lock: Lock, items: Collection[str]) -> Lock:
+    """Return a lock without the items of some ids, which it names as left out.
+
+    Raises:
+        InputError: if no item of the lock has one of the ids.
+    """
+    known = excluded_in(lock.left)
+    left = dict(lock.left)
+    for region, found in lock.regions.items():
+        for sensor, by_year in found.items():
+            held = {item.id for part in by_year.values() for item in part} & set(items)
+            known |= held
+            if held:
+                more = Omission(sensor, EXCLUDED, tuple(sorted(held)))
+                left[region] = (*left.get(region, ()), more)
+    require_known(items, known)
+    return replace(lock.without(items), left=left)
 
 
 def moved(lock: Lock, provider: str | None) -> str:
