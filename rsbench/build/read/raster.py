@@ -25,7 +25,7 @@ from rsbench.build.plan.href import is_web, require_public, resolve_href
 from rsbench.build.plan.lock import LockAsset
 from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands
 from rsbench.build.read.signing import signer
-from rsbench.core.errors import InputError, UnitFailed
+from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.core.grid import Grid
 
 Pixels = npt.NDArray[Any]
@@ -176,7 +176,7 @@ class RasterioEngine:
             read: takes a path for GDAL.
 
         Raises:
-            UnitFailed: naming item, asset and cause.
+            ItemFailed: naming item, asset and cause.
         """
         from rasterio.errors import RasterioError
         from requests.exceptions import RequestException
@@ -195,10 +195,12 @@ class RasterioEngine:
             except (RasterioError, RequestException, OSError, ValueError, MemoryError) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
         # Raised outside of `except`: the first error may carry a signed address.
-        raise UnitFailed(
+        raise ItemFailed.of(
+            item,
             f"reading {names} of item {item}",
             f"{cause}; file {href}",
-            "Run the same build again to resume; or leave the item out",
+            "Run the same build again to resume; or leave the item out with --allow-incomplete, or "
+            f"with --exclude {item} and another --out",
         )
 
     def _address(self, href: str, attempt: int) -> str:
