@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsbench.cli.app import only_ascii
 from rsbench.core.progress import Advance, progress_workers
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ EVENT_S = 0.5
 
 def event(kind: str, **values: Any) -> str:
     """Return one event as a line of JSON."""
-    return json.dumps({"event": kind, **values}, ensure_ascii=False)
+    return json.dumps({"event": kind, **values}, ensure_ascii=only_ascii())
 
 
 @contextmanager

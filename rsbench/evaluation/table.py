@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsbench.core.errors import Incomparable, InputError, other_schema
+from rsbench.core.errors import Incomparable, InputError, first_line, other_schema
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.clipped import clipped_note
@@ -30,6 +30,7 @@ from rsbench.metrics.queries import direction
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
+_COUNTED = ("lead", "n_regions", "n_samples", "n_missing")
 ALPHA = 1.0 - inference.LEVEL
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
@@ -59,8 +60,10 @@ def read_table(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         try:
             table = pd.read_csv(path, keep_default_na=True)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise InputError(asked, f"it is no CSV ({error})", "Write it again") from error
+        except (ValueError, OverflowError) as error:
+            raise InputError(
+                asked, f"it is no CSV ({first_line(error)})", "Write it again"
+            ) from error
         for name in ("preset", "inputs"):
             if name in table:
                 table[name] = table[name].fillna("").astype(str)
@@ -73,10 +76,26 @@ def read_table(path: Path) -> pd.DataFrame:
             f"it lacks the columns {', '.join(lacking[:6])}{' …' if len(lacking) > 6 else ''}",
             "Name a table written by `rsbench run` or `rsbench table --csv`",
         )
-    odd = sorted({int(v) for v in table["schema"].unique()} - {SCHEMA})
+    odd = [value for value in table["schema"].unique().tolist() if str(value) != str(SCHEMA)]
     if odd:
         raise other_schema(asked, odd[0], SCHEMA, TABLE_AGAIN)
+    _require_numbers(table, asked)
     return table[COLUMNS]
+
+
+def _require_numbers(table: pd.DataFrame, asked: str) -> None:
+    """Refuse text, and fractions of what is counted, in the columns of numbers."""
+    for name in ("value", "lo", "hi", *_COUNTED):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        odd = table[name].notna() & numbers.isna()
+        if name in _COUNTED:
+            odd |= (numbers % 1 != 0) & table[name].notna()
+        if name == "lead":
+            odd |= table[name].isna()
+        if odd.any():
+            row = int(odd.to_numpy().argmax())
+            found = f"{name} is {str(table[name].iloc[row])[:40]!r} in row {row + 1}"
+            raise InputError(asked, found, "Write it again")
 
 
 def load_tables(paths: Sequence[Path]) -> pd.DataFrame:

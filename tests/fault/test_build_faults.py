@@ -179,6 +179,7 @@ def spoil(folder: Path, tmp_path: Path, **options: Any) -> tuple[Path, Path]:
         ({"origin": (600_000, 5_000_020)}, "lies outside"),
         ({"values": np.full((40, 96), 500, np.uint16)}, "of 96×40 pixels lies outside"),
         ({"values": np.full((96, 96), 0.5, np.float32)}, "its numbers are float32"),
+        ({"values": np.full((96, 96), 50, np.uint8)}, "its numbers are uint8, uint16 is asked"),
     ],
 )
 def test_a_raster_of_another_grid_or_type_is_refused(

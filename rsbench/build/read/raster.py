@@ -78,12 +78,14 @@ class Asked:
         whole: every raster must cover the grid; otherwise uncovered pixels are ``nodata``.
         nodata: of the sensor, or of its quality layers.
         derived: what is kept instead of the pixels; None for the pixels themselves.
+        quality: the layers are quality layers, see :func:`require_bands`.
     """
 
     grid: Grid
     whole: bool
     nodata: int
     derived: Derived | None = None
+    quality: bool = False
 
 
 class Engine(Protocol):
@@ -237,7 +239,7 @@ def read_window(
     made, grid = asked.derived, asked.grid
     held = np.dtype(dtype if made is None else made.dtype)
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
-        require_bands(data, indexes, held)
+        require_bands(data, indexes, held, quality=asked.quality)
         overlap = overlap_with(data, grid, whole=asked.whole)
         part = Part.from_slices(*overlap.part())
         full = overlap.size == (grid.height, grid.width)
