@@ -175,6 +175,37 @@ def require_public(url: str, catalogue: str) -> None:
         )
 
 
+def redirected(url: str, location: str, catalogue: str) -> str:
+    """Return where a redirect leads, before it is followed.
+
+    Args:
+        url: address that was asked for.
+        location: where it redirects to, absolute or relative.
+        catalogue: address whose private network the target may be in.
+
+    Raises:
+        InputError: if it leads to another scheme, from https to http, or into a private network.
+    """
+    try:
+        target = urljoin(url, location) if location else ""
+        scheme = urlsplit(target).scheme
+    except ValueError:
+        target = scheme = ""
+    problem = "redirects to http(s) only are followed, and none from https to http"
+    if scheme == "https" or (scheme == "http" and not url.startswith("https")):
+        try:
+            require_public(target, catalogue)
+        except InputError as error:
+            problem = error.found
+        else:
+            return target
+    raise InputError(
+        f"reading {shown(url)}",
+        f"it redirects to {shown(location) or 'no address'}: {problem}",
+        "Use another address, or tell its provider",
+    )
+
+
 @cache
 def _leads_inside(host: str) -> bool:
     if is_private(host):

@@ -14,7 +14,7 @@ from urllib3 import Retry
 
 from rsbench.build.plan.href import require_public, shown
 from rsbench.build.plan.items import read_json_text
-from rsbench.build.plan.patience import REQUEST, SEARCH, within
+from rsbench.build.plan.patience import REQUEST, SEARCH, Waiting
 from rsbench.core.errors import InputError
 
 MOST = 64 << 20
@@ -69,7 +69,8 @@ class Guarded(HTTPAdapter):
         try:
             self._state.require_time(what)
             left = self._state.end - time.monotonic()
-            return within(SEARCH if left < REQUEST.seconds else REQUEST, what, whole, left)
+            limit = SEARCH if left < REQUEST.seconds else REQUEST
+            return Waiting(limit, what, whole).result(left)
         except InputError as error:
             self._state.refused = error
             raise

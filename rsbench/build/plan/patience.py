@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from threading import Thread
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from rsbench.core.errors import InputError
 
@@ -74,31 +74,40 @@ FILE = Limit("RSBENCH_FILE_SECONDS", 300.0)
 """The pixels of one file, with retries."""
 
 
-def within(limit: Limit, what: str, run: Callable[[], T], left: float = math.inf) -> T:
-    """Return what ``run`` returns; it goes on in the background if it takes too long.
+class Waiting(Generic[T]):
+    """Something that runs in the background, and for which is waited up to a limit.
 
     Args:
         limit: seconds to wait at most.
         what: what is waited for, for the terminal and the error.
-        run: must leave nothing behind that others use.
-        left: seconds to wait, where they are fewer because a part of the limit is over.
-
-    Raises:
-        InputError: if the limit passed.
+        run: must leave nothing behind that others use; it goes on if it takes too long.
     """
-    seconds, done = min(limit.seconds, left), Future[T]()
 
-    def work() -> None:
+    def __init__(self, limit: Limit, what: str, run: Callable[[], T]) -> None:
+        self._limit, self._what, self._run = limit, what, run
+        self._done: Future[T] = Future()
+        # A daemon: a program that ends does not wait for a server that never answers.
+        Thread(target=self._work, name="rsbench-wait", daemon=True).start()
+
+    def _work(self) -> None:
         try:
-            done.set_result(run())
+            self._done.set_result(self._run())
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            done.set_exception(error)
+            self._done.set_exception(error)
 
-    # A daemon: a program that ends does not wait for a server that never answers.
-    Thread(target=work, name="rsbench-wait", daemon=True).start()
-    if not wait([done], min(NOTICE, seconds)).done:
-        if seconds > NOTICE:
-            limit.say(what)
-        if seconds <= NOTICE or not wait([done], seconds - NOTICE).done:
-            raise limit.passed(what)
-    return done.result()
+    def result(self, left: float = math.inf) -> T:
+        """Return the result.
+
+        Args:
+            left: seconds to wait, where they are fewer because a part of the limit is over.
+
+        Raises:
+            InputError: if the limit passed.
+        """
+        seconds = min(self._limit.seconds, left)
+        if not wait([self._done], min(NOTICE, seconds)).done:
+            if seconds > NOTICE:
+                self._limit.say(self._what)
+            if seconds <= NOTICE or not wait([self._done], seconds - NOTICE).done:
+                raise self._limit.passed(self._what)
+        return self._done.result()

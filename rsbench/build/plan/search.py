@@ -114,10 +114,11 @@ class ApiCatalogue:
         except (APIError, RequestException) as error:
             raise state.refused or _unreachable(self.url, error) from None
         except Exception as error:  # noqa: BLE001 - pystac raises any type where STAC is malformed
-            raise InputError(
-                f"searching {query.collection} at {shown(self.url)}",
-                f"the catalogue's answer is no STAC ({type(error).__name__})",
-                "Give the address of a STAC API, or tell its provider",
+            raise state.refused or InputError(
+                f"searching {query.collection}",
+                f"the catalogue {shown(self.url)} cannot be searched: its answer is no STAC "
+                f"({type(error).__name__})",
+                "Try again later, or give the address of a STAC API",
             ) from None
         found.close()
         return found
