@@ -104,6 +104,25 @@ def import_dataset(
     coarse_gsd: Annotated[
         float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
     ] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Make irregular dates regular: 16d, 1m, 1y.")
+    ] = None,
+    composite: Annotated[
+        str | None, typer.Option(help="With --step: nearest (default) or median.")
+    ] = None,
+    clear: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least valid share of a fine image (0.9).")
+    ] = None,
+    coarse_clear: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least valid share of a coarse image (0.5).")
+    ] = None,
+    correlation: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Least correlation of fine and coarse; -1 for any."),
+    ] = None,
+    shift: Annotated[
+        float | None, typer.Option(min=0, help="Most coarse pixels that fine and coarse lie apart.")
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Of sat-jepa-diff: space, time or published.")
     ] = None,
@@ -116,7 +135,8 @@ def import_dataset(
         bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
-        split=split,
+        step=step, composite=composite, clear=clear, coarse_clear=coarse_clear,
+        correlation=correlation, shift=shift, split=split,
     )  # fmt: skip
     import_command(importer, source, out, options, say=say, note=note)
 

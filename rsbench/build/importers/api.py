@@ -16,6 +16,8 @@ COMPOSITOR = "import@1"
 SENSOR_OPTIONS = frozenset(
     {"unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size", "value_range"}
 )
+STEP_OPTIONS = ("step", "composite")
+GATE_OPTIONS = ("clear", "coarse_clear", "correlation", "shift")
 COARSE_OPTIONS = ("coarse_scale", "coarse_offset", "coarse_nodata", "coarse_gsd")
 
 
@@ -51,6 +53,12 @@ class ImportOptions:
         coarse_offset: offset of the coarse sensor's images.
         coarse_nodata: stored number of missing pixels of the coarse sensor's images.
         coarse_gsd: metres that a coarse pixel measures, where the images lie on the fine grid.
+        step: time between the dates of the store, as ``16d``, ``1m`` or ``1y``.
+        composite: how images near a step become one: ``nearest`` or ``median``.
+        clear: smallest share of valid pixels of the fine image of a date of triplets.
+        coarse_clear: likewise of the coarse image.
+        correlation: smallest correlation of both images of a date, over coarse pixels.
+        shift: most coarse pixels that both images of a date may lie apart.
         split: how regions or dates become train, val and test.
     """
 
@@ -67,6 +75,12 @@ class ImportOptions:
     coarse_offset: float | None = None
     coarse_nodata: float | None = None
     coarse_gsd: float | None = None
+    step: str | None = None
+    composite: str | None = None
+    clear: float | None = None
+    coarse_clear: float | None = None
+    correlation: float | None = None
+    shift: float | None = None
     split: str | None = None
 
     def given(self) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from types import MappingProxyType
 from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import (
     COARSE_OPTIONS,
+    GATE_OPTIONS,
     SENSOR_OPTIONS,
+    STEP_OPTIONS,
     ImportRequest,
     Written,
     imported_meta,
@@ -22,9 +24,11 @@ from rsbench.build.importers.blocks import Block, cut
 from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import open_all
+from rsbench.build.importers.regular import Regular, regular
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files, read_block
 from rsbench.build.importers.stated import SENSOR, SensorIdentity, stated_of
 from rsbench.build.importers.validity import may_differ
+from rsbench.core.dates import uneven, usual_step
 from rsbench.store.layout import RegionRecord
 from rsbench.store.write import write_region
 
@@ -33,11 +37,11 @@ class GeoTiffSeries:
     """A folder of GeoTIFFs, one file per date, cut into blocks with a split in space."""
 
     title = "a folder of GeoTIFFs of one place, one file per date"
-    takes = SENSOR_OPTIONS
+    takes = SENSOR_OPTIONS.union(STEP_OPTIONS)
     reasons = MappingProxyType(
         {
             "split": "its split follows from places or dates",
-            **dict.fromkeys(COARSE_OPTIONS, "it has no coarse sensor"),
+            **dict.fromkeys((*COARSE_OPTIONS, *GATE_OPTIONS), "it has no coarse sensor"),
         }
     )
 
@@ -50,7 +54,8 @@ class GeoTiffSeries:
         stated = stated_of(request, first, given)
         series = dated_files(request, rasters, stated, given, SensorIdentity())
         blocks = cut(first.grid.height, first.grid.width, options.region_size)
-        return PreparedSeries(request, series, blocks)
+        steps = regular(series.times, options.step, options.composite)
+        return PreparedSeries(request, series, blocks, steps)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class PreparedSeries:
     request: ImportRequest
     series: SensorFiles
     blocks: tuple[Block, ...]
+    steps: Regular | None = None
 
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`; empty blocks are skipped and noted."""
@@ -69,11 +75,13 @@ class PreparedSeries:
         found = Plausibility(self.series.files, meta)
         for block in self.blocks:
             arrays = read_block(self.series, block.window, found)
+            if self.steps is not None:
+                arrays = self.steps.applied(arrays, meta.nodata)
             if not arrays.valid.any():
                 empty[block.split] += 1
                 continue
             name = f"{self.request.name}-r{block.row:02d}c{block.column:02d}"
-            record = RegionRecord(name, block.split, {}, self.series.times)
+            record = RegionRecord(name, block.split, {}, arrays.times)
             write_region(root, record, {SENSOR: arrays}, {SENSOR: meta})
             written.append(name)
         found.require()
@@ -84,8 +92,9 @@ class PreparedSeries:
             **self.series.recipe(),
             "bands": list(meta.bands),
             "region_size": self.blocks[0].window.height,
+            **(self.steps.recipe(self.series.times) if self.steps else {}),
         }
-        step = step_between(self.series.times)
+        step = self.steps.step.iso if self.steps else step_between(self.series.times)
         store = imported_meta(
             "series", recipe, {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
         )
@@ -94,7 +103,22 @@ class PreparedSeries:
             f"{count} of {blocks[split]} blocks for {split} have no valid pixel and are left out"
             for split, count in empty.items()
         ]
-        return Written(store, written, [*notes, *found.notes()])
+        return Written(store, written, [*notes, *self._on_dates(), *found.notes()])
+
+    def _on_dates(self) -> list[str]:
+        """Say which steps have no image, or that the dates are irregular and what to type."""
+        if self.steps is not None:
+            return self.steps.notes()
+        times = self.series.times
+        found = uneven(times)
+        if found is None:
+            return []
+        usual = usual_step(times)
+        command = self.request.command(step=f"{usual}d", composite="nearest")
+        return [
+            f"the dates are irregular: {found[1]} days follow {found[0]}, elsewhere it is about "
+            f"{usual}. Forecasts need even steps; to make them, type: {command}"
+        ]
 
 
 IMPORTER = GeoTiffSeries()

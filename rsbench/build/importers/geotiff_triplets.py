@@ -13,7 +13,9 @@ from types import MappingProxyType
 from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import (
     COARSE_OPTIONS,
+    GATE_OPTIONS,
     SENSOR_OPTIONS,
+    STEP_OPTIONS,
     ImportOptions,
     ImportRequest,
     SensorOptions,
@@ -34,8 +36,13 @@ class GeoTiffTriplets:
     """Two folders of GeoTIFFs; one region to test on, or blocks where a size is stated."""
 
     title = "folders fine/ and coarse/ of GeoTIFFs of one place"
-    takes = SENSOR_OPTIONS.union(COARSE_OPTIONS)
-    reasons = MappingProxyType({"split": "its split follows from places or dates"})
+    takes = SENSOR_OPTIONS.union(COARSE_OPTIONS, GATE_OPTIONS)
+    reasons = MappingProxyType(
+        {
+            "split": "its split follows from places or dates",
+            **dict.fromkeys(STEP_OPTIONS, "triplets are of any dates"),
+        }
+    )
 
     def prepare(self, request: ImportRequest) -> PreparedTriplets:
         """See :class:`rsbench.build.importers.api.Importer`."""

@@ -21,7 +21,7 @@ from types import MappingProxyType
 import numpy as np
 
 from rsbench.build.importers.alike import require_alike
-from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest
+from rsbench.build.importers.api import COARSE_OPTIONS, GATE_OPTIONS, ImportOptions, ImportRequest
 from rsbench.build.importers.dates import match_date
 from rsbench.build.importers.flat_files import header_of
 from rsbench.build.importers.raster import (
@@ -111,7 +111,7 @@ _FOLDER = re.compile(r"^(?P<year>(?:19|20)\d\d)_(?P<doy>\d{3})_[A-Z][a-z]{2}\d\d
 class PublishedSet:
     """One published set; a pixel with a band outside 0 … 1 reflectance is not valid."""
 
-    takes = frozenset({"unit", "scale", "offset", "nodata", "region_size"})
+    takes = frozenset({"unit", "scale", "offset", "nodata", "region_size", *GATE_OPTIONS})
     reasons = MappingProxyType(
         {
             **dict.fromkeys(

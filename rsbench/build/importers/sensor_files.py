@@ -30,6 +30,10 @@ class SensorFiles:
     nodata: float | None
     read: Read
 
+    def at(self, day: date) -> Raster:
+        """Return the file of a date."""
+        return self.files[self.times.index(day)]
+
     def recipe(self) -> dict[str, Any]:
         """Return how the files were read, and their digests, as JSON values."""
         return {
