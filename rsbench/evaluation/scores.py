@@ -161,7 +161,7 @@ class RunInfo:
     @property
     def words(self) -> Words:
         """The words of the run's task; UnknownName if no installed package offers it."""
-        return task(self.task).words
+        return task(self.task).words.stepped(self.step, self.starts)
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two values to be compared."""
