@@ -104,6 +104,12 @@ def import_dataset(
     coarse_gsd: Annotated[
         float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
     ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="What names say, e.g. '{region}/{date}_{band}.tif'.")
+    ] = None,
+    gsd: Annotated[
+        float | None, typer.Option(help="Metres per pixel, where files have no place.")
+    ] = None,
     step: Annotated[
         str | None, typer.Option(help="Make irregular dates regular: 16d, 1m, 1y.")
     ] = None,
@@ -135,8 +141,8 @@ def import_dataset(
         bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
-        step=step, composite=composite, clear=clear, coarse_clear=coarse_clear,
-        correlation=correlation, shift=shift, split=split,
+        layout=layout, gsd=gsd, step=step, composite=composite, clear=clear,
+        coarse_clear=coarse_clear, correlation=correlation, shift=shift, split=split,
     )  # fmt: skip
     import_command(importer, source, out, options, say=say, note=note)
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from rsbench.core.errors import InputError
@@ -17,7 +18,16 @@ SENSOR_OPTIONS = frozenset(
     {"unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size", "value_range"}
 )
 STEP_OPTIONS = ("step", "composite")
+LAYOUT_OPTIONS = ("layout", "gsd")
 GATE_OPTIONS = ("clear", "coarse_clear", "correlation", "shift")
+COMMON_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(GATE_OPTIONS, "it has no coarse sensor"),
+        **dict.fromkeys(LAYOUT_OPTIONS, "its layout is known"),
+        **dict.fromkeys(STEP_OPTIONS, "its dates are known"),
+    }
+)
+"""Why an importer of a known set takes none of these options."""
 COARSE_OPTIONS = ("coarse_scale", "coarse_offset", "coarse_nodata", "coarse_gsd")
 
 
@@ -53,6 +63,8 @@ class ImportOptions:
         coarse_offset: offset of the coarse sensor's images.
         coarse_nodata: stored number of missing pixels of the coarse sensor's images.
         coarse_gsd: metres that a coarse pixel measures, where the images lie on the fine grid.
+        layout: what names of files and folders say, as ``{region}/{date}_{band}.tif``.
+        gsd: metres that a pixel measures, of files without a place.
         step: time between the dates of the store, as ``16d``, ``1m`` or ``1y``.
         composite: how images near a step become one: ``nearest`` or ``median``.
         clear: smallest share of valid pixels of the fine image of a date of triplets.
@@ -75,6 +87,8 @@ class ImportOptions:
     coarse_offset: float | None = None
     coarse_nodata: float | None = None
     coarse_gsd: float | None = None
+    layout: str | None = None
+    gsd: float | None = None
     step: str | None = None
     composite: str | None = None
     clear: float | None = None
