@@ -86,7 +86,7 @@ def import_dataset(
     importer: Annotated[str, typer.Argument(help="An importer, see below.")],
     source: Annotated[Path, typer.Argument(help="The folder to import.")],
     out: Annotated[Path, typer.Option(help="Where the store goes.")],
-    unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,
+    unit: Annotated[str | None, typer.Option(help="reflectance, kelvin, display or index.")] = None,
     scale: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
     offset: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
     nodata: Annotated[float | None, typer.Option(help="The stored value without data.")] = None,
@@ -109,6 +109,20 @@ def import_dataset(
     ] = None,
     gsd: Annotated[
         float | None, typer.Option(help="Metres per pixel, where files have no place.")
+    ] = None,
+    dates_in_file: Annotated[
+        str | None,
+        typer.Option(help="Dates of files with several: names (of bands), 1m, or a list."),
+    ] = None,
+    offset_from: Annotated[
+        tuple[str, float] | None,
+        typer.Option(help="DATE and offset of files from it on: 2022-01-25 -0.1 (Sentinel-2)."),
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="How names of mask files end, e.g. _mask.")
+    ] = None,
+    mask_valid: Annotated[
+        str | None, typer.Option(help="Numbers of mask files that mean valid, e.g. 0,4-7.")
     ] = None,
     step: Annotated[
         str | None, typer.Option(help="Make irregular dates regular: 16d, 1m, 1y.")
@@ -141,8 +155,10 @@ def import_dataset(
         bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
-        layout=layout, gsd=gsd, step=step, composite=composite, clear=clear,
-        coarse_clear=coarse_clear, correlation=correlation, shift=shift, split=split,
+        layout=layout, gsd=gsd, dates_in_file=dates_in_file, offset_from=offset_from,
+        mask=mask, mask_valid=mask_valid, step=step,
+        composite=composite, clear=clear, coarse_clear=coarse_clear, correlation=correlation,
+        shift=shift, split=split,
     )  # fmt: skip
     import_command(importer, source, out, options, say=say, note=note)
 

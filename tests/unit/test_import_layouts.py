@@ -279,3 +279,90 @@ def test_other_kinds_of_files_are_named(suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"2020{suffix}").write_bytes(b"x")
     with pytest.raises(InputError, match=rf"no GeoTIFF, but 1 \{suffix} files.*GeoTIFF first"):
         imported(tmp_path, tmp_path / "out")
+
+
+# Masks -----------------------------------------------------------------------------------
+
+
+def masks(root: Path, name: Callable[[str], str], ratio: int = 1) -> Path:
+    """One image per date, and masks in which 4 and 5 mean valid: the left half."""
+    for at, day in enumerate(DAYS):
+        write_raster(root / f"{day}.tif", image(at))
+        shown = np.full((32 // ratio, 160 // ratio), 3, np.uint8)
+        shown[:, : 16 // ratio] = 4 + at % 2
+        write_raster(root / name(day), shown, gsd=10.0 * ratio)
+    return root
+
+
+def left_half_is_valid(store: Store) -> bool:
+    valid = store.read(store.regions[0], "image", array="valid")
+    return bool(valid[:, :, :16].all() and not valid[:, :, 16:].any())
+
+
+@pytest.mark.parametrize(("ratio", "end"), [(1, "_mask"), (2, "_SCL"), (1, "-qa")])
+def test_mask_files_are_told_and_read(ratio: int, end: str, tmp_path: Path) -> None:
+    source = masks(tmp_path / "a", lambda day: f"{day}{end}.tif", ratio)
+    with pytest.raises(
+        InputError, match=rf"looks like the mask .*holds 3, 4.*--mask {end} "
+    ) as said:
+        imported(source, tmp_path / "out", region_size=32)
+    said.value.remedy = said.value.remedy.replace("--mask-valid 1", "--mask-valid 4-5")
+    typed(said.value)
+    store = open_store(tmp_path / "out")
+    assert left_half_is_valid(store)
+    assert f"{DAYS[0]}{end}.tif" in store.meta.recipe["files"]
+
+
+def test_a_mask_beside_files_of_bands_is_a_band_of_the_layout(tmp_path: Path) -> None:
+    source = masks(per_band(tmp_path / "a", NAMES["flat"][0]), lambda day: f"{day}_mask.tif")
+    for day in DAYS:
+        (source / f"{day}.tif").unlink()
+    store = imported(
+        source, tmp_path / "out", layout="{date}_{band}.tif", mask="mask", mask_valid="4,5",
+        region_size=32,
+    )  # fmt: skip
+    assert store.sensor("image").bands == BANDS
+    assert left_half_is_valid(store)
+
+
+def test_masks_that_are_not_stated_wholly_or_absent_are_refused(tmp_path: Path) -> None:
+    source = masks(tmp_path / "a", lambda day: f"{day}_mask.tif")
+    with pytest.raises(InputError, match=r"not stated which of its numbers .* holds 3, 4"):
+        imported(source, tmp_path / "out", mask="_mask")
+    with pytest.raises(InputError, match="these are no numbers"):
+        imported(source, tmp_path / "out", mask="_mask", mask_valid="clear")
+    (source / f"{DAYS[1]}_mask.tif").unlink()
+    with pytest.raises(InputError, match=r"the mask of 2020-02-05\.tif: there is none"):
+        imported(source, tmp_path / "out", mask="_mask", mask_valid="4")
+
+
+# Types and units -------------------------------------------------------------------------
+
+
+def test_integers_of_32_bits_are_stored_exactly_or_refused(tmp_path: Path) -> None:
+    for at, day in enumerate(DAYS):
+        values = image(at).astype(np.int32)
+        values[:, 0, 0] = -(2**31)
+        write_raster(tmp_path / "a" / f"{day}.tif", values, nodata=-(2**31))
+    store = imported(tmp_path / "a", tmp_path / "out", bands=BANDS, region_size=32)
+    assert store.sensor("image").dtype == "float32"
+    first = store.regions[0]
+    assert not store.read(first, "image", array="valid")[:, 0, 0].any()
+    held = store.read(first, "image")[:, :, 1:]
+    assert (held == np.stack([image(at)[:, 1:, :32] for at in range(3)])).all()
+    write_raster(tmp_path / "a" / f"{DAYS[0]}.tif", np.full((2, 32, 160), 2**25, np.int32),
+                 nodata=-(2**31))  # fmt: skip
+    with pytest.raises(InputError, match=r"int32 numbers up to 33554432.*--nodata"):
+        imported(tmp_path / "a", tmp_path / "no", bands=BANDS, region_size=32)
+
+
+def test_an_index_is_a_unit_of_its_own(tmp_path: Path) -> None:
+    for at, day in enumerate(DAYS):
+        values = (image(at)[:1].astype(np.int32) * 4 - 4000).clip(-2000, 10000).astype(np.int16)
+        write_raster(tmp_path / "a" / f"{day}.tif", values, nodata=-3000)
+    options: dict[str, Any] = {"bands": ("ndvi",), "region_size": 32}
+    with pytest.raises(InputError, match=r"NDVI or another index, type: .*--unit index") as told:
+        imported(tmp_path / "a", tmp_path / "out", unit=None, scale=None, **options)
+    typed(told.value, 2)
+    found = open_store(tmp_path / "out").sensor("image")
+    assert (found.unit, found.scale, found.value_range) == ("index", 1e-4, (-1.0, 1.0))

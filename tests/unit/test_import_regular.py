@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import write_raster
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from import_fixtures import typed
 
@@ -124,6 +124,7 @@ def test_steps_are_read(text: str, iso: str) -> None:
     assert parse_step("1m").after(date(2020, 1, 31), 1) == date(2020, 2, 29)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.integers(0, 400), min_size=2, max_size=8, unique=True),
     st.integers(5, 60),

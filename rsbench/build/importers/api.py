@@ -18,7 +18,7 @@ SENSOR_OPTIONS = frozenset(
     {"unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size", "value_range"}
 )
 STEP_OPTIONS = ("step", "composite")
-LAYOUT_OPTIONS = ("layout", "gsd")
+LAYOUT_OPTIONS = ("layout", "gsd", "dates_in_file", "offset_from", "mask", "mask_valid")
 GATE_OPTIONS = ("clear", "coarse_clear", "correlation", "shift")
 COMMON_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -50,7 +50,7 @@ class ImportOptions:
     """What a person states of the files; None where nothing is stated.
 
     Args:
-        unit: ``reflectance``, ``kelvin`` or ``display``.
+        unit: ``reflectance``, ``kelvin``, ``display``, or ``index`` for NDVI and the like.
         scale: ``value = stored · scale + offset``; needed for integers unless the files state it.
         offset: likewise; 0 where nothing is stated.
         nodata: stored number of missing pixels, beside what the files state.
@@ -65,6 +65,10 @@ class ImportOptions:
         coarse_gsd: metres that a coarse pixel measures, where the images lie on the fine grid.
         layout: what names of files and folders say, as ``{region}/{date}_{band}.tif``.
         gsd: metres that a pixel measures, of files without a place.
+        dates_in_file: dates of files with several: ``names`` of bands, a step, or a list.
+        offset_from: a date, and the offset of the files from that date on.
+        mask: how the names of mask files end, or which band of a layout they are.
+        mask_valid: numbers of mask files that mean valid, as ``0,4-7``.
         step: time between the dates of the store, as ``16d``, ``1m`` or ``1y``.
         composite: how images near a step become one: ``nearest`` or ``median``.
         clear: smallest share of valid pixels of the fine image of a date of triplets.
@@ -89,6 +93,10 @@ class ImportOptions:
     coarse_gsd: float | None = None
     layout: str | None = None
     gsd: float | None = None
+    dates_in_file: str | None = None
+    offset_from: tuple[str, float] | None = None
+    mask: str | None = None
+    mask_valid: str | None = None
     step: str | None = None
     composite: str | None = None
     clear: float | None = None
@@ -194,7 +202,7 @@ class Importer(Protocol):
 
 
 def _words(name: str, value: Any) -> list[str]:
-    if name == "value_range":
+    if name in ("value_range", "offset_from"):
         return [str(number) for number in value]
     return [",".join(value) if isinstance(value, tuple) else str(value)]
 

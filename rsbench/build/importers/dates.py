@@ -88,6 +88,11 @@ def is_dated(name: str) -> bool:
     return True
 
 
+def year_alone(name: str) -> bool:
+    """Return whether the date in a name is a year without month and day."""
+    return not (_FULL.search(name) or _SHORT.search(name) or _MONTH.search(name))
+
+
 def date_in(text: str, where: str) -> date:
     """Return the one date in a part of a name; ``where`` is the file, for errors."""
     try:

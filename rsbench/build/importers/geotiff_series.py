@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,11 +28,13 @@ from rsbench.build.importers.api import (
 from rsbench.build.importers.blocks import Block, cut
 from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.layout import images_of
+from rsbench.build.importers.offsets import one_offset, require_one_offset
 from rsbench.build.importers.places import region_splits
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import open_all
 from rsbench.build.importers.regular import Regular, regular
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files, read_block
+from rsbench.build.importers.stacks import require_bands
 from rsbench.build.importers.stated import SENSOR, SensorIdentity, stated_of
 from rsbench.build.importers.validity import may_differ
 from rsbench.core.dates import uneven, usual_step
@@ -58,7 +60,12 @@ class GeoTiffSeries:
         """See :class:`rsbench.build.importers.api.Importer`."""
         given, options = request.options.sensor(), request.options
         folder = request.folder()
-        regions = images_of(request, folder, open_all(folder, options))
+        regions = one_offset(request, images_of(request, folder, open_all(folder, options)))
+        if options.offset_from is not None:
+            given = replace(given, offset=None)
+        if options.dates_in_file is None:
+            for images in regions.values():
+                require_bands(request, images.rasters)
         every = [raster for images in regions.values() for raster in images.rasters]
         for images in regions.values():
             require_alike(images.rasters, but=may_differ(given))
@@ -137,6 +144,7 @@ class PreparedSeries:
             written += names
             empty += gone
             found.require()
+            require_one_offset(self.request, place.series, found)
             notes += found.notes()
         steps = {_step(place) for place in self.places}
         step = steps.pop() if len(steps) == 1 else "irregular"
@@ -161,6 +169,7 @@ class PreparedSeries:
             "files": {name: digest for held in files for name, digest in held.items()},
             "bands": list(first.series.meta.bands),
             "region_size": first.blocks[0].window.height,
+            **_added(self.places),
             **(first.steps.recipe(first.series.times) if first.steps else {}),
         }
 
@@ -177,6 +186,18 @@ class PreparedSeries:
                     f"about {usual}. Forecasts need even steps; to make them, type: {command}"
                 ]
         return list(dict.fromkeys(n for p in self.places if p.steps for n in p.steps.notes()))
+
+
+def _added(places: Sequence[Place]) -> dict[str, Any]:
+    """Return what was added to the numbers of files, where they have several offsets."""
+    files = [(place.series.folder, raster) for place in places for raster in place.series.files]
+    found = {
+        str(path.relative_to(folder) if folder else path.name): raster.added
+        for folder, raster in files
+        for path in raster.paths
+        if raster.added
+    }
+    return {"added": found} if found else {}
 
 
 def _step(place: Place) -> str:

@@ -7,6 +7,7 @@ before, and then the size of a true coarse pixel is stated.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,6 +22,7 @@ from rsbench.build.importers.api import (
     SensorOptions,
 )
 from rsbench.build.importers.layout import Images, images_of
+from rsbench.build.importers.offsets import one_offset
 from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.sensor_files import dated_files
 from rsbench.build.importers.stated import SensorIdentity, grid_gsd, stated_of
@@ -49,6 +51,8 @@ class GeoTiffTriplets:
         """See :class:`rsbench.build.importers.api.Importer`."""
         folder, options = request.folder(), request.options
         given = (options.sensor(), options.coarse())
+        if options.offset_from is not None:
+            given = (replace(given[0], offset=None), given[1])
         fine, low = _images(request, FINE, given[0]), _images(request, COARSE, given[1])
         firsts = fine.rasters[0], low.rasters[0]
         _require_one_kind(folder, *firsts)
@@ -82,6 +86,8 @@ def _images(request: ImportRequest, sensor: str, given: SensorOptions) -> Images
             "Put the fine images into fine/ and the coarse ones into coarse/",
         )
     places = images_of(request, found[0], open_all(found[0], request.options))
+    if sensor == FINE:
+        places = one_offset(request, places)
     if len(places) > 1:
         raise InputError(
             f"importing {found[0]}",

@@ -18,7 +18,9 @@ from pathlib import Path
 from rsbench.build.importers.alike import same_grid
 from rsbench.build.importers.api import ImportRequest
 from rsbench.build.importers.dates import date_in, file_dates, is_dated, one_per_date
+from rsbench.build.importers.mask_files import core, masked, with_masks
 from rsbench.build.importers.raster import Raster
+from rsbench.build.importers.stacks import dates_are_in_files, unstacked
 from rsbench.core.errors import InputError
 
 PARTS = ("region", "date", "band")
@@ -56,7 +58,15 @@ def images_of(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -
             it is not known whether folders are regions or bands.
     """
     layout = request.options.layout
+    rasters = with_masks(request, rasters)
     named = _by_layout(request, folder, rasters) if layout else _by_name(request, folder, rasters)
+    if request.options.dates_in_file is not None:
+        own = not dates_are_in_files(request.options.dates_in_file)
+        named = [
+            Named(image, one.region, day)
+            for one in named
+            for image, day in unstacked(request, one.raster, one.day if own else None)
+        ]
     regions: dict[str, dict[date, list[Named]]] = defaultdict(lambda: defaultdict(list))
     for one in named:
         regions[one.region][one.day].append(one)
@@ -71,6 +81,8 @@ def images_of(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -
 
 
 def _by_name(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -> list[Named]:
+    if dates_are_in_files(request.options.dates_in_file):
+        return [Named(r, _region(r.path, folder), date.min) for r in rasters]
     when = file_dates([r.path for r in rasters], request.options.dates, folder)
     return [Named(r, _region(r.path, folder), when[r.path]) for r in rasters]
 
@@ -131,6 +143,16 @@ def _stacked(request: ImportRequest, region: str, held: Sequence[Named]) -> Rast
     """Return the files of one date as one image, its bands in the order stated or sorted."""
     if len(held) == 1 and not held[0].band:
         return held[0].raster
+    by_band = {one.band: one.raster for one in held}
+    if request.options.mask is not None:
+        end = core(request.options.mask)
+        mask = next((by_band.pop(band) for band in list(by_band) if band.lower() == end), None)
+        bands = [one for one in held if one.band in by_band]
+        return masked(request, _bands(request, region, bands), mask)
+    return _bands(request, region, held)
+
+
+def _bands(request: ImportRequest, region: str, held: Sequence[Named]) -> Raster:
     by_band = {one.band: one.raster for one in held}
     asked = request.options.bands or tuple(sorted(by_band))
     if len(by_band) != len(held) or set(asked) != set(by_band):

@@ -25,7 +25,7 @@ from rsbench.build.importers.flat_files import (
 from rsbench.build.importers.radiometry import alike, radiometry_of
 from rsbench.build.read.raster import DRIVER, GDAL_ENV
 from rsbench.core.errors import InputError
-from rsbench.core.grid import Grid, Window
+from rsbench.core.grid import Grid, Window, nesting
 
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -55,6 +55,8 @@ class Raster:
         unit: the file's own text; empty where it states none.
         parts: files of one band each, where it is made of them.
         only: numbers of its bands, counted from 1; all where empty.
+        mask, mask_valid: a mask that is a file of its own, and its numbers that mean valid.
+        added: what brings its numbers to the offset of the others.
         south_up: whether the first row of the file is the southernmost; ``grid`` is north-up.
     """
 
@@ -73,11 +75,15 @@ class Raster:
     parts: tuple[Raster, ...] = ()
     only: tuple[int, ...] = ()
     south_up: bool = False
+    added: float = 0.0
+    mask: Raster | None = None
+    mask_valid: tuple[int, ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that hold the bands."""
-        return tuple(dict.fromkeys(p.path for p in self.parts)) or (self.path,)
+        """The files that hold the bands and the mask."""
+        bands = tuple(dict.fromkeys(p.path for p in self.parts)) or (self.path,)
+        return bands if self.mask is None else (*bands, self.mask.path)
 
 
 @dataclass(frozen=True)
@@ -367,6 +373,9 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
     from rasterio.errors import RasterioError
     from rasterio.windows import Window as Part
 
+    if raster.mask is not None:
+        pixels, present = read_part(replace(raster, mask=None), window)
+        return pixels, present & _unmasked(raster, raster.mask, window)
     if raster.parts:
         read = [read_part(part, window) for part in raster.parts]
         pixels = np.concatenate([stored for stored, _ in read])
@@ -391,6 +400,19 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
             raise InputError(
                 f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
             ) from error
+
+
+def _unmasked(raster: Raster, mask: Raster, window: Window) -> Mask:
+    """Return where a mask file, perhaps of coarser pixels, shows a window as valid."""
+    ratio = nesting(raster.grid, mask.grid, mask.path.name)
+    top, left = window.y // ratio, window.x // ratio
+    below, right = -(-(window.y + window.height) // ratio), -(-(window.x + window.width) // ratio)
+    stored, present = read_part(mask, Window(top, left, below - top, right - left))
+    shown = np.isin(stored[0], raster.mask_valid) & present
+    rows, columns = window.y - top * ratio, window.x - left * ratio
+    whole = shown.repeat(ratio, axis=0).repeat(ratio, axis=1)
+    part: Mask = whole[rows : rows + window.height, columns : columns + window.width]
+    return part
 
 
 def _present(raster: Raster, data: Any, area: Any) -> Mask:

@@ -12,6 +12,7 @@ import numpy as np
 from rsbench.build.importers.api import GATE_OPTIONS, ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block, cut
 from rsbench.build.importers.date_gate import Gate, Images, judge, open_gate
+from rsbench.build.importers.offsets import require_one_offset
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sensor_files import SensorFiles, read_block
@@ -73,6 +74,8 @@ class PreparedTriplets:
             )
         for sensor in found:
             sensor.require()
+        for at in (0, 1):
+            require_one_offset(self.request, pair[at], found[at], coarse=at == 1)
         _require_one_scale(self.request, found)
         protocol = "fusion2" if len(gate.kept) > 2 else "fusion1"
         store = imported_meta(
