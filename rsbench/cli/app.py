@@ -19,7 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-weights_app = typer.Typer(help="Weight files of perceptual metrics.", no_args_is_help=True)
+weights_app = typer.Typer(
+    help="Weight files of perceptual metrics, and published weights of models.",
+    no_args_is_help=True,
+)
 lock_app = typer.Typer(help="Lock files: frozen STAC searches.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 app.add_typer(lock_app, name="lock")

@@ -124,8 +124,8 @@ def _table(result: BuildResult) -> Iterator[str]:
         if not names:
             continue
         dates = sum(len(found[name].dates) for name in names)
-        failed = sum(unit.region in names for unit in result.failed)
+        failed = sum(unit.region in names and not unit.item for unit in result.failed)
         valid = sum(found[name].mean for name in names) / len(names)
         yield f"{split:8}{len(names):9}{dates:8}{failed:8}{valid:9.1%}"
     for unit in result.failed:
-        yield f"failed: {unit.region} {unit.year}: {unit.reason}"
+        yield f"{'' if unit.item else 'failed: '}{unit.region} {unit.year}: {unit.reason}"

@@ -11,6 +11,7 @@ import pandas as pd
 from rsbench.core.errors import Incomparable, InputError, first_line, other_schema
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
+from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.intervals import WAYS, loss
 from rsbench.evaluation.scores import (
@@ -206,6 +207,8 @@ def to_markdown(
             texts = [f"**{t}**" if marked else t for t, marked in _cells(key, cells, leads, best)]
             lines.append(f"| {model} | {preset} | " + " | ".join(texts) + " |")
         lines.append("")
+        if note := _clipped(metric, scores):
+            lines += [f"{note[0].upper()}{note[1:]}.", ""]
     if best:
         lines += [
             "Bold: better than every other entry by more than the paired interval. Of "
@@ -221,6 +224,12 @@ def _unranked(metric: str) -> str:
     if inference.is_published(metric):
         return "; a published convention, for comparison with old tables only"
     return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
+
+
+def _clipped(metric: str, scores: Sequence[Scores]) -> str:
+    """Return which share of the values a metric clipped, by entry; empty where none."""
+    rows = [row for one in scores for row in one.run.extra.get("counts") or []]
+    return clipped_note(metric, rows)
 
 
 def _size(
@@ -251,7 +260,9 @@ def to_latex(
     words = _words(table, scores)
     parts = [f"% {line}" for line in _preface(table, endpoint, words)]
     for metric, leads, rows in _blocks(table, endpoint):
-        parts.append(f"% {metric}{_size(metric, rows, scores)}{_unranked(metric)}")
+        note = _clipped(metric, scores)
+        about = _size(metric, rows, scores) + _unranked(metric) + (f"; {note}" if note else "")
+        parts.append(f"% {metric}{about}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
         head = " & ".join(words.lead(lead) for lead in leads)
@@ -306,7 +317,7 @@ def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint, words: Words) -> li
     lines = [
         f"dataset {first['dataset']} · digest {str(first['dataset_digest'])[:12]} · "
         f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
-        f"value [interval]: mean over regions of the region mean; {regions} regions at most",
+        f"value [interval]: {words.value}; {regions} regions at most",
         f"primary endpoint: {endpoint.title}; it comes first and orders the entries",
     ]
     if not words.curves:

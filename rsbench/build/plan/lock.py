@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rsbench.build.plan.href import identity, require_kept
+from rsbench.build.plan.omissions import Omission
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
 from rsbench.core.errors import InputError, SchemaError, first_line, unknown
@@ -97,6 +98,16 @@ def _instant(value: Any) -> str:
     return str(value)
 
 
+def left_json(left: Mapping[str, Sequence[Omission]]) -> dict[str, Any]:
+    """Return the JSON form of what is left out, by region."""
+    return {name: [one.to_json() for one in held] for name, held in sorted(left.items())}
+
+
+def place_json(region: Region) -> dict[str, Any]:
+    """Return the JSON form of a region, without the texts about it."""
+    return region.model_dump(mode="json", exclude={"title", "why", "change"})
+
+
 Found = Mapping[str, Mapping[int, tuple[LockItem, ...]]]
 """Sensor → year → scenes of one region."""
 
@@ -123,7 +134,9 @@ class Lock:
 
     ``recipe``: canonical recipe. ``provider``: key of the sensors' provider entry; ``catalogue``:
     where it was searched (API address or folder; empty for the simulated Earth). ``places``:
-    the regions themselves. ``regions``: region → sensor → year → items.
+    the regions themselves. ``regions``: region → sensor → year → items. ``source``: the recipe
+    with all its options and sensors; empty in locks of older versions. ``left``: region → items
+    that the search left out.
     """
 
     recipe: Mapping[str, Any]
@@ -132,12 +145,15 @@ class Lock:
     query: Mapping[str, Any]
     places: Mapping[str, Region]
     regions: Mapping[str, Found]
+    source: Mapping[str, Any] = field(default_factory=dict)
+    left: Mapping[str, tuple[Omission, ...]] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what decides the pixels: no time, no host, no port."""
         value = self.to_json()
-        del value["catalogue"]
+        for about in ("catalogue", "source", "left"):
+            value.pop(about, None)
         for items in _item_lists(value["regions"]):
             for item in items:
                 for part in ("assets", "masks"):
@@ -187,22 +203,47 @@ class Lock:
         }
         recipe = {**self.recipe, "years": [first, last]}
         places = {name: self.places[name] for name in sorted(names)}
-        return replace(self, recipe=recipe, places=places, regions=kept)
+        left = {name: held for name, held in self.left.items() if name in places}
+        return replace(self, recipe=recipe, places=places, regions=kept, left=left)
+
+    def without(
+        self,
+        items: Collection[str],
+        regions: Collection[str] | None = None,
+        year: int | None = None,
+    ) -> Lock:
+        """Return the lock without some items, by id; of some regions or one year, else of all."""
+
+        def rest(by_year: Mapping[int, tuple[LockItem, ...]]) -> dict[int, tuple[LockItem, ...]]:
+            kept = {
+                at: tuple(i for i in held if i.id not in items or year not in (None, at))
+                for at, held in by_year.items()
+            }
+            return {at: held for at, held in kept.items() if held}
+
+        kept = {
+            name: {sensor: rest(by_year) for sensor, by_year in found.items()}
+            for name, found in self.regions.items()
+            if regions is None or name in regions
+        }
+        return replace(self, regions={**self.regions, **kept})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {
+        value = {
             "schema": SCHEMA,
             "recipe": json.loads(canonical_json(self.recipe)),
             "provider": self.provider,
             "catalogue": self.catalogue,
             "query": json.loads(canonical_json(self.query)),
-            "places": {
-                name: region.model_dump(mode="json", exclude={"title", "why", "change"})
-                for name, region in self.places.items()
-            },
+            "places": {name: place_json(region) for name, region in self.places.items()},
             "regions": {name: found_json(found) for name, found in self.regions.items()},
         }
+        if self.source:
+            value["source"] = json.loads(canonical_json(self.source))
+        if self.left:
+            value["left"] = left_json(self.left)
+        return value
 
     def save(self, path: Path | str) -> None:
         """Write canonical JSON atomically, compressed if the name ends in ``.gz``.
@@ -245,6 +286,11 @@ class Lock:
                 query=value["query"],
                 places={n: Region.model_validate(r) for n, r in sorted(value["places"].items())},
                 regions={n: found_of(found) for n, found in sorted(value["regions"].items())},
+                source=dict(value.get("source", {})),
+                left={
+                    str(name): tuple(map(Omission.from_json, held))
+                    for name, held in value.get("left", {}).items()
+                },
             )
             _require_sound(lock)
         except InputError:
