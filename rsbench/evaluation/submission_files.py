@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rsbench.core.errors import InputError, PixelError, unknown
 from rsbench.core.grid import Grid, Window
+from rsbench.core.io import write_npy
 
 if TYPE_CHECKING:
     from rsbench.models.api import Frames
@@ -72,8 +73,8 @@ class ContextFiles:
     def _npy(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         place = self._folder / folder
         place.mkdir(parents=True, exist_ok=True)
-        np.save(place / f"{day}.npy", arrays[0], allow_pickle=False)
-        np.save(place / f"{day}.valid.npy", arrays[1], allow_pickle=False)
+        write_npy(place / f"{day}.npy", arrays[0])
+        write_npy(place / f"{day}.valid.npy", arrays[1])
 
     def _zarr(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         import zarr

@@ -19,7 +19,7 @@ from rsbench.core.errors import Incomparable, InputError, SchemaError, unknown
 from rsbench.core.io import atomic_directory
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run import RunResult, publish
-from rsbench.evaluation.run_folder import finished, require_writable
+from rsbench.evaluation.run_folder import reserved
 from rsbench.evaluation.score_table import OwnEntry, score_table
 from rsbench.evaluation.submission_files import (
     NOTE,
@@ -251,21 +251,23 @@ def score_answers(
         "protocol": config.protocol.model_dump(mode="json"), "metrics": list(config.metrics),
         "keep": chosen.keep,
     })  # fmt: skip
-    done = finished(out, key)
-    if done is not None:
-        note(f"{out} holds these scores already; nothing was left to do")
-        return RunResult(out, done)
-    require_writable(out)
-    regions = len({item.region for item in asked})
-    note(f"{answer.model}: {len(asked)} {task_of(config).words.answers} of {regions} regions")
-    entry = _entry_of(answer, files, asked)
-    own = OwnEntry(answer.model, entry, digest, answer.citation, "elsewhere")
-    info = {"command": chosen.command, "extra": {"key": key}}
+    with reserved(out, key) as done:
+        if done is not None:
+            note(f"{out} holds these scores already; nothing was left to do")
+            return RunResult(out, done)
+        regions = len({item.region for item in asked})
+        note(f"{answer.model}: {len(asked)} {task_of(config).words.answers} of {regions} regions")
+        own = OwnEntry(
+            answer.model, _entry_of(answer, files, asked), digest, answer.citation, "elsewhere"
+        )
+        info = {"command": chosen.command, "extra": {"key": key}}
 
-    def scored(on_answer: OnAnswer) -> Scores:
-        return score_table(config, own, note=note, advance=advance, on_answer=on_answer, info=info)
+        def scored(on_answer: OnAnswer) -> Scores:
+            return score_table(
+                config, own, note=note, advance=advance, on_answer=on_answer, info=info
+            )
 
-    return RunResult(out, publish(out, config, chosen.keep, scored))
+        return RunResult(out, publish(out, config, chosen.keep, scored))
 
 
 def _config(

@@ -25,7 +25,8 @@ from rsbench.evaluation.gate.side import (
 )
 from rsbench.evaluation.gate.waivers import Key, key_of, read_waivers
 from rsbench.evaluation.intervals import student_t_quantile
-from rsbench.evaluation.scores import SCHEMA, Scores
+from rsbench.evaluation.run_files import SCHEMA
+from rsbench.evaluation.scores import Scores
 
 KEPT = ("model", "preset", "inputs", "metric", "lead")
 SEEDS = 0.99

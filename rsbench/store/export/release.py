@@ -18,7 +18,7 @@ from typing import Any, Self
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, StoreError
 from rsbench.core.io import atomic_directory, disk_errors, read_json
-from rsbench.store.export.card import write_card
+from rsbench.store.export.card import renamed, write_card
 from rsbench.store.layout import CARD, COVERAGE, INDEX, LOCK, SPLITS
 from rsbench.store.read import Store, open_store
 from rsbench.store.tree import Folder
@@ -163,6 +163,9 @@ def _write(store: Store, folder: Path, parts: int) -> Release:
     for name in ROOT_FILES:
         if (store.path / name).is_file():
             shutil.copyfile(store.path / name, folder / name)
+            if name == CARD:  # a download has this name unless another one is asked for
+                said = renamed((folder / name).read_text(encoding="utf-8"), f"{store.recipe}.zarr")
+                (folder / name).write_text(said, encoding="utf-8")
             files.append(_file(folder / name, "root"))
     groups = list(_groups(store, parts))
     for number, regions in enumerate(groups, 1):
