@@ -42,7 +42,7 @@ MAX_JSON = 256 << 20
 # -------------------------------------------------------------------------------- files
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
     """Write a file atomically; text is encoded as UTF-8.
 
     Raises:
@@ -201,6 +201,12 @@ def _beside(target: Path) -> Path:
     """Return an unused path beside the target: ``.tmp-NAME-HOST-PROCESS-RANDOM``."""
     own = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     return target.parent / f"{TEMPORARY}{target.name}-{own}"
+
+
+def target_of(path: Path) -> Path:
+    """Return what a temporary of this module becomes; any other path as it is."""
+    found = re.fullmatch(rf"{re.escape(TEMPORARY)}(.+)-[0-9a-f]{{8}}-\d+-[0-9a-f]{{8}}", path.name)
+    return path.with_name(found[1]) if found else path
 
 
 def _host() -> str:

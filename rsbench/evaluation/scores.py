@@ -22,6 +22,7 @@ from rsbench.core.errors import (
     first_line,
     other_schema,
 )
+from rsbench.core.typed import typed
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
@@ -139,22 +140,21 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the JSON form, of this schema only."""
+        """Read the JSON form, of this schema only.
+
+        Raises:
+            InputError: if a field is absent or of another type.
+            SchemaError: if it has another schema.
+        """
         if value.get("schema") != SCHEMA:
             raise other_schema("reading a run", value.get("schema"), SCHEMA, run_again(value))
         known = {item.name for item in fields(cls)} - {"extra"}
-        own: dict[str, Any] = {name: value[name] for name in known & set(value)}
-        for name in ("bands", "value_range", "starts", "missing", "display"):
-            if isinstance(own.get(name), list):
-                own[name] = tuple(own[name])
-        own["absent"] = tuple(Absent(**item) for item in own.get("absent", ()))
+        own = {name: value[name] for name in known & set(value)}
         own["extra"] = {name: value[name] for name in sorted(set(value) - known)}
         try:
-            return cls(**own)
-        except TypeError as error:
-            raise SchemaError(
-                "reading a run", f"run.json lacks a field ({error})", "Run it again"
-            ) from error
+            return typed(cls, own)
+        except ValueError as error:
+            raise InputError("reading a run", f"{error}", "Run it again") from error
 
     @property
     def label(self) -> str:
@@ -302,8 +302,8 @@ class Scores:
             here = f"{error.remedy} --out {shlex.quote(f'{folder}-again')}"
             remedy = error.remedy if UPGRADE in error.remedy else here
             raise SchemaError(asked, error.found, remedy) from error
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            found = f"{RUN} is damaged ({first_line(error)})"
+        except InputError as error:
+            found = f"{RUN} is damaged ({error.found})"
             raise InputError(asked, found, again_into(folder)) from error
         frames = read_frames(folder, value)
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from scores_fixtures import make_scores
+from support.damage import spoiled
 
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import new_directory, target_lock
@@ -231,22 +232,6 @@ def table_or_sentence(run: Path) -> pd.DataFrame | str:
         said = str(error)
     assert "\n" not in said
     return said
-
-
-def spoiled(content: bytes, draw: random.Random) -> bytes:
-    """Return content with a flipped bit, a zeroed or removed stretch, or a digit changed."""
-    at, kind = draw.randrange(len(content)), draw.randrange(4)
-    if kind == 0:
-        flipped = content[at] ^ (1 << draw.randrange(8))
-        return content[:at] + bytes([flipped]) + content[at + 1 :]
-    length = draw.randrange(1, 40)
-    if kind == 1:
-        return content[:at] + b"\0" * length + content[at + length :]
-    if kind == 2:
-        return content[:at] + content[at + length :]
-    digits = [i for i, c in enumerate(content) if 48 <= c < 58]
-    at = draw.choice(digits)
-    return content[:at] + bytes([48 + (content[at] - 47) % 10]) + content[at + 1 :]
 
 
 def test_a_changed_run_is_named_with_a_way_out(tmp_path: Path) -> None:

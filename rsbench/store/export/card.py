@@ -14,7 +14,7 @@ import numpy as np
 
 from rsbench.catalog.kinds import KINDS, load_kind
 from rsbench.core.errors import StoreError
-from rsbench.core.io import disk_errors, write_atomic
+from rsbench.core.io import disk_errors, target_of, write_atomic
 from rsbench.store.export.card_labels import label_lines
 from rsbench.store.export.coverage import Coverage, coverage, svg
 from rsbench.store.layout import CARD, COVERAGE, SPLITS
@@ -45,7 +45,8 @@ def write_card(path: Path | str, name: str | None = None) -> Path:
     store = open_store(path)
     found = coverage(store)
     title = f"Valid pixels of {store.recipe} by region and date"
-    with disk_errors(f"writing {store.path / CARD}", "use a copy of the store", StoreError):
+    asked = f"writing {target_of(store.path) / CARD}"
+    with disk_errors(asked, "use a copy of the store", StoreError):
         write_atomic(store.path / COVERAGE, svg(found, title))
         write_atomic(store.path / CARD, card(store, found, name or store.path.resolve().name))
     return store.path / CARD

@@ -18,6 +18,7 @@ from typing import Any, Self
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, StoreError
 from rsbench.core.io import atomic_directory, disk_errors, read_json
+from rsbench.core.typed import typed
 from rsbench.store.export.card import renamed, write_card
 from rsbench.store.layout import CARD, COVERAGE, INDEX, LOCK, SPLITS
 from rsbench.store.read import Store, open_store
@@ -78,20 +79,13 @@ class Release:
         Raises:
             InputError: if it is not a release, has another schema, or has unsafe file names.
         """
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            found = value.get("schema") if isinstance(value, dict) else None
+            raise _refused(where, f"its schema is {found!r}; this version reads {SCHEMA}")
         try:
-            if value["schema"] != SCHEMA:
-                raise _refused(
-                    where, f"its schema is {value['schema']!r}; this version reads {SCHEMA}"
-                )
-            files = tuple(
-                ReleaseFile(str(f["name"]), str(f["role"]), int(f["bytes"]), str(f["sha256"]))
-                for f in value["files"]
-            )
-            made = cls(str(value["name"]), str(value["version"]), str(value["digest"]), files)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise _refused(where, f"its {RELEASE} cannot be read ({error!r})") from error
+            made = typed(cls, value)
+        except ValueError as error:
+            raise _refused(where, f"its {RELEASE} cannot be read ({error})") from error
         made._require_safe(where)
         return made
 
