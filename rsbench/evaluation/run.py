@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rsbench.catalog import Protocol
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
-from rsbench.core.io import disk_errors
 from rsbench.core.progress import Advance, silent
-from rsbench.evaluation.run_folder import finished, require_writable, whole
+from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.metrics.queries import SELECTION, headline
@@ -129,34 +128,36 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     key = _key(request, config, preset)
-    done = finished(out, key)
-    if done is not None:
-        note(f"{out} holds this run already; nothing was left to do")
-        return RunResult(out, done)
-    require_writable(out)
-    model, history = _with_weights(request, config, preset, note=note, advance=advance)
-    own = own_entry(
-        config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
-    )
-    info = {"command": request.command, "history": history, "extra": {"key": key}}
-    scores = publish(
-        out, config, request.keep,
-        lambda on_answer: score_table(
-            config, own, note=note, advance=advance, on_answer=on_answer, info=info
-        ),
-    )  # fmt: skip
+    with reserved(out, key) as done:
+        if done is not None:
+            note(f"{out} holds this run already; nothing was left to do")
+            return RunResult(out, done)
+        model, history = _with_weights(request, config, preset, note=note, advance=advance)
+        own = own_entry(
+            config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
+        )
+        info = {"command": request.command, "history": history, "extra": {"key": key}}
+        scores = publish(
+            out, config, request.keep,
+            lambda on_answer: score_table(
+                config, own, note=note, advance=advance, on_answer=on_answer, info=info
+            ),
+        )  # fmt: skip
     return RunResult(out, scores)
 
 
 def publish(
     out: Path, config: EvaluationConfig, keep: str, make: Callable[[OnAnswer], Scores]
 ) -> Scores:
-    """Write table, scores, images and report of what ``make`` scores; all of it or nothing."""
+    """Write table, scores, images and report of what ``make`` scores; all of it or nothing.
+
+    ``out``: held with :func:`rsbench.evaluation.run_folder.reserved`.
+    """
     from rsbench.evaluation.pictures import Viewer
     from rsbench.evaluation.report import write_report
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
-    with disk_errors(f"writing the run {out}", "give another --out"), whole(out) as folder:
+    with whole(out) as folder:
         inputs = config.store.sensor(config.sensor)
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
         scores = make(viewer.add)

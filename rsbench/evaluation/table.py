@@ -14,17 +14,8 @@ from rsbench.evaluation import strata
 from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.intervals import WAYS, loss
-from rsbench.evaluation.scores import (
-    COLUMNS,
-    EARLIEST_TASK,
-    HALVES,
-    SCHEMA,
-    TABLE_AGAIN,
-    Scores,
-    protocol_task,
-    read_parquet,
-    write_parquet,
-)
+from rsbench.evaluation.run_files import SCHEMA, TABLE_AGAIN, read_parquet, write_parquet
+from rsbench.evaluation.scores import COLUMNS, EARLIEST_TASK, HALVES, Scores, protocol_task
 from rsbench.evaluation.unit_table import RANKED_ROLES
 from rsbench.metrics.queries import direction
 from rsbench.tasks.registry import task

@@ -25,7 +25,8 @@ from rsbench.evaluation.gate.side import (
 )
 from rsbench.evaluation.gate.waivers import ROW, Key, key_of, read_waivers
 from rsbench.evaluation.intervals import student_t_quantile
-from rsbench.evaluation.scores import SCHEMA, Scores
+from rsbench.evaluation.run_files import SCHEMA
+from rsbench.evaluation.scores import Scores
 
 _TABLES = ("schema", "identity", "provenance", "tolerance", "tight", "expected", "row", "waiver")
 KEPT = ("model", "preset", "inputs", "metric", "lead")

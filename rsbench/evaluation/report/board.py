@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from rsbench.evaluation.scores import PARTS, RunInfo, Scores
+from rsbench.evaluation.run_files import PARTS
+from rsbench.evaluation.scores import RunInfo, Scores
 from rsbench.evaluation.unit_table import stack
 
 
