@@ -24,8 +24,8 @@ from rsbench.evaluation.gate.side import (
     provenance,
 )
 from rsbench.evaluation.gate.waivers import Key, key_of, read_waivers
-from rsbench.evaluation.intervals import student_t_quantile
 from rsbench.evaluation.scores import SCHEMA, Scores
+from rsbench.evaluation.student_t import student_t_quantile
 
 KEPT = ("model", "preset", "inputs", "metric", "lead")
 SEEDS = 0.99
