@@ -115,5 +115,5 @@ def test_a_day_whose_numbers_no_ground_has_is_refused(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(plausible.PLAUSIBLE, "reflectance", (-0.2, -0.1))
-    with pytest.raises(InputError, match=r"landsat: 100\.0% of its numbers lie outside -0\.2 … -0\.1"):
+    with pytest.raises(InputError, match=r"landsat: 100\.0% of its numbers lie outside"):
         build(recipe(), tmp_path / "out", provider=str(few))
