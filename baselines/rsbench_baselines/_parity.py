@@ -20,7 +20,10 @@ PARITY: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(
             ("persistence", "climatology", "linear_trend", "damped_persistence"), _FORMULA
         ),
-        **dict.fromkeys(("copy_f0", "copy_f2", "mean_refs", "interpolate_refs", "add_change", "copy_c1"), _FORMULA),
+        **dict.fromkeys(
+            ("copy_f0", "copy_f2", "mean_refs", "interpolate_refs", "add_change", "copy_c1"),
+            _FORMULA,
+        ),
         "simvp": "With OpenSTL's code: gSTA (paper, mmnist, kitti) and IncepU agree to 1e-14, "
         "gradients of paper and IncepU to 4e-15 (float64); drop-path rates and initial values "
         "agree. Not compared: a training.",

@@ -168,7 +168,7 @@ class RunInfo:
     @property
     def words(self) -> Words:
         """The words of the run's task; UnknownName if no installed package offers it."""
-        return task(self.task).words
+        return task(self.task).words.stepped(self.step, self.starts)
 
     @property
     def reference(self) -> str:

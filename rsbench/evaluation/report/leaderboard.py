@@ -85,7 +85,7 @@ def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         for lead in endpoint.leads:
             found = own[own["lead"] == lead]
             if len(found):
-                name = f", lead {lead}" if board.run.words.curves else ""
+                name = f", {board.run.words.lead(lead)}" if board.run.words.curves else ""
                 cells.append({"lead": name, **cell_text(found.iloc[0].to_dict())})
         if cells:
             shown.append({"model": row["model"], "preset": row["preset"], "cells": cells})

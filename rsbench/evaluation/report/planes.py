@@ -100,7 +100,7 @@ def spectra(board: Board, looks: Looks) -> list[tuple[int, Markup, int]]:
             lines.append(replace(line_of(key, look, points), markers=False))
         if lines:
             frame = Frame(
-                f"predicted over true power, lead {lead}", "cycles per pixel",
+                f"predicted over true power, {board.run.words.lead(lead)}", "cycles per pixel",
                 "log10 of power, predicted over true", board.run.simulated, whole_x=False,
                 zero=True,
             )  # fmt: skip
