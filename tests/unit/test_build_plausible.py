@@ -17,6 +17,7 @@ from rsbench.build.engine.builder import build
 from rsbench.cli.build_output import Output, end
 from rsbench.core.errors import UnitFailed
 from rsbench.evaluation import table
+from rsbench.evaluation.run import RunResult
 from rsbench.store.export.card import card
 from rsbench.store.export.coverage import coverage
 from rsbench.store.layout import CARD, SensorArrays
@@ -118,6 +119,7 @@ def test_a_table_says_what_the_truth_holds(
         said = "0.39% of the numbers in 2 of 4 images; most in toy-03 2018-07-01: 0.39% of its"
         assert said in scores.run.implausible
         assert scores.run.implausible in text
+        assert RunResult(tmp_path, scores).summary().endswith(f"\n{scores.run.implausible}")
 
 
 def scenes(root: Path, share: float) -> Path:

@@ -13,6 +13,7 @@ from scores_fixtures import make_run, make_scores, save_run
 from rsbench.evaluation import table
 from rsbench.evaluation.reference_models import LEAST_SAMPLES, reference_entries, select_reference
 from rsbench.evaluation.report import write_report
+from rsbench.evaluation.run import RunResult
 from rsbench.evaluation.scores import RunInfo, Scores
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions
 from rsbench.tasks.settings import evaluation_config
@@ -82,6 +83,7 @@ def test_table_report_and_json_say_on_how_many(tmp_path: Path, selection: dict[s
     page = write_report([folder], tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.count(f"Reference: {scores.run.reference}.") == 2
     assert f"against {scores.run.reference}" in page
+    assert RunResult(folder, scores).summary().endswith(f"\n{said}")
 
 
 def test_without_a_reference_nothing_equals_none(tmp_path: Path) -> None:
