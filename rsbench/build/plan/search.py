@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from rsbench.build.plan.omissions import NOTHING, LeavingOut, Omissions
 from rsbench.catalog import Recipe, Region, Sensor
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
@@ -30,12 +31,18 @@ _MAX_JSON = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search: collection, region outline (WGS84), years, further conditions."""
+    """One search: collection, region outline (WGS84), years, further conditions.
+
+    Items of the ids in ``exclude`` are returned unchecked, so that they can be counted. With
+    ``repeats``, items that came twice are returned and marked by the key ``_twice``.
+    """
 
     collection: str
     outline: tuple[tuple[float, float], ...]
     years: tuple[int, int]
     conditions: Mapping[str, Any]
+    exclude: frozenset[str] = frozenset()
+    repeats: bool = False
 
 
 def outline(grid: Grid) -> tuple[tuple[float, float], ...]:
@@ -60,7 +67,7 @@ def item_time(item: Mapping[str, Any]) -> datetime:
         raise InputError(
             f"the time of item {item.get('id')}",
             f"neither datetime nor start_datetime can be read ({text!r})",
-            "Leave the item out of the catalogue",
+            f"Leave it out with --exclude {item.get('id')}",
         ) from error
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
@@ -80,10 +87,14 @@ class ApiCatalogue:
             found = self._pages(query)
             if found.problem is None or (attempt == TRIES and found.counted):
                 return [found.items[key] for key in sorted(found.items)]
+            if attempt == TRIES and query.repeats and found.only_repeats:
+                marks = {key: {"_twice": True} for key in found.twice}
+                return [found.items[k] | marks.get(k, {}) for k in sorted(found.items)]
         raise InputError(
             f"searching {query.collection} at {self.url}",
             f"{found.problem}, {TRIES} times",
-            "Try again later; an incomplete search is never used",
+            "Try again later; an incomplete search is never used. Items that come twice can be "
+            "left out with --exclude ITEM_ID or --allow-incomplete",
         )
 
     def _pages(self, query: Query) -> _Found:
@@ -92,7 +103,7 @@ class ApiCatalogue:
         from pystac_client.exceptions import APIError
         from requests.exceptions import RequestException
 
-        found = _Found()
+        found = _Found(query.exclude)
         crosses = east - west >= 180
         corners = [list(point) for point in query.outline]
         try:
@@ -144,14 +155,20 @@ class ApiCatalogue:
 
 
 class _Found:
-    """Items of one paged search, and the problem with its pages."""
+    """Items of one paged search, and the problem with its pages.
 
-    def __init__(self) -> None:
+    ``exclude``: ids of items that may come twice, since they are left out.
+    """
+
+    def __init__(self, exclude: frozenset[str] = frozenset()) -> None:
+        self._exclude = exclude
+        self._spare = 0
+        self.twice: set[str] = set()
+        self.only_repeats = False
         self.items: dict[str, Item] = {}
         self.problem: str | None = None
         self.counted = False
         self._matched: int | None = None
-        self._repeated = 0
         self._cut = False
 
     def add(self, page: Mapping[str, Any], url: str) -> bool:
@@ -165,7 +182,8 @@ class _Found:
         self._cut = len(features) >= PAGE and "next" not in links
         for item in features:
             if item["id"] in self.items:
-                self._repeated += 1
+                self._spare += item["id"] in self._exclude
+                self.twice |= {item["id"]} - self._exclude
             self.items[item["id"]] = {**item, "_url": _self_link(item) or url}
         if features and len(self.items) == before:
             self.problem = "a page came a second time"
@@ -178,12 +196,13 @@ class _Found:
 
     def close(self) -> None:
         count = len(self.items)
-        if self._matched is not None and self._matched != count:
+        if self._matched is not None and self._matched not in (count, count + self._spare):
             self.problem = f"the catalogue counts {self._matched} items and gave {count}"
         elif self._cut and self._matched is None:
             self.problem = f"a full page of {PAGE} items names no next one, so some may be missing"
-        elif self._repeated and self.problem is None:
-            self.problem = f"{self._repeated} items came twice"
+        elif self.twice and self.problem is None:
+            self.only_repeats = True
+            self.problem = f"{len(self.twice)} items came twice ({min(self.twice)} first)"
             # Complete by the catalogue's own count.
             self.counted = self._matched == count
 
@@ -219,7 +238,9 @@ class FolderCatalogue:
         for item in self._all():
             if item.get("collection") not in (None, query.collection):
                 continue
-            if query.years[0] <= item_time(item).year <= query.years[1] and _meets(item, query):
+            if item.get("id") in query.exclude:
+                found[item["id"]] = item
+            elif query.years[0] <= item_time(item).year <= query.years[1] and _meets(item, query):
                 if item["id"] in found:
                     raise InputError(
                         f"the folder {self.url}",
@@ -284,6 +305,7 @@ class RegionSearch:
     """The search of one region for a recipe.
 
     ``key``: name of the sensors' provider entry. ``catalogues``: sensor → where its items are.
+    ``leaving``: what may be left out; ``omitted`` collects what is.
     """
 
     recipe: Recipe
@@ -291,6 +313,8 @@ class RegionSearch:
     sensors: Sequence[Sensor]
     key: str
     catalogues: Mapping[str, Catalogue]
+    leaving: LeavingOut = NOTHING
+    omitted: Omissions = field(default_factory=Omissions)
 
     def sensor(self, name: str) -> Sensor:
         """Return one of the sensors."""

@@ -25,7 +25,7 @@ from rsbench.build.plan.href import is_web, require_public, resolve_href
 from rsbench.build.plan.lock import LockAsset
 from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands
 from rsbench.build.read.signing import signer
-from rsbench.core.errors import InputError, UnitFailed
+from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.core.grid import Grid
 
 Pixels = npt.NDArray[Any]
@@ -78,12 +78,14 @@ class Asked:
         whole: every raster must cover the grid; otherwise uncovered pixels are ``nodata``.
         nodata: of the sensor, or of its quality layers.
         derived: what is kept instead of the pixels; None for the pixels themselves.
+        quality: the layers are quality layers, see :func:`require_bands`.
     """
 
     grid: Grid
     whole: bool
     nodata: int
     derived: Derived | None = None
+    quality: bool = False
 
 
 class Engine(Protocol):
@@ -176,7 +178,7 @@ class RasterioEngine:
             read: takes a path for GDAL.
 
         Raises:
-            UnitFailed: naming item, asset and cause.
+            ItemFailed: naming item, asset and cause.
         """
         from rasterio.errors import RasterioError
         from requests.exceptions import RequestException
@@ -195,10 +197,12 @@ class RasterioEngine:
             except (RasterioError, RequestException, OSError, ValueError, MemoryError) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
         # Raised outside of `except`: the first error may carry a signed address.
-        raise UnitFailed(
+        raise ItemFailed.of(
+            item,
             f"reading {names} of item {item}",
             f"{cause}; file {href}",
-            "Run the same build again to resume; or leave the item out",
+            "Run the same build again to resume; or leave the item out with --allow-incomplete, or "
+            f"with --exclude {item} and another --out",
         )
 
     def _address(self, href: str, attempt: int) -> str:
@@ -235,7 +239,7 @@ def read_window(
     made, grid = asked.derived, asked.grid
     held = np.dtype(dtype if made is None else made.dtype)
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
-        require_bands(data, indexes, held)
+        require_bands(data, indexes, held, quality=asked.quality)
         overlap = overlap_with(data, grid, whole=asked.whole)
         part = Part.from_slices(*overlap.part())
         full = overlap.size == (grid.height, grid.width)

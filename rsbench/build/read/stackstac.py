@@ -19,7 +19,6 @@ from rsbench.build.read.grids import GridMismatchError, place_raster, require_ba
 from rsbench.build.read.raster import DRIVER, GDAL_ENV, Asked, Pixels, Scene, without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
-from rsbench.core.grid import Grid
 
 _NO_CODE = 3857
 """Given to stackstac where a CRS has no EPSG code; the reader does not use it."""
@@ -90,7 +89,7 @@ class StackstacEngine:
                 properties=False,
                 band_coords=False,
                 gdal_env=LayeredEnv(always=dict(GDAL_ENV)),
-                reader=_reader(grid, whole=asked.whole),
+                reader=_reader(asked),
             )
             return np.asarray(stack.sel(band=layers).data.compute(scheduler="threads"))
 
@@ -118,7 +117,7 @@ class StackstacEngine:
         }
 
 
-def _reader(grid: Grid, *, whole: bool) -> type[Any]:
+def _reader(asked: Asked) -> type[Any]:
     """Return a reader class for stackstac that knows the grid it reads on."""
 
     class Reader:
@@ -128,8 +127,8 @@ def _reader(grid: Grid, *, whole: bool) -> type[Any]:
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
-            pixels, inside = _warped(self._path, self._index, grid, self._dtype, self._fill)
-            if not inside.all() and (whole or not inside.any()):
+            pixels, inside = _warped(self._path, self._index, asked, self._dtype, self._fill)
+            if not inside.all() and (asked.whole or not inside.any()):
                 raise GridMismatchError(
                     f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "
                     "the region"
@@ -144,7 +143,7 @@ def _reader(grid: Grid, *, whole: bool) -> type[Any]:
 
 
 def _warped(
-    path: str, index: int, grid: Grid, dtype: np.dtype[Any], fill: Any
+    path: str, index: int, asked: Asked, dtype: np.dtype[Any], fill: Any
 ) -> tuple[Pixels, Pixels]:
     """Return a band on a grid and where it has pixels, both ``(H, W)``, by GDAL's warper.
 
@@ -156,12 +155,13 @@ def _warped(
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
 
+    grid = asked.grid
     a, _, c, _, e, f = grid.transform
     edges = (c, f + e * grid.height, c + a * grid.width, f)
     size = (grid.height, grid.width)
     pixels, inside = np.full(size, fill, dtype), np.zeros(size, np.uint8)
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
-        require_bands(data, [index], dtype)
+        require_bands(data, [index], dtype, quality=asked.quality)
         place_raster(data, grid)
         part = window_around(data, edges, 1)
         if part is None:
