@@ -38,7 +38,7 @@ def main() -> int:
             results.append(run(chosen, inputs=inputs, seed=asked.seed, only=asked.only))
             _tell(results[-1], asked.keep)
     if asked.only is None and asked.format in "commands as processes":
-        results.append(run_processes(max(1, round(asked.share * 120)), seed=asked.seed))
+        results.append(run_processes(max(1, round(asked.share * 24)), seed=asked.seed))
         _tell(results[-1], asked.keep)
     text = markdown(results, seed=asked.seed)
     if asked.write is not None:
