@@ -72,7 +72,7 @@ def changed(change: Callable[[dict[str, object]], object]) -> Mapping[str, Tenso
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda s: s.update(epoch=3), r"1 entry is no tensor: epoch\. Give the tensors"),
+        (lambda s: s.update(epoch=3), r"1 entry is no tensor: epoch\. Give the tensors of"),
         (lambda s: s.pop("module.a.bias"), "1 tensor of the network is absent: a.bias"),
         (
             lambda s: s.update({"module.c.bias": torch.zeros(4)}),
@@ -85,6 +85,14 @@ def changed(change: Callable[[dict[str, object]], object]) -> Mapping[str, Tenso
         (
             lambda s: s.update({f"other.{i}.bias": torch.zeros(4) for i in range(6)}),
             r"unknown: module.b.weight, module.b.bias, module.a.weight and \d+ more",
+        ),
+        (
+            lambda s: s.update({"module.a.bias": torch.zeros(4, dtype=torch.int8)}),
+            "1 tensor holds other numbers: module.a.bias torch.int8, not torch.float32",
+        ),
+        (
+            lambda s: s.update({"module.a.bias": torch.full((4,), float("nan"))}),
+            "1 tensor is not finite: module.a.bias",
         ),
         (dict.clear, "6 tensors of the network are absent: b.weight, b.bias, a.weight and 3 more"),
     ],
