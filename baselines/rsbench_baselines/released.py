@@ -86,7 +86,7 @@ def load_released(
         raise InputError(
             asked,
             _some(others, "entry is no tensor", "entries are no tensors"),
-            "Give the tensors of one network by name: checkpoint['state_dict'], or --key state_dict",
+            "Give the tensors of one network: checkpoint['state_dict'], or --key state_dict",
         )
     names = _matched(state, own, layout)
     found = {new: _parted(state[name], own.get(new), new, layout) for new, name in names.items()}
