@@ -22,8 +22,20 @@ PARITY: Mapping[str, str] = MappingProxyType(
             ("persistence", "climatology", "linear_trend", "damped_persistence"), _FORMULA
         ),
         **dict.fromkeys(
-            ("copy_f0", "copy_f2", "mean_refs", "interpolate_refs", "add_change", "copy_c1"),
+            (
+                "majority",
+                "copy_f0",
+                "copy_f2",
+                "mean_refs",
+                "interpolate_refs",
+                "add_change",
+                "copy_c1",
+            ),
             _FORMULA,
+        ),
+        **dict.fromkeys(
+            ("pixel_lda", "window_lda"),
+            "With scikit-learn's LinearDiscriminantAnalysis: probabilities agree to 1e-4.",
         ),
         "simvp": "With OpenSTL's code: gSTA (paper, mmnist, kitti) and IncepU agree to 1e-14, "
         "gradients of paper and IncepU to 4e-15 (float64); drop-path rates and initial values "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -41,8 +42,17 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Write a line to standard error."""
-    sys.stderr.write(text + "\n")
+    """Write a line to standard error; a message that cannot be written is lost."""
+    with suppress(OSError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def confirmed(question: str) -> bool:
+    """Ask on standard error; return whether the line typed is yes. The end of input means no."""
+    sys.stderr.write(f"{question} [y/N]: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def quiet(text: str) -> None:
@@ -50,8 +60,13 @@ def quiet(text: str) -> None:
 
 
 def dump(value: Any) -> None:
-    """Write a value as JSON to standard output."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    """Write a value as JSON to standard output, in escapes where it cannot hold all characters."""
+    say(json.dumps(value, indent=2, ensure_ascii=only_ascii()))
+
+
+def only_ascii() -> bool:
+    """Return whether standard output lacks characters that a text may hold."""
+    return "utf" not in (sys.stdout.encoding or "utf-8").lower()
 
 
 @app.callback(invoke_without_command=True)

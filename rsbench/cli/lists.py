@@ -1,4 +1,4 @@
-"""Commands that list models, metrics, recipes, regions and weights, and `doctor`."""
+"""Commands that list models, metrics and the entries of the catalogue, and `doctor`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,32 @@ def recipes(as_json: Json = False) -> None:
         return
     for row in rows:
         say(f"{row.name:20} {row.kind:9} {row.title}")
+
+
+def protocols(as_json: Json = False) -> None:
+    """List the protocols: task, context, horizon and window."""
+    from rsbench.catalog import load_protocol, names
+
+    rows = [load_protocol(name) for name in names("protocols")]
+    if as_json:
+        dump([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        size = f"k={row.context} horizon={row.horizon} window={row.window}"
+        say(f"{row.name:20} {row.task:9} {size}")
+
+
+def labels(as_json: Json = False) -> None:
+    """List the label sets and their classes."""
+    from rsbench.catalog import names
+    from rsbench.catalog.loaders import load_labels
+
+    rows = [load_labels(name) for name in names("labels")]
+    if as_json:
+        dump([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        say(f"{row.name:20} {row.gsd:g} m, {len(row.scored)} classes  {row.title}")
 
 
 def regions(
@@ -148,7 +174,7 @@ def doctor() -> None:
 
 def register() -> None:
     """Register the commands of this module."""
-    for command in (models, metrics, recipes, regions, doctor):
+    for command in (models, metrics, recipes, protocols, labels, regions, doctor):
         app.command()(command)
     weights_app.command("check")(weights_check)
     weights_app.command("fetch")(weights_fetch)
