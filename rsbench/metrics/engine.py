@@ -149,6 +149,7 @@ _WHERE = {
     "image": "it compares images one by one; use rsbench.metrics.compute",
     "change": "it compares images one by one; use rsbench.metrics.compute",
     "set": "it compares sets of images; use rsbench.metrics.compute_sets",
+    "pooled": "it is pooled over images; use rsbench.metrics.compute_pooled",
     "members": "it scores ensembles; use rsbench.metrics.member_metrics",
 }
 

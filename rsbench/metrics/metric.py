@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from rsbench.core.errors import InputError
 
 Direction = Literal["higher", "lower", "zero"]
-Kind = Literal["image", "set", "members", "change"]
+Kind = Literal["image", "set", "members", "change", "pooled"]
 Axis = Literal["distortion", "perception"]
 Clips = Literal["range", "display"]
 Bounds = tuple[float | None, float | None]
@@ -75,10 +75,12 @@ class Metric:
         function: ``package.module:function``. By ``kind``: ``image`` and ``change`` take an
             ``ImageBatch``, ``members`` takes an ``ImageBatch`` and the members (n, M, C, H, W),
             and all three return a ``PerImage``; ``set`` takes features of the predictions and of
-            the truths (n, d) and optional groups (n,), and returns a ``SetScore``.
+            the truths (n, d) and optional groups (n,), and returns a ``SetScore``; ``pooled`` takes
+            the counts (n, …) of all images and returns a ``PooledScore``.
         perfect: value of a prediction equal to the truth, None where there is no such value.
         kind: ``image`` for one value per image pair, ``set`` for one value per set of images,
-            ``members`` for ensembles, ``change`` where the last context frame is needed as well.
+            ``members`` for ensembles, ``change`` where the last context frame is needed as well,
+            ``pooled`` for one value from the added counts of all images.
         per_band: whether single bands have a value.
         min_bands: number of bands it needs.
         min_side: rows and columns it needs, in pixels.
@@ -98,6 +100,8 @@ class Metric:
             elements. Tables then hold the metric per class of pixels.
         features: for ``set``, what it compares: a name of `rsbench.metrics.sets`, or
             ``package.module:function`` of (images, side) that returns features (n, d).
+        statistic: for ``pooled``, what is counted: ``package.module:function`` of an
+            ``ImageBatch`` that returns (n, …) float64.
         placement: where reports show it.
         options: keyword arguments of the function.
 
@@ -127,6 +131,7 @@ class Metric:
     pixelwise: bool = False
     pixel_error: str | None = None
     features: str | None = None
+    statistic: str | None = None
     placement: Placement = Placement()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -141,13 +146,15 @@ class Metric:
         for value, known in ((self.direction, Direction), (self.kind, Kind), (self.clips, Clips)):
             if value is not None and value not in get_args(known):
                 return f"{value!r} is not allowed", f"Use {', '.join(get_args(known))}"
-        for name in (self.function, self.pixel_error):
+        for name in (self.function, self.pixel_error, self.statistic):
             if name is not None and not _FUNCTION.fullmatch(name):
                 return f"{name!r} names no function", "As in package.module:function"
         if self.skill and self.perfect is None:
             return "it has skill and no perfect value", "State `perfect`"
         if (self.kind == "set") != (self.features is not None):
             return f"kind {self.kind} and features {self.features}", "Sets alone have features"
+        if (self.kind == "pooled") != (self.statistic is not None):
+            return f"kind {self.kind} and statistic {self.statistic}", "Pooled ones alone count"
         return None
 
     @property
