@@ -15,6 +15,7 @@ from rsbench.metrics import (
     ImageOptions,
     PerImage,
     SetScore,
+    compute_pooled,
     compute_sets,
     image_metrics,
     info,
@@ -24,7 +25,8 @@ from rsbench.metrics import (
 
 NEEDED = frozenset({"alexnet", "lpips-alex"})
 IDS = tuple(m.id for m in metric_info(probe=False) if NEEDED.issuperset(m.needs))
-IMAGES = tuple(m for m in IDS if info(m).kind in ("image", "change"))
+CLASS_MAPS = tuple(m for m in IDS if info(m).kind == "pooled" or m == "brier@1")
+IMAGES = tuple(m for m in IDS if info(m).kind in ("image", "change") and m not in CLASS_MAPS)
 MEMBERS = tuple(m for m in IDS if info(m).kind == "members")
 SETS = tuple(m for m in IDS if info(m).kind == "set")
 SIDE, N = 64, 3
@@ -32,6 +34,8 @@ SLACK = {"ssim.blur2@1": 1e-4, "sam.gpstfdiff@1": 2e-3}
 """Published forms with a constant below the line fall short of perfect."""
 NOT_SCALE_FREE = {"ergas.gpstfdiff@1", "sam.gpstfdiff@1"}
 """Published forms with a constant in the data's unit."""
+ABSENT_IS_ZERO = {"miou.pangaea@1"}
+"""A published form that counts absent classes as 0."""
 
 registry = settings(deadline=None, max_examples=5, derandomize=True, phases=(Phase.generate,))
 seeds = st.integers(0, 2**20)
@@ -81,13 +85,33 @@ def sets(
     return compute_sets(SETS, p * scale, t * scale, valid, data_range=scale)
 
 
+def classified(seed: int, c: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities of classes, and the map of the largest ones as one-hot vectors."""
+    p = torch.softmax(6.0 * rand(seed, N, c, SIDE, SIDE), 1)
+    return p, torch.nn.functional.one_hot(p.argmax(1), c).movedim(-1, 1).float()
+
+
+def class_scores(
+    p: torch.Tensor, t: torch.Tensor, valid: torch.Tensor | None = None
+) -> dict[str, list[float]]:
+    """Every value of class maps, those of single classes included; NaN where undefined."""
+    pooled = [m for m in CLASS_MAPS if info(m).kind == "pooled"]
+    found = {
+        metric: [score.value, *([] if score.per_class is None else score.per_class.tolist())]
+        for metric, score in compute_pooled(pooled, p, t, valid).items()
+    }
+    others = [m for m in CLASS_MAPS if m not in pooled]
+    images = image_metrics(others, p, t, valid=valid, data_range=1.0)
+    return found | {metric: result.value.tolist() for metric, result in images.items()}
+
+
 def inside(metric: str, value: float) -> bool:
     low, high = info(metric).range
     return (low is None or value >= low - 1e-9) and (high is None or value <= high + 1e-9)
 
 
 def test_every_kind_is_there() -> None:
-    assert set(IDS) == {*IMAGES, *MEMBERS, *SETS}
+    assert set(IDS) == {*IMAGES, *MEMBERS, *SETS, *CLASS_MAPS}
     left_out = {m.id for m in metric_info(probe=False)} - set(IDS)
     assert all(info(m).needs for m in left_out)
     assert {"lpips.alex@1", "change.csi@1", "crps.fair@1", "fd.texture@1"} <= set(IDS)
@@ -145,6 +169,19 @@ def test_an_image_without_a_valid_pixel_has_no_value(seed: int, hidden: int, fil
 
 
 @registry
+@given(seeds)
+def test_class_maps_obey_the_same_laws(seed: int) -> None:
+    (p, own), (_, t) = classified(seed), classified(seed + 7)
+    for metric, values in class_scores(p, t).items():
+        assert all(inside(metric, v) for v in values), metric
+    for metric, values in class_scores(t.clone(), t).items():
+        assert values == pytest.approx([info(metric).perfect] * len(values), abs=1e-6), metric
+    nowhere = torch.zeros(N, 1, SIDE, SIDE, dtype=torch.bool)
+    for metric, values in class_scores(own, t, nowhere).items():
+        assert metric in ABSENT_IS_ZERO or all(v != v for v in values), metric
+
+
+@registry
 @given(seeds, st.sampled_from([255.0, 1e4, 3.7e-3]), st.floats(0.02, 1.0))
 def test_dn_and_reflectance_give_the_same(seed: int, scale: float, level: float) -> None:
     """Where the unit of the value is not that of the data; dark images included."""
@@ -168,7 +205,7 @@ def test_dn_and_reflectance_give_the_same(seed: int, scale: float, level: float)
 def test_half_precision_is_refused_by_every_metric(
     metric: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before any weights are read: those of every network count as present."""
+    """Before any weights are read: here, those of every network count as present."""
     import rsbench.metrics.registry as known
 
     monkeypatch.setattr(known, "absence", lambda name: None)
@@ -180,6 +217,7 @@ def test_half_precision_is_refused_by_every_metric(
             [metric], half[:, None].expand(-1, 2, -1, -1, -1), t, data_range=1.0
         ),
         "image": lambda: image_metrics([metric], half, t, data_range=1.0),
+        "pooled": lambda: compute_pooled([metric], half, t),
     }
     with pytest.raises(InputError, match=str(dtype)):
         calls["image" if kind == "change" else kind]()
