@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -14,13 +13,9 @@ import typer
 
 from rsbench.cli.app import app, note
 from rsbench.core.errors import DiskFull, InputError, RsbenchError
+from rsbench.core.io import FULL
 
 INTERRUPTED = 130
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_OF_THE_MACHINE = _FULL | {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
-    *(errno.EEXIST, errno.ENAMETOOLONG),
-}
 
 # Typer brings its own copy of click in some versions and the package in others.
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -72,7 +67,7 @@ def _unexpected(error: Exception) -> int:
         return INTERRUPTED
     if isinstance(error, _UsageError):
         return _misused(error)
-    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+    if isinstance(error, OSError) and error.errno is not None:
         return _report(_machine(error))
     foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
     if foreign and isinstance(error, ModuleNotFoundError) and error.name:
@@ -98,12 +93,9 @@ def _misused(error: Any) -> int:
 def _machine(error: OSError) -> RsbenchError:
     """Return the error for what the operating system refused, with the path."""
     where = error.filename or "a file"
-    if error.errno in _FULL:
-        return DiskFull(
-            f"writing {where}",
-            "the device has no room left",
-            "Free some space and type the same command; finished work is kept",
-        )
+    if error.errno in FULL:
+        found = "the device has no room left"
+        return DiskFull(f"writing {where}", found, "Free some space and type the same command")
     return InputError(
         f"opening {where}",
         (error.strerror or "the system refuses").lower(),
