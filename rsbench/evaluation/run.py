@@ -14,7 +14,7 @@ from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
-from rsbench.metrics.queries import SELECTION, headline
+from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task_of
@@ -60,7 +60,10 @@ class RunResult:
     scores: Scores
 
     def summary(self) -> str:
-        """Return a short table for the terminal: headline metrics at the first and last lead."""
+        """Return a short table for the terminal: headline metrics at the first and last lead.
+
+        Below it, the reference of skill and what of the truth is outside the plausible range.
+        """
         table = self.scores.table()
         leads = sorted({1, self.scores.run.horizon})
         shown = table[
@@ -72,7 +75,10 @@ class RunResult:
         grid = shown.pivot_table(
             index="model", columns=["metric", "lead"], values="value", sort=False
         )
-        return str(grid.to_string(float_format="{:.4g}".format, na_rep="-"))
+        lines = [str(grid.to_string(float_format="{:.4g}".format, na_rep="-"))]
+        if shown["metric"].str.startswith(SKILL).any():
+            lines.append(f"skill is relative to {self.scores.run.reference}")
+        return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
 
 
 def evaluate(
@@ -158,7 +164,8 @@ def publish(
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
     with whole(out) as folder:
-        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep)
+        inputs = config.store.sensor(config.sensor)
+        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
         scores = make(viewer.add)
         viewer.close()
         table = scores.table()
@@ -277,7 +284,7 @@ def _with_weights(
     from rsbench.models.registry import card, create_model, identity
 
     entry = card(request.model)
-    options = {"bands": len(config.bands), "context": config.context, **request.options}
+    options = {**task_of(config).model_options(config), **request.options}
     if not entry.trainable:
         return create_model(request.model, preset, **options), {}
     from rsbench.models.checkpoint import Checkpoint, load_into
@@ -309,6 +316,9 @@ def _with_weights(
         asked = _training(request, config, preset)
         path = train(model, entry.of(preset), config.store, asked, progress=advance).checkpoint
     checkpoint: Checkpoint = load_into(model, path, config.store, split=config.split)
+    if checkpoint.imported:
+        note(f"weights imported from {checkpoint.imported}: the places and dates of their training "
+             "are unknown, so their overlap with the split is not checked")  # fmt: skip
     return model, {request.model: checkpoint.history}
 
 
@@ -355,8 +365,8 @@ def train_model(
             f"Type: rsbench run --model {request.model}",
         )
     model = fresh_model(
-        request.model, preset, seed=request.seed, bands=len(config.bands),
-        context=config.context, **request.options,
+        request.model, preset, seed=request.seed,
+        **{**task_of(config).model_options(config), **request.options},
     )  # fmt: skip
     asked = replace(
         _training(request, config, preset), devices=devices, batch_size=batch_size,

@@ -19,7 +19,7 @@ from rsbench.core.io import atomic_file, read_json, write_atomic
 SCHEMA = 1
 RUN = "run.json"
 UNITS = "scores.parquet"
-PARTS = ("sets", "pixels")
+PARTS = ("sets", "pixels", "counts")
 """Names of the tables beside ``scores`` that a run may have."""
 DIGESTS = "files"
 """Key of ``run.json``: file name → SHA-256. Earlier versions wrote none."""

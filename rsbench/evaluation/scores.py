@@ -26,6 +26,7 @@ from rsbench.core.typed import typed
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
+from rsbench.evaluation.pooled_metrics import empty_counts, pooled_tables
 from rsbench.evaluation.run_files import (
     PARTS,
     RUN,
@@ -40,6 +41,7 @@ from rsbench.evaluation.run_files import (
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 from rsbench.metrics.queries import perfect_values
+from rsbench.store.plausible import percent
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
@@ -58,6 +60,8 @@ IDENTITY = (
 """Fields of a run that are equal in runs that can be compared."""
 HALVES = "halves"
 """The entry of two halves of the truth, each of half the images: a floor of set metrics."""
+IMPLAUSIBLE = "implausible_truth"
+"""Entry of run.json: how many images the truth has, and which have implausible numbers."""
 EARLIEST_TASK = "forecast"
 """The task of results that state none and whose protocol is not in the catalogue."""
 
@@ -86,7 +90,11 @@ class RunInfo:
         inputs: model → what it is given, e.g. ``s2 k=3``.
         licences: sensor → ``licence``, ``attribution``, ``citation``.
         absent: values that are absent, with the reason.
-        best_trivial: the reference model that was best on validation; reference of skill.
+        best_trivial: the reference of skill: the reference model that was best on validation, or
+            the task's first one where validation has too few samples.
+        selection: how it was selected: ``samples`` and ``regions`` of validation, and ``chosen``,
+            False for the task's first one. None in results that do not state it.
+        pooled: ids of the pooled metrics, which are evaluated from counts.
         primary: metric, score and leads of the primary endpoint, where the protocol states one.
         history: model → learning-curve points ``{"step", "loss", "validation", …}``.
         citations: model → reference of the publication.
@@ -123,6 +131,8 @@ class RunInfo:
     citations: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[Absent, ...] = ()
     best_trivial: str | None = None
+    selection: Mapping[str, Any] | None = None
+    pooled: tuple[str, ...] = ()
     primary: Mapping[str, Any] | None = None
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     command: str = ""
@@ -174,7 +184,36 @@ class RunInfo:
     @property
     def words(self) -> Words:
         """The words of the run's task; UnknownName if no installed package offers it."""
-        return task(self.task).words
+        return task(self.task).words.stepped(self.step, self.starts)
+
+    @property
+    def reference(self) -> str:
+        """The reference of skill and how it was selected, in words."""
+        if self.best_trivial is None:
+            return "none, as no reference model was scored"
+        if self.selection is None:
+            return f"{self.best_trivial}, the best reference model on the validation split"
+        samples, regions = self.selection["samples"], self.selection["regions"]
+        plural = ("" if samples == 1 else "s", "" if regions == 1 else "s")
+        on = f"{samples} validation sample{plural[0]} of {regions} region{plural[1]}"
+        if self.selection["chosen"]:
+            return f"{self.best_trivial}, the best reference model on {on}"
+        why = f"{on} are too few to choose one" if samples else "there are no validation samples"
+        return f"{self.best_trivial}, the first reference model of the task ({why})"
+
+    @property
+    def implausible(self) -> str:
+        """Say how much of the truth is outside the plausible range; empty if nothing is."""
+        told = self.extra.get(IMPLAUSIBLE)
+        if not told:
+            return ""
+        found = told["found"]
+        share = sum(one["outside"] for one in found) / sum(one["count"] for one in found)
+        worst = max(found, key=lambda one: float(one["outside"] / one["count"]))
+        return (
+            f"truth outside the plausible range: {percent(share)} of the numbers in {len(found)} "
+            f"of {told['images']} images; most in {worst['region']} {worst['day']}: {worst['says']}"
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two values to be compared."""
@@ -195,13 +234,15 @@ class Scores:
     defined value, ``n_images`` all images of the unit, ``n_missing`` those without a value.
     ``pixels`` has these rows per class of pixels (column ``pixel_class``), for metrics that are
     means over pixels: the sums and weights of the classes of one layer add up to the unit. ``sets``
-    holds metrics of sets of images, one row per (model, lead, metric), without sums.
+    holds metrics of sets of images, one row per (model, lead, metric), without sums. ``counts``
+    holds what pooled metrics count in every image.
     """
 
     units: pd.DataFrame
     run: RunInfo
     sets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SET_COLUMNS))
     pixels: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PIXEL_COLUMNS))
+    counts: pd.DataFrame = field(default_factory=empty_counts)
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -229,7 +270,7 @@ class Scores:
         metrics = sorted({*self.sets["metric"], *other.sets["metric"]})
         gone = tuple(Absent("*", why, str(metric)) for metric in metrics)
         run = replace(run, absent=tuple(dict.fromkeys(run.absent + gone)))
-        return Scores(both, run, pixels=pixels)
+        return Scores(both, run, pixels=pixels, counts=stack(self.counts, other.counts))
 
     @classmethod
     def sum(cls, parts: Sequence[Scores]) -> Scores:
@@ -250,7 +291,8 @@ class Scores:
         Columns: model preset role metric band lead stratum region value n_samples n_missing.
         """
         means, skill, _ = self._pooled()
-        parts = stack(means, skill, shares(skill, self.run.best_trivial))
+        of_regions = shares(skill, self.run.best_trivial)
+        parts = stack(means, skill, of_regions, self._pooled_tables()[1])
         return parts.rename(columns={strata.GROUP: "stratum"})
 
     def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
@@ -264,8 +306,26 @@ class Scores:
 
     def _tidy(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
         if "tidy" not in self._made:
-            self._made["tidy"] = _tidy(self.run, *self._pooled(), self.sets)
+            added = stack(set_cells(self.sets), self._pooled_tables()[0])
+            self._made["tidy"] = _tidy(self.run, *self._pooled(), added)
         return cast("tuple[pd.DataFrame, tuple[Absent, ...]]", self._made["tidy"])
+
+    def _pooled_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return cells and pseudo-values by region of the pooled metrics."""
+        if "counted" not in self._made:
+            groups = {
+                name: self.units.drop_duplicates("region").set_index("region")[column]
+                for column, name in strata.GROUP_COLUMNS.items()
+                if column in self.units.columns
+            }
+            labels = {
+                name: {str(r): f"{name}={label}" for r, label in own.items() if label}
+                for name, own in groups.items()
+            }
+            self._made["counted"] = pooled_tables(
+                self.counts, self.run.bands, self.run.pooled, labels
+            )
+        return cast("tuple[pd.DataFrame, pd.DataFrame]", self._made["counted"])
 
     def matchings(self, stratum: str) -> tuple[strata.Matching, ...]:
         """Return per metric and band the origins that a matched set kept and dropped."""
@@ -277,8 +337,8 @@ class Scores:
     def save(self, folder: Path) -> None:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all.
 
-        ``sets.parquet`` and ``pixels.parquet`` are written if there are such scores. ``run.json``
-        is written last and has the digests of the others and of itself.
+        ``sets.parquet``, ``pixels.parquet`` and ``counts.parquet`` are written if there are such
+        scores. ``run.json`` is written last and has the digests of the others and of itself.
         """
         folder.mkdir(parents=True, exist_ok=True)
         run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
@@ -346,7 +406,7 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
     reference = rows[rows["model"] == run.best_trivial]
     if run.best_trivial is None or reference.empty:
         why = (
-            "no reference model was chosen on validation"
+            "there is no reference model"
             if run.best_trivial is None
             else f"the reference {run.best_trivial} has no scores"
         )
@@ -372,11 +432,11 @@ def _tidy(
     means: pd.DataFrame,
     skill: pd.DataFrame,
     absent: tuple[Absent, ...],
-    sets: pd.DataFrame,
+    added: pd.DataFrame,
 ) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
     cells = stack(
-        cells_of(means, paired=False),
-        cells_of(skill, paired=True),
+        cells_of(means),
+        cells_of(skill),
         share_cells(shares(skill, run.best_trivial)),
     )
     if run.one_scene:
@@ -387,7 +447,7 @@ def _tidy(
     if run.one_scene:
         spread = cells["interval"] != inference.NONE
         cells.loc[spread, "interval"] += inference.ONE_SCENE
-    cells = stack(cells, set_cells(sets))
+    cells = stack(cells, added)
     cells = stack(cells, _null_rows(cells, run.absent + absent, run))
     cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
     cells["weights"] = cells["model"].map(run.weights).astype(object)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from rsbench.core.io import disk_errors, target_of, write_atomic
 from rsbench.store.export.card_labels import label_lines
 from rsbench.store.export.coverage import Coverage, coverage, svg
 from rsbench.store.layout import CARD, COVERAGE, SPLITS
+from rsbench.store.plausible import MOST_OUTSIDE, implausible_images
 from rsbench.store.read import Store, open_store
 from rsbench.store.tree import provenance
 
@@ -64,6 +65,8 @@ def card(store: Store, found: Mapping[str, Coverage], name: str, tag: str | None
         *_sources(store),
         *_statistics(store),
         *_coverage(store, found),
+        *_plausibility(store),
+        *_left(store),
         *_of_kind(store),
         *label_lines(store),
         *_leaks(store),
@@ -89,7 +92,7 @@ def _head(store: Store) -> Iterator[str]:
         yield "**Simulated**: made-up pixels that say nothing about real places."
         yield ""
     if not store.complete:
-        yield f"**Incomplete**: {len(meta.missing)} region-dates are missing, listed below."
+        yield f"**Incomplete**: {_lack(meta.missing)}, listed below."
         yield ""
     yield "| | |"
     yield "|---|---|"
@@ -100,6 +103,13 @@ def _head(store: Store) -> Iterator[str]:
     counts = {split: sum(r["split"] == split for r in store.listed.values()) for split in SPLITS}
     yield f"| regions | {', '.join(f'{n} {split}' for split, n in counts.items() if n)} |"
     yield ""
+
+
+def _lack(missing: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many region-dates are missing, and how many items in the others."""
+    items = sum("item" in unit for unit in missing)
+    counts = ((len(missing) - items, "region-dates"), (items, "items of other region-dates"))
+    return " and ".join(f"{n} {what}" for n, what in counts if n) + " are missing"
 
 
 def _sources(store: Store) -> Iterator[str]:
@@ -201,6 +211,33 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
         yield f"- missing: {unit['region']} {unit['time']}: {unit['reason']}"
     if store.meta.missing:
         yield ""
+
+
+def _plausibility(store: Store) -> Iterator[str]:
+    """Yield the images with numbers that the ground can hardly have; none of a clean store."""
+    found = list(implausible_images(store.tree, store.regions, store.meta.sensors))
+    if not found:
+        return
+    yield "## Numbers outside the plausible range"
+    yield ""
+    yield f"{len(found)} images have some; an image with more than {MOST_OUTSIDE:.0%} is refused."
+    yield ""
+    for one in found:
+        yield f"- {one.region} {one.day} {one.sensor}: {one.says}"
+    yield ""
+
+
+def _left(store: Store) -> Iterator[str]:
+    """Yield the items that the search left out, by region, sensor and reason."""
+    left = store.meta.recipe.get("left", {})
+    if not left:
+        return
+    yield "## Left out by the search"
+    yield ""
+    for region, omissions in left.items():
+        for one in omissions:
+            yield f"- {region}, {one['sensor']}: {one['reason']}: {', '.join(one['items'])}"
+    yield ""
 
 
 @runtime_checkable
