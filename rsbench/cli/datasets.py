@@ -84,7 +84,7 @@ def download(
     """Download a released dataset and verify its digest."""
     from rsbench.cli.build import download_command
 
-    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say)
+    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say, note=note)
 
 
 def import_dataset(
