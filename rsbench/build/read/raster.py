@@ -164,8 +164,10 @@ class RasterioEngine:
         Raises:
             ItemFailed: naming item, asset and cause.
         """
+        from rasterio._err import CPLE_BaseError
         from rasterio.errors import RasterioError
 
+        damaged = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
         cause = "the build was stopped"
         end = time.monotonic() + FILE.seconds
         for number in range(TRIES):
@@ -181,7 +183,7 @@ class RasterioEngine:
             except InputError as error:
                 cause = f"{error.found}. {error.remedy}"
                 break
-            except (RasterioError, OSError, ValueError, MemoryError) as error:
+            except damaged as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
         # Raised outside of `except`: the first error may carry a signed address.
         raise ItemFailed.of(
