@@ -11,7 +11,7 @@ import posixpath
 import socket
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from rsbench.core.errors import InputError
 
@@ -22,6 +22,22 @@ SERVED = "files/"
 def is_web(text: str) -> bool:
     """Return whether a catalogue or link is an http(s) address."""
     return text.startswith(("http://", "https://"))
+
+
+def is_static(address: str) -> bool:
+    """Return whether an http(s) address is that of a static document, and not of an API."""
+    return is_web(address) and urlsplit(address).path.endswith(".json")
+
+
+def local(text: str) -> str:
+    """Return the path of a ``file://`` address; any other text as it is."""
+    return unquote(urlsplit(text).path) if text.startswith("file://") else text
+
+
+def _base(catalogue: str) -> str:
+    """Return the path below which links of a web catalogue are relative: ``/`` for an API."""
+    path = urlsplit(catalogue).path
+    return path.rpartition("/")[0] + "/" if is_static(catalogue) else "/"
 
 
 def reduce_href(href: str, item_url: str, catalogue: str) -> str:
@@ -37,8 +53,7 @@ def reduce_href(href: str, item_url: str, catalogue: str) -> str:
     if scheme in ("http", "https"):
         return _reduce_web(full, catalogue)
     if scheme == "file" and not is_web(catalogue):
-        path = Path(unquote(urlsplit(full).path) if "://" in full else full)
-        return _inside(path, Path(catalogue), href)
+        return _inside(Path(local(full)), folder_of(catalogue), href)
     raise _refused(href, f"links of the kind {scheme}:// are not read from this catalogue")
 
 
@@ -53,12 +68,19 @@ def resolve_href(kept: str, catalogue: str) -> str:
         return _clean_web(kept, catalogue)
     if is_web(catalogue):
         parts = urlsplit(catalogue)
-        return urlunsplit((parts.scheme, parts.netloc, "/" + kept, "", ""))
-    root = Path(catalogue).resolve()
+        below = _base(catalogue) + (quote(kept) if is_static(catalogue) else kept)
+        return urlunsplit((parts.scheme, parts.netloc, below, "", ""))
+    root = folder_of(catalogue)
     path = (root / _from_folder(kept, root)).resolve()
     if not path.is_relative_to(root):
         raise _refused(kept, "it leads out of its catalogue")
     return str(path)
+
+
+def folder_of(catalogue: str) -> Path:
+    """Return the folder of a local catalogue: itself, or that of its first document."""
+    root = Path(catalogue).resolve()
+    return root.parent if root.is_file() else root
 
 
 def _from_folder(kept: str, root: Path) -> str:
@@ -95,9 +117,13 @@ def _join(item_url: str, href: str) -> str:
 def _reduce_web(full: str, catalogue: str) -> str:
     clean = _clean_web(full, catalogue)
     parts, home = urlsplit(clean), urlsplit(catalogue)
-    if (parts.scheme, parts.netloc) == (home.scheme, home.netloc):
-        return parts.path.lstrip("/")
-    return clean
+    base = _base(catalogue)
+    if (parts.scheme, parts.netloc) != (home.scheme, home.netloc) or not parts.path.startswith(
+        base
+    ):
+        return clean
+    path = parts.path.removeprefix(base).lstrip("/")
+    return unquote(path) if is_static(catalogue) else path
 
 
 def _clean_web(full: str, catalogue: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from rsbench.build.compose import harmonise
+from rsbench.build.plan.assets import limit_of, mask_limit, require_format, require_pixel_size
 from rsbench.build.plan.href import reduce_href
 from rsbench.build.plan.lock import LockAsset, LockItem
 from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
@@ -212,9 +213,14 @@ def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogu
     assets = {}
     for band in _offered(sensor, spec):
         asset = spec.assets[band]
-        harmonise.check_declared(item, asset_key(item, asset.key), sensor, offset)
+        found, limit = asset_key(item, asset.key), limit_of(sensor, band)
+        require_pixel_size(item, found, asset.index, limit, f"band {band}")
+        harmonise.check_declared(item, found, sensor, offset)
         assets[band] = lock_asset(item, asset.key, catalogue, asset.index)
     masks = _mask_assets(sensor, key)
+    for name in masks.values():
+        found, limit = asset_key(item, name), mask_limit(sensor)
+        require_pixel_size(item, found, 1, limit, "the quality layer")
     properties = item["properties"]
     return LockItem(
         id=str(item["id"]),
@@ -231,7 +237,9 @@ def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogu
 
 def lock_asset(item: Item, pattern: str, catalogue: str, index: int = 1) -> LockAsset:
     """Return the link of an asset as a lock keeps it; ``pattern`` as in :func:`asset_key`."""
-    href = str(item["assets"][asset_key(item, pattern)]["href"])
+    key = asset_key(item, pattern)
+    require_format(item, key)
+    href = str(item["assets"][key]["href"])
     return LockAsset(reduce_href(href, str(item["_url"]), catalogue), index)
 
 

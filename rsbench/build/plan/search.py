@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rsbench.build.plan.omissions import NOTHING, LeavingOut, Omissions
+from rsbench.build.plan.outline import geometry, unwrapped
 from rsbench.catalog import Recipe, Region, Sensor
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
@@ -98,19 +99,14 @@ class ApiCatalogue:
         )
 
     def _pages(self, query: Query) -> _Found:
-        west, east = _span(query.outline, 0)
-        south, north = _span(query.outline, 1)
         from pystac_client.exceptions import APIError
         from requests.exceptions import RequestException
 
         found = _Found(query.exclude)
-        crosses = east - west >= 180
-        corners = [list(point) for point in query.outline]
         try:
             search = self._open().search(
                 collections=[query.collection],
-                intersects=None if crosses else {"type": "Polygon", "coordinates": [corners]},
-                bbox=[west, south, east, north] if crosses else None,
+                intersects=geometry(query.outline),
                 datetime=f"{query.years[0]}-01-01T00:00:00Z/{query.years[1]}-12-31T23:59:59Z",
                 query=dict(query.conditions) or None,
                 limit=PAGE,
@@ -227,6 +223,8 @@ def _unreachable(url: str, error: Exception) -> OSError:
 class FolderCatalogue:
     """A folder of static STAC JSON; links that lead out of the folder are refused."""
 
+    what = "the folder"
+
     def __init__(self, root: Path) -> None:
         self.url = str(root)
         self._root = root.resolve()
@@ -243,7 +241,7 @@ class FolderCatalogue:
             elif query.years[0] <= item_time(item).year <= query.years[1] and _meets(item, query):
                 if item["id"] in found:
                     raise InputError(
-                        f"the folder {self.url}",
+                        f"{self.what} {self.url}",
                         f"two items have the id {item['id']}",
                         "Keep one of them",
                     )
@@ -255,13 +253,15 @@ class FolderCatalogue:
             self._items = list(self._walk())
             if not self._items:
                 raise InputError(
-                    f"the folder {self.url}", "it holds no STAC items", "Give a STAC folder"
+                    f"{self.what} {self.url}", "it holds no STAC items", "Give another --provider"
                 )
         return self._items
 
     def _walk(self) -> Iterator[Item]:
         starts = [p for n in ("catalog.json", "collection.json") if (p := self._root / n).is_file()]
-        queue = starts[:1] or sorted(self._root.rglob("*.json"))
+        yield from self._walk_from(starts[:1] or sorted(self._root.rglob("*.json")))
+
+    def _walk_from(self, queue: list[Path]) -> Iterator[Item]:
         seen: set[Path] = set()
         while queue:
             path = queue.pop(0)
@@ -329,12 +329,13 @@ def _meets(item: Mapping[str, Any], query: Query) -> bool:
     left, right = box[0], box[half]
     if left > right:  # the box crosses the antimeridian
         right += 360
-    west, east = _span(query.outline, 0)
-    south, north = _span(query.outline, 1)
+    place = unwrapped(query.outline)
+    west, east = _span(place, 0)
+    south, north = _span(place, 1)
     beside = any(left + turn <= east and right + turn >= west for turn in (-360, 0, 360))
     return bool(beside and box[1] <= north and box[half + 1] >= south)
 
 
-def _span(points: tuple[tuple[float, float], ...], axis: int) -> tuple[float, float]:
+def _span(points: Sequence[tuple[float, float]], axis: int) -> tuple[float, float]:
     values = [point[axis] for point in points]
     return min(values), max(values)

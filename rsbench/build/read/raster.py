@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
@@ -23,8 +24,8 @@ import numpy.typing as npt
 
 from rsbench.build.plan.href import is_web, require_public, resolve_href
 from rsbench.build.plan.lock import LockAsset
-from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands
-from rsbench.build.read.signing import signer
+from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands, require_pixel
+from rsbench.build.read.signing import SigningError, signer
 from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.core.grid import Grid
 
@@ -78,12 +79,14 @@ class Asked:
         whole: every raster must cover the grid; otherwise uncovered pixels are ``nodata``.
         nodata: of the sensor, or of its quality layers.
         derived: what is kept instead of the pixels; None for the pixels themselves.
+        coarsest: layer → largest pixel size of its file, in metres.
     """
 
     grid: Grid
     whole: bool
     nodata: int
     derived: Derived | None = None
+    coarsest: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -160,7 +163,8 @@ class RasterioEngine:
 
         def read(path: str) -> Pixels:
             into = out[first : first + len(planes)] if together else None
-            return read_window(path, indexes, asked, out.dtype, into)
+            limit = min(asked.coarsest.get(scene.layers[c][0], math.inf) for c in planes)
+            return read_window(path, indexes, asked, out.dtype, into, limit)
 
         pixels = self.attempt(scene.item, names, href, read)
         if not np.shares_memory(pixels, out):
@@ -181,7 +185,7 @@ class RasterioEngine:
         from rasterio.errors import RasterioError
         from requests.exceptions import RequestException
 
-        cause = "the build was stopped"
+        cause, unsigned = "the build was stopped", False
         for number in range(TRIES):
             if self._stop.is_set():
                 break
@@ -194,7 +198,10 @@ class RasterioEngine:
                 break
             except (RasterioError, RequestException, OSError, ValueError, MemoryError) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
+                unsigned = isinstance(error, SigningError)
         # Raised outside of `except`: the first error may carry a signed address.
+        if unsigned:  # not a fault of this item
+            raise UnitFailed(f"reading {names} of item {item}", cause, "Run the same build later")
         raise ItemFailed.of(
             item,
             f"reading {names} of item {item}",
@@ -217,7 +224,12 @@ class RasterioEngine:
 
 
 def read_window(
-    path: str, indexes: Sequence[int], asked: Asked, dtype: Any, into: Pixels | None = None
+    path: str,
+    indexes: Sequence[int],
+    asked: Asked,
+    dtype: Any,
+    into: Pixels | None = None,
+    limit: float = math.inf,
 ) -> Pixels:
     """Return ``(n, H, W)`` pixels of some bands of one raster on a grid.
 
@@ -227,6 +239,7 @@ def read_window(
         asked: grid, fill and what is made of the pixels.
         dtype: type of the answer, of what is made where something is.
         into: an array of the answer's shape and type that may be filled and returned.
+        limit: largest pixel size of the raster, in metres.
 
     Raises:
         GridMismatchError: if the raster has no CRS, another CRS, other pixels or another type.
@@ -239,6 +252,7 @@ def read_window(
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
         require_bands(data, indexes, held)
         overlap = overlap_with(data, grid, whole=asked.whole)
+        require_pixel(overlap.factor * grid.transform[0], limit)
         part = Part.from_slices(*overlap.part())
         full = overlap.size == (grid.height, grid.width)
         if into is not None and full and overlap.factor == 1 and made is None:

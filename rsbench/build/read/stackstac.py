@@ -8,14 +8,21 @@ default engine uses windows.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from rsbench.build.plan.href import is_web, require_public, resolve_href
-from rsbench.build.read.grids import GridMismatchError, place_raster, require_bands, window_around
+from rsbench.build.read.grids import (
+    GridMismatchError,
+    place_raster,
+    require_bands,
+    require_pixel,
+    window_around,
+)
 from rsbench.build.read.raster import DRIVER, GDAL_ENV, Asked, Pixels, Scene, without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
@@ -72,7 +79,7 @@ class StackstacEngine:
             a, _, c, _, e, f = grid.transform
             bounds = (c, f + e * grid.height, c + a * grid.width, f)
             stack = stackstac.stack(
-                [self._item(scene, epsg, bounds) for scene in scenes],
+                [self._item(scene, epsg, bounds, asked.coarsest) for scene in scenes],
                 assets=layers,
                 epsg=epsg,
                 resolution=(a, -e),
@@ -95,15 +102,20 @@ class StackstacEngine:
             return np.asarray(stack.sel(band=layers).data.compute(scheduler="threads"))
 
     def _item(
-        self, scene: Scene, epsg: int, bounds: tuple[float, float, float, float]
+        self,
+        scene: Scene,
+        epsg: int,
+        bounds: tuple[float, float, float, float],
+        coarsest: Mapping[str, float],
     ) -> dict[str, Any]:
         assets = {}
         for name, asset in scene.layers:
             full = resolve_href(asset.href, self._catalogue)
             if is_web(full):
                 require_public(full, self._catalogue)
+            path = self._sign(full, 0) if is_web(full) else full
             assets[name] = {
-                "href": f"{asset.index}|{self._sign(full, 0) if is_web(full) else full}",
+                "href": f"{asset.index}|{coarsest.get(name, math.inf)}|{path}",
                 "type": "image/tiff",
                 # stackstac reads proj:epsg only, and takes the box as the place of the file.
                 "proj:epsg": epsg,
@@ -123,12 +135,12 @@ def _reader(grid: Grid, *, whole: bool) -> type[Any]:
 
     class Reader:
         def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
-            index, _, self._path = url.partition("|")
-            self._index = int(index)
+            index, limit, self._path = url.split("|", 2)
+            self._band = int(index), float(limit)
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
-            pixels, inside = _warped(self._path, self._index, grid, self._dtype, self._fill)
+            pixels, inside = _warped(self._path, self._band, grid, self._dtype, self._fill)
             if not inside.all() and (whole or not inside.any()):
                 raise GridMismatchError(
                     f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "
@@ -144,9 +156,11 @@ def _reader(grid: Grid, *, whole: bool) -> type[Any]:
 
 
 def _warped(
-    path: str, index: int, grid: Grid, dtype: np.dtype[Any], fill: Any
+    path: str, band: tuple[int, float], grid: Grid, dtype: np.dtype[Any], fill: Any
 ) -> tuple[Pixels, Pixels]:
     """Return a band on a grid and where it has pixels, both ``(H, W)``, by GDAL's warper.
+
+    ``band``: its number in the file, and the largest pixel size of the file in metres.
 
     The warper is given plain arrays: of a file it would take nodata tags, masks and bands called
     alpha (as the infrared of some photographs is) as reasons to drop pixels.
@@ -158,11 +172,11 @@ def _warped(
 
     a, _, c, _, e, f = grid.transform
     edges = (c, f + e * grid.height, c + a * grid.width, f)
-    size = (grid.height, grid.width)
+    size, (index, limit) = (grid.height, grid.width), band
     pixels, inside = np.full(size, fill, dtype), np.zeros(size, np.uint8)
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
         require_bands(data, [index], dtype)
-        place_raster(data, grid)
+        require_pixel(place_raster(data, grid)[0] * a, limit)
         part = window_around(data, edges, 1)
         if part is None:
             return pixels, inside.astype(np.bool_)

@@ -12,7 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.build.read.grids import require_bands, require_north_up, window_around
+from rsbench.build.read.grids import (
+    require_bands,
+    require_north_up,
+    require_pixel,
+    window_around,
+)
 from rsbench.build.read.raster import DRIVER, GDAL_ENV, Pixels
 from rsbench.core.grid import Grid
 
@@ -35,6 +40,8 @@ def warp(path: str, indexes: Sequence[int], grid: Grid) -> tuple[Pixels, Pixels,
     with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
         require_north_up(data)
         require_bands(data, indexes, np.dtype(np.uint8))
+        if data.crs.is_projected:
+            require_pixel(data.transform.a, a)
         box = transform_bounds(grid.crs, data.crs, *edges, densify_pts=21)
         part = window_around(data, box, _MARGIN)
         kernel = "average" if a >= AVERAGE_FROM * data.transform.a else "bilinear"
