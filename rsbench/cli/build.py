@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rsbench.cli.app import confirmed
 from rsbench.cli.build_output import Output, Say, end, event, watching
 from rsbench.core.errors import InputError, RsbenchError, unknown
 from rsbench.core.progress import Advance
@@ -268,16 +269,15 @@ def _tell(summary: PlanSummary, *, dry_run: bool, to: Output) -> None:
 
 
 def _ask(summary: PlanSummary) -> None:
-    if not sys.stdin.isatty():
+    if not (sys.stdin and sys.stdin.isatty()):
         raise InputError(
             "build-dataset",
             f"this reads {summary.bytes / 1e9:.1f} GB in about {summary.hours:.1f} hours "
             "and needs a confirmation, which only a terminal can give",
             "Add --yes to go on, or --dry-run to look first",
         )
-    import typer
-
-    typer.confirm("Go on?", abort=True, err=True)
+    if not confirmed("Go on?"):
+        raise InputError("build-dataset", "it was not confirmed", "Answer y, or add --yes")
 
 
 def download_command(

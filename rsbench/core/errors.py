@@ -98,6 +98,12 @@ class DiskFull(RsbenchError, OSError):
     exit_code = 1
 
 
+class LimitReached(RsbenchError):
+    """Memory or the number of open files does not suffice."""
+
+    exit_code = 1
+
+
 class MetricUnavailable(RsbenchError):
     """A metric cannot be computed because its weights or a library are missing."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rsbench.catalog import Protocol as Rules
     from rsbench.core.grid import Grid, Window
     from rsbench.models.contract_data import Example
+    from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
     from rsbench.tasks.config import EvaluationConfig
 
@@ -119,7 +120,7 @@ class Reader(Protocol[S]):
         """Return the batch of some samples of one shape."""
 
     def usable(self, sample: S) -> bool:
-        """Return whether truth and every required frame have a valid pixel."""
+        """Return whether truth, the frames given and every required one have a valid pixel."""
 
     def valid_share(self, sample: S) -> float:
         """Return the share of valid pixels in the truth."""
@@ -269,9 +270,11 @@ class Task(Protocol[S]):
     Args:
         name: as protocols and cards name it.
         kinds: kinds of stores it is for.
-        reference_models: models that every table contains.
+        reference_models: models that every table contains; the first one is the reference of skill
+            where validation has too few samples to choose one.
         validation_samples: most samples on which weights are chosen.
         context: which given frames a model that takes fewer is shown.
+        predicts_labels: whether the labels of the store are the truth.
     """
 
     name: str
@@ -280,6 +283,7 @@ class Task(Protocol[S]):
     reference_models: tuple[str, ...] = ()
     validation_samples: int = 32
     context: Context = "latest"
+    predicts_labels: bool = False
 
     def require_protocol(self, protocol: Rules) -> None:
         """Refuse a protocol whose options are not of this task.
@@ -291,6 +295,14 @@ class Task(Protocol[S]):
     def sensor(self, store: Store) -> str:
         """Return the sensor that is predicted."""
         return next(iter(store.meta.sensors))
+
+    def target(self, store: Store) -> SensorMeta:
+        """Return bands, unit and range of what is predicted."""
+        return store.sensor(self.sensor(store))
+
+    def model_options(self, config: EvaluationConfig) -> Mapping[str, Any]:
+        """Return the constructor options that follow from the data."""
+        return {"bands": len(config.bands), "context": config.context}
 
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
         """Check that the data allow what is asked; return the configuration as it is scored.
@@ -306,6 +318,10 @@ class Task(Protocol[S]):
 
     def groups(self, config: EvaluationConfig, split: str) -> Sequence[Sequence[S]]:
         """Return the samples of a split in the groups in which they are scored."""
+
+    def left_out(self, config: EvaluationConfig, split: str) -> Iterable[str]:
+        """Return how many samples of a split are not scored, and why; one line per reason."""
+        return ()
 
     def unit(self, config: EvaluationConfig, sample: S) -> Unit:
         """Return the dates and matched sets of the scores of a sample."""

@@ -24,6 +24,7 @@ from rsbench.build.engine.builder import build
 from rsbench.build.engine.journal import open_journal
 from rsbench.build.plan.plan import make_plan
 from rsbench.build.read import raster as source
+from rsbench.build.read import remote
 from rsbench.core.errors import DiskFull, InputError, UnitFailed
 from rsbench.core.file_lock import file_lock
 from rsbench.store.read import open_store
@@ -41,8 +42,8 @@ def wanted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {"GDAL_HTTP_MAX_RETRY": "0", "GDAL_HTTP_TIMEOUT": "2"}
-    monkeypatch.setattr(source, "GDAL_ENV", source.GDAL_ENV | quick)
+    monkeypatch.setattr(remote, "RETRIES", 0)
+    monkeypatch.setattr(remote, "SOCKET_TIMEOUT", (2.0, 2.0))
     monkeypatch.setattr(source.time, "sleep", lambda seconds: None)
 
 
@@ -84,7 +85,7 @@ def test_passing_faults_change_nothing(
 def test_a_stalled_reply_is_given_up_and_read_again(
     folder: Path, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "GDAL_ENV", source.GDAL_ENV | {"GDAL_HTTP_TIMEOUT": "1"})
+    monkeypatch.setattr(remote, "SOCKET_TIMEOUT", (1.0, 1.0))
     stall = first_times(1, Fault(stall=30), "S2_2021_0/B02.tif")
     begun = time.monotonic()
     with serve(folder, fault=stall) as url:
@@ -179,6 +180,7 @@ def spoil(folder: Path, tmp_path: Path, **options: Any) -> tuple[Path, Path]:
         ({"origin": (600_000, 5_000_020)}, "lies outside"),
         ({"values": np.full((40, 96), 500, np.uint16)}, "of 96×40 pixels lies outside"),
         ({"values": np.full((96, 96), 0.5, np.float32)}, "its numbers are float32"),
+        ({"values": np.full((96, 96), 50, np.uint8)}, "its numbers are uint8, uint16 is asked"),
     ],
 )
 def test_a_raster_of_another_grid_or_type_is_refused(

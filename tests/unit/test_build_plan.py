@@ -115,9 +115,9 @@ def test_digest_follows_what_decides_the_pixels(folder: Path) -> None:
     lock = make_plan(recipe(), provider=str(folder))
     values = json.loads(json.dumps(lock.to_json()))
     digests = {lock.digest}
-    for change in ("offset", "id"):
+    for change, odd in (("offset", 7), ("id", "another")):
         other = json.loads(json.dumps(values))
-        other["regions"]["west"]["s2"]["2021"][0][change] = 7
+        other["regions"]["west"]["s2"]["2021"][0][change] = odd
         path = folder.parent / f"{change}.json"
         path.write_text(json.dumps(other))
         changed = Lock.load(path)

@@ -173,7 +173,7 @@ def test_an_asset_of_larger_pixels_than_its_band_is_refused_at_the_plan(
 def test_what_states_the_pixels_most_exactly_counts(folder: Path, tmp_path: Path) -> None:
     right = {"proj:transform": [10, 0, 0, 0, -10, 0], "gsd": 100}  # thermal bands state so
     make_plan(YEAR, provider=str(spoiled(folder, tmp_path, "B02", **right)))
-    wrong = {"proj:transform": "10 m"}
+    wrong = {"proj:transform": [10.0]}
     with pytest.raises(InputError, match="its pixel size cannot be read"):
         make_plan(YEAR, provider=str(spoiled(folder, tmp_path / "x", "B02", **wrong)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rsbench.build.plan.href import is_web, local
 from rsbench.build.plan.lock_recipe import differences
-from rsbench.build.plan.omissions import Omission
+from rsbench.build.plan.omissions import EXCLUDED, Omission
 from rsbench.build.plan.plan import (
     Lock,
     excluded_in,
@@ -17,7 +17,6 @@ from rsbench.build.plan.plan import (
     require_known,
     searched_at,
 )
-from rsbench.build.plan.scenes import EXCLUDED
 from rsbench.catalog import Recipe, Region, recipe_canonical
 from rsbench.core.errors import InputError
 from rsbench.store.layout import INDEX, JOURNAL, LOCK

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from rsbench.build.plan.href import identity, require_kept
 from rsbench.build.plan.omissions import Omission
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
-from rsbench.core.errors import InputError, SchemaError, unknown
+from rsbench.core.errors import InputError, SchemaError, first_line, unknown
 from rsbench.core.io import write_atomic
 
 SCHEMA = 1
@@ -62,20 +64,37 @@ class LockItem:
     def from_json(cls, value: Mapping[str, Any]) -> LockItem:
         """Read the JSON form."""
         return cls(
-            id=str(value["id"]),
-            datetime=str(value["datetime"]),
-            datatake=str(value["datatake"]),
-            offset=int(value["offset"]),
+            id=_text(value["id"]),
+            datetime=_instant(value["datetime"]),
+            datatake=_text(value["datatake"]),
+            offset=_whole(value["offset"]),
             assets=_assets(value["assets"]),
             masks=_assets(value.get("masks", {})),
-            **{name: str(value.get(name, "")) for name in _TEXTS},
+            **{name: _text(value.get(name, "")) for name in _TEXTS},
         )
 
 
 def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
     for href, _ in value.values():
-        require_kept(str(href))
-    return {str(band): LockAsset(str(href), int(index)) for band, (href, index) in value.items()}
+        require_kept(_text(href))
+    return {band: LockAsset(href, _whole(index)) for band, (href, index) in value.items()}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]!r} is no text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{str(value)[:40]!r} is no whole number")
+    return value
+
+
+def _instant(value: Any) -> str:
+    datetime.fromisoformat(_text(value))
+    return str(value)
 
 
 def left_json(left: Mapping[str, Sequence[Omission]]) -> dict[str, Any]:
@@ -259,10 +278,10 @@ class Lock:
                 "Search again without --lock",
             )
         try:
-            return cls(
+            lock = cls(
                 recipe=value["recipe"],
-                provider=str(value["provider"]),
-                catalogue=str(value["catalogue"]),
+                provider=_text(value["provider"]),
+                catalogue=_text(value["catalogue"]),
                 query=value["query"],
                 places={n: Region.model_validate(r) for n, r in sorted(value["places"].items())},
                 regions={n: found_of(found) for n, found in sorted(value["regions"].items())},
@@ -272,14 +291,27 @@ class Lock:
                     for name, held in value.get("left", {}).items()
                 },
             )
+            _require_sound(lock)
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise InputError(
                 f"lock {path}",
-                f"its content cannot be read ({type(error).__name__})",
+                f"its content cannot be read ({type(error).__name__}: {first_line(error)[:80]})",
                 "Search again without --lock",
             ) from error
+        return lock
+
+
+def _require_sound(lock: Lock) -> None:
+    """Refuse what is no recipe or query, and regions without a place; any error says so."""
+    _text(lock.recipe["name"])
+    first, last = map(_whole, lock.recipe["years"])
+    if not (1 <= first <= last <= 9999 and lock.places.keys() == lock.regions.keys()):
+        raise ValueError("years or regions contradict one another")
+    if any(name != place.name for name, place in lock.places.items()):
+        raise ValueError("a region has two names")
+    canonical_json([dict(lock.recipe), dict(lock.query)])  # refuses infinite numbers
 
 
 def _item_lists(regions: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
@@ -296,7 +328,7 @@ def _read(path: Path) -> dict[str, Any]:
         else:
             with path.open("rb") as plain:
                 data = plain.read(_MAX_BYTES + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"lock {path}", f"it cannot be read ({type(error).__name__})", "Give a lock file"
         ) from error
@@ -304,7 +336,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"lock {path}", "it is larger than 2 GiB", "Give a lock file")
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"lock {path}", "it is no JSON", "Give a lock file") from error
     if not isinstance(value, dict):
         raise InputError(f"lock {path}", "it is no JSON object", "Give a lock file")

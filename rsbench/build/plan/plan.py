@@ -12,12 +12,19 @@ from rsbench.build.plan.cost import PlanSummary, describe
 from rsbench.build.plan.href import is_web, local
 from rsbench.build.plan.lock import Lock, LockAsset, LockChange, LockItem, diff
 from rsbench.build.plan.lock_recipe import source_of
-from rsbench.build.plan.omissions import NOTHING, LeavingOut, Omission, described, totals
-from rsbench.build.plan.scenes import EXCLUDED, conditions_of
+from rsbench.build.plan.omissions import (
+    EXCLUDED,
+    NOTHING,
+    LeavingOut,
+    Omission,
+    described,
+    totals,
+)
+from rsbench.build.plan.scenes import conditions_of
 from rsbench.build.plan.search import Catalogue, RegionSearch
 from rsbench.build.plan.search_cache import Found, KeptSearch
 from rsbench.build.plan.season import on_lattice
-from rsbench.build.plan.static import open_static
+from rsbench.build.plan.static import open_catalogue_at
 from rsbench.build.read.signing import signer
 from rsbench.catalog import (
     Recipe,
@@ -133,7 +140,7 @@ def make_plan(
         signer(sensor.provider(key).signing)
     simulated = recipe.simulated if key == SIMULATED and not address else None
     catalogue = open_catalogue(address, simulated, progress)
-    catalogues = _catalogues(catalogue, sensors, key)
+    catalogues = _catalogues(catalogue, sensors, key, leaving)
     searches = [RegionSearch(recipe, p, sensors, key, catalogues, leaving) for p in places]
     found, left = _found(searches, progress)
     _require_scenes(recipe, key, found, left)
@@ -286,16 +293,18 @@ def _provider(recipe: Recipe, sensors: Sequence[Sensor], provider: str | None) -
     raise unknown("provider", provider, sensors[0].providers)
 
 
-def _catalogues(address: str, sensors: Sequence[Sensor], key: str) -> dict[str, Catalogue]:
+def _catalogues(
+    address: str, sensors: Sequence[Sensor], key: str, leaving: LeavingOut
+) -> dict[str, Catalogue]:
     """Return the catalogue of every sensor; sensors of one address share it."""
     where = {sensor.name: address or sensor.provider(key).api for sensor in sensors}
-    opened = {at: _catalogue(at, name) for name, at in where.items()}
+    opened = {at: _catalogue(at, name, leaving) for name, at in where.items()}
     return {name: opened[at] for name, at in where.items()}
 
 
-def _catalogue(address: str, sensor: str) -> Catalogue:
+def _catalogue(address: str, sensor: str, leaving: LeavingOut) -> Catalogue:
     if is_web(address) or (address and Path(address).exists()):
-        return open_static(address)
+        return open_catalogue_at(address, leaving)
     raise InputError(
         f"the catalogue of {sensor}",
         f"{address!r} is neither an address nor a folder or file" if address else "none is named",

@@ -18,7 +18,6 @@ from rsbench.catalog import ProviderSpec, Recipe, Region, Sensor
 from rsbench.core.errors import InputError, UnknownName, unknown
 from rsbench.core.grid import Grid
 
-EXCLUDED = "excluded by --exclude"
 MONTHS = range(1, 13)
 Outline = tuple[tuple[float, float], ...]
 """Corners of a region: longitude and latitude in degrees."""
@@ -71,14 +70,11 @@ def items_of(
     conditions = conditions_of(asked.recipe, sensor, asked.key, region.tile)
     served = {name: held for name, held in conditions.items() if name != spec.cloud_property}
     box = box or outline(sensor_grid(region, sensor))
-    leaving = asked.leaving
-    query = Query(spec.collection, box, years, served, leaving.exclude, leaving.incomplete)
+    query = Query(spec.collection, box, years, served, asked.leaving)
     found = []
     for item in asked.catalogues[sensor.name].search(query):
-        if item["id"] in query.exclude:
-            asked.omitted.add(sensor.name, EXCLUDED, [item["id"]])
-        elif "_twice" in item:
-            asked.omitted.add(sensor.name, "the item came twice in the answer", [item["id"]])
+        if "_left" in item:
+            asked.omitted.add(sensor.name, item["_left"], [item["id"]])
         elif years[0] <= item_time(item).year <= years[1] and item_time(item).month in months:
             found.append(item)
     return meeting(found, conditions, asked, sensor)

@@ -1,4 +1,4 @@
-"""Static catalogues that are no folder: at an http(s) address, or one file with all items."""
+"""Open catalogues; static ones also at an http(s) address, or as one file with all items."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-from rsbench.build.plan.href import is_static, is_web
-from rsbench.build.plan.search import TIMEOUT, ApiCatalogue, Catalogue, FolderCatalogue, Item
+from rsbench.build.plan.href import is_static, is_web, shown
+from rsbench.build.plan.items import Item, links_of, read_json_text, read_page
+from rsbench.build.plan.omissions import NOTHING, LeavingOut
+from rsbench.build.plan.search import ApiCatalogue, Catalogue, FolderCatalogue, read_or_leave
 from rsbench.core.errors import InputError
-from rsbench.core.io import parse_json
 
 THREADS = 8
 _MOST = 100_000
 """Documents of one catalogue."""
 
 
-def open_static(address: str) -> Catalogue:
+def open_catalogue_at(address: str, leaving: LeavingOut = NOTHING) -> Catalogue:
     """Return the catalogue at an address, in a folder, or in a file.
 
     Args:
         address: a STAC API; the address of a static ``catalog.json``, ``collection.json`` or
             ItemCollection, which ends in ``.json``; a folder of static JSON; or such a file.
-
-    Raises:
-        InputError: if a file holds none of these.
+        leaving: which of its items may be left out.
     """
     if is_web(address):
-        return WebCatalogue(address) if is_static(address) else ApiCatalogue(address)
+        return WebCatalogue(address, leaving) if is_static(address) else ApiCatalogue(address)
     path = Path(address)
-    return FolderCatalogue(path) if path.is_dir() else FileCatalogue(path)
+    return FolderCatalogue(path, leaving) if path.is_dir() else FileCatalogue(path, leaving)
 
 
 class WebCatalogue(FolderCatalogue):
@@ -40,8 +39,9 @@ class WebCatalogue(FolderCatalogue):
 
     what = "the catalogue"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, leaving: LeavingOut = NOTHING) -> None:
         self.url = url
+        self._leaving = leaving
         self._items: list[Item] | None = None
         self._reading = threading.Lock()
 
@@ -56,8 +56,8 @@ class WebCatalogue(FolderCatalogue):
                 documents = list(pool.map(session.document, level))
                 following = []
                 for url, document in zip(level, documents, strict=True):
-                    yield from items_in(document, url)
-                    following += [urljoin(url, href) for href in _children(document)]
+                    yield from items_in(document, url, self._leaving)
+                    following += [urljoin(url, href) for href in _children(document, url)]
                 level = [url for url in dict.fromkeys(following) if url not in seen]
                 seen.update(level)
                 if len(seen) > _MOST:
@@ -73,8 +73,8 @@ class FileCatalogue(FolderCatalogue):
 
     what = "the file"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path.resolve().parent)
+    def __init__(self, path: Path, leaving: LeavingOut = NOTHING) -> None:
+        super().__init__(path.resolve().parent, leaving)
         self._path = path.resolve()
         self.url = str(self._path)
 
@@ -83,53 +83,48 @@ class FileCatalogue(FolderCatalogue):
         if document.get("type") in ("Catalog", "Collection"):
             yield from self._walk_from([self._path])
             return
-        yield from items_in(document, self.url)
+        yield from items_in(document, self.url, self._leaving)
 
 
-def items_in(document: Mapping[str, Any], url: str) -> Iterator[Item]:
+def items_in(document: Mapping[str, Any], url: str, leaving: LeavingOut) -> Iterator[Item]:
     """Yield the items of a document: itself, or those of an ItemCollection.
 
     Raises:
-        InputError: if an ItemCollection says that it is one page of several.
+        InputError: if an ItemCollection says that it is one page of several, or an item is
+            malformed.
     """
     if document.get("type") == "Feature" and "stac_version" in document:
-        yield {**document, "_url": url}
+        yield {**read_or_leave(document, url, leaving), "_url": url}
     if document.get("type") != "FeatureCollection":
         return
-    features = document.get("features") or ()
-    matched = document.get("numberMatched")
-    if any(link.get("rel") == "next" for link in document.get("links") or ()) or (
-        isinstance(matched, int) and matched != len(features)
-    ):
+    features, matched, follows = read_page(document, url)
+    if follows or matched not in (None, len(features)):
         raise InputError(
-            f"reading {url}",
+            f"reading {shown(url)}",
             f"it is one page of a search, with {len(features)} items",
             "Save all items of the search in one ItemCollection",
         )
     for item in features:
-        yield {**item, "_url": url}
+        yield {**read_or_leave(item, url, leaving), "_url": url}
 
 
-def _children(document: Mapping[str, Any]) -> Iterator[str]:
-    for link in document.get("links") or ():
-        if link.get("rel") in ("child", "item"):
-            yield str(link["href"])
+def _children(document: Mapping[str, Any], url: str) -> Iterator[str]:
+    if document.get("type") != "FeatureCollection":
+        links = links_of(document, f"reading {shown(url)}")
+        yield from (href for rel, href in links if rel in ("child", "item"))
 
 
 class _Session:
-    """Requests of one catalogue, with guarded addresses and retries."""
+    """Requests of one catalogue, with checked addresses, retries and limits of size and time."""
 
     def __init__(self, url: str) -> None:
         from requests import Session
-        from urllib3 import Retry
 
-        from rsbench.build.plan.http import Guarded
+        from rsbench.build.plan.http import Guarded, SearchState
 
-        retry = Retry(total=3, connect=2, backoff_factor=0.5, status_forcelist=[429, 502, 503, 504])
-        self._guard = Guarded(url, max_retries=retry)
         self._session = Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, self._guard)
+            self._session.mount(scheme, Guarded(url, SearchState()))
 
     def __enter__(self) -> _Session:
         return self
@@ -146,10 +141,13 @@ class _Session:
         """
         from requests.exceptions import RequestException
 
+        from rsbench.build.plan.http import SOCKET_TIMEOUT
+
         try:
-            reply = self._session.get(url, timeout=TIMEOUT)
+            reply = self._session.get(url, timeout=SOCKET_TIMEOUT)
         except RequestException as error:
-            raise OSError(f"{url} cannot be read: {type(error).__name__}") from None
+            raise OSError(f"{shown(url)} cannot be read: {type(error).__name__}") from None
         if reply.status_code != 200:
-            raise OSError(f"{url} cannot be read: status {reply.status_code}")
-        return parse_json(reply.content, f"reading {url}", "Give the address of a catalog.json")
+            raise OSError(f"{shown(url)} cannot be read: status {reply.status_code}")
+        value = read_json_text(reply.content, f"reading {shown(url)}")
+        return value if isinstance(value, dict) else {}

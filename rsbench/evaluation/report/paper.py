@@ -49,6 +49,11 @@ def _scoring(board: Board) -> list[str]:
         f"Each value is the mean over {regions} regions of the region's mean over images, on "
         f"starts that all rows and leads share{gone if dropped else ''}."
     ]
+    if run.pooled:
+        said.append(
+            f"{', '.join(run.pooled)} are pooled over all pixels of the regions instead, with "
+            "jackknife intervals over regions."
+        )
     if regions < inference.MIN_REGIONS:
         said.append(f"There are no intervals: fewer than {inference.MIN_REGIONS} regions.")
     else:
@@ -56,15 +61,17 @@ def _scoring(board: Board) -> list[str]:
         kind = (
             "Student's t on the variance of windows of neighbouring blocks (moving-block bootstrap)"
             if run.one_scene
-            else "Student's t corrected for skewness for means, paired t for skill"
+            else "Student's t corrected for skewness"
         )
-        said.append(f"Intervals are {level} intervals over regions: {kind}.")
+        said.append(
+            f"Intervals are {level} intervals over regions, held inside the metric's range: {kind}."
+        )
     if run.one_scene:
         said.append("The regions are blocks of one scene, so intervals hold for that scene only.")
     if run.best_trivial:
         said.append(
             "Skill is (score − reference) / (perfect − reference), pooled within a region, against "
-            f"{run.best_trivial}, the best reference model on the validation split."
+            f"{run.reference}."
         )
     sizes = sorted({int(n) for n in board.scores.sets.loc[_own(board), "n"]})
     if sizes:

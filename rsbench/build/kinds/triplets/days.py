@@ -19,7 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.compose import mask
-from rsbench.build.compose.agreement import FLAG, Shift, correlation, means_of, shift_of
+from rsbench.build.compose.agreement import (
+    FLAG,
+    Shift,
+    correlation,
+    means_of,
+    shift_of,
+    uncorrelated,
+)
 from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData, sensor_meta
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
@@ -35,6 +42,7 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.core.sinusoidal import native_grid
 from rsbench.store.layout import SensorMeta
+from rsbench.store.plausible import implausible
 
 Bool = npt.NDArray[np.bool_]
 _Kept = tuple[date, dict[str, Pixels], dict[str, Any]]
@@ -190,6 +198,8 @@ def _day(
         raise _RefusedError(f"no {two.coarse.name} image spans the day")
     fine, clear = _fine(context, two, scenes)
     low, low_valid, used = _coarse(context, two, counted, spanned)
+    _require_plausible(two.fine, fine, clear)
+    _require_plausible(two.coarse, low, low_valid)
     note = {
         "day": day.isoformat(),
         "fine": [item.id for item in scenes],
@@ -200,6 +210,12 @@ def _day(
     }
     planes = {"fine": fine, "fine_valid": clear, "coarse": low, "coarse_valid": low_valid}
     return planes, note
+
+
+def _require_plausible(sensor: Sensor, values: Pixels, valid: Bool) -> None:
+    why = implausible(sensor, values, valid)
+    if why:
+        raise _RefusedError(f"{sensor.name}: {why}")
 
 
 def _fine(context: BuildContext, two: Two, scenes: Sequence[LockItem]) -> tuple[Pixels, Bool]:
@@ -231,7 +247,9 @@ def _coarse(
     for names, fill in _word_groups(items[0], sensor):
         words = np.empty((len(items), len(names), *size), np.uint16)
         layers = [Scene(i.id, tuple((n, i.masks[n]) for n in names)) for i in items]
-        context.engine.fill(words, layers, Asked(grid=native, whole=False, nodata=fill))
+        context.engine.fill(
+            words, layers, Asked(grid=native, whole=False, nodata=fill, quality=True)
+        )
         if names == [DAY]:
             when = words[:, 0].astype(np.int32)
             clear &= np.abs(when - day.timetuple().tm_yday) <= two.spec.day_off
@@ -291,11 +309,8 @@ def _require_agreement(
         raise _RefusedError(
             f"the images lie {shift.apart:.2f} coarse pixels apart, more than {spec.shift:g}"
         )
-    asked = min(spec.bands, len(found))
-    ranked = sorted((c for c in found.values() if c is not None), reverse=True)
-    if len(ranked) < asked or ranked[asked - 1] < least:
-        shown = ", ".join(f"{n} {'flat' if c is None else f'{c:.2f}'}" for n, c in found.items())
-        raise _RefusedError(f"fewer than {asked} bands correlate by {least:g} ({shown})")
+    if why := uncorrelated(found, spec.bands, least):
+        raise _RefusedError(why)
     if shift is None or shift.apart > spec.shift:
         raise _RefusedError("the near infrared does not tell whether they lie in one place")
 
