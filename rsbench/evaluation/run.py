@@ -157,7 +157,8 @@ def publish(
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
     with disk_errors(f"writing the run {out}", "give another --out"), whole(out) as folder:
-        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep)
+        inputs = config.store.sensor(config.sensor)
+        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
         scores = make(viewer.add)
         viewer.close()
         table = scores.table()
@@ -276,7 +277,7 @@ def _with_weights(
     from rsbench.models.registry import card, create_model, identity
 
     entry = card(request.model)
-    options = {"bands": len(config.bands), "context": config.context, **request.options}
+    options = {**task_of(config).model_options(config), **request.options}
     if not entry.trainable:
         return create_model(request.model, preset, **options), {}
     from rsbench.models.checkpoint import Checkpoint, load_into
@@ -308,6 +309,9 @@ def _with_weights(
         asked = _training(request, config, preset)
         path = train(model, entry.of(preset), config.store, asked, progress=advance).checkpoint
     checkpoint: Checkpoint = load_into(model, path, config.store, split=config.split)
+    if checkpoint.imported:
+        note(f"weights imported from {checkpoint.imported}: the places and dates of their training "
+             "are unknown, so their overlap with the split is not checked")  # fmt: skip
     return model, {request.model: checkpoint.history}
 
 
@@ -354,8 +358,8 @@ def train_model(
             f"Type: rsbench run --model {request.model}",
         )
     model = fresh_model(
-        request.model, preset, seed=request.seed, bands=len(config.bands),
-        context=config.context, **request.options,
+        request.model, preset, seed=request.seed,
+        **{**task_of(config).model_options(config), **request.options},
     )  # fmt: skip
     asked = replace(
         _training(request, config, preset), devices=devices, batch_size=batch_size,

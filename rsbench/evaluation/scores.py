@@ -22,6 +22,7 @@ from rsbench.core.io import atomic_file, read_json, write_atomic
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
+from rsbench.evaluation.pooled_metrics import empty_counts, pooled_tables
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 from rsbench.metrics.queries import perfect_values
@@ -42,6 +43,8 @@ IDENTITY = (
     "schema", "dataset_digest", "task", "split", "protocol", "context", "step", "sensor",
 )  # fmt: skip
 """Fields of a run that are equal in runs that can be compared."""
+PARTS = ("sets", "pixels", "counts")
+"""Tables of a run beside its units, each in a file of its own where it has rows."""
 HALVES = "halves"
 """The entry of two halves of the truth, each of half the images: a floor of set metrics."""
 EARLIEST_TASK = "forecast"
@@ -73,6 +76,7 @@ class RunInfo:
         licences: sensor → ``licence``, ``attribution``, ``citation``.
         absent: values that are absent, with the reason.
         best_trivial: the reference model that was best on validation; reference of skill.
+        pooled: ids of the pooled metrics, which are evaluated from counts.
         primary: metric, score and leads of the primary endpoint, where the protocol states one.
         history: model → learning-curve points ``{"step", "loss", "validation", …}``.
         citations: model → reference of the publication.
@@ -109,6 +113,7 @@ class RunInfo:
     citations: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[Absent, ...] = ()
     best_trivial: str | None = None
+    pooled: tuple[str, ...] = ()
     primary: Mapping[str, Any] | None = None
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     command: str = ""
@@ -131,7 +136,7 @@ class RunInfo:
             raise other_schema("reading a run", value.get("schema"), SCHEMA, run_again(value))
         known = {item.name for item in fields(cls)} - {"extra"}
         own: dict[str, Any] = {name: value[name] for name in known & set(value)}
-        for name in ("bands", "value_range", "starts", "missing", "display"):
+        for name in ("bands", "value_range", "starts", "missing", "display", "pooled"):
             if isinstance(own.get(name), list):
                 own[name] = tuple(own[name])
         own["absent"] = tuple(Absent(**item) for item in own.get("absent", ()))
@@ -161,7 +166,7 @@ class RunInfo:
     @property
     def words(self) -> Words:
         """The words of the run's task; UnknownName if no installed package offers it."""
-        return task(self.task).words
+        return task(self.task).words.stepped(self.step, self.starts)
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two values to be compared."""
@@ -182,13 +187,15 @@ class Scores:
     defined value, ``n_images`` all images of the unit, ``n_missing`` those without a value.
     ``pixels`` has these rows per class of pixels (column ``pixel_class``), for metrics that are
     means over pixels: the sums and weights of the classes of one layer add up to the unit. ``sets``
-    holds metrics of sets of images, one row per (model, lead, metric), without sums.
+    holds metrics of sets of images, one row per (model, lead, metric), without sums. ``counts``
+    holds what pooled metrics count in every image.
     """
 
     units: pd.DataFrame
     run: RunInfo
     sets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SET_COLUMNS))
     pixels: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PIXEL_COLUMNS))
+    counts: pd.DataFrame = field(default_factory=empty_counts)
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -216,7 +223,7 @@ class Scores:
         metrics = sorted({*self.sets["metric"], *other.sets["metric"]})
         gone = tuple(Absent("*", why, str(metric)) for metric in metrics)
         run = replace(run, absent=tuple(dict.fromkeys(run.absent + gone)))
-        return Scores(both, run, pixels=pixels)
+        return Scores(both, run, pixels=pixels, counts=stack(self.counts, other.counts))
 
     @classmethod
     def sum(cls, parts: Sequence[Scores]) -> Scores:
@@ -237,7 +244,8 @@ class Scores:
         Columns: model preset role metric band lead stratum region value n_samples n_missing.
         """
         means, skill, _ = self._pooled()
-        parts = stack(means, skill, shares(skill, self.run.best_trivial))
+        of_regions = shares(skill, self.run.best_trivial)
+        parts = stack(means, skill, of_regions, self._pooled_tables()[1])
         return parts.rename(columns={strata.GROUP: "stratum"})
 
     def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
@@ -251,8 +259,26 @@ class Scores:
 
     def _tidy(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
         if "tidy" not in self._made:
-            self._made["tidy"] = _tidy(self.run, *self._pooled(), self.sets)
+            added = stack(set_cells(self.sets), self._pooled_tables()[0])
+            self._made["tidy"] = _tidy(self.run, *self._pooled(), added)
         return cast("tuple[pd.DataFrame, tuple[Absent, ...]]", self._made["tidy"])
+
+    def _pooled_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return cells and pseudo-values by region of the pooled metrics."""
+        if "counted" not in self._made:
+            groups = {
+                name: self.units.drop_duplicates("region").set_index("region")[column]
+                for column, name in strata.GROUP_COLUMNS.items()
+                if column in self.units.columns
+            }
+            labels = {
+                name: {str(r): f"{name}={label}" for r, label in own.items() if label}
+                for name, own in groups.items()
+            }
+            self._made["counted"] = pooled_tables(
+                self.counts, self.run.bands, self.run.pooled, labels
+            )
+        return cast("tuple[pd.DataFrame, pd.DataFrame]", self._made["counted"])
 
     def matchings(self, stratum: str) -> tuple[strata.Matching, ...]:
         """Return per metric and band the origins that a matched set kept and dropped."""
@@ -264,13 +290,15 @@ class Scores:
     def save(self, folder: Path) -> None:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all.
 
-        ``sets.parquet`` and ``pixels.parquet`` are written if there are such scores.
+        ``sets.parquet``, ``pixels.parquet`` and ``counts.parquet`` are written if there are such
+        scores.
         """
         folder.mkdir(parents=True, exist_ok=True)
         run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
         text = json.dumps(run.to_json(), indent=1, sort_keys=True, allow_nan=False)
         write_parquet(self.units, folder / "scores.parquet")
-        for name, part in (("sets", self.sets), ("pixels", self.pixels)):
+        for name in PARTS:
+            part = getattr(self, name)
             if len(part):
                 write_parquet(part, folder / f"{name}.parquet")
         write_atomic(folder / "run.json", text + "\n")
@@ -296,7 +324,7 @@ class Scores:
         units = read_parquet(folder / "scores.parquet")
         others = {
             name: read_parquet(folder / f"{name}.parquet")
-            for name in ("sets", "pixels")
+            for name in PARTS
             if (folder / f"{name}.parquet").is_file()
         }
         return cls(units, run, **others)
@@ -393,7 +421,7 @@ def _tidy(
     means: pd.DataFrame,
     skill: pd.DataFrame,
     absent: tuple[Absent, ...],
-    sets: pd.DataFrame,
+    added: pd.DataFrame,
 ) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
     cells = stack(
         cells_of(means, paired=False),
@@ -408,7 +436,7 @@ def _tidy(
     if run.one_scene:
         spread = cells["interval"] != inference.NONE
         cells.loc[spread, "interval"] += inference.ONE_SCENE
-    cells = stack(cells, set_cells(sets))
+    cells = stack(cells, added)
     cells = stack(cells, _null_rows(cells, run.absent + absent, run))
     cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
     cells["weights"] = cells["model"].map(run.weights).astype(object)

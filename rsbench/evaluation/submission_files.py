@@ -109,9 +109,9 @@ class AnswerFiles(ABC):
     """
 
     LAYOUT: ClassVar[dict[str, str]] = {
-        "npy": "<region>/<name>.npy float (L, C, H, W) or (L, M, C, H, W) with members",
-        "zarr": "a Zarr group; <region>/<name> float (L, C, H, W) or (L, M, C, H, W)",
-        "geotiff": "<region>/<name>/<target>.tif float, a band each, on the region's grid",
+        "npy": "<region>/<name>.npy float32 (L, C, H, W) or (L, M, C, H, W) with members",
+        "zarr": "a Zarr group; <region>/<name> float32 (L, C, H, W) or (L, M, C, H, W)",
+        "geotiff": "<region>/<name>/<target>.tif float32, a band each, on the region's grid",
     }
 
     def __init__(self, folder: Path, bands: tuple[str, ...]) -> None:
@@ -151,8 +151,11 @@ class AnswerFiles(ABC):
                 f"column {window.x + column}",
                 "Predict a finite value everywhere, also where the input is invalid",
             )
-        mean = values.mean(axis=0, dtype=np.float64) if values.ndim == 4 else values
-        return np.ascontiguousarray(mean, dtype=np.float32)
+        return _mean(values)
+
+    def look(self, item: Asked[Any], index: int, window: Window) -> Array:
+        """Return the same without the check that values are finite."""
+        return _mean(self._cut(item, index, window))
 
     _form: ClassVar[str]
 
@@ -176,12 +179,19 @@ class AnswerFiles(ABC):
                 f"its shape is {shape}, asked for is {(lead, *rest)} (leads, bands, rows, columns)",
                 "Write all leads, bands and pixels; members go between leads and bands",
             )
-        if np.dtype(dtype).kind != "f":
+        if np.dtype(dtype).newbyteorder("=") not in (np.float32, np.float64):
             raise InputError(
                 f"the prediction of {item}",
                 f"its type is {np.dtype(dtype)}",
-                "Write float32 in the unit that task.json names",
+                "Write float32 in the unit that task.json names; integers and half precision have "
+                "lost the digits that metrics measure",
             )
+
+
+def _mean(values: npt.NDArray[Any]) -> Array:
+    """Return the mean of the members (M, C, h, w), or the only answer (C, h, w)."""
+    mean = values.mean(axis=0, dtype=np.float64) if values.ndim == 4 else values
+    return np.ascontiguousarray(mean, dtype=np.float32)
 
 
 class _Arrays(AnswerFiles):

@@ -27,6 +27,7 @@ from rsbench.evaluation.submission_files import (
     ContextFiles,
     open_answers,
 )
+from rsbench.evaluation.submission_range import require_unit
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task, task_of
 from rsbench.tasks.settings import evaluation_config, reading_of
@@ -236,7 +237,8 @@ def score_answers(
 
     Raises:
         Incomparable: if they were made for another dataset.
-        InputError: if a file is absent or of another shape, grid or type.
+        InputError: if a file is absent or of another shape, grid or type, or most predictions lie
+            outside the value range.
         PixelError: if a value is not finite.
     """
     chosen = options or ScoreOptions()
@@ -245,6 +247,7 @@ def score_answers(
     asked = task_of(config).asked(config)
     files = open_answers(answer.format, predictions, config.bands)
     files.require(asked)
+    require_unit(files, asked, config.meta)
     digest = _content(predictions)
     key = sha256_json({
         "answers": digest, "dataset": store.digest, "note": answer.to_json(),

@@ -30,6 +30,8 @@ SCHEMA = 1
 WEIGHTS = "weights.safetensors"
 NOTE = "checkpoint.json"
 SHOWN = 3
+IMPORTED = "imported"
+"""Entry of the provenance: file name and SHA-256 of weights that another program trained."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,23 @@ class Checkpoint:
         """Return the JSON form."""
         return asdict(self)
 
+    @property
+    def imported(self) -> str | None:
+        """Return the name of the file that the weights were imported from."""
+        return (self.provenance.get(IMPORTED) or {}).get("file")
+
     def trained_by(self, stages: Sequence[Stage]) -> bool:
         """Return whether it was trained with these stages."""
         return sha256_json(list(self.stages)) == sha256_json([asdict(s) for s in stages])
 
     def built_by(self, preset_options: Mapping[str, Any]) -> bool:
-        """Return whether the preset had these options; also True if they were not recorded."""
-        return self.preset_options in (None, plain_options(preset_options))
+        """Return whether the preset had these options.
+
+        Where they were not recorded, True unless the preset has a later network ``revision``.
+        """
+        if self.preset_options is None:
+            return "revision" not in preset_options
+        return self.preset_options == plain_options(preset_options)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -206,7 +218,7 @@ def load_into(
     folder = folder_of(path)
     note = Checkpoint.load(folder)
     _require_same_model(model, note, folder)
-    if not any_dataset:
+    if not any_dataset and not note.imported:
         _require_same_dataset(note, store, folder)
     if split is not None:
         require_unseen(note, store, split)
@@ -214,6 +226,8 @@ def load_into(
     load_tensors(trainable(model), tensors, f"the checkpoint {folder}")
     if device is not None:
         trainable(model).module.to(device)
+    if note.imported:
+        model.weights_loaded = True  # type: ignore[attr-defined]
     mark_trained(model)
     return note
 
@@ -287,8 +301,12 @@ def _require_same_model(model: Model, note: Checkpoint, folder: Path) -> None:
             + ", ".join(f"{n} {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in wrong),
             "Build the model with the options of the checkpoint, or train again",
         )
-    if not note.built_by(own.card.presets[own.preset].options):
-        raise InputError(asked, "the preset had other options when it was trained", "Train again")
+    preset = own.card.presets[own.preset].options
+    if not note.built_by(preset):
+        there, here = ((o or {}).get("revision", 1) for o in (note.preset_options, preset))
+        found = "the preset had other options when it was trained"
+        found += f" (network revision {there}, now {here})" if there != here else ""
+        raise InputError(asked, found, "Train again")
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,7 +378,11 @@ def mark_trained(model: Model) -> None:
 
 
 def loaded_digest(model: Model) -> str | None:
-    """Return the digest of the current weights; None if none were trained or loaded."""
-    if id(model) not in _TRAINED or not isinstance(model, Trainable):
+    """Return the digest of the current weights; None if none were trained or loaded.
+
+    A model that loaded weights itself has an attribute ``weights_loaded`` that is True.
+    """
+    ready = id(model) in _TRAINED or getattr(model, "weights_loaded", False) is True
+    if not ready or not isinstance(model, Trainable):
         return None
     return tensors_digest(model.module.state_dict())

@@ -35,6 +35,9 @@ COVERAGE = "coverage.svg"
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 UNITS = ("reflectance", "kelvin", "display")
+"""Units of stored images."""
+SHARE = "share"
+"""Unit of class probabilities, which are predicted and never stored."""
 CHUNK = 128
 REBUILD = "Run the build again (complete regions are kept), or copy the store again"
 ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source", "labels")
@@ -95,7 +98,7 @@ class SensorMeta:
         asked = f"sensor {self.name}"
         if self.dtype not in DTYPES:
             raise InputError(asked, f"dtype {self.dtype!r}", f"Stored types: {', '.join(DTYPES)}")
-        if self.unit not in UNITS:
+        if self.unit not in (*UNITS, SHARE):
             raise InputError(asked, f"unit {self.unit!r}", f"Units: {', '.join(UNITS)}")
         if not self.bands or len(set(self.bands)) != len(self.bands):
             raise InputError(asked, f"bands {self.bands}", "Name at least one band, each once")

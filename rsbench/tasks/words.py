@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+UNITS = {"Y": "year", "M": "month", "W": "week", "D": "day"}
+"""Names of the units of ISO 8601 durations."""
 
 
 class Scored(Protocol):
@@ -28,6 +32,21 @@ class Scored(Protocol):
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Time between leads: ``count`` units; ``first`` is the start year where there is only one."""
+
+    count: int
+    unit: str
+    first: int | None = None
+
+    def lead(self, number: int) -> str:
+        """Return the name of a lead time: ``year +3 (2020)``."""
+        ahead = self.count * number
+        year = "" if self.first is None else f" ({self.first + ahead})"
+        return f"{self.unit} +{ahead}{year}"
+
+
+@dataclass(frozen=True)
 class Words:
     """Words of one task; the defaults are those of a task with one answer per sample.
 
@@ -39,9 +58,11 @@ class Words:
         answers: what the predictions are called, as a plural.
         frames: what a context of k counts.
         curves: whether values are drawn over leads, and columns are named by lead.
+        pace: time between leads of a run, by which they are named; see :meth:`stepped`.
         column: what a column of the table is called; ``{lead}`` is filled in.
         choice: label of the choice of a column.
         by: text after the metric's name in the head of a table of one metric.
+        value: what a value of the table is.
         shared: samples that every number is computed on.
         sets: names of the matched sets.
         origins: what the matched sets list.
@@ -58,9 +79,11 @@ class Words:
     answers: str = "predictions"
     frames: str = "context frames"
     curves: bool = False
+    pace: Pace | None = None
     column: str = "target date"
     choice: str = "Target"
     by: str = ""
+    value: str = "mean over regions of the region mean"
     shared: str = "target dates that every row shares"
     sets: Mapping[str, str] = field(default_factory=lambda: {"all": "same target dates"})
     origins: str = "Starts"
@@ -81,9 +104,27 @@ class Words:
         "that no row is scored on easier ground."
     )
 
-    def lead(self, number: int) -> str:
-        """Return what a column of the table is called."""
-        return self.column.format(lead=number)
+    def lead(self, number: int, *, dated: bool = True) -> str:
+        """Return what a column of the table is called; its date is left out if not ``dated``."""
+        if self.pace is None:
+            return self.column.format(lead=number)
+        return (self.pace if dated else replace(self.pace, first=None)).lead(number)
+
+    def stepped(self, step: str, starts: Sequence[str]) -> Words:
+        """Return these words with leads named by their time: ``year +3 (2020)``.
+
+        The date is named where all samples start in one year; other steps keep their column.
+
+        Args:
+            step: ISO 8601 duration between leads.
+            starts: ISO dates of the starts scored.
+        """
+        found = re.fullmatch(r"P(\d+)([YMWD])", step)
+        if not (self.curves and found):
+            return self
+        years = {int(start[:4]) for start in starts}
+        first = years.pop() if len(years) == 1 and found[2] == "Y" else None
+        return replace(self, pace=Pace(int(found[1]), UNITS[found[2]], first))
 
     def date(self, iso: str) -> str:
         """Return a date as pictures carry it."""

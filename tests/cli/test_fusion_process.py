@@ -124,7 +124,14 @@ def test_the_page_speaks_of_target_dates_and_references(desk: Desk) -> None:
     page = (desk.root / "run" / "report.html").read_text()
     assert "<dt>References</dt><dd title=" in page
     assert "2 per target" in page
-    for word in ("Decay with lead", "Half-life", ">lead 1<", "same starts", "<dt>Horizon"):
+    for word in (
+        "Decay with lead",
+        "Half-life",
+        ">lead 1<",
+        "year +1",
+        "same starts",
+        "<dt>Horizon",
+    ):
         assert word not in page
 
 

@@ -107,7 +107,7 @@ def test_the_viewer_moves_by_keys_over_leads_layers_regions_and_members(
     tab.key("ArrowRight", 2)
     later = shown(tab)
     assert "kind-prediction / simvp / 2 / sim-01, start 2017" in later["other"]
-    assert "lead 3, 2020" in later["name"]
+    assert "year +3, 2020" in later["name"]
     tab.key("Tab")  # to the slider over the truth
     assert focused(tab) == "viewer-mix"
     tab.key("Home")
@@ -154,7 +154,7 @@ def test_tab_goes_through_the_page_in_its_order_and_enter_sorts(tab: Page, html:
     tab.key("Enter")
     best = tab.run(names)
     assert focused(tab) == "sort"  # the table was drawn again, the focus stays
-    assert text(tab, ".leaderboard thead [aria-sort] button") == "lead 1"
+    assert text(tab, ".leaderboard thead [aria-sort] button") == "year +1"
     tab.key("Enter")
     worst = tab.run(names)
     assert best != worst

@@ -115,7 +115,8 @@ def test_a_lasting_fault_fails_the_unit_with_item_asset_and_cause(
     assert [m["time"] for m in store.meta.missing] == ["2022-07-01"] * 2
     valid = store.read("west", "s2", array="valid")
     assert valid[0].any()
-    assert not valid[1].any()
+    assert valid[1].any()  # of the two other scenes
+    assert {m["item"] for m in store.meta.missing} == {"S2_2022_1"}
     # The fault is gone: the same command does only what is missing and ends equal.
     done = build(recipe(), tmp_path / "out", provider=str(folder), lock=lock)
     assert (done.complete, done.digest) == (True, wanted)
@@ -179,6 +180,7 @@ def spoil(folder: Path, tmp_path: Path, **options: Any) -> tuple[Path, Path]:
         ({"origin": (600_000, 5_000_020)}, "lies outside"),
         ({"values": np.full((40, 96), 500, np.uint16)}, "of 96×40 pixels lies outside"),
         ({"values": np.full((96, 96), 0.5, np.float32)}, "its numbers are float32"),
+        ({"values": np.full((96, 96), 50, np.uint8)}, "its numbers are uint8, uint16 is asked"),
     ],
 )
 def test_a_raster_of_another_grid_or_type_is_refused(

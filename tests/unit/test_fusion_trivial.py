@@ -46,7 +46,14 @@ def test_by_hand(name: str, by_hand: tuple[float, float], members: int) -> None:
 
 
 def test_these_are_the_rows_of_every_table() -> None:
-    assert TASK.reference_models == ("copy_f0", "copy_f2", "mean_refs", "interpolate_refs", "add_change", "copy_c1")
+    assert TASK.reference_models == (
+        "copy_f0",
+        "copy_f2",
+        "mean_refs",
+        "interpolate_refs",
+        "add_change",
+        "copy_c1",
+    )
 
 
 def test_from_one_pair_after_which_the_target_comes() -> None:

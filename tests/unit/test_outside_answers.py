@@ -187,6 +187,11 @@ def nan_at(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return values
 
 
+def in_dn(place: Path, number: int) -> None:
+    for path in sorted(place.rglob("*.npy"))[:number]:
+        np.save(path, np.load(path) * 1e4)
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "words"),
     [
@@ -203,6 +208,11 @@ def nan_at(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         (lambda p: spoil_array(p, lambda v: v[:, :2]), InputError, r"its shape is \(2, 2, 256"),
         (lambda p: spoil_array(p, lambda v: v[..., 1:]), InputError, r"its shape is \(2, 3, 256"),
         (lambda p: spoil_array(p, lambda v: v.astype(int)), InputError, "its type is int"),
+        (lambda p: spoil_array(p, lambda v: v.astype("f2")), InputError, "its type is float16"),
+        (
+            lambda p: in_dn(p, 3), InputError,
+            "3 of 3 that were looked at lie mostly outside the value range 0 … 1; .*Write reflect",
+        ),
         (
             lambda p: spoil_array(p, nan_at), PixelError,
             "start 2017-07-01: 1 values are not finite, the first at lead 2, band B04, row 130",
@@ -223,6 +233,28 @@ def test_what_cannot_be_scored_is_refused_in_words(
         score_answers(place, store, tmp_path / "run", ScoreOptions(suite="pixel"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_single_answer_outside_the_range_has_no_similarity(
+    store: Store, exported: dict[str, Path], tmp_path: Path
+) -> None:
+    place = answer(exported["npy"], tmp_path / "mine")
+    in_dn(place, 1)
+    path = sorted(place.rglob("*.npy"))[1]
+    np.save(path, np.load(path).astype(">f8"))  # another byte order is no other value
+    run = score_answers(place, store, tmp_path / "run", ScoreOptions(suite="mae@1,ssim@1"))
+    rows = units(run.scores.units)
+    missing = rows[rows["band"] == "all"].groupby("metric")["n_missing"].sum()
+    windows = 4 * HORIZON  # of the prediction
+    assert missing["ssim@1"] == windows
+    assert missing["mae@1"] == 0
+    says = f"copy: ssim@1: {windows} images have no value: prediction or truth lies mostly outside"
+    assert says in (run.out / "table.md").read_text(encoding="utf-8")
+    page = (run.out / "report.html").read_text(encoding="utf-8")
+    assert f"{windows} images have no value" in page
+    # What was clipped stands with the metric.
+    assert "Values clipped: copy 39 %." in (run.out / "table.md").read_text(encoding="utf-8")
+    assert "values clipped: copy 39 %" in page
 
 
 def test_a_geotiff_on_another_grid_is_refused(

@@ -63,7 +63,7 @@ def test_the_endpoint_is_corrected_over_models_and_leads(tmp_path: Path) -> None
     assert found["simvp", 1].kept
     assert found["simvp", 1].better
     assert not found["worse", 1].better
-    assert "below 0" in found["worse", 1].words
+    assert "below 0" in found["worse", 1].described("year +1")
 
 
 def test_the_page_says_how_many_cells_chance_would_mark(tmp_path: Path) -> None:

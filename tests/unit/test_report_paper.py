@@ -222,6 +222,6 @@ def test_the_page_holds_texts_for_a_paper(tmp_path: Path) -> None:
         "@misc{rsbench,",
         r"\begin{tabular}",
         "Spatial detail and ensembles",
-        "Spectrum, lead 3",
+        "Spectrum, year +3",
     ):
         assert part in text, part

@@ -74,7 +74,7 @@ def test_rows_of_one_model_with_several_seeds_are_found(tmp_path: Path) -> None:
         ("simvp", "tiny"): {0: "simvp", 1: "simvp (seed 1)", 2: "simvp (seed 2)"}
     }
     said = note(made)
-    assert [one["lead"] for one in said] == [1, 3]
+    assert [one["lead"] for one in said] == ["year +1", "year +3"]
     assert (said[0]["seeds"], said[0]["regions"]) == ("3", "12")
     table = made.scores.table()
     rows = table[

@@ -40,7 +40,7 @@ def test_inputs_that_mention_references_make_no_fusion_table(tmp_path: Path) -> 
     scores = Scores(made.units, replace(made.run, inputs=inputs))
     assert scores.run.task == "forecast"
     text = to_markdown(scores.table(), scores=[scores])
-    assert "lead 1" in text
+    assert "year +1" in text
     assert "target date" not in text
     scores.save(tmp_path / "run")
     write_report([tmp_path / "run"], tmp_path / "report.html")
@@ -55,4 +55,21 @@ def test_a_table_of_a_protocol_file_has_the_words_of_the_stored_task() -> None:
         to_latex(scores.table(), scores=[scores]),
     ):
         assert "target date" in text
-        assert "lead 1 |" not in text
+        assert "year +1" not in text
+
+
+@pytest.mark.parametrize(
+    ("step", "starts", "named"),
+    [
+        ("P1Y", ("2017-07-01",), "year +3 (2020)"),
+        ("P1Y", ("2017-07-01", "2018-07-01"), "year +3"),
+        ("P5Y", ("1990-07-01",), "year +15 (2005)"),
+        ("P16D", ("2017-07-01",), "day +48"),
+        ("irregular", ("2017-07-01",), "lead 3"),
+    ],
+)
+def test_a_lead_time_is_named_by_its_date(step: str, starts: tuple[str, ...], named: str) -> None:
+    run = replace(scores_fixtures.make_run(), step=step, starts=starts)
+    assert run.words.lead(3) == named
+    fusion = replace(run, task="fusion")
+    assert fusion.words.lead(3) == "target date"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -18,10 +18,11 @@ from rsbench.build.plan.items import (
     Item,
     item_time,
     links_of,
-    read_item,
     read_json_text,
+    read_or_mark,
     read_page,
 )
+from rsbench.build.plan.omissions import NOTHING, LeavingOut, Omissions
 from rsbench.catalog import Recipe, Region, Sensor
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
@@ -48,12 +49,19 @@ _MAX_JSON = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search: collection, region outline (WGS84), years, further conditions."""
+    """One search: collection, region outline (WGS84), years, further conditions.
+
+    Items of the ids in ``exclude`` are returned unchecked, so that they can be counted. With
+    ``repeats``, items that came twice or are malformed are returned and marked by the key
+    ``_twice`` or ``_malformed``.
+    """
 
     collection: str
     outline: tuple[tuple[float, float], ...]
     years: tuple[int, int]
     conditions: Mapping[str, Any]
+    exclude: frozenset[str] = frozenset()
+    repeats: bool = False
 
 
 def outline(grid: Grid) -> tuple[tuple[float, float], ...]:
@@ -93,17 +101,21 @@ class ApiCatalogue:
             found = self._pages(query, self._state)
             if found.problem is None or (attempt == TRIES and found.counted):
                 return [found.items[key] for key in sorted(found.items)]
+            if attempt == TRIES and query.repeats and found.only_repeats:
+                items, twice = found.items, {"_twice": True}
+                return [{**items[k], **(twice if k in found.twice else {})} for k in sorted(items)]
         raise InputError(
             f"searching {query.collection} at {self.url}",
             f"{found.problem}, {TRIES} times",
-            "Try again later; an incomplete search is never used",
+            "Try again later; an incomplete search is never used. Items that come twice can be "
+            "left out with --exclude ITEM_ID or --allow-incomplete",
         )
 
     def _pages(self, query: Query, state: SearchState) -> _Found:
         from pystac_client.exceptions import APIError
         from requests.exceptions import RequestException
 
-        found = _Found()
+        found = _Found(query)
         try:
             for page in self._open(state).search(**_parameters(query)).pages_as_dicts():
                 state.require_time(f"searching {query.collection} at {shown(self.url)}")
@@ -134,6 +146,17 @@ class ApiCatalogue:
             return self._client
 
 
+def _admitted(item: Item, query: Query) -> Item:
+    """Return an item that is well formed, or that the search may leave out.
+
+    Raises:
+        InputError: why it is malformed.
+    """
+    if "_malformed" in item and item["id"] not in query.exclude and not query.repeats:
+        raise item["_malformed"]
+    return item
+
+
 def _parameters(query: Query) -> dict[str, Any]:
     """Return the parameters of a search for pystac-client."""
     west, east = _span(query.outline, 0)
@@ -151,14 +174,20 @@ def _parameters(query: Query) -> dict[str, Any]:
 
 
 class _Found:
-    """Items of one paged search, and the problem with its pages."""
+    """Items of one paged search, and the problem with its pages.
 
-    def __init__(self) -> None:
+    Items that the query excludes may come twice, since they are left out.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._spare = 0
+        self.twice: set[str] = set()
+        self.only_repeats = False
         self.items: dict[str, Item] = {}
         self.problem: str | None = None
         self.counted = False
         self._matched: int | None = None
-        self._repeated = 0
         self._cut = False
 
     def add(self, page: Any, url: str) -> bool:
@@ -169,9 +198,10 @@ class _Found:
         before = len(self.items)
         self._cut = len(features) >= PAGE and not follows
         for document in features:
-            item = read_item(document, url)
+            item = _admitted(read_or_mark(document, url), self._query)
             if item["id"] in self.items:
-                self._repeated += 1
+                self._spare += item["id"] in self._query.exclude
+                self.twice |= {item["id"]} - self._query.exclude
             self.items[item["id"]] = item
         if features and len(self.items) == before:
             self.problem = "a page came a second time"
@@ -184,12 +214,13 @@ class _Found:
 
     def close(self) -> None:
         count = len(self.items)
-        if self._matched is not None and self._matched != count:
+        if self._matched is not None and self._matched not in (count, count + self._spare):
             self.problem = f"the catalogue counts {self._matched} items and gave {count}"
         elif self._cut and self._matched is None:
             self.problem = f"a full page of {PAGE} items names no next one, so some may be missing"
-        elif self._repeated and self.problem is None:
-            self.problem = f"{self._repeated} items came twice"
+        elif self.twice and self.problem is None:
+            self.only_repeats = True
+            self.problem = f"{len(self.twice)} items came twice ({min(self.twice)} first)"
             # Complete by the catalogue's own count.
             self.counted = self._matched == count
 
@@ -217,7 +248,9 @@ class FolderCatalogue:
         for item in self._all():
             if item.get("collection") not in (None, query.collection):
                 continue
-            if query.years[0] <= item_time(item).year <= query.years[1] and _meets(item, query):
+            if item["id"] in query.exclude or "_malformed" in item:
+                found[item["id"]] = _admitted(item, query)
+            elif query.years[0] <= item_time(item).year <= query.years[1] and _meets(item, query):
                 if item["id"] in found:
                     raise InputError(
                         f"the folder {self.url}",
@@ -248,7 +281,7 @@ class FolderCatalogue:
             seen.add(path)
             document = self._read(path)
             if document.get("type") == "Feature" and "stac_version" in document:
-                yield read_item(document, str(path))
+                yield read_or_mark(document, str(path))
             elif path in items:
                 raise InputError(f"reading {path}", "it is no STAC item", "Repair the link to it")
             for rel, href in links_of(document, f"reading {path}"):
@@ -291,6 +324,7 @@ class RegionSearch:
     """The search of one region for a recipe.
 
     ``key``: name of the sensors' provider entry. ``catalogues``: sensor → where its items are.
+    ``leaving``: what may be left out; ``omitted`` collects what is.
     """
 
     recipe: Recipe
@@ -298,6 +332,8 @@ class RegionSearch:
     sensors: Sequence[Sensor]
     key: str
     catalogues: Mapping[str, Catalogue]
+    leaving: LeavingOut = NOTHING
+    omitted: Omissions = field(default_factory=Omissions)
 
     def sensor(self, name: str) -> Sensor:
         """Return one of the sensors."""

@@ -25,7 +25,7 @@ from rsbench.build.read.grids import GridMismatchError, overlap_with, require_ba
 from rsbench.build.read.opened import Source, open_raster
 from rsbench.build.read.remote import RemoteFile, without_queries
 from rsbench.build.read.signing import signer
-from rsbench.core.errors import InputError, UnitFailed
+from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.core.grid import Grid
 
 Pixels = npt.NDArray[Any]
@@ -63,12 +63,14 @@ class Asked:
         whole: every raster must cover the grid; otherwise uncovered pixels are ``nodata``.
         nodata: of the sensor, or of its quality layers.
         derived: what is kept instead of the pixels; None for the pixels themselves.
+        quality: the layers are quality layers, see :func:`require_bands`.
     """
 
     grid: Grid
     whole: bool
     nodata: int
     derived: Derived | None = None
+    quality: bool = False
 
 
 class Engine(Protocol):
@@ -160,7 +162,7 @@ class RasterioEngine:
             read: takes what :func:`~rsbench.build.read.opened.open_raster` opens.
 
         Raises:
-            UnitFailed: naming item, asset and cause.
+            ItemFailed: naming item, asset and cause.
         """
         from rasterio.errors import RasterioError
 
@@ -182,10 +184,12 @@ class RasterioEngine:
             except (RasterioError, OSError, ValueError, MemoryError) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
         # Raised outside of `except`: the first error may carry a signed address.
-        raise UnitFailed(
+        raise ItemFailed.of(
+            item,
             f"reading {names} of item {item}",
             f"{cause}; file {href}",
-            "Run the same build again to resume; or leave the item out",
+            "Run the same build again to resume; or leave the item out with --allow-incomplete, or "
+            f"with --exclude {item} and another --out",
         )
 
     def _source(self, href: str, attempt: int, end: float) -> Source:
@@ -215,7 +219,7 @@ def read_window(
     made, grid = asked.derived, asked.grid
     held = np.dtype(dtype if made is None else made.dtype)
     with open_raster(source) as raster:
-        require_bands(raster.data, indexes, held)
+        require_bands(raster.data, indexes, held, quality=asked.quality)
         overlap = overlap_with(raster.data, grid, whole=asked.whole)
         part = Part.from_slices(*overlap.part())
         full = overlap.size == (grid.height, grid.width)

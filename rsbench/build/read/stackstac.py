@@ -23,7 +23,6 @@ from rsbench.build.read.raster import Asked, Pixels, Scene
 from rsbench.build.read.remote import RemoteFile, without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
-from rsbench.core.grid import Grid
 
 _NO_CODE = 3857
 """Given to stackstac where a CRS has no EPSG code; the reader does not use it."""
@@ -94,7 +93,7 @@ class StackstacEngine:
                 properties=False,
                 band_coords=False,
                 gdal_env=LayeredEnv(always=dict(GDAL_ENV)),
-                reader=_reader(grid, self._source, whole=asked.whole),
+                reader=_reader(asked, self._source),
             )
             return np.asarray(stack.sel(band=layers).data.compute(scheduler="threads"))
 
@@ -126,7 +125,7 @@ class StackstacEngine:
         return RemoteFile(self._sign(full, 0), self._catalogue, end)
 
 
-def _reader(grid: Grid, source: Callable[[str], Source], *, whole: bool) -> type[Any]:
+def _reader(asked: Asked, source: Callable[[str], Source]) -> type[Any]:
     """Return a reader class for stackstac that knows the grid it reads on."""
 
     class Reader:
@@ -136,8 +135,10 @@ def _reader(grid: Grid, source: Callable[[str], Source], *, whole: bool) -> type
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
-            pixels, inside = _warped(source(self._href), self._index, grid, self._dtype, self._fill)
-            if not inside.all() and (whole or not inside.any()):
+            pixels, inside = _warped(
+                source(self._href), self._index, asked, self._dtype, self._fill
+            )
+            if not inside.all() and (asked.whole or not inside.any()):
                 raise GridMismatchError(
                     f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "
                     "the region"
@@ -152,7 +153,7 @@ def _reader(grid: Grid, source: Callable[[str], Source], *, whole: bool) -> type
 
 
 def _warped(
-    source: Source, index: int, grid: Grid, dtype: np.dtype[Any], fill: Any
+    source: Source, index: int, asked: Asked, dtype: np.dtype[Any], fill: Any
 ) -> tuple[Pixels, Pixels]:
     """Return a band on a grid and where it has pixels, both ``(H, W)``, by GDAL's warper.
 
@@ -163,13 +164,14 @@ def _warped(
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
 
+    grid = asked.grid
     a, _, c, _, e, f = grid.transform
     edges = (c, f + e * grid.height, c + a * grid.width, f)
     size = (grid.height, grid.width)
     pixels, inside = np.full(size, fill, dtype), np.zeros(size, np.uint8)
     with open_raster(source) as raster:
         data = raster.data
-        require_bands(data, [index], dtype)
+        require_bands(data, [index], dtype, quality=asked.quality)
         place_raster(data, grid)
         part = window_around(data, edges, 1)
         if part is None:

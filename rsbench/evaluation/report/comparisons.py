@@ -31,12 +31,11 @@ class Endpoint:
         """Whether the difference is significant after the correction."""
         return self.adjusted < ALPHA
 
-    @property
-    def words(self) -> str:
-        """The comparison in words."""
+    def described(self, lead: str) -> str:
+        """Return the comparison in words, given the name of the lead time."""
         way = "above 0" if self.better else "below 0"
         state = way if self.kept else f"{way}, not significant"
-        row = f"{self.model} {self.preset}, lead {self.lead}"
+        row = f"{self.model} {self.preset}, {lead}"
         return f"{row}: {state} (p = {number(self.adjusted, 2)})"
 
 
@@ -75,7 +74,10 @@ def note(board: Board, best: frozenset[Cell]) -> dict[str, Any]:
         "cells": cells,
         "marked": len(best),
         "chance": _chance(cells),
-        "endpoints": [found.words for found in _ordered(endpoints(board))],
+        "endpoints": [
+            found.described(board.run.words.lead(found.lead))
+            for found in _ordered(endpoints(board))
+        ],
         "tests": len(endpoints(board)),
     }
 

@@ -36,7 +36,7 @@ def histograms(board: Board, looks: Looks) -> list[tuple[int, Markup]]:
                 points = ((float(r), ranks.get(r, 0) * scale, None, None) for r in range(size))
                 lines.append(line_of(key, look, points))
         frame = Frame(
-            f"rank histogram, lead {lead}", "rank of the truth among the members",
+            f"rank histogram, {board.run.words.lead(lead)}", "rank of the truth among the members",
             "relative frequency (1 = flat)", board.run.simulated, zero=True,
         )  # fmt: skip
         found.append((lead, line_chart(lines, frame)))

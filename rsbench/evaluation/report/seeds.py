@@ -58,7 +58,14 @@ def note(board: Board) -> list[dict[str, Any]]:
         for lead in board.run.endpoint.leads:
             found = crossed(board, rows, preset, lead)
             if found is not None:
-                said.append({"model": model, "preset": preset, "lead": lead, **_words(found)})
+                said.append(
+                    {
+                        "model": model,
+                        "preset": preset,
+                        "lead": board.run.words.lead(lead),
+                        **_words(found),
+                    }
+                )
     return said
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -59,6 +59,7 @@ def card(
         *_sources(store),
         *_statistics(store),
         *_coverage(store, found),
+        *_left(store),
         *_of_kind(store),
         *label_lines(store),
         *_leaks(store),
@@ -79,7 +80,7 @@ def _head(store: Store) -> Iterator[str]:
         yield "**Simulated**: made-up pixels that say nothing about real places."
         yield ""
     if not store.complete:
-        yield f"**Incomplete**: {len(meta.missing)} region-dates are missing, listed below."
+        yield f"**Incomplete**: {_lack(meta.missing)}, listed below."
         yield ""
     yield "| | |"
     yield "|---|---|"
@@ -90,6 +91,13 @@ def _head(store: Store) -> Iterator[str]:
     counts = {split: sum(r["split"] == split for r in store.listed.values()) for split in SPLITS}
     yield f"| regions | {', '.join(f'{n} {split}' for split, n in counts.items() if n)} |"
     yield ""
+
+
+def _lack(missing: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many region-dates are missing, and how many items in the others."""
+    items = sum("item" in unit for unit in missing)
+    counts = ((len(missing) - items, "region-dates"), (items, "items of other region-dates"))
+    return " and ".join(f"{n} {what}" for n, what in counts if n) + " are missing"
 
 
 def _sources(store: Store) -> Iterator[str]:
@@ -191,6 +199,19 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
         yield f"- missing: {unit['region']} {unit['time']}: {unit['reason']}"
     if store.meta.missing:
         yield ""
+
+
+def _left(store: Store) -> Iterator[str]:
+    """Yield the items that the search left out, by region, sensor and reason."""
+    left = store.meta.recipe.get("left", {})
+    if not left:
+        return
+    yield "## Left out by the search"
+    yield ""
+    for region, omissions in left.items():
+        for one in omissions:
+            yield f"- {region}, {one['sensor']}: {one['reason']}: {', '.join(one['items'])}"
+    yield ""
 
 
 @runtime_checkable

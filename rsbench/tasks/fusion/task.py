@@ -47,7 +47,14 @@ class FusionTask(Task[Triplet]):
     name = "fusion"
     kinds = ("triplets",)
     words = WORDS
-    reference_models = ("copy_f0", "copy_f2", "mean_refs", "interpolate_refs", "add_change", "copy_c1")
+    reference_models = (
+        "copy_f0",
+        "copy_f2",
+        "mean_refs",
+        "interpolate_refs",
+        "add_change",
+        "copy_c1",
+    )
     validation_samples = 16
     context = "each"
 
