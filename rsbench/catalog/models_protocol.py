@@ -55,7 +55,9 @@ class Protocol(Entry):
     ``starts``: every start is scored; ``all`` is the only value. ``direction``: ``past`` asks for
     earlier frames from later ones, lead 1 the latest of them. ``bands``: ``store`` for all bands
     of the store, or names. ``suite``: metric ids. ``curves``: matched sets of decay curves.
-    ``resampling``: in fusion, how coarse images are brought to the fine grid.
+    ``resampling``: in fusion, how coarse images are brought to the fine grid. ``least_valid``:
+    smallest share of valid pixels of the context as a whole, and in fusion of each fine reference;
+    a sample with less, or with none at all, is not scored, and the table says how many.
 
     ``dates``: in fusion, the triplets of every split as a publication lists them, each with its
     target second (``[reference, target]`` or ``[reference, target, reference]``). Every region is
@@ -81,6 +83,7 @@ class Protocol(Entry):
     suite: tuple[MetricId, ...] = Field(min_length=1)
     curves: tuple[Literal["starts", "targets"], ...] = ("starts", "targets")
     resampling: Literal["nearest", "bilinear"] = "nearest"
+    least_valid: float = Field(default=0.0, ge=0, le=1)
     dates: Mapping[Name, tuple[tuple[date, ...], ...]] | None = None
     conditions: tuple[Condition, ...] = ()
     primary: Primary | None = None

@@ -91,7 +91,7 @@ def import_dataset(
     importer: Annotated[str, typer.Argument(help="An importer, see below.")],
     source: Annotated[Path, typer.Argument(help="The folder to import.")],
     out: Annotated[Path, typer.Option(help="Where the store goes.")],
-    unit: Annotated[str | None, typer.Option(help="reflectance, kelvin or display.")] = None,
+    unit: Annotated[str | None, typer.Option(help="reflectance, kelvin, display or index.")] = None,
     scale: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
     offset: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
     nodata: Annotated[float | None, typer.Option(help="The stored value without data.")] = None,
@@ -109,6 +109,45 @@ def import_dataset(
     coarse_gsd: Annotated[
         float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
     ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="What names say, e.g. '{region}/{date}_{band}.tif'.")
+    ] = None,
+    gsd: Annotated[
+        float | None, typer.Option(help="Metres per pixel, where files have no place.")
+    ] = None,
+    dates_in_file: Annotated[
+        str | None,
+        typer.Option(help="Dates of files with several: names (of bands), 1m, or a list."),
+    ] = None,
+    offset_from: Annotated[
+        tuple[str, float] | None,
+        typer.Option(help="DATE and offset of files from it on: 2022-01-25 -0.1 (Sentinel-2)."),
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="How names of mask files end, e.g. _mask.")
+    ] = None,
+    mask_valid: Annotated[
+        str | None, typer.Option(help="Numbers of mask files that mean valid, e.g. 0,4-7.")
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Make irregular dates regular: 16d, 1m, 1y.")
+    ] = None,
+    composite: Annotated[
+        str | None, typer.Option(help="With --step: nearest (default) or median.")
+    ] = None,
+    clear: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least valid share of a fine image (0.9).")
+    ] = None,
+    coarse_clear: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least valid share of a coarse image (0.5).")
+    ] = None,
+    correlation: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, help="Least correlation of fine and coarse; -1 for any."),
+    ] = None,
+    shift: Annotated[
+        float | None, typer.Option(min=0, help="Most coarse pixels that fine and coarse lie apart.")
+    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Of sat-jepa-diff: space, time or published.")
     ] = None,
@@ -121,7 +160,10 @@ def import_dataset(
         bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
-        split=split,
+        layout=layout, gsd=gsd, dates_in_file=dates_in_file, offset_from=offset_from,
+        mask=mask, mask_valid=mask_valid, step=step,
+        composite=composite, clear=clear, coarse_clear=coarse_clear, correlation=correlation,
+        shift=shift, split=split,
     )  # fmt: skip
     import_command(importer, source, out, options, say=say, note=note)
 

@@ -121,6 +121,8 @@ def score_table(
 
     for metric, why in config.left_out.items():
         note(f"{metric} is unavailable: {why}")
+    for why in task_of(config).left_out(config, config.split):
+        note(why)
     references = reference_entries(config, note=note)
     own_entries = () if own.entry is None else (own.entry, *own.controls)
     entries = [*own_entries, *references.entries, *bound_entries(config)]
@@ -232,6 +234,7 @@ def _run_info(
 
     store, meta = config.store, config.meta
     absent = [Absent("*", why, metric) for metric, why in config.left_out.items()]
+    absent += [Absent("*", why) for why in task_of(config).left_out(config, config.split)]
     return RunInfo(
         dataset=store.recipe, dataset_digest=store.digest, task=config.protocol.task,
         split=config.split, protocol=config.protocol.name, context=config.context,

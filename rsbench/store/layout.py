@@ -34,7 +34,7 @@ COVERAGE = "coverage.svg"
 """The picture in the data card."""
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
-UNITS = ("reflectance", "kelvin", "display")
+UNITS = ("reflectance", "kelvin", "display", "index")
 """Units of stored images."""
 SHARE = "share"
 """Unit of class probabilities, which are predicted and never stored."""
@@ -72,7 +72,7 @@ class SensorMeta:
 
     Args:
         bands: band names along the band axis.
-        unit: ``reflectance``, ``kelvin`` or ``display``.
+        unit: ``reflectance``, ``kelvin``, ``display``, or ``index`` for NDVI and the like.
         dtype: stored type, one of ``DTYPES``.
         nodata: stored number of invalid pixels.
         gsd: pixel size in metres.

@@ -60,8 +60,8 @@ def open_store(path: str | Path) -> Store:
         digest = str(index["digest"])
         held = store_digest(meta, {n: str(r["digest"]) for n, r in listed.items()})
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        found = f"its index lacks a part: {first_line(error)}"
-        raise StoreError(f"opening {root}", found, REBUILD) from error
+        reason = f"its index lacks a part: {first_line(error)}"
+        raise StoreError(f"opening {root}", reason, REBUILD) from error
     if not listed or held != digest:
         raise StoreError(
             f"opening {root}", f"the content of {INDEX} does not give the digest it states", REBUILD

@@ -120,7 +120,7 @@ class Reader(Protocol[S]):
         """Return the batch of some samples of one shape."""
 
     def usable(self, sample: S) -> bool:
-        """Return whether truth and every required frame have a valid pixel."""
+        """Return whether truth, the frames given and every required one have a valid pixel."""
 
     def valid_share(self, sample: S) -> float:
         """Return the share of valid pixels in the truth."""
@@ -317,6 +317,10 @@ class Task(Protocol[S]):
 
     def groups(self, config: EvaluationConfig, split: str) -> Sequence[Sequence[S]]:
         """Return the samples of a split in the groups in which they are scored."""
+
+    def left_out(self, config: EvaluationConfig, split: str) -> Iterable[str]:
+        """Return how many samples of a split are not scored, and why; one line per reason."""
+        return ()
 
     def unit(self, config: EvaluationConfig, sample: S) -> Unit:
         """Return the dates and matched sets of the scores of a sample."""

@@ -105,12 +105,15 @@ class FrameReader(Generic[S]):
         return Batch(tuple(samples), refs, wanted, on, given, truth)
 
     def usable(self, sample: S) -> bool:
-        """Return whether truth and every required frame have a valid pixel."""
+        """Return whether truth, the frames given and every required one have a valid pixel."""
         asked = self.requests(sample)
         if not self._valid(sample, asked.truth).any():
             return False
-        seen = [self._valid(sample, part) for part in asked.given if part.required]
-        return all(bool(valid.any(axis=(1, 2)).all()) for valid in seen)
+        seen = [(part, self._valid(sample, part)) for part in asked.given]
+        return all(
+            bool(valid.any(axis=(1, 2)).all() if part.required else valid.any())
+            for part, valid in seen
+        )
 
     def valid_share(self, sample: S) -> float:
         """Return the share of valid pixels in the truth."""

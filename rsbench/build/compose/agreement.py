@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -60,6 +61,22 @@ def correlation(one: Plane, other: Plane, both: Bool) -> float | None:
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / norm if norm > 0 else None
+
+
+def best_of(found: Mapping[str, float | None], bands: int) -> float | None:
+    """Return the ``bands``-th best correlation of bands; None where fewer have one."""
+    known = sorted((c for c in found.values() if c is not None), reverse=True)
+    asked = min(bands, len(found))
+    return known[asked - 1] if len(known) >= asked else None
+
+
+def uncorrelated(found: Mapping[str, float | None], bands: int, least: float) -> str:
+    """Say that fewer than ``bands`` bands correlate by ``least``; empty where they do."""
+    best = best_of(found, bands)
+    if best is not None and best >= least:
+        return ""
+    shown = ", ".join(f"{n} {'flat' if c is None else f'{c:.2f}'}" for n, c in found.items())
+    return f"fewer than {min(bands, len(found))} bands correlate by {least:g} ({shown})"
 
 
 def change(one: Plane, other: Plane, both: Bool) -> float | None:

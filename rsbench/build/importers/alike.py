@@ -45,13 +45,13 @@ def _common(one: Path, other: Path) -> Path:
 
 def _same(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, Grid) and isinstance(theirs, Grid):
-        return _same_grid(mine, theirs)
+        return same_grid(mine, theirs)
     if isinstance(mine, float) and isinstance(theirs, float):
         return mine == theirs or (math.isnan(mine) and math.isnan(theirs))
     return bool(mine == theirs)
 
 
-def _same_grid(mine: Grid, theirs: Grid) -> bool:
+def same_grid(mine: Grid, theirs: Grid) -> bool:
     """Return whether all corners agree to a thousandth of a pixel."""
     a, _, _, _, e, _ = mine.transform
     return (mine.crs, mine.height, mine.width) == (theirs.crs, theirs.height, theirs.width) and all(

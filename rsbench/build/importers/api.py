@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from rsbench.core.errors import InputError
@@ -16,6 +17,17 @@ COMPOSITOR = "import@1"
 SENSOR_OPTIONS = frozenset(
     {"unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size", "value_range"}
 )
+STEP_OPTIONS = ("step", "composite")
+LAYOUT_OPTIONS = ("layout", "gsd", "dates_in_file", "offset_from", "mask", "mask_valid")
+GATE_OPTIONS = ("clear", "coarse_clear", "correlation", "shift")
+COMMON_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(GATE_OPTIONS, "it has no coarse sensor"),
+        **dict.fromkeys(LAYOUT_OPTIONS, "its layout is known"),
+        **dict.fromkeys(STEP_OPTIONS, "its dates are known"),
+    }
+)
+"""Why an importer of a known set takes none of these options."""
 COARSE_OPTIONS = ("coarse_scale", "coarse_offset", "coarse_nodata", "coarse_gsd")
 
 
@@ -38,7 +50,7 @@ class ImportOptions:
     """What a person states of the files; None where nothing is stated.
 
     Args:
-        unit: ``reflectance``, ``kelvin`` or ``display``.
+        unit: ``reflectance``, ``kelvin``, ``display``, or ``index`` for NDVI and the like.
         scale: ``value = stored · scale + offset``; needed for integers unless the files state it.
         offset: likewise; 0 where nothing is stated.
         nodata: stored number of missing pixels, beside what the files state.
@@ -51,6 +63,18 @@ class ImportOptions:
         coarse_offset: offset of the coarse sensor's images.
         coarse_nodata: stored number of missing pixels of the coarse sensor's images.
         coarse_gsd: metres that a coarse pixel measures, where the images lie on the fine grid.
+        layout: what names of files and folders say, as ``{region}/{date}_{band}.tif``.
+        gsd: metres that a pixel measures, of files without a place.
+        dates_in_file: dates of files with several: ``names`` of bands, a step, or a list.
+        offset_from: a date, and the offset of the files from that date on.
+        mask: how the names of mask files end, or which band of a layout they are.
+        mask_valid: numbers of mask files that mean valid, as ``0,4-7``.
+        step: time between the dates of the store, as ``16d``, ``1m`` or ``1y``.
+        composite: how images near a step become one: ``nearest`` or ``median``.
+        clear: smallest share of valid pixels of the fine image of a date of triplets.
+        coarse_clear: likewise of the coarse image.
+        correlation: smallest correlation of both images of a date, over coarse pixels.
+        shift: most coarse pixels that both images of a date may lie apart.
         split: how regions or dates become train, val and test.
     """
 
@@ -67,6 +91,18 @@ class ImportOptions:
     coarse_offset: float | None = None
     coarse_nodata: float | None = None
     coarse_gsd: float | None = None
+    layout: str | None = None
+    gsd: float | None = None
+    dates_in_file: str | None = None
+    offset_from: tuple[str, float] | None = None
+    mask: str | None = None
+    mask_valid: str | None = None
+    step: str | None = None
+    composite: str | None = None
+    clear: float | None = None
+    coarse_clear: float | None = None
+    correlation: float | None = None
+    shift: float | None = None
     split: str | None = None
 
     def given(self) -> dict[str, Any]:
@@ -166,7 +202,7 @@ class Importer(Protocol):
 
 
 def _words(name: str, value: Any) -> list[str]:
-    if name == "value_range":
+    if name in ("value_range", "offset_from"):
         return [str(number) for number in value]
     return [",".join(value) if isinstance(value, tuple) else str(value)]
 

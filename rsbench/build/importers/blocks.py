@@ -10,7 +10,10 @@ from rsbench.core.grid import Window
 
 SIZES = (512, 256, 192, 128, 96, 64, 48, 32)
 MIN_TEST = 8
-_LEAST = 5  # train, buffer, val, buffer, test: one line of blocks each
+LEAST_SIDE = 24
+"""Pixels of a side that the metrics of our protocols need."""
+LEAST_LINES = 5
+"""Train, buffer, val, buffer and test: one line of blocks each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ def cut(height: int, width: int, size: int | None) -> tuple[Block, ...]:
         if not blocks:
             raise InputError(
                 f"blocks of {size} px",
-                f"{height}×{width} px hold fewer than {_LEAST} in a line, so that train, val and "
-                "test cannot be kept apart",
-                f"Take --region-size {max(1, max(height, width) // _LEAST)} or less",
+                f"{height}×{width} px hold fewer than {LEAST_LINES} in a line, so that train, val "
+                "and test cannot be kept apart",
+                _remedy(height, width),
             )
         return blocks
     fitting = [blocks for s in SIZES if (blocks := _cut(height, width, s))]
@@ -53,10 +56,21 @@ def cut(height: int, width: int, size: int | None) -> tuple[Block, ...]:
         raise InputError(
             "cutting the image into regions",
             f"{height}×{width} px are too few for train, val and test blocks of {SIZES[-1]} px",
-            f"Give --region-size {max(1, max(height, width) // _LEAST)} or less, or a larger image",
+            _remedy(height, width),
         )
     enough = [b for b in fitting if Counter(x.split for x in b)["test"] >= MIN_TEST]
     return enough[0] if enough else fitting[-1]
+
+
+def _remedy(height: int, width: int) -> str:
+    """Say which size of blocks is possible, if one is that can be scored."""
+    largest = min(max(height, width) // LEAST_LINES, height, width)
+    if largest >= LEAST_SIDE:
+        return f"Give --region-size {largest} or less, and {LEAST_SIDE} or more"
+    return (
+        f"Bring larger images in: of {LEAST_LINES * LEAST_SIDE} px or more along one side and "
+        f"{LEAST_SIDE} along the other, since metrics need blocks of {LEAST_SIDE} px"
+    )
 
 
 def _cut(height: int, width: int, size: int) -> tuple[Block, ...]:
@@ -64,9 +78,9 @@ def _cut(height: int, width: int, size: int) -> tuple[Block, ...]:
         return ()
     rows, columns = height // size, width // size
     lines = max(rows, columns)
-    if lines < _LEAST or min(rows, columns) < 1:
+    if lines < LEAST_LINES or min(rows, columns) < 1:
         return ()
-    splits = _splits(lines)
+    splits = splits_of_lines(lines)
     along_columns = columns >= rows
     blocks = []
     for row in range(rows):
@@ -78,7 +92,7 @@ def _cut(height: int, width: int, size: int) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _splits(lines: int) -> list[str]:
+def splits_of_lines(lines: int) -> list[str]:
     """Return the split of each line of blocks; the empty one is a buffer."""
     used = lines - 2
     val = max(1, round(0.1 * used))

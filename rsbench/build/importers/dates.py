@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -39,35 +39,75 @@ _REMEDY = (
 )
 
 
-def file_dates(files: Sequence[Path], given: str | None) -> dict[Path, date]:
+def file_dates(
+    files: Sequence[Path], given: str | None, folder: Path | None = None
+) -> dict[Path, date]:
     """Return the date of every file.
 
     Args:
         files: the rasters.
         given: a CSV file with the columns ``file`` and ``date``; a regular expression whose groups
             hold the date: ``year``, ``month``, ``day``, or ``year`` and ``doy`` (day of the year),
-            or a single one; None to find the one date in each name.
+            or a single one; None to find the one date in each name, or in that of a folder above.
+        folder: where the files are; without it two files may not have one date.
 
     Raises:
         InputError: if a file has no date, more than one, one that is not understood wholly, or the
             date of another file.
     """
     if given is not None and given.lower().endswith(".csv"):
-        dates = _from_csv(files, Path(given))
+        dates = _from_csv(files, Path(given), folder)
     elif given is not None:
-        dates = _from_pattern(files, given)
+        dates = _from_pattern(files, given, folder)
     else:
-        dates = {file: _from_name(file) for file in files}
+        dates = {file: _from_path(file, folder) for file in files}
+    if folder is None:
+        one_per_date(dates)
+    return dates
+
+
+def one_per_date(dates: Mapping[Path, date], remedy: str = "K") -> None:
+    """Refuse two files of one date; ``remedy`` ends before the sentence that tells to keep one."""
     seen: dict[date, Path] = {}
     for file, when in dates.items():
         if when in seen:
             raise InputError(
                 "dates of the series",
                 f"{seen[when].name} and {file.name} both have {when}",
-                "Keep one file per date, or state dates with --dates FILE.csv",
+                f"{remedy}eep one file per date, or state dates with --dates FILE.csv",
             )
         seen[when] = file
-    return dates
+
+
+def is_dated(name: str) -> bool:
+    """Return whether the name of a folder holds a date."""
+    try:
+        _from_name(Path(f"{name}.x"))
+    except InputError:
+        return False
+    return True
+
+
+def year_alone(name: str) -> bool:
+    """Return whether the date in a name is a year without month and day."""
+    return not (_FULL.search(name) or _SHORT.search(name) or _MONTH.search(name))
+
+
+def date_in(text: str, where: str) -> date:
+    """Return the one date in a part of a name; ``where`` is the file, for errors."""
+    try:
+        return _from_name(Path(f"{text}.x"))
+    except InputError as error:
+        raise InputError(f"the date of {where}", error.found, error.remedy) from error
+
+
+def _from_path(file: Path, folder: Path | None) -> date:
+    """Return the date in a file's name, else in that of the nearest folder that has one."""
+    if folder is not None and not is_dated(file.stem):
+        for part in reversed(file.relative_to(folder).parts[:-1]):
+            if is_dated(part):
+                return _from_name(Path(f"{part}.x"))
+    return _from_name(file)
 
 
 def step_between(dates: Sequence[date]) -> str:
@@ -124,7 +164,7 @@ def _require_alone(file: Path, year: re.Match[str]) -> None:
 # Patterns -------------------------------------------------------------------------------
 
 
-def _from_pattern(files: Sequence[Path], pattern: str) -> dict[Path, date]:
+def _from_pattern(files: Sequence[Path], pattern: str, folder: Path | None) -> dict[Path, date]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -134,6 +174,8 @@ def _from_pattern(files: Sequence[Path], pattern: str) -> dict[Path, date]:
     dates = {}
     for file in files:
         match = compiled.search(file.name)
+        if match is None and folder is not None:
+            match = compiled.search(file.relative_to(folder).as_posix())
         if match is None:
             raise InputError(
                 f"the date of {file.name}",
@@ -211,7 +253,7 @@ def parse_parts(year: str, month: str, day: str) -> date:
 # Lists ----------------------------------------------------------------------------------
 
 
-def _from_csv(files: Sequence[Path], path: Path) -> dict[Path, date]:
+def _from_csv(files: Sequence[Path], path: Path, folder: Path | None) -> dict[Path, date]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # Excel begins a file with a mark
         delimiter = max(",;\t", key=text.partition("\n")[0].count)
@@ -237,9 +279,16 @@ def _from_csv(files: Sequence[Path], path: Path) -> dict[Path, date]:
             raise InputError(
                 f"--dates {path}", f"it has {rows[name]} and {when} for {name}", "Keep one"
             )
-    absent = [file.name for file in files if not rows.get(file.name)]
+    keys = {file: _key(file, folder, rows) for file in files}
+    absent = [key for key in keys.values() if not rows.get(key)]
     if absent:
         raise InputError(
             f"--dates {path}", f"it has no row for {', '.join(absent[:3])}", "Add the rows"
         )
-    return {file: parse_date(rows[file.name], file.name) for file in files}
+    return {file: parse_date(rows[key], file.name) for file, key in keys.items()}
+
+
+def _key(file: Path, folder: Path | None, rows: Container[str]) -> str:
+    """Return the path below the folder where a list has it, else the name."""
+    below = file.name if folder is None else file.relative_to(folder).as_posix()
+    return below if below in rows else file.name

@@ -1,100 +1,224 @@
-"""Import a folder of dated GeoTIFFs of one place as a store of one sensor.
+"""Import dated images as a store of one sensor: one place cut into blocks, or many regions.
 
-Units are stated or refused, never guessed. All files share grid, bands and type.
+Units are stated or refused, never guessed. All files share bands and type, those of a region also
+the grid.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import (
     COARSE_OPTIONS,
+    GATE_OPTIONS,
+    LAYOUT_OPTIONS,
     SENSOR_OPTIONS,
+    STEP_OPTIONS,
     ImportRequest,
     Written,
     imported_meta,
 )
 from rsbench.build.importers.blocks import Block, cut
 from rsbench.build.importers.dates import step_between
+from rsbench.build.importers.layout import images_of
+from rsbench.build.importers.offsets import one_offset, require_one_offset
+from rsbench.build.importers.places import region_splits
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import open_all
+from rsbench.build.importers.regular import Regular, regular
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files, read_block
+from rsbench.build.importers.stacks import require_bands
 from rsbench.build.importers.stated import SENSOR, SensorIdentity, stated_of
 from rsbench.build.importers.validity import may_differ
+from rsbench.core.dates import uneven, usual_step
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Window
 from rsbench.store.layout import RegionRecord
 from rsbench.store.write import write_region
 
 
 class GeoTiffSeries:
-    """A folder of GeoTIFFs, one file per date, cut into blocks with a split in space."""
+    """Images of one place, cut into blocks with a split in space, or of many regions."""
 
-    title = "a folder of GeoTIFFs of one place, one file per date"
-    takes = SENSOR_OPTIONS
+    title = "a folder of GeoTIFFs of one place, one file per date, or of many regions"
+    takes = SENSOR_OPTIONS.union(STEP_OPTIONS, LAYOUT_OPTIONS)
     reasons = MappingProxyType(
         {
             "split": "its split follows from places or dates",
-            **dict.fromkeys(COARSE_OPTIONS, "it has no coarse sensor"),
+            **dict.fromkeys((*COARSE_OPTIONS, *GATE_OPTIONS), "it has no coarse sensor"),
         }
     )
 
     def prepare(self, request: ImportRequest) -> PreparedSeries:
         """See :class:`rsbench.build.importers.api.Importer`."""
         given, options = request.options.sensor(), request.options
-        rasters = open_all(request.folder(), options)
-        require_alike(rasters, but=may_differ(given))
-        first = rasters[0]
-        stated = stated_of(request, first, given)
-        series = dated_files(request, rasters, stated, given, SensorIdentity())
-        blocks = cut(first.grid.height, first.grid.width, options.region_size)
-        return PreparedSeries(request, series, blocks)
+        folder = request.folder()
+        regions = one_offset(request, images_of(request, folder, open_all(folder, options)))
+        if options.offset_from is not None:
+            given = replace(given, offset=None)
+        if options.dates_in_file is None:
+            for images in regions.values():
+                require_bands(request, images.rasters)
+        every = [raster for images in regions.values() for raster in images.rasters]
+        for images in regions.values():
+            require_alike(images.rasters, but=may_differ(given))
+        require_alike(every, but=(*may_differ(given), "grid"))
+        stated = stated_of(request, every[0], given)
+        series = {
+            name: dated_files(request, images, stated, given, SensorIdentity())
+            for name, images in regions.items()
+        }
+        places = _one_place(request, series) if len(series) == 1 else _many(request, series)
+        return PreparedSeries(request, places)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Files of one grid, the blocks of it that become regions, and their names."""
+
+    series: SensorFiles
+    blocks: tuple[Block, ...]
+    names: tuple[str, ...]
+    steps: Regular | None
+
+
+def _place(request: ImportRequest, series: SensorFiles, blocks: Mapping[str, Block]) -> Place:
+    options = request.options
+    steps = regular(series.times, options.step, options.composite)
+    return Place(series, tuple(blocks.values()), tuple(blocks), steps)
+
+
+def _one_place(request: ImportRequest, regions: Mapping[str, SensorFiles]) -> tuple[Place, ...]:
+    """Return one place in blocks, which are split in space."""
+    (series,) = regions.values()
+    grid = series.files[0].grid
+    blocks = cut(grid.height, grid.width, request.options.region_size)
+    name = request.name
+    return (_place(request, series, {f"{name}-r{b.row:02d}c{b.column:02d}": b for b in blocks}),)
+
+
+def _many(request: ImportRequest, regions: Mapping[str, SensorFiles]) -> tuple[Place, ...]:
+    """Return every region whole, with its split; those that are left out as a gap are not there."""
+    if request.options.region_size is not None:
+        raise InputError(
+            f"--region-size {request.options.region_size}",
+            f"{request.source} holds {len(regions)} regions, which are taken whole",
+            "Leave --region-size out",
+        )
+    grids = {name: series.files[0].grid for name, series in regions.items()}
+    splits = region_splits(grids)
+    return tuple(
+        _place(request, regions[name], {_named(name): Block(0, 0, whole, split)})
+        for name, split in sorted(splits.items())
+        for whole in [Window(0, 0, grids[name].height, grids[name].width)]
+    )
+
+
+def _named(region: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", region).lstrip("_.-") or "region"
 
 
 @dataclass(frozen=True)
 class PreparedSeries:
-    """A checked folder, and the blocks that become regions."""
+    """Checked files, and the blocks that become regions."""
 
     request: ImportRequest
-    series: SensorFiles
-    blocks: tuple[Block, ...]
+    places: tuple[Place, ...]
 
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`; empty blocks are skipped and noted."""
-        meta = self.series.meta
+        meta = self.places[0].series.meta
         written: list[str] = []
+        notes: list[str] = []
         empty: Counter[str] = Counter()
-        found = Plausibility(self.series.files, meta)
-        for block in self.blocks:
-            arrays = read_block(self.series, block.window, found)
-            if not arrays.valid.any():
-                empty[block.split] += 1
-                continue
-            name = f"{self.request.name}-r{block.row:02d}c{block.column:02d}"
-            record = RegionRecord(name, block.split, {}, self.series.times)
-            write_region(root, record, {SENSOR: arrays}, {SENSOR: meta})
-            written.append(name)
-        found.require()
-        recipe = {
-            "name": self.request.name,
-            "importer": self.request.importer,
-            "unit": meta.unit,
-            **self.series.recipe(),
-            "bands": list(meta.bands),
-            "region_size": self.blocks[0].window.height,
-        }
-        step = step_between(self.series.times)
+        for place in self.places:
+            found = Plausibility(place.series.files, meta)
+            names, gone = _written(root, place, found)
+            written += names
+            empty += gone
+            found.require()
+            require_one_offset(self.request, place.series, found)
+            notes += found.notes()
+        steps = {_step(place) for place in self.places}
+        step = steps.pop() if len(steps) == 1 else "irregular"
         store = imported_meta(
-            "series", recipe, {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
+            "series", self._recipe(), {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
         )
-        blocks = Counter(block.split for block in self.blocks)
-        notes = [
+        blocks = Counter(block.split for place in self.places for block in place.blocks)
+        gone_notes = [
             f"{count} of {blocks[split]} blocks for {split} have no valid pixel and are left out"
             for split, count in empty.items()
         ]
-        return Written(store, written, [*notes, *found.notes()])
+        return Written(store, written, [*gone_notes, *self._on_dates(), *notes])
+
+    def _recipe(self) -> dict[str, Any]:
+        first = self.places[0]
+        files = [p.series.recipe()["files"] for p in self.places]
+        return {
+            "name": self.request.name,
+            "importer": self.request.importer,
+            "unit": first.series.meta.unit,
+            **first.series.recipe(),
+            "files": {name: digest for held in files for name, digest in held.items()},
+            "bands": list(first.series.meta.bands),
+            "region_size": first.blocks[0].window.height,
+            **_added(self.places),
+            **(first.steps.recipe(first.series.times) if first.steps else {}),
+        }
+
+    def _on_dates(self) -> list[str]:
+        """Say which steps have no image, or that dates are irregular and what to type."""
+        for place in self.places:
+            times = place.series.times
+            found = None if place.steps else uneven(times)
+            if found is not None:
+                usual = usual_step(times)
+                command = self.request.command(step=f"{usual}d", composite="nearest")
+                return [
+                    f"the dates are irregular: {found[1]} days follow {found[0]}, elsewhere it is "
+                    f"about {usual}. Forecasts need even steps; to make them, type: {command}"
+                ]
+        return list(dict.fromkeys(n for p in self.places if p.steps for n in p.steps.notes()))
+
+
+def _added(places: Sequence[Place]) -> dict[str, Any]:
+    """Return what was added to the numbers of files, where they have several offsets."""
+    files = [(place.series.folder, raster) for place in places for raster in place.series.files]
+    found = {
+        str(path.relative_to(folder) if folder else path.name): raster.added
+        for folder, raster in files
+        for path in raster.paths
+        if raster.added
+    }
+    return {"added": found} if found else {}
+
+
+def _step(place: Place) -> str:
+    return place.steps.step.iso if place.steps else step_between(place.series.times)
+
+
+def _written(root: Path, place: Place, found: Plausibility) -> tuple[Sequence[str], Counter[str]]:
+    """Write the blocks of a place; return their names, and how many are empty by split."""
+    meta, written = place.series.meta, []
+    empty: Counter[str] = Counter()
+    for name, block in zip(place.names, place.blocks, strict=True):
+        arrays = read_block(place.series, block.window, found)
+        if place.steps is not None:
+            arrays = place.steps.applied(arrays, meta.nodata)
+        if not arrays.valid.any():
+            empty[block.split] += 1
+            continue
+        record = RegionRecord(name, block.split, {}, arrays.times)
+        write_region(root, record, {SENSOR: arrays}, {SENSOR: meta})
+        written.append(name)
+    return written, empty
 
 
 IMPORTER = GeoTiffSeries()

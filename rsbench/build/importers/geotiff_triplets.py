@@ -7,17 +7,22 @@ before, and then the size of a true coarse pixel is stated.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import (
     COARSE_OPTIONS,
+    GATE_OPTIONS,
+    LAYOUT_OPTIONS,
     SENSOR_OPTIONS,
-    ImportOptions,
+    STEP_OPTIONS,
     ImportRequest,
     SensorOptions,
 )
+from rsbench.build.importers.layout import Images, images_of
+from rsbench.build.importers.offsets import one_offset
 from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.sensor_files import dated_files
 from rsbench.build.importers.stated import SensorIdentity, grid_gsd, stated_of
@@ -34,19 +39,26 @@ class GeoTiffTriplets:
     """Two folders of GeoTIFFs; one region to test on, or blocks where a size is stated."""
 
     title = "folders fine/ and coarse/ of GeoTIFFs of one place"
-    takes = SENSOR_OPTIONS.union(COARSE_OPTIONS)
-    reasons = MappingProxyType({"split": "its split follows from places or dates"})
+    takes = SENSOR_OPTIONS.union(COARSE_OPTIONS, GATE_OPTIONS, LAYOUT_OPTIONS)
+    reasons = MappingProxyType(
+        {
+            "split": "its split follows from places or dates",
+            **dict.fromkeys(STEP_OPTIONS, "triplets are of any dates"),
+        }
+    )
 
     def prepare(self, request: ImportRequest) -> PreparedTriplets:
         """See :class:`rsbench.build.importers.api.Importer`."""
         folder, options = request.folder(), request.options
         given = (options.sensor(), options.coarse())
-        fine = _files(folder, FINE, options, given[0])
-        low = _files(folder, COARSE, options, given[1])
-        _require_one_kind(folder, fine[0], low[0])
-        stated = [stated_of(request, f[0], t) for f, t in zip((fine, low), given, strict=True)]
-        ratio = nesting(fine[0].grid, low[0].grid, str(folder))
-        gsd = _coarse_gsd(low[0], ratio, options.coarse_gsd)
+        if options.offset_from is not None:
+            given = (replace(given[0], offset=None), given[1])
+        fine, low = _images(request, FINE, given[0]), _images(request, COARSE, given[1])
+        firsts = fine.rasters[0], low.rasters[0]
+        _require_one_kind(folder, *firsts)
+        stated = [stated_of(request, f, t) for f, t in zip(firsts, given, strict=True)]
+        ratio = nesting(firsts[0].grid, firsts[1].grid, str(folder))
+        gsd = _coarse_gsd(firsts[1], ratio, options.coarse_gsd)
         pair = (
             dated_files(request, fine, stated[0], given[0], SensorIdentity(name=FINE)),
             dated_files(request, low, stated[1], given[1], SensorIdentity(name=COARSE, gsd=gsd)),
@@ -60,8 +72,9 @@ class GeoTiffTriplets:
         return prepare_triplets(request, pair)
 
 
-def _files(folder: Path, sensor: str, options: ImportOptions, given: SensorOptions) -> list[Raster]:
-    """Find one sensor's folder and describe its files."""
+def _images(request: ImportRequest, sensor: str, given: SensorOptions) -> Images:
+    """Find one sensor's folder and describe its images, which are of one place."""
+    folder = request.folder()
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir()]
     found = [p for p in inside if p.name.lower() in FOLDERS[sensor]]
     if len(found) != 1:
@@ -72,9 +85,18 @@ def _files(folder: Path, sensor: str, options: ImportOptions, given: SensorOptio
             f"{', '.join(p.name for p in inside) or 'no folders'}",
             "Put the fine images into fine/ and the coarse ones into coarse/",
         )
-    rasters = open_all(found[0], options)
-    require_alike(rasters, but=may_differ(given))
-    return rasters
+    places = images_of(request, found[0], open_all(found[0], request.options))
+    if sensor == FINE:
+        places = one_offset(request, places)
+    if len(places) > 1:
+        raise InputError(
+            f"importing {found[0]}",
+            f"it holds the regions {', '.join(list(places)[:4])}; triplets are of one place",
+            "Import each region by itself",
+        )
+    images = next(iter(places.values()))
+    require_alike(images.rasters, but=may_differ(given))
+    return images
 
 
 def _require_one_kind(folder: Path, fine: Raster, low: Raster) -> None:

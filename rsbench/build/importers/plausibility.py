@@ -12,11 +12,14 @@ from rsbench.build.importers.raster import Mask, Pixels, Raster
 from rsbench.core.errors import InputError
 from rsbench.store.layout import SensorMeta
 
-PLAUSIBLE = {"reflectance": (-0.2, 2.0), "kelvin": (150.0, 400.0)}
+PLAUSIBLE = {"reflectance": (-0.2, 2.0), "kelvin": (150.0, 400.0), "index": (-1.0, 1.0)}
 """Values that the ground may have, by unit; display values may lie anywhere in their range."""
 MOST_OUTSIDE = 0.01
 """From this share of numbers outside on, a file is refused."""
 _KEPT = 16
+DARK = 0.01
+_THINNED = 8
+"""One pixel in so many tells how dark a file is."""
 
 
 class Plausibility:
@@ -29,6 +32,7 @@ class Plausibility:
         ends = [(value - meta.offset) / meta.scale for value in self._range]
         slack = 1e-9 * max(map(abs, ends))
         self._low, self._high = min(ends) - slack, max(ends) + slack
+        self._dark: list[list[float]] = [[] for _ in self.files]
         self._medians: list[list[float]] = [[] for _ in self.files]
         self._outside: list[Counter[float]] = [Counter() for _ in self.files]
         self._counts = np.zeros((len(self.files), 2), np.int64)
@@ -39,6 +43,7 @@ class Plausibility:
             return
         chosen = pixels[:, valid]
         self._medians[number].append(float(np.median(chosen)))
+        self._dark[number].append(float(np.quantile(chosen[:, ::_THINNED], DARK, method="lower")))
         outside = chosen[(chosen < self._low) | (chosen > self._high)]
         self._counts[number] += outside.size, chosen.size
         values, counts = np.unique(outside, return_counts=True)
@@ -48,6 +53,11 @@ class Plausibility:
     def median(self) -> float:
         """Return the median of all files, in the sensor's unit."""
         return self._value(float(np.median([value for file in self._medians for value in file])))
+
+    def dark(self, number: int) -> float | None:
+        """Return the darkest hundredth of a file, in the sensor's unit; None without a pixel."""
+        found = self._dark[number]
+        return self._value(float(np.median(found))) if found else None
 
     def notes(self) -> list[str]:
         """Return one line per file that has some numbers outside, below the share refused."""

@@ -21,9 +21,14 @@ from types import MappingProxyType
 import numpy as np
 
 from rsbench.build.importers.alike import require_alike
-from rsbench.build.importers.api import COARSE_OPTIONS, ImportOptions, ImportRequest
+from rsbench.build.importers.api import (
+    COARSE_OPTIONS,
+    COMMON_REASONS,
+    GATE_OPTIONS,
+    ImportOptions,
+    ImportRequest,
+)
 from rsbench.build.importers.dates import match_date
-from rsbench.build.importers.flat_files import header_of
 from rsbench.build.importers.raster import (
     SUFFIXES,
     Known,
@@ -31,6 +36,7 @@ from rsbench.build.importers.raster import (
     Pixels,
     Raster,
     describe,
+    has_header,
     read_part,
 )
 from rsbench.build.importers.sensor_files import SensorFiles
@@ -111,9 +117,10 @@ _FOLDER = re.compile(r"^(?P<year>(?:19|20)\d\d)_(?P<doy>\d{3})_[A-Z][a-z]{2}\d\d
 class PublishedSet:
     """One published set; a pixel with a band outside 0 … 1 reflectance is not valid."""
 
-    takes = frozenset({"unit", "scale", "offset", "nodata", "region_size"})
+    takes = frozenset({"unit", "scale", "offset", "nodata", "region_size", *GATE_OPTIONS})
     reasons = MappingProxyType(
         {
+            **{n: why for n, why in COMMON_REASONS.items() if n not in GATE_OPTIONS},
             **dict.fromkeys(
                 ("bands", "dates", "crs"),
                 "unit, bands, dates and grid of this set are known; import other files as "
@@ -191,16 +198,8 @@ def _sorted(request: ImportRequest, known: Published) -> dict[str, dict[date, Pa
 def _images(folder: Path) -> Iterator[Path]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         suffix = path.suffix.lower()
-        if suffix in (*SUFFIXES, ".npy") or (suffix != ".hdr" and _has_header(path)):
+        if suffix in (*SUFFIXES, ".npy") or (suffix != ".hdr" and has_header(path)):
             yield path
-
-
-def _has_header(path: Path) -> bool:
-    try:
-        header_of(path)
-    except InputError:
-        return False
-    return True
 
 
 def sensor_of(path: Path) -> str:

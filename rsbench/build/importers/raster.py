@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,18 @@ from rsbench.build.importers.flat_files import (
 from rsbench.build.importers.radiometry import alike, radiometry_of
 from rsbench.build.read.opened import DRIVER, GDAL_ENV
 from rsbench.core.errors import InputError
-from rsbench.core.grid import Grid, Window
+from rsbench.core.grid import Grid, Window, nesting
 
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 SUFFIXES = (".tif", ".tiff")
+JPEG2000 = "JP2OpenJPEG"
+NAMES = {DRIVER: "GeoTIFF", JPEG2000: "JPEG 2000"}
+DRIVERS = {".tif": DRIVER, ".tiff": DRIVER, ".jp2": JPEG2000}
+OTHERS = (".nc", ".nc4", ".zarr", ".h5", ".hdf", ".hdf5", ".he5", ".npy", ".npz", ".png", ".jpg",
+          ".jpeg", ".img", ".vrt", ".grb", ".asc", ".zip", ".gz", ".safe")  # fmt: skip
+"""Suffixes of images of other kinds, which are named where a folder holds nothing else."""
 # The files are local: mask files (.msk) and headers (.hdr) beside them are looked for by name.
 _ENV = GDAL_ENV | {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_GEOREF_SOURCES": "INTERNAL"}
 
@@ -47,6 +53,11 @@ class Raster:
         bits: bits that its numbers use, where it says so and they are fewer than the type has.
         scale, offset: ``value = stored · scale + offset``; 1 and 0 where the file states none.
         unit: the file's own text; empty where it states none.
+        parts: files of one band each, where it is made of them.
+        only: numbers of its bands, counted from 1; all where empty.
+        mask, mask_valid: a mask that is a file of its own, and its numbers that mean valid.
+        added: what brings its numbers to the offset of the others.
+        south_up: whether the first row of the file is the southernmost; ``grid`` is north-up.
     """
 
     path: Path
@@ -61,6 +72,18 @@ class Raster:
     driver: str = DRIVER
     alpha: int | None = None
     bits: int | None = None
+    parts: tuple[Raster, ...] = ()
+    only: tuple[int, ...] = ()
+    south_up: bool = False
+    added: float = 0.0
+    mask: Raster | None = None
+    mask_valid: tuple[int, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that hold the bands and the mask."""
+        bands = tuple(dict.fromkeys(p.path for p in self.parts)) or (self.path,)
+        return bands if self.mask is None else (*bands, self.mask.path)
 
 
 @dataclass(frozen=True)
@@ -80,17 +103,51 @@ class Known:
 
 
 def open_all(folder: Path, options: ImportOptions) -> list[Raster]:
-    """Return what every GeoTIFF of a folder says of itself, sorted by name.
+    """Return what every image of a folder says of itself, sorted by path.
+
+    If the folder itself holds none, the images in folders below are taken.
 
     Raises:
         InputError: if there is none, or one cannot be read or placed.
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    files = sorted(p for p in folder.iterdir() if is_image(p))
+    files = files or sorted(p for p in folder.rglob("*") if is_image(p))
     if not files:
-        raise InputError(
+        raise _no_image(folder)
+    return [describe(path, options) for path in files]
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file is a GeoTIFF, a JPEG 2000 or a flat binary with an ENVI header."""
+    if path.suffix.lower() in DRIVERS:
+        return path.is_file()
+    if path.suffix.lower() in (".hdr", *OTHERS) or not path.is_file():
+        return path.suffix.lower() == ".img" and has_header(path)
+    return has_header(path)
+
+
+def has_header(path: Path) -> bool:
+    """Return whether an ENVI header lies beside a file."""
+    try:
+        header_of(path)
+    except InputError:
+        return False
+    return True
+
+
+def _no_image(folder: Path) -> InputError:
+    """Return what to say of a folder without images; what it holds instead is named."""
+    other = sorted(p for p in folder.rglob("*") if p.suffix.lower() in OTHERS)
+    if not other:
+        return InputError(
             f"importing {folder}", "it holds no GeoTIFF", "Give a folder of .tif files"
         )
-    return [describe(path, options) for path in files]
+    kind = other[0].suffix
+    return InputError(
+        f"importing {folder}",
+        f"it holds no GeoTIFF, but {len(other)} {kind} files, which are not read",
+        "Write each date to a GeoTIFF first, e.g. with gdal_translate or rioxarray's rio.to_raster",
+    )
 
 
 def describe(path: Path, options: ImportOptions, *, known: Known | None = None) -> Raster:
@@ -107,7 +164,7 @@ def describe(path: Path, options: ImportOptions, *, known: Known | None = None) 
     """
     if known is not None and path.suffix.lower() == ".npy":
         return _describe_array(path, known)
-    driver = DRIVER if path.suffix.lower() in SUFFIXES else ENVI
+    driver = DRIVERS.get(path.suffix.lower(), ENVI)
     if driver == ENVI:
         header_of(path)
     with _opened(path, driver) as data:
@@ -115,9 +172,11 @@ def describe(path: Path, options: ImportOptions, *, known: Known | None = None) 
         bands = int(data.count) - (alpha is not None)
         _require_one_image(path, data, bands, known)
         stated = radiometry_of(path, data, bands)
+        grid, south_up = _grid_of(path, data, options, known, driver)
         return Raster(
             path=path,
-            grid=_grid_of(path, data, options.crs, known, driver),
+            grid=grid,
+            south_up=south_up,
             bands=bands,
             dtype=alike(path, "types", data.dtypes[:bands]),
             nodata=_nodata_tag(data),
@@ -218,7 +277,7 @@ def _opened(path: Path, driver: str) -> Iterator[Any]:
             f"reading {header_of(path) if header else path}",
             "samples, lines, bands, data type and interleave cannot be read from it"
             if header
-            else f"it cannot be read as GeoTIFF ({type(error).__name__})",
+            else f"it cannot be read as {NAMES[driver]} ({type(error).__name__})",
             "Repair the header" if header else "Remove it from the folder, or repair it",
         ) from error
 
@@ -226,23 +285,49 @@ def _opened(path: Path, driver: str) -> Iterator[Any]:
 # Grids ----------------------------------------------------------------------------------
 
 
-def _grid_of(path: Path, data: Any, crs: str | None, known: Known | None, driver: str) -> Grid:
+def _grid_of(
+    path: Path, data: Any, options: ImportOptions, known: Known | None, driver: str
+) -> tuple[Grid, bool]:
+    """Return a file's grid with north up, and whether its first row is the southernmost."""
+    from rasterio.crs import CRS
+
+    held = data.crs
     if driver == ENVI:
         header = data.tags(ns="ENVI")
         require_size(path, data, header)
-        crs = header_crs(header)
-        placed = crs is not None
-    else:
-        placed = bool(data.crs)
+        text = header_crs(header)
+        held = CRS.from_string(text) if text else None
+    placed = bool(held)
     if known is not None and not placed:
-        return known.place(data.height, data.width)
-    crs_text = _crs(path, None if driver == ENVI else data.crs, crs)
+        return known.place(data.height, data.width), False
+    if not placed and data.transform.is_identity:
+        return _not_placed(path, data, options), False
+    crs_text = _crs(path, held, options.crs)
     a, b, c, d, e, f = (float(v) for v in tuple(data.transform)[:6])
-    if b or d or e >= 0 or a <= 0:
+    if b or d or a <= 0:
         raise InputError(
-            f"importing {path}", "its grid is rotated or flipped", "Warp it to north-up"
+            f"importing {path}",
+            "its grid is rotated or mirrored",
+            "Warp it to north-up first, e.g. with gdalwarp",
         )
-    return Grid(crs_text, (a, 0.0, c, 0.0, e, f), data.height, data.width)
+    if e > 0:
+        f, e = f + e * data.height, -e
+    place = (a, 0.0, c, 0.0, e, f)
+    return Grid(crs_text, place, data.height, data.width), float(data.transform.e) > 0
+
+
+def _not_placed(path: Path, data: Any, options: ImportOptions) -> Grid:
+    """Return a grid of the stated pixel size at the origin of the stated coordinate system."""
+    if options.crs is None or options.gsd is None:
+        raise InputError(
+            f"importing {path}",
+            "it has no CRS and no place",
+            "State a CRS in metres and the pixel size, e.g. --crs EPSG:3857 --gsd 10; the images "
+            "then lie at its origin, and no map shows where they are",
+        )
+    size = options.gsd
+    place = (size, 0.0, 0.0, 0.0, -size, size * data.height)
+    return Grid(_crs(path, None, options.crs), place, data.height, data.width)
 
 
 def _crs(path: Path, held: Any, given: str | None) -> str:
@@ -288,6 +373,18 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
     from rasterio.errors import RasterioError
     from rasterio.windows import Window as Part
 
+    if raster.mask is not None:
+        pixels, present = read_part(replace(raster, mask=None), window)
+        return pixels, present & _unmasked(raster, raster.mask, window)
+    if raster.parts:
+        read = [read_part(part, window) for part in raster.parts]
+        pixels = np.concatenate([stored for stored, _ in read])
+        return pixels, np.logical_and.reduce([mask for _, mask in read])
+    if raster.south_up:
+        below = raster.grid.height - window.y - window.height
+        turned = Window(below, window.x, window.height, window.width)
+        pixels, mask = read_part(replace(raster, south_up=False), turned)
+        return np.ascontiguousarray(pixels[:, ::-1]), np.ascontiguousarray(mask[::-1])
     if raster.driver == ARRAY:
         rows, columns = window.slices
         part = open_array(raster.path, raster.bands)[:, rows, columns]
@@ -296,12 +393,26 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
     with _opened(raster.path, raster.driver) as data:
         try:
             area = Part(window.x, window.y, window.width, window.height)
-            pixels = np.asarray(data.read(list(range(1, raster.bands + 1)), window=area))
+            numbers = raster.only or range(1, raster.bands + 1)
+            pixels = np.asarray(data.read(list(numbers), window=area))
             return pixels, _present(raster, data, area)
         except RasterioError as error:
             raise InputError(
                 f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
             ) from error
+
+
+def _unmasked(raster: Raster, mask: Raster, window: Window) -> Mask:
+    """Return where a mask file, perhaps of coarser pixels, shows a window as valid."""
+    ratio = nesting(raster.grid, mask.grid, mask.path.name)
+    top, left = window.y // ratio, window.x // ratio
+    below, right = -(-(window.y + window.height) // ratio), -(-(window.x + window.width) // ratio)
+    stored, present = read_part(mask, Window(top, left, below - top, right - left))
+    shown = np.isin(stored[0], raster.mask_valid) & present
+    rows, columns = window.y - top * ratio, window.x - left * ratio
+    whole = shown.repeat(ratio, axis=0).repeat(ratio, axis=1)
+    part: Mask = whole[rows : rows + window.height, columns : columns + window.width]
+    return part
 
 
 def _present(raster: Raster, data: Any, area: Any) -> Mask:

@@ -15,6 +15,7 @@ from typing import Any
 
 from rsbench.build.importers.api import (
     COARSE_OPTIONS,
+    COMMON_REASONS,
     SENSOR_OPTIONS,
     ImportRequest,
     Written,
@@ -72,6 +73,7 @@ class SatJepaDiff:
     takes = SENSOR_OPTIONS - {"dates"} | {"split"}
     reasons = MappingProxyType(
         {
+            **COMMON_REASONS,
             "dates": "the year stands in the names of the layout",
             **dict.fromkeys(COARSE_OPTIONS, "it has no coarse sensor"),
         }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rsbench.build.importers.api import ImportRequest, SensorOptions
-from rsbench.build.importers.dates import file_dates
+from rsbench.build.importers.layout import Images
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of
@@ -22,13 +22,21 @@ from rsbench.store.layout import SensorArrays, SensorMeta
 
 @dataclass(frozen=True)
 class SensorFiles:
-    """One sensor's files in order of time, and how their numbers are to be read."""
+    """One sensor's files in order of time, and how their numbers are to be read.
+
+    ``folder``: the one below which all of them lie, where there is one.
+    """
 
     files: tuple[Raster, ...]
     times: tuple[date, ...]
     meta: SensorMeta
     nodata: float | None
     read: Read
+    folder: Path | None = None
+
+    def at(self, day: date) -> Raster:
+        """Return the file of a date."""
+        return self.files[self.times.index(day)]
 
     def recipe(self) -> dict[str, Any]:
         """Return how the files were read, and their digests, as JSON values."""
@@ -36,13 +44,21 @@ class SensorFiles:
             "scale": self.meta.scale,
             "offset": self.meta.offset,
             "nodata": None if self.nodata is None else str(self.nodata),
-            "files": {r.path.name: sha256_file(r.path) for r in self.files},
+            "files": {_below(p, self.folder): sha256_file(p) for p in self._paths()},
         }
+
+    def _paths(self) -> list[Path]:
+        return list(dict.fromkeys(path for raster in self.files for path in raster.paths))
+
+
+def _below(path: Path, folder: Path | None) -> str:
+    """Return a path below the folder of the files, or its name."""
+    return path.name if folder is None else path.relative_to(folder).as_posix()
 
 
 def dated_files(
     request: ImportRequest,
-    rasters: Sequence[Raster],
+    images: Images,
     stated: Stated,
     given: SensorOptions,
     identity: SensorIdentity,
@@ -51,24 +67,24 @@ def dated_files(
 
     Args:
         request: the import.
-        rasters: the files; all are alike.
+        images: the files; all are alike.
         stated: how stored numbers are to be read.
         given: what is stated of the sensor.
         identity: what the sensor is called; the bands are those of the request.
 
     Raises:
-        InputError: if a date, the nodata number, the type or the range of a file is not known.
+        InputError: if the nodata number, the type or the range of a file is not known.
     """
-    when = file_dates([r.path for r in rasters], request.options.dates)
-    files = tuple(sorted(rasters, key=lambda r: when[r.path]))
-    nodata = declared_nodata(given, rasters[0])
+    first = images.rasters[0]
+    nodata = declared_nodata(given, first)
     named = replace(identity, bands=request.options.bands)
     return SensorFiles(
-        files=files,
-        times=tuple(when[r.path] for r in files),
-        meta=meta_of(request, rasters[0], stated, nodata, named),
+        files=images.rasters,
+        times=images.times,
+        meta=meta_of(request, first, stated, nodata, named),
         nodata=nodata,
         read=valid_reader(given.nodata),
+        folder=images.folder,
     )
 
 

@@ -17,9 +17,12 @@ from rsbench.store.layout import UNITS, SensorMeta
 
 SENSOR = "image"
 """Name of the only sensor of a store."""
-RANGES = {"reflectance": (0.0, 1.0), "kelvin": (200.0, 350.0)}
-_TYPES = {"uint8": "uint8", "uint16": "uint16", "int16": "int16", "float32": "float32",
-          "float64": "float32"}  # fmt: skip
+RANGES = {"reflectance": (0.0, 1.0), "kelvin": (200.0, 350.0), "index": (-1.0, 1.0)}
+_TYPES = {"uint8": "uint8", "uint16": "uint16", "int8": "int16", "int16": "int16",
+          "int32": "float32", "uint32": "float32", "float32": "float32", "float64": "float32",
+          }  # fmt: skip
+"""Type of files → type of the store, which holds every number of the first exactly, or as float32;
+integers of 32 bits above 2^24 are refused when they are read."""
 _METRES_PER_DEGREE = 111_320.0
 _USUAL_SCALE = 0.0001
 
@@ -46,12 +49,14 @@ def stated_of(request: ImportRequest, first: Raster, given: SensorOptions) -> St
         UnknownName: if there is no such unit.
     """
     if given.unit is None:
+        index = request.command(unit="index", **_usual(first, given))
         reflectance = request.command(unit="reflectance", **_usual(first, given))
         raise InputError(
             f"importing {request.source}",
             f"no unit is stated for the {first.dtype} numbers in {first.path.name}",
             f"If they are display values, type: {request.command(unit='display')} ; "
-            f"if they are reflectance, type: {reflectance} with the scale that is true",
+            f"if they are reflectance, type: {reflectance} with the scale that is true; "
+            f"if they are NDVI or another index, type: {index} with the scale that is true",
         )
     if given.unit not in UNITS:
         raise unknown("unit", given.unit, UNITS)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 
-from rsbench.build.importers.api import ImportRequest, Written, imported_meta
+from rsbench.build.importers.api import GATE_OPTIONS, ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block, cut
+from rsbench.build.importers.date_gate import Gate, Images, judge, open_gate
+from rsbench.build.importers.offsets import require_one_offset
 from rsbench.build.importers.plausibility import Plausibility
-from rsbench.build.importers.raster import Mask, Raster
+from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sensor_files import SensorFiles, read_block
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window, nesting
@@ -43,23 +46,26 @@ class PreparedTriplets:
 
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
-        common = tuple(sorted(set(self.pair[0].times) & set(self.pair[1].times)))
-        found = [Plausibility(sensor.files, sensor.meta) for sensor in self.pair]
+        gate = self._gate()
+        pair = tuple(_without(sensor, gate.refused) for sensor in self.pair)
+        found = [Plausibility(sensor.files, sensor.meta) for sensor in pair]
         metas = {FINE: self.pair[0].meta, COARSE: self.pair[1].meta}
-        seen = np.zeros(len(self.pair[1].files), np.bool_)
+        seen = np.zeros(len(pair[1].files), np.bool_)
+        told = {"days": [look.note() for look in gate.looks if look.day in gate.kept]}
         written = []
         for block in self.blocks:
-            fine = read_block(self.pair[0], block.window, found[0])
-            low = read_block(self.pair[1], _coarser(block.window, self.ratio), found[1])
+            fine = read_block(pair[0], block.window, found[0])
+            low = read_block(pair[1], _coarser(block.window, self.ratio), found[1])
             clear = low.valid.any(axis=(1, 2))
             seen |= clear
             if len(self.blocks) > 1 and not (clear.all() and fine.valid.any()):
                 continue  # nothing is known of this block on some date
             name = f"{self.request.name}-r{block.row:02d}c{block.column:02d}"
-            record = RegionRecord(name, block.split, {}, common or self.pair[0].times)
-            write_region(root, record, {FINE: fine, COARSE: low}, metas)
+            record = RegionRecord(name, block.split, {}, gate.kept)
+            arrays = {FINE: fine, COARSE: low}
+            write_region(root, record, arrays, metas, attrs=told)
             written.append(name)
-        _require_seen(self.pair[1], seen)
+        _require_seen(pair[1].files, seen.tolist())
         if not written:
             raise PixelError(
                 f"importing {self.request.source} in blocks of {self.request.options.region_size}",
@@ -68,15 +74,51 @@ class PreparedTriplets:
             )
         for sensor in found:
             sensor.require()
+        for at in (0, 1):
+            require_one_offset(self.request, pair[at], found[at], coarse=at == 1)
         _require_one_scale(self.request, found)
-        protocol = "fusion2" if len(common) > 2 else "fusion1"
+        protocol = "fusion2" if len(gate.kept) > 2 else "fusion1"
         store = imported_meta(
-            "triplets", self._recipe(), metas, step="irregular", preset="default", protocol=protocol
+            "triplets",
+            self._recipe(gate),
+            metas,
+            step="irregular",
+            preset="default",
+            protocol=protocol,
         )
-        return Written(store, written, found[0].notes() + found[1].notes())
+        return Written(store, written, gate.notes() + found[0].notes() + found[1].notes())
 
-    def _recipe(self) -> dict[str, object]:
+    def _gate(self) -> Gate:
+        """Return which dates are kept.
+
+        Raises:
+            PixelError: if a coarse image has no valid pixel, or too few dates are left.
+        """
+        fine, low = self.pair
+        common = sorted(set(fine.times) & set(low.times))
+        sizes = [sensor.files[0].grid for sensor in self.pair]
+        whole = [Window(0, 0, grid.height, grid.width) for grid in sizes]
+
+        def images(day: date) -> Images:
+            read = [s.read(s.at(day), w) for s, w in zip(self.pair, whole, strict=True)]
+            return (*read[0], *read[1])
+
+        span = self.ratio if self.ratio > 1 else max(1, round(low.meta.gsd / fine.meta.gsd))
+        bands, options = fine.meta.bands, self.request.options
+        gate = judge(common, images, span=span, bands=bands, options=options)
+        _require_seen(
+            [low.at(day) for day in common], [look.coarse_clear > 0 for look in gate.looks]
+        )
+        if len(gate.kept) < 2:
+            raise _too_few(self.request, gate)
+        return gate
+
+    def _recipe(self, gate: Gate) -> dict[str, object]:
+        refused = {day.isoformat(): why for day, why in gate.refused.items()}
+        limits = {n: v for n, v in self.request.options.given().items() if n in GATE_OPTIONS}
         return {
+            **({"refused": {self.request.name: refused}} if refused else {}),
+            **({"limits": limits} if limits else {}),
             "name": self.request.name,
             "importer": self.request.importer,
             "unit": self.pair[0].meta.unit,
@@ -152,8 +194,30 @@ def _require_one_scale(request: ImportRequest, found: Sequence[Plausibility]) ->
         )
 
 
-def _require_seen(low: SensorFiles, seen: Mask) -> None:
-    for raster, any_valid in zip(low.files, seen, strict=True):
+def _without(sensor: SensorFiles, refused: Container[date]) -> SensorFiles:
+    """Return a sensor without the images of some dates."""
+    kept = [at for at, day in enumerate(sensor.times) if day not in refused]
+    return replace(
+        sensor,
+        files=tuple(sensor.files[at] for at in kept),
+        times=tuple(sensor.times[at] for at in kept),
+    )
+
+
+def _too_few(request: ImportRequest, gate: Gate) -> PixelError:
+    """Return what to say where the gate leaves fewer than two dates."""
+    said = "; ".join(f"{day}: {why}" for day, why in list(gate.refused.items())[:4])
+    more = len(gate.refused) - 4
+    return PixelError(
+        f"importing {request.source}",
+        f"of {len(gate.looks)} dates {len(gate.kept)} are left; {said}"
+        + (f"; and {more} more" if more > 0 else ""),
+        f"Bring clearer dates in, or keep them as they are: {request.command(**open_gate(gate))}",
+    )
+
+
+def _require_seen(files: Sequence[Raster], seen: Sequence[bool]) -> None:
+    for raster, any_valid in zip(files, seen, strict=True):
         if not any_valid:
             raise PixelError(
                 f"importing {raster.path}",

@@ -69,9 +69,46 @@ def valid_reader(stated: float | None) -> Read:
 
     def read(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
         pixels, present = read_part(raster, window)
-        return pixels, valid_pixels(raster, pixels, present, stated)
+        valid = valid_pixels(raster, pixels, present, stated)
+        _require_exact(raster, pixels, valid)
+        return _added(raster, pixels, valid), valid
 
     return read
+
+
+def _require_exact(raster: Raster, pixels: Pixels, valid: Mask) -> None:
+    """Refuse integers of 32 bits that float32, in which a store holds them, cannot be."""
+    if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize < 4:
+        return
+    largest = np.abs(pixels[:, valid].astype(np.int64)).max(initial=0)
+    if largest > 2**24:
+        raise PixelError(
+            f"importing {raster.path}",
+            f"it holds {raster.dtype} numbers up to {largest}; a store holds such as float32, "
+            f"exact to {2**24}",
+            "If they stand for missing pixels, state it with --nodata; else write smaller numbers",
+        )
+
+
+def _added(raster: Raster, pixels: Pixels, valid: Mask) -> Pixels:
+    """Return numbers with what is added to those of this file; invalid ones stay any number.
+
+    Raises:
+        PixelError: if a valid number leaves the range of its type.
+    """
+    if raster.added == 0.0:
+        return pixels
+    if pixels.dtype.kind == "f":
+        return np.asarray(pixels + raster.added, pixels.dtype)
+    wide = np.where(valid, pixels.astype(np.int64) + int(raster.added), 0)
+    limits = np.iinfo(pixels.dtype)
+    if wide.min() < limits.min or wide.max() > limits.max:
+        raise PixelError(
+            f"importing {raster.path}",
+            f"with {raster.added:g} added, its numbers leave the range of {pixels.dtype}",
+            "Bring all files to one offset first",
+        )
+    return np.asarray(wide.astype(pixels.dtype))
 
 
 def valid_pixels(raster: Raster, pixels: Pixels, present: Mask, stated: float | None) -> Mask:

@@ -102,8 +102,8 @@ class ApiCatalogue:
             if found.problem is None or (attempt == TRIES and found.counted):
                 return [found.items[key] for key in sorted(found.items)]
             if attempt == TRIES and query.repeats and found.only_repeats:
-                items, twice = found.items, {"_twice": True}
-                return [{**items[k], **(twice if k in found.twice else {})} for k in sorted(items)]
+                marks = {key: {"_twice": True} for key in found.twice}
+                return [{**found.items[k], **marks.get(k, {})} for k in sorted(found.items)]
         raise InputError(
             f"searching {query.collection} at {self.url}",
             f"{found.problem}, {TRIES} times",

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 from rsbench.core.date_triplets import SHARES, shares
+from rsbench.core.dates import uneven, usual_step
 from rsbench.core.errors import HorizonError, InputError
 from rsbench.core.grid import Window
 from rsbench.tasks.windows import windows_of
@@ -21,9 +21,6 @@ from rsbench.tasks.windows import windows_of
 if TYPE_CHECKING:
     from rsbench.catalog import Protocol
     from rsbench.store.read import Store
-
-UNEVEN = 0.25
-"""Largest deviation of one step between dates from the usual step, as a share of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +190,12 @@ def require_leads(times: int, *, context: int, horizon: int) -> None:
 
 def _require_even(region: str, times: Sequence[date]) -> None:
     """Refuse uneven steps between dates: `lead 2` would be another time span at every start."""
-    steps = [(b - a).days for a, b in pairwise(times)]
-    if not steps:
-        return
-    usual = sorted(steps)[len(steps) // 2]
-    for before, step in zip(times, steps, strict=False):
-        if abs(step - usual) > UNEVEN * usual:
-            raise InputError(
-                f"the dates of region {region}",
-                f"{step} days follow {before}, elsewhere it is about {usual}",
-                "Forecasts count leads in even steps: import evenly spaced dates, or fill the "
-                "gap with a frame that is wholly invalid",
-            )
+    found = uneven(times)
+    if found is not None:
+        before, step = found
+        raise InputError(
+            f"the dates of region {region}",
+            f"{step} days follow {before}, elsewhere it is about {usual_step(times)}",
+            "Forecasts count leads in even steps: import evenly spaced dates, or make them even "
+            f"with rsbench import-dataset … --step {usual_step(times)}d",
+        )

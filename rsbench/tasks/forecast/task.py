@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rsbench.core.errors import HorizonError, InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Bound, Drawing, Pool, Reader, Reading, Task, Unit
+from rsbench.tasks.coverage import enough, lack, valid_shares
 from rsbench.tasks.forecast.samples import (
     Extent,
     Sample,
@@ -56,7 +57,17 @@ class ForecastTask(Task[Sample]):
         store, sensor = config.store, config.sensor
         times = min(len(store.region(name).times[sensor]) for name in store.regions)
         require_leads(times, context=config.context, horizon=config.horizon)
-        return replace(config, protocol=fitting(config.protocol, store, sensor))
+        own = replace(config, protocol=fitting(config.protocol, store, sensor))
+        kept, found = _scored(own, own.split)
+        if not kept and found:
+            raise InputError(
+                f"forecasts on {store.path}, split {own.split}",
+                f"all {found} samples have a context {lack(own.protocol.least_valid)}",
+                f"Give --context {own.context + 1} or more, or lower least_valid of the protocol"
+                if own.context + own.horizon < times
+                else "Take a protocol with a lower least_valid, or a store with more valid pixels",
+            )
+        return own
 
     def splits(self, config: EvaluationConfig) -> frozenset[str]:
         """Return the splits that have samples, by region or by target date."""
@@ -72,14 +83,17 @@ class ForecastTask(Task[Sample]):
 
     def groups(self, config: EvaluationConfig, split: str) -> list[list[Sample]]:
         """Return the samples of a split in groups of one start and one number of leads."""
-        extent = Extent(config.context, config.horizon, config.sensor)
         groups: dict[tuple[int, int], list[Sample]] = {}
-        for sample in index(config.store, config.protocol, split, extent):
-            leads = len(sample.targets)
-            if "targets" not in config.protocol.curves and leads < config.horizon:
-                continue
-            groups.setdefault((sample.start, leads), []).append(sample)
+        for sample in _scored(config, split)[0]:
+            groups.setdefault((sample.start, len(sample.targets)), []).append(sample)
         return [groups[key] for key in sorted(groups)]
+
+    def left_out(self, config: EvaluationConfig, split: str) -> Iterable[str]:
+        """Return how many samples have an empty context."""
+        kept, found = _scored(config, split)
+        if len(kept) < found:
+            why = lack(config.protocol.least_valid)
+            yield f"{found - len(kept)} of {found} samples left out: context {why}"
 
     def unit(self, config: EvaluationConfig, sample: Sample) -> Unit:
         """Return start, targets and matched sets, counted along the direction."""
@@ -171,6 +185,25 @@ class ForecastTask(Task[Sample]):
 
 
 TASK = ForecastTask()
+
+
+def _scored(config: EvaluationConfig, split: str) -> tuple[list[Sample], int]:
+    """Return the samples of a split whose context is seen, and how many there are in all."""
+    extent = Extent(config.context, config.horizon, config.sensor)
+    late = "targets" in config.protocol.curves
+    found = [
+        sample
+        for sample in index(config.store, config.protocol, split, extent)
+        if late or len(sample.targets) == config.horizon
+    ]
+    places = ((sample.region, sample.window) for sample in found)
+    shares = valid_shares(config.store, config.sensor, places)
+
+    def seen(sample: Sample) -> bool:
+        share = shares[sample.region, sample.window][list(sample.context)].mean()
+        return enough(float(share), config.protocol.least_valid)
+
+    return [sample for sample in found if seen(sample)], len(found)
 
 
 def _count(config: EvaluationConfig, region: str) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rsbench.core.date_triplets import SHARES, Triplet, gap_of, neighbours, split_by_date
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window, nesting
+from rsbench.tasks.coverage import enough, valid_shares
 from rsbench.tasks.windows import whole_window, windows_of
 
 if TYPE_CHECKING:
@@ -117,6 +118,21 @@ def triplets(
     if not found:
         raise _too_few(store, protocol, pair, split, count)
     return found
+
+
+def with_references(
+    store: Store, protocol: Protocol, found: Sequence[Triplet]
+) -> tuple[Triplet, ...]:
+    """Return the triplets whose fine references all have as many valid pixels as is asked."""
+    fine = sensor_pair(store).fine
+    shares = valid_shares(store, fine, ((sample.region, sample.window) for sample in found))
+    times = {region: store.region(region).times[fine] for region, _ in shares}
+
+    def seen(sample: Triplet, day: date) -> bool:
+        share = shares[sample.region, sample.window][times[sample.region].index(day)]
+        return enough(float(share), protocol.least_valid)
+
+    return tuple(sample for sample in found if all(seen(sample, d) for d in sample.references))
 
 
 def splits_of(store: Store, protocol: Protocol, references: int) -> tuple[str, ...]:

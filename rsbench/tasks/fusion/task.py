@@ -12,7 +12,14 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import nesting
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
-from rsbench.tasks.fusion.samples import footprint, sensor_pair, splits_of, triplets
+from rsbench.tasks.coverage import lack
+from rsbench.tasks.fusion.samples import (
+    footprint,
+    sensor_pair,
+    splits_of,
+    triplets,
+    with_references,
+)
 from rsbench.tasks.fusion.settings import leak_notes, ratio_metrics, require_ratio
 from rsbench.tasks.fusion.words import WORDS
 
@@ -81,7 +88,14 @@ class FusionTask(Task[Triplet]):
                 "Leave --horizon out",
             )
         ratio = require_ratio(config.store)
-        triplets(config.store, config.protocol, config.split, references=config.context)
+        kept, found = _scored(config, config.split)
+        if not kept:
+            raise InputError(
+                f"fusion on {config.store.path}, split {config.split}",
+                f"all {found} triplets have a fine reference {lack(config.protocol.least_valid)}",
+                "Import the files again, which leaves such dates out, or lower least_valid of the "
+                "protocol",
+            )
         return replace(config, metrics=ratio_metrics(config.metrics, ratio))
 
     def splits(self, config: EvaluationConfig) -> frozenset[str]:
@@ -91,9 +105,16 @@ class FusionTask(Task[Triplet]):
     def groups(self, config: EvaluationConfig, split: str) -> list[list[Triplet]]:
         """Return the triplets of a split, one group per condition and target date."""
         groups: dict[tuple[str, str], list[Triplet]] = {}
-        for sample in triplets(config.store, config.protocol, split, references=config.context):
+        for sample in _scored(config, split)[0]:
             groups.setdefault((sample.condition, sample.target.isoformat()), []).append(sample)
         return [groups[key] for key in sorted(groups)]
+
+    def left_out(self, config: EvaluationConfig, split: str) -> Iterable[str]:
+        """Return how many triplets have an empty fine reference."""
+        kept, found = _scored(config, split)
+        if len(kept) < found:
+            why = lack(config.protocol.least_valid)
+            yield f"{found - len(kept)} of {found} triplets left out: fine reference {why}"
 
     def unit(self, config: EvaluationConfig, sample: Triplet) -> Unit:
         """Return first reference and target."""
@@ -166,6 +187,12 @@ class FusionTask(Task[Triplet]):
 
 
 TASK = FusionTask()
+
+
+def _scored(config: EvaluationConfig, split: str) -> tuple[tuple[Triplet, ...], int]:
+    """Return the triplets of a split that are scored, and how many there are in all."""
+    found = triplets(config.store, config.protocol, split, references=config.context)
+    return with_references(config.store, config.protocol, found), len(found)
 
 
 def _asked(store: Store, pair: SensorPair, sample: Triplet) -> Asked[Triplet]:
@@ -254,7 +281,11 @@ class Triplets:
                 coarse pixels, or regions differ in the ratio of pixel sizes.
         """
         lattice = _lattice(reading, drawing)
-        found = triplets(reading.store, reading.protocol, split, references=drawing.context)
+        found = with_references(
+            reading.store,
+            reading.protocol,
+            triplets(reading.store, reading.protocol, split, references=drawing.context),
+        )
         samples: dict[str, list[Triplet]] = {}
         for sample in found:
             samples.setdefault(sample.region, []).append(sample)

@@ -18,15 +18,22 @@ from rsbench.store.tree import provenance
 def card_lines(store: Store) -> Iterator[str]:
     """Yield how much changed in every triplet and how well the images of every day agree.
 
-    Stores whose dates have no gap in common, such as imports, have no such section.
+    Imports, whose dates have no gap in common, have the days and what was refused.
     """
     gap = gap_of(store.meta.step)
+    kept = {name: provenance(store.tree, name) for name in store.regions}
     if gap is not None:
-        yield from _triplets(store, gap)
+        yield from _triplets(kept, gap)
+    elif any("days" in said for said in kept.values()):
+        yield from ("## Dates", "")
+    else:
+        return
+    yield from _days(store, kept)
+    if gap is not None:
         yield from _splits_by_date(store, gap)
 
 
-def _triplets(store: Store, gap: Gap) -> Iterator[str]:
+def _triplets(kept: Mapping[str, Mapping[str, Any]], gap: Gap) -> Iterator[str]:
     yield "## Triplets"
     yield ""
     yield f"Neighbouring dates lie {gap.fewest} to {gap.most} days apart. Change is 1 − the mean"
@@ -35,7 +42,6 @@ def _triplets(store: Store, gap: Gap) -> Iterator[str]:
     yield ""
     yield "| region | first | target | last | days | coarse change | between references |"
     yield "|---|---|---|---|---|---|---|"
-    kept = {name: provenance(store.tree, name) for name in store.regions}
     for name, said in kept.items():
         for triplet in said["triplets"]:
             gaps = ", ".join(str(n) for n in triplet["gaps"])
@@ -45,10 +51,14 @@ def _triplets(store: Store, gap: Gap) -> Iterator[str]:
                 f"{_number(triplet['change']['references'])} |"
             )
     yield ""
+
+
+def _days(store: Store, kept: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield how well the images of every day agree, and what was refused."""
     yield "| region | day | fine clear | coarse clear | median correlation | shift (coarse px) |"
     yield "|---|---|---|---|---|---|"
     for name, said in kept.items():
-        for day in said["days"]:
+        for day in said.get("days", ()):
             yield f"| {name} | {_day(day)} |"
     yield ""
     refused = dict(store.meta.recipe.get("refused", {}))

@@ -19,7 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.compose import mask
-from rsbench.build.compose.agreement import FLAG, Shift, correlation, means_of, shift_of
+from rsbench.build.compose.agreement import (
+    FLAG,
+    Shift,
+    correlation,
+    means_of,
+    shift_of,
+    uncorrelated,
+)
 from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData, sensor_meta
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
@@ -290,11 +297,8 @@ def _require_agreement(
         raise _RefusedError(
             f"the images lie {shift.apart:.2f} coarse pixels apart, more than {spec.shift:g}"
         )
-    asked = min(spec.bands, len(found))
-    ranked = sorted((c for c in found.values() if c is not None), reverse=True)
-    if len(ranked) < asked or ranked[asked - 1] < least:
-        shown = ", ".join(f"{n} {'flat' if c is None else f'{c:.2f}'}" for n, c in found.items())
-        raise _RefusedError(f"fewer than {asked} bands correlate by {least:g} ({shown})")
+    if why := uncorrelated(found, spec.bands, least):
+        raise _RefusedError(why)
     if shift is None or shift.apart > spec.shift:
         raise _RefusedError("the near infrared does not tell whether they lie in one place")
 

@@ -1,0 +1,80 @@
+"""Splits of many regions, such as patches: by groups 50 km apart, else along a line with gaps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from rsbench.build.importers.blocks import LEAST_LINES, splits_of_lines
+from rsbench.build.importers.splits import by_region
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Grid
+
+_METRES_PER_DEGREE = 111_320.0
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Centre of a region (degrees), and its longer side (metres)."""
+
+    longitude: float
+    latitude: float
+    side: float
+
+
+def spot_of(grid: Grid) -> Spot:
+    """Return where a grid lies."""
+    from pyproj import Transformer
+
+    a, _, c, _, e, f = grid.transform
+    to_degrees = Transformer.from_crs(grid.crs, 4326, always_xy=True).transform
+    x, y = c + a * grid.width / 2, f + e * grid.height / 2
+    east, north = to_degrees(x, y)
+    edges = [to_degrees(x + a * grid.width / 2, y), to_degrees(x, y + e * grid.height / 2)]
+    side = 2 * max(
+        math.hypot((lon - east) * math.cos(math.radians(north)), lat - north) for lon, lat in edges
+    )
+    return Spot(float(east), float(north), side * _METRES_PER_DEGREE)
+
+
+def region_splits(grids: Mapping[str, Grid]) -> dict[str, str]:
+    """Return the split of each region; regions that are left out as a gap have none.
+
+    Regions that form three groups or more, 50 km apart, are split by group. Others, such as patches
+    of one scene, are cut along the longer side of their extent into 50, 10 and 40 % of their lines,
+    with one line left out between.
+
+    Raises:
+        InputError: if they are too few to keep train, val and test apart.
+    """
+    spots = {name: spot_of(grid) for name, grid in grids.items()}
+    try:
+        return by_region({n: (s.longitude, s.latitude) for n, s in spots.items()})
+    except InputError:
+        return _along_a_line(spots)
+
+
+def _along_a_line(spots: Mapping[str, Spot]) -> dict[str, str]:
+    north = max(spots.values(), key=lambda s: s.latitude).latitude
+    shrink = math.cos(math.radians(north)) * _METRES_PER_DEGREE
+    flat = {n: (s.longitude * shrink, s.latitude * _METRES_PER_DEGREE) for n, s in spots.items()}
+    spans = [max(p[i] for p in flat.values()) - min(p[i] for p in flat.values()) for i in (0, 1)]
+    axis = 0 if spans[0] >= spans[1] else 1
+    side = max(s.side for s in spots.values())
+    first = min(p[axis] for p in flat.values())
+
+    def line(name: str) -> int:
+        return math.floor((flat[name][axis] - first) / side + 0.5)
+
+    lines = [list(held) for _, held in groupby(sorted(flat, key=line), key=line)]
+    if len(lines) < LEAST_LINES:
+        raise InputError(
+            f"a split of {len(spots)} regions",
+            f"they lie in {len(lines)} lines of {side:.0f} m and in fewer than three groups 50 km "
+            f"apart; train, val and test with a gap between need {LEAST_LINES} lines",
+            "Bring more regions in, or import one folder by itself, which is cut into blocks",
+        )
+    parts = splits_of_lines(len(lines))
+    return {name: part for part, held in zip(parts, lines, strict=True) for name in held if part}
