@@ -233,8 +233,9 @@ def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogu
 
 def lock_asset(item: Item, pattern: str, catalogue: str, index: int = 1) -> LockAsset:
     """Return the link of an asset as a lock keeps it; ``pattern`` as in :func:`asset_key`."""
-    href = str(item["assets"][asset_key(item, pattern)]["href"])
-    return LockAsset(reduce_href(href, str(item["_url"]), catalogue), index)
+    asset = item["assets"][asset_key(item, pattern)]
+    href = reduce_href(str(asset["href"]), str(item["_url"]), catalogue)
+    return LockAsset(href, index, int(asset.get("file:size") or 0))
 
 
 def utc_text(item: Item) -> str:

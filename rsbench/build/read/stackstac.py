@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +21,7 @@ from rsbench.build.plan.patience import FILE
 from rsbench.build.read.grids import GridMismatchError, place_raster, require_bands, window_around
 from rsbench.build.read.opened import GDAL_ENV, Source, open_raster
 from rsbench.build.read.raster import Asked, Pixels, Scene
-from rsbench.build.read.remote import RemoteFile, without_queries
+from rsbench.build.read.remote import RemoteFile, require_size, without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
 
@@ -103,7 +104,7 @@ class StackstacEngine:
         assets = {}
         for name, asset in scene.layers:
             assets[name] = {
-                "href": f"{asset.index}|{asset.href}",
+                "href": f"{asset.index}|{asset.size}|{asset.href}",
                 "type": "image/tiff",
                 # stackstac reads proj:epsg only, and takes the box as the place of the file.
                 "proj:epsg": epsg,
@@ -117,26 +118,28 @@ class StackstacEngine:
             "assets": assets,
         }
 
-    def _source(self, href: str) -> Source:
+    def _source(self, href: str, size: int) -> Source:
         full = resolve_href(href, self._catalogue)
         if not is_web(full):
+            if size:
+                require_size(Path(full).stat().st_size, size)
             return full
         end = time.monotonic() + FILE.seconds
-        return RemoteFile(self._sign(full, 0), self._catalogue, end)
+        return RemoteFile(self._sign(full, 0), self._catalogue, end, size)
 
 
-def _reader(asked: Asked, source: Callable[[str], Source]) -> type[Any]:
+def _reader(asked: Asked, source: Callable[[str, int], Source]) -> type[Any]:
     """Return a reader class for stackstac that knows the grid it reads on."""
 
     class Reader:
         def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
-            index, _, self._href = url.partition("|")
-            self._index = int(index)
+            index, size, self._href = url.split("|", 2)
+            self._index, self._size = int(index), int(size)
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
             pixels, inside = _warped(
-                source(self._href), self._index, asked, self._dtype, self._fill
+                source(self._href, self._size), self._index, asked, self._dtype, self._fill
             )
             if not inside.all() and (asked.whole or not inside.any()):
                 raise GridMismatchError(
