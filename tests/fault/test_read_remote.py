@@ -375,3 +375,23 @@ def test_a_lock_keeps_sizes_outside_of_its_digest(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-1])
     with pytest.raises(UnitFailed, match="file:size"):
         build(recipe(), tmp_path / "out", lock=kept)
+
+
+def test_a_download_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from rsbench.build.importers import release
+
+    def respond(request: Handler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "100000")
+        request.end_headers()
+        for _ in range(160):
+            request.wfile.write(b" ")
+            request.wfile.flush()
+            time.sleep(0.05)
+
+    monkeypatch.setenv("RSBENCH_FILE_SECONDS", "0.3")
+    monkeypatch.setenv("RSBENCH_REQUEST_SECONDS", "0.5")
+    with scripted(respond) as (url, _), pytest.raises(InputError, match="RSBENCH_FILE_SECONDS"):
+        release.download(url, tmp_path / "out")
+    with scripted(stall) as (url, _), pytest.raises(InputError, match="RSBENCH_REQUEST_SECONDS"):
+        release.download(url, tmp_path / "out")
