@@ -14,6 +14,7 @@ from rsbench.catalog.loaders import load_regions
 from rsbench.catalog.models import Region
 from rsbench.core.errors import InputError
 from rsbench.core.io import read_json
+from rsbench.core.names import folder_fault, twice
 
 GUARD_KM = 50.0
 EXTENT_M = 10_240
@@ -37,9 +38,8 @@ def load_regions_geojson(path: str | Path) -> tuple[Region, ...]:
     path = Path(path)
     places = [_place(path, i, feature) for i, feature in enumerate(_features(path))]
     names = [name for name, _, _ in places]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise _problem(path, f"the name {min(twice)!r} is used twice", "Rename one")
+    if again := twice(names):
+        raise _problem(path, f"the name {again!r} is used twice", "Rename one")
     centres = [centre for _, centre, _ in places]
     splits = _splits(path, names, centres, [split for _, _, split in places])
     return tuple(
@@ -67,6 +67,8 @@ def _place(path: Path, i: int, feature: Any) -> tuple[str, tuple[float, float], 
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         remedy = "Give it letters, digits, '_', '.' and '-', as in Delft_Netherlands"
         raise _problem(path, f"{where} has the name {name!r}", remedy)
+    if fault := folder_fault(name):
+        raise _problem(path, f"{where} has the name {name!r}: {fault}", "Rename it")
     if split not in (None, "train", "val", "test"):
         raise _problem(path, f"{name} has the split {split!r}", "Write train, val or test")
     points = _positions(geometry.get("coordinates"))

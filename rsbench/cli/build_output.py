@@ -115,9 +115,11 @@ def _table(result: BuildResult) -> Iterator[str]:
     """Sum up a store by split: regions, region-dates, what failed, the share of valid pixels."""
     from rsbench.store.export.coverage import coverage
     from rsbench.store.layout import SPLITS
+    from rsbench.store.plausible import implausible_images
     from rsbench.store.read import open_store
 
-    found = coverage(open_store(result.path))
+    store = open_store(result.path)
+    found = coverage(store)
     yield f"{'split':8}{'regions':>9}{'dates':>8}{'failed':>8}{'valid':>9}"
     for split in SPLITS:
         names = [name for name, entry in found.items() if entry.split == split]
@@ -129,3 +131,5 @@ def _table(result: BuildResult) -> Iterator[str]:
         yield f"{split:8}{len(names):9}{dates:8}{failed:8}{valid:9.1%}"
     for unit in result.failed:
         yield f"{'' if unit.item else 'failed: '}{unit.region} {unit.year}: {unit.reason}"
+    for one in implausible_images(store.tree, store.regions, store.meta.sensors):
+        yield f"hardly plausible: {one.region} {one.day} {one.sensor}: {one.says}"

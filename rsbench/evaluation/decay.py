@@ -279,6 +279,6 @@ def interval_note(n_regions: int, *, one_scene: bool = False) -> str:
             "windows of neighbouring blocks."
         )
     return (
-        f"Bands: {level} t intervals of the mean over {n_regions} regions, corrected for skewness; "
-        "of skill without the correction, as it is paired."
+        f"Bands: {level} t intervals of the mean over {n_regions} regions, corrected for skewness "
+        "and held inside the metric's range."
     )

@@ -6,7 +6,6 @@ other units are scaled by the dataset's value range. Files are ``.npy`` without 
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from rsbench.core.dates import day_number
 from rsbench.core.errors import DiskFull
-from rsbench.core.io import atomic_file, write_atomic
+from rsbench.core.io import FULL, atomic_file, write_atomic, write_npy
 from rsbench.metrics.display import GAMMA, WHITE
 from rsbench.store.layout import SHARE
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy drops the number
 Array = npt.NDArray[Any]
 CLASS_COLOURS = np.array([
     (78, 121, 167), (89, 161, 79), (237, 201, 72), (225, 87, 89), (176, 122, 161), (118, 183, 178),
@@ -164,24 +162,26 @@ class Viewer:
                 {
                     "model": model,
                     "preset": preset,
-                    "prediction": self._save(f"{kept.region}-{model}", np.stack(pictures)),
+                    "prediction": self._save(f"{kept.region}-{number}", np.stack(pictures)),
                     "error": self._save(
-                        f"{kept.region}-{model}-error", np.stack(kept.errors[model, preset])
+                        f"{kept.region}-{number}-error", np.stack(kept.errors[model, preset])
                     ),
                 }
-                for (model, preset), pictures in kept.predictions.items()
+                for number, ((model, preset), pictures) in enumerate(kept.predictions.items())
             ],
         }
 
     def _save(self, name: str, array: Array) -> str:
         path = self._folder / f"{name}.npy"
         try:
-            with atomic_file(path) as temporary, temporary.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
+            with atomic_file(path) as temporary:
+                write_npy(temporary, array)
         except OSError as error:
+            if error.errno not in FULL:
+                raise
             raise DiskFull(
                 f"writing the pictures of the run ({name}.npy)",
-                "the device has no room left" if error.errno in FULL else str(error.strerror),
+                "the device has no room left",
                 "Free some space and type the same command, or add --keep-predictions none",
             ) from error
         return f"{name}.npy"

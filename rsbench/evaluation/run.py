@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rsbench.catalog import Protocol
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
-from rsbench.core.io import disk_errors
 from rsbench.core.progress import Advance, silent
-from rsbench.evaluation.run_folder import finished, require_writable, whole
+from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
-from rsbench.metrics.queries import SELECTION, headline
+from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task_of
@@ -61,7 +60,10 @@ class RunResult:
     scores: Scores
 
     def summary(self) -> str:
-        """Return a short table for the terminal: headline metrics at the first and last lead."""
+        """Return a short table for the terminal: headline metrics at the first and last lead.
+
+        Below it, the reference of skill and what of the truth is outside the plausible range.
+        """
         table = self.scores.table()
         leads = sorted({1, self.scores.run.horizon})
         shown = table[
@@ -73,7 +75,10 @@ class RunResult:
         grid = shown.pivot_table(
             index="model", columns=["metric", "lead"], values="value", sort=False
         )
-        return str(grid.to_string(float_format="{:.4g}".format, na_rep="-"))
+        lines = [str(grid.to_string(float_format="{:.4g}".format, na_rep="-"))]
+        if shown["metric"].str.startswith(SKILL).any():
+            lines.append(f"skill is relative to {self.scores.run.reference}")
+        return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
 
 
 def evaluate(
@@ -129,34 +134,36 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     key = _key(request, config, preset)
-    done = finished(out, key)
-    if done is not None:
-        note(f"{out} holds this run already; nothing was left to do")
-        return RunResult(out, done)
-    require_writable(out)
-    model, history = _with_weights(request, config, preset, note=note, advance=advance)
-    own = own_entry(
-        config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
-    )
-    info = {"command": request.command, "history": history, "extra": {"key": key}}
-    scores = publish(
-        out, config, request.keep,
-        lambda on_answer: score_table(
-            config, own, note=note, advance=advance, on_answer=on_answer, info=info
-        ),
-    )  # fmt: skip
+    with reserved(out, key) as done:
+        if done is not None:
+            note(f"{out} holds this run already; nothing was left to do")
+            return RunResult(out, done)
+        model, history = _with_weights(request, config, preset, note=note, advance=advance)
+        own = own_entry(
+            config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
+        )
+        info = {"command": request.command, "history": history, "extra": {"key": key}}
+        scores = publish(
+            out, config, request.keep,
+            lambda on_answer: score_table(
+                config, own, note=note, advance=advance, on_answer=on_answer, info=info
+            ),
+        )  # fmt: skip
     return RunResult(out, scores)
 
 
 def publish(
     out: Path, config: EvaluationConfig, keep: str, make: Callable[[OnAnswer], Scores]
 ) -> Scores:
-    """Write table, scores, images and report of what ``make`` scores; all of it or nothing."""
+    """Write table, scores, images and report of what ``make`` scores; all of it or nothing.
+
+    ``out``: held with :func:`rsbench.evaluation.run_folder.reserved`.
+    """
     from rsbench.evaluation.pictures import Viewer
     from rsbench.evaluation.report import write_report
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
-    with disk_errors(f"writing the run {out}", "give another --out"), whole(out) as folder:
+    with whole(out) as folder:
         inputs = config.store.sensor(config.sensor)
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
         scores = make(viewer.add)

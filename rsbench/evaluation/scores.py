@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,24 +11,40 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rsbench.catalog import load_protocol
 from rsbench.catalog import names as catalogue_names
-from rsbench.core.errors import UPGRADE, Incomparable, InputError, SchemaError, other_schema
-from rsbench.core.io import atomic_file, read_json, write_atomic
+from rsbench.core.errors import (
+    UPGRADE,
+    Incomparable,
+    InputError,
+    SchemaError,
+    first_line,
+    other_schema,
+)
+from rsbench.core.typed import typed
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.pooled_metrics import empty_counts, pooled_tables
+from rsbench.evaluation.run_files import (
+    PARTS,
+    RUN,
+    SCHEMA,
+    UNITS,
+    again_into,
+    read_frames,
+    read_run,
+    unsealed,
+    write_run,
+)
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 from rsbench.metrics.queries import perfect_values
+from rsbench.store.plausible import percent
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
-SCHEMA = 1
 COLUMNS = [
     "schema", "dataset", "dataset_digest", "split", "protocol", "model", "preset", "inputs",
     "weights", "seed", "precision", "metric", "band", "lead", "step", "stratum", "value", "lo",
@@ -43,10 +58,10 @@ IDENTITY = (
     "schema", "dataset_digest", "task", "split", "protocol", "context", "step", "sensor",
 )  # fmt: skip
 """Fields of a run that are equal in runs that can be compared."""
-PARTS = ("sets", "pixels", "counts")
-"""Tables of a run beside its units, each in a file of its own where it has rows."""
 HALVES = "halves"
 """The entry of two halves of the truth, each of half the images: a floor of set metrics."""
+IMPLAUSIBLE = "implausible_truth"
+"""Entry of run.json: how many images the truth has, and which have implausible numbers."""
 EARLIEST_TASK = "forecast"
 """The task of results that state none and whose protocol is not in the catalogue."""
 
@@ -75,7 +90,10 @@ class RunInfo:
         inputs: model → what it is given, e.g. ``s2 k=3``.
         licences: sensor → ``licence``, ``attribution``, ``citation``.
         absent: values that are absent, with the reason.
-        best_trivial: the reference model that was best on validation; reference of skill.
+        best_trivial: the reference of skill: the reference model that was best on validation, or
+            the task's first one where validation has too few samples.
+        selection: how it was selected: ``samples`` and ``regions`` of validation, and ``chosen``,
+            False for the task's first one. None in results that do not state it.
         pooled: ids of the pooled metrics, which are evaluated from counts.
         primary: metric, score and leads of the primary endpoint, where the protocol states one.
         history: model → learning-curve points ``{"step", "loss", "validation", …}``.
@@ -113,6 +131,7 @@ class RunInfo:
     citations: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[Absent, ...] = ()
     best_trivial: str | None = None
+    selection: Mapping[str, Any] | None = None
     pooled: tuple[str, ...] = ()
     primary: Mapping[str, Any] | None = None
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -131,22 +150,21 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the JSON form, of this schema only."""
+        """Read the JSON form, of this schema only.
+
+        Raises:
+            InputError: if a field is absent or of another type.
+            SchemaError: if it has another schema.
+        """
         if value.get("schema") != SCHEMA:
             raise other_schema("reading a run", value.get("schema"), SCHEMA, run_again(value))
         known = {item.name for item in fields(cls)} - {"extra"}
-        own: dict[str, Any] = {name: value[name] for name in known & set(value)}
-        for name in ("bands", "value_range", "starts", "missing", "display", "pooled"):
-            if isinstance(own.get(name), list):
-                own[name] = tuple(own[name])
-        own["absent"] = tuple(Absent(**item) for item in own.get("absent", ()))
+        own = {name: value[name] for name in known & set(value)}
         own["extra"] = {name: value[name] for name in sorted(set(value) - known)}
         try:
-            return cls(**own)
-        except TypeError as error:
-            raise SchemaError(
-                "reading a run", f"run.json lacks a field ({error})", "Run it again"
-            ) from error
+            return typed(cls, own)
+        except ValueError as error:
+            raise InputError("reading a run", f"{error}", "Run it again") from error
 
     @property
     def label(self) -> str:
@@ -167,6 +185,35 @@ class RunInfo:
     def words(self) -> Words:
         """The words of the run's task; UnknownName if no installed package offers it."""
         return task(self.task).words.stepped(self.step, self.starts)
+
+    @property
+    def reference(self) -> str:
+        """The reference of skill and how it was selected, in words."""
+        if self.best_trivial is None:
+            return "none, as no reference model was scored"
+        if self.selection is None:
+            return f"{self.best_trivial}, the best reference model on the validation split"
+        samples, regions = self.selection["samples"], self.selection["regions"]
+        plural = ("" if samples == 1 else "s", "" if regions == 1 else "s")
+        on = f"{samples} validation sample{plural[0]} of {regions} region{plural[1]}"
+        if self.selection["chosen"]:
+            return f"{self.best_trivial}, the best reference model on {on}"
+        why = f"{on} are too few to choose one" if samples else "there are no validation samples"
+        return f"{self.best_trivial}, the first reference model of the task ({why})"
+
+    @property
+    def implausible(self) -> str:
+        """Say how much of the truth is outside the plausible range; empty if nothing is."""
+        told = self.extra.get(IMPLAUSIBLE)
+        if not told:
+            return ""
+        found = told["found"]
+        share = sum(one["outside"] for one in found) / sum(one["count"] for one in found)
+        worst = max(found, key=lambda one: float(one["outside"] / one["count"]))
+        return (
+            f"truth outside the plausible range: {percent(share)} of the numbers in {len(found)} "
+            f"of {told['images']} images; most in {worst['region']} {worst['day']}: {worst['says']}"
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two values to be compared."""
@@ -291,83 +338,47 @@ class Scores:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all.
 
         ``sets.parquet``, ``pixels.parquet`` and ``counts.parquet`` are written if there are such
-        scores.
+        scores. ``run.json`` is written last and has the digests of the others and of itself.
         """
         folder.mkdir(parents=True, exist_ok=True)
         run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
-        text = json.dumps(run.to_json(), indent=1, sort_keys=True, allow_nan=False)
-        write_parquet(self.units, folder / "scores.parquet")
-        for name in PARTS:
-            part = getattr(self, name)
-            if len(part):
-                write_parquet(part, folder / f"{name}.parquet")
-        write_atomic(folder / "run.json", text + "\n")
+        write_run(folder, run.to_json(), {"scores": self.units, **self._further()})
+
+    def _further(self) -> dict[str, pd.DataFrame]:
+        return {name: part for name in PARTS if len(part := getattr(self, name))}
 
     @classmethod
     def load(cls, folder: Path) -> Scores:
-        """Read a run folder."""
-        asked = f"reading the run {folder}"
-        for name in ("run.json", "scores.parquet"):
-            if not (folder / name).is_file():
-                there = "it is empty" if _is_empty(folder) else f"there is no {name} in it"
-                found = there if folder.is_dir() else "there is no such folder"
-                raise InputError(asked, found, "Name a folder written by `rsbench run --out`")
-        value = read_json(folder / "run.json", asked, "Run it again")
+        """Read a run folder.
+
+        Raises:
+            InputError: if a file is absent, or is not the one that was written.
+            SchemaError: if it was written under another schema.
+        """
+        value, asked = read_run(folder), f"reading the run {folder}"
         try:
-            run = RunInfo.from_json(value)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            if isinstance(error, SchemaError):
-                here = f"{error.remedy} --out {shlex.quote(f'{folder}-again')}"
-                remedy = error.remedy if UPGRADE in error.remedy else here
-                raise SchemaError(asked, error.found, remedy) from error
-            raise InputError(asked, f"run.json is damaged ({error})", "Run it again") from error
-        units = read_parquet(folder / "scores.parquet")
-        others = {
-            name: read_parquet(folder / f"{name}.parquet")
-            for name in PARTS
-            if (folder / f"{name}.parquet").is_file()
-        }
-        return cls(units, run, **others)
-
-
-TABLE_AGAIN = "rsbench table RUN --csv, where RUN is the folder of its run, made again"
-"""Remedy for a file of a run that does not state the command that made it."""
+            run = RunInfo.from_json(unsealed(value))
+        except SchemaError as error:
+            here = f"{error.remedy} --out {shlex.quote(f'{folder}-again')}"
+            remedy = error.remedy if UPGRADE in error.remedy else here
+            raise SchemaError(asked, error.found, remedy) from error
+        except InputError as error:
+            found = f"{RUN} is damaged ({error.found})"
+            raise InputError(asked, found, again_into(folder)) from error
+        frames = read_frames(folder, value)
+        try:
+            return cls(frames.pop("scores"), run, **frames)
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            found = f"{UNITS} is damaged ({first_line(error)})"
+            raise InputError(asked, found, again_into(folder)) from error
 
 
 def run_again(value: Mapping[str, Any]) -> str:
     """Return the command that made a run, as its ``run.json`` of any schema states it."""
     stated = value.get("command")
     return stated if isinstance(stated, str) and stated else "rsbench run --model NAME --data STORE"
-
-
-def write_parquet(values: pd.DataFrame, path: Path) -> None:
-    """Write a parquet file with the schema in its metadata."""
-    frame = pa.Table.from_pandas(values, preserve_index=False)
-    metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
-    frame = frame.replace_schema_metadata(metadata)
-    with atomic_file(path) as temporary:
-        pq.write_table(frame, temporary)
-
-
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a parquet file of this package, of this schema only."""
-    asked = f"reading {path}"
-    try:
-        frame = pq.read_table(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            asked, f"the file is cut short or no parquet ({reason})", "Write it again from the run"
-        ) from error
-    found = (frame.schema.metadata or {}).get(b"rsbench.schema")
-    if found is not None and found != str(SCHEMA).encode():
-        stated = int(found) if found.isdigit() else found.decode()
-        raise other_schema(asked, stated, SCHEMA, TABLE_AGAIN)
-    return cast(pd.DataFrame, frame.to_pandas())
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and next(folder.iterdir(), None) is None
 
 
 def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
@@ -395,7 +406,7 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
     reference = rows[rows["model"] == run.best_trivial]
     if run.best_trivial is None or reference.empty:
         why = (
-            "no reference model was chosen on validation"
+            "there is no reference model"
             if run.best_trivial is None
             else f"the reference {run.best_trivial} has no scores"
         )
@@ -424,8 +435,8 @@ def _tidy(
     added: pd.DataFrame,
 ) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
     cells = stack(
-        cells_of(means, paired=False),
-        cells_of(skill, paired=True),
+        cells_of(means),
+        cells_of(skill),
         share_cells(shares(skill, run.best_trivial)),
     )
     if run.one_scene:

@@ -8,7 +8,8 @@ grow with a region.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.core.errors import InputError, PixelError, unknown
+from rsbench.core.errors import InputError, PixelError, RsbenchError, first_line, unknown
 from rsbench.core.grid import Grid, Window
+from rsbench.core.io import write_npy
+from rsbench.store.export.geotiff import geotiff
 
 if TYPE_CHECKING:
     from rsbench.models.api import Frames
@@ -72,8 +75,8 @@ class ContextFiles:
     def _npy(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         place = self._folder / folder
         place.mkdir(parents=True, exist_ok=True)
-        np.save(place / f"{day}.npy", arrays[0], allow_pickle=False)
-        np.save(place / f"{day}.valid.npy", arrays[1], allow_pickle=False)
+        write_npy(place / f"{day}.npy", arrays[0])
+        write_npy(place / f"{day}.valid.npy", arrays[1])
 
     def _zarr(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         import zarr
@@ -91,10 +94,7 @@ class ContextFiles:
             "height": grid.height, "width": grid.width, "crs": grid.crs,
             "transform": rasterio.Affine(*grid.transform), "compress": "deflate",
         }  # fmt: skip
-        with (
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(self._folder / folder / f"{day}.tif", "w", **profile) as file,
-        ):
+        with geotiff(rasterio, self._folder / folder / f"{day}.tif", profile) as file:
             file.write(arrays[0])
             file.write_mask(np.where(arrays[1], 255, 0).astype(np.uint8))
             file.descriptions = self._bands
@@ -132,15 +132,18 @@ class AnswerFiles(ABC):
                 f"Add them; they go where task.json says: {self.LAYOUT[self._form]}",
             )
         for item in asked:
-            self._check(item)
+            with _readable(item):
+                self._check(item)
 
     def read(self, item: Asked[Any], index: int, window: Window) -> Array:
         """Return ``(C, h, w)`` of one lead (from 0); of several members, their mean.
 
         Raises:
             PixelError: if a value is not finite.
+            InputError: if the file is damaged.
         """
-        values = self._cut(item, index, window)
+        with _readable(item):
+            values = self._cut(item, index, window)
         if not np.isfinite(values).all():
             *rest, band, row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
             member = f", member {rest[0]}" if rest else ""
@@ -220,7 +223,7 @@ class _Npy(_Arrays):
     def _open(self, item: Asked[Any]) -> Any:
         try:
             return np.load(self._path(item), mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except Exception as error:
             raise InputError(
                 f"the prediction of {item}",
                 f"{self._path(item)} is cut short or no array of numbers",
@@ -289,6 +292,18 @@ class _GeoTiff(AnswerFiles):
                 f"the prediction of {item}", f"{self._path(item, index)} is no GeoTIFF",
                 "Write it again",
             ) from error  # fmt: skip
+
+
+@contextmanager
+def _readable(item: Asked[Any]) -> Iterator[None]:
+    """Convert whatever a decoder raises for a damaged file."""
+    try:
+        yield
+    except (RsbenchError, MemoryError):
+        raise
+    except Exception as error:
+        found = f"its file cannot be read ({first_line(error)})"
+        raise InputError(f"the prediction of {item}", found, "Write it again") from error
 
 
 def open_answers(form: str, folder: Path, bands: tuple[str, ...]) -> AnswerFiles:

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rsbench.core.digest import sha256_json
-from rsbench.core.errors import InputError, SchemaError, TrainingError
+from rsbench.core.digest import SEAL, is_intact, sealed, sha256_json
+from rsbench.core.errors import InputError, SchemaError, TrainingError, first_line
 from rsbench.core.paths import cache_dir
+from rsbench.core.typed import typed
 from rsbench.models.api import Model, Stage, Trainable
-from rsbench.models.checkpoint_files import read_json, read_tensors, tensors_digest
+from rsbench.models.checkpoint_files import REMEDY, read_json, read_tensors, tensors_digest
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from rsbench.core.grid import Grid
     from rsbench.store.read import Store
 
-SCHEMA = 1
+SCHEMA = 2
+"""Under schema 1, ``checkpoint.json`` had no digest of its own; it is still read."""
 WEIGHTS = "weights.safetensors"
 NOTE = "checkpoint.json"
 SHOWN = 3
@@ -114,8 +116,8 @@ class Checkpoint:
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return asdict(self)
+        """Return the JSON form, with its own digest."""
+        return sealed(asdict(self))
 
     @property
     def imported(self) -> str | None:
@@ -143,27 +145,19 @@ class Checkpoint:
             InputError: if there is no whole checkpoint.
             SchemaError: if it was written under another schema.
         """
-        value = read_json(folder / NOTE)
-        if value.get("schema") != SCHEMA:
+        value, asked = read_json(folder / NOTE), f"reading {folder / NOTE}"
+        if value.get("schema") not in (1, SCHEMA):
             raise SchemaError(
-                f"reading {folder / NOTE}",
+                asked,
                 f"it has schema {value.get('schema')!r}, this version reads {SCHEMA}",
                 "Train again, or load it with the version of rsbench that wrote it",
             )
+        if (value["schema"] == SCHEMA or SEAL in value) and not is_intact(value):
+            raise InputError(asked, "it is damaged: it was changed after it was written", REMEDY)
         try:
-            known: dict[str, Any] = {n: value[n] for n in cls.__dataclass_fields__ if n in value}
-            for name in ("bands", "selected_on", "stages", "history"):
-                known[name] = tuple(known[name])
-            known["regions"] = tuple(
-                Footprint(r["region"], r["crs"], (b[0], b[1], b[2], b[3]), r.get("last", ""))
-                for r in known["regions"]
-                for b in (r["bounds"],)
-            )
-            return cls(**known)
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(
-                f"reading {folder / NOTE}", f"a part is missing ({error})", "Train again"
-            ) from error
+            return typed(cls, {**value, "schema": SCHEMA})
+        except ValueError as error:
+            raise InputError(asked, f"it is damaged ({first_line(error)})", REMEDY) from error
 
 
 def folder_of(path: Path) -> Path:

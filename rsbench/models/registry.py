@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from rsbench.core.errors import InputError, RsbenchError, unknown
+from rsbench.core.names import label_fault
 from rsbench.core.plugins import BrokenPlugIn, PlugIns
 from rsbench.models.api import Card, Model
 
@@ -261,6 +262,9 @@ def _fault(name: str, entry: Card, found: Mapping[str, Card]) -> str | None:
     """Return why a card is left out, or None."""
     if entry.name != name:
         return f"its card is named {entry.name!r}"
+    for kind, label in (("name", name), *(("preset", preset) for preset in entry.presets)):
+        if fault := label_fault(label):
+            return f"its {kind} {label!r} is refused: {fault}"
     if found.get(name, entry) != entry:  # an editable install may be found twice
         return "the name is taken by another package"
     if entry.default_preset not in entry.presets:

@@ -6,6 +6,7 @@ has a manifest. The index at the root is written last.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.dates import iso_dates
-from rsbench.core.digest import ArrayHasher, sha256_json
+from rsbench.core.digest import ArrayHasher, canonical_json, sha256_json
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Grid
 
@@ -256,10 +257,10 @@ class StoreMeta:
     simulation: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
+        """Return the JSON form; the recipe's keys are sorted, as a recipe read from a lock is."""
         return {
             "kind": self.kind,
-            "recipe": dict(self.recipe),
+            "recipe": json.loads(canonical_json(dict(self.recipe))),
             "lock_digest": self.lock_digest,
             "compositor": self.compositor,
             "simulated": self.simulated,

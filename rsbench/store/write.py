@@ -19,9 +19,11 @@ from rsbench.core.io import (
     publish_directory,
     remove_temporaries,
     replace_directory,
+    target_of,
     temporary_directory,
     write_atomic,
 )
+from rsbench.core.names import folder_fault
 from rsbench.store.layout import (
     INDEX,
     MANIFEST,
@@ -36,6 +38,7 @@ from rsbench.store.layout import (
 )
 from rsbench.store.manifest import Manifest
 from rsbench.store.pixels import canonical_arrays
+from rsbench.store.plausible import OUTSIDE, outside_of
 from rsbench.store.zarr_write import CODECS, finish_writes, write_group, write_sensor
 
 
@@ -55,7 +58,8 @@ def write_region(
         sensors: arrays by sensor.
         metas: metadata by sensor.
         codec: one of ``CODECS``; not part of the digest.
-        attrs: provenance to store with the region (JSON); not part of the digest.
+        attrs: provenance to store with the region (JSON); not part of the digest. Images with
+            numbers outside the plausible range are added to it.
         replace: replace an existing region of the same name.
 
     Raises:
@@ -70,7 +74,8 @@ def write_region(
     if not replace and _is_written(root, record.name, digest):
         return digest
     with _staged(root / record.name) as folder:
-        provenance = {"provenance": dict(attrs or {})}
+        outside = outside_of(clean, metas)
+        provenance = {"provenance": {**(attrs or {}), **({OUTSIDE: outside} if outside else {})}}
         write_group(folder, {ROOT_KEY: {"schema": SCHEMA, **record.to_json(), **provenance}})
         for name in sorted(clean):
             write_sensor(folder / name, clean[name], metas[name], codec)
@@ -86,6 +91,9 @@ def _require_arguments(
 ) -> None:
     if codec not in CODECS:
         raise unknown("codec", codec, CODECS)
+    for kind, name in (("region", region), *(("sensor", name) for name in sensors)):
+        if fault := folder_fault(name):
+            raise InputError(f"{kind} {name!r}", fault, "Choose another name")
     if set(sensors) != set(metas) or not sensors:
         raise InputError(
             f"region {region}",
@@ -227,7 +235,7 @@ def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _disk_errors(root: Path) -> AbstractContextManager[None]:
-    return disk_errors(f"writing {root}", "give another --out", StoreError)
+    return disk_errors(f"writing {target_of(root)}", "give another --out", StoreError)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,11 +199,21 @@ def in_dn(place: Path, number: int) -> None:
         (lambda p: spoil_note(p, digest="0" * 64), Incomparable, "dataset 000000000000"),
         (lambda p: spoil_note(p, model="name-your-model"), InputError, "no name"),
         (lambda p: spoil_note(p, model="oracle"), InputError, "an entry of every table"),
+        *(
+            (partial(spoil_note, model=name), InputError, r"its model .* is refused: ")
+            for name in ("a/b", "../a", "a|b", "a=b", " a", "a\n", "nul.", "a" * 101)
+        ),
+        (lambda p: spoil_note(p, preset="x/y"), InputError, "its preset 'x/y' is refused"),
+        (lambda p: spoil_note(p, context=[3]), InputError, r"does not fit \(context: "),
+        (lambda p: spoil_note(p, bands=3), InputError, r"does not fit \(bands: "),
+        (lambda p: spoil_note(p, format=None), InputError, r"does not fit \(format: "),
+        (lambda p: spoil_note(p, horizon=10**30), InputError, "horizon"),
+        (lambda p: (p / "answer.json").write_text("[]"), InputError, "no JSON object"),
         (lambda p: spoil_note(p, bands=["B04", "B03", "B02"]), Incomparable, "they hold s2 B04"),
         (lambda p: spoil_note(p, schema="rsbench.task@9"), SchemaError, "rsbench.task@9"),
         (lambda p: spoil_note(p, format="hdf5"), InputError, "format 'hdf5'"),
         (lambda p: spoil_note(p, colour="red"), InputError, "colour"),
-        (lambda p: (p / "answer.json").write_text("{"), InputError, "no JSON"),
+        (lambda p: (p / "answer.json").write_text("{"), InputError, "not JSON"),
         (lambda p: (p / "answer.json").unlink(), InputError, "there is no answer.json"),
         (lambda p: shutil.rmtree(p / "toy-04"), InputError, "3 of 3 predictions are absent"),
         (lambda p: spoil_array(p, lambda v: v[:, :2]), InputError, r"its shape is \(2, 2, 256"),

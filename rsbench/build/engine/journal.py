@@ -26,6 +26,7 @@ from rsbench.core.io import (
     sync,
     temporary_directory,
     write_atomic,
+    write_npy,
 )
 from rsbench.store.layout import JOURNAL, MANIFEST
 
@@ -78,7 +79,7 @@ def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]
 @contextmanager
 def full_disk_is_named(path: Path) -> Iterator[None]:
     """Report a full or read-only output folder by one error with a remedy."""
-    with disk_errors(f"writing {path}", "choose another --out"):
+    with disk_errors(f"writing {path}", "choose another --out", kept="finished parts"):
         yield
 
 
@@ -193,8 +194,7 @@ class Journal:
 
 
 def _save(path: Path, array: Pixels) -> str:
-    with path.open("xb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+    write_npy(path, array)
     return sha256_file(path)
 
 

@@ -41,6 +41,7 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.core.sinusoidal import native_grid
 from rsbench.store.layout import SensorMeta
+from rsbench.store.plausible import implausible
 
 Bool = npt.NDArray[np.bool_]
 _Kept = tuple[date, dict[str, Pixels], dict[str, Any]]
@@ -196,6 +197,8 @@ def _day(
         raise _RefusedError(f"no {two.coarse.name} image spans the day")
     fine, clear = _fine(context, two, scenes)
     low, low_valid, used = _coarse(context, two, counted, spanned)
+    _require_plausible(two.fine, fine, clear)
+    _require_plausible(two.coarse, low, low_valid)
     note = {
         "day": day.isoformat(),
         "fine": [item.id for item in scenes],
@@ -206,6 +209,12 @@ def _day(
     }
     planes = {"fine": fine, "fine_valid": clear, "coarse": low, "coarse_valid": low_valid}
     return planes, note
+
+
+def _require_plausible(sensor: Sensor, values: Pixels, valid: Bool) -> None:
+    why = implausible(sensor, values, valid)
+    if why:
+        raise _RefusedError(f"{sensor.name}: {why}")
 
 
 def _fine(context: BuildContext, two: Two, scenes: Sequence[LockItem]) -> tuple[Pixels, Bool]:
