@@ -395,26 +395,3 @@ def test_a_download_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_
         release.download(url, tmp_path / "out")
     with scripted(stall) as (url, _), pytest.raises(InputError, match="RSBENCH_REQUEST_SECONDS"):
         release.download(url, tmp_path / "out")
-
-
-def test_a_service_of_tokens_that_fails_is_not_asked_for_every_file(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import urllib3.util.retry
-    from planetary_computer import sas
-    from planetary_computer.settings import Settings
-
-    from rsbench.build.read import signing
-
-    monkeypatch.setattr(urllib3.util.retry.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(signing, "_pause", {"end": 0.0})
-    sas.TOKEN_CACHE.clear()
-    href = "https://acct.blob.core.windows.net/container/x.tif"
-    with scripted(lambda request: request.send(b"", 503)) as (url, paths):
-        monkeypatch.setenv("PC_SDK_SAS_URL", url)
-        Settings.get.cache_clear()
-        for attempt in range(3):
-            with pytest.raises(signing.SigningError, match="cannot be signed"):
-                signing.signer("planetary-computer")(href, attempt)
-        assert len(paths) == 1 + signing.TOKEN_RETRIES
-    Settings.get.cache_clear()

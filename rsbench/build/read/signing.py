@@ -8,14 +8,11 @@ nowhere else, so that the readers can keep it out of files, logs and messages.
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol, cast
-from urllib.parse import urlsplit
 
-from rsbench.build.plan.patience import REQUEST, Waiting
 from rsbench.core.plugins import PlugIns
 
 
@@ -37,12 +34,7 @@ class SigningError(OSError):
 
 SIGNERS: PlugIns[Signer] = PlugIns("rsbench.signers", "way to sign", "a call", callable)
 
-TOKEN_RETRIES = 4
-PAUSE = 60.0
-"""Seconds in which no token is asked for, after the service did not give one."""
-_PUBLIC = "ai4edatasetspublicassets."
 _lock = threading.Lock()
-_pause = {"end": 0.0}
 
 
 def signer(name: str) -> Signer:
@@ -78,32 +70,13 @@ def unsigned(url: str, attempt: int) -> str:
 
 
 def planetary_computer(url: str, attempt: int) -> str:
-    """Add a token of the Planetary Computer to an address of its storage.
-
-    Raises:
-        SigningError: if no token came a moment ago, so that many files do not wait in turn.
-    """
+    """Add a token of the Planetary Computer to an address of its storage."""
+    sas = _sas()
     # Without the lock every thread would ask for a token of its own.
     with _lock:
-        if time.monotonic() < _pause["end"]:
-            raise SigningError("the service of tokens did not answer a moment ago")
         if attempt:
-            _sas().TOKEN_CACHE.clear()
-        try:
-            return Waiting(
-                REQUEST, "a token of the Planetary Computer", lambda: _signed(url)
-            ).result()
-        except Exception:
-            _pause["end"] = time.monotonic() + PAUSE
-            raise
-
-
-def _signed(url: str) -> str:
-    sas, parts = _sas(), urlsplit(url)
-    if parts.netloc.endswith(sas.BLOB_STORAGE_DOMAIN) and not parts.netloc.startswith(_PUBLIC):
-        # Kept for `sign_url`, which by itself would try for minutes.
-        sas.get_token(*sas.parse_blob_url(parts), retry_total=TOKEN_RETRIES)
-    return cast(Callable[[str], str], sas.sign_url)(url)
+            sas.TOKEN_CACHE.clear()
+        return cast(Callable[[str], str], sas.sign_url)(url)
 
 
 @cache
