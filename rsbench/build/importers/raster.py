@@ -22,6 +22,7 @@ from rsbench.build.importers.flat_files import (
     open_array,
     require_size,
 )
+from rsbench.build.importers.onto import part_of
 from rsbench.build.importers.radiometry import alike, radiometry_of
 from rsbench.build.read.raster import DRIVER, GDAL_ENV
 from rsbench.core.errors import InputError
@@ -56,6 +57,7 @@ class Raster:
         parts: files of one band each, where it is made of them.
         only: numbers of its bands, counted from 1; all where empty.
         mask, mask_valid: a mask that is a file of its own, and its numbers that mean valid.
+        native: grid of the file, where ``grid`` is another one.
         added: what brings its numbers to the offset of the others.
         south_up: whether the first row of the file is the southernmost; ``grid`` is north-up.
     """
@@ -78,6 +80,7 @@ class Raster:
     added: float = 0.0
     mask: Raster | None = None
     mask_valid: tuple[int, ...] = ()
+    native: Grid | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -373,6 +376,8 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
     from rasterio.errors import RasterioError
     from rasterio.windows import Window as Part
 
+    if raster.native is not None:
+        return _onto(raster, raster.native, window)
     if raster.mask is not None:
         pixels, present = read_part(replace(raster, mask=None), window)
         return pixels, present & _unmasked(raster, raster.mask, window)
@@ -400,6 +405,16 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
             raise InputError(
                 f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
             ) from error
+
+
+def _onto(raster: Raster, native: Grid, window: Window) -> tuple[Pixels, Mask]:
+    """Return a window of another grid: of each pixel the number of the file's pixel under it."""
+    part, rows, columns, inside = part_of(raster.grid.window(window), native)
+    if part is None:
+        empty = np.zeros((raster.bands, window.height, window.width), raster.dtype)
+        return empty, inside
+    pixels, present = read_part(replace(raster, grid=native, native=None), part)
+    return pixels[:, rows, columns], present[rows, columns] & inside
 
 
 def _unmasked(raster: Raster, mask: Raster, window: Window) -> Mask:
