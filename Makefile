@@ -4,12 +4,13 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types unit bench wheel readme architecture clean
+.PHONY: help demo test lint types unit fuzz bench wheel readme architecture clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   set up, build a simulated dataset, train, run, write a report"
 	@echo "make test   set up, lint, check types, run the tests"
+	@echo "make fuzz   damage inputs of every format and command (writes results/robustness.md)"
 	@echo "make bench  measure, side by side (writes results/bench)"
 	@echo "make wheel  build the wheel and try it in a clean environment"
 	@echo "make readme run every command of the README"
@@ -39,6 +40,10 @@ types: $(VENV)/.test
 # Two processes of one thread each: more threads than cores are slower.
 unit: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+# The tests hold a small part of it; this is all, about five minutes.
+fuzz: $(VENV)/.test
+	$(BIN)/python tools/fuzz.py --write results/robustness.md
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/bench -q --benchmark-only --benchmark-json results/bench/latest.json

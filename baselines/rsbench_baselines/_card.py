@@ -15,7 +15,7 @@ REVISED: Mapping[str, Any] = {"revision": 2}
 A checkpoint or a run with other preset options is not taken for today's.
 """
 REVISION = "network revision 2"
-"""In the column ``inputs`` of rows of a network that was rebuilt."""
+"""In the column ``inputs`` of rows of a network that computes otherwise than before."""
 SAMPLER_TOLERANCE = 1e-4
 """Of iterative samplers: rounding that differs with the batch passes through every step."""
 NO_LICENCE_FILE = "Apache-2.0 (written from the paper; the authors' code has no licence file)"

@@ -50,9 +50,15 @@ class PixelDiffusion(ABC, Generic[N, P]):
     """A conditional diffusion in pixel space with its sampler.
 
     A subclass implements :meth:`noise` and :meth:`drawn`.
+
+    Attributes:
+        name: of the card.
+        inputs: added to the column ``inputs`` of a table, so that rows of an earlier network of
+            the same name and preset are other rows.
     """
 
     name: ClassVar[str]
+    inputs: ClassVar[str | None] = None
 
     def __init__(self, network: N, diffusion: Diffusion, sampler: P, variant: Variant) -> None:
         self._network = network

@@ -11,8 +11,9 @@ from types import MappingProxyType
 
 _LOOPS = "The tests compare it with loops over pixels in NumPy."
 _FORMULA = f"A formula without a reference program. {_LOOPS}"
-_REBUILT = (
-    "The tests compare every part with a second implementation in NumPy and its recorded outputs"
+_RECORDED = (
+    "The tests compare it with a second implementation in NumPy and its recorded outputs; leaving "
+    "out one norm, activation or shortcut of a block changes them"
 )
 
 PARITY: Mapping[str, str] = MappingProxyType(
@@ -21,27 +22,45 @@ PARITY: Mapping[str, str] = MappingProxyType(
             ("persistence", "climatology", "linear_trend", "damped_persistence"), _FORMULA
         ),
         **dict.fromkeys(
-            ("copy_f0", "copy_f2", "mean_refs", "interpolate_refs", "add_change", "copy_c1"),
+            (
+                "majority",
+                "copy_f0",
+                "copy_f2",
+                "mean_refs",
+                "interpolate_refs",
+                "add_change",
+                "copy_c1",
+            ),
             _FORMULA,
+        ),
+        **dict.fromkeys(
+            ("pixel_lda", "window_lda"),
+            "With scikit-learn's LinearDiscriminantAnalysis: probabilities agree to 1e-4.",
         ),
         "simvp": "With OpenSTL's code: gSTA (paper, mmnist, kitti) and IncepU agree to 1e-14, "
         "gradients of paper and IncepU to 4e-15 (float64); drop-path rates and initial values "
-        "agree. Not compared: a training.",
+        f"agree. {_RECORDED}. Not compared: a training.",
         "predrnn": "With OpenSTL's code: both versions (mmnist, kitti, paper) agree to 3e-8, the "
-        "bare network of the first exactly (float64); loss and sampling schedules agree. Not "
-        "compared: a training.",
+        "bare network of the first exactly (float64); loss and sampling schedules agree. "
+        f"{_RECORDED}. Not compared: a training.",
         "ddpm": "Written from the papers, without a reference program. The tests check schedule, "
-        "posterior and samplers against theory. Not compared: the U-Net.",
+        "posterior and samplers against theory and compare the U-Net with a second implementation "
+        "in NumPy and its recorded outputs; leaving out one norm, activation or shortcut of a "
+        "block changes them. Not compared: a training.",
         "mcvd": "With the released code, after its time code and the epsilon of its norms had been "
         "adopted: paper agrees to 2e-15 (float64), the SPADE form to 6e-7 and samplers to 4e-6 "
-        "(float32); of the big and kth forms only the counts. Not "
-        "compared: a training.",
+        f"(float32); of the big and kth forms only the counts. {_RECORDED}. Not compared: a "
+        "training.",
         "sat_jepa_diff": "With the released code: encoder and predictor agree to 1e-14, also "
         "masked, the adapter to 3e-15 (float64); history encoding to 5e-8, hybrid loss to 7e-7 "
-        "apart from its stated constant, the one-step sampler too. Not compared: the gated prior, "
-        "a training.",
-        "sd35": "The sampler is that of sat_jepa_diff, compared there. Not compared: the gated "
-        "prior, a training.",
+        "apart from its stated constant, the one-step sampler too. Of encoder, predictor and "
+        "adapter: the tests compare them with a second implementation in NumPy and its recorded "
+        "outputs; leaving out one norm, activation or shortcut of a block changes them. Not "
+        "compared: the gated prior, a training.",
+        "sd35": "The sampler is that of sat_jepa_diff, compared there. The tests compare what "
+        "stands around the prior (conditions, low-rank updates, scales of latents, one step) with "
+        "a second implementation in NumPy and its recorded outputs, with stand-ins for the "
+        "prior. Not compared: the gated prior, a training.",
         "vae_roundtrip": "Not compared: the VAE, whose weights are gated.",
         "random_adapter": "The adapter is that of sat_jepa_diff, compared there. Not compared: the "
         "gated prior.",
@@ -59,22 +78,26 @@ PARITY: Mapping[str, str] = MappingProxyType(
         f"{_LOOPS}",
         "sa_stf": "With a transcription of the released code: official agrees to 6e-7, its sampler "
         "to 3e-6 (float32); the perceptual loss exactly, with random VGG weights, after its taps "
-        "had been adopted. Not compared: released weights, other presets, a training.",
+        "had been adopted. Preset official: "
+        f"{_RECORDED[0].lower()}{_RECORDED[1:]}. Preset paper: loops over pixels in NumPy. Not "
+        "compared: released weights, other presets, a training.",
         "rddm": "With the released code, after its time code and attention scale had been adopted: "
         "the U-Net agrees to 7e-6, the schedule to 3e-8, the clipped sampler to 2e-7 (float32). "
-        "Its use for fusion is our reading. Not compared: a training.",
+        f"Its use for fusion is our reading. {_RECORDED}. Not compared: a training.",
         "stfdiff": "With the released code, whose time code was adopted since: the network agrees "
-        "to 5e-6, the sampler to 6e-8 (float32). Not compared: released weights, a training.",
+        f"to 5e-6, the sampler to 6e-8 (float32). {_RECORDED}. Not compared: released weights, a "
+        "training.",
         "swinstfm": "With the released code, whose two faults of the attention were mended for "
         "this: a network of this wiring agrees to 2e-14 (float64), the loss to 5e-8. The fusion "
         "block of preset released agrees exactly with a transcription of the released block. "
-        f"{_REBUILT}. Not compared: released weights, a training.",
+        f"{_RECORDED}. Not compared: released weights, a training.",
         "mlff_gan": "With the released code: a generator of this wiring agrees to 7e-15, the "
-        f"discriminator exactly (float64). {_REBUILT}. Not compared: released weights, a training.",
+        f"discriminator exactly (float64). {_RECORDED}. Not compared: released weights, a "
+        "training.",
         "stfmamba": "With the released code: scan block and sharpening network agree to 3e-7, an "
         "encoder of this wiring to 3e-6 (float32), the loss to 5e-8. With a transcription of the "
         "released wiring around the same scan blocks, decoder, join and whole network agree to "
-        f"1e-14 (float64). {_REBUILT}. Not compared: released weights, a training.",
+        f"1e-14 (float64). {_RECORDED}. Not compared: released weights, a training.",
     }
 )
 """By name of the model."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog.models_base import Entry, Name
 from rsbench.core.errors import unknown
@@ -22,7 +22,8 @@ class LabelSet(Entry):
     """A published class map.
 
     ``gsd``: metres. ``nodata``: code of pixels without class. ``classes``: code → name. ``query``:
-    conditions of the search. ``note``: method of the map.
+    conditions of the search. ``ignore``: codes that are no class to score, as clouds. ``merge``:
+    name of a class → the codes that it joins. ``note``: method of the map.
     """
 
     name: Name
@@ -31,6 +32,8 @@ class LabelSet(Entry):
     nodata: int = Field(ge=0, le=255)
     classes: Mapping[int, str] = Field(min_length=1)
     query: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    ignore: tuple[int, ...] = ()
+    merge: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
     providers: Mapping[str, LabelSource] = Field(min_length=1)
     note: str
     licence: str = Field(min_length=1)
@@ -43,6 +46,22 @@ class LabelSet(Entry):
         if any(not 0 <= code <= 255 or not name for code, name in classes.items()):
             raise ValueError("classes are codes from 0 to 255, each with a name")
         return classes
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        joined = [code for codes in self.merge.values() for code in codes]
+        if odd := sorted({*self.ignore, *joined} - set(self.classes)):
+            raise ValueError(f"ignore and merge name codes that are no class: {odd}")
+        if len(set(joined)) != len(joined):
+            raise ValueError("merge names a code twice")
+        return self
+
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Names of the classes that are scored, in the order of their codes."""
+        joined = {code: name for name, codes in self.merge.items() for code in codes}
+        kept = [code for code in sorted(self.classes) if code not in self.ignore]
+        return tuple(dict.fromkeys(joined.get(code, self.classes[code]) for code in kept))
 
     def source(self, provider: str) -> LabelSource:
         """Return the collection and asset at a provider."""

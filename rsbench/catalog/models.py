@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog import tiles
-from rsbench.catalog.models_base import Entry, Name, Text
+from rsbench.catalog.models_base import Entry, FolderName, Name, Text
 from rsbench.catalog.models_sensor import Sensor
 from rsbench.core.grid import Grid
+from rsbench.core.names import twice
 
 Split = Literal["train", "val", "test"]
 Stratum = Literal[
@@ -33,7 +34,7 @@ class Region(Entry):
     An inline region in a recipe needs only name, epsg, origin and split.
     """
 
-    name: Name
+    name: FolderName
     epsg: int = Field(ge=1024, le=32767)
     origin: tuple[int, int]
     split: Split
@@ -191,6 +192,16 @@ class Recipe(Entry):
         if not months or any(not 1 <= month <= 12 for month in months):
             raise ValueError("months are 1 to 12, at least one")
         return months
+
+    @field_validator("regions")
+    @classmethod
+    def _each_once(
+        cls, regions: Literal["all"] | tuple[Name | Region, ...]
+    ) -> Literal["all"] | tuple[Name | Region, ...]:
+        names = [] if regions == "all" else [r if isinstance(r, str) else r.name for r in regions]
+        if again := twice(names):
+            raise ValueError(f"the region {again} is named twice; keep one, or rename one")
+        return regions
 
     @field_validator("seasons")
     @classmethod

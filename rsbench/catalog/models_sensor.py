@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rsbench.catalog.models_base import Entry, Name, Text
+from rsbench.catalog.models_base import Entry, FolderName, Name, Text
 from rsbench.core.errors import unknown
 
 Unit = Literal["reflectance", "kelvin", "display"]
@@ -132,7 +132,7 @@ class Sensor(Entry):
     that metrics use, in ``unit``; ``display``: bands shown as red, green, blue.
     """
 
-    name: Name
+    name: FolderName
     title: Text
     gsd: float = Field(gt=0)
     unit: Unit

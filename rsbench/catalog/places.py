@@ -14,6 +14,7 @@ from rsbench.catalog.loaders import load_regions
 from rsbench.catalog.models import Region
 from rsbench.core.errors import InputError
 from rsbench.core.io import read_json
+from rsbench.core.names import folder_fault, twice
 
 GUARD_KM = 50.0
 EXTENT_M = 10_240
@@ -37,9 +38,8 @@ def load_regions_geojson(path: str | Path) -> tuple[Region, ...]:
     path = Path(path)
     places = [_place(path, i, feature) for i, feature in enumerate(_features(path))]
     names = [name for name, _, _ in places]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise _problem(path, f"the name {min(twice)!r} is used twice", "Rename one")
+    if again := twice(names):
+        raise _problem(path, f"the name {again!r} is used twice", "Rename one")
     centres = [centre for _, centre, _ in places]
     splits = _splits(path, names, centres, [split for _, _, split in places])
     return tuple(
@@ -61,17 +61,23 @@ def _features(path: Path) -> list[Any]:
 
 def _place(path: Path, i: int, feature: Any) -> tuple[str, tuple[float, float], str | None]:
     """Return name, (latitude, longitude) and the stated split of a feature."""
-    properties = (feature.get("properties") if isinstance(feature, dict) else None) or {}
+    properties, geometry = (_part(feature, part) for part in ("properties", "geometry"))
     name, split = properties.get("name"), properties.get("split")
     where = f"feature {i + 1}"
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         remedy = "Give it letters, digits, '_', '.' and '-', as in Delft_Netherlands"
         raise _problem(path, f"{where} has the name {name!r}", remedy)
+    if fault := folder_fault(name):
+        raise _problem(path, f"{where} has the name {name!r}: {fault}", "Rename it")
     if split not in (None, "train", "val", "test"):
         raise _problem(path, f"{name} has the split {split!r}", "Write train, val or test")
-    points = _positions((feature.get("geometry") or {}).get("coordinates"))
+    points = _positions(geometry.get("coordinates"))
     if not points:
         raise _problem(path, f"{name} has no coordinates", "Give it a point or a polygon")
+    longitudes = [longitude for longitude, _ in points]
+    if max(longitudes) - min(longitudes) > 180.0:
+        found = f"{name} spans more than 180° of longitude, or crosses the antimeridian"
+        raise _problem(path, found, "Give it a point, or a polygon on one side")
     longitude, latitude = ((min(axis) + max(axis)) / 2 for axis in zip(*points, strict=True))
     if not (-180.0 <= longitude <= 180.0 and -80.0 <= latitude < 84.0):
         found = f"{name} lies at longitude {longitude}, latitude {latitude}"
@@ -79,12 +85,20 @@ def _place(path: Path, i: int, feature: Any) -> tuple[str, tuple[float, float], 
     return name, (latitude, longitude), split
 
 
-def _positions(value: Any) -> list[tuple[float, float]]:
-    if not isinstance(value, list):
+def _part(feature: Any, name: str) -> dict[str, Any]:
+    """Return an object inside a feature; empty where there is none."""
+    value = feature.get(name) if isinstance(feature, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _positions(value: Any, depth: int = 0) -> list[tuple[float, float]]:
+    """Return the finite positions in nested lists, which GeoJSON nests four deep at most."""
+    if not isinstance(value, list) or depth > 4:
         return []
-    if len(value) >= 2 and all(isinstance(v, int | float) for v in value):
-        return [(float(value[0]), float(value[1]))]
-    return [point for part in value for point in _positions(part)]
+    if len(value) >= 2 and all(type(v) in (int, float) for v in value):
+        finite = all(abs(v) <= 1e6 for v in value[:2])
+        return [(float(value[0]), float(value[1]))] if finite else [(math.inf, math.inf)]
+    return [point for part in value for point in _positions(part, depth + 1)]
 
 
 def _region(path: Path, name: str, centre: tuple[float, float], split: str) -> Region:

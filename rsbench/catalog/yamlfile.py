@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ Loc = tuple[str | int, ...]
 # The C parser gives the same nodes and marks, about ten times faster; it is not in every build.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN = frozenset(f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
+MAX_BYTES = 4 << 20
+MAX_VALUES = 100_000
+"""Values of a file, those that aliases repeat included."""
+MAX_DEPTH = 50
 _HINTS = {
     "missing": "Add the key",
     "float_type": "Write a number; YAML reads an exponent only after a point, as in 1.0e-4",
@@ -59,16 +64,13 @@ def load_yaml(path: Path) -> Document:
     """Read a YAML file as plain values.
 
     Raises:
-        CatalogError: if it is not YAML, or has duplicate keys, tags or recursive anchors.
+        CatalogError: if it is not YAML, or has duplicate keys, tags or recursive anchors, or too
+            many or too deep values.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogError(
-            path, None, f"the file cannot be read ({error})", "Check the path and the encoding"
-        ) from error
+    text = _text(path)
     loader = None
     try:
+        _require_shallow(path, text)
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
@@ -88,11 +90,47 @@ def load_yaml(path: Path) -> Document:
     return Document(path, value, lines)
 
 
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise CatalogError(
+            path, None, f"the file cannot be read ({error})", "Check the path and the encoding"
+        ) from error
+    if len(data) > MAX_BYTES:
+        raise CatalogError(path, None, f"it is larger than {MAX_BYTES >> 20} MiB", "Shorten it")
+    return text
+
+
+def _require_shallow(path: Path, text: str) -> None:
+    """Refuse deep nesting before the parser composes nodes, which it does by recursion."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else None
+            raise CatalogError(
+                path, line, f"values are nested more than {MAX_DEPTH} deep", "Write it flatter"
+            )
+
+
 def _plain(path: Path, loader: Any, node: yaml.Node, at: Loc, lines: dict[Loc, int]) -> Any:
     lines.setdefault(at, node.start_mark.line + 1)
-    if len(at) > 50:
+    if len(at) > MAX_DEPTH:
         raise CatalogError(
             path, node.start_mark.line + 1, "an anchor contains itself", "Write the entry out"
+        )
+    if len(lines) > MAX_VALUES:
+        raise CatalogError(
+            path,
+            node.start_mark.line + 1,
+            f"it holds more than {MAX_VALUES} values, those that anchors repeat included",
+            "Write fewer entries",
         )
     if isinstance(node, yaml.MappingNode):
         return dict(_pairs(path, loader, node, at, lines))
@@ -106,7 +144,28 @@ def _plain(path: Path, loader: Any, node: yaml.Node, at: Loc, lines: dict[Loc, i
             f"{node.value!r} is read as a {kind}",
             "Put it in quotes to make it text",
         )
-    return loader.construct_object(node)
+    return _scalar(path, loader, node)
+
+
+def _scalar(path: Path, loader: Any, node: yaml.Node) -> Any:
+    kind, problem = node.tag.rsplit(":", 1)[-1], ""
+    try:
+        value = loader.construct_object(node)
+    except (ValueError, KeyError, OverflowError):
+        problem = f"cannot be read as {kind}"
+    else:
+        if isinstance(value, float) and not math.isfinite(value):
+            problem = "is no finite number"
+        elif kind in ("int", "float") and ":" in node.value:  # digits in base 60
+            problem = f"is read as the number {value}"
+    if not problem:
+        return value
+    raise CatalogError(
+        path,
+        node.start_mark.line + 1,
+        f"{_short(node.value)} {problem}",
+        "Correct it, or put it in quotes to make it text",
+    )
 
 
 def _pairs(

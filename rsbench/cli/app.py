@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-weights_app = typer.Typer(help="Weight files of perceptual metrics.", no_args_is_help=True)
+weights_app = typer.Typer(
+    help="Weight files of perceptual metrics, and published weights of models.",
+    no_args_is_help=True,
+)
 lock_app = typer.Typer(help="Lock files: frozen STAC searches.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 app.add_typer(lock_app, name="lock")
@@ -38,8 +42,17 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Write a line to standard error."""
-    sys.stderr.write(text + "\n")
+    """Write a line to standard error; a message that cannot be written is lost."""
+    with suppress(OSError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def confirmed(question: str) -> bool:
+    """Ask on standard error; return whether the line typed is yes. The end of input means no."""
+    sys.stderr.write(f"{question} [y/N]: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def quiet(text: str) -> None:
@@ -47,8 +60,13 @@ def quiet(text: str) -> None:
 
 
 def dump(value: Any) -> None:
-    """Write a value as JSON to standard output."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    """Write a value as JSON to standard output, in escapes where it cannot hold all characters."""
+    say(json.dumps(value, indent=2, ensure_ascii=only_ascii()))
+
+
+def only_ascii() -> bool:
+    """Return whether standard output lacks characters that a text may hold."""
+    return "utf" not in (sys.stdout.encoding or "utf-8").lower()
 
 
 @app.callback(invoke_without_command=True)

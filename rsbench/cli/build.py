@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rsbench.cli.app import confirmed
 from rsbench.cli.build_output import Output, Say, end, event, watching
 from rsbench.core.errors import InputError, RsbenchError, unknown
 from rsbench.core.progress import Advance
@@ -42,6 +43,7 @@ class BuildRequest:
     release: Path | None = None
     scheduler: str | None = None
     store: str = "zarr"
+    exclude: tuple[str, ...] = ()
 
     @property
     def part(self) -> tuple[int, int] | None:
@@ -54,14 +56,13 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     from rsbench.build.engine.builder import kept_lock
     from rsbench.build.engine.icechunk import working_place
     from rsbench.build.plan.plan import Lock
-    from rsbench.catalog import load_recipe
 
     _require_consistent(asked)
     to = Output(say, note, asked.as_json, asked.release)
     given = None
     if asked.lock is not None and (asked.lock.exists() or not asked.dry_run):
         given = Lock.load(asked.lock)
-    chosen = load_recipe(asked.recipe) if asked.recipe else _unnamed(given, asked.lock)
+    chosen = _recipe(asked.recipe, given)
     target = asked.out or Path(f"{chosen.name}.zarr")
     chosen = _narrow(chosen, asked.regions, asked.years)
     if given is not None:
@@ -75,22 +76,23 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     build(chosen, target, given, asked, to)
 
 
-def _unnamed(lock: Lock | None, path: Path | None) -> Recipe:
-    """Return the recipe where none is named: that of the lock, else the default one.
+def _recipe(name: str | None, lock: Lock | None) -> Recipe:
+    """Return the recipe: the one that is named, else that of the lock, else the default one.
 
     Raises:
-        InputError: if the lock was made for a recipe that is not in the catalogue.
+        InputError: if the lock was made for another recipe, or for one that is not known.
     """
-    from rsbench.catalog import load_recipe, names
+    from rsbench.build.engine.build_lock import require_same
+    from rsbench.build.plan.lock_recipe import recipe_in
+    from rsbench.catalog import load_recipe
 
-    name = "s2-yearly" if lock is None else str(lock.recipe["name"])
-    if name not in names("recipes"):
-        raise InputError(
-            f"building from the lock {path}",
-            f"it was made for the recipe {name}, which is not in the catalogue",
-            "Give the file of that recipe as well, with --recipe FILE",
-        )
-    return load_recipe(name)
+    if lock is None:
+        return load_recipe(name or "s2-yearly")
+    if name is None:
+        return recipe_in(lock)
+    recipe = load_recipe(name)
+    require_same(lock, recipe)
+    return recipe
 
 
 def _require_consistent(asked: BuildRequest) -> None:
@@ -118,12 +120,15 @@ def _require_consistent(asked: BuildRequest) -> None:
 def _build_whole(
     recipe: Recipe, target: Path, given: Lock | None, asked: BuildRequest, to: Output
 ) -> None:
+    from rsbench.build.engine.build_lock import excluding
     from rsbench.build.engine.builder import build
     from rsbench.build.engine.icechunk import build_icechunk
     from rsbench.build.plan.plan import describe
 
     with watching(as_json=asked.as_json and not asked.dry_run, say=to.say) as (advance, watch):
-        frozen = given or _search(recipe, asked.recipe, asked.provider, advance)
+        options = _options(asked, given, advance, watch)
+        frozen = _search(recipe, asked.recipe, options) if given is None else given
+        frozen = excluding(frozen, asked.exclude)
         summary = describe(frozen)
         _tell(summary, dry_run=asked.dry_run, to=to)
         if asked.dry_run:
@@ -133,8 +138,8 @@ def _build_whole(
             return
         if summary.hours > ASK_ABOVE_HOURS and not asked.yes:
             _ask(summary)
-        options = _options(asked, frozen, advance, watch)
-        result = (build_icechunk if asked.store == "icechunk" else build)(recipe, target, options)
+        do = build_icechunk if asked.store == "icechunk" else build
+        result = do(recipe, target, replace(options, lock=frozen))
     end(result, to)
 
 
@@ -150,6 +155,7 @@ def _options(
         processes=asked.workers is not None,
         scheduler=asked.scheduler,
         allow_incomplete=asked.allow_incomplete,
+        exclude=asked.exclude,
         progress=advance,
         watch=watch,
     )
@@ -212,11 +218,13 @@ def _as_locked(recipe: Recipe, lock: Lock, *, regions: str | None, years: str | 
     return recipe.model_copy(update=changes)
 
 
-def _search(recipe: Recipe, asked: str | None, provider: str | None, advance: Advance) -> Lock:
+def _search(recipe: Recipe, asked: str | None, options: BuildOptions) -> Lock:
     from rsbench.build.plan.plan import make_plan
 
     try:
-        return make_plan(recipe, provider=provider, progress=advance)
+        return make_plan(
+            recipe, provider=options.provider, leaving=options.leaving, progress=options.progress
+        )
     except RsbenchError:
         raise
     except OSError as error:
@@ -261,16 +269,15 @@ def _tell(summary: PlanSummary, *, dry_run: bool, to: Output) -> None:
 
 
 def _ask(summary: PlanSummary) -> None:
-    if not sys.stdin.isatty():
+    if not (sys.stdin and sys.stdin.isatty()):
         raise InputError(
             "build-dataset",
             f"this reads {summary.bytes / 1e9:.1f} GB in about {summary.hours:.1f} hours "
             "and needs a confirmation, which only a terminal can give",
             "Add --yes to go on, or --dry-run to look first",
         )
-    import typer
-
-    typer.confirm("Go on?", abort=True, err=True)
+    if not confirmed("Go on?"):
+        raise InputError("build-dataset", "it was not confirmed", "Answer y, or add --yes")
 
 
 def download_command(

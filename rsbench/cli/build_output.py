@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsbench.cli.app import only_ascii
 from rsbench.core.progress import Advance, progress_workers
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ EVENT_S = 0.5
 
 def event(kind: str, **values: Any) -> str:
     """Return one event as a line of JSON."""
-    return json.dumps({"event": kind, **values}, ensure_ascii=False)
+    return json.dumps({"event": kind, **values}, ensure_ascii=only_ascii())
 
 
 @contextmanager
@@ -123,8 +124,8 @@ def _table(result: BuildResult) -> Iterator[str]:
         if not names:
             continue
         dates = sum(len(found[name].dates) for name in names)
-        failed = sum(unit.region in names for unit in result.failed)
+        failed = sum(unit.region in names and not unit.item for unit in result.failed)
         valid = sum(found[name].mean for name in names) / len(names)
         yield f"{split:8}{len(names):9}{dates:8}{failed:8}{valid:9.1%}"
     for unit in result.failed:
-        yield f"failed: {unit.region} {unit.year}: {unit.reason}"
+        yield f"{'' if unit.item else 'failed: '}{unit.region} {unit.year}: {unit.reason}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsbench.cli.app import confirmed
 from rsbench.core.errors import InputError
 from rsbench.core.io import atomic_directory, read_json
 
@@ -57,6 +59,23 @@ def export_command(path: Path, out: Path, *, region: str | None, say: Say) -> No
         with atomic_directory(out.absolute()) as folder:
             files = export_geotiff(store, folder, region=region)
     say(f"{out}  {len(files)} files")
+
+
+def require_free(path: Path, lost: str | None) -> None:
+    """Ask before a file is replaced; without a terminal, refuse.
+
+    Args:
+        path: the file.
+        lost: what would be lost; None for nothing.
+
+    Raises:
+        InputError: if something would be lost and that is not confirmed.
+    """
+    if lost is None:
+        return
+    asked = sys.stdin is not None and sys.stdin.isatty()
+    if not (asked and confirmed(f"{path}: {lost}. Replace it?")):
+        raise InputError(f"writing {path}", lost, "Give another --against, or add --overwrite")
 
 
 def _exported(store: Store, out: Path) -> bool:

@@ -44,8 +44,12 @@ def build_dataset(
         str, typer.Option(help="zarr, or icechunk (repository of versions, opened as PATH@TAG).")
     ] = "zarr",
     allow_incomplete: Annotated[
-        bool, typer.Option("--allow-incomplete", help="Finish although units failed.")
+        bool, typer.Option("--allow-incomplete", help="Finish without units and items that fail.")
     ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ITEM_ID", help="Leave out an item of the catalogue; repeatable."),
+    ] = None,
     release: Annotated[
         Path | None,
         typer.Option(help="Also write a folder for publication in an archive or data hub."),
@@ -61,6 +65,7 @@ def build_dataset(
         recipe=recipe, out=out, provider=provider, regions=regions, years=years, yes=yes,
         workers=workers, scheduler=scheduler, store=store, dry_run=dry_run, lock=lock, parts=parts,
         finalise=finalise, allow_incomplete=allow_incomplete, release=release, as_json=as_json,
+        exclude=tuple(exclude or ()),
     )  # fmt: skip
     build_command(asked, say=say, note=note)
 

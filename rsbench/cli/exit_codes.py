@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from rsbench.cli.app import app, note
-from rsbench.core.errors import DiskFull, InputError, RsbenchError
+from rsbench.core.errors import DiskFull, InputError, LimitReached, RsbenchError, first_line
 
 INTERRUPTED = 130
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -21,6 +25,13 @@ _OF_THE_MACHINE = _FULL | {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
     *(errno.EEXIST, errno.ENAMETOOLONG),
 }
+
+# How libraries say that memory or address space has run out.
+_NO_MEMORY = re.compile(
+    r"cannot allocate memory|can't allocate memory|out of memory|failed to map segment"
+    r"|can't start new thread|bad_alloc",
+    re.IGNORECASE,
+)
 
 # Typer brings its own copy of click in some versions and the package in others.
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -48,17 +59,33 @@ def run_app() -> int:
     if not os.environ.get("RSBENCH_DEBUG"):
         # After a failed write, pending zarr tasks fail too; the first error is enough.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    _prepare_streams()
+    return guarded(lambda: app(prog_name="rsbench", standalone_mode=False))
+
+
+def _prepare_streams() -> None:
+    """Let streams write ``?`` for what their encoding lacks; closed ones become the null device."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Run a command and return its exit code; an exception becomes one message on stderr."""
     reported = False
     try:
-        code = int(app(prog_name="rsbench", standalone_mode=False) or 0)
+        code = int(command() or 0)
+        sys.stdout.flush()
     except typer.Exit as stop:
         code = stop.exit_code
     except RsbenchError as error:
-        code, reported = _report(error), True
+        code, reported = _report(_scarce(error) or error), True
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         code = 0
     except Exception as error:  # noqa: BLE001 - no traceback unless RSBENCH_DEBUG is set
         code = _unexpected(error)
@@ -67,20 +94,62 @@ def run_app() -> int:
     return code
 
 
+def _discard_output() -> None:
+    """Send what is left in the buffer of stdout to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _unexpected(error: Exception) -> int:
     if isinstance(error, typer.Abort):
-        return INTERRUPTED
+        if not isinstance(error.__cause__, EOFError):  # typer turns this error into an interrupt
+            return INTERRUPTED
+        error = error.__cause__
     if isinstance(error, _UsageError):
         return _misused(error)
+    if (scarce := _scarce(error)) is not None:
+        return _report(scarce)
     if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        if error.filename is None and error.errno in _FULL:
+            _discard_output()  # it may be the buffer of stdout that has no room
         return _report(_machine(error))
     foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
     if foreign and isinstance(error, ModuleNotFoundError) and error.name:
         return _report(_missing(error.name))
     if os.environ.get("RSBENCH_DEBUG"):
         raise error
-    note(f"rsbench: internal error: {type(error).__name__}: {error}. RSBENCH_DEBUG=1 shows where.")
+    said = " ".join(str(error).split())[:300]
+    note(f"rsbench: internal error: {type(error).__name__}: {said}. RSBENCH_DEBUG=1 shows where.")
     return 70
+
+
+def _scarce(error: BaseException) -> LimitReached | None:
+    """Return the error for what memory or the number of files does not allow; None for others.
+
+    A reader may have reported such an error as a damaged file, so its causes are looked at too.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+            return LimitReached(
+                "this command",
+                "too many files are open",
+                "Raise the limit, e.g. with `ulimit -n 4096`, and type the same command",
+            )
+        foreign = isinstance(cause, RuntimeError | ImportError | OSError)
+        if isinstance(cause, MemoryError) or (foreign and _NO_MEMORY.search(str(cause))):
+            return LimitReached(
+                "this command",
+                f"there is too little memory ({_reason(cause)})",
+                "Close other programs, raise the limit (`ulimit -v`), or ask for less at once",
+            )
+        cause = cause.__cause__
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    """Return the line of a message that is about memory."""
+    lines = [line for line in str(error).splitlines() if _NO_MEMORY.search(line)]
+    return lines[0].strip()[:200] if lines else first_line(error)
 
 
 def _misused(error: Any) -> int:

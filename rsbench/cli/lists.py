@@ -1,4 +1,4 @@
-"""Commands that list models, metrics, recipes, regions and weights, and `doctor`."""
+"""Commands that list models, metrics and the entries of the catalogue, and `doctor`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,32 @@ def recipes(as_json: Json = False) -> None:
         return
     for row in rows:
         say(f"{row.name:20} {row.kind:9} {row.title}")
+
+
+def protocols(as_json: Json = False) -> None:
+    """List the protocols: task, context, horizon and window."""
+    from rsbench.catalog import load_protocol, names
+
+    rows = [load_protocol(name) for name in names("protocols")]
+    if as_json:
+        dump([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        size = f"k={row.context} horizon={row.horizon} window={row.window}"
+        say(f"{row.name:20} {row.task:9} {size}")
+
+
+def labels(as_json: Json = False) -> None:
+    """List the label sets and their classes."""
+    from rsbench.catalog import names
+    from rsbench.catalog.loaders import load_labels
+
+    rows = [load_labels(name) for name in names("labels")]
+    if as_json:
+        dump([row.model_dump(mode="json") for row in rows])
+        return
+    for row in rows:
+        say(f"{row.name:20} {row.gsd:g} m, {len(row.scored)} classes  {row.title}")
 
 
 def regions(
@@ -119,6 +145,25 @@ def weights_fetch(
         say(str(path))
 
 
+def weights_import(
+    file: Annotated[Path, typer.Argument(help="Safetensors, or a file of torch.save.")],
+    model: Annotated[str, typer.Option(help="Model whose weights the file holds.")],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
+    preset: Annotated[str | None, typer.Option(help="Preset; default: the model's.")] = None,
+    bands: Annotated[int, typer.Option(help="Bands of every image.")] = 6,
+    key: Annotated[
+        str | None, typer.Option(help="Entry of the file that holds the tensors, if it has more.")
+    ] = None,
+) -> None:
+    """Write a checkpoint with weights that the authors of a model published.
+
+    Tensors are found by name. Score it with `rsbench run --checkpoint OUT`.
+    """
+    from rsbench.models.weights_import import import_weights
+
+    say(str(import_weights(file, model, preset, out, bands=bands, key=key)))
+
+
 def doctor() -> None:
     """Print versions and which optional parts are installed."""
     from rsbench.cli.commands import doctor_lines
@@ -129,7 +174,8 @@ def doctor() -> None:
 
 def register() -> None:
     """Register the commands of this module."""
-    for command in (models, metrics, recipes, regions, doctor):
+    for command in (models, metrics, recipes, protocols, labels, regions, doctor):
         app.command()(command)
     weights_app.command("check")(weights_check)
     weights_app.command("fetch")(weights_fetch)
+    weights_app.command("import")(weights_import)

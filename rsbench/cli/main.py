@@ -176,16 +176,21 @@ def check(
         list[Path] | None,
         typer.Option(help="With --write: runs with other seeds, for the spread of training."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --write: replace whatever is there.")
+    ] = False,
 ) -> None:
     """Gate: exit code 0 pass, 1 regressed, 2 bad input, 3 incomparable, 70 internal error."""
     from rsbench.evaluation.gate import check as check_result
 
     if write:
-        from rsbench.evaluation.gate.expected import write_expected
+        from rsbench.cli.commands import require_free
+        from rsbench.evaluation.gate.expected import lost_by_writing, write_expected
         from rsbench.evaluation.scores import Scores
 
-        others = [Scores.load(path) for path in repeat or ()]
-        rows = write_expected(Scores.load(result), against, repeats=others)
+        others, scores = [Scores.load(path) for path in repeat or ()], Scores.load(result)
+        require_free(against, None if overwrite else lost_by_writing(against, scores))
+        rows = write_expected(scores, against, repeats=others)
         say(f"{against}: wrote {rows} expected rows; review them before you commit the file")
         return
     outcome = check_result(result, against)

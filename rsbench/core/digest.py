@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,24 @@ def canonical_json(value: Any) -> str:
 def sha256_json(value: Any) -> str:
     """Return the hex SHA-256 of the canonical JSON of ``value``."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+SEAL = "sha256"
+"""Key of the digest in a sealed JSON object."""
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with the digest of its other keys under ``SEAL``."""
+    rest = {key: item for key, item in value.items() if key != SEAL}
+    return {**rest, SEAL: sha256_json(rest)}
+
+
+def is_intact(value: Mapping[str, Any]) -> bool:
+    """Return whether a JSON object has the digest that :func:`sealed` gave it."""
+    try:
+        return SEAL in value and value[SEAL] == sealed(value)[SEAL]
+    except (ValueError, RecursionError):
+        return False
 
 
 def sha256_file(path: Path) -> str:

@@ -79,8 +79,27 @@ class UnitFailed(RsbenchError, OSError):
     exit_code = 1
 
 
+class ItemFailed(UnitFailed):
+    """One item of a unit could not be read; ``item`` is its id."""
+
+    item = ""
+
+    @classmethod
+    def of(cls, item: str, asked: str, found: str, remedy: str) -> ItemFailed:
+        """Return the error of an item."""
+        error = cls(asked, found, remedy)
+        error.item = item
+        return error
+
+
 class DiskFull(RsbenchError, OSError):
     """The output device is full; finished parts are kept."""
+
+    exit_code = 1
+
+
+class LimitReached(RsbenchError):
+    """Memory or the number of open files does not suffice."""
 
     exit_code = 1
 

@@ -2,12 +2,13 @@
 
 Content is written to a temporary file or folder beside the target, flushed, and renamed to the
 target; then the parent folder is flushed. Temporary names are hidden and contain target, host and
-process. After a failure or Ctrl-C the temporary is removed. If the process was killed, the next
-process on this host that writes the same target removes it.
+process. After a failure or Ctrl-C the temporary is removed, at the latest when the process ends. If
+the process was killed, the next process on this host that writes the same target removes it.
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
@@ -21,12 +22,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from rsbench.core.errors import DiskFull, InputError, RsbenchError
 
 TEMPORARY = ".tmp-"
 """Prefix of the names of temporary files and folders."""
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-CLOSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
+CLOSED = frozenset({
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+    errno.ELOOP,
+})  # fmt: skip
+TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 MAX_JSON = 256 << 20
 """Size limit in bytes of JSON files that are read."""
 
@@ -34,7 +42,7 @@ MAX_JSON = 256 << 20
 # -------------------------------------------------------------------------------- files
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
     """Write a file atomically; text is encoded as UTF-8.
 
     Raises:
@@ -43,6 +51,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     with atomic_file(path) as temporary, temporary.open("xb") as file:
         file.write(data)
+
+
+def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write a new ``.npy`` file; ``ndarray.tofile`` would lose the reason of a failed write."""
+    whole = np.asarray(array, order="C")
+    with path.open("xb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.reshape(-1).view(np.uint8).data)
 
 
 @contextmanager
@@ -57,6 +73,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def temporary_file(target: Path) -> Iterator[Path]:
     """Yield an unused temporary path beside ``target``; a file there is removed at the end."""
     temporary = _beside(target)
+    _OWN[temporary] = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -92,6 +109,7 @@ def atomic_directory(target: Path, *, durable: bool = True) -> Iterator[Path]:
 def temporary_directory(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``target``, removed at the end unless it was renamed."""
     folder = _beside(target)
+    _OWN[folder] = None
     try:
         folder.mkdir(parents=True)
         yield folder
@@ -128,6 +146,7 @@ def replace_directory(folder: Path, target: Path) -> None:
     """
     sync_tree(folder)
     old = _beside(target)
+    _OWN[old] = target
     try:
         with suppress(FileNotFoundError):
             target.rename(old)
@@ -161,11 +180,33 @@ def sync_tree(folder: Path) -> None:
 
 # --------------------------------------------------------------------------- temporaries
 
+_OWN: dict[Path, Path | None] = {}
+"""Temporaries of this process, entered before they are made; of an old target, the target."""
+
+
+@atexit.register
+def remove_own_temporaries() -> None:
+    """Remove temporaries that Ctrl-C left: it may come between making one and guarding it."""
+    process = f"-{_host()}-{os.getpid()}-"
+    for path, target in list(_OWN.items()):
+        if process not in path.name:  # of the parent of a forked process
+            continue
+        if target is not None and not os.path.lexists(target):
+            with suppress(OSError):
+                path.rename(target)
+        _remove(path)
+
 
 def _beside(target: Path) -> Path:
     """Return an unused path beside the target: ``.tmp-NAME-HOST-PROCESS-RANDOM``."""
     own = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     return target.parent / f"{TEMPORARY}{target.name}-{own}"
+
+
+def target_of(path: Path) -> Path:
+    """Return what a temporary of this module becomes; any other path as it is."""
+    found = re.fullmatch(rf"{re.escape(TEMPORARY)}(.+)-[0-9a-f]{{8}}-\d+-[0-9a-f]{{8}}", path.name)
+    return path.with_name(found[1]) if found else path
 
 
 def _host() -> str:
@@ -175,14 +216,28 @@ def _host() -> str:
 
 def _remove_stale(target: Path) -> None:
     """Remove temporaries of a target whose process on this host has ended."""
-    begin = f"{TEMPORARY}{target.name}-{_host()}-"
-    with suppress(OSError):
-        with os.scandir(target.parent) as entries:
-            left = [entry.name for entry in entries if entry.name.startswith(begin)]
-        for name in left:
-            found = re.fullmatch(r"(\d{1,9})-[0-9a-f]{8}", name.removeprefix(begin))
-            if found and not _is_alive(int(found[1])):
-                _remove(target.parent / name)
+    for path, host, process in _temporaries(target):
+        if host == _host() and not _is_alive(process):
+            _remove(path)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove all temporaries of a target. No other process may write it at the same time."""
+    for path, _, _ in _temporaries(target):
+        if path not in _OWN:
+            _remove(path)
+
+
+def _temporaries(target: Path) -> list[tuple[Path, str, int]]:
+    """Return path, host and process of every temporary of a target."""
+    begin, found = f"{TEMPORARY}{target.name}-", []
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            own = entry.name.removeprefix(begin)
+            made = re.fullmatch(r"([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}", own)
+            if made and own != entry.name:
+                found.append((target.parent / entry.name, made[1], int(made[2])))
+    return found
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -210,6 +265,7 @@ def _remove(path: Path) -> None:
     finally:
         if os.path.lexists(path):
             _remove_once(path)
+    _OWN.pop(path, None)
 
 
 def _remove_once(path: Path) -> None:
@@ -225,7 +281,7 @@ def _remove_once(path: Path) -> None:
 
 @contextmanager
 def disk_errors(
-    asked: str, elsewhere: str, closed: type[InputError] = InputError
+    asked: str, elsewhere: str, closed: type[InputError] = InputError, *, kept: str = ""
 ) -> Iterator[None]:
     """Convert operating system errors for a full disk or a path that is not writable.
 
@@ -233,6 +289,7 @@ def disk_errors(
         asked: the operation, e.g. ``writing OUT``.
         elsewhere: how to choose another output path, e.g. ``give another --out``.
         closed: type of the error for a path that is read-only or not permitted.
+        kept: what a run of the same command finds again after a full disk, e.g. ``finished parts``.
 
     Raises:
         DiskFull: if the device, the quota or the file size limit is exhausted.
@@ -244,23 +301,26 @@ def disk_errors(
         raise
     except OSError as error:
         if error.errno in FULL:
+            again = f" ({kept} are kept)" if kept else ""
             raise DiskFull(
                 asked,
                 f"the device has no room left ({error.strerror})",
-                "Free some space and run the same command again (finished parts are kept), or "
-                + elsewhere,
+                f"Free some space and run the same command again{again}, or {elsewhere}",
             ) from error
         if error.errno in CLOSED:
-            found = f"{_at_fault(error)} cannot be written to ({error.strerror})"
+            found = f"{_at_fault(error) or 'it'} cannot be written to ({error.strerror})"
             remedy = f"Make it writable, or {elsewhere}"
             raise closed(asked, found, remedy) from error
+        if error.errno in TAKEN:
+            found = "something is there already, or another process wrote it meanwhile"
+            raise closed(asked, found, f"Look at what is there, and {elsewhere}") from error
         raise
 
 
 def _at_fault(error: OSError) -> str:
-    """Return the path in an error; of a temporary, the folder that contains it."""
+    """Return the path in an error, if any; of a temporary, the folder that contains it."""
     if not isinstance(error.filename, str | os.PathLike):
-        return "it"
+        return ""
     path = Path(error.filename)
     temporary = [p for p in (path, *path.parents) if p.name.startswith(TEMPORARY)]
     return str(temporary[-1].parent if temporary else path)

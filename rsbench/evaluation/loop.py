@@ -15,6 +15,7 @@ import torch
 
 from rsbench.core.dates import day_number
 from rsbench.evaluation.entries import ModelEntry
+from rsbench.evaluation.pooled_metrics import PooledMetricAccumulator
 from rsbench.evaluation.set_metrics import SetMetricAccumulator
 from rsbench.evaluation.strata import ADDED, INPUT_VALID, PIXEL_CLASS
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, SUMS
@@ -44,6 +45,7 @@ class Tally:
     pixels: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     sets: SetMetricAccumulator | None = None
+    pooled: PooledMetricAccumulator | None = None
 
     def add(
         self,
@@ -212,12 +214,16 @@ class _Scorer:
         def of_kind(*kinds: str) -> tuple[str, ...]:
             return tuple(metric for metric, one in known.items() if one.kind in kinds)
 
-        images, sets = of_kind("image", "change"), of_kind("set")
+        images, sets, pooled = of_kind("image", "change"), of_kind("set"), of_kind("pooled")
         return cls(
             images, tuple(metric for metric in images if known[metric].additive),
             tuple(metric for metric in images if known[metric].pixelwise),
             of_kind("members"), bool(of_kind("change")), value_range, rgb, hooks,
-            Tally(bands, sets=SetMetricAccumulator(sets, value_range, rgb) if sets else None),
+            Tally(
+                bands,
+                sets=SetMetricAccumulator(sets, value_range, rgb) if sets else None,
+                pooled=PooledMetricAccumulator(pooled, value_range) if pooled else None,
+            ),
         )  # fmt: skip
 
     def classes(self, case: Case) -> Tensor | None:
@@ -266,6 +272,8 @@ class _Scorer:
             self.tally.add(entry, case, lead, part, zone=zone)
         if self.tally.sets is not None:
             self.tally.sets.add(entry, case, lead, answer, truth, valid)
+        if self.tally.pooled is not None:
+            self.tally.pooled.add(entry, case, lead, answer, truth, valid)
         if self.hooks.on_answer is not None:
             self.hooks.on_answer(entry, case, lead, answer)
 

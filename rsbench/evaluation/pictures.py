@@ -6,8 +6,8 @@ other units are scaled by the dataset's value range. Files are ``.npy`` without 
 
 from __future__ import annotations
 
-import errno
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,24 +17,37 @@ import numpy.typing as npt
 
 from rsbench.core.dates import day_number
 from rsbench.core.errors import DiskFull
-from rsbench.core.io import atomic_file, write_atomic
+from rsbench.core.io import FULL, atomic_file, write_atomic, write_npy
 from rsbench.metrics.display import GAMMA, WHITE
+from rsbench.store.layout import SHARE
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rsbench.evaluation.entries import ModelEntry
+    from rsbench.models.api import Frames
     from rsbench.store.layout import SensorMeta
     from rsbench.tasks.base import Case
 
 SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # numpy drops the number
 Array = npt.NDArray[Any]
+CLASS_COLOURS = np.array([
+    (78, 121, 167), (89, 161, 79), (237, 201, 72), (225, 87, 89), (176, 122, 161), (118, 183, 178),
+    (242, 142, 43), (156, 117, 95), (186, 176, 172), (255, 157, 167), (44, 75, 110),
+    (140, 209, 125),
+], dtype=np.uint8)  # fmt: skip
+"""Colours of classes in the order of their codes; more classes than colours begin again."""
 
 
 def display(values: Array, unit: str, value_range: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    """Return ``(3|1, H, W)`` values as a picture ``(H, W, 3)`` uint8."""
+    """Return ``(3|1, H, W)`` values as a picture ``(H, W, 3)`` uint8.
+
+    Shares of classes ``(K, H, W)`` become the colour of the largest.
+    """
+    if unit == SHARE:
+        coloured: npt.NDArray[np.uint8] = CLASS_COLOURS[values.argmax(0) % len(CLASS_COLOURS)]
+        return coloured
     if unit == "reflectance":
         shown = np.clip(values / WHITE, 0.0, 1.0) ** (1.0 / GAMMA)
     else:
@@ -62,20 +75,21 @@ class Viewer:
 
     Args:
         folder: where images are written.
-        meta: the sensor.
+        meta: what is predicted.
         bands: bands of the case, along C.
+        inputs: the sensor of the frames that are given.
         keep: ``none``, ``viewer`` or ``all``; the images are the same for the last two.
         regions: at most so many regions.
     """
 
     def __init__(
-        self, folder: Path, meta: SensorMeta, bands: tuple[str, ...], *, keep: str, regions: int = 6
-    ) -> None:
+        self, folder: Path, meta: SensorMeta, bands: tuple[str, ...], *, keep: str,
+        inputs: SensorMeta | None = None, regions: int = 6,
+    ) -> None:  # fmt: skip
         self._folder = folder
         self._meta = meta
+        self._inputs = inputs or meta
         self._limit = 0 if keep == "none" else regions
-        shown = meta.display if meta.display and set(meta.display) <= set(bands) else bands[:3]
-        self._index = [bands.index(band) for band in shown][: 3 if len(shown) >= 3 else 1]
         self._samples: dict[str, _Sample] = {}
 
     def add(self, entry: ModelEntry, case: Case, lead: int, values: Tensor) -> None:
@@ -96,20 +110,22 @@ class Viewer:
             answer, truth = values[b].numpy(), case.truth[b, lead - 1].numpy()
             valid = case.valid[b, lead - 1, 0].numpy()
             error = np.where(valid, np.abs(answer - truth).mean(axis=0), np.nan)
-            kept.predictions.setdefault(key, []).append(self._picture(answer))
+            kept.predictions.setdefault(key, []).append(self._picture(answer, case.want.bands))
             kept.errors.setdefault(key, []).append(error.astype(np.float16))
 
     def _begin(self, case: Case, b: int) -> _Sample | None:
         sample = case.samples[b]
         if len(self._samples) >= self._limit or (sample.window.y, sample.window.x) != (0, 0):
             return None
-        frames = case.given.frames[case.want.sensor]
+        frames = _shown_frames(case)
         kept = _Sample(
             region=sample.region, key=sample.key, start=case.starts[b].isoformat(),
             targets=[t.isoformat() for t in case.targets[b]],
-            truth=[self._picture(frame.numpy()) for frame in case.truth[b]],
+            truth=[self._picture(frame.numpy(), case.want.bands) for frame in case.truth[b]],
             valid=[mask[0].numpy() for mask in case.valid[b]],
-            context=self._picture(frames.values[b, 0, self._shown(case, b)].numpy()),
+            context=_picture(
+                frames.values[b, 0, self._shown(case, b)].numpy(), frames.bands, self._inputs
+            ),
         )  # fmt: skip
         self._samples[sample.region] = kept
         return kept
@@ -117,11 +133,11 @@ class Viewer:
     @staticmethod
     def _shown(case: Case, b: int) -> int:
         """Return the index of the start's frame: the last of a context, the first of pairs."""
-        times = case.given.frames[case.want.sensor].times[b].tolist()
+        times = _shown_frames(case).times[b].tolist()
         return times.index(day_number(case.starts[b]))
 
-    def _picture(self, values: Array) -> npt.NDArray[np.uint8]:
-        return display(values[self._index], self._meta.unit, self._meta.value_range)
+    def _picture(self, values: Array, bands: Sequence[str]) -> npt.NDArray[np.uint8]:
+        return _picture(values, bands, self._meta)
 
     def close(self) -> None:
         """Write the images and, last, their index."""
@@ -146,24 +162,41 @@ class Viewer:
                 {
                     "model": model,
                     "preset": preset,
-                    "prediction": self._save(f"{kept.region}-{model}", np.stack(pictures)),
+                    "prediction": self._save(f"{kept.region}-{number}", np.stack(pictures)),
                     "error": self._save(
-                        f"{kept.region}-{model}-error", np.stack(kept.errors[model, preset])
+                        f"{kept.region}-{number}-error", np.stack(kept.errors[model, preset])
                     ),
                 }
-                for (model, preset), pictures in kept.predictions.items()
+                for number, ((model, preset), pictures) in enumerate(kept.predictions.items())
             ],
         }
 
     def _save(self, name: str, array: Array) -> str:
         path = self._folder / f"{name}.npy"
         try:
-            with atomic_file(path) as temporary, temporary.open("wb") as file:
-                np.save(file, array, allow_pickle=False)
+            with atomic_file(path) as temporary:
+                write_npy(temporary, array)
         except OSError as error:
+            if error.errno not in FULL:
+                raise
             raise DiskFull(
                 f"writing the pictures of the run ({name}.npy)",
-                "the device has no room left" if error.errno in FULL else str(error.strerror),
+                "the device has no room left",
                 "Free some space and type the same command, or add --keep-predictions none",
             ) from error
         return f"{name}.npy"
+
+
+def _shown_frames(case: Case) -> Frames:
+    """Return the frames of the wanted sensor, or of the sensor given where it is another."""
+    frames = case.given.frames
+    return frames[case.want.sensor] if case.want.sensor in frames else next(iter(frames.values()))
+
+
+def _picture(values: Array, bands: Sequence[str], meta: SensorMeta) -> npt.NDArray[np.uint8]:
+    """Return ``(C, H, W)`` as a picture; of images the display bands, or the first ones."""
+    if meta.unit == SHARE:
+        return display(values, meta.unit, meta.value_range)
+    shown = meta.display if meta.display and set(meta.display) <= set(bands) else bands[:3]
+    index = [list(bands).index(band) for band in shown][: 3 if len(shown) >= 3 else 1]
+    return display(values[index], meta.unit, meta.value_range)

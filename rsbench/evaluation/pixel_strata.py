@@ -28,6 +28,7 @@ FIXED_STEP = r"P\d+[YMWD]"
 """Step of a store whose dates are equally far apart; not ``irregular`` or ``P8D/P32D``."""
 
 LAND_COVER = "land cover"
+TRUTH = "the labels of the store are the truth, and no stratum is made of the truth"
 OBSERVED = "observations"
 
 Places = npt.NDArray[np.int64]
@@ -75,16 +76,19 @@ class PixelLayers:
         return torch.cat(layers, dim=-1)
 
 
-def pixel_layers(store: Store, sensor: str, regions: Sequence[str] | None = None) -> PixelLayers:
+def pixel_layers(
+    store: Store, sensor: str, regions: Sequence[str] | None = None, *, labels: bool = True
+) -> PixelLayers:
     """Return the layers of a store for a sensor, and why it lacks the others.
 
     Args:
         regions: those that will be scored; all where None.
+        labels: False where the labels of the store are the truth, which no stratum is made of.
     """
     places = store.regions if regions is None else regions
     layers, absent = [], {}
     for name, make in ((LAND_COVER, _land_cover), (OBSERVED, _observations)):
-        found = make(store, sensor, places)
+        found = make(store, sensor, places) if labels or make is _observations else TRUTH
         if isinstance(found, str):
             absent[f"{PIXEL}{name}"] = found
         else:

@@ -40,7 +40,7 @@ def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> Refere
             needs = f"needs {known.min_context} {own.words.frames}"
             absent.append(Absent(name, f"{needs}, the table has {config.context}"))
             continue
-        model = create_model(name, bands=len(config.bands), context=config.context)
+        model = create_model(name, **own.model_options(config))
         if known.fitted:
             if "train" not in own.splits(config):
                 absent.append(Absent(name, "the store has no training split to fit on"))

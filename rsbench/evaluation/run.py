@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rsbench.catalog import Protocol
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
-from rsbench.core.io import disk_errors
 from rsbench.core.progress import Advance, silent
-from rsbench.evaluation.run_folder import finished, require_writable, whole
+from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.metrics.queries import SELECTION, headline
@@ -129,35 +128,38 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     key = _key(request, config, preset)
-    done = finished(out, key)
-    if done is not None:
-        note(f"{out} holds this run already; nothing was left to do")
-        return RunResult(out, done)
-    require_writable(out)
-    model, history = _with_weights(request, config, preset, note=note, advance=advance)
-    own = own_entry(
-        config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
-    )
-    info = {"command": request.command, "history": history, "extra": {"key": key}}
-    scores = publish(
-        out, config, request.keep,
-        lambda on_answer: score_table(
-            config, own, note=note, advance=advance, on_answer=on_answer, info=info
-        ),
-    )  # fmt: skip
+    with reserved(out, key) as done:
+        if done is not None:
+            note(f"{out} holds this run already; nothing was left to do")
+            return RunResult(out, done)
+        model, history = _with_weights(request, config, preset, note=note, advance=advance)
+        own = own_entry(
+            config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
+        )
+        info = {"command": request.command, "history": history, "extra": {"key": key}}
+        scores = publish(
+            out, config, request.keep,
+            lambda on_answer: score_table(
+                config, own, note=note, advance=advance, on_answer=on_answer, info=info
+            ),
+        )  # fmt: skip
     return RunResult(out, scores)
 
 
 def publish(
     out: Path, config: EvaluationConfig, keep: str, make: Callable[[OnAnswer], Scores]
 ) -> Scores:
-    """Write table, scores, images and report of what ``make`` scores; all of it or nothing."""
+    """Write table, scores, images and report of what ``make`` scores; all of it or nothing.
+
+    ``out``: held with :func:`rsbench.evaluation.run_folder.reserved`.
+    """
     from rsbench.evaluation.pictures import Viewer
     from rsbench.evaluation.report import write_report
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
-    with disk_errors(f"writing the run {out}", "give another --out"), whole(out) as folder:
-        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep)
+    with whole(out) as folder:
+        inputs = config.store.sensor(config.sensor)
+        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
         scores = make(viewer.add)
         viewer.close()
         table = scores.table()
@@ -281,7 +283,7 @@ def _with_weights(
     from rsbench.models.registry import card, create_model, identity
 
     entry = card(request.model)
-    options = {"bands": len(config.bands), "context": config.context, **request.options}
+    options = {**task_of(config).model_options(config), **request.options}
     if not entry.trainable:
         return create_model(request.model, preset, **options), {}
     from rsbench.models.checkpoint import Checkpoint, load_into
@@ -313,6 +315,9 @@ def _with_weights(
         asked = _training(request, config, preset)
         path = train(model, entry.of(preset), config.store, asked, progress=advance).checkpoint
     checkpoint: Checkpoint = load_into(model, path, config.store, split=config.split)
+    if checkpoint.imported:
+        note(f"weights imported from {checkpoint.imported}: the places and dates of their training "
+             "are unknown, so their overlap with the split is not checked")  # fmt: skip
     return model, {request.model: checkpoint.history}
 
 
@@ -359,8 +364,8 @@ def train_model(
             f"Type: rsbench run --model {request.model}",
         )
     model = fresh_model(
-        request.model, preset, seed=request.seed, bands=len(config.bands),
-        context=config.context, **request.options,
+        request.model, preset, seed=request.seed,
+        **{**task_of(config).model_options(config), **request.options},
     )  # fmt: skip
     asked = replace(
         _training(request, config, preset), devices=devices, batch_size=batch_size,

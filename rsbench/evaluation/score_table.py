@@ -114,6 +114,7 @@ def score_table(
         on_answer: called with entry, case, lead and values of each answer.
         info: further fields of :class:`RunInfo`.
     """
+    from rsbench.evaluation.clipped import outside
     from rsbench.evaluation.loop import ScoringHooks, score
     from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
     from rsbench.evaluation.reference_models import bound_entries, reference_entries
@@ -129,7 +130,9 @@ def score_table(
     samples = [s for group in task_of(config).groups(config, config.split) for s in group]
     scored = {sample.region for sample in samples}
     regions = [name for name in config.store.regions if name in scored]
-    layers = pixel_layers(config.store, config.sensor, regions)
+    layers = pixel_layers(
+        config.store, config.sensor, regions, labels=not task_of(config).predicts_labels
+    )
     tally = score(
         entries, cases(config), config.metrics, bands=config.bands,
         value_range=config.meta.value_range, rgb=config.rgb,
@@ -138,7 +141,9 @@ def score_table(
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
-    extra = {"counts": _counts(tally.counts), "strata": known, **_networks(config.metrics)}
+    counts = _counts(tally.counts)
+    run = replace(run, absent=(*run.absent, *outside(counts)))
+    extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
     if tally.sets is not None:
         note("comparing sets of images")
     return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
@@ -146,11 +151,14 @@ def score_table(
 
 def _scores(tally: Tally, strata: Mapping[str, Mapping[str, str]], run: RunInfo) -> Scores:
     """Return the scores of a pass over the cases; ``strata``: region → stratum → label."""
-    if tally.sets is None:
-        return Scores(tally.frame(strata), run, pixels=tally.pixel_frame())
-    sets, absent = tally.sets.frame()
-    run = replace(run, absent=(*run.absent, *absent))
-    return Scores(tally.frame(strata), run, sets, tally.pixel_frame())
+    parts: dict[str, Any] = {"pixels": tally.pixel_frame()}
+    if tally.pooled is not None:
+        parts["counts"] = tally.pooled.frame()
+        run = replace(run, pooled=tally.pooled.metrics)
+    if tally.sets is not None:
+        parts["sets"], absent = tally.sets.frame()
+        run = replace(run, absent=(*run.absent, *absent))
+    return Scores(tally.frame(strata), run, **parts)
 
 
 def _counter(total: int, advance: Advance) -> Callable[[int], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,23 +11,39 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rsbench.catalog import load_protocol
 from rsbench.catalog import names as catalogue_names
-from rsbench.core.errors import UPGRADE, Incomparable, InputError, SchemaError, other_schema
-from rsbench.core.io import atomic_file, read_json, write_atomic
+from rsbench.core.errors import (
+    UPGRADE,
+    Incomparable,
+    InputError,
+    SchemaError,
+    first_line,
+    other_schema,
+)
+from rsbench.core.typed import typed
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
+from rsbench.evaluation.pooled_metrics import empty_counts, pooled_tables
+from rsbench.evaluation.run_files import (
+    PARTS,
+    RUN,
+    SCHEMA,
+    UNITS,
+    again_into,
+    read_frames,
+    read_run,
+    unsealed,
+    write_run,
+)
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 from rsbench.metrics.queries import perfect_values
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
-SCHEMA = 1
 COLUMNS = [
     "schema", "dataset", "dataset_digest", "split", "protocol", "model", "preset", "inputs",
     "weights", "seed", "precision", "metric", "band", "lead", "step", "stratum", "value", "lo",
@@ -73,6 +88,7 @@ class RunInfo:
         licences: sensor → ``licence``, ``attribution``, ``citation``.
         absent: values that are absent, with the reason.
         best_trivial: the reference model that was best on validation; reference of skill.
+        pooled: ids of the pooled metrics, which are evaluated from counts.
         primary: metric, score and leads of the primary endpoint, where the protocol states one.
         history: model → learning-curve points ``{"step", "loss", "validation", …}``.
         citations: model → reference of the publication.
@@ -109,6 +125,7 @@ class RunInfo:
     citations: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[Absent, ...] = ()
     best_trivial: str | None = None
+    pooled: tuple[str, ...] = ()
     primary: Mapping[str, Any] | None = None
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     command: str = ""
@@ -126,22 +143,21 @@ class RunInfo:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the JSON form, of this schema only."""
+        """Read the JSON form, of this schema only.
+
+        Raises:
+            InputError: if a field is absent or of another type.
+            SchemaError: if it has another schema.
+        """
         if value.get("schema") != SCHEMA:
             raise other_schema("reading a run", value.get("schema"), SCHEMA, run_again(value))
         known = {item.name for item in fields(cls)} - {"extra"}
-        own: dict[str, Any] = {name: value[name] for name in known & set(value)}
-        for name in ("bands", "value_range", "starts", "missing", "display"):
-            if isinstance(own.get(name), list):
-                own[name] = tuple(own[name])
-        own["absent"] = tuple(Absent(**item) for item in own.get("absent", ()))
+        own = {name: value[name] for name in known & set(value)}
         own["extra"] = {name: value[name] for name in sorted(set(value) - known)}
         try:
-            return cls(**own)
-        except TypeError as error:
-            raise SchemaError(
-                "reading a run", f"run.json lacks a field ({error})", "Run it again"
-            ) from error
+            return typed(cls, own)
+        except ValueError as error:
+            raise InputError("reading a run", f"{error}", "Run it again") from error
 
     @property
     def label(self) -> str:
@@ -182,13 +198,15 @@ class Scores:
     defined value, ``n_images`` all images of the unit, ``n_missing`` those without a value.
     ``pixels`` has these rows per class of pixels (column ``pixel_class``), for metrics that are
     means over pixels: the sums and weights of the classes of one layer add up to the unit. ``sets``
-    holds metrics of sets of images, one row per (model, lead, metric), without sums.
+    holds metrics of sets of images, one row per (model, lead, metric), without sums. ``counts``
+    holds what pooled metrics count in every image.
     """
 
     units: pd.DataFrame
     run: RunInfo
     sets: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=SET_COLUMNS))
     pixels: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PIXEL_COLUMNS))
+    counts: pd.DataFrame = field(default_factory=empty_counts)
     _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -216,7 +234,7 @@ class Scores:
         metrics = sorted({*self.sets["metric"], *other.sets["metric"]})
         gone = tuple(Absent("*", why, str(metric)) for metric in metrics)
         run = replace(run, absent=tuple(dict.fromkeys(run.absent + gone)))
-        return Scores(both, run, pixels=pixels)
+        return Scores(both, run, pixels=pixels, counts=stack(self.counts, other.counts))
 
     @classmethod
     def sum(cls, parts: Sequence[Scores]) -> Scores:
@@ -237,7 +255,8 @@ class Scores:
         Columns: model preset role metric band lead stratum region value n_samples n_missing.
         """
         means, skill, _ = self._pooled()
-        parts = stack(means, skill, shares(skill, self.run.best_trivial))
+        of_regions = shares(skill, self.run.best_trivial)
+        parts = stack(means, skill, of_regions, self._pooled_tables()[1])
         return parts.rename(columns={strata.GROUP: "stratum"})
 
     def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
@@ -251,8 +270,26 @@ class Scores:
 
     def _tidy(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
         if "tidy" not in self._made:
-            self._made["tidy"] = _tidy(self.run, *self._pooled(), self.sets)
+            added = stack(set_cells(self.sets), self._pooled_tables()[0])
+            self._made["tidy"] = _tidy(self.run, *self._pooled(), added)
         return cast("tuple[pd.DataFrame, tuple[Absent, ...]]", self._made["tidy"])
+
+    def _pooled_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return cells and pseudo-values by region of the pooled metrics."""
+        if "counted" not in self._made:
+            groups = {
+                name: self.units.drop_duplicates("region").set_index("region")[column]
+                for column, name in strata.GROUP_COLUMNS.items()
+                if column in self.units.columns
+            }
+            labels = {
+                name: {str(r): f"{name}={label}" for r, label in own.items() if label}
+                for name, own in groups.items()
+            }
+            self._made["counted"] = pooled_tables(
+                self.counts, self.run.bands, self.run.pooled, labels
+            )
+        return cast("tuple[pd.DataFrame, pd.DataFrame]", self._made["counted"])
 
     def matchings(self, stratum: str) -> tuple[strata.Matching, ...]:
         """Return per metric and band the origins that a matched set kept and dropped."""
@@ -264,82 +301,48 @@ class Scores:
     def save(self, folder: Path) -> None:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all.
 
-        ``sets.parquet`` and ``pixels.parquet`` are written if there are such scores.
+        ``sets.parquet``, ``pixels.parquet`` and ``counts.parquet`` are written if there are such
+        scores. ``run.json`` is written last and has the digests of the others and of itself.
         """
         folder.mkdir(parents=True, exist_ok=True)
         run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
-        text = json.dumps(run.to_json(), indent=1, sort_keys=True, allow_nan=False)
-        write_parquet(self.units, folder / "scores.parquet")
-        for name, part in (("sets", self.sets), ("pixels", self.pixels)):
-            if len(part):
-                write_parquet(part, folder / f"{name}.parquet")
-        write_atomic(folder / "run.json", text + "\n")
+        write_run(folder, run.to_json(), {"scores": self.units, **self._further()})
+
+    def _further(self) -> dict[str, pd.DataFrame]:
+        return {name: part for name in PARTS if len(part := getattr(self, name))}
 
     @classmethod
     def load(cls, folder: Path) -> Scores:
-        """Read a run folder."""
-        asked = f"reading the run {folder}"
-        for name in ("run.json", "scores.parquet"):
-            if not (folder / name).is_file():
-                there = "it is empty" if _is_empty(folder) else f"there is no {name} in it"
-                found = there if folder.is_dir() else "there is no such folder"
-                raise InputError(asked, found, "Name a folder written by `rsbench run --out`")
-        value = read_json(folder / "run.json", asked, "Run it again")
+        """Read a run folder.
+
+        Raises:
+            InputError: if a file is absent, or is not the one that was written.
+            SchemaError: if it was written under another schema.
+        """
+        value, asked = read_run(folder), f"reading the run {folder}"
         try:
-            run = RunInfo.from_json(value)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            if isinstance(error, SchemaError):
-                here = f"{error.remedy} --out {shlex.quote(f'{folder}-again')}"
-                remedy = error.remedy if UPGRADE in error.remedy else here
-                raise SchemaError(asked, error.found, remedy) from error
-            raise InputError(asked, f"run.json is damaged ({error})", "Run it again") from error
-        units = read_parquet(folder / "scores.parquet")
-        others = {
-            name: read_parquet(folder / f"{name}.parquet")
-            for name in ("sets", "pixels")
-            if (folder / f"{name}.parquet").is_file()
-        }
-        return cls(units, run, **others)
-
-
-TABLE_AGAIN = "rsbench table RUN --csv, where RUN is the folder of its run, made again"
-"""Remedy for a file of a run that does not state the command that made it."""
+            run = RunInfo.from_json(unsealed(value))
+        except SchemaError as error:
+            here = f"{error.remedy} --out {shlex.quote(f'{folder}-again')}"
+            remedy = error.remedy if UPGRADE in error.remedy else here
+            raise SchemaError(asked, error.found, remedy) from error
+        except InputError as error:
+            found = f"{RUN} is damaged ({error.found})"
+            raise InputError(asked, found, again_into(folder)) from error
+        frames = read_frames(folder, value)
+        try:
+            return cls(frames.pop("scores"), run, **frames)
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            found = f"{UNITS} is damaged ({first_line(error)})"
+            raise InputError(asked, found, again_into(folder)) from error
 
 
 def run_again(value: Mapping[str, Any]) -> str:
     """Return the command that made a run, as its ``run.json`` of any schema states it."""
     stated = value.get("command")
     return stated if isinstance(stated, str) and stated else "rsbench run --model NAME --data STORE"
-
-
-def write_parquet(values: pd.DataFrame, path: Path) -> None:
-    """Write a parquet file with the schema in its metadata."""
-    frame = pa.Table.from_pandas(values, preserve_index=False)
-    metadata = {**(frame.schema.metadata or {}), b"rsbench.schema": str(SCHEMA).encode()}
-    frame = frame.replace_schema_metadata(metadata)
-    with atomic_file(path) as temporary:
-        pq.write_table(frame, temporary)
-
-
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a parquet file of this package, of this schema only."""
-    asked = f"reading {path}"
-    try:
-        frame = pq.read_table(path)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            asked, f"the file is cut short or no parquet ({reason})", "Write it again from the run"
-        ) from error
-    found = (frame.schema.metadata or {}).get(b"rsbench.schema")
-    if found is not None and found != str(SCHEMA).encode():
-        stated = int(found) if found.isdigit() else found.decode()
-        raise other_schema(asked, stated, SCHEMA, TABLE_AGAIN)
-    return cast(pd.DataFrame, frame.to_pandas())
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and next(folder.iterdir(), None) is None
 
 
 def _merge(a: RunInfo, b: RunInfo) -> RunInfo:
@@ -393,7 +396,7 @@ def _tidy(
     means: pd.DataFrame,
     skill: pd.DataFrame,
     absent: tuple[Absent, ...],
-    sets: pd.DataFrame,
+    added: pd.DataFrame,
 ) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
     cells = stack(
         cells_of(means, paired=False),
@@ -408,7 +411,7 @@ def _tidy(
     if run.one_scene:
         spread = cells["interval"] != inference.NONE
         cells.loc[spread, "interval"] += inference.ONE_SCENE
-    cells = stack(cells, set_cells(sets))
+    cells = stack(cells, added)
     cells = stack(cells, _null_rows(cells, run.absent + absent, run))
     cells["inputs"] = cells["model"].map(run.inputs).fillna(f"{run.sensor} k={run.context}")
     cells["weights"] = cells["model"].map(run.weights).astype(object)

@@ -2,13 +2,14 @@
 
 There is one value per model, lead and metric, and no sum per region: a distance of sets is not
 additive. The images are those of the headline stratum that are defined at every lead, so that n is
-the same at all leads.
+the same at all leads. An image whose truth lies mostly outside the range to which a metric clips is
+left out of that metric; a model with such a prediction has no value of it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ import torch
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation.scores import HALVES, SET_COLUMNS, Absent
 from rsbench.metrics.checks import check_pairs
+from rsbench.metrics.clipping import clipping
 from rsbench.metrics.engine import exact
 from rsbench.metrics.images import ImageBatch
+from rsbench.metrics.registry import info
 from rsbench.metrics.sets import compare, defined, extract, features_of
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ Who = tuple[str, str, str]
 Place = tuple[str, str, int, int]
 """Region, start, and the window's row and column: which image it is, at any lead."""
 Vectors = dict[Place, dict[str, "Tensor"]]
+"""Image → feature → vector; an image that is not compared has none."""
+RANGE_OF_METRIC = "the range to which it clips"
 
 
 @dataclass
@@ -53,6 +58,7 @@ class SetMetricAccumulator:
     _rows: dict[Who, dict[int, Vectors]] = field(default_factory=dict)
     _truths: dict[Who | None, dict[int, Vectors]] = field(default_factory=dict)
     _offered: set[Place] = field(default_factory=set)
+    _cuts: dict[Any, dict[Place, tuple[float, bool]]] = field(default_factory=dict)
 
     def add(
         self, entry: ModelEntry, case: Case, lead: int, values: Tensor, truth: Tensor, valid: Tensor
@@ -78,49 +84,99 @@ class SetMetricAccumulator:
                 _keep(own, names, images, "prediction", here)
                 if any(place not in truths for place in here):
                     _keep(truths, names, images, "truth", here)
+                self._keep_cuts((who, whose, lead), images, here)
+
+    def _keep_cuts(
+        self, of: tuple[Who, Who | None, int], images: ImageBatch, places: Sequence[Place]
+    ) -> None:
+        """Keep what each metric clips of predictions and truths."""
+        who, whose, lead = of
+        for metric in self.metrics:
+            cut = clipping(info(metric), images)
+            if cut is None:
+                continue
+            shares, mostly = cut.clipped.mean(2).tolist(), cut.mostly.any(2).tolist()
+            for name, side in ((who, 0), (("truth of", whose), 1)):
+                kept = self._cuts.setdefault((name, lead, metric), {})
+                for b, place in enumerate(places):
+                    kept[place] = (shares[b][side], mostly[b][side])
 
     def frame(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
         """Return the values of set metrics, and why some are absent."""
+        common = {metric: self._common(None, metric) for metric in self.metrics}
+        gone = [self._without(metric) for metric in self.metrics]
         rows: list[dict[str, Any]] = []
-        gone: list[Absent] = []
-        common = self._common(None)
         for who, leads in self._rows.items():
-            whose = who if who in self._truths else None
-            places = self._common(whose)
-            if len(places) < 2 or len(places) != len(common):
-                found = f"n = {len(places)} images, the other entries have {len(common)}"
-                why = found if len(places) >= 2 else f"{len(places)} images have every lead"
-                gone += [Absent(who[0], why, metric) for metric in self.metrics]
-                continue
             for lead in sorted(leads):
-                rows += self._lead(who, lead, leads[lead], self._truths[whose][lead], places)
+                for metric in self.metrics:
+                    found = self._one(who, lead, metric, len(common[metric]))
+                    if isinstance(found, Absent):
+                        gone.append(found)
+                    else:
+                        rows.append(found)
         rows += _halves(rows)
-        return pd.DataFrame(rows, columns=SET_COLUMNS), tuple(gone)
+        absent = tuple(dict.fromkeys(one for one in gone if one is not None))
+        return pd.DataFrame(rows, columns=SET_COLUMNS), absent
 
-    def _common(self, whose: Who | None) -> list[Place]:
-        """Return the images defined at every lead, in an order that does not depend on batches."""
-        leads = [set(vectors) for vectors in self._truths.get(whose, {}).values()]
-        kept = set.intersection(*leads) if leads else set()
+    def _common(self, whose: Who | None, metric: str) -> list[Place]:
+        """Return the images compared at every lead, in an order that does not depend on batches."""
+        leads = self._truths.get(whose, {})
+        kept = set.intersection(*(set(vectors) for vectors in leads.values())) if leads else set()
+        far = {
+            place for lead in leads for place in self._outside(("truth of", whose), lead, metric)
+        }
         return sorted(
-            place
-            for place in kept
-            if all(self._truths[whose][lead][place] for lead in self._truths[whose])
+            place for place in kept - far if all(vectors[place] for vectors in leads.values())
         )
 
-    def _lead(
-        self, who: Who, lead: int, own: Vectors, truths: Vectors, places: Sequence[Place]
-    ) -> Iterator[dict[str, Any]]:
+    def _outside(self, name: Any, lead: int, metric: str) -> set[Place]:
+        """Return the images that lie mostly outside the range to which a metric clips."""
+        return {place for place, cut in self._cuts.get((name, lead, metric), {}).items() if cut[1]}
+
+    def _without(self, metric: str) -> Absent | None:
+        """Return how many images the truths of a metric leave out, if any."""
+        leads = self._truths.get(None, {})
+        far = {place for lead in leads for place in self._outside(("truth of", None), lead, metric)}
+        why = f"{len(far)} images are left out: their truth lies mostly outside {RANGE_OF_METRIC}"
+        return Absent("*", why, metric) if far else None
+
+    def _one(self, who: Who, lead: int, metric: str, usual: int) -> dict[str, Any] | Absent:
+        """Return the row of one entry, lead and metric, or why there is none."""
+        whose = who if who in self._truths else None
+        places = self._common(whose, metric)
+        if len(places) < 2 or len(places) != usual:
+            found = f"n = {len(places)} images, the other entries have {usual}"
+            why = found if len(places) >= 2 else f"{len(places)} images have every lead"
+            return Absent(who[0], why, metric)
+        far = self._outside(who, lead, metric).intersection(places)
+        if far:
+            why = f"{len(far)} of {len(places)} predictions lie mostly outside {RANGE_OF_METRIC}"
+            return Absent(who[0], why, metric, lead)
         regions = sorted({place[0] for place in places})
         member = torch.tensor([regions.index(place[0]) for place in places])
         groups = member if len(regions) >= inference.MIN_REGIONS else None
-        for metric in self.metrics:
-            (feature,) = features_of([metric])
-            p, t = (torch.stack([side[k][feature] for k in places]) for side in (own, truths))
-            yield _row(who, metric, lead, compare(metric, p, t, groups), {
-                "n_regions": len(regions),
-                "n_missing": len(self._offered) - len(places),
-                "origins": " ".join(sorted({place[1] for place in places})),
-            })  # fmt: skip
+        (feature,) = features_of([metric])
+        sides = (self._rows[who][lead], self._truths[whose][lead])
+        p, t = (torch.stack([side[place][feature] for place in places]) for side in sides)
+        score = compare(metric, p, t, groups)
+        clipped = self._shares((who, whose), lead, metric, places)
+        return _row(who, metric, lead, replace(score, notes={**score.notes, **clipped}), {
+            "n_regions": len(regions),
+            "n_missing": len(self._offered) - len(places),
+            "origins": " ".join(sorted({place[1] for place in places})),
+        })  # fmt: skip
+
+    def _shares(
+        self, of: tuple[Who, Who | None], lead: int, metric: str, places: Sequence[Place]
+    ) -> dict[str, float]:
+        """Return the mean share of values that a metric clips, of predictions and of truths."""
+        names = {"clipped_prediction": of[0], "clipped_truth": ("truth of", of[1])}
+        found = {name: self._cuts.get((key, lead, metric)) for name, key in names.items()}
+        return {
+            name: sum(cuts[place][0] for place in places) / len(places)
+            for name, cuts in found.items()
+            if cuts is not None
+        }
 
 
 def _place(case: Case, b: int) -> Place:

@@ -8,7 +8,8 @@ grow with a region.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.core.errors import InputError, PixelError, unknown
+from rsbench.core.errors import InputError, PixelError, RsbenchError, first_line, unknown
 from rsbench.core.grid import Grid, Window
+from rsbench.core.io import write_npy
+from rsbench.store.export.geotiff import geotiff
 
 if TYPE_CHECKING:
     from rsbench.models.api import Frames
@@ -72,8 +75,8 @@ class ContextFiles:
     def _npy(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         place = self._folder / folder
         place.mkdir(parents=True, exist_ok=True)
-        np.save(place / f"{day}.npy", arrays[0], allow_pickle=False)
-        np.save(place / f"{day}.valid.npy", arrays[1], allow_pickle=False)
+        write_npy(place / f"{day}.npy", arrays[0])
+        write_npy(place / f"{day}.valid.npy", arrays[1])
 
     def _zarr(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         import zarr
@@ -91,10 +94,7 @@ class ContextFiles:
             "height": grid.height, "width": grid.width, "crs": grid.crs,
             "transform": rasterio.Affine(*grid.transform), "compress": "deflate",
         }  # fmt: skip
-        with (
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(self._folder / folder / f"{day}.tif", "w", **profile) as file,
-        ):
+        with geotiff(rasterio, self._folder / folder / f"{day}.tif", profile) as file:
             file.write(arrays[0])
             file.write_mask(np.where(arrays[1], 255, 0).astype(np.uint8))
             file.descriptions = self._bands
@@ -109,9 +109,9 @@ class AnswerFiles(ABC):
     """
 
     LAYOUT: ClassVar[dict[str, str]] = {
-        "npy": "<region>/<name>.npy float (L, C, H, W) or (L, M, C, H, W) with members",
-        "zarr": "a Zarr group; <region>/<name> float (L, C, H, W) or (L, M, C, H, W)",
-        "geotiff": "<region>/<name>/<target>.tif float, a band each, on the region's grid",
+        "npy": "<region>/<name>.npy float32 (L, C, H, W) or (L, M, C, H, W) with members",
+        "zarr": "a Zarr group; <region>/<name> float32 (L, C, H, W) or (L, M, C, H, W)",
+        "geotiff": "<region>/<name>/<target>.tif float32, a band each, on the region's grid",
     }
 
     def __init__(self, folder: Path, bands: tuple[str, ...]) -> None:
@@ -132,15 +132,18 @@ class AnswerFiles(ABC):
                 f"Add them; they go where task.json says: {self.LAYOUT[self._form]}",
             )
         for item in asked:
-            self._check(item)
+            with _readable(item):
+                self._check(item)
 
     def read(self, item: Asked[Any], index: int, window: Window) -> Array:
         """Return ``(C, h, w)`` of one lead (from 0); of several members, their mean.
 
         Raises:
             PixelError: if a value is not finite.
+            InputError: if the file is damaged.
         """
-        values = self._cut(item, index, window)
+        with _readable(item):
+            values = self._cut(item, index, window)
         if not np.isfinite(values).all():
             *rest, band, row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
             member = f", member {rest[0]}" if rest else ""
@@ -151,8 +154,11 @@ class AnswerFiles(ABC):
                 f"column {window.x + column}",
                 "Predict a finite value everywhere, also where the input is invalid",
             )
-        mean = values.mean(axis=0, dtype=np.float64) if values.ndim == 4 else values
-        return np.ascontiguousarray(mean, dtype=np.float32)
+        return _mean(values)
+
+    def look(self, item: Asked[Any], index: int, window: Window) -> Array:
+        """Return the same without the check that values are finite."""
+        return _mean(self._cut(item, index, window))
 
     _form: ClassVar[str]
 
@@ -176,12 +182,19 @@ class AnswerFiles(ABC):
                 f"its shape is {shape}, asked for is {(lead, *rest)} (leads, bands, rows, columns)",
                 "Write all leads, bands and pixels; members go between leads and bands",
             )
-        if np.dtype(dtype).kind != "f":
+        if np.dtype(dtype).newbyteorder("=") not in (np.float32, np.float64):
             raise InputError(
                 f"the prediction of {item}",
                 f"its type is {np.dtype(dtype)}",
-                "Write float32 in the unit that task.json names",
+                "Write float32 in the unit that task.json names; integers and half precision have "
+                "lost the digits that metrics measure",
             )
+
+
+def _mean(values: npt.NDArray[Any]) -> Array:
+    """Return the mean of the members (M, C, h, w), or the only answer (C, h, w)."""
+    mean = values.mean(axis=0, dtype=np.float64) if values.ndim == 4 else values
+    return np.ascontiguousarray(mean, dtype=np.float32)
 
 
 class _Arrays(AnswerFiles):
@@ -210,7 +223,7 @@ class _Npy(_Arrays):
     def _open(self, item: Asked[Any]) -> Any:
         try:
             return np.load(self._path(item), mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except Exception as error:
             raise InputError(
                 f"the prediction of {item}",
                 f"{self._path(item)} is cut short or no array of numbers",
@@ -279,6 +292,18 @@ class _GeoTiff(AnswerFiles):
                 f"the prediction of {item}", f"{self._path(item, index)} is no GeoTIFF",
                 "Write it again",
             ) from error  # fmt: skip
+
+
+@contextmanager
+def _readable(item: Asked[Any]) -> Iterator[None]:
+    """Convert whatever a decoder raises for a damaged file."""
+    try:
+        yield
+    except (RsbenchError, MemoryError):
+        raise
+    except Exception as error:
+        found = f"its file cannot be read ({first_line(error)})"
+        raise InputError(f"the prediction of {item}", found, "Write it again") from error
 
 
 def open_answers(form: str, folder: Path, bands: tuple[str, ...]) -> AnswerFiles:

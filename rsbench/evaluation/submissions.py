@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Self
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import Incomparable, InputError, SchemaError, unknown
-from rsbench.core.io import atomic_directory
+from rsbench.core.io import atomic_directory, read_json
+from rsbench.core.names import label_fault
 from rsbench.core.progress import Advance, silent
+from rsbench.core.typed import typed
 from rsbench.evaluation.run import RunResult, publish
-from rsbench.evaluation.run_folder import finished, require_writable
+from rsbench.evaluation.run_folder import reserved
 from rsbench.evaluation.score_table import OwnEntry, score_table
 from rsbench.evaluation.submission_files import (
     NOTE,
@@ -27,6 +29,7 @@ from rsbench.evaluation.submission_files import (
     ContextFiles,
     open_answers,
 )
+from rsbench.evaluation.submission_range import require_unit
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task, task_of
 from rsbench.tasks.settings import evaluation_config, reading_of
@@ -72,19 +75,19 @@ class AnswerNote:
         """Read the note of a folder of answers."""
         asked = f"reading the predictions {folder}"
         remedy = f"Copy the {NOTE} that `rsbench export-task` wrote, and fill in the model's name"
-        try:
-            value = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        if not (folder / NOTE).is_file():
             found = f"there is no {NOTE} in it" if folder.is_dir() else "there is no such folder"
-            raise InputError(asked, found, remedy) from error
-        except ValueError as error:
-            raise InputError(asked, f"its {NOTE} is no JSON ({error})", remedy) from error
-        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-            other = value.get("schema") if isinstance(value, dict) else None
-            raise SchemaError(asked, f"{NOTE} has schema {other!r}, not {SCHEMA!r}", remedy)
+            raise InputError(asked, found, remedy)
+        value = read_json(folder / NOTE, asked, remedy)
+        if value.get("schema") != SCHEMA:
+            found = f"{NOTE} has schema {value.get('schema')!r}, not {SCHEMA!r}"
+            raise SchemaError(asked, found, remedy)
+        extra = sorted(set(value) - set(cls.__dataclass_fields__))
         try:
-            return cls(**{**value, "bands": tuple(value["bands"])})
-        except (TypeError, KeyError) as error:
+            if extra:
+                raise ValueError(f"{extra[0]} is no field of it")
+            return typed(cls, value)
+        except ValueError as error:
             raise InputError(asked, f"its {NOTE} does not fit ({error})", remedy) from error
 
     def to_json(self) -> dict[str, Any]:
@@ -236,7 +239,8 @@ def score_answers(
 
     Raises:
         Incomparable: if they were made for another dataset.
-        InputError: if a file is absent or of another shape, grid or type.
+        InputError: if a file is absent or of another shape, grid or type, or most predictions lie
+            outside the value range.
         PixelError: if a value is not finite.
     """
     chosen = options or ScoreOptions()
@@ -245,27 +249,30 @@ def score_answers(
     asked = task_of(config).asked(config)
     files = open_answers(answer.format, predictions, config.bands)
     files.require(asked)
+    require_unit(files, asked, config.meta)
     digest = _content(predictions)
     key = sha256_json({
         "answers": digest, "dataset": store.digest, "note": answer.to_json(),
         "protocol": config.protocol.model_dump(mode="json"), "metrics": list(config.metrics),
         "keep": chosen.keep,
     })  # fmt: skip
-    done = finished(out, key)
-    if done is not None:
-        note(f"{out} holds these scores already; nothing was left to do")
-        return RunResult(out, done)
-    require_writable(out)
-    regions = len({item.region for item in asked})
-    note(f"{answer.model}: {len(asked)} {task_of(config).words.answers} of {regions} regions")
-    entry = _entry_of(answer, files, asked)
-    own = OwnEntry(answer.model, entry, digest, answer.citation, "elsewhere")
-    info = {"command": chosen.command, "extra": {"key": key}}
+    with reserved(out, key) as done:
+        if done is not None:
+            note(f"{out} holds these scores already; nothing was left to do")
+            return RunResult(out, done)
+        regions = len({item.region for item in asked})
+        note(f"{answer.model}: {len(asked)} {task_of(config).words.answers} of {regions} regions")
+        own = OwnEntry(
+            answer.model, _entry_of(answer, files, asked), digest, answer.citation, "elsewhere"
+        )
+        info = {"command": chosen.command, "extra": {"key": key}}
 
-    def scored(on_answer: OnAnswer) -> Scores:
-        return score_table(config, own, note=note, advance=advance, on_answer=on_answer, info=info)
+        def scored(on_answer: OnAnswer) -> Scores:
+            return score_table(
+                config, own, note=note, advance=advance, on_answer=on_answer, info=info
+            )
 
-    return RunResult(out, publish(out, config, chosen.keep, scored))
+        return RunResult(out, publish(out, config, chosen.keep, scored))
 
 
 def _config(
@@ -274,6 +281,10 @@ def _config(
     asked = f"scoring {folder}"
     if answer.model in ("", PLACEHOLDER):
         raise InputError(asked, "its model has no name", f'Write the name as "model" in {NOTE}')
+    for field in ("model", "preset"):
+        if fault := getattr(answer, field) and label_fault(getattr(answer, field)):
+            found = f"its {field} {getattr(answer, field)!r} is refused: {fault}"
+            raise InputError(asked, found, f"Write another name into {NOTE}")
     if answer.model in (*task(answer.task).reference_models, *BOUNDS):
         raise InputError(
             asked, f"{answer.model} is an entry of every table", f"Choose another name in {NOTE}"

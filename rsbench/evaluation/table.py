@@ -8,27 +8,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsbench.core.errors import Incomparable, InputError, other_schema
+from rsbench.core.errors import Incomparable, InputError, first_line, other_schema
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
+from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.intervals import WAYS, loss
-from rsbench.evaluation.scores import (
-    COLUMNS,
-    EARLIEST_TASK,
-    HALVES,
-    SCHEMA,
-    TABLE_AGAIN,
-    Scores,
-    protocol_task,
-    read_parquet,
-    write_parquet,
-)
+from rsbench.evaluation.run_files import SCHEMA, TABLE_AGAIN, read_parquet, write_parquet
+from rsbench.evaluation.scores import COLUMNS, EARLIEST_TASK, HALVES, Scores, protocol_task
 from rsbench.evaluation.unit_table import RANKED_ROLES
 from rsbench.metrics.queries import direction
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
+_COUNTED = ("lead", "n_regions", "n_samples", "n_missing")
 ALPHA = 1.0 - inference.LEVEL
 Cell = tuple[str, str, str, str, int, str]
 """(model, preset, metric, band, lead, stratum)."""
@@ -58,8 +51,10 @@ def read_table(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         try:
             table = pd.read_csv(path, keep_default_na=True)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise InputError(asked, f"it is no CSV ({error})", "Write it again") from error
+        except (ValueError, OverflowError) as error:
+            raise InputError(
+                asked, f"it is no CSV ({first_line(error)})", "Write it again"
+            ) from error
         for name in ("preset", "inputs"):
             if name in table:
                 table[name] = table[name].fillna("").astype(str)
@@ -72,10 +67,26 @@ def read_table(path: Path) -> pd.DataFrame:
             f"it lacks the columns {', '.join(lacking[:6])}{' …' if len(lacking) > 6 else ''}",
             "Name a table written by `rsbench run` or `rsbench table --csv`",
         )
-    odd = sorted({int(v) for v in table["schema"].unique()} - {SCHEMA})
+    odd = [value for value in table["schema"].unique().tolist() if str(value) != str(SCHEMA)]
     if odd:
         raise other_schema(asked, odd[0], SCHEMA, TABLE_AGAIN)
+    _require_numbers(table, asked)
     return table[COLUMNS]
+
+
+def _require_numbers(table: pd.DataFrame, asked: str) -> None:
+    """Refuse text, and fractions of what is counted, in the columns of numbers."""
+    for name in ("value", "lo", "hi", *_COUNTED):
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        odd = table[name].notna() & numbers.isna()
+        if name in _COUNTED:
+            odd |= (numbers % 1 != 0) & table[name].notna()
+        if name == "lead":
+            odd |= table[name].isna()
+        if odd.any():
+            row = int(odd.to_numpy().argmax())
+            found = f"{name} is {str(table[name].iloc[row])[:40]!r} in row {row + 1}"
+            raise InputError(asked, found, "Write it again")
 
 
 def load_tables(paths: Sequence[Path]) -> pd.DataFrame:
@@ -187,6 +198,8 @@ def to_markdown(
             texts = [f"**{t}**" if marked else t for t, marked in _cells(key, cells, leads, best)]
             lines.append(f"| {model} | {preset} | " + " | ".join(texts) + " |")
         lines.append("")
+        if note := _clipped(metric, scores):
+            lines += [f"{note[0].upper()}{note[1:]}.", ""]
     if best:
         lines += [
             "Bold: better than every other entry by more than the paired interval. Of "
@@ -202,6 +215,12 @@ def _unranked(metric: str) -> str:
     if inference.is_published(metric):
         return "; a published convention, for comparison with old tables only"
     return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
+
+
+def _clipped(metric: str, scores: Sequence[Scores]) -> str:
+    """Return which share of the values a metric clipped, by entry; empty where none."""
+    rows = [row for one in scores for row in one.run.extra.get("counts") or []]
+    return clipped_note(metric, rows)
 
 
 def _size(
@@ -232,7 +251,9 @@ def to_latex(
     words = _words(table, scores)
     parts = [f"% {line}" for line in _preface(table, endpoint, words)]
     for metric, leads, rows in _blocks(table, endpoint):
-        parts.append(f"% {metric}{_size(metric, rows, scores)}{_unranked(metric)}")
+        note = _clipped(metric, scores)
+        about = _size(metric, rows, scores) + _unranked(metric) + (f"; {note}" if note else "")
+        parts.append(f"% {metric}{about}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
         head = " & ".join(words.lead(lead) for lead in leads)
@@ -287,7 +308,7 @@ def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint, words: Words) -> li
     lines = [
         f"dataset {first['dataset']} · digest {str(first['dataset_digest'])[:12]} · "
         f"split {first['split']} · protocol {first['protocol']} · step {first['step']}",
-        f"value [interval]: mean over regions of the region mean; {regions} regions at most",
+        f"value [interval]: {words.value}; {regions} regions at most",
         f"primary endpoint: {endpoint.title}; it comes first and orders the entries",
     ]
     if not words.curves:

@@ -23,18 +23,22 @@ if TYPE_CHECKING:
     from rsbench.metrics.images import ImageBatch as ImageBatch
     from rsbench.metrics.images import ImageOptions as ImageOptions
     from rsbench.metrics.images import PerImage as PerImage
+    from rsbench.metrics.pooled import PooledScore as PooledScore
+    from rsbench.metrics.pooled import compute_pooled as compute_pooled
     from rsbench.metrics.rgb import RgbMapping as RgbMapping
     from rsbench.metrics.sets import compute_sets as compute_sets
 
 # Resolved on first use: the list of metrics is readable without torch.
 _LAZY = {
     "compute": "engine",
+    "compute_pooled": "pooled",
     "compute_sets": "sets",
     "image_metrics": "engine",
     "member_metrics": "engine",
     "ImageBatch": "images",
     "ImageOptions": "images",
     "PerImage": "images",
+    "PooledScore": "pooled",
     "RgbMapping": "rgb",
     "SetScore": "frechet",
 }
@@ -47,9 +51,11 @@ __all__ = [
     "MetricInfo",
     "PerImage",
     "Placement",
+    "PooledScore",
     "RgbMapping",
     "SetScore",
     "compute",
+    "compute_pooled",
     "compute_sets",
     "for_bands",
     "image_metrics",

@@ -28,7 +28,7 @@ def check_pairs(
     """
     low, high = _range(data_range)
     for name, x in (("prediction", prediction), ("truth", truth)):
-        _check_tensor(name, x)
+        check_tensor(name, x)
     _check_shapes(prediction, truth)
     if prediction.device != truth.device:
         raise InputError(
@@ -67,7 +67,8 @@ def _range(data_range: float | tuple[float, float] | None) -> tuple[float, float
     return low, high
 
 
-def _check_tensor(name: str, x: Tensor) -> None:
+def check_tensor(name: str, x: Tensor) -> None:
+    """Raise InputError if values are no float32 or float64 tensor, or under autocast."""
     if not isinstance(x, Tensor):
         raise InputError(
             f"scoring: {name}", f"got {type(x).__name__}",

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
-from rsbench.metrics.checks import check_pairs
+from rsbench.metrics.checks import check_pairs, check_tensor
+from rsbench.metrics.clipping import Scored, refusal, within
+from rsbench.metrics.display import require_rgb
 from rsbench.metrics.images import ImageOptions, ImagePairs, PerImage
 from rsbench.metrics.precision import products
-from rsbench.metrics.registry import Kind, implementation, info
-from rsbench.metrics.rgb import RgbMapping
+from rsbench.metrics.registry import Kind, MetricInfo, implementation, info
+from rsbench.metrics.rgb import RgbMapping, stated_rgb
 
 
 def compute(
@@ -25,6 +27,7 @@ def compute(
     valid: Tensor | None = None,
     *,
     data_range: float | tuple[float, float],
+    unit: str | None = None,
     display: RgbMapping | None = None,
     before: Tensor | None = None,
     before_valid: Tensor | None = None,
@@ -37,18 +40,25 @@ def compute(
         valid: (N, 1|C, H, W) bool, or None where every pixel is valid.
         data_range: a number L for values in [0, L], or a pair (low, high). It belongs to the
             dataset and is never estimated from the images.
+        unit: of the values: ``reflectance``, ``kelvin`` or ``display``. Metrics of display@1
+            pictures (LPIPS) need it.
         display: which bands are red, green and blue; not needed for three bands.
         before: last context frame (N, C, H, W), for metrics of change.
         before_valid: its mask.
 
     Raises:
-        InputError: if a metric is undefined for an image; `image_metrics` marks those images.
+        InputError: if a metric is undefined for an image or an image lies mostly outside the range
+            to which the metric clips; `image_metrics` marks those images.
     """
-    options = ImageOptions(display=display, before=before, before_valid=before_valid)
+    options = ImageOptions(display=display, unit=unit, before=before, before_valid=before_valid)
     found = image_metrics(
         ids, prediction, truth, valid=valid, data_range=data_range, options=options
     )
     for metric, result in found.items():
+        if result.outside is not None and bool(result.outside.any()):
+            stated = unit or (display.unit if display else None)
+            given = Scored(prediction, truth, valid, data_range, stated)
+            raise refusal(info(metric), result.outside, given)
         if not bool(result.ok.all()):
             raise _undefined(metric, result.ok, valid)
     return {metric: result.value for metric, result in found.items()}
@@ -84,23 +94,25 @@ def image_metrics(
     """Score image pairs with per-band values, definedness and counts: {id: PerImage}.
 
     Arguments as in `compute`. Arithmetic is float32 with float64 sums, or float64 where both
-    images are float64.
+    images are float64. Images that lie mostly outside the range to which a metric clips have no
+    value and are marked in ``outside``.
     """
     if isinstance(ids, str):
         ids = (ids,)
-    wanted = [(metric, *_runnable(metric, ("image", "change"))) for metric in dict.fromkeys(ids)]
+    wanted = [_runnable(metric, ("image", "change")) for metric in dict.fromkeys(ids)]
     with exact():
         pairs = check_pairs(prediction, truth, valid, data_range, options.bands)
         _check_before(options.before, options.before_valid, pairs)
         pairs = replace(
-            pairs, rgb=options.display, before=options.before, before_valid=options.before_valid
-        )
-        for metric, _, _ in wanted:
-            _check_size(metric, pairs)
-        parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}
+            pairs, rgb=stated_rgb(options.display, options.unit, truth.shape[1]),
+            before=options.before, before_valid=options.before_valid,
+        )  # fmt: skip
+        for known, _ in wanted:
+            _check_fits(known, pairs)
+        parts: dict[str, list[PerImage]] = {known.id: [] for known, _ in wanted}
         for images in pairs.chunks(options.chunk):
-            for metric, function, arguments in wanted:
-                parts[metric].append(function(images, **arguments))
+            for known, function in wanted:
+                parts[known.id].append(within(function(images), known, images))
     return {metric: PerImage.join(found) for metric, found in parts.items()}
 
 
@@ -113,7 +125,8 @@ def member_metrics(
     data_range: float | tuple[float, float],
 ) -> dict[str, PerImage]:
     """Score ensembles (N, M, C, H, W), M ≥ 2, against truths (N, C, H, W): {id: PerImage}."""
-    wanted = [(m, *_runnable(m, ("members",))) for m in ((ids,) if isinstance(ids, str) else ids)]
+    wanted = [_runnable(m, ("members",)) for m in ((ids,) if isinstance(ids, str) else ids)]
+    check_tensor("members", members)
     if members.ndim != 5 or members.shape[1] < 2:
         raise InputError(
             "scoring an ensemble", f"shape {tuple(members.shape)}",
@@ -122,13 +135,13 @@ def member_metrics(
     with exact():
         # The mean is finite only where every member is.
         pairs = check_pairs(members.mean(1), truth, valid, data_range, None)
-        parts: dict[str, list[PerImage]] = {metric: [] for metric, _, _ in wanted}
+        parts: dict[str, list[PerImage]] = {known.id: [] for known, _ in wanted}
         for images in pairs.chunks():
             own = members[images.first : images.first + len(images.truth)].to(images.truth.dtype)
             if images.valid is not None:
                 own = torch.where(images.valid[:, None], own, 0.0)
-            for metric, function, options in wanted:
-                parts[metric].append(function(images, own, **options))
+            for known, function in wanted:
+                parts[known.id].append(within(function(images, own), known, images))
     return {metric: PerImage.join(found) for metric, found in parts.items()}
 
 
@@ -136,22 +149,25 @@ _WHERE = {
     "image": "it compares images one by one; use rsbench.metrics.compute",
     "change": "it compares images one by one; use rsbench.metrics.compute",
     "set": "it compares sets of images; use rsbench.metrics.compute_sets",
+    "pooled": "it is pooled over images; use rsbench.metrics.compute_pooled",
     "members": "it scores ensembles; use rsbench.metrics.member_metrics",
 }
 
 
-def _runnable(
-    metric: str, kinds: tuple[Kind, ...]
-) -> tuple[Callable[..., PerImage], Mapping[str, Any]]:
+def _runnable(metric: str, kinds: tuple[Kind, ...]) -> tuple[MetricInfo, Callable[..., PerImage]]:
+    """Return a metric and its function with its options, where it is of one of the kinds."""
     known = info(metric)
     if known.kind not in kinds:
         found, _, remedy = _WHERE[known.kind].partition("; ")
         raise InputError(f"metric {metric!r}", found, remedy.capitalize())
-    return implementation(metric)
+    function, options = implementation(metric)
+    return known, partial(function, **options)
 
 
 def _check_before(before: Tensor | None, valid: Tensor | None, pairs: ImagePairs) -> None:
     shape = tuple(pairs.truth.shape)
+    if before is not None:
+        check_tensor("before", before)
     if before is not None and tuple(before.shape) != shape:
         raise InputError("before", f"shape {tuple(before.shape)}", f"Give {shape}, as the truth")
     masks = {shape, (shape[0], 1, *shape[2:])}
@@ -161,8 +177,9 @@ def _check_before(before: Tensor | None, valid: Tensor | None, pairs: ImagePairs
         )
 
 
-def _check_size(metric: str, pairs: ImagePairs) -> None:
-    known = info(metric)
+def _check_fits(known: MetricInfo, pairs: ImagePairs) -> None:
+    """Raise InputError if bands, pixels or what is stated of them are too little for a metric."""
+    metric = known.id
     _, bands, height, width = pairs.truth.shape
     if bands < known.min_bands:
         raise InputError(
@@ -175,6 +192,7 @@ def _check_size(metric: str, pairs: ImagePairs) -> None:
             f"axes H, W are {height} × {width}, it needs {known.min_side} pixels on each",
             "Give larger images, or leave the metric out",
         )
+    require_rgb(known, pairs)
 
 
 @contextmanager

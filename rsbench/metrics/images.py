@@ -35,6 +35,9 @@ class PerImage:
         per_band: (N, C) float64, where single bands have a value.
         band_ok: (N, C) bool, where ``per_band`` is defined.
         counts: numbers of elements, bands or images that were capped, clipped or left out.
+        clipped: (N, 2, C) float64, share of the valid pixels of prediction and truth that a metric
+            clips, per band that it uses; None where it clips nothing.
+        outside: (N,) bool, images without a value because they lie mostly outside the range.
     """
 
     value: Tensor
@@ -42,6 +45,8 @@ class PerImage:
     per_band: Tensor | None = None
     band_ok: Tensor | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    clipped: Tensor | None = None
+    outside: Tensor | None = None
 
     @classmethod
     def of(
@@ -93,16 +98,21 @@ class PerImage:
     @staticmethod
     def join(parts: Sequence[PerImage]) -> PerImage:
         """Return the values of consecutive batches as one."""
-        bands = [p.per_band for p in parts if p.per_band is not None]
-        oks = [p.band_ok for p in parts if p.band_ok is not None]
         names = {name for part in parts for name in part.counts}
         return PerImage(
             torch.cat([p.value for p in parts]),
             torch.cat([p.ok for p in parts]),
-            torch.cat(bands) if bands else None,
-            torch.cat(oks) if oks else None,
+            _cat([p.per_band for p in parts]),
+            _cat([p.band_ok for p in parts]),
             {name: sum(part.counts.get(name, 0) for part in parts) for name in sorted(names)},
+            _cat([p.clipped for p in parts]),
+            _cat([p.outside for p in parts]),
         )
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if found else None
 
 
 @dataclass(frozen=True)
@@ -238,6 +248,7 @@ class ImageOptions:
         bands: names along C, for error messages.
         chunk: images scored at a time; values do not depend on it.
         display: which bands are red, green and blue, for metrics that use these only.
+        unit: of the values, where ``display`` does not state it.
         before: last context frame (N, C, H, W), for metrics of change.
         before_valid: mask of ``before``, (N, 1|C, H, W) bool.
     """
@@ -245,6 +256,7 @@ class ImageOptions:
     bands: Sequence[str] | None = None
     chunk: int | None = None
     display: RgbMapping | None = None
+    unit: str | None = None
     before: Tensor | None = None
     before_valid: Tensor | None = None
 

@@ -15,13 +15,30 @@ from typing import Any, Literal, get_args
 from rsbench.core.errors import InputError
 
 Direction = Literal["higher", "lower", "zero"]
-Kind = Literal["image", "set", "members", "change"]
+Kind = Literal["image", "set", "members", "change", "pooled"]
 Axis = Literal["distortion", "perception"]
+Clips = Literal["range", "display"]
 Bounds = tuple[float | None, float | None]
 
 UNIT: Bounds = (0.0, None)
 SCORE: Bounds = (-1.0, 1.0)
 ANY: Bounds = (None, None)
+
+MARGIN = 0.01
+"""Share of the width L of a range; values beyond it by less are clipped but do not count as
+outside: SSIM's C1 = (0.01 L)² hides differences of this size."""
+
+MOST_OUTSIDE = 1 / 3
+"""Largest share of a band's valid pixels outside, in prediction and truth, with which a metric that
+clips has a value. Images of zero mean whose width is given as range lie outside to one half; errors
+of models in dark bands stay below."""
+
+MOST_SATURATED = 1 / 2
+"""The same for what display@1 shows of reflectance: it shows bright ground as white by design."""
+
+OUTSIDE = "outside_range"
+"""Name of the count of images without a value because they lie mostly outside."""
+
 
 _ID = re.compile(r"[a-z0-9_.-]+@[0-9]+")
 _FUNCTION = re.compile(r"[\w.]+:\w+")
@@ -58,15 +75,20 @@ class Metric:
         function: ``package.module:function``. By ``kind``: ``image`` and ``change`` take an
             ``ImageBatch``, ``members`` takes an ``ImageBatch`` and the members (n, M, C, H, W),
             and all three return a ``PerImage``; ``set`` takes features of the predictions and of
-            the truths (n, d) and optional groups (n,), and returns a ``SetScore``.
+            the truths (n, d) and optional groups (n,), and returns a ``SetScore``; ``pooled`` takes
+            the counts (n, …) of all images and returns a ``PooledScore``.
         perfect: value of a prediction equal to the truth, None where there is no such value.
         kind: ``image`` for one value per image pair, ``set`` for one value per set of images,
-            ``members`` for ensembles, ``change`` where the last context frame is needed as well.
+            ``members`` for ensembles, ``change`` where the last context frame is needed as well,
+            ``pooled`` for one value from the added counts of all images.
         per_band: whether single bands have a value.
         min_bands: number of bands it needs.
         min_side: rows and columns it needs, in pixels.
         needs: names of weight files without which there is no value.
         rgb: whether it uses the red, green and blue bands only.
+        clips: to what it clips both images before it compares them: ``range``, the data range, or
+            ``display``, what display@1 shows, for which the unit of the data must be stated. An
+            image that lies mostly outside has no value. None where nothing is clipped.
         ranked: False for values conditioned on the truth: shown, never used to order entries.
         pixel_ratio: coarse over fine pixel size that its formula assumes. Fusion keeps, of the
             metrics that state one, those nearest to the ratio of the data.
@@ -78,6 +100,8 @@ class Metric:
             elements. Tables then hold the metric per class of pixels.
         features: for ``set``, what it compares: a name of `rsbench.metrics.sets`, or
             ``package.module:function`` of (images, side) that returns features (n, d).
+        statistic: for ``pooled``, what is counted: ``package.module:function`` of an
+            ``ImageBatch`` that returns (n, …) float64.
         placement: where reports show it.
         options: keyword arguments of the function.
 
@@ -99,6 +123,7 @@ class Metric:
     min_side: int = 1
     needs: tuple[str, ...] = ()
     rgb: bool = False
+    clips: Clips | None = None
     ranked: bool = True
     pixel_ratio: int | None = None
     published: bool = False
@@ -106,6 +131,7 @@ class Metric:
     pixelwise: bool = False
     pixel_error: str | None = None
     features: str | None = None
+    statistic: str | None = None
     placement: Placement = Placement()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -117,16 +143,18 @@ class Metric:
     def _fault(self) -> tuple[str, str] | None:
         if not _ID.fullmatch(self.id):
             return "its id is no name@version", "As in bias@1: lower case, digits, . _ -"
-        for value, known in ((self.direction, Direction), (self.kind, Kind)):
-            if value not in get_args(known):
+        for value, known in ((self.direction, Direction), (self.kind, Kind), (self.clips, Clips)):
+            if value is not None and value not in get_args(known):
                 return f"{value!r} is not allowed", f"Use {', '.join(get_args(known))}"
-        for name in (self.function, self.pixel_error):
+        for name in (self.function, self.pixel_error, self.statistic):
             if name is not None and not _FUNCTION.fullmatch(name):
                 return f"{name!r} names no function", "As in package.module:function"
         if self.skill and self.perfect is None:
             return "it has skill and no perfect value", "State `perfect`"
         if (self.kind == "set") != (self.features is not None):
             return f"kind {self.kind} and features {self.features}", "Sets alone have features"
+        if (self.kind == "pooled") != (self.statistic is not None):
+            return f"kind {self.kind} and statistic {self.statistic}", "Pooled ones alone count"
         return None
 
     @property

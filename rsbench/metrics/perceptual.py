@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d, max_pool2d, relu
 
 from rsbench.core.errors import InputError
 from rsbench.metrics.definitions.images import BACKBONES
-from rsbench.metrics.display import rgb_of, rgb_pair
+from rsbench.metrics.display import rgb_pair
 from rsbench.metrics.images import ImageBatch, PerImage
 from rsbench.metrics.weights import find
 from rsbench.metrics.weights_read import read_weights
@@ -130,6 +130,5 @@ def lpips(images: ImageBatch, *, net: Net, raw: bool = False) -> PerImage:
     image with less than 70 % valid pixels has no value (``few_valid``). ``raw`` scales the bands
     by the data range instead of display@1. Zhang et al. 2018.
     """
-    rgb_of(images)
     seen = rgb_pair(images, raw=raw)
     return PerImage.of(distance(net, seen.prediction, seen.truth), seen.ok, counts=seen.counts)

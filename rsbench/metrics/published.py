@@ -228,9 +228,9 @@ def sam_gpstfdiff(images: ImageBatch) -> PerImage:
 def sam_swinstfm(images: ImageBatch) -> PerImage:
     """Angle between the two images *of a band*, as vectors over pixels, mean over bands, degrees.
 
-    LouisChen0104/swinstfm, through the package sewar, whose loop runs over bands: no angle
+    LouisChen0104/swinstfm, through the package sewar 0.4.4, whose loop runs over bands: no angle
     between spectra is measured, and a prediction with all spectra wrong may score zero. A band
-    without values has no angle.
+    without values has no angle. sewar 0.4.10 computes the angle between spectra, as ``sam@1``.
     """
     p, t = images.prediction.double(), images.truth.double()
     below = (total(p * p) * total(t * t)).sqrt()

@@ -21,7 +21,7 @@ from rsbench.metrics.weights import TABLE, absence
 __all__ = ["Direction", "Kind", "Metric", "MetricInfo", "implementation", "info", "metric_info"]
 
 GROUP = "rsbench.metrics"
-KINDS: tuple[Kind, ...] = ("image", "set", "members", "change")
+KINDS: tuple[Kind, ...] = ("image", "set", "members", "change", "pooled")
 
 
 _EXTRA: dict[str, Metric] = {}

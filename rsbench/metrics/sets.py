@@ -11,14 +11,15 @@ from torch import Tensor
 
 from rsbench.core.errors import InputError
 from rsbench.metrics.checks import check_pairs
-from rsbench.metrics.display import SMALLEST_VALID, rgb_pair
+from rsbench.metrics.clipping import Scored, clipping, refusal
+from rsbench.metrics.display import SMALLEST_VALID, require_rgb, rgb_pair
 from rsbench.metrics.engine import exact
 from rsbench.metrics.frechet import SetScore
 from rsbench.metrics.images import ImageBatch, ImagePairs
 from rsbench.metrics.inception import TAPS, Rounding
 from rsbench.metrics.inception import features as inception_features
 from rsbench.metrics.registry import available, implementation, imported, info
-from rsbench.metrics.rgb import RgbMapping
+from rsbench.metrics.rgb import RgbMapping, stated_rgb
 from rsbench.metrics.texture import features as texture_features
 
 Side = Literal["prediction", "truth"]
@@ -107,16 +108,18 @@ def compute_sets(
     valid: Tensor | None = None,
     *,
     data_range: float | tuple[float, float],
+    unit: str | None = None,
     display: RgbMapping | None = None,
 ) -> dict[str, SetScore]:
     """Compare two sets of images (n, C, H, W) by their distributions: {id: SetScore}.
 
     Arguments as in `rsbench.metrics.compute`. Image i of both sets has the mask i of ``valid``;
     invalid pixels are replaced by the truth's mean, or left out. Images with less than 70 % valid
-    pixels are left out on both sides.
+    pixels are left out on both sides. ``notes`` hold the share of values that a metric clips.
 
     Raises:
-        InputError: for metrics of single images, too few bands, or sets of different size.
+        InputError: for metrics of single images, too few bands, sets of different size, a unit that
+            is not stated, or images mostly outside the range to which a metric clips.
     """
     wanted = (ids,) if isinstance(ids, str) else tuple(dict.fromkeys(ids))
     for metric in wanted:
@@ -124,13 +127,41 @@ def compute_sets(
     if predictions.ndim == truths.ndim == 4:
         _check_sizes(wanted[0], predictions, truths)
     names = features_of(wanted)
-    pairs = replace(check_pairs(predictions, truths, valid, data_range, None), rgb=display)
+    pairs = check_pairs(predictions, truths, valid, data_range, None)
+    pairs = replace(pairs, rgb=stated_rgb(display, unit, truths.shape[1]))
+    for metric in wanted:
+        require_rgb(info(metric), pairs)
+    stated = unit or (display.unit if display else None)
+    given = Scored(predictions, truths, valid, data_range, stated)
+    clipped = {metric: _clipped(metric, pairs, given) for metric in wanted}
     sides = _features(names, pairs)
-    return {
-        metric: compare(metric, sides["prediction"][feature], sides["truth"][feature])
-        for metric in wanted
-        for feature in features_of([metric])
-    }
+    found: dict[str, SetScore] = {}
+    for metric in wanted:
+        (feature,) = features_of([metric])
+        score = compare(metric, sides["prediction"][feature], sides["truth"][feature])
+        found[metric] = replace(score, notes={**score.notes, **clipped[metric]})
+    return found
+
+
+def _clipped(metric: str, pairs: ImagePairs, given: Scored) -> dict[str, float]:
+    """Return the mean share of values of predictions and truths that a metric clips.
+
+    Raises:
+        InputError: if images lie mostly outside the range.
+    """
+    known = info(metric)
+    outside, clipped = [], []
+    for images in pairs.chunks():
+        cut = clipping(known, images)
+        if cut is None:
+            return {}
+        kept = defined(images)
+        outside.append(cut.outside & kept)
+        clipped.append(cut.clipped[kept])
+    if bool(torch.cat(outside).any()):
+        raise refusal(known, torch.cat(outside), given)
+    prediction, truth = torch.cat(clipped).mean((0, 2)).tolist()
+    return {"clipped_prediction": prediction, "clipped_truth": truth}
 
 
 def _features(names: Sequence[str], pairs: ImagePairs) -> dict[Side, dict[str, Tensor]]:

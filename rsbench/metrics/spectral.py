@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rsbench.metrics.images import ImageBatch, PerImage, total
 
-SMALLEST_MEAN = 0.01
+SMALLEST_MEAN = 0.01  # of the width of the data range
 # Pairs of bands grow with C²; beyond this the normalised-difference form is cheaper.
 CROSS_BANDS = 4
 
@@ -18,12 +18,13 @@ def ergas(images: ImageBatch, *, ratio: int) -> PerImage:
     """Relative error over bands, 100/N · √(mean_b MSE_b / µ_b²); lower is better.
 
     N = ``ratio`` is the coarse over the fine pixel size (1 where both are the same) and µ_b the
-    mean of the truth over the band's valid pixels. Bands with |µ_b| < 0.01 in the data's unit are
-    left out and counted as ``skipped_bands``; without any band left the image is undefined. Not
-    for indices or standardised data, whose mean says nothing. Wald 2000.
+    mean of the truth over the band's valid pixels. Bands with µ_b below 0.01 of the width of the
+    data range, negative ones included, are left out and counted as ``skipped_bands``: the same
+    bands in reflectance and in DN. Without any band left the image is undefined. Not for indices or
+    standardised data, whose mean says nothing. Wald 2000.
     """
     mean = images.truth_mean
-    used = (images.count > 0) & (mean.abs() >= SMALLEST_MEAN)
+    used = (images.count > 0) & (mean >= SMALLEST_MEAN * images.span)
     relative = (images.squared / images.count / mean.square()).masked_fill(~used, 0.0)
     number = used.sum(1)
     value = 100.0 / ratio * (relative.sum(1) / number).sqrt()

@@ -152,7 +152,9 @@ def uiqi(images: ImageBatch) -> PerImage:
 
     Q = 4 σxy µx µy / ((σx² + σy²)(µx² + µy²)) in every 8 × 8 box, unclipped, in float64. Windows
     where both images are flat (or both means are zero) have no value: they are left out and
-    counted as ``flat_windows``. Under a mask a box needs half of its pixels. Wang and Bovik 2002.
+    counted as ``flat_windows``. Under a mask a box needs half of its pixels. torchmetrics takes a
+    Gaussian window 11/1.5. sewar (0.4.4 and 0.4.10) takes means of boxes where its formula has
+    sums, which brings textures close to 1. Wang and Bovik 2002.
     """
     x, y = images.prediction.double(), images.truth.double()
     mean_x, mean_y, squares, product, keep = box_means(x, y, images.valid, BOX)

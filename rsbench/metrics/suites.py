@@ -43,6 +43,9 @@ SUITES: dict[str, tuple[str, ...]] = {
     "perceptual": _ids("lpips.alex@1 lpips.squeeze@1 lpips.vgg@1"),
     # Of whole sets of images; the Inception ones need weights, and red, green and blue.
     "distribution": _ids("fd.texture@1 mmd.rbf@1 fid.inception2048@1 kid.inception2048@1"),
+    # Of class probabilities against a map of classes.
+    "classes": _ids("miou@1 miou.truth@1 iou@1 mf1@1 f1@1 oa@1 macc@1 brier@1 ece.15@1"),
+    "published.segmentation": _ids("miou.batchmean@1 miou.pangaea@1"),
     "ensemble": _ids("crps.fair@1 spread.skill@1 rank.deviation@1"),
     "change": CHANGE,
     "fusion": (

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-Context = Literal["latest", "each"]
-"""Which given frames a model that takes fewer is shown: the latest, or each date in a call of its
-own, the answers being averaged."""
+Context = Literal["latest", "each", "once"]
+"""Which given frames a model is shown: of those that it takes, the latest; each date in a call of
+its own, the answers being averaged; or all at once, for one answer that need not be of a sensor
+that is given."""
 
 
 @dataclass(frozen=True)
@@ -307,8 +308,8 @@ class Card:
         parity: what of the model was compared with which reference, how and how closely, and what
             was not.
         build: ``package.module:function``, called as ``function(preset, **options)``. If the
-            function accepts ``bands: int`` or ``context: int``, the harness passes the dataset's
-            number of bands or context frames.
+            function accepts ``bands: int``, ``context: int`` or ``classes: int``, the harness
+            passes the dataset's number of bands, context frames or classes.
     """
 
     name: str

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rsbench.core.digest import sha256_json
-from rsbench.core.errors import InputError, SchemaError, TrainingError
+from rsbench.core.digest import SEAL, is_intact, sealed, sha256_json
+from rsbench.core.errors import InputError, SchemaError, TrainingError, first_line
 from rsbench.core.paths import cache_dir
+from rsbench.core.typed import typed
 from rsbench.models.api import Model, Stage, Trainable
-from rsbench.models.checkpoint_files import read_json, read_tensors, tensors_digest
+from rsbench.models.checkpoint_files import REMEDY, read_json, read_tensors, tensors_digest
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from rsbench.core.grid import Grid
     from rsbench.store.read import Store
 
-SCHEMA = 1
+SCHEMA = 2
+"""Under schema 1, ``checkpoint.json`` had no digest of its own; it is still read."""
 WEIGHTS = "weights.safetensors"
 NOTE = "checkpoint.json"
 SHOWN = 3
+IMPORTED = "imported"
+"""Entry of the provenance: file name and SHA-256 of weights that another program trained."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +116,26 @@ class Checkpoint:
     schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return asdict(self)
+        """Return the JSON form, with its own digest."""
+        return sealed(asdict(self))
+
+    @property
+    def imported(self) -> str | None:
+        """Return the name of the file that the weights were imported from."""
+        return (self.provenance.get(IMPORTED) or {}).get("file")
 
     def trained_by(self, stages: Sequence[Stage]) -> bool:
         """Return whether it was trained with these stages."""
         return sha256_json(list(self.stages)) == sha256_json([asdict(s) for s in stages])
 
     def built_by(self, preset_options: Mapping[str, Any]) -> bool:
-        """Return whether the preset had these options; also True if they were not recorded."""
-        return self.preset_options in (None, plain_options(preset_options))
+        """Return whether the preset had these options.
+
+        Where they were not recorded, True unless the preset has a later network ``revision``.
+        """
+        if self.preset_options is None:
+            return "revision" not in preset_options
+        return self.preset_options == plain_options(preset_options)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -131,27 +145,19 @@ class Checkpoint:
             InputError: if there is no whole checkpoint.
             SchemaError: if it was written under another schema.
         """
-        value = read_json(folder / NOTE)
-        if value.get("schema") != SCHEMA:
+        value, asked = read_json(folder / NOTE), f"reading {folder / NOTE}"
+        if value.get("schema") not in (1, SCHEMA):
             raise SchemaError(
-                f"reading {folder / NOTE}",
+                asked,
                 f"it has schema {value.get('schema')!r}, this version reads {SCHEMA}",
                 "Train again, or load it with the version of rsbench that wrote it",
             )
+        if (value["schema"] == SCHEMA or SEAL in value) and not is_intact(value):
+            raise InputError(asked, "it is damaged: it was changed after it was written", REMEDY)
         try:
-            known: dict[str, Any] = {n: value[n] for n in cls.__dataclass_fields__ if n in value}
-            for name in ("bands", "selected_on", "stages", "history"):
-                known[name] = tuple(known[name])
-            known["regions"] = tuple(
-                Footprint(r["region"], r["crs"], (b[0], b[1], b[2], b[3]), r.get("last", ""))
-                for r in known["regions"]
-                for b in (r["bounds"],)
-            )
-            return cls(**known)
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError(
-                f"reading {folder / NOTE}", f"a part is missing ({error})", "Train again"
-            ) from error
+            return typed(cls, {**value, "schema": SCHEMA})
+        except ValueError as error:
+            raise InputError(asked, f"it is damaged ({first_line(error)})", REMEDY) from error
 
 
 def folder_of(path: Path) -> Path:
@@ -206,7 +212,7 @@ def load_into(
     folder = folder_of(path)
     note = Checkpoint.load(folder)
     _require_same_model(model, note, folder)
-    if not any_dataset:
+    if not any_dataset and not note.imported:
         _require_same_dataset(note, store, folder)
     if split is not None:
         require_unseen(note, store, split)
@@ -214,6 +220,8 @@ def load_into(
     load_tensors(trainable(model), tensors, f"the checkpoint {folder}")
     if device is not None:
         trainable(model).module.to(device)
+    if note.imported:
+        model.weights_loaded = True  # type: ignore[attr-defined]
     mark_trained(model)
     return note
 
@@ -287,8 +295,12 @@ def _require_same_model(model: Model, note: Checkpoint, folder: Path) -> None:
             + ", ".join(f"{n} {theirs.get(n)!r} there, {mine.get(n)!r} here" for n in wrong),
             "Build the model with the options of the checkpoint, or train again",
         )
-    if not note.built_by(own.card.presets[own.preset].options):
-        raise InputError(asked, "the preset had other options when it was trained", "Train again")
+    preset = own.card.presets[own.preset].options
+    if not note.built_by(preset):
+        there, here = ((o or {}).get("revision", 1) for o in (note.preset_options, preset))
+        found = "the preset had other options when it was trained"
+        found += f" (network revision {there}, now {here})" if there != here else ""
+        raise InputError(asked, found, "Train again")
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,7 +372,11 @@ def mark_trained(model: Model) -> None:
 
 
 def loaded_digest(model: Model) -> str | None:
-    """Return the digest of the current weights; None if none were trained or loaded."""
-    if id(model) not in _TRAINED or not isinstance(model, Trainable):
+    """Return the digest of the current weights; None if none were trained or loaded.
+
+    A model that loaded weights itself has an attribute ``weights_loaded`` that is True.
+    """
+    ready = id(model) in _TRAINED or getattr(model, "weights_loaded", False) is True
+    if not ready or not isinstance(model, Trainable):
         return None
     return tensors_digest(model.module.state_dict())

@@ -119,7 +119,7 @@ def card_counts(subject: Subject) -> str:
     info = subject.card.presets[subject.preset]
     # Meta tensors have a shape and use no memory.
     with torch.device("meta"):
-        model = create_model(subject.card.name, subject.preset)
+        model = create_model(subject.card.name, subject.preset, **subject.classes)
     found = (0, 0)
     if isinstance(model, Trainable):
         sizes = [(p.numel(), p.requires_grad) for p in model.module.parameters()]

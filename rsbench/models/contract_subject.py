@@ -42,13 +42,20 @@ class Subject:
         self.leads = max(1, block_length(self.card))
         self.samples = make_samples(self.shape, members=2)
 
+    @property
+    def classes(self) -> dict[str, int]:
+        """The number of classes, where the answer is of no sensor that is given."""
+        want = self.samples.want
+        return {} if want.sensor in self.samples.given.frames else {"classes": len(want.bands)}
+
     def fresh(self) -> Model:
         """Build the model with seeded initial weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return create_model(
-                self.card.name, self.preset, bands=self.shape.bands, context=self.shape.context
-            )
+                self.card.name, self.preset, bands=self.shape.bands, context=self.shape.context,
+                **self.classes,
+            )  # fmt: skip
 
     @cached_property
     def ready(self) -> Model:

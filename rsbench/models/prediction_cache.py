@@ -1,13 +1,16 @@
 """A cache of predictions on disk.
 
-The folder of a key has one ``.npy`` file per sample, ``(L, M, C, H, W)`` float32. A file is written
-lead by lead under a temporary name and renamed when complete. Pickled data is never loaded.
+The folder of a key has one ``.npy`` file per sample, ``(L, M, C, H, W)`` float32, followed by the
+SHA-256 of its name and content. A file is written lead by lead under a temporary name and renamed
+when complete. A damaged file is predicted again. Pickled data is never loaded.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rsbench.core.digest import canonical_json, sha256_json
+from rsbench.core.digest import canonical_json, is_intact, sealed, sha256_json
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.io import read_json, replace_file, temporary_file, write_atomic
 from rsbench.models.api import Card, Given, Model, Prediction, SampleRef, Want
@@ -29,7 +32,9 @@ KEEP = ("none", "viewer", "all")
 HEADER = 128
 """Bytes of a ``.npy`` header."""
 FLOAT = 4
-SCHEMA = "rsbench.predictions@1"
+DIGEST = hashlib.sha256().digest_size
+"""Bytes of the digest behind the array."""
+SCHEMA = "rsbench.predictions@2"
 MADE = "made.json"
 Array = npt.NDArray[np.float32]
 
@@ -96,12 +101,18 @@ class PredictionCache:
 
     @property
     def made_on(self) -> str | None:
-        """The device type of the cached predictions; None if there are none."""
-        try:
-            value = read_json(self.folder / MADE)
-            return str(value["device"])
-        except (OSError, ValueError, KeyError, TypeError):
+        """The device type of the cached predictions; None if there are none.
+
+        Raises:
+            InputError: if the note of it is damaged.
+        """
+        if not (self.folder / MADE).exists():
             return None
+        remedy = f"Remove {self.folder}; its predictions are made again"
+        value = read_json(self.folder / MADE, remedy=remedy)
+        if not is_intact(value):
+            raise InputError(f"reading {self.folder / MADE}", "it is damaged", remedy)
+        return str(value["device"])
 
     def keeps(self, sample: SampleRef) -> bool:
         """Return whether the predictions of a sample are cached."""
@@ -111,7 +122,7 @@ class PredictionCache:
         """Return the size in bytes of the cached predictions of these samples."""
         values = self._key.horizon * self._key.members * bands
         return sum(
-            HEADER + FLOAT * values * s.window.height * s.window.width
+            HEADER + FLOAT * values * s.window.height * s.window.width + DIGEST
             for s in samples
             if self.keeps(s)
         )
@@ -127,12 +138,19 @@ class PredictionCache:
 
     def read(self, sample: SampleRef, want: Want) -> Array | None:
         """Return ``(L, M, C, H, W)`` memory-mapped; None if the file is absent or damaged."""
-        shape = (want.times.shape[1], want.members, len(want.bands), *want.size)
+        path, head = self.path(sample, want), _header(want)
+        shape = _shape(want)
+        size = len(head) + FLOAT * math.prod(shape)
         try:
-            found = np.load(self.path(sample, want), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            with path.open("rb") as file:
+                if file.read(len(head)) != head or path.stat().st_size != size + DIGEST:
+                    return None
+            held = np.memmap(path, np.uint8, "r")
+            if held[size:].tobytes() != _hasher(path, held[:size].data).digest():
+                return None
+            return np.memmap(path, np.dtype("<f4"), "r", len(head), shape)
+        except OSError:
             return None
-        return found if found.shape == shape and found.dtype == np.float32 else None
 
     def roll(
         self, model: Model, card: Card, given: Given, want: Want
@@ -176,7 +194,7 @@ class PredictionCache:
                 f"the predictions in {self.folder} were made on {made_on}, and some are absent",
                 f"Give --device {made_on}, or delete that folder",
             )
-        notes = {"key.json": self._key.to_json(), MADE: {"device": device}}
+        notes = {"key.json": self._key.to_json(), MADE: sealed({"device": device})}
         for name, note in notes.items():
             if not (self.folder / name).exists():
                 text = json.dumps(json.loads(canonical_json(note)), indent=2)
@@ -190,7 +208,7 @@ def _pending(target: Path, head: bytes) -> Iterator[_Pending]:
         file = temporary.open("wb")
         try:
             file.write(head)
-            yield _Pending(target, temporary, file)
+            yield _Pending(target, temporary, file, _hasher(target, head))
         finally:
             # On a full disk, closing fails again; the first error is raised.
             with suppress(OSError):
@@ -204,20 +222,34 @@ class _Pending:
     target: Path
     temporary: Path
     file: IO[bytes]
+    hasher: hashlib._Hash
 
     def write(self, values: Array) -> None:
-        self.file.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
+        content = np.ascontiguousarray(values, dtype="<f4").tobytes()
+        self.file.write(content)
+        self.hasher.update(content)
 
     def commit(self) -> None:
+        self.file.write(self.hasher.digest())
         self.file.close()
         replace_file(self.temporary, self.target)
 
 
+def _hasher(path: Path, content: Any) -> hashlib._Hash:
+    """Return the SHA-256 of a file's name and of its content so far."""
+    hasher = hashlib.sha256(f"{path.name}\n".encode())
+    hasher.update(content)
+    return hasher
+
+
+def _shape(want: Want) -> tuple[int, ...]:
+    return (want.times.shape[1], want.members, len(want.bands), *want.size)
+
+
 def _header(want: Want) -> bytes:
-    shape = (want.times.shape[1], want.members, len(want.bands), *want.size)
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        buffer, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        buffer, {"descr": "<f4", "fortran_order": False, "shape": _shape(want)}
     )
     return buffer.getvalue()
 

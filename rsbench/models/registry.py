@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any
 
 from rsbench.core.errors import InputError, RsbenchError, unknown
+from rsbench.core.names import label_fault
 from rsbench.core.plugins import BrokenPlugIn, PlugIns
 from rsbench.models.api import Card, Model
 
@@ -23,7 +24,7 @@ _PLUG_INS: PlugIns[Card] = PlugIns(
 )
 EXTRAS = {"torch": "models", "safetensors": "models", "diffusers": "generative",
           "huggingface_hub": "generative", "transformers": "generative"}  # fmt: skip
-FACTS = ("bands", "context")
+FACTS = ("bands", "context", "classes")
 """Options that the harness takes from the dataset; a builder may leave them out."""
 
 
@@ -75,8 +76,8 @@ def create_model(name: str, preset: str | None = None, **options: Any) -> Model:
     Args:
         name: a name of :func:`cards`.
         preset: one of its presets, or None for the card's default.
-        options: constructor options. ``bands`` and ``context`` (the dataset's numbers of bands
-            and context frames) are dropped if the builder does not accept them.
+        options: constructor options. ``bands``, ``context`` and ``classes`` (the dataset's numbers
+            of bands, context frames and classes) are dropped if the builder does not accept them.
 
     Raises:
         UnknownName: if model, preset or an option is unknown.
@@ -261,6 +262,9 @@ def _fault(name: str, entry: Card, found: Mapping[str, Card]) -> str | None:
     """Return why a card is left out, or None."""
     if entry.name != name:
         return f"its card is named {entry.name!r}"
+    for kind, label in (("name", name), *(("preset", preset) for preset in entry.presets)):
+        if fault := label_fault(label):
+            return f"its {kind} {label!r} is refused: {fault}"
     if found.get(name, entry) != entry:  # an editable install may be found twice
         return "the name is taken by another package"
     if entry.default_preset not in entry.presets:

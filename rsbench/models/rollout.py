@@ -55,6 +55,8 @@ def roll(
         )
     if want.context == "each":
         return _each(model, card, given, want)
+    if want.context == "once":
+        return iter([(1, _predict(model, card, given, want))])
     shown = _context(card, given, want)
     if card.rollout == "native":
         return _native(model, card, shown, _times(want, 0, count))

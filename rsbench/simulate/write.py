@@ -242,25 +242,19 @@ def _write_cog(path: Path, values: npt.NDArray[Any], grid: Grid, nodata: int | N
     import rasterio
     from rasterio.transform import Affine
 
-    with rasterio.open(
-        path,
-        "w",
-        driver="COG",
-        height=grid.height,
-        width=grid.width,
-        count=1,
-        dtype=values.dtype,
-        crs=grid.crs,
-        transform=Affine(*grid.transform),
-        nodata=nodata,
-        compress="DEFLATE",
-        predictor="YES" if values.dtype.itemsize == 2 else "NO",
-        level=6,
-        blocksize=min(512, max(128, 16 * (grid.width // 16))),
-        overview_resampling="NEAREST",
-        num_threads=1,
-    ) as dataset:
-        dataset.write(values, 1)
+    profile = {
+        "driver": "COG", "height": grid.height, "width": grid.width, "count": 1,
+        "dtype": values.dtype, "crs": grid.crs, "transform": Affine(*grid.transform),
+        "nodata": nodata, "compress": "DEFLATE",
+        "predictor": "YES" if values.dtype.itemsize == 2 else "NO", "level": 6,
+        "blocksize": min(512, max(128, 16 * (grid.width // 16))),
+        "overview_resampling": "NEAREST", "num_threads": 1,
+    }  # fmt: skip
+    # GDAL does not report every failed write to a disk.
+    with rasterio.MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            dataset.write(values, 1)
+        path.write_bytes(memory.getbuffer())
 
 
 def _write_collections(spec: SimulatedSpec, root: Path) -> None:

@@ -25,6 +25,7 @@ from rsbench.core.io import (
     read_json,
     replace_directory,
     temporary_directory,
+    write_npy,
 )
 from rsbench.core.paths import cache_dir
 from rsbench.store.layout import SensorMeta
@@ -179,20 +180,12 @@ def _build(folder: Path, store: Store, sensor: str, progress: Progress | None) -
         for array in ARRAYS:
             path = folder / f"{region}.{array}.npy"
             data = store.read(region, sensor, array=array)
-            _write(path, data)
+            write_npy(path, data)
             files[path.name] = [path.stat().st_size, path.stat().st_mtime_ns]
     mark = {"format": FORMAT, "digest": store.digest, "sensor": sensor, "files": files}
     (folder / MARK).write_text(json.dumps(mark), encoding="utf-8")
     if progress is not None:
         progress("decoding", len(store.regions), len(store.regions))
-
-
-def _write(path: Path, data: Array) -> None:
-    """Write an ``.npy`` file; ``ndarray.tofile`` would lose the reason of a failed write."""
-    whole = np.ascontiguousarray(data)
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
-        file.write(whole.data.cast("B"))
 
 
 def _swap(folder: Path, target: Path, store: Store, sensor: str) -> None:

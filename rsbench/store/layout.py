@@ -6,6 +6,7 @@ has a manifest. The index at the root is written last.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.dates import iso_dates
-from rsbench.core.digest import ArrayHasher, sha256_json
+from rsbench.core.digest import ArrayHasher, canonical_json, sha256_json
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Grid
 
@@ -35,6 +36,9 @@ COVERAGE = "coverage.svg"
 SPLITS = ("train", "val", "test")
 DTYPES = ("uint8", "uint16", "int16", "float32")
 UNITS = ("reflectance", "kelvin", "display", "index")
+"""Units of stored images."""
+SHARE = "share"
+"""Unit of class probabilities, which are predicted and never stored."""
 CHUNK = 128
 REBUILD = "Run the build again (complete regions are kept), or copy the store again"
 ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source", "labels")
@@ -95,7 +99,7 @@ class SensorMeta:
         asked = f"sensor {self.name}"
         if self.dtype not in DTYPES:
             raise InputError(asked, f"dtype {self.dtype!r}", f"Stored types: {', '.join(DTYPES)}")
-        if self.unit not in UNITS:
+        if self.unit not in (*UNITS, SHARE):
             raise InputError(asked, f"unit {self.unit!r}", f"Units: {', '.join(UNITS)}")
         if not self.bands or len(set(self.bands)) != len(self.bands):
             raise InputError(asked, f"bands {self.bands}", "Name at least one band, each once")
@@ -253,10 +257,10 @@ class StoreMeta:
     simulation: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
+        """Return the JSON form; the recipe's keys are sorted, as a recipe read from a lock is."""
         return {
             "kind": self.kind,
-            "recipe": dict(self.recipe),
+            "recipe": json.loads(canonical_json(dict(self.recipe))),
             "lock_digest": self.lock_digest,
             "compositor": self.compositor,
             "simulated": self.simulated,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.core.errors import InputError, RsbenchError, StoreError, unknown
+from rsbench.core.errors import InputError, RsbenchError, StoreError, first_line, unknown
 from rsbench.core.grid import Window
 from rsbench.core.io import TEMPORARY
 from rsbench.store.icechunk import open_version, repository_of
@@ -58,9 +58,11 @@ def open_store(path: str | Path) -> Store:
         if any(not {"split", "digest", "manifest"} <= set(r) for r in listed.values()):
             raise KeyError("split, digest or manifest of a region")
         digest = str(index["digest"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StoreError(f"opening {root}", f"its index lacks a part: {error}", REBUILD) from error
-    if not listed or store_digest(meta, {n: str(r["digest"]) for n, r in listed.items()}) != digest:
+        held = store_digest(meta, {n: str(r["digest"]) for n, r in listed.items()})
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        reason = f"its index lacks a part: {first_line(error)}"
+        raise StoreError(f"opening {root}", reason, REBUILD) from error
+    if not listed or held != digest:
         raise StoreError(
             f"opening {root}", f"the content of {INDEX} does not give the digest it states", REBUILD
         )

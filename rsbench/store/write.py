@@ -19,9 +19,11 @@ from rsbench.core.io import (
     publish_directory,
     remove_temporaries,
     replace_directory,
+    target_of,
     temporary_directory,
     write_atomic,
 )
+from rsbench.core.names import folder_fault
 from rsbench.store.layout import (
     INDEX,
     MANIFEST,
@@ -86,6 +88,9 @@ def _require_arguments(
 ) -> None:
     if codec not in CODECS:
         raise unknown("codec", codec, CODECS)
+    for kind, name in (("region", region), *(("sensor", name) for name in sensors)):
+        if fault := folder_fault(name):
+            raise InputError(f"{kind} {name!r}", fault, "Choose another name")
     if set(sensors) != set(metas) or not sensors:
         raise InputError(
             f"region {region}",
@@ -227,7 +232,7 @@ def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _disk_errors(root: Path) -> AbstractContextManager[None]:
-    return disk_errors(f"writing {root}", "give another --out", StoreError)
+    return disk_errors(f"writing {target_of(root)}", "give another --out", StoreError)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rsbench.catalog import Protocol as Rules
     from rsbench.core.grid import Grid, Window
     from rsbench.models.contract_data import Example
+    from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
     from rsbench.tasks.config import EvaluationConfig
 
@@ -272,6 +273,7 @@ class Task(Protocol[S]):
         reference_models: models that every table contains.
         validation_samples: most samples on which weights are chosen.
         context: which given frames a model that takes fewer is shown.
+        predicts_labels: whether the labels of the store are the truth.
     """
 
     name: str
@@ -280,6 +282,7 @@ class Task(Protocol[S]):
     reference_models: tuple[str, ...] = ()
     validation_samples: int = 32
     context: Context = "latest"
+    predicts_labels: bool = False
 
     def require_protocol(self, protocol: Rules) -> None:
         """Refuse a protocol whose options are not of this task.
@@ -291,6 +294,14 @@ class Task(Protocol[S]):
     def sensor(self, store: Store) -> str:
         """Return the sensor that is predicted."""
         return next(iter(store.meta.sensors))
+
+    def target(self, store: Store) -> SensorMeta:
+        """Return bands, unit and range of what is predicted."""
+        return store.sensor(self.sensor(store))
+
+    def model_options(self, config: EvaluationConfig) -> Mapping[str, Any]:
+        """Return the constructor options that follow from the data."""
+        return {"bands": len(config.bands), "context": config.context}
 
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
         """Check that the data allow what is asked; return the configuration as it is scored.

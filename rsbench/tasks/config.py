@@ -52,7 +52,12 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What every entry of one table shares: data, protocol, split, context, horizon, metrics."""
+    """What every entry of one table shares: data, protocol, split, context, horizon, metrics.
+
+    Args:
+        sensor: whose grid and dates samples have.
+        target: metadata of what is predicted; ``bands`` are those asked for.
+    """
 
     store: Store
     protocol: Protocol
@@ -60,6 +65,7 @@ class EvaluationConfig:
     context: int
     horizon: int
     sensor: str
+    target: SensorMeta
     bands: tuple[str, ...]
     metrics: tuple[str, ...]
     members: int
@@ -70,8 +76,8 @@ class EvaluationConfig:
 
     @property
     def meta(self) -> SensorMeta:
-        """The sensor's metadata."""
-        return self.store.sensor(self.sensor)
+        """Bands, unit and range of what is predicted."""
+        return self.target
 
     @property
     def rgb(self) -> RgbMapping | None:

@@ -42,14 +42,16 @@ def evaluation_config(
     if asked.split not in SPLITS:
         raise unknown("split", asked.split, SPLITS)
     sensor = own.sensor(store)
-    bands = store.sensor(sensor).bands if rules.bands == "store" else rules.bands
-    store.sensor(sensor).band_index(bands)
+    target = own.target(store)
+    bands = target.bands if rules.bands == "store" else rules.bands
+    target.band_index(bands)
     times = min(len(store.region(name).times[sensor]) for name in store.regions)
     leads = rules.horizon if asked.horizon is None else asked.horizon
     config = EvaluationConfig(
         store=store, protocol=rules, split=asked.split,
         context=_context(rules.context if asked.context is None else asked.context, times, leads),
-        horizon=leads, sensor=sensor, bands=tuple(bands), metrics=(), members=asked.members,
+        horizon=leads, sensor=sensor, target=target, bands=tuple(bands), metrics=(),
+        members=asked.members,
         seed=asked.seed, device=_device(asked.device), precision=asked.precision,
     )  # fmt: skip
     return own.settle(_with_metrics(config, asked))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window
+
+if TYPE_CHECKING:
+    from rsbench.catalog import Protocol
+    from rsbench.store.read import Store
 
 
 def whole_window(grid: Grid) -> Window:
@@ -29,3 +35,13 @@ def windows_of(region: str, grid: Grid, *, window: int, stride: int) -> tuple[Wi
     rows = range(0, grid.height - window + 1, stride)
     columns = range(0, grid.width - window + 1, stride)
     return tuple(Window(y, x, window, window) for y in rows for x in columns)
+
+
+def fitting(protocol: Protocol, store: Store, sensor: str) -> Protocol:
+    """Return the protocol with a window no larger than the store's regions; the table names it."""
+    grids = [store.region(name).grids[sensor] for name in store.regions]
+    side = min(min(grid.height, grid.width) for grid in grids)
+    if side >= protocol.window:
+        return protocol
+    changes = {"window": side, "stride": min(side, protocol.stride)}
+    return protocol.model_copy(update={"name": f"{protocol.name}/w{side}", **changes})

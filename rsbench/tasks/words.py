@@ -62,6 +62,7 @@ class Words:
         column: what a column of the table is called; ``{lead}`` is filled in.
         choice: label of the choice of a column.
         by: text after the metric's name in the head of a table of one metric.
+        value: what a value of the table is.
         shared: samples that every number is computed on.
         sets: names of the matched sets.
         origins: what the matched sets list.
@@ -82,6 +83,7 @@ class Words:
     column: str = "target date"
     choice: str = "Target"
     by: str = ""
+    value: str = "mean over regions of the region mean"
     shared: str = "target dates that every row shares"
     sets: Mapping[str, str] = field(default_factory=lambda: {"all": "same target dates"})
     origins: str = "Starts"

@@ -1,7 +1,8 @@
 """The state of an unfinished training on disk: weights, optimiser and position, no pickle.
 
 ``state.json`` is written last and names the tensor files that belong to it, so a kill at any
-moment leaves the state before or the state after.
+moment leaves the state before or the state after. It has the digests of these files and its own;
+they are compared when a training goes on.
 """
 
 from __future__ import annotations
@@ -15,12 +16,19 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from rsbench.core.errors import TrainingError
-from rsbench.models.checkpoint_files import read_json, read_tensors, write_json, write_tensors
+from rsbench.core.digest import is_intact, sealed, sha256_file
+from rsbench.core.errors import InputError, TrainingError
+from rsbench.models.checkpoint_files import (
+    REMEDY,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
 
 STATE = "state.json"
 LOCK = ".lock"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass
@@ -82,23 +90,48 @@ class StateFolder:
 
         Raises:
             TrainingError: if another training is unfinished here.
+            InputError: if the state is damaged, or of another schema.
         """
-        if not (self.folder / STATE).is_file():
+        value = self._stored()
+        if value is None:
             return None
-        value = read_json(self.folder / STATE)
-        if (value.get("schema"), value.get("plan")) != (SCHEMA, self.plan):
+        if value["plan"] != self.plan:
             raise TrainingError(
                 f"training into {self.folder}",
                 "another training is unfinished there (model, data, budget or seed differ)",
                 "Finish it, remove that folder, or name another one",
             )
-        tensors = read_tensors(self.folder / value["tensors"])
-        return Position.from_json(value["position"]), tensors
+        return Position.from_json(value["position"]), self._tensors(value, value["tensors"])
 
     def best(self) -> dict[str, Tensor] | None:
         """Return the best weights so far, if validation chose any."""
-        value = read_json(self.folder / STATE)
-        return read_tensors(self.folder / value["best"]) if value.get("best") else None
+        value = self._stored()
+        return self._tensors(value, value["best"]) if value and value["best"] else None
+
+    def _stored(self) -> dict[str, Any] | None:
+        """Return what the state says, None where there is none.
+
+        Raises:
+            InputError: if it is damaged, or of another schema.
+        """
+        path = self.folder / STATE
+        if not path.is_file():
+            return None
+        value, found = read_json(path), ""
+        if value.get("schema") == 1:
+            found = "it was written by an earlier version of rsbench, without digests"
+        elif value.get("schema") != SCHEMA or not is_intact(value):
+            found = "it is damaged"
+        if found:
+            raise InputError(f"reading {path}", found, REMEDY)
+        return value
+
+    def _tensors(self, value: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+        """Return the tensors of a file of the state, whose digest is compared first."""
+        path = self.folder / name
+        if path.is_file() and sha256_file(path) != value["digests"][name]:
+            raise InputError(f"reading {path}", "it is damaged", REMEDY)
+        return read_tensors(path)
 
     def save(
         self, position: Position, tensors: Mapping[str, Tensor], best: Mapping[str, Tensor] | None
@@ -106,27 +139,21 @@ class StateFolder:
         """Write a state; where ``best`` is None, the best weights written before stay."""
         name = f"state-{position.stage}-{position.step}.safetensors"
         write_tensors(self.folder / name, tensors)
-        kept = self._kept_best(position)
+        digests = {name: sha256_file(self.folder / name)}
+        before = None if position.best is None else self._stored()
+        kept = before["best"] if before else None
         if best is not None and position.best is not None:
             kept = f"best-{position.stage}-{position.best['step']}.safetensors"
             write_tensors(self.folder / kept, best)
-        write_json(
-            self.folder / STATE,
-            {
-                "schema": SCHEMA,
-                "plan": self.plan,
-                "position": asdict(position),
-                "tensors": name,
-                "best": kept,
-            },
-        )
+            digests[kept] = sha256_file(self.folder / kept)
+        elif before and kept:
+            digests[kept] = before["digests"][kept]
+        value = {
+            "schema": SCHEMA, "plan": self.plan, "position": asdict(position), "tensors": name,
+            "best": kept, "digests": digests,
+        }  # fmt: skip
+        write_json(self.folder / STATE, sealed(value))
         self._sweep({name, kept})
-
-    def _kept_best(self, position: Position) -> str | None:
-        if position.best is None or not (self.folder / STATE).is_file():
-            return None
-        kept = read_json(self.folder / STATE).get("best")
-        return str(kept) if kept else None
 
     def clear(self) -> None:
         """Remove the state; the finished weights stay."""

@@ -286,7 +286,7 @@ def _plan(
     devices: int,
 ) -> Plan:  # fmt: skip
     stages = _stages(model, card, request, devices)
-    store.sensor(request.sensor).band_index(request.bands)
+    task(card.task).target(store).band_index(request.bands)
     return Plan(
         model=card.name, preset=request.preset,
         options=plain_options(identity(model).options),

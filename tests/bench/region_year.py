@@ -37,7 +37,8 @@ from rsbench.build.compose.median import masked_median
 from rsbench.build.engine.builder import build
 from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.plan.lock import LockAsset, LockItem
-from rsbench.build.read.raster import GDAL_ENV, RasterioEngine
+from rsbench.build.read.opened import GDAL_ENV
+from rsbench.build.read.raster import RasterioEngine
 from rsbench.catalog import Recipe, Region, load_sensor
 from rsbench.core.grid import Grid
 from tests.build_fixtures import EPSG, ORIGIN, TILE, write_collection, write_raster

@@ -66,7 +66,7 @@ def test_a_kept_answer_that_is_damaged_or_old_is_asked_for_again(
     place = lock.places["west"]
     kept = KeptSearch(["anything"])
     kept.save(place, lock.regions["west"])
-    assert kept.load(place) == lock.regions["west"]
+    assert kept.load(place) == (lock.regions["west"], ())
     moved = place.model_copy(update={"origin": (0, 0)})
     assert kept.load(moved) is None
     (path,) = searches(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import rsbench as rb
+from rsbench.metrics.images import ImageOptions
 from rsbench.metrics.rgb import RgbMapping
 
 DATA = os.environ.get("RSBENCH_TEST_DATA")
@@ -35,7 +36,7 @@ def picture(name: str) -> torch.Tensor:
 
 def value(net: str, a: torch.Tensor, b: torch.Tensor) -> list[float]:
     # The published packages take images in [−1, 1].
-    found = rb.metrics.compute([f"lpips.{net}@1"], a, b, data_range=(-1.0, 1.0))
+    found = rb.metrics.compute([f"lpips.{net}@1"], a, b, data_range=(-1.0, 1.0), unit="display")
     return found[f"lpips.{net}@1"].tolist()
 
 
@@ -60,7 +61,7 @@ def test_reflectance_is_seen_through_the_fixed_stretch() -> None:
     rgb = RgbMapping((2, 1, 0), "reflectance")
     seen = rb.metrics.compute(["lpips.alex@1"], other, six, data_range=1.0, display=rgb)
     shown = [((x / 0.6).clamp(0, 1) ** (1 / 2.2))[:, [2, 1, 0]] for x in (other, six)]
-    by_hand = rb.metrics.compute(["lpips.alex@1"], *shown, data_range=1.0)
+    by_hand = rb.metrics.compute(["lpips.alex@1"], *shown, data_range=1.0, unit="display")
     assert seen["lpips.alex@1"].tolist() == pytest.approx(by_hand["lpips.alex@1"].tolist())
     # The near infrared is invisible to it.
     blind = other.clone()
@@ -76,12 +77,13 @@ def test_what_lies_under_the_mask_changes_nothing() -> None:
     valid = torch.ones(3, 1, 64, 64, dtype=torch.bool)
     valid[0, :, :16] = False  # a quarter: scored
     valid[1, :, :32] = False  # half: no value
-    found = rb.metrics.image_metrics(["lpips.squeeze@1"], p, t, valid=valid, data_range=1.0)
+    seen = {"valid": valid, "data_range": 1.0, "options": ImageOptions(unit="display")}
+    found = rb.metrics.image_metrics(["lpips.squeeze@1"], p, t, **seen)
     result = found["lpips.squeeze@1"]
     assert result.ok.tolist() == [True, False, True]
     assert result.counts["few_valid"] == 1
     p[:, :, :16] = torch.where(valid[:, :, :16], p[:, :, :16], 9e9)
-    again = rb.metrics.image_metrics(["lpips.squeeze@1"], p, t, valid=valid, data_range=1.0)
+    again = rb.metrics.image_metrics(["lpips.squeeze@1"], p, t, **seen)
     assert torch.equal(again["lpips.squeeze@1"].value[[0, 2]], result.value[[0, 2]])
-    same = rb.metrics.compute(["lpips.squeeze@1"], t, t.clone(), data_range=1.0)
+    same = rb.metrics.compute(["lpips.squeeze@1"], t, t.clone(), data_range=1.0, unit="display")
     assert same["lpips.squeeze@1"].tolist() == [0.0, 0.0, 0.0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,11 +189,47 @@ def test_uiqi_equals_a_loop_over_boxes() -> None:
         assert float(found[i]) == pytest.approx(np.mean(per_band), rel=1e-9)
 
 
-def test_uiqi_differs_from_the_gaussian_form_of_torchmetrics() -> None:
-    p, t = pair(2, 64)
+def sewar_uqi(p: Array, t: Array) -> float:
+    """Means of boxes in the formula for sums: 64 m(xy) − m(x) m(y) in place of the covariance."""
+    x, y, xy, squares = (
+        ndimage.uniform_filter(a, 8)[4:-4, 4:-4] for a in (p, t, p * t, p * p + t * t)
+    )
+    product, means = x * y, x * x + y * y
+    return float(np.mean(4 * (64 * xy - product) * product / ((64 * squares - means) * means)))
+
+
+def test_uiqi_beside_torchmetrics_and_sewar_is_as_the_page_says() -> None:
+    """The formula of sewar gives the values of its releases 0.4.4 and 0.4.10 to the last digit."""
+    p, t = pair()
+    sewar = [
+        np.mean(
+            [sewar_uqi(a.double().numpy(), b.double().numpy()) for a, b in zip(x, y, strict=True)]
+        )
+        for x, y in zip(p, t, strict=True)
+    ]
     gaussian = universal_image_quality_index(p, t, reduction="none").mean((1, 2, 3))
     ours = rb.metrics.compute(["uiqi@1"], p, t, data_range=1.0)["uiqi@1"]
-    assert float((ours - gaussian).abs().max()) > 0.01
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for name, values in (("`uiqi@1`", ours), ("torchmetrics 1.9", gaussian), ("sewar", sewar)):
+        row = next(line for line in page.splitlines() if line.startswith(f"  | {name} |"))
+        stated = [float(cell) for cell in row.split("|")[2:-1]]
+        assert [float(v) for v in values] == pytest.approx(stated, abs=6e-5), name
+
+
+def test_the_angle_of_sewar_changed_its_meaning() -> None:
+    """0.4.4: images of a band as vectors; 0.4.10: spectra. By hand, in radians."""
+    p, t = pair(3, 64, 3)
+    x, y = p.double().numpy(), t.double().numpy()
+
+    def angle(a: Array, b: Array, axes: tuple[int, ...]) -> Array:
+        below = np.sqrt((a * a).sum(axes) * (b * b).sum(axes))
+        return np.arccos(np.clip((a * b).sum(axes) / below, -1, 1))
+
+    found = rb.metrics.compute(["sam.swinstfm@1", "sam@1"], p, t, data_range=1.0)
+    bands, spectra = np.degrees(angle(x, y, (2, 3))).mean(1), np.degrees(angle(x, y, (1,)))
+    close(found["sam.swinstfm@1"], bands, 1e-6)
+    close(found["sam@1"], spectra.mean((1, 2)), 1e-5)
+    assert (np.abs(bands / spectra.mean((1, 2)) - 1) > 0.15).all()
 
 
 def test_spectrum_ratio_equals_a_full_transform_with_scipy_window() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from fusion_loops import F64, Weights, conv, picture, sigmoid
 from fusion_loops import weights as weights_of
-from recorded import by_rule, compare, images
+from recorded import by_rule, check_all_noticed, compare, images
 from torch import Tensor, nn
 
 from rsbench.models.contract_data import Shape, make_samples
@@ -155,14 +155,24 @@ def test_the_generator() -> None:
     net = by_rule(Generator(TOY))
     c0, f0, c1 = images(1, 2, 8, 8)
     found = generated(weights_of(net), *(x[0].numpy() for x in (c0, f0, c1)))
-    compare("mlff_gan_generator", {"image": found}, {"image": net(c0, f0, c1)[0]})
+
+    def run() -> dict[str, Tensor]:
+        return {"image": net(c0, f0, c1)[0]}
+
+    compare("mlff_gan_generator", {"image": found}, run())
+    check_all_noticed("mlff_gan_generator", net, run, shortcuts=(ResidualBlock,))
 
 
 def test_the_discriminator() -> None:
     net = by_rule(Discriminator(TOY))
     image, c1 = images(1, 2, 16, 16, count=2)
     found = judged(weights_of(net), image[0].numpy(), c1[0].numpy())
-    compare("mlff_gan_discriminator", {"scores": found}, {"scores": net(image, c1)[0]})
+
+    def run() -> dict[str, Tensor]:
+        return {"scores": net(image, c1)[0]}
+
+    compare("mlff_gan_discriminator", {"scores": found}, run())
+    check_all_noticed("mlff_gan_discriminator", net, run)
 
 
 def test_dropout_stands_behind_both_convolutions_of_a_block() -> None:

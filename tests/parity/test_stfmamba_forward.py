@@ -18,14 +18,14 @@ from fusion_loops import (
     gelu,
     layer_norm,
     picture,
-    shaken,
     silu,
     softmax,
     weights,
 )
-from recorded import by_rule, compare, images
+from recorded import by_rule, check_all_noticed, compare, images
+from torch import Tensor
 
-from rsbench_baselines.stfmamba.network import STFMamba
+from rsbench_baselines.stfmamba.network import Residual, STFMamba
 from rsbench_baselines.stfmamba.scan import (
     DropPath,
     Scan,
@@ -37,7 +37,7 @@ from rsbench_baselines.stfmamba.scan import (
 from rsbench_baselines.stfmamba.sizes import PUBLISHED, SIZES, Start, idle
 
 TOY = replace(
-    SIZES["tiny"], bands=2, side=16, widths=(2, 3), pairs=(1, 2), middle=2, sharpen_width=2,
+    SIZES["tiny"], bands=2, side=16, widths=(2, 3), pairs=(1, 2), middle=3, sharpen_width=2,
     sharpen_blocks=2, spare=True, state=2, rank=2, start=PUBLISHED, block=8, token=4, heads=2,
 )  # fmt: skip
 
@@ -159,14 +159,6 @@ def block(w: Weights, name: str, x: F64) -> F64:
     x = x + y @ w(f"{at}.leave.weight").T
     y = gelu(affine(w, f"{name}.fc1", norm(w, f"{name}.norm2", x)))
     return x + affine(w, f"{name}.fc2", y)
-
-
-def test_a_scan_block() -> None:
-    net = shaken(ScanBlock(3, 2, 2))
-    x = picture(1, 3, 4, 3)
-    w = {f"b.{k}": v.numpy() for k, v in net.state_dict().items()}
-    found = block(lambda n: w[n], "b", x[0].numpy())
-    np.testing.assert_allclose(net(x)[0].detach(), found, rtol=1e-8, atol=1e-10)
 
 
 def places(w: Weights, name: str, x: F64) -> F64:
@@ -298,8 +290,29 @@ def test_the_whole_network() -> None:
     first = f0 + decoded(w, "from_fine", *maps)
     second = sharp1 + decoded(w, "from_coarse", *maps)
     loops = dict(zip(PARTS, (joined(w, first, second), first, second, sharp1), strict=True))
-    network = {name: image[0] for name, image in zip(PARTS, net(*inputs), strict=True)}
-    compare("stfmamba", loops, network)
+
+    def run() -> dict[str, Tensor]:
+        return {name: image[0] for name, image in zip(PARTS, net(*inputs), strict=True)}
+
+    compare("stfmamba", loops, run())
+    check_all_noticed(
+        "stfmamba", net, run, shortcuts=(ScanBlock, Residual), activations=("relu", "tanh"),
+        # A spare block; parts of scan blocks, which have their own test; the second decoder.
+        left=r"sharpen\.blocks\.2\.|.*\.(positions|columns)\.|from_coarse\.",
+    )  # fmt: skip
+
+
+def test_a_scan_block_and_its_record() -> None:
+    net = by_rule(ScanBlock(3, 2, 2))
+    x = images(1, 3, 4, 3, count=1)[0]
+    state = {f"b.{k}": v.numpy() for k, v in net.state_dict().items()}
+    loops = {"map": block(lambda n: state[n], "b", x[0].numpy())}
+
+    def run() -> dict[str, Tensor]:
+        return {"map": net(x)[0]}
+
+    compare("scan_block", loops, run())
+    check_all_noticed("scan_block", net, run, shortcuts=(ScanBlock,))
 
 
 def test_a_path_is_dropped_for_a_whole_sample_and_the_mean_stays() -> None:

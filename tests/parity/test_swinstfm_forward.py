@@ -14,8 +14,8 @@ import pytest
 import torch
 from fusion_loops import F64, Weights, conv, gelu, layer_norm, picture, shaken, softmax
 from fusion_loops import weights as weights_of
-from recorded import by_rule, compare, images
-from torch import nn
+from recorded import by_rule, check_all_noticed, compare, images
+from torch import Tensor, nn
 
 from rsbench_baselines.swinstfm.network import SwinSTFM
 from rsbench_baselines.swinstfm.sizes import SIZES, idle
@@ -286,7 +286,12 @@ def test_the_whole_network(name: str) -> None:
     net = by_rule(SwinSTFM(replace(TOY, released=released)))
     c0, f0, c1 = images(1, 2, 16, 16)
     found = predicted(weights_of(net), *(x[0].numpy() for x in (c0, f0, c1)), released=released)
-    compare(f"swinstfm_{name}", {"image": found}, {"image": net(c0, f0, c1)[0]})
+
+    def run() -> dict[str, Tensor]:
+        return {"image": net(c0, f0, c1)[0]}
+
+    compare(f"swinstfm_{name}", {"image": found}, run())
+    check_all_noticed(f"swinstfm_{name}", net, run, shortcuts=(WindowBlock, FusionBlock))
 
 
 @pytest.mark.parametrize("released", [False, True])

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import logging
+import math
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,8 +27,9 @@ from rsbench.build.plan.lock import LockAsset
 from rsbench.build.plan.plan import Lock, make_plan
 from rsbench.build.plan.search import ApiCatalogue, Query
 from rsbench.build.read import raster as source
+from rsbench.build.read import remote
 from rsbench.build.read.engines import make_engine
-from rsbench.build.read.raster import GDAL_ENV, Asked, RasterioEngine, Scene, read_window
+from rsbench.build.read.raster import Asked, RasterioEngine, Scene, read_window
 from rsbench.core.errors import InputError, UnitFailed
 from rsbench.core.grid import Grid
 from rsbench.store.read import open_store
@@ -39,8 +41,8 @@ SECRET = "sv=2024&sig=TOPSECRET%2Btoken&se=2030"
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = {"GDAL_HTTP_MAX_RETRY": "0", "GDAL_HTTP_TIMEOUT": "2"}
-    monkeypatch.setattr(source, "GDAL_ENV", GDAL_ENV | quick)
+    monkeypatch.setattr(remote, "RETRIES", 0)
+    monkeypatch.setattr(remote, "SOCKET_TIMEOUT", (2.0, 2.0))
     monkeypatch.setattr(source.time, "sleep", lambda seconds: None)
 
 
@@ -91,8 +93,10 @@ def test_a_vrt_cannot_read_local_files(tmp_path: Path) -> None:
         assert data.read(1)[0, 0] == 7
     with pytest.raises(rasterio.errors.RasterioIOError):
         read_window(str(tmp_path / "B02.tif"), [1], ASKED, np.uint16)
-    with serve(tmp_path) as url, pytest.raises(rasterio.errors.RasterioIOError):
-        read_window(f"/vsicurl/{url}/files/B02.tif", [1], ASKED, np.uint16)
+    with serve(tmp_path) as url:
+        file = remote.RemoteFile(f"{url}/files/B02.tif", url, math.inf)
+        with pytest.raises(rasterio.errors.RasterioIOError):
+            read_window(file, [1], ASKED, np.uint16)
     out = np.zeros((1, 1, GRID.height, GRID.width), np.uint16)
     scene = Scene("a", (("B02", LockAsset("B02.tif", 1)),))
     for engine in ("rasterio", "stackstac"):
@@ -181,15 +185,13 @@ def replies(answer: Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str]
 
 @pytest.mark.parametrize("scheme", ["file://{}", "ftp://127.0.0.1{}", "/vsizip/{}", "gopher://x{}"])
 def test_a_redirect_to_another_scheme_is_not_followed(scheme: str, tmp_path: Path) -> None:
-    import rasterio
-
     write_raster(tmp_path / "B02.tif", np.full((96, 96), 7, np.uint16))
     goal = scheme.format(tmp_path / "B02.tif")
     with replies(lambda _: (302, {"Location": goal}, b"")) as (url, asked):
-        path = f"/vsicurl/{url}/files/B02.tif"
-        with pytest.raises(rasterio.errors.RasterioIOError):
-            read_window(path, [1], ASKED, np.uint16)
-        assert asked
+        file = remote.RemoteFile(f"{url}/files/B02.tif", url, math.inf)
+        with pytest.raises((InputError, remote.RemoteError), match="redirects"):
+            read_window(file, [1], ASKED, np.uint16)
+        assert asked  # a path of its own is asked of the same server, in vain
         with pytest.raises((OSError, InputError), match="cannot be searched"):
             make_plan(recipe(), provider=url)
 

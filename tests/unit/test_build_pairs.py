@@ -263,7 +263,6 @@ def test_a_photograph_that_cannot_be_read_fails_its_unit(
 ) -> None:
     from rsbench.build.read import raster as source
 
-    monkeypatch.setattr(source, "GDAL_ENV", source.GDAL_ENV | {"GDAL_HTTP_MAX_RETRY": "0"})
     monkeypatch.setattr(source.time, "sleep", lambda seconds: None)
 
     def gone(request: Request) -> Fault | None:

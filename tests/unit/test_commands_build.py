@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 from build_fixtures import random_folder, recipe
 
 from rsbench.build.kinds.series import kind as series
+from rsbench.build.plan.plan import Lock, make_plan
+from rsbench.catalog import Recipe, load_sensor
 from rsbench.cli.build import BuildRequest, build_command, download_command
 from rsbench.core.errors import InputError, UnitFailed
+from rsbench.store.read import open_store
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(place: Path, folder: Path, **options: Any) -> tuple[list[str], list[str]]:
     file = place / "handmade.yaml"
-    file.write_text(json.dumps(recipe().model_dump(mode="json", exclude_none=True)))
+    chosen: Recipe = options.pop("given", recipe())
+    file.write_text(json.dumps(chosen.model_dump(mode="json", exclude_none=True)))
     said: list[str] = []
     noted: list[str] = []
     values: dict[str, Any] = {
@@ -44,6 +49,12 @@ def command(place: Path, folder: Path, **options: Any) -> tuple[list[str], list[
     }
     build_command(BuildRequest(**{**values, **options}), say=said.append, note=noted.append)
     return said, noted
+
+
+def last(printed: tuple[list[str], list[str]]) -> dict[str, Any]:
+    """Return the last event of a command with ``as_json``."""
+    event: dict[str, Any] = json.loads(printed[0][-1])
+    return event
 
 
 def test_every_line_for_machines_is_one_event(folder: Path, tmp_path: Path) -> None:
@@ -108,13 +119,35 @@ def test_a_release_needs_a_store(folder: Path, tmp_path: Path) -> None:
             command(tmp_path, folder, release=tmp_path / "release", **options)
 
 
-def test_a_lock_of_a_recipe_file_asks_for_that_file(folder: Path, tmp_path: Path) -> None:
-    command(tmp_path, folder)
+def test_a_lock_stands_alone_for_a_recipe_file(folder: Path, tmp_path: Path) -> None:
+    own = recipe(sensors=(load_sensor("s2").model_copy(update={"title": "My own"}),))
+    first = last(command(tmp_path, folder, given=own, as_json=True))
     kept = tmp_path / "out" / "lock.json.gz"
-    with pytest.raises(InputError, match=r"recipe handmade, .* --recipe FILE"):
-        command(tmp_path, folder, recipe=None, lock=kept, out=tmp_path / "again")
-    command(tmp_path, folder, lock=kept, out=tmp_path / "again")
+    again = {"recipe": None, "lock": kept, "as_json": True}
+    second = last(command(tmp_path, folder, **again, out=tmp_path / "again"))
+    assert second["digest"] == first["digest"]
+    stores = [open_store(tmp_path / name) for name in ("out", "again")]
+    assert stores[0].meta == stores[1].meta
+    part = {**again, "regions": "west", "years": "2022", "out": tmp_path / "part"}
+    assert last(command(tmp_path, folder, **part))["complete"]
+    assert open_store(tmp_path / "part").regions == ("west",)
+
+
+def test_an_older_lock_of_a_recipe_file_asks_for_that_file(folder: Path, tmp_path: Path) -> None:
+    command(tmp_path, folder)
+    older = tmp_path / "older.json"
+    replace(Lock.load(tmp_path / "out" / "lock.json.gz"), source={}).save(older)
+    with pytest.raises(InputError, match=r"recipe handmade: .* --recipe FILE"):
+        command(tmp_path, folder, recipe=None, lock=older, out=tmp_path / "again")
+    command(tmp_path, folder, lock=older, out=tmp_path / "again")
     assert (tmp_path / "again" / "index.json").is_file()
+
+
+def test_a_damaged_recipe_in_a_lock_is_refused(folder: Path, tmp_path: Path) -> None:
+    lock = make_plan(recipe(), provider=str(folder))
+    replace(lock, source={**lock.source, "min_dates": 0}).save(tmp_path / "bad.json")
+    with pytest.raises(InputError, match="1 of its values are not valid"):
+        command(tmp_path, folder, recipe=None, lock=tmp_path / "bad.json")
 
 
 def test_ones_own_places_become_regions_of_the_plan(folder: Path, tmp_path: Path) -> None:

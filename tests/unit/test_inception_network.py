@@ -103,13 +103,13 @@ def test_fid_and_kid_run_and_are_deterministic(
     t = torch.rand(6, 3, 32, 32, generator=g)
     p = (t * 0.7).roll(1, 0)
     ids = [f"fid.inception{tap}@1" for tap in inception.TAPS] + ["kid.inception2048@1"]
-    found = rb.metrics.compute_sets(ids, p, t, data_range=1.0)
-    again = rb.metrics.compute_sets(ids, p, t, data_range=1.0)
+    found = rb.metrics.compute_sets(ids, p, t, data_range=1.0, unit="display")
+    again = rb.metrics.compute_sets(ids, p, t, data_range=1.0, unit="display")
     for metric in ids:
         assert found[metric].value == again[metric].value
         assert found[metric].n == 6
     assert [found[m].d for m in ids] == [64, 192, 768, 2048, 2048]
-    same = rb.metrics.compute_sets(ids, t.clone(), t, data_range=1.0)
+    same = rb.metrics.compute_sets(ids, t.clone(), t, data_range=1.0, unit="display")
     assert same["fid.inception64@1"].value == pytest.approx(0.0, abs=1e-9)
     assert found["fid.inception64@1"].value > 0.0
     with pytest.raises(InputError, match="red, green and blue"):

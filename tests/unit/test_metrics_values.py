@@ -21,6 +21,7 @@ READY = tuple(
     m.id for m in metric_info(probe=False) if m.available and m.kind == "image" and not m.needs
 )
 PINNED = {
+    "brier@1",
     "mae@1",
     "mse@1",
     "rmse@1",

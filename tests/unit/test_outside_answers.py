@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,22 +188,42 @@ def nan_at(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return values
 
 
+def in_dn(place: Path, number: int) -> None:
+    for path in sorted(place.rglob("*.npy"))[:number]:
+        np.save(path, np.load(path) * 1e4)
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "words"),
     [
         (lambda p: spoil_note(p, digest="0" * 64), Incomparable, "dataset 000000000000"),
         (lambda p: spoil_note(p, model="name-your-model"), InputError, "no name"),
         (lambda p: spoil_note(p, model="oracle"), InputError, "an entry of every table"),
+        *(
+            (partial(spoil_note, model=name), InputError, r"its model .* is refused: ")
+            for name in ("a/b", "../a", "a|b", "a=b", " a", "a\n", "nul.", "a" * 101)
+        ),
+        (lambda p: spoil_note(p, preset="x/y"), InputError, "its preset 'x/y' is refused"),
+        (lambda p: spoil_note(p, context=[3]), InputError, r"does not fit \(context: "),
+        (lambda p: spoil_note(p, bands=3), InputError, r"does not fit \(bands: "),
+        (lambda p: spoil_note(p, format=None), InputError, r"does not fit \(format: "),
+        (lambda p: spoil_note(p, horizon=10**30), InputError, "horizon"),
+        (lambda p: (p / "answer.json").write_text("[]"), InputError, "no JSON object"),
         (lambda p: spoil_note(p, bands=["B04", "B03", "B02"]), Incomparable, "they hold s2 B04"),
         (lambda p: spoil_note(p, schema="rsbench.task@9"), SchemaError, "rsbench.task@9"),
         (lambda p: spoil_note(p, format="hdf5"), InputError, "format 'hdf5'"),
         (lambda p: spoil_note(p, colour="red"), InputError, "colour"),
-        (lambda p: (p / "answer.json").write_text("{"), InputError, "no JSON"),
+        (lambda p: (p / "answer.json").write_text("{"), InputError, "not JSON"),
         (lambda p: (p / "answer.json").unlink(), InputError, "there is no answer.json"),
         (lambda p: shutil.rmtree(p / "toy-04"), InputError, "3 of 3 predictions are absent"),
         (lambda p: spoil_array(p, lambda v: v[:, :2]), InputError, r"its shape is \(2, 2, 256"),
         (lambda p: spoil_array(p, lambda v: v[..., 1:]), InputError, r"its shape is \(2, 3, 256"),
         (lambda p: spoil_array(p, lambda v: v.astype(int)), InputError, "its type is int"),
+        (lambda p: spoil_array(p, lambda v: v.astype("f2")), InputError, "its type is float16"),
+        (
+            lambda p: in_dn(p, 3), InputError,
+            "3 of 3 that were looked at lie mostly outside the value range 0 … 1; .*Write reflect",
+        ),
         (
             lambda p: spoil_array(p, nan_at), PixelError,
             "start 2017-07-01: 1 values are not finite, the first at lead 2, band B04, row 130",
@@ -223,6 +244,28 @@ def test_what_cannot_be_scored_is_refused_in_words(
         score_answers(place, store, tmp_path / "run", ScoreOptions(suite="pixel"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_single_answer_outside_the_range_has_no_similarity(
+    store: Store, exported: dict[str, Path], tmp_path: Path
+) -> None:
+    place = answer(exported["npy"], tmp_path / "mine")
+    in_dn(place, 1)
+    path = sorted(place.rglob("*.npy"))[1]
+    np.save(path, np.load(path).astype(">f8"))  # another byte order is no other value
+    run = score_answers(place, store, tmp_path / "run", ScoreOptions(suite="mae@1,ssim@1"))
+    rows = units(run.scores.units)
+    missing = rows[rows["band"] == "all"].groupby("metric")["n_missing"].sum()
+    windows = 4 * HORIZON  # of the prediction
+    assert missing["ssim@1"] == windows
+    assert missing["mae@1"] == 0
+    says = f"copy: ssim@1: {windows} images have no value: prediction or truth lies mostly outside"
+    assert says in (run.out / "table.md").read_text(encoding="utf-8")
+    page = (run.out / "report.html").read_text(encoding="utf-8")
+    assert f"{windows} images have no value" in page
+    # What was clipped stands with the metric.
+    assert "Values clipped: copy 39 %." in (run.out / "table.md").read_text(encoding="utf-8")
+    assert "values clipped: copy 39 %" in page
 
 
 def test_a_geotiff_on_another_grid_is_refused(

@@ -51,7 +51,8 @@ def test_the_networks_are_those_of_torchvision(
     put(monkeypatch, tmp_path, f"lpips-{net}", linear)
     t = torch.rand(2, 3, 64, 48)
     p = (t + 0.1 * torch.randn(t.shape)).clamp(0, 1)
-    ours = rb.metrics.compute([f"lpips.{net}@1"], p, t, data_range=1.0)[f"lpips.{net}@1"]
+    metric = f"lpips.{net}@1"
+    ours = rb.metrics.compute([metric], p, t, data_range=1.0, unit="display")[metric]
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
     a, b = ((x - mean) / deviation for x in (p, t))

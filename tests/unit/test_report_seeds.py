@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +90,8 @@ def test_seeds_of_runs_with_other_inputs_are_not_averaged(tmp_path: Path) -> Non
     paths = folders(tmp_path)
     for path, inputs in zip(paths, ("s2", "s2, network revision 2", "s2, network revision 2"),
                             strict=True):  # fmt: skip
-        note_of_run = json.loads((path / "run.json").read_text())
-        (path / "run.json").write_text(json.dumps({**note_of_run, "inputs": {"simvp": inputs}}))
+        scores = Scores.load(path)
+        replace(scores, run=replace(scores.run, inputs={"simvp": inputs})).save(path)
     (made,) = boards(paths)
     assert several(made) == {
         ("simvp (s2, network revision 2)", "tiny"): {1: "simvp (seed 1)", 2: "simvp (seed 2)"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import toys
 
+from rsbench.core.digest import sealed
 from rsbench.core.errors import InputError
 from rsbench.evaluation.run import RunRequest, run_model, train_model
 from rsbench.evaluation.scores import Scores
@@ -85,7 +87,7 @@ def test_predictions_of_another_device_are_not_mixed_in(request_: RunRequest) ->
     said: list[str] = []
     first = run_model(request_, note=said.append)
     folder = Path(next(x for x in said if x.startswith("keeping")).rsplit(" in ", 1)[1])
-    (folder / "made.json").write_text('{"device": "cuda"}')
+    (folder / "made.json").write_text(json.dumps(sealed({"device": "cuda"})))
     shutil.rmtree(first.out)
     assert Scores.load(run_model(request_).out).run.device == "cuda"  # all are there: scored
     shutil.rmtree(first.out)

@@ -1,8 +1,7 @@
-"""SA-STF as a module: variants, gradients, the cached condition, losses, foreign weights."""
+"""SA-STF as a module: variants, gradients, the cached condition, losses."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from rsbench_baselines.rddm.schedule import schedule
 from rsbench_baselines.sa_stf.deep import Alignment
 from rsbench_baselines.sa_stf.loss import EQUATIONS, OFFICIAL, TAPS, FusionLoss, LossPlan
 from rsbench_baselines.sa_stf.network import SASTF, Condition, References
-from rsbench_baselines.sa_stf.released import load_released
 from rsbench_baselines.sa_stf.sampling import fuse
 from rsbench_baselines.sa_stf.sizes import SIZES, VARIANTS, Mode, Size, Variant
 from rsbench_baselines.vgg import VggFeatures, WeightsUnavailable, vgg
@@ -291,55 +289,3 @@ def test_invalid_truth_teaches_nothing() -> None:
         found.append(value.item())
     mask = valid.expand_as(truth)
     assert found == pytest.approx([(estimate - truth)[mask].abs().mean().item()] * 3)
-
-
-# Weights under other names
-
-
-def foreign(state: dict[str, Tensor]) -> OrderedDict[str, Tensor]:
-    """The same tensors, every layer under a name of its own."""
-    names: dict[str, str] = {}
-    found = OrderedDict()
-    for name, tensor in state.items():
-        layer, _, leaf = name.rpartition(".")
-        found[f"module.net.{names.setdefault(layer, f'l{len(names)}')}.{leaf}"] = tensor
-    return found
-
-
-def test_foreign_names_load_strictly_by_order() -> None:
-    donor, heir = built(seed=1), built(seed=2)
-    load_released(heir, foreign(donor.state_dict()))
-    for name, tensor in heir.state_dict().items():
-        assert torch.equal(tensor, donor.state_dict()[name]), name
-    load_released(built(seed=3), donor.state_dict())
-
-
-def test_another_order_is_refused_and_a_table_helps() -> None:
-    donor, heir = built(seed=1), built(seed=2)
-    state = donor.state_dict()
-    turned = OrderedDict(
-        (name.replace("decoder.", "up."), state[name])
-        for name in sorted(state, key=lambda n: not n.startswith("decoder."))
-    )
-    with pytest.raises(ValueError, match=r"layer 0 of the file is up\.levels\.0.*table of prefix"):
-        load_released(heir, turned)
-    load_released(heir, turned, {"up": "decoder"})
-    assert all(torch.equal(t, state[n]) for n, t in heir.state_dict().items())
-
-
-def test_a_table_renames_whole_parts_and_keeps_tensors_apart() -> None:
-    donor, heir = built(seed=1), built(seed=2)
-    state = {f"a.{n}": t for n, t in donor.state_dict().items()}
-    with pytest.raises(RuntimeError, match="Missing key"):
-        load_released(heir, state, {"a.image": "images"})
-    with pytest.raises(ValueError, match="two tensors"):
-        load_released(heir, {"a.x": torch.zeros(1), "b.x": torch.zeros(1)}, {"a": "c", "b": "c"})
-
-
-def test_a_file_that_lacks_or_adds_a_layer_is_refused() -> None:
-    state = foreign(built().state_dict())
-    fewer = OrderedDict(list(state.items())[:-2])
-    with pytest.raises(ValueError, match="file is absent"):
-        load_released(built(), fewer)
-    with pytest.raises(ValueError, match="ours is absent"):
-        load_released(built(), {**state, "module.net.extra.weight": torch.zeros(2)})

@@ -18,6 +18,7 @@ import torch
 import toys
 import train_toys as tt
 
+from rsbench.core.digest import sealed
 from rsbench.core.errors import InputError, TrainingError
 from rsbench.models.api import Stage
 from rsbench.models.checkpoint import NOTE, Checkpoint, load_into
@@ -294,8 +295,8 @@ def test_weights_of_a_preset_that_has_changed_are_neither_taken_nor_loaded(store
     assert found({"gain": 8.0}).same == ()
     load_into(tt.model(), path, store, split=None)
     note = json.loads((path / NOTE).read_text())
-    (path / NOTE).write_text(json.dumps({**note, "preset_options": {"gain": 4.0}}))
+    (path / NOTE).write_text(json.dumps(sealed({**note, "preset_options": {"gain": 4.0}})))
     with pytest.raises(InputError, match="the preset had other options"):
         load_into(tt.model(), path, store, split=None)
-    (path / NOTE).write_text(json.dumps({**note, "preset_options": None}))
+    (path / NOTE).write_text(json.dumps(sealed({**note, "preset_options": None})))
     load_into(tt.model(), path, store, split=None)  # written before they were noted

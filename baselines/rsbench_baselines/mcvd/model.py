@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rsbench import InputError, Stage
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._diffusion_model import MAX_SLOTS, PixelDiffusion, Variant
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
 from rsbench_baselines.ddpm.diffusion import Diffusion, Draw
@@ -76,6 +77,7 @@ class MCVDModel(PixelDiffusion[UNet, Sampler]):
     """MCVD as a model of the benchmark."""
 
     name = "mcvd"
+    inputs = REVISION
 
     def noise(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
         """See :meth:`PixelDiffusion.noise`."""

@@ -17,7 +17,9 @@ from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.fusion_images import UNSIGNED, Scene
 from rsbench_baselines.mlff_gan.loss import discriminator_loss, generator_loss
 from rsbench_baselines.mlff_gan.network import Discriminator, Generator, degraded
+from rsbench_baselines.mlff_gan.released import generator_layout
 from rsbench_baselines.mlff_gan.sizes import SIZES, Size
+from rsbench_baselines.released import Layout
 
 STAGES = {
     # 200 epochs of about 1000 patches in batches of 4.
@@ -62,7 +64,7 @@ class MLFFGANModel(FusionModel[Pair, Size]):
     """MLFF-GAN as a model of the benchmark; both networks are updated in every step."""
 
     name = "mlff_gan"
-    inputs = REVISION
+    revision = REVISION
     domain = UNSIGNED
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:
@@ -70,6 +72,10 @@ class MLFFGANModel(FusionModel[Pair, Size]):
         c0, c1 = (self._coarse(image) for image in (scene.coarse[0], scene.c1))
         out: Tensor = self._network.generator(c0, scene.fine[0].clamp(min=0), c1)
         return out
+
+    def released(self) -> tuple[nn.Module, Layout]:
+        """Return the network that predicts, and the layout of its released state."""
+        return self._network.generator, generator_layout(self._size)
 
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
         """Return the generator's loss as ``total``, whose gradient is that of both losses.

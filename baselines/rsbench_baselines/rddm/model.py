@@ -7,17 +7,20 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsbench import InputError, Stage, Want
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.ddpm.diffusion import Sampling, drawer
 from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.rddm.network import RDDM, Outputs
+from rsbench_baselines.rddm.released import layout
 from rsbench_baselines.rddm.sampling import fuse, loss
 from rsbench_baselines.rddm.schedule import ResidualSchedule, native
 from rsbench_baselines.rddm.sizes import OBJECTIVES, SIZES, Size
+from rsbench_baselines.released import Layout
 
 STAGES = {
     "paper": Stage("fit", learning_rate=8e-5, steps=15_800, batch_size=4),
@@ -29,6 +32,7 @@ class RDDMModel(FusionModel[RDDM, Size]):
     """RDDM as a model of the benchmark; trained on the absolute errors of its estimates."""
 
     name = "rddm"
+    revision = REVISION
     references = 2
 
     @cached_property
@@ -44,6 +48,10 @@ class RDDMModel(FusionModel[RDDM, Size]):
             scene.c1.repeat_interleave(want.members, dim=0), drawer(want, self.name),
             Sampling(size.sampling_steps, size.eta),
         )  # fmt: skip
+
+    def released(self) -> tuple[nn.Module, Layout]:
+        """Return the network that predicts, and the layout of its released state."""
+        return self._network, layout(self._size)
 
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
         """Return the losses at random times."""

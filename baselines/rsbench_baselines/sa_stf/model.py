@@ -16,8 +16,10 @@ from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.ddpm.diffusion import Sampling, drawer
 from rsbench_baselines.fusion_images import Scene, mirrored
 from rsbench_baselines.rddm.schedule import ResidualSchedule, schedule
+from rsbench_baselines.released import Layout
 from rsbench_baselines.sa_stf.loss import EQUATIONS, OFFICIAL, FusionLoss, LossPlan
 from rsbench_baselines.sa_stf.network import SASTF, References
+from rsbench_baselines.sa_stf.released import layout
 from rsbench_baselines.sa_stf.sampling import fuse
 from rsbench_baselines.sa_stf.sizes import SIZES, Size, require_choices
 from rsbench_baselines.vgg import usual_folders
@@ -92,6 +94,10 @@ class SASTFModel(FusionModel[Trained, Size]):
             self._network.network, self._schedule, _references(scene), drawer(want, self.name),
             Sampling(size.sampling_steps, size.eta, want.members), start=size.start,
         )  # fmt: skip
+
+    def released(self) -> tuple[nn.Module, Layout]:
+        """Return the network that predicts, and the layout of its released state."""
+        return self._network.network, layout(self._size)
 
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
         """Return the losses of the clean image, estimated at random times."""

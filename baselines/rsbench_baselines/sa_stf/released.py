@@ -1,100 +1,93 @@
-"""Weights trained elsewhere under other names, brought to ours so that they load strictly.
+"""Names of the layers in the state that SA-STF's authors released.
 
-The released files of SA-STF were not at hand when this was written: what is here has been tried
-on renamed states of this network only. Two ways lead to a strict load, and both refuse rather
-than guess: a table of prefixes, or the order of registration, where every layer of the file
-must have the shapes of our layer at the same position.
+From the authors' program (ZZZhangjinsong/SA-STF, ``Diffusion/Model.py``), whose training saves the
+state of the network alone. Their file itself was not tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import zip_longest
+from rsbench_baselines.released import Layout, below, load_released
+from rsbench_baselines.sa_stf.sizes import Size
 
-from torch import Tensor, nn
+__all__ = ["layout", "load_released"]
 
-Layer = tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]
-"""Name of a layer, and the name and shape of each of its tensors."""
-WRAPPERS = ("module.", "_orig_mod.")
-
-
-def layers(state: Mapping[str, Tensor]) -> list[Layer]:
-    """Return the layers of a state in order, with their tensors' names and shapes."""
-    found: dict[str, list[tuple[str, tuple[int, ...]]]] = {}
-    for name, tensor in state.items():
-        layer, _, leaf = name.rpartition(".")
-        found.setdefault(layer, []).append((leaf, tuple(tensor.shape)))
-    return [(layer, tuple(sorted(leaves))) for layer, leaves in found.items()]
+_BLOCK = {"block.0": "norm", "block.3": "conv"}
+_LINEAR = {"1": "mlp.0", "3": "mlp.2"}
+_ATTENTION = {"norm": "norm", "qkv": "qkv", "out": "out"}
+_ALIGN = {
+    "conv_a": "slope", "conv_b": "gap", "conv_b_full": "offset", "cross_atten.norm": "norm",
+    "cross_atten.Wq": "query", "cross_atten.Wk": "key", "cross_atten.Wv": "value",
+    "cross_atten.proj_out": "project",
+}  # fmt: skip
 
 
-def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what parallel or compiled training puts before every name."""
-    for wrapper in WRAPPERS:
-        if state and all(name.startswith(wrapper) for name in state):
-            state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
-    return dict(state)
+def _image(theirs: str, ours: str, inputs: int, outputs: int) -> dict[str, str]:
+    skip = {f"{theirs}.res_conv": f"{ours}.skip"} if inputs != outputs else {}
+    return {**below(f"{theirs}.block1", f"{ours}.block", _BLOCK), **skip}
 
 
-def renamed(state: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
-    """Replace the longest matching prefix (whole parts of a name) of each name."""
-    ordered = sorted(prefixes, key=len, reverse=True)
-    found: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        known = next((p for p in ordered if f"{name}.".startswith(f"{p}.")), None)
-        new = name if known is None else f"{prefixes[known]}{name[len(known) :]}"
-        if new in found:
-            raise ValueError(f"two tensors of the file would become {new}")
-        found[new] = tensor
+def _coded(theirs: str, ours: str, inputs: int, outputs: int) -> dict[str, str]:
+    skip = {f"{theirs}.res_conv": f"{ours}.skip"} if inputs != outputs else {}
+    return {
+        f"{theirs}.noise_func.noise_func.0": f"{ours}.code",
+        **below(f"{theirs}.block1", f"{ours}.first", _BLOCK),
+        **below(f"{theirs}.block2", f"{ours}.second", _BLOCK),
+        **skip,
+    }
+
+
+def _encoders(widths: list[int]) -> dict[str, str]:
+    """Both pyramids: a stem, then a block and a smaller map in turn; one list in their state."""
+    found = {"image_downs.0": "images.stem", "noise_downs.0": "noise.stem"}
+    for i, (a, b) in enumerate(zip([widths[0], *widths], widths, strict=False)):
+        found |= _image(f"image_downs.{2 * i + 1}", f"images.levels.{i}", a, b)
+        found |= _coded(f"noise_downs.{2 * i + 1}", f"noise.levels.{i}", a, b)
+        if i < len(widths) - 1:
+            found[f"image_downs.{2 * i + 2}.conv"] = f"images.downs.{i}"
+            found[f"noise_downs.{2 * i + 2}.conv"] = f"noise.downs.{i}"
     return found
 
 
-def by_order(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Give the tensors of a state our names, layer by layer in order of registration.
+def _fusions(levels: int, width: int) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for i in range(levels - 1):
+        found |= below(f"image_fusion.{i}.crose_block", f"shallow.{i}.coarse", _BLOCK)
+        found |= below(f"image_fusion.{i}.fine_block", f"shallow.{i}.fine", _BLOCK)
+        found[f"image_fusion.{i}.fusion_conv"] = f"shallow.{i}.out"
+    at = f"image_fusion.{levels - 1}"
+    found |= _image(f"{at}.res_block1", "deep.before", width, width)
+    found |= _image(f"{at}.res_block2", "deep.after", width, width)
+    found |= below(f"{at}.fusion.attention", "deep.attention", _ATTENTION)
+    for theirs, ours in (("time_attention0", "align0"), ("time_attention1", "align2")):
+        for a, b in _ALIGN.items():
+            ends = (".0", ".2") if b in ("slope", "offset") else ("",)
+            found |= {f"{at}.fusion.{theirs}.{a}{end}": f"deep.{ours}.{b}{end}" for end in ends}
+    found[f"{at}.fusion.norm"] = "deep.select.norm"
+    found[f"{at}.fusion.res_conv"] = "deep.select.skip"
+    return found | below(f"{at}.fusion.final_conv", "deep.select.block", _BLOCK)
 
-    Raises:
-        ValueError: if a layer of the file has other shapes than ours at the same position;
-            names both.
-    """
-    found: dict[str, Tensor] = {}
-    ours = layers(network.state_dict())
-    for place, (theirs, mine) in enumerate(zip_longest(layers(state), ours)):
-        if theirs is None or mine is None or theirs[1] != mine[1]:
-            raise ValueError(
-                f"layer {place} of the file is {_told(theirs)}, ours is {_told(mine)}: the order "
-                "differs, so give a table of prefixes, theirs to ours"
-            )
-        for leaf, _ in mine[1]:
-            found[f"{mine[0]}.{leaf}".lstrip(".")] = state[f"{theirs[0]}.{leaf}".lstrip(".")]
+
+def _decoder(widths: list[int]) -> dict[str, str]:
+    found = below("final_conv", "decoder.out", _BLOCK)
+    outputs = widths[::-1]
+    for i, (a, b) in enumerate(zip([outputs[0], *outputs], outputs, strict=False)):
+        found |= _coded(f"image_ups.{2 * i}", f"decoder.levels.{i}", a + b, b)
+        if i < len(outputs) - 1:
+            found[f"image_ups.{2 * i + 1}.conv"] = f"decoder.ups.{i}.conv"
     return found
 
 
-def load_released(
-    network: nn.Module,
-    state: Mapping[str, Tensor],
-    prefixes: Mapping[str, str] | None = None,
-) -> None:
-    """Load a state of other names into a network, strictly.
-
-    Args:
-        network: whose parameters are replaced.
-        state: as read from the released file.
-        prefixes: beginnings of their names to ours, e.g. ``{"head.conv": "images.stem"}``;
-            without, names are kept if they are ours and found by order otherwise.
-
-    Raises:
-        ValueError: if the order decides and does not fit.
-        RuntimeError: if after renaming a tensor is missing, left over or of another shape.
-    """
-    state = unwrapped(state)
-    if prefixes is not None:
-        state = renamed(state, prefixes)
-    elif state.keys() != network.state_dict().keys():
-        state = by_order(state, network)
-    network.load_state_dict(state, strict=True)
-
-
-def _told(layer: Layer | None) -> str:
-    if layer is None:
-        return "absent"
-    name, leaves = layer
-    return f"{name} ({', '.join(f'{leaf} {list(shape)}' for leaf, shape in leaves)})"
+def layout(size: Size) -> Layout:
+    """Return the layout of a released state of this size: one name per layer, 153 if published."""
+    widths = [size.base * m for m in size.mult]
+    deepest = widths[-1]
+    return Layout(
+        below("res_level_mlp", "alpha", _LINEAR)
+        | below("noise_level_mlp", "beta", _LINEAR)
+        | _encoders(widths)
+        | _fusions(len(widths), deepest)
+        | {"mid.norm": "removal.norm"}
+        | _coded("mid.res_block1", "removal.residual", deepest, deepest)
+        | _coded("mid.res_block2", "removal.rest", deepest, deepest)
+        | _decoder(widths)
+    )

@@ -7,14 +7,17 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsbench import Stage, Want
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.ddpm.diffusion import Diffusion, Sampling, drawer
 from rsbench_baselines.fusion_images import Scene
+from rsbench_baselines.released import Layout
 from rsbench_baselines.stfdiff.network import STFDiff
+from rsbench_baselines.stfdiff.released import layout
 from rsbench_baselines.stfdiff.sampling import fuse, loss, process
 from rsbench_baselines.stfdiff.sizes import SIZES, Size
 
@@ -31,6 +34,7 @@ class STFDiffModel(FusionModel[STFDiff, Size]):
     """STFDiff as a model of the benchmark; trained on the absolute error of the clean image."""
 
     name = "stfdiff"
+    revision = REVISION
 
     @cached_property
     def _diffusion(self) -> Diffusion:
@@ -43,6 +47,10 @@ class STFDiffModel(FusionModel[STFDiff, Size]):
             self._network, self._diffusion, scene.coarse[0], scene.fine[0], scene.c1,
             drawer(want, self.name), Sampling(size.sampling_steps, size.eta, want.members),
         )  # fmt: skip
+
+    def released(self) -> tuple[nn.Module, Layout]:
+        """Return the network that predicts, and the layout of its released state."""
+        return self._network, layout(self._size)
 
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
         """Return the loss at random times."""

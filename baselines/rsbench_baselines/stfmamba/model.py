@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsbench import Stage, Want
 from rsbench_baselines._card import REVISION
@@ -14,7 +14,9 @@ from rsbench_baselines._fusion_model import FusionModel
 from rsbench_baselines._options import TRAINING, accepts, sized, trained
 from rsbench_baselines.fusion_images import Scene
 from rsbench_baselines.image_losses import hidden, structural
+from rsbench_baselines.released import Layout
 from rsbench_baselines.stfmamba.network import STFMamba
+from rsbench_baselines.stfmamba.released import layout
 from rsbench_baselines.stfmamba.sizes import SIZES, Size
 
 STAGES = {
@@ -29,12 +31,16 @@ class STFMambaModel(FusionModel[STFMamba, Size]):
     """STFMamba as a model of the benchmark; all four images are trained, by SwinSTFM's loss."""
 
     name = "stfmamba"
-    inputs = REVISION
+    revision = REVISION
 
     def estimate(self, scene: Scene, want: Want) -> Tensor:
         """Predict in one pass; all members are equal."""
         joined: Tensor = self._network(scene.coarse[0], scene.fine[0], scene.c1)[0]
         return joined
+
+    def released(self) -> tuple[nn.Module, Layout]:
+        """Return the network that predicts, and the layout of its released state."""
+        return self._network, layout(self._size)
 
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:
         """Return the losses of the joined, both separate and the sharpened images."""

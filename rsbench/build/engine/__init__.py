@@ -1,1 +1,1 @@
-"""Run a build: units, regions, workers, journal, staging and locks."""
+"""Run a build: units, regions, workers, journal and locks."""

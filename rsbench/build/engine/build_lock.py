@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from rsbench.build.plan.plan import Lock, regions_of
+from rsbench.build.plan.lock_recipe import differences
+from rsbench.build.plan.omissions import Omission
+from rsbench.build.plan.plan import (
+    Lock,
+    excluded_in,
+    places_of,
+    regions_of,
+    require_known,
+    searched_at,
+)
+from rsbench.build.plan.scenes import EXCLUDED
 from rsbench.catalog import Recipe, Region, recipe_canonical
-from rsbench.core.digest import canonical_json
 from rsbench.core.errors import InputError
 from rsbench.store.layout import INDEX, JOURNAL, LOCK
 
@@ -30,14 +40,11 @@ def kept_lock(
     if not path.is_file():
         return None
     lock = Lock.load(path)
-    if provider is not None and provider not in (lock.provider, lock.catalogue):
-        folder = Path(provider)
-        if not folder.is_dir() or str(folder.resolve()) != lock.catalogue:
-            return None
-    asked = regions_of(recipe) if regions is None else regions
-    names = {region if isinstance(region, str) else region.name for region in asked}
-    differ = _other_keys(lock, recipe)
-    differ += ["regions"] if names != set(lock.places) else []
+    if provider is not None and searched_at(recipe, provider) != (lock.provider, lock.catalogue):
+        return None
+    places = places_of(recipe, regions)
+    differ = differences(lock, recipe, places)
+    differ += ["regions"] if {place.name for place in places} != set(lock.places) else []
     differ += ["years"] if (years or recipe.years) != (lock.years[0], lock.years[-1]) else []
     if differ:
         raise InputError(
@@ -55,30 +62,46 @@ def matching(
     years: tuple[int, int] | None,
 ) -> Lock:
     """Return the part of the lock that is asked for; refuse a lock of another recipe."""
-    asked, held = recipe_canonical(recipe), dict(lock.recipe)
-    differ = _other_keys(lock, recipe)
+    require_same(lock, recipe)
+    names = None if regions is None else [r if isinstance(r, str) else r.name for r in regions]
+    if names is None and recipe_canonical(recipe)["regions"] != lock.recipe["regions"]:
+        names = [region.name for region in regions_of(recipe)]
+    span = years or (recipe.years if list(recipe.years) != list(lock.recipe["years"]) else None)
+    return lock if names is None and span is None else lock.subset(names, span)
+
+
+def require_same(lock: Lock, recipe: Recipe) -> None:
+    """Refuse a lock that was made for another recipe or other places.
+
+    Raises:
+        InputError: naming what differs.
+    """
+    differ = differences(lock, recipe, regions_of(recipe))
     if differ:
         raise InputError(
             f"building {recipe.name} from this lock",
             f"the lock was made for other {', '.join(differ)}",
-            "Give the recipe the lock was made for, or search again",
+            "Give the lock without --recipe, or search again without --lock",
         )
-    names = None if regions is None else [r if isinstance(r, str) else r.name for r in regions]
-    if names is None and asked["regions"] != held["regions"]:
-        names = [region.name for region in regions_of(recipe)]
-    span = years or (recipe.years if list(recipe.years) != list(held["years"]) else None)
-    return lock if names is None and span is None else lock.subset(names, span)
 
 
-def _other_keys(lock: Lock, recipe: Recipe) -> list[str]:
-    """Return the keys in which a lock's recipe differs, except those that may differ."""
-    free = ("regions", "years", "provider", "max_cloud")
-    asked, held = recipe_canonical(recipe), dict(lock.recipe)
-    return sorted(
-        key
-        for key in {*asked, *held} - set(free)
-        if canonical_json(asked.get(key)) != canonical_json(held.get(key))
-    )
+def excluding(lock: Lock, items: Collection[str]) -> Lock:
+    """Return a lock without the items of some ids, which it names as left out.
+
+    Raises:
+        InputError: if no item of the lock has one of the ids.
+    """
+    known = excluded_in(lock.left)
+    left = dict(lock.left)
+    for region, found in lock.regions.items():
+        for sensor, by_year in found.items():
+            held = {item.id for part in by_year.values() for item in part} & set(items)
+            known |= held
+            if held:
+                more = Omission(sensor, EXCLUDED, tuple(sorted(held)))
+                left[region] = (*left.get(region, ()), more)
+    require_known(items, known)
+    return replace(lock.without(items), left=left)
 
 
 def moved(lock: Lock, provider: str | None) -> str:

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rsbench.build.engine.build_lock import kept_lock, matching, moved, require_place
+from rsbench.build.engine.build_lock import excluding, kept_lock, matching, moved, require_place
 from rsbench.build.engine.journal import full_disk_is_named, open_journal
+from rsbench.build.engine.left import tolerant
 from rsbench.build.engine.options import BuildOptions, UnitEvent
 from rsbench.build.engine.previous import BuildResult, FailedUnit, finished, reopen, tidy
-from rsbench.build.engine.region import Work, finish, make_unit, write
+from rsbench.build.engine.region import Work, finish, keep, make_unit, write
 from rsbench.build.engine.workers import Answer, Order, carry_out, open_workers
-from rsbench.build.kinds.base import BuildContext, kind_of, sensor_meta
+from rsbench.build.kinds.base import BuildContext, UnitData, kind_of, sensor_meta
 from rsbench.build.plan.plan import SIMULATED, Lock, make_plan, open_catalogue, regions_of
 from rsbench.build.read.engines import make_engine
 from rsbench.build.read.raster import Engine, NoEngine
@@ -157,9 +158,12 @@ def planned(recipe: Recipe, out: Path, asked: BuildOptions) -> tuple[Lock, str]:
     provider, regions, years = asked.provider, asked.regions, asked.years
     lock = asked.lock or kept_lock(out, recipe, provider, regions, years)
     if lock is None:
-        frozen = make_plan(recipe, regions, provider, years, progress=asked.progress)
+        leaving = asked.leaving
+        frozen = make_plan(
+            recipe, regions, provider, years, leaving=leaving, progress=asked.progress
+        )
         return frozen, frozen.catalogue
-    frozen = matching(lock, recipe, regions, years)
+    frozen = excluding(matching(lock, recipe, regions, years), asked.exclude)
     return frozen, moved(frozen, provider)
 
 
@@ -174,7 +178,7 @@ def _given(recipe: Recipe, out: Path | str, asked: BuildOptions) -> tuple[Lock, 
             "then give --lock FILE to every part",
         )
     require_place(Path(out))
-    frozen = matching(held, recipe, None, None)
+    frozen = excluding(matching(held, recipe, None, None), asked.exclude)
     return frozen, moved(frozen, asked.provider)
 
 
@@ -224,8 +228,8 @@ def _finish(work: Work) -> BuildResult:
     digest = finish(work)
     work.journal.remove()
     write_card(work.out)
-    failed = tuple(FailedUnit(r, y, reason) for (r, y), reason in sorted(work.failed.items()))
-    return BuildResult(work.out, digest, not failed, failed)
+    missing = work.missing()
+    return BuildResult(work.out, digest, not missing, missing)
 
 
 # Units ----------------------------------------------------------------------------------
@@ -241,7 +245,7 @@ def _run(work: Work, names: Sequence[str], *, allow_incomplete: bool) -> None:
     done, workers = len(mine) - len(units), work.workers
     threads = workers.size if workers else max(1, work.options.workers)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="rsbench-unit")
-    do = _elsewhere if workers else make_unit
+    do = tolerant(_elsewhere if workers else make_unit)
     pending = {pool.submit(_watched, work, do, *unit): unit for unit in units}
     try:
         for future in _ended(pending):
@@ -273,7 +277,7 @@ def _elsewhere(work: Work, region: str, year: int) -> None:
     """Have a worker do one unit unless the journal holds it, and save the result."""
     if work.workers is None or work.journal.has(region, year):
         return
-    context = work.context
+    context = work.context_of(region, year)
     lock = context.lock.subset([region], None)
     order = Order(
         context.recipe, lock, region, year, work.address, work.options.engine, context.memory
@@ -281,7 +285,7 @@ def _elsewhere(work: Work, region: str, year: int) -> None:
     answer = work.workers.do(order)
     context.engine.bytes += answer.bytes_read
     answer.require()
-    work.journal.save(region, year, answer.arrays, answer.note)
+    keep(work, region, year, UnitData(answer.arrays, answer.note))
 
 
 def _in_worker(order: Order) -> Answer:
@@ -326,5 +330,6 @@ def _incomplete(work: Work) -> UnitFailed:
         f"{count} of {len(list(work.context.lock.units()))} region-years failed, first {region} "
         f"{year}: {reason}",
         "Run the same command again, it does only what is missing; "
-        "or add --allow-incomplete, and the store says what it lacks",
+        "or add --allow-incomplete, and the store says what it lacks; or leave an item out with "
+        "--exclude ITEM_ID and another --out",
     )

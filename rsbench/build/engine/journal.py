@@ -7,7 +7,7 @@ SHA-256 of every file. A part that does not match is made again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from rsbench.core.io import (
     sync,
     temporary_directory,
     write_atomic,
+    write_npy,
 )
 from rsbench.store.layout import JOURNAL, MANIFEST
 
@@ -78,7 +79,7 @@ def _hold_part(folder: Path, part: tuple[int, int], what: str) -> Iterator[None]
 @contextmanager
 def full_disk_is_named(path: Path) -> Iterator[None]:
     """Report a full or read-only output folder by one error with a remedy."""
-    with disk_errors(f"writing {path}", "choose another --out"):
+    with disk_errors(f"writing {path}", "choose another --out", kept="finished parts"):
         yield
 
 
@@ -116,13 +117,19 @@ class Journal:
             remove_temporaries(region)
 
     def save(
-        self, region: str, year: int, arrays: Mapping[str, Pixels], note: Mapping[str, Any]
+        self,
+        region: str,
+        year: int,
+        arrays: Mapping[str, Pixels],
+        note: Mapping[str, Any],
+        left: Mapping[str, str] | None = None,
     ) -> None:
-        """Save the arrays of a finished unit atomically."""
+        """Save the arrays of a finished unit atomically; ``left``: items that it lacks, and why."""
         target = self._part(region, year)
         with full_disk_is_named(self._out), temporary_directory(target) as folder:
             files = {name: _save(folder / f"{name}.npy", a) for name, a in arrays.items()}
-            text = canonical_json({"schema": SCHEMA, "files": files, "note": dict(note)})
+            value = {"schema": SCHEMA, "files": files, "note": dict(note)}
+            text = canonical_json(value | ({"left": dict(left)} if left else {}))
             (folder / _NOTE).write_text(text, encoding="utf-8")
             try:
                 replace_directory(folder, target)
@@ -146,6 +153,17 @@ class Journal:
     def has(self, region: str, year: int) -> bool:
         """Return whether a unit is finished and whole."""
         return self.load(region, year) is not None
+
+    def drop_partial(self, regions: Sequence[str] | None) -> None:
+        """Delete the units that lack items, of some regions or of all."""
+        for path in self._folder.glob(f"*/*/{_NOTE}"):
+            if regions is None or path.parent.parent.name in regions:
+                try:
+                    partial = "left" in read_json(path)
+                except (OSError, ValueError):
+                    continue
+                if partial:
+                    shutil.rmtree(path.parent, ignore_errors=True)
 
     def drop(self, region: str) -> None:
         """Delete the parts of a region that is in the store."""
@@ -176,8 +194,7 @@ class Journal:
 
 
 def _save(path: Path, array: Pixels) -> str:
-    with path.open("xb") as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+    write_npy(path, array)
     return sha256_file(path)
 
 

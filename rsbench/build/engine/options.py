@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from rsbench.build.plan.omissions import LeavingOut
 from rsbench.build.plan.plan import Lock
 from rsbench.catalog import Region
 
@@ -49,7 +50,9 @@ class BuildOptions:
             the catalogue, and need no access to the output.
         codec: how chunks are compressed; it never changes the digest.
         engine: ``rasterio`` or ``stackstac``; the pixels are the same.
-        allow_incomplete: finish although units failed; the store then lists what is missing.
+        allow_incomplete: finish although units failed; the store then lists what is missing. A
+            unit is also tried without an item that cannot be read, see ``engine.left``.
+        exclude: ids of items to leave out; the lock and the data card name them.
         progress: called with ``(label, done, total)``.
         watch: called with what happens to every unit, from the threads that do them.
     """
@@ -64,5 +67,11 @@ class BuildOptions:
     codec: str | None = None
     engine: str = "rasterio"
     allow_incomplete: bool = False
+    exclude: Collection[str] = ()
     progress: Advance | None = None
     watch: Watch | None = None
+
+    @property
+    def leaving(self) -> LeavingOut:
+        """Which items the search may leave out."""
+        return LeavingOut(frozenset(self.exclude), self.allow_incomplete)

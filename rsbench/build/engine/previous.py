@@ -19,11 +19,12 @@ from rsbench.store.read import Store, open_store
 
 @dataclass(frozen=True, slots=True)
 class FailedUnit:
-    """A region and year that could not be read, and why."""
+    """A region and year that could not be read, or was made without ``item``, and why."""
 
     region: str
     year: int
     reason: str
+    item: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,9 @@ def finished(out: Path, lock: Lock) -> BuildResult | None:
 def failed_units(store: Store) -> tuple[FailedUnit, ...]:
     """Return what a finished store says is missing."""
     return tuple(
-        FailedUnit(str(m["region"]), int(str(m["time"])[:4]), str(m["reason"]))
+        FailedUnit(
+            str(m["region"]), int(str(m["time"])[:4]), str(m["reason"]), str(m.get("item", ""))
+        )
         for m in store.meta.missing
     )
 
@@ -78,11 +81,12 @@ def tidy(out: Path) -> None:
 
 
 def reopen(out: Path, journal: Journal, names: Sequence[str] | None) -> None:
-    """Remove regions that were written with years missing, so that these are tried again.
+    """Remove what was made with years or items missing, so that these are tried again.
 
     Args:
         names: only these regions; None for all.
     """
+    journal.drop_partial(names)
     missing: set[str] = set(journal.incomplete())
     if (out / INDEX).exists():
         missing |= {str(unit["region"]) for unit in open_store(out).meta.missing}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rsbench.build.engine.journal import Journal, full_disk_is_named
 from rsbench.build.engine.options import BuildOptions
+from rsbench.build.engine.previous import FailedUnit
 from rsbench.build.engine.workers import Workers
 from rsbench.build.kinds.base import Assembled, BuildContext, DatasetKind, Refused, UnitData
+from rsbench.build.plan.lock import left_json
 from rsbench.build.plan.plan import SIMULATED
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.core.errors import InputError
@@ -26,7 +28,8 @@ class Work:
     """One build in progress.
 
     ``address``: where the catalogue is read, empty if nothing is read. ``workers``: do the units
-    elsewhere; None if this process does them. ``failed``: (region, year) → reason.
+    elsewhere; None if this process does them. ``failed``: (region, year) → reason. ``left``:
+    (region, year) → item → reason, for units made without items that could not be read.
     """
 
     kind: DatasetKind
@@ -37,10 +40,32 @@ class Work:
     address: str = ""
     workers: Workers | None = None
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
+    left: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
 
     def has_failed(self, region: str) -> bool:
         """Return whether a unit of the region could not be read."""
         return any(name == region for name, _ in self.failed)
+
+    def is_whole(self, region: str) -> bool:
+        """Return whether every unit of the region is made of all its items."""
+        return not any(name == region for name, _ in (*self.failed, *self.left))
+
+    def context_of(self, region: str, year: int) -> BuildContext:
+        """Return what a unit depends on, without the items that could not be read."""
+        left = self.left.get((region, year))
+        if not left:
+            return self.context
+        return replace(self.context, lock=self.context.lock.without(left, [region], year))
+
+    def missing(self) -> tuple[FailedUnit, ...]:
+        """Return the units that failed and the items that units are made without, in order."""
+        units = [FailedUnit(r, y, reason) for (r, y), reason in self.failed.items()]
+        items = [
+            FailedUnit(r, y, f"made without item {item}: {reason}", item)
+            for (r, y), left in self.left.items()
+            for item, reason in left.items()
+        ]
+        return tuple(sorted((*units, *items), key=lambda one: (one.region, one.year, one.item)))
 
     def is_written(self, region: str) -> bool:
         """Return whether the region is in the store."""
@@ -70,8 +95,14 @@ def make_unit(work: Work, region: str, year: int) -> None:
     """Make one unit and keep it in the journal, unless it is there."""
     if work.journal.has(region, year):
         return
-    made = work.kind.unit(work.context, region, year)
-    work.journal.save(region, year, made.arrays, made.note)
+    made = work.kind.unit(work.context_of(region, year), region, year)
+    keep(work, region, year, made)
+
+
+def keep(work: Work, region: str, year: int, made: UnitData) -> None:
+    """Save a unit in the journal, with the items that it is made without."""
+    left = work.left.get((region, year), {})
+    work.journal.save(region, year, made.arrays, made.note, left)
 
 
 def write(work: Work, region: str) -> None:
@@ -80,7 +111,7 @@ def write(work: Work, region: str) -> None:
     if isinstance(made, Refused):
         return
     _require_lattice(work, region, made)
-    whole = not work.has_failed(region)
+    whole = work.is_whole(region)
     if not whole:
         # If the build stops before the index names the missing years, they are tried again.
         work.journal.mark_incomplete(region)
@@ -166,16 +197,18 @@ def _store_meta(work: Work, refused: Mapping[str, Mapping[str, str]]) -> StoreMe
     facts = work.kind.index(recipe, refused)
     spec = recipe.simulated if lock.provider == SIMULATED else None
     missing: list[dict[str, Any]] = [
-        {"region": region, "time": f"{year}-07-01", "reason": reason}
-        for (region, year), reason in sorted(work.failed.items())
+        {"region": one.region, "time": f"{one.year}-07-01", "reason": one.reason}
+        | ({"item": one.item} if one.item else {})
+        for one in work.missing()
     ]
+    left = {"left": left_json(lock.left)} if lock.left else {}
     return StoreMeta(
         kind=recipe.kind,
-        recipe={**lock.recipe, **facts.extras},
+        recipe={**lock.recipe, **facts.extras, **left},
         lock_digest=lock.digest,
         compositor=facts.compositor,
         simulated=spec is not None,
-        complete=not work.failed,
+        complete=not missing,
         missing=tuple(missing),
         step=facts.step,
         default_preset=recipe.default_preset,

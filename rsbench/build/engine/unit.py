@@ -200,7 +200,8 @@ def _with_masks(
         return [_Look(item, np.full(size, mask.PRESENT | mask.CLEAR, np.uint8)) for item in items]
     found = []
     derived = Derived(np.uint16, partial(mask.flags, rule=rule))
-    asked = Asked(grid=grid, whole=whole, nodata=rule.fill or 0, derived=derived)
+    nodata = rule.fill or 0
+    asked = Asked(grid=grid, whole=whole, nodata=nodata, derived=derived, quality=True)
     for start in range(0, len(items), _MASKS_AT_ONCE):
         part = items[start : start + _MASKS_AT_ONCE]
         scenes = [Scene(i.id, tuple((_mask_name(b), a) for b, a in i.masks.items())) for i in part]

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from rsbench.build.plan.lock import Lock
 from rsbench.catalog import Recipe
-from rsbench.core.errors import InputError, RsbenchError, UnitFailed, first_line
+from rsbench.core.errors import InputError, ItemFailed, RsbenchError, UnitFailed, first_line
 from rsbench.core.version import __version__
 
 Pixels = npt.NDArray[Any]
@@ -68,7 +68,7 @@ class Answer:
     """The arrays and the note of a unit, or the reason why there are none.
 
     ``problem``: what was asked, what was found and the remedy. ``fatal``: other units would fail
-    in the same way.
+    in the same way. ``item``: the id of the item that could not be read.
     """
 
     arrays: Mapping[str, Pixels] = field(default_factory=dict)
@@ -76,6 +76,7 @@ class Answer:
     bytes_read: int = 0
     problem: tuple[str, str, str] | None = None
     fatal: bool = False
+    item: str = ""
 
     def require(self) -> None:
         """Raise the problem if there is one.
@@ -84,6 +85,8 @@ class Answer:
             UnitFailed: if the unit could not be read.
             InputError: if the problem is fatal.
         """
+        if self.problem is not None and self.item:
+            raise ItemFailed.of(self.item, *self.problem)
         if self.problem is not None:
             raise (InputError if self.fatal else UnitFailed)(*self.problem)
 
@@ -120,7 +123,8 @@ def carry_out(order: Order, make: Callable[[Order], Answer]) -> Answer:
         return make(order)
     except RsbenchError as error:
         said = (error.asked, error.found, error.remedy)
-        return Answer(problem=said, fatal=not isinstance(error, UnitFailed))
+        item = error.item if isinstance(error, ItemFailed) else ""
+        return Answer(problem=said, fatal=not isinstance(error, UnitFailed), item=item)
     except Exception as error:  # noqa: BLE001 - the builder raises it in full
         return Answer(
             problem=(

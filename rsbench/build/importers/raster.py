@@ -24,7 +24,7 @@ from rsbench.build.importers.flat_files import (
 )
 from rsbench.build.importers.onto import part_of
 from rsbench.build.importers.radiometry import alike, radiometry_of
-from rsbench.build.read.raster import DRIVER, GDAL_ENV
+from rsbench.build.read.opened import DRIVER, GDAL_ENV
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window, nesting
 

@@ -8,9 +8,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from rsbench.build.engine.builder import BuildResult
-from rsbench.build.engine.staging import place
 from rsbench.build.importers.api import Importer, ImportOptions, ImportRequest, flag
 from rsbench.core.errors import InputError
+from rsbench.core.file_lock import new_directory
 from rsbench.core.plugins import PlugIns
 from rsbench.store.export.card import write_card
 from rsbench.store.layout import StoreMeta
@@ -51,10 +51,10 @@ def import_dataset(
     _require_taken(chosen, request)
     _require_numbers(options)
     prepared = chosen.prepare(request)
-    with place(request.out) as root:
+    with new_directory(request.out, f"a new store in {out}", "choose another --out") as root:
         written = prepared.write(root)
         digest = finalise(root, _with_range(written.meta, options), regions=written.regions)
-        write_card(root)
+        write_card(root, request.out.resolve().name)
     for text in written.notes:
         if note is not None:
             note(text)

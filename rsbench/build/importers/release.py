@@ -27,7 +27,7 @@ from urllib.parse import quote, urlsplit
 
 from rsbench.build.engine.builder import BuildResult
 from rsbench.build.engine.journal import full_disk_is_named
-from rsbench.build.plan.href import is_private, is_web
+from rsbench.build.plan.href import is_web, redirected
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import DiskFull, InputError, StoreError
 from rsbench.core.file_lock import file_lock
@@ -279,23 +279,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects over http(s) only, never to plain http or into a private network."""
 
     def __init__(self, home: str) -> None:
-        self._home = urlsplit(home)
+        self._home = home
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
         headers: Message, newurl: str,
     ) -> Any:  # fmt: skip
         """Refuse redirects to other schemes, from https to http, and into private networks."""
-        parts = urlsplit(newurl)
-        host = parts.hostname or ""
-        weaker = self._home.scheme == "https" and parts.scheme != "https"
-        private = is_private(host) and host != self._home.hostname
-        if parts.scheme not in ("http", "https") or weaker or private:
-            raise InputError(
-                f"downloading from {self._home.geturl()}",
-                f"it redirects to {parts.scheme}://{host}",
-                "Only http(s) addresses are followed, and none into a private network",
-            )
+        redirected(req.full_url, newurl, self._home)
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 

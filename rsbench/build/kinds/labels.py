@@ -58,6 +58,8 @@ def label_attributes(labels: LabelSet, years: Sequence[int | None]) -> Mapping[s
         "flag_values": codes,
         "flag_meanings": " ".join(_word(labels.classes[code]) for code in codes),
         "rsbench:classes": {str(code): labels.classes[code] for code in codes},
+        "rsbench:ignore": list(labels.ignore),
+        "rsbench:merge": {name: list(codes) for name, codes in labels.merge.items()},
         "rsbench:years": list(years),
         "rsbench:resampling": "nearest",
         "licence": labels.licence,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from rsbench.build.plan.lock import LockItem
-from rsbench.build.plan.scenes import holds, in_zone, lock_asset, utc_text
+from rsbench.build.plan.scenes import holds, lock_asset, utc_text, zone_of
 from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, Item, Query, item_time, outline
 from rsbench.catalog.labels import LabelSet
 from rsbench.core.grid import Grid
@@ -21,29 +21,31 @@ def search_labels(
     years: Iterable[int],
     key: str,
     catalogue: ApiCatalogue | FolderCatalogue,
+    exclude: frozenset[str] = frozenset(),
 ) -> dict[int, tuple[LockItem, ...]]:
     """Return the items of the map for the pairs of each year; a year without any is left out.
 
     Of the maps that begin in the year of a pair or before, those of the latest year are taken;
-    tiles of one year in the order of their ids, the grid's own zone first.
+    tiles of one year in the order of their ids, the grid's own zone first. Items of the ids in
+    ``exclude`` are not used.
     """
     wanted = sorted(years)
     if not wanted:
         return {}
     source = labels.source(key)
-    query = Query(source.collection, outline(grid), (FIRST_YEAR, wanted[-1]), labels.query)
+    query = Query(source.collection, outline(grid), (FIRST_YEAR, wanted[-1]), labels.query, exclude)
     by_year: dict[int, list[Item]] = defaultdict(list)
     for item in catalogue.search(query):
+        if item["id"] in exclude:
+            continue
         if FIRST_YEAR <= item_time(item).year <= wanted[-1] and holds(item, labels.query):
             by_year[item_time(item).year].append(item)
-    epsg = int(grid.crs.removeprefix("EPSG:"))
+    epsg = grid.crs.removeprefix("EPSG:")
     found = {}
     for year in wanted:
         earlier = [held for held in by_year if held <= year]
         if earlier:
-            items = sorted(
-                by_year[max(earlier)], key=lambda i: (not in_zone(i, epsg), str(i["id"]))
-            )
+            items = sorted(by_year[max(earlier)], key=lambda i: (zone_of(i) != epsg, str(i["id"])))
             found[year] = tuple(_locked(item, source.asset, catalogue.url) for item in items)
     return found
 

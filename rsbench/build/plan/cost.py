@@ -9,11 +9,16 @@ from typing import Any
 
 from rsbench.build.plan.href import is_web
 from rsbench.build.plan.lock import Lock, LockItem
+from rsbench.build.plan.omissions import described, totals
 
 
 @dataclass(frozen=True, slots=True)
 class PlanSummary:
-    """What a build will read. ``bytes`` and ``hours`` are estimates from the rates beside them."""
+    """What a build will read, and what it leaves out.
+
+    ``bytes`` and ``hours`` are estimates from the rates beside them. ``left``: see
+    :func:`rsbench.build.plan.omissions.totals`.
+    """
 
     recipe: str
     provider: str
@@ -27,14 +32,20 @@ class PlanSummary:
     rates: str
     by_year: Mapping[int, int] = field(default_factory=dict)
     fewest: tuple[tuple[str, int, int], ...] = ()
+    left: tuple[Mapping[str, Any], ...] = ()
 
     def explain(self) -> str:
         """Return the summary, the scenes of every year and the units with the fewest scenes."""
         years = "  ".join(f"{year}: {count}" for year, count in sorted(self.by_year.items()))
         few = "  ".join(f"{region} {year}: {count}" for region, year, count in self.fewest)
-        return f"{self}\nscenes by year  {years}\nfewest scenes   {few}"
+        text = f"{self.head()}\nscenes by year  {years}\nfewest scenes   {few}"
+        return "\n".join((text, *map(described, self.left)))
 
     def __str__(self) -> str:
+        return "\n".join((self.head(), *map(described, self.left)))
+
+    def head(self) -> str:
+        """Return the totals as one line."""
         empty = f" ({self.empty_units} without any scene)" if self.empty_units else ""
         return (
             f"{self.recipe} from {self.provider}: {self.regions} regions, "
@@ -84,6 +95,7 @@ def describe(lock: Lock) -> PlanSummary:
         rates=rates,
         by_year=dict(years),
         fewest=tuple((*unit, count) for unit, count in fewest),
+        left=totals(lock.left),
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
+import re
 import socket
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from rsbench.core.errors import InputError
 
@@ -24,6 +25,12 @@ def is_web(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
+def shown(address: str) -> str:
+    """Return an address for messages: one short line without query, fragment or credentials."""
+    plain = re.sub(r"//[^/@]*@", "//", re.split("[?#]", address, maxsplit=1)[0])
+    return repr(plain if len(plain) <= 200 else f"{plain[:199]}…")[1:-1]
+
+
 def reduce_href(href: str, item_url: str, catalogue: str) -> str:
     """Return the form of an asset link that a lock keeps.
 
@@ -31,13 +38,16 @@ def reduce_href(href: str, item_url: str, catalogue: str) -> str:
         href: link as the item states it, absolute or relative to the item.
         item_url: address or file of the item.
         catalogue: API address, or folder of a static catalogue.
+
+    Raises:
+        InputError: if the link is broken, leads elsewhere or is of another kind.
     """
     full = href if "://" in href else _join(item_url, href)
-    scheme = urlsplit(full).scheme if "://" in full else "file"
+    scheme = _split(full).scheme if "://" in full else "file"
     if scheme in ("http", "https"):
         return _reduce_web(full, catalogue)
     if scheme == "file" and not is_web(catalogue):
-        path = Path(unquote(urlsplit(full).path) if "://" in full else full)
+        path = unquote(_split(full).path) if "://" in full else full
         return _inside(path, Path(catalogue), href)
     raise _refused(href, f"links of the kind {scheme}:// are not read from this catalogue")
 
@@ -84,27 +94,43 @@ def identity(kept: str) -> str:
 
 def _join(item_url: str, href: str) -> str:
     if is_web(item_url):
-        return urljoin(item_url, href)
+        try:
+            return urljoin(item_url, href)
+        except ValueError as error:
+            raise _refused(href, "it is no address") from error
     folder, bare = Path(item_url).parent, href.partition("?")[0]
     for name in (href, unquote(href), bare):
-        if (folder / name).exists():
-            return str(folder / name)
+        try:
+            if (folder / name).exists():
+                return str(folder / name)
+        except OSError as error:
+            raise _refused(href, f"it is no name of a file ({error.strerror})") from error
     return str(folder / unquote(bare))
+
+
+def _split(address: str) -> SplitResult:
+    """Return the parts of an address whose host and port can be read."""
+    try:
+        parts = urlsplit(address)
+        parts.port, parts.hostname  # noqa: B018 - both raise ValueError where they are malformed
+    except ValueError as error:
+        raise _refused(address, "it is no address") from error
+    return parts
 
 
 def _reduce_web(full: str, catalogue: str) -> str:
     clean = _clean_web(full, catalogue)
-    parts, home = urlsplit(clean), urlsplit(catalogue)
+    parts, home = _split(clean), _split(catalogue)
     if (parts.scheme, parts.netloc) == (home.scheme, home.netloc):
         return parts.path.lstrip("/")
     return clean
 
 
 def _clean_web(full: str, catalogue: str) -> str:
-    parts = urlsplit(full)
+    parts = _split(full)
     if parts.username or parts.password or not parts.hostname:
         raise _refused(f"{parts.scheme}://…{parts.path}", "it carries credentials or has no host")
-    home = urlsplit(catalogue).hostname if is_web(catalogue) else None
+    home = _split(catalogue).hostname if is_web(catalogue) else None
     if is_private(parts.hostname) and parts.hostname != home:
         raise _refused(
             f"{parts.scheme}://{parts.netloc}{parts.path}",
@@ -125,7 +151,7 @@ def is_private(host: str) -> bool:
         try:
             # System resolvers also accept 127.1, 2130706433 and 0x7f.1 as addresses.
             address = ipaddress.IPv4Address(socket.inet_aton(host))
-        except OSError:
+        except (OSError, ValueError):
             return False
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address.sixtofour or address
@@ -149,26 +175,61 @@ def require_public(url: str, catalogue: str) -> None:
         )
 
 
+def redirected(url: str, location: str, catalogue: str) -> str:
+    """Return where a redirect leads, before it is followed.
+
+    Args:
+        url: address that was asked for.
+        location: where it redirects to, absolute or relative.
+        catalogue: address whose private network the target may be in.
+
+    Raises:
+        InputError: if it leads to another scheme, from https to http, or into a private network.
+    """
+    try:
+        target = urljoin(url, location) if location else ""
+        scheme = urlsplit(target).scheme
+    except ValueError:
+        target = scheme = ""
+    problem = "redirects to http(s) only are followed, and none from https to http"
+    if scheme == "https" or (scheme == "http" and not url.startswith("https")):
+        try:
+            require_public(target, catalogue)
+        except InputError as error:
+            problem = error.found
+        else:
+            return target
+    raise InputError(
+        f"reading {shown(url)}",
+        f"it redirects to {shown(location) or 'no address'}: {problem}",
+        "Use another address, or tell its provider",
+    )
+
+
 @cache
 def _leads_inside(host: str) -> bool:
     if is_private(host):
         return True
     try:
         found = socket.getaddrinfo(host, None)
-    except OSError:
+    except (OSError, UnicodeError):
         return False  # not resolved here; a proxy may resolve it, or the request fails
     return any(is_private(str(entry[4][0]).partition("%")[0]) for entry in found)
 
 
-def _inside(path: Path, root: Path, href: str) -> str:
-    whole, base = path.resolve(), root.resolve()
+def _inside(path: str, root: Path, href: str) -> str:
+    try:
+        whole, base = Path(path).resolve(), root.resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _refused(href, "it is no name of a file") from error
     if not whole.is_relative_to(base):
         raise _refused(href, f"it leads out of the catalogue's folder {root}")
     return whole.relative_to(base).as_posix()
 
 
 def _refused(href: str, problem: str) -> InputError:
-    shown = href.partition("?")[0]
     return InputError(
-        f"asset link {shown}", problem, "Only http, https and files inside the catalogue are read"
+        f"asset link {shown(href)}",
+        problem,
+        "Only http, https and files inside the catalogue are read",
     )

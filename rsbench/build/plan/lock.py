@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rsbench.build.plan.href import identity, require_kept
+from rsbench.build.plan.omissions import Omission
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
-from rsbench.core.errors import InputError, SchemaError, unknown
+from rsbench.core.errors import InputError, SchemaError, first_line, unknown
 from rsbench.core.io import write_atomic
 
 SCHEMA = 1
@@ -61,20 +64,47 @@ class LockItem:
     def from_json(cls, value: Mapping[str, Any]) -> LockItem:
         """Read the JSON form."""
         return cls(
-            id=str(value["id"]),
-            datetime=str(value["datetime"]),
-            datatake=str(value["datatake"]),
-            offset=int(value["offset"]),
+            id=_text(value["id"]),
+            datetime=_instant(value["datetime"]),
+            datatake=_text(value["datatake"]),
+            offset=_whole(value["offset"]),
             assets=_assets(value["assets"]),
             masks=_assets(value.get("masks", {})),
-            **{name: str(value.get(name, "")) for name in _TEXTS},
+            **{name: _text(value.get(name, "")) for name in _TEXTS},
         )
 
 
 def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
     for href, _ in value.values():
-        require_kept(str(href))
-    return {str(band): LockAsset(str(href), int(index)) for band, (href, index) in value.items()}
+        require_kept(_text(href))
+    return {band: LockAsset(href, _whole(index)) for band, (href, index) in value.items()}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{str(value)[:40]!r} is no text")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{str(value)[:40]!r} is no whole number")
+    return value
+
+
+def _instant(value: Any) -> str:
+    datetime.fromisoformat(_text(value))
+    return str(value)
+
+
+def left_json(left: Mapping[str, Sequence[Omission]]) -> dict[str, Any]:
+    """Return the JSON form of what is left out, by region."""
+    return {name: [one.to_json() for one in held] for name, held in sorted(left.items())}
+
+
+def place_json(region: Region) -> dict[str, Any]:
+    """Return the JSON form of a region, without the texts about it."""
+    return region.model_dump(mode="json", exclude={"title", "why", "change"})
 
 
 Found = Mapping[str, Mapping[int, tuple[LockItem, ...]]]
@@ -103,7 +133,9 @@ class Lock:
 
     ``recipe``: canonical recipe. ``provider``: key of the sensors' provider entry; ``catalogue``:
     where it was searched (API address or folder; empty for the simulated Earth). ``places``:
-    the regions themselves. ``regions``: region → sensor → year → items.
+    the regions themselves. ``regions``: region → sensor → year → items. ``source``: the recipe
+    with all its options and sensors; empty in locks of older versions. ``left``: region → items
+    that the search left out.
     """
 
     recipe: Mapping[str, Any]
@@ -112,12 +144,15 @@ class Lock:
     query: Mapping[str, Any]
     places: Mapping[str, Region]
     regions: Mapping[str, Found]
+    source: Mapping[str, Any] = field(default_factory=dict)
+    left: Mapping[str, tuple[Omission, ...]] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what decides the pixels: no time, no host, no port."""
         value = self.to_json()
-        del value["catalogue"]
+        for about in ("catalogue", "source", "left"):
+            value.pop(about, None)
         for items in _item_lists(value["regions"]):
             for item in items:
                 for part in ("assets", "masks"):
@@ -167,22 +202,47 @@ class Lock:
         }
         recipe = {**self.recipe, "years": [first, last]}
         places = {name: self.places[name] for name in sorted(names)}
-        return replace(self, recipe=recipe, places=places, regions=kept)
+        left = {name: held for name, held in self.left.items() if name in places}
+        return replace(self, recipe=recipe, places=places, regions=kept, left=left)
+
+    def without(
+        self,
+        items: Collection[str],
+        regions: Collection[str] | None = None,
+        year: int | None = None,
+    ) -> Lock:
+        """Return the lock without some items, by id; of some regions or one year, else of all."""
+
+        def rest(by_year: Mapping[int, tuple[LockItem, ...]]) -> dict[int, tuple[LockItem, ...]]:
+            kept = {
+                at: tuple(i for i in held if i.id not in items or year not in (None, at))
+                for at, held in by_year.items()
+            }
+            return {at: held for at, held in kept.items() if held}
+
+        kept = {
+            name: {sensor: rest(by_year) for sensor, by_year in found.items()}
+            for name, found in self.regions.items()
+            if regions is None or name in regions
+        }
+        return replace(self, regions={**self.regions, **kept})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {
+        value = {
             "schema": SCHEMA,
             "recipe": json.loads(canonical_json(self.recipe)),
             "provider": self.provider,
             "catalogue": self.catalogue,
             "query": json.loads(canonical_json(self.query)),
-            "places": {
-                name: region.model_dump(mode="json", exclude={"title", "why", "change"})
-                for name, region in self.places.items()
-            },
+            "places": {name: place_json(region) for name, region in self.places.items()},
             "regions": {name: found_json(found) for name, found in self.regions.items()},
         }
+        if self.source:
+            value["source"] = json.loads(canonical_json(self.source))
+        if self.left:
+            value["left"] = left_json(self.left)
+        return value
 
     def save(self, path: Path | str) -> None:
         """Write canonical JSON atomically, compressed if the name ends in ``.gz``.
@@ -218,22 +278,40 @@ class Lock:
                 "Search again without --lock",
             )
         try:
-            return cls(
+            lock = cls(
                 recipe=value["recipe"],
-                provider=str(value["provider"]),
-                catalogue=str(value["catalogue"]),
+                provider=_text(value["provider"]),
+                catalogue=_text(value["catalogue"]),
                 query=value["query"],
                 places={n: Region.model_validate(r) for n, r in sorted(value["places"].items())},
                 regions={n: found_of(found) for n, found in sorted(value["regions"].items())},
+                source=dict(value.get("source", {})),
+                left={
+                    str(name): tuple(map(Omission.from_json, held))
+                    for name, held in value.get("left", {}).items()
+                },
             )
+            _require_sound(lock)
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise InputError(
                 f"lock {path}",
-                f"its content cannot be read ({type(error).__name__})",
+                f"its content cannot be read ({type(error).__name__}: {first_line(error)[:80]})",
                 "Search again without --lock",
             ) from error
+        return lock
+
+
+def _require_sound(lock: Lock) -> None:
+    """Refuse what is no recipe or query, and regions without a place; any error says so."""
+    _text(lock.recipe["name"])
+    first, last = map(_whole, lock.recipe["years"])
+    if not (1 <= first <= last <= 9999 and lock.places.keys() == lock.regions.keys()):
+        raise ValueError("years or regions contradict one another")
+    if any(name != place.name for name, place in lock.places.items()):
+        raise ValueError("a region has two names")
+    canonical_json([dict(lock.recipe), dict(lock.query)])  # refuses infinite numbers
 
 
 def _item_lists(regions: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
@@ -250,7 +328,7 @@ def _read(path: Path) -> dict[str, Any]:
         else:
             with path.open("rb") as plain:
                 data = plain.read(_MAX_BYTES + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"lock {path}", f"it cannot be read ({type(error).__name__})", "Give a lock file"
         ) from error
@@ -258,7 +336,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"lock {path}", "it is larger than 2 GiB", "Give a lock file")
     try:
         value = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"lock {path}", "it is no JSON", "Give a lock file") from error
     if not isinstance(value, dict):
         raise InputError(f"lock {path}", "it is no JSON object", "Give a lock file")

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from rsbench.core.errors import InputError
+
 Point = tuple[float, float]
 
 _POINTS = 9
@@ -38,7 +40,13 @@ def inside(point: Point, item: Mapping[str, Any]) -> bool:
         return _in_ring(point, shape["coordinates"][0])
     if shape.get("type") == "MultiPolygon":
         return any(_in_ring(point, polygon[0]) for polygon in shape["coordinates"])
-    box = item["bbox"]
+    box = item.get("bbox")
+    if not box:
+        raise InputError(
+            f"item {item.get('id')}",
+            "it states neither a polygon nor a bbox",
+            "Correct it, or leave it out of the catalogue",
+        )
     half = len(box) // 2
     return bool(box[0] <= point[0] <= box[half] and box[1] <= point[1] <= box[half + 1])
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rsbench.build.kinds.base import kind_of
 from rsbench.build.plan.cost import PlanSummary, describe
 from rsbench.build.plan.href import is_web
 from rsbench.build.plan.lock import Lock, LockAsset, LockChange, LockItem, diff
-from rsbench.build.plan.scenes import conditions_of
+from rsbench.build.plan.lock_recipe import source_of
+from rsbench.build.plan.omissions import NOTHING, LeavingOut, Omission, described, totals
+from rsbench.build.plan.scenes import EXCLUDED, conditions_of
 from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, RegionSearch
 from rsbench.build.plan.search_cache import Found, KeptSearch
 from rsbench.build.plan.season import on_lattice
@@ -40,10 +42,13 @@ __all__ = [
     "diff",
     "make_plan",
     "open_catalogue",
+    "places_of",
     "regions_of",
 ]
 
 Advance = Callable[[str, int, int], None]
+Left = Mapping[str, tuple[Omission, ...]]
+T = TypeVar("T")
 SIMULATED = "simulated"
 SEARCHES = 4
 """Searches at a time: more of them only meet the provider's rate limit."""
@@ -101,6 +106,7 @@ def make_plan(
     provider: str | None = None,
     years: tuple[int, int] | None = None,
     *,
+    leaving: LeavingOut = NOTHING,
     progress: Advance | None = None,
 ) -> Lock:
     """Search the catalogue for every region and sensor and freeze the answer.
@@ -110,69 +116,99 @@ def make_plan(
         regions: some regions instead of the recipe's.
         provider: a provider of the sensors, a STAC API address, or a folder of static STAC JSON.
         years: first and last year instead of the recipe's.
+        leaving: which items may be left out; the lock names those that are.
         progress: called with ``(label, done, total)``.
 
     Raises:
         OSError: if the catalogue cannot be reached.
         UnknownName: if a region or the provider is unknown, or its way to sign is not installed.
-        InputError: if an item is inconsistent or cannot be read.
+        InputError: if an item is inconsistent or cannot be read, or no item has an excluded id.
     """
     recipe = recipe.model_copy(update={"years": years}) if years else recipe
-    places, sensors = _places(recipe, regions), recipe_sensors(recipe)
+    places, sensors = places_of(recipe, regions), recipe_sensors(recipe)
     key, address = _provider(recipe, sensors, provider)
     for sensor in sensors:
         signer(sensor.provider(key).signing)
     simulated = recipe.simulated if key == SIMULATED and not address else None
     catalogue = open_catalogue(address, simulated, progress)
     catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s.name) for s in sensors}
-    found = _found([RegionSearch(recipe, p, sensors, key, catalogues) for p in places], progress)
-    _require_scenes(recipe, key, found)
+    searches = [RegionSearch(recipe, p, sensors, key, catalogues, leaving) for p in places]
+    found, left = _found(searches, progress)
+    _require_scenes(recipe, key, found, left)
+    require_known(leaving.exclude, excluded_in(left))
     return Lock(
         recipe=recipe_canonical(recipe),
         provider=key,
-        catalogue="" if simulated else (address or sensors[0].provider(key).api),
+        catalogue=searched_at(recipe, provider)[1],
         query={s.name: conditions_of(recipe, s, key, "*") for s in sensors},
         places={region.name: region for region in sorted(places, key=lambda r: r.name)},
         regions={name: found[name] for name in sorted(found)},
+        source=source_of(recipe),
+        left={name: left[name] for name in sorted(left) if left[name]},
     )
 
 
-def _found(searches: Sequence[RegionSearch], progress: Advance | None) -> dict[str, Found]:
-    """Return what the recipe's kind finds in every region.
+def excluded_in(left: Mapping[str, Sequence[Omission]]) -> set[str]:
+    """Return the ids of items that were found and excluded."""
+    return {i for held in left.values() for o in held if o.reason == EXCLUDED for i in o.items}
+
+
+def require_known(exclude: Collection[str], known: Collection[str]) -> None:
+    """Refuse an excluded id that no item has.
+
+    Raises:
+        InputError: naming one.
+    """
+    for name in sorted(set(exclude) - set(known)):
+        raise InputError(
+            f"--exclude {name}",
+            "no item of these regions and years has this id",
+            "Write the id as the plan or the error names it, or leave the option out",
+        )
+
+
+def _found(
+    searches: Sequence[RegionSearch], progress: Advance | None
+) -> tuple[dict[str, Found], Left]:
+    """Return what the recipe's kind finds and leaves out in every region.
 
     At a remote provider the answers are kept until all are there: a search of many regions that
     the provider interrupts resumes from them.
     """
     if not searches:
-        return {}
+        return {}, {}
     first = searches[0]
     kind = kind_of(first.recipe)
     urls = {name: catalogue.url for name, catalogue in first.catalogues.items()}
     remote = any(is_web(url) for url in urls.values())
-    kept = KeptSearch([recipe_canonical(first.recipe), first.key, urls]) if remote else None
+    leaving = [sorted(first.leaving.exclude), first.leaving.incomplete]
+    identity = [recipe_canonical(first.recipe), first.key, urls, leaving]
+    kept = KeptSearch(identity) if remote else None
 
-    def one(asked: RegionSearch) -> Found:
+    def one(asked: RegionSearch) -> tuple[Found, tuple[Omission, ...]]:
         held = kept.load(asked.region) if kept else None
         if held is None:
-            held = kind.search(asked)
+            held = kind.search(asked), asked.omitted.found()
             if kept:
-                kept.save(asked.region, held)
+                kept.save(asked.region, *held)
         return held
 
     found = _search_all(one, searches, SEARCHES if remote else 1, progress)
     if kept:
         kept.remove()
-    return found
+    return {name: held[0] for name, held in found.items()}, {
+        n: held[1] for n, held in found.items()
+    }
 
 
 def _search_all(
-    one: Callable[[RegionSearch], Found],
+    one: Callable[[RegionSearch], T],
     searches: Sequence[RegionSearch],
     threads: int,
     progress: Advance | None,
-) -> dict[str, Found]:
+) -> dict[str, T]:
     """Search all regions; the first error is raised when the searches under way are done."""
-    found: dict[str, Found] = {}
+    found: dict[str, T] = {}
     with ThreadPoolExecutor(threads, thread_name_prefix="rsbench-search") as pool:
         tasks = {pool.submit(one, asked): asked.region.name for asked in searches}
         try:
@@ -185,18 +221,20 @@ def _search_all(
     return found
 
 
-def _require_scenes(recipe: Recipe, key: str, found: Mapping[str, Any]) -> None:
+def _require_scenes(recipe: Recipe, key: str, found: Mapping[str, Any], left: Left) -> None:
     bare = sorted(name for name, sensors in found.items() if not any(sensors.values()))
     if bare:
         raise InputError(
             f"planning {recipe.name} from {key}",
             f"no scene was found for {', '.join(bare[:5])}"
-            + (f" and {len(bare) - 5} more regions" if len(bare) > 5 else ""),
+            + (f" and {len(bare) - 5} more regions" if len(bare) > 5 else "")
+            + "".join(f"; {described(one)}" for one in totals({n: left[n] for n in bare})),
             f"Check provider and years ({recipe.years[0]}-{recipe.years[1]}), or leave them out",
         )
 
 
-def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Region, ...]:
+def places_of(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Region, ...]:
+    """Return some regions, by name or as they are, on the recipe's lattice; None for all."""
     if regions is None:
         return regions_of(recipe)
     known = {region.name: region for region in regions_of(recipe)}
@@ -209,6 +247,18 @@ def _places(recipe: Recipe, regions: Sequence[Region | str] | None) -> tuple[Reg
         for region in regions
     )
     return tuple(on_lattice(recipe, region) for region in asked)
+
+
+def searched_at(recipe: Recipe, provider: str | None) -> tuple[str, str]:
+    """Return the key of the provider entry and the catalogue that a search would ask.
+
+    The catalogue is an address or folder; empty for the simulated Earth.
+    """
+    sensors = recipe_sensors(recipe)
+    key, address = _provider(recipe, sensors, provider)
+    if key == SIMULATED and not address and recipe.simulated is not None:
+        return key, ""
+    return key, address or sensors[0].provider(key).api
 
 
 def _provider(recipe: Recipe, sensors: Sequence[Sensor], provider: str | None) -> tuple[str, str]:

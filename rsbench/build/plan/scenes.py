@@ -5,17 +5,22 @@ from __future__ import annotations
 import fnmatch
 import logging
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from rsbench.build.compose import harmonise
 from rsbench.build.plan.href import reduce_href
 from rsbench.build.plan.lock import LockAsset, LockItem
-from rsbench.build.plan.search import Item, item_time
+from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
 from rsbench.catalog import ProviderSpec, Recipe, Region, Sensor
-from rsbench.core.errors import InputError, unknown
+from rsbench.core.errors import InputError, UnknownName, unknown
 from rsbench.core.grid import Grid
+
+EXCLUDED = "excluded by --exclude"
+MONTHS = range(1, 13)
+Outline = tuple[tuple[float, float], ...]
+"""Corners of a region: longitude and latitude in degrees."""
 
 
 def sensor_grid(region: Region, sensor: Sensor) -> Grid:
@@ -48,11 +53,65 @@ def conditions_of(recipe: Recipe, sensor: Sensor, key: str, tile: str) -> dict[s
     return conditions
 
 
-def in_zone(item: Item, epsg: int) -> bool:
-    """Whether a scene is in the region's own zone: neighbours repeat the ground on another grid."""
+def items_of(
+    asked: RegionSearch,
+    sensor: Sensor,
+    years: tuple[int, int],
+    months: Container[int] = MONTHS,
+    box: Outline | None = None,
+) -> list[Item]:
+    """Return the items of a sensor over a region that meet its conditions, of some years.
+
+    What is excluded, or lacks a property that a condition needs, is counted as left out. Cloud
+    cover is compared here and not by the server, which would drop items that state none.
+    ``box``: outline of the region, by default that of the sensor's grid.
+    """
+    spec, region = sensor.provider(asked.key), asked.region
+    conditions = conditions_of(asked.recipe, sensor, asked.key, region.tile)
+    served = {name: held for name, held in conditions.items() if name != spec.cloud_property}
+    box = box or outline(sensor_grid(region, sensor))
+    leaving = asked.leaving
+    query = Query(spec.collection, box, years, served, leaving.exclude, leaving.incomplete)
+    found = []
+    for item in asked.catalogues[sensor.name].search(query):
+        if item["id"] in query.exclude:
+            asked.omitted.add(sensor.name, EXCLUDED, [item["id"]])
+        elif "_twice" in item:
+            asked.omitted.add(sensor.name, "the item came twice in the answer", [item["id"]])
+        elif years[0] <= item_time(item).year <= years[1] and item_time(item).month in months:
+            found.append(item)
+    return meeting(found, conditions, asked, sensor)
+
+
+def in_own_zone(
+    asked: RegionSearch, sensor: Sensor, items: Iterable[Item], *, stated: bool
+) -> list[Item]:
+    """Return the items in the region's own zone: neighbours repeat the ground on another grid.
+
+    ``stated``: the item must state it; otherwise items that state no zone are taken too.
+    """
+    own, kept = str(asked.region.epsg), []
+    for item in items:
+        zone = zone_of(item)
+        if zone == own or not (zone or stated):
+            kept.append(item)
+        else:
+            found = f"EPSG:{zone}" if zone else "no zone"
+            reason = f"the item states {found}, the region lies in EPSG:{own}"
+            asked.omitted.add(sensor.name, reason, [str(item["id"])])
+    return kept
+
+
+def ids_of(items: Iterable[Item]) -> list[str]:
+    """Return the ids of items."""
+    return [str(item["id"]) for item in items]
+
+
+def zone_of(item: Item) -> str:
+    """Return the EPSG code that an item states, without ``EPSG:``; empty if it states none."""
     properties = item.get("properties", {})
     code = str(properties.get("proj:code") or properties.get("proj:epsg") or "")
-    return code.removeprefix("EPSG:") == str(epsg)
+    return code.removeprefix("EPSG:")
 
 
 def holds(item: Item, conditions: Mapping[str, Any]) -> bool:
@@ -82,23 +141,54 @@ def holds(item: Item, conditions: Mapping[str, Any]) -> bool:
     )
 
 
-def meeting(items: Sequence[Item], conditions: Mapping[str, Any], of: str) -> list[Item]:
-    """Return the items that meet the conditions; log how many others lack a property they need.
-
-    Args:
-        of: sensor and region, for the log.
-    """
+def meeting(
+    items: Sequence[Item], conditions: Mapping[str, Any], asked: RegionSearch, sensor: Sensor
+) -> list[Item]:
+    """Return the items that meet the conditions; count and log those that lack a property."""
     kept = [item for item in items if holds(item, conditions)]
-    absent = Counter(
-        field
-        for item in items
-        for field, condition in conditions.items()
-        if item.get("properties", {}).get(field) is None and not holds(item, {field: condition})
-    )
-    for field, count in absent.items():
+    absent: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        for name, condition in conditions.items():
+            stated = item.get("properties", {}).get(name)
+            if stated is None and not holds(item, {name: condition}):
+                absent[name].append(str(item["id"]))
+    for name, ids in absent.items():
+        asked.omitted.add(sensor.name, f"the item states no {name}", ids)
         logging.getLogger(__name__).warning(
-            "%d of %d items of %s state no %s and are left out", count, len(items), of, field
+            "%d of %d items of %s in %s state no %s and are left out",
+            *(len(ids), len(items), sensor.name, asked.region.name, name),
         )
+    return kept
+
+
+def locked_items(
+    asked: RegionSearch,
+    sensor: Sensor,
+    items: Iterable[Item],
+    make: Callable[[Item], LockItem] | None = None,
+) -> list[tuple[Item, LockItem]]:
+    """Return items with what a lock keeps of them, by default made by :func:`lock_item`.
+
+    Raises:
+        InputError: if one contradicts itself or lacks an asset; where the search may leave such
+            items out, they are counted instead.
+    """
+    spec, url, kept = sensor.provider(asked.key), asked.catalogues[sensor.name].url, []
+    make = make or (lambda item: lock_item(item, sensor, spec, asked.key, url))
+    for item in items:
+        try:
+            kept.append((item, make(item)))
+        except UnknownName:
+            raise
+        except InputError as error:
+            name = str(item["id"])
+            if not asked.leaving.incomplete:
+                raise InputError(
+                    error.asked, error.found, f"{error.remedy}; or add --exclude {name}, or "
+                    "--allow-incomplete to leave out all such items"
+                ) from error  # fmt: skip
+            what = error.asked.replace(f" of item {name}", "").replace(f"item {name}", "the item")
+            asked.omitted.add(sensor.name, f"{what}: {error.found}", [name])
     return kept
 
 

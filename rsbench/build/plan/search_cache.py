@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rsbench.build.plan.lock import Found, found_json, found_of
+from rsbench.build.plan.omissions import Omission
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
 from rsbench.core.io import read_json, write_atomic
@@ -25,21 +27,24 @@ class KeptSearch:
     def __init__(self, identity: Any) -> None:
         self._folder = cache_dir("searches") / sha256_json(identity)[:24]
 
-    def load(self, region: Region) -> Found | None:
-        """Return what was found for a region; None if nothing, damaged or too old."""
+    def load(self, region: Region) -> tuple[Found, tuple[Omission, ...]] | None:
+        """Return what was found and left out in a region; None if nothing, damaged or too old."""
         path = self._folder / f"{self._name(region)}.json"
         try:
             if time.time() - path.stat().st_mtime > MAX_AGE:
                 return None
-            return found_of(read_json(path))
+            value = read_json(path)
+            left = tuple(map(Omission.from_json, value["left"]))
+            return found_of(value["found"]), left
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def save(self, region: Region, found: Found) -> None:
-        """Save what was found; write errors are ignored, since they cost only another search."""
+    def save(self, region: Region, found: Found, left: Sequence[Omission] = ()) -> None:
+        """Save what was found and left out; a write error costs only another search."""
         path = self._folder / f"{self._name(region)}.json"
         with contextlib.suppress(OSError):
-            write_atomic(path, canonical_json(found_json(found)))
+            value = {"found": found_json(found), "left": [one.to_json() for one in left]}
+            write_atomic(path, canonical_json(value))
 
     def remove(self) -> None:
         """Delete the answers of a finished search."""

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.build.read.grids import GridMismatchError, require_bands, require_north_up
-from rsbench.build.read.raster import DRIVER, GDAL_ENV
+from rsbench.build.read.opened import Source, open_raster
 from rsbench.core.grid import Grid
 
 
-def read_classes(path: str, index: int, grid: Grid, nodata: int) -> npt.NDArray[np.uint8]:
+def read_classes(source: Source, index: int, grid: Grid, nodata: int) -> npt.NDArray[np.uint8]:
     """Return ``(H, W)`` uint8 classes, nearest neighbour; ``nodata`` outside the file.
 
     Classes are never averaged: centres are projected exactly, point by point.
@@ -21,10 +21,10 @@ def read_classes(path: str, index: int, grid: Grid, nodata: int) -> npt.NDArray[
     Raises:
         GridMismatchError: if the raster has no CRS, lacks the band or holds other numbers.
     """
-    import rasterio
     from rasterio.windows import Window
 
-    with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
+    with open_raster(source) as raster:
+        data = raster.data
         require_north_up(data)
         require_bands(data, [index], np.dtype(np.uint8))
         row, col = _pixels(data, grid)
@@ -35,7 +35,7 @@ def read_classes(path: str, index: int, grid: Grid, nodata: int) -> npt.NDArray[
         left, top = int(col[inside].min()), int(row[inside].min())
         width = math.floor(col[inside].max()) - left + 1
         height = math.floor(row[inside].max()) - top + 1
-        pixels = data.read(index, window=Window(left, top, width, height))
+        pixels = raster.read([index], Window(left, top, width, height))[0]
     out[inside] = pixels[row[inside] - top, col[inside] - left]
     return out
 

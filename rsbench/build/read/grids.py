@@ -22,8 +22,16 @@ class GridMismatchError(Exception):
     """A raster lies on another grid than asked; reading it again would not help."""
 
 
-def require_bands(data: Any, indexes: Sequence[int], dtype: np.dtype[Any]) -> None:
+def require_bands(
+    data: Any, indexes: Sequence[int], dtype: np.dtype[Any], *, quality: bool = False
+) -> None:
     """Refuse a raster without these bands, or with numbers of another type.
+
+    Args:
+        data: the raster, opened by rasterio.
+        indexes: the bands, counted from 1.
+        dtype: type of the numbers.
+        quality: the bands are quality layers; bytes may then stand for uint16 numbers.
 
     Raises:
         GridMismatchError: if so.
@@ -32,8 +40,8 @@ def require_bands(data: Any, indexes: Sequence[int], dtype: np.dtype[Any]) -> No
         if not 1 <= index <= data.count:
             raise GridMismatchError(f"band {index} is asked of a raster with {data.count}")
         held = np.dtype(data.dtypes[index - 1])
-        # Quality layers are uint8 or uint16 and are read as uint16; no value may be cut off.
-        if held != dtype and not (held == np.uint8 and dtype == np.uint16):
+        # A band of bytes where 16 bits are asked is a picture for display, not the measurement.
+        if held != dtype and not (quality and held == np.uint8 and dtype == np.uint16):
             raise GridMismatchError(f"its numbers are {held}, {dtype} is asked")
 
 

@@ -7,25 +7,25 @@ times is an error with item, asset and cause, and leaves no pixels.
 
 from __future__ import annotations
 
-import itertools
-import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.plan.href import is_web, require_public, resolve_href
+from rsbench.build.plan.href import is_web, resolve_href
 from rsbench.build.plan.lock import LockAsset
+from rsbench.build.plan.patience import FILE
 from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands
+from rsbench.build.read.opened import Source, open_raster
+from rsbench.build.read.remote import RemoteFile, without_queries
 from rsbench.build.read.signing import signer
-from rsbench.core.errors import InputError, UnitFailed
+from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.core.grid import Grid
 
 Pixels = npt.NDArray[Any]
@@ -33,21 +33,6 @@ T = TypeVar("T")
 
 TRIES = 3
 REMOTE_THREADS = 24
-DRIVER = "GTiff"
-"""The only GDAL driver that may open a raster; a VRT, for example, could name any local file."""
-
-GDAL_ENV: dict[str, str | int] = {
-    # No directory listings and no sidecar files: 5 requests per window instead of 15.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_PAM_ENABLED": "NO",
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_TIMEOUT": "60",
-    "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_CACHEMAX": 64 << 20,  # bytes
-}
-
-_tries = itertools.count(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +63,14 @@ class Asked:
         whole: every raster must cover the grid; otherwise uncovered pixels are ``nodata``.
         nodata: of the sensor, or of its quality layers.
         derived: what is kept instead of the pixels; None for the pixels themselves.
+        quality: the layers are quality layers, see :func:`require_bands`.
     """
 
     grid: Grid
     whole: bool
     nodata: int
     derived: Derived | None = None
+    quality: bool = False
 
 
 class Engine(Protocol):
@@ -126,7 +113,6 @@ class RasterioEngine:
         )
         self._stop = threading.Event()
         self.bytes = 0
-        _hide_queries()
 
     def fill(self, out: Pixels, scenes: Sequence[Scene], asked: Asked) -> None:
         """See :class:`Engine`; one task per file, so that a file is opened once."""
@@ -158,69 +144,68 @@ class RasterioEngine:
         first = planes[0]
         together = list(planes) == list(range(first, first + len(planes)))
 
-        def read(path: str) -> Pixels:
+        def read(source: Source) -> Pixels:
             into = out[first : first + len(planes)] if together else None
-            return read_window(path, indexes, asked, out.dtype, into)
+            return read_window(source, indexes, asked, out.dtype, into)
 
         pixels = self.attempt(scene.item, names, href, read)
         if not np.shares_memory(pixels, out):
             for plane, c in zip(pixels, planes, strict=True):
                 out[c] = plane
 
-    def attempt(self, item: str, names: str, href: str, read: Callable[[str], T]) -> T:
+    def attempt(self, item: str, names: str, href: str, read: Callable[[Source], T]) -> T:
         """Return the result of ``read``, tried three times with newly signed addresses.
 
         Args:
             item, names: what is read, for the error.
             href: the link that a lock keeps.
-            read: takes a path for GDAL.
+            read: takes what :func:`~rsbench.build.read.opened.open_raster` opens.
 
         Raises:
-            UnitFailed: naming item, asset and cause.
+            ItemFailed: naming item, asset and cause.
         """
         from rasterio.errors import RasterioError
-        from requests.exceptions import RequestException
 
         cause = "the build was stopped"
+        end = time.monotonic() + FILE.seconds
         for number in range(TRIES):
-            if self._stop.is_set():
+            if self._stop.is_set() or time.monotonic() > end:
                 break
             if number:
                 time.sleep(0.25 * 2**number if is_web(self._catalogue) else 0.0)
             try:
-                return read(self._address(href, number))
-            except (GridMismatchError, InputError) as error:
-                cause = error.found if isinstance(error, InputError) else str(error)
+                return read(self._source(href, number, end))
+            except GridMismatchError as error:
+                cause = str(error)
                 break
-            except (RasterioError, RequestException, OSError, ValueError, MemoryError) as error:
+            except InputError as error:
+                cause = f"{error.found}. {error.remedy}"
+                break
+            except (RasterioError, OSError, ValueError, MemoryError) as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
         # Raised outside of `except`: the first error may carry a signed address.
-        raise UnitFailed(
+        raise ItemFailed.of(
+            item,
             f"reading {names} of item {item}",
             f"{cause}; file {href}",
-            "Run the same build again to resume; or leave the item out",
+            "Run the same build again to resume; or leave the item out with --allow-incomplete, or "
+            f"with --exclude {item} and another --out",
         )
 
-    def _address(self, href: str, attempt: int) -> str:
+    def _source(self, href: str, attempt: int, end: float) -> Source:
         full = resolve_href(href, self._catalogue)
         if not is_web(full):
             return full
-        require_public(full, self._catalogue)
-        signed = self._sign(full, attempt)
-        if attempt:
-            # GDAL caches a failed address for the whole process, so the address must be new to all
-            # units.
-            signed += f"{'&' if '?' in signed else '?'}try={next(_tries)}"
-        return f"/vsicurl/{signed}"
+        return RemoteFile(self._sign(full, attempt), self._catalogue, end)
 
 
 def read_window(
-    path: str, indexes: Sequence[int], asked: Asked, dtype: Any, into: Pixels | None = None
+    source: Source, indexes: Sequence[int], asked: Asked, dtype: Any, into: Pixels | None = None
 ) -> Pixels:
     """Return ``(n, H, W)`` pixels of some bands of one raster on a grid.
 
     Args:
-        path: for GDAL.
+        source: path for GDAL, or a file behind an address.
         indexes: the bands, counted from 1.
         asked: grid, fill and what is made of the pixels.
         dtype: type of the answer, of what is made where something is.
@@ -229,19 +214,18 @@ def read_window(
     Raises:
         GridMismatchError: if the raster has no CRS, another CRS, other pixels or another type.
     """
-    import rasterio
     from rasterio.windows import Window as Part
 
     made, grid = asked.derived, asked.grid
     held = np.dtype(dtype if made is None else made.dtype)
-    with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
-        require_bands(data, indexes, held)
-        overlap = overlap_with(data, grid, whole=asked.whole)
+    with open_raster(source) as raster:
+        require_bands(raster.data, indexes, held, quality=asked.quality)
+        overlap = overlap_with(raster.data, grid, whole=asked.whole)
         part = Part.from_slices(*overlap.part())
         full = overlap.size == (grid.height, grid.width)
         if into is not None and full and overlap.factor == 1 and made is None:
-            return cast(Pixels, data.read(list(indexes), window=part, out=into))
-        pixels = data.read(list(indexes), window=part).astype(held, copy=False)
+            return raster.read(indexes, part, into)
+        pixels = raster.read(indexes, part).astype(held, copy=False)
     outside: Any = asked.nodata
     if made is not None:
         pixels, outside = made.make(pixels), made.make(np.array([asked.nodata], held))[0]
@@ -250,23 +234,3 @@ def read_window(
     out = np.full((len(indexes), grid.height, grid.width), outside, dtype)
     out[:, *overlap.slices()] = overlap.on_grid(pixels)
     return out
-
-
-def without_queries(text: str) -> str:
-    """Return a message without the query strings of addresses, which hold the tokens."""
-    return re.sub(r"\?[^\s'\"<>)]*", "", text)
-
-
-class _QueryFilter(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = without_queries(record.getMessage())
-        record.args = ()
-        return True
-
-
-def _hide_queries() -> None:
-    """Keep tokens out of rasterio's log; a parent's filter does not apply to child loggers."""
-    for name in ("rasterio", *(f"rasterio.{part}" for part in ("_env", "_err", "_io", "_base"))):
-        logger = logging.getLogger(name)
-        if not any(isinstance(f, _QueryFilter) for f in logger.filters):
-            logger.addFilter(_QueryFilter())

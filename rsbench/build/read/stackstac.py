@@ -8,18 +8,21 @@ default engine uses windows.
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
 
-from rsbench.build.plan.href import is_web, require_public, resolve_href
+from rsbench.build.plan.href import is_web, resolve_href
+from rsbench.build.plan.patience import FILE
 from rsbench.build.read.grids import GridMismatchError, place_raster, require_bands, window_around
-from rsbench.build.read.raster import DRIVER, GDAL_ENV, Asked, Pixels, Scene, without_queries
+from rsbench.build.read.opened import GDAL_ENV, Source, open_raster
+from rsbench.build.read.raster import Asked, Pixels, Scene
+from rsbench.build.read.remote import RemoteFile, without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
-from rsbench.core.grid import Grid
 
 _NO_CODE = 3857
 """Given to stackstac where a CRS has no EPSG code; the reader does not use it."""
@@ -90,7 +93,7 @@ class StackstacEngine:
                 properties=False,
                 band_coords=False,
                 gdal_env=LayeredEnv(always=dict(GDAL_ENV)),
-                reader=_reader(grid, whole=asked.whole),
+                reader=_reader(asked, self._source),
             )
             return np.asarray(stack.sel(band=layers).data.compute(scheduler="threads"))
 
@@ -99,11 +102,8 @@ class StackstacEngine:
     ) -> dict[str, Any]:
         assets = {}
         for name, asset in scene.layers:
-            full = resolve_href(asset.href, self._catalogue)
-            if is_web(full):
-                require_public(full, self._catalogue)
             assets[name] = {
-                "href": f"{asset.index}|{self._sign(full, 0) if is_web(full) else full}",
+                "href": f"{asset.index}|{asset.href}",
                 "type": "image/tiff",
                 # stackstac reads proj:epsg only, and takes the box as the place of the file.
                 "proj:epsg": epsg,
@@ -117,19 +117,27 @@ class StackstacEngine:
             "assets": assets,
         }
 
+    def _source(self, href: str) -> Source:
+        full = resolve_href(href, self._catalogue)
+        if not is_web(full):
+            return full
+        end = time.monotonic() + FILE.seconds
+        return RemoteFile(self._sign(full, 0), self._catalogue, end)
 
-def _reader(grid: Grid, *, whole: bool) -> type[Any]:
+def _reader(asked: Asked, source: Callable[[str], Source]) -> type[Any]:
     """Return a reader class for stackstac that knows the grid it reads on."""
 
     class Reader:
         def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
-            index, _, self._path = url.partition("|")
+            index, _, self._href = url.partition("|")
             self._index = int(index)
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
-            pixels, inside = _warped(self._path, self._index, grid, self._dtype, self._fill)
-            if not inside.all() and (whole or not inside.any()):
+            pixels, inside = _warped(
+                source(self._href), self._index, asked, self._dtype, self._fill
+            )
+            if not inside.all() and (asked.whole or not inside.any()):
                 raise GridMismatchError(
                     f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "
                     "the region"
@@ -144,30 +152,31 @@ def _reader(grid: Grid, *, whole: bool) -> type[Any]:
 
 
 def _warped(
-    path: str, index: int, grid: Grid, dtype: np.dtype[Any], fill: Any
+    source: Source, index: int, asked: Asked, dtype: np.dtype[Any], fill: Any
 ) -> tuple[Pixels, Pixels]:
     """Return a band on a grid and where it has pixels, both ``(H, W)``, by GDAL's warper.
 
     The warper is given plain arrays: of a file it would take nodata tags, masks and bands called
     alpha (as the infrared of some photographs is) as reasons to drop pixels.
     """
-    import rasterio
     from affine import Affine
     from rasterio.enums import Resampling
     from rasterio.warp import reproject
 
+    grid = asked.grid
     a, _, c, _, e, f = grid.transform
     edges = (c, f + e * grid.height, c + a * grid.width, f)
     size = (grid.height, grid.width)
     pixels, inside = np.full(size, fill, dtype), np.zeros(size, np.uint8)
-    with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
-        require_bands(data, [index], dtype)
+    with open_raster(source) as raster:
+        data = raster.data
+        require_bands(data, [index], dtype, quality=asked.quality)
         place_raster(data, grid)
         part = window_around(data, edges, 1)
         if part is None:
             return pixels, inside.astype(np.bool_)
         sa, _, sc, _, se, sf = tuple(data.transform)[:6]
-        source = data.read(index, window=part).astype(dtype, copy=False)
+        held = raster.read([index], part)[0].astype(dtype, copy=False)
         corner = (sa, 0.0, sc + sa * part.col_off, 0.0, se, sf + se * part.row_off)
         place = {
             "src_transform": Affine(*corner),
@@ -177,6 +186,6 @@ def _warped(
             "resampling": Resampling.nearest,
             "init_dest_nodata": False,
         }
-        reproject(source, pixels, **place)
-        reproject(np.ones(source.shape, np.uint8), inside, **place)
+        reproject(held, pixels, **place)
+        reproject(np.ones(held.shape, np.uint8), inside, **place)
     return pixels, inside.astype(np.bool_)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rsbench.build.read.grids import require_bands, require_north_up, window_around
-from rsbench.build.read.raster import DRIVER, GDAL_ENV, Pixels
+from rsbench.build.read.opened import Pixels, Source, open_raster
 from rsbench.core.grid import Grid
 
 AVERAGE_FROM = 1.5
@@ -21,18 +21,18 @@ AVERAGE_FROM = 1.5
 _MARGIN = 4
 
 
-def warp(path: str, indexes: Sequence[int], grid: Grid) -> tuple[Pixels, Pixels, str]:
+def warp(source: Source, indexes: Sequence[int], grid: Grid) -> tuple[Pixels, Pixels, str]:
     """Return ``(n, H, W)`` uint8 pixels on a grid, ``(H, W)`` bool where valid, and the kernel.
 
     Raises:
         GridMismatchError: if the raster has no CRS, lacks a band or holds other numbers.
     """
-    import rasterio
     from rasterio.warp import transform_bounds
 
     a, _, c, _, e, f = grid.transform
     edges = (c, f + e * grid.height, c + a * grid.width, f)
-    with rasterio.Env(**GDAL_ENV), rasterio.open(path, driver=DRIVER, sharing=False) as data:
+    with open_raster(source) as raster:
+        data = raster.data
         require_north_up(data)
         require_bands(data, indexes, np.dtype(np.uint8))
         box = transform_bounds(grid.crs, data.crs, *edges, densify_pts=21)
@@ -41,7 +41,7 @@ def warp(path: str, indexes: Sequence[int], grid: Grid) -> tuple[Pixels, Pixels,
         if part is None:
             size = (grid.height, grid.width)
             return np.zeros((len(indexes), *size), np.uint8), np.zeros(size, np.bool_), kernel
-        pixels = data.read(list(indexes), window=part)
+        pixels = raster.read(indexes, part)
         crs, transform = data.crs, data.transform
     ta, _, tc, _, te, tf = tuple(transform)[:6]
     x, y = tc + ta * (part.col_off - _MARGIN), tf + te * (part.row_off - _MARGIN)

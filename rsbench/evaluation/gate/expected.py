@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from rsbench.core.errors import InputError, other_schema
+from rsbench.core.errors import InputError, first_line, other_schema
 from rsbench.core.io import write_atomic
 from rsbench.evaluation import strata
 from rsbench.evaluation.gate.side import (
@@ -23,10 +23,12 @@ from rsbench.evaluation.gate.side import (
     Tolerance,
     provenance,
 )
-from rsbench.evaluation.gate.waivers import Key, key_of, read_waivers
+from rsbench.evaluation.gate.waivers import ROW, Key, key_of, read_waivers
 from rsbench.evaluation.intervals import student_t_quantile
-from rsbench.evaluation.scores import SCHEMA, Scores
+from rsbench.evaluation.run_files import SCHEMA
+from rsbench.evaluation.scores import Scores
 
+_TABLES = ("schema", "identity", "provenance", "tolerance", "tight", "expected", "row", "waiver")
 KEPT = ("model", "preset", "inputs", "metric", "lead")
 SEEDS = 0.99
 """One-sided level of the prediction limit over repeated runs."""
@@ -40,8 +42,8 @@ def read_expected(path: Path) -> Side:
             text = tomllib.load(file)
     except FileNotFoundError as error:
         raise InputError(asked, "there is no such file", "Write it from a run first") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(asked, f"it is no TOML ({error})", "Write it again") from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise InputError(asked, f"it is no TOML ({first_line(error)})", "Write it again") from error
     if text.get("schema") != SCHEMA:
         again = f"rsbench check RUN --against {path} --write"
         raise other_schema(asked, text.get("schema"), SCHEMA, again)
@@ -49,15 +51,36 @@ def read_expected(path: Path) -> Side:
         head = {"schema": SCHEMA, **{name: str(text["identity"][name]) for name in HEAD[1:]}}
         known = text.get("provenance")
         weights = known.get("weights", {}) if known else {}
+        _require_known("the file", text, _TABLES)
         rows = dict(_expected_row(row, weights) for row in _rows_of(text))
         practical = _tolerance(text["tolerance"]) if "tolerance" in text else None
         tight = _tolerance(text["tight"]) if "tight" in text else TIGHT
         waivers = read_waivers(text.get("waiver", []))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(asked, f"a field is missing or odd ({error})", "Write it again") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        found = f"a field is missing or odd ({first_line(error)})"
+        raise InputError(asked, found, "Correct it, or write it again") from error
     return Side(
         str(path), head, rows, provenance=known, practical=practical, tight=tight, waivers=waivers
     )
+
+
+def lost_by_writing(path: Path, scores: Scores) -> str | None:
+    """Return what :func:`write_expected` would destroy at ``path``; None if nothing of value.
+
+    Values of the same dataset, split and protocol are what it replaces.
+    """
+    if not path.exists():
+        return None
+    try:
+        side = read_expected(path)
+        text = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (InputError, OSError):
+        return "something else than expectations that can be read is there"
+    differ = [name for name in HEAD[1:] if side.head[name] != str(getattr(scores.run, name))]
+    if differ:
+        return f"the expectations there differ in {', '.join(differ)}"
+    own = [f"[[{name}]]" for name in ("row", "waiver") if text.get(name)]
+    return f"entries {' and '.join(own)} written by hand are there" if own else None
 
 
 def _rows_of(text: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -66,9 +89,18 @@ def _rows_of(text: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _expected_row(row: Mapping[str, Any], weights: Mapping[str, str]) -> tuple[Key, Row]:
+    _require_known("a row", row, (*ROW, "value", "rel", "abs"))
+    if type(row["lead"]) is not int or type(row["value"]) not in (int, float):
+        raise ValueError(f"lead {row['lead']!r} and value {row['value']!r} of a row")
     key = key_of(row)
     own = _tolerance(row) if "rel" in row or "abs" in row else None
     return key, Row(float(row["value"]), weights=weights.get(key[0]), tolerance=own)
+
+
+def _require_known(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+    odd = sorted(set(given) - set(known))
+    if odd:
+        raise ValueError(f"{where} has no key {odd[0]!r}; it has {', '.join(known)}")
 
 
 def _tolerance(value: Mapping[str, Any]) -> Tolerance:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from rsbench.evaluation.run_files import PARTS
 from rsbench.evaluation.scores import RunInfo, Scores
 from rsbench.evaluation.unit_table import stack
 
@@ -66,10 +67,8 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
         names.append(called)
         if part is not None:
             parts.append(part)
-    units, sets, pixels = (
-        stack(*(getattr(part, name) for part in parts)) for name in ("units", "sets", "pixels")
-    )
-    whole = Scores(units, _described(parts), sets, pixels)
+    joined = {name: stack(*(getattr(part, name) for part in parts)) for name in ("units", *PARTS)}
+    whole = Scores(run=_described(parts), **joined)
     sizes = {int(n) for n in whole.sets.loc[whole.sets["role"] != "floor", "n"]}
     references = {scores.run.best_trivial for _, scores in members} - {None}
     notes = []
@@ -114,8 +113,8 @@ def _without_repeats(
     kept = _left(units, dropped, called)
     if kept.empty:
         return None, called
-    others = [_left(part, dropped, called) for part in (scores.sets, scores.pixels)]
-    return Scores(kept, _renamed(run, called), *others), called
+    others = {name: _left(getattr(scores, name), dropped, called) for name in PARTS}
+    return Scores(kept, _renamed(run, called), **others), called
 
 
 def _left(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
+from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.intervals import WAYS, is_published, unit_of
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.report.charts import minus
@@ -62,13 +63,16 @@ def unit_in(metric: str, run: RunInfo) -> str:
     return unit_of(metric).replace("data", run.unit or "data units")
 
 
-def described(name: str, run: RunInfo) -> dict[str, str]:
-    """Return id, unit and direction of a metric as the page shows them."""
+def described(name: str, board: Board) -> dict[str, str]:
+    """Return id, unit, direction and clipping of a metric as the page shows them."""
     way = direction(name)
+    note = clipped_note(name, board.counts)
     return {
         "id": name,
-        "unit": unit_in(name, run),
-        "way": WAYS[way] + ("; a published convention" if is_published(name) else ""),
+        "unit": unit_in(name, board.run),
+        "way": WAYS[way]
+        + ("; a published convention" if is_published(name) else "")
+        + (f"; {note}" if note else ""),
         "arrow": ARROWS[way],
         "dir": way,
     }
@@ -144,7 +148,7 @@ def compact(
     named = {"leads": [words.lead(lead) for lead in leads], "by": words.by, "sets": words.sets}
     return {
         "words": named, "models": shown, "bands": bands, "strata": order, "leads": leads,
-        "metrics": [described(name, board.run) for name in metrics], "rows": rows,
+        "metrics": [described(name, board) for name in metrics], "rows": rows,
     }  # fmt: skip
 
 

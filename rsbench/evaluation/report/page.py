@@ -24,6 +24,7 @@ from rsbench.evaluation.report import (
 from rsbench.evaluation.report import page_training as training
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.charts import Frame, Line, Looks, line_chart, line_of
+from rsbench.evaluation.report.classes import classes
 from rsbench.evaluation.report.leaderboard import (
     compact,
     described,
@@ -62,7 +63,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "words": words, "id": f"b{index}", "run": run, "notes": board.notes,
         "facts": _facts(board, regions), "endpoint": run.endpoint, "tiles": tiles(board, models),
         "models": models, "looks": looks,
-        "metrics": [described(name, run) for name in metrics],
+        "metrics": [described(name, board) for name in metrics],
         "leads": list(range(1, run.horizon + 1)),
         "data": compact(board, models, metrics, best),
         "first": first_view(board, models, metrics, best),
@@ -72,7 +73,7 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "half_lives": _half_lives(board, [m["key"] for m in models]),
         "comparisons": comparisons.note(board, best), "seeds": seeds.note(board),
         "strata": groups.groups(board, models), "where": places.where(board, models),
-        "plane": planes.plane(board, looks),
+        "classes": classes(board, models), "plane": planes.plane(board, looks),
         "spectra": spectra, "spectra_note": planes.sentence(spectra),
         "interval_note": decay.interval_note(regions, one_scene=run.one_scene),
         "ranks": ranks.histograms(board, looks), "strips": _strips(board, models),

@@ -49,6 +49,11 @@ def _scoring(board: Board) -> list[str]:
         f"Each value is the mean over {regions} regions of the region's mean over images, on "
         f"starts that all rows and leads share{gone if dropped else ''}."
     ]
+    if run.pooled:
+        said.append(
+            f"{', '.join(run.pooled)} are pooled over all pixels of the regions instead, with "
+            "jackknife intervals over regions."
+        )
     if regions < inference.MIN_REGIONS:
         said.append(f"There are no intervals: fewer than {inference.MIN_REGIONS} regions.")
     else:

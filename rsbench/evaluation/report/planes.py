@@ -18,6 +18,7 @@ from rsbench.evaluation.report import pictures
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.charts import Frame, Looks, line_chart, line_of
 from rsbench.metrics.queries import direction, on_axis
+from rsbench.store.layout import SHARE
 
 BINS = 16
 LEAST_VALID = 0.9
@@ -75,6 +76,8 @@ def spectra(board: Board, looks: Looks) -> list[tuple[int, Markup, int]]:
     Power is |FFT|² of the mean of red, green and blue as display@1 shows them, mean removed, under
     a Hann window, averaged in rings; the chart shows log10 of the ratio of sums over regions.
     """
+    if board.run.unit == SHARE:  # pictures of classes have no spectrum
+        return []
     sums: dict[tuple[int, str], list[Array]] = {}
     counts: dict[int, int] = {}
     for folder, called in zip(board.folders, board.names, strict=True):

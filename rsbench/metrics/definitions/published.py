@@ -21,7 +21,7 @@ def _clipped(metric: str, unit: str, title: str, where: str) -> Metric:
     return Metric(
         metric, "lower", (0.0, 1.0), unit, SJD,
         f"{title} of images clipped and mapped onto [0, 1]", f"rsbench.metrics.published:{where}",
-        perfect=0.0, published=True,
+        perfect=0.0, published=True, clips="range",
     )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def _lpips(net: str, backbone: str, side: int, source: str) -> Metric:
         f"lpips.{net}-raw@1", "lower", UNIT, "1", source,
         f"perceptual distance of bands scaled by the data range, {net} features, version 0.1",
         "rsbench.metrics.perceptual:lpips", perfect=0.0, per_band=False, min_bands=3,
-        min_side=side, needs=(backbone, f"lpips-{net}"), rgb=True, published=True,
+        min_side=side, needs=(backbone, f"lpips-{net}"), rgb=True, clips="range", published=True,
         options={"net": net, "raw": True},
     )  # fmt: skip
 
@@ -56,7 +56,7 @@ def _fid(metric: str, title: str, source: str, features: str) -> Metric:
     return Metric(
         metric, "lower", UNIT, "1", source, title, "rsbench.metrics.frechet:frechet",
         perfect=0.0, kind="set", per_band=False, min_bands=3, needs=("inception",), rgb=True,
-        published=True,
+        clips="range", published=True,
         features=features,
     )  # fmt: skip
 
@@ -66,10 +66,10 @@ METRICS: tuple[Metric, ...] = (
     _clipped("mse.clip@1", "1", "mean squared error", "mse_clip"),
     Metric("psnr.clip@1", "higher", (None, 100.0), "dB", SJD,
            "peak signal-to-noise ratio of clipped images, mean of dB, capped at 100",
-           "rsbench.metrics.published:psnr_clip", perfect=100.0, published=True),
+           "rsbench.metrics.published:psnr_clip", perfect=100.0, published=True, clips="range"),
     Metric("ssim.zero@1", "higher", SCORE, "1", SJD,
            "structural similarity, Gaussian 11/1.5, zeros beyond the border, whole map",
-           "rsbench.metrics.published:ssim_zero", perfect=1.0, published=True),
+           "rsbench.metrics.published:ssim_zero", perfect=1.0, published=True, clips="range"),
     _lpips("vgg", "vgg16", 32, SJD),
     _lpips("alex", "alexnet", 64, SJD_COPY),
     _fid("fid.inception64-raw@1",
@@ -87,7 +87,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("ssim.openstl@1", "higher", SCORE, "1", OPENSTL,
            "structural similarity, 7×7 box, sample covariance, cropped, "
            "constants for a range of 2",
-           "rsbench.metrics.published:ssim_openstl", perfect=1.0, min_side=7, published=True),
+           "rsbench.metrics.published:ssim_openstl", perfect=1.0, min_side=7, published=True,
+           clips="range"),
     _ergas("stfdiff", STFDIFF, "100/16, mean of the prediction below the line"),
     _ergas("gpstfdiff", GPSTFDIFF, "100/16, mean of the truth, dark bands kept"),
     _ergas("swinstfm", SWINSTFM, "factor 6, invalid pixels kept as zeros"),
@@ -95,7 +96,8 @@ METRICS: tuple[Metric, ...] = (
     _ergas("libstf", LIBSTF, "100/64, mean of the truth"),
     _sam("stfdiff", STFDIFF, "mean spectral angle, cosine not clamped, NaN left out"),
     _sam("gpstfdiff", GPSTFDIFF, "mean spectral angle, a zero spectrum is a right angle"),
-    _sam("swinstfm", SWINSTFM, "angle between the images of a band over pixels, mean of bands"),
+    _sam("swinstfm", f"{SWINSTFM} with sewar 0.4.4",
+         "angle between the images of a band over pixels, mean of bands"),
     _sam("edcstfn", EDCSTFN, "mean of acos with sums of absolute values as norms", None),
     _sam("libstf", LIBSTF, "mean spectral angle, one zero spectrum leaves no value"),
 )  # fmt: skip

@@ -16,7 +16,7 @@ def _frechet(tap: int) -> Metric:
         f"fid.inception{tap}@1", "lower", UNIT, "1", HEUSEL17,
         f"Fréchet distance of {tap} Inception features of display@1 pictures",
         "rsbench.metrics.frechet:frechet", perfect=0.0, kind="set", per_band=False, min_bands=3,
-        needs=("inception",), rgb=True, features=f"inception{tap}", placement=axis,
+        needs=("inception",), rgb=True, clips="display", features=f"inception{tap}", placement=axis,
     )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("kid.inception2048@1", "lower", ANY, "1", BINKOWSKI18,
            "unbiased polynomial MMD² of Inception features, all pairs",
            "rsbench.metrics.frechet:polynomial_mmd", perfect=0.0, kind="set", per_band=False,
-           min_bands=3, needs=("inception",), rgb=True, features="inception2048"),
+           min_bands=3, needs=("inception",), rgb=True, clips="display", features="inception2048"),
     Metric("mmd.rbf@1", "lower", ANY, "1", GRETTON12,
            f"unbiased MMD² with a Gaussian kernel of {TEXTURE}",
            "rsbench.metrics.frechet:rbf_mmd", perfect=0.0, kind="set", per_band=False, min_side=4,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from rsbench.catalog.kinds import KINDS, load_kind
 from rsbench.core.errors import StoreError
-from rsbench.core.io import disk_errors, write_atomic
+from rsbench.core.io import disk_errors, target_of, write_atomic
 from rsbench.store.export.card_labels import label_lines
 from rsbench.store.export.coverage import Coverage, coverage, svg
 from rsbench.store.layout import CARD, COVERAGE, SPLITS
@@ -33,38 +34,48 @@ LEAKS = {
 }
 
 
-def write_card(path: Path | str) -> Path:
+def write_card(path: Path | str, name: str | None = None) -> Path:
     """Write the data card and the coverage picture into a finished store.
 
     Both depend on the store only and are not part of its digest.
+
+    Args:
+        name: what the store's folder will be called, where it is renamed afterwards.
     """
     store = open_store(path)
     found = coverage(store)
     title = f"Valid pixels of {store.recipe} by region and date"
-    with disk_errors(f"writing {store.path / CARD}", "use a copy of the store", StoreError):
+    asked = f"writing {target_of(store.path) / CARD}"
+    with disk_errors(asked, "use a copy of the store", StoreError):
         write_atomic(store.path / COVERAGE, svg(found, title))
-        write_atomic(store.path / CARD, card(store, found))
+        write_atomic(store.path / CARD, card(store, found, name or store.path.resolve().name))
     return store.path / CARD
 
 
-def card(
-    store: Store, found: Mapping[str, Coverage], version: tuple[str, str] | None = None
-) -> str:
+def card(store: Store, found: Mapping[str, Coverage], name: str, tag: str | None = None) -> str:
     """Return the data card as Markdown.
 
-    ``version``: name and tag in an icechunk repository, for the example code.
+    Args:
+        name: of the store's folder, or of its icechunk repository, for the example code.
+        tag: of the version in the repository.
     """
     parts = [
         *_head(store),
         *_sources(store),
         *_statistics(store),
         *_coverage(store, found),
+        *_left(store),
         *_of_kind(store),
         *label_lines(store),
         *_leaks(store),
-        *_reading(store, version),
+        *_reading(store, name, tag),
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def renamed(text: str, name: str) -> str:
+    """Return a data card whose example opens a store of another name."""
+    return re.sub(r'xr\.open_zarr\("[^"]*"', lambda _: f'xr.open_zarr("{name}"', text, count=1)
 
 
 def _head(store: Store) -> Iterator[str]:
@@ -79,7 +90,7 @@ def _head(store: Store) -> Iterator[str]:
         yield "**Simulated**: made-up pixels that say nothing about real places."
         yield ""
     if not store.complete:
-        yield f"**Incomplete**: {len(meta.missing)} region-dates are missing, listed below."
+        yield f"**Incomplete**: {_lack(meta.missing)}, listed below."
         yield ""
     yield "| | |"
     yield "|---|---|"
@@ -90,6 +101,13 @@ def _head(store: Store) -> Iterator[str]:
     counts = {split: sum(r["split"] == split for r in store.listed.values()) for split in SPLITS}
     yield f"| regions | {', '.join(f'{n} {split}' for split, n in counts.items() if n)} |"
     yield ""
+
+
+def _lack(missing: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many region-dates are missing, and how many items in the others."""
+    items = sum("item" in unit for unit in missing)
+    counts = ((len(missing) - items, "region-dates"), (items, "items of other region-dates"))
+    return " and ".join(f"{n} {what}" for n, what in counts if n) + " are missing"
 
 
 def _sources(store: Store) -> Iterator[str]:
@@ -193,6 +211,19 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
         yield ""
 
 
+def _left(store: Store) -> Iterator[str]:
+    """Yield the items that the search left out, by region, sensor and reason."""
+    left = store.meta.recipe.get("left", {})
+    if not left:
+        return
+    yield "## Left out by the search"
+    yield ""
+    for region, omissions in left.items():
+        for one in omissions:
+            yield f"- {region}, {one['sensor']}: {one['reason']}: {', '.join(one['items'])}"
+    yield ""
+
+
 @runtime_checkable
 class CardSection(Protocol):
     """The part of a dataset kind that the data card reads."""
@@ -276,19 +307,18 @@ def _kilometres(one: tuple[float, float], other: tuple[float, float]) -> float:
     return 2 * 6371.0 * math.asin(min(1.0, math.sqrt(half)))
 
 
-def _reading(store: Store, version: tuple[str, str] | None) -> Iterator[str]:
+def _reading(store: Store, name: str, tag: str | None) -> Iterator[str]:
     sensor = next(iter(store.meta.sensors))
     meta = store.sensor(sensor)
     yield "## Reading"
     yield ""
     yield "```python"
-    source = f'"{store.path.name}"'
-    if version is not None:
+    source = f'"{name}"'
+    if tag is not None:
         yield "import icechunk"
     yield "import xarray as xr"
     yield ""
-    if version is not None:
-        name, tag = version
+    if tag is not None:
         yield f'storage = icechunk.local_filesystem_storage("{name}")'
         yield f'session = icechunk.Repository.open(storage).readonly_session(tag="{tag}")'
         source = "session.store"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
-from rsbench.core.io import atomic_file, write_atomic
+from rsbench.core.io import write_atomic
 from rsbench.store.layout import SensorMeta
 from rsbench.store.read import Store
 
@@ -68,11 +69,7 @@ def _export(
     written = []
     for index, day in enumerate(arrays.times):
         target = folder / f"{day.isoformat()}.tif"
-        with (
-            atomic_file(target) as temporary,
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(temporary, "w", **profile) as file,
-        ):
+        with geotiff(rasterio, target, profile) as file:
             file.write(arrays.values[index])
             file.write_mask(np.where(arrays.valid[index], 255, 0).astype(np.uint8))
             file.descriptions = meta.bands
@@ -88,6 +85,21 @@ def _export(
             )
         written.append(target)
     return written
+
+
+@contextmanager
+def geotiff(rasterio: Any, path: Path, profile: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield an open GeoTIFF with an internal mask, written atomically at the end of the block.
+
+    GDAL writes into memory, because it does not report every failed write to a disk.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.MemoryFile() as memory:
+        with memory.open(**profile) as file:
+            yield file
+        write_atomic(path, memory.getbuffer())
 
 
 def _profile(rasterio: Any, grid: Grid, meta: SensorMeta, nodata: float | None) -> dict[str, Any]:

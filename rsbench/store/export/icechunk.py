@@ -94,7 +94,7 @@ def _commit(icechunk: Any, store: Store, plain: Path, out: Path, tag: str) -> No
     head = repository.lookup_branch(BRANCH)
     if next(iter(repository.ancestry(branch=BRANCH))).metadata.get("digest") != store.digest:
         session = repository.writable_session(BRANCH)
-        said = card(store, coverage(store), (out.name, tag))
+        said = card(store, coverage(store), out.name, tag)
         _fill(session.store, plain, {CARD: said.encode()})
         head = session.commit(
             f"{store.recipe}: {len(store.regions)} regions",

@@ -18,7 +18,8 @@ from typing import Any, Self
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, StoreError
 from rsbench.core.io import atomic_directory, disk_errors, read_json
-from rsbench.store.export.card import write_card
+from rsbench.core.typed import typed
+from rsbench.store.export.card import renamed, write_card
 from rsbench.store.layout import CARD, COVERAGE, INDEX, LOCK, SPLITS
 from rsbench.store.read import Store, open_store
 from rsbench.store.tree import Folder
@@ -78,20 +79,13 @@ class Release:
         Raises:
             InputError: if it is not a release, has another schema, or has unsafe file names.
         """
+        if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+            found = value.get("schema") if isinstance(value, dict) else None
+            raise _refused(where, f"its schema is {found!r}; this version reads {SCHEMA}")
         try:
-            if value["schema"] != SCHEMA:
-                raise _refused(
-                    where, f"its schema is {value['schema']!r}; this version reads {SCHEMA}"
-                )
-            files = tuple(
-                ReleaseFile(str(f["name"]), str(f["role"]), int(f["bytes"]), str(f["sha256"]))
-                for f in value["files"]
-            )
-            made = cls(str(value["name"]), str(value["version"]), str(value["digest"]), files)
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise _refused(where, f"its {RELEASE} cannot be read ({error!r})") from error
+            made = typed(cls, value)
+        except ValueError as error:
+            raise _refused(where, f"its {RELEASE} cannot be read ({error})") from error
         made._require_safe(where)
         return made
 
@@ -163,6 +157,9 @@ def _write(store: Store, folder: Path, parts: int) -> Release:
     for name in ROOT_FILES:
         if (store.path / name).is_file():
             shutil.copyfile(store.path / name, folder / name)
+            if name == CARD:  # a download has this name unless another one is asked for
+                said = renamed((folder / name).read_text(encoding="utf-8"), f"{store.recipe}.zarr")
+                (folder / name).write_text(said, encoding="utf-8")
             files.append(_file(folder / name, "root"))
     groups = list(_groups(store, parts))
     for number, regions in enumerate(groups, 1):

@@ -22,14 +22,13 @@ from rsbench.tasks.forecast.samples import (
     spans,
 )
 from rsbench.tasks.forecast.words import WORDS
-from rsbench.tasks.windows import whole_window
+from rsbench.tasks.windows import fitting, whole_window
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
     from rsbench.catalog import Protocol
     from rsbench.models.contract_data import Example
-    from rsbench.store.read import Store
     from rsbench.tasks.config import EvaluationConfig
     from rsbench.tasks.frames import Requests
     from rsbench.tasks.words import Scored
@@ -58,7 +57,7 @@ class ForecastTask(Task[Sample]):
         store, sensor = config.store, config.sensor
         times = min(len(store.region(name).times[sensor]) for name in store.regions)
         require_leads(times, context=config.context, horizon=config.horizon)
-        own = replace(config, protocol=_fitting(config.protocol, store, sensor))
+        own = replace(config, protocol=fitting(config.protocol, store, sensor))
         kept, found = _scored(own, own.split)
         if not kept and found:
             raise InputError(
@@ -234,16 +233,6 @@ def _requests(reading: Reading, sample: Sample) -> Requests:
         given=(Request(reading.sensor, sample.context),),
         truth=Request(reading.sensor, sample.targets),
     )
-
-
-def _fitting(protocol: Protocol, store: Store, sensor: str) -> Protocol:
-    """Return the protocol with a window no larger than the store's regions; the table names it."""
-    grids = [store.region(name).grids[sensor] for name in store.regions]
-    side = min(min(grid.height, grid.width) for grid in grids)
-    if side >= protocol.window:
-        return protocol
-    changes = {"window": side, "stride": min(side, protocol.stride)}
-    return protocol.model_copy(update={"name": f"{protocol.name}/w{side}", **changes})
 
 
 @dataclass(frozen=True)

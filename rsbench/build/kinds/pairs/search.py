@@ -8,14 +8,15 @@ later which of them is clear.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import date
 
 from rsbench.build.kinds.labels_plan import search_labels
 from rsbench.build.kinds.pairs.recipe import PairsSpec, pairs_recipe
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.outline import covered, spread
-from rsbench.build.plan.scenes import conditions_of, lock_item, meeting, sensor_grid
-from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
+from rsbench.build.plan.scenes import in_own_zone, items_of, locked_items, sensor_grid
+from rsbench.build.plan.search import Item, RegionSearch, item_time, outline
 from rsbench.build.plan.search_cache import Found
 from rsbench.catalog import Sensor
 from rsbench.catalog.loaders import load_labels
@@ -44,46 +45,51 @@ def _season(day: date) -> int:
 
 def search_pairs(asked: RegionSearch) -> Found:
     """Return the photographs of one day per year, and the scenes to pair them with, in order."""
-    recipe, key = pairs_recipe(asked.recipe), asked.key
+    recipe = pairs_recipe(asked.recipe)
     fine, coarse = asked.sensor(recipe.pairs.fine), asked.sensor(recipe.pairs.coarse)
     found: dict[str, dict[int, tuple[LockItem, ...]]] = {fine.name: {}, coarse.name: {}}
     for year, (day, photos) in _days(asked, fine).items():
         scenes = _scenes(asked, coarse, day, recipe.pairs)
         if not scenes:
+            reason = f"no scene of {coarse.name} is near its day (tier {recipe.pairs.tier})"
+            asked.omitted.add(fine.name, reason, [item.id for item in photos])
             continue
-        url = asked.catalogues[fine.name].url
-        found[fine.name][year] = tuple(
-            lock_item(item, fine, fine.provider(key), key, url) for item in photos
-        )
+        found[fine.name][year] = photos
         found[coarse.name][year] = scenes
     if recipe.labels is not None:
-        labels, grid = load_labels(recipe.labels), sensor_grid(asked.region, coarse)
-        catalogue = asked.catalogues[coarse.name]
-        found[labels.name] = search_labels(labels, grid, found[coarse.name], key, catalogue)
+        found[recipe.labels] = _labels(asked, coarse, recipe.labels, found[coarse.name])
     return found
 
 
-def query_items(asked: RegionSearch, sensor: Sensor, years: tuple[int, int]) -> list[Item]:
-    """Return the items of a sensor over a region that meet its conditions, of some years."""
-    conditions = conditions_of(asked.recipe, sensor, asked.key, asked.region.tile)
-    box = outline(sensor_grid(asked.region, sensor))
-    query = Query(sensor.provider(asked.key).collection, box, years, conditions)
-    found = asked.catalogues[sensor.name].search(query)
-    dated = [item for item in found if years[0] <= item_time(item).year <= years[1]]
-    return meeting(dated, conditions, f"{sensor.name} in {asked.region.name}")
+def _labels(
+    asked: RegionSearch, coarse: Sensor, name: str, years: Iterable[int]
+) -> dict[int, tuple[LockItem, ...]]:
+    """Return the maps of classes of the years that have a pair; years without one are counted."""
+    labels, grid = load_labels(name), sensor_grid(asked.region, coarse)
+    catalogue, exclude = asked.catalogues[coarse.name], asked.leaving.exclude
+    found = search_labels(labels, grid, years, asked.key, catalogue, exclude)
+    absent = [str(year) for year in years if year not in found]
+    asked.omitted.add(name, "no map of the year of a pair, or of a year before", absent)
+    return found
 
 
-def _days(asked: RegionSearch, sensor: Sensor) -> dict[int, tuple[date, list[Item]]]:
+def _days(asked: RegionSearch, sensor: Sensor) -> dict[int, tuple[date, tuple[LockItem, ...]]]:
     """Return year → the latest day whose photographs cover the region, and these photographs."""
-    by_day: dict[date, list[Item]] = defaultdict(list)
-    for item in query_items(asked, sensor, asked.recipe.years):
-        by_day[item_time(item).date()].append(item)
+    by_day: dict[date, list[tuple[Item, LockItem]]] = defaultdict(list)
+    for item, held in locked_items(asked, sensor, items_of(asked, sensor, asked.recipe.years)):
+        by_day[item_time(item).date()].append((item, held))
     points = spread(outline(sensor_grid(asked.region, sensor)))
-    chosen = {}
+    chosen: dict[int, tuple[date, tuple[LockItem, ...]]] = {}
     for day in sorted(by_day):
-        items = sorted(by_day[day], key=lambda item: str(item["id"]))
-        if covered(points, items):
-            chosen[day.year] = (day, items)
+        photos = tuple(sorted((held for _, held in by_day[day]), key=lambda held: held.id))
+        if not covered(points, [item for item, _ in by_day[day]]):
+            reason = "the photographs of its day do not cover the region"
+            asked.omitted.add(sensor.name, reason, [photo.id for photo in photos])
+            continue
+        if day.year in chosen:
+            reason = "the photographs of a later day of the year are used"
+            asked.omitted.add(sensor.name, reason, [photo.id for photo in chosen[day.year][1]])
+        chosen[day.year] = (day, photos)
     return chosen
 
 
@@ -91,23 +97,27 @@ def _scenes(
     asked: RegionSearch, sensor: Sensor, day: date, spec: PairsSpec
 ) -> tuple[LockItem, ...]:
     """Return the items of the nearest datatakes, newest copy of a datatake first."""
-    provider, url = sensor.provider(asked.key), asked.catalogues[sensor.name].url
-    cloud = provider.cloud_property or "eo:cloud_cover"
+    cloud = sensor.provider(asked.key).cloud_property or "eo:cloud_cover"
+    near = [
+        item
+        for item in items_of(asked, sensor, (day.year, day.year))
+        if tier_of(day, item_time(item).date(), spec.tier) is not None
+    ]
     takes: dict[str, list[tuple[LockItem, float]]] = defaultdict(list)
-    for item in query_items(asked, sensor, (day.year, day.year)):
-        if tier_of(day, item_time(item).date(), spec.tier) is not None:
-            held = lock_item(item, sensor, provider, asked.key, url)
-            takes[held.datatake].append((held, float(item["properties"].get(cloud) or 0.0)))
+    for item, held in locked_items(asked, sensor, in_own_zone(asked, sensor, near, stated=False)):
+        takes[held.datatake].append((held, float(item["properties"].get(cloud) or 0.0)))
 
     def order(take: str) -> tuple[int, float, str]:
         first = min(item.datetime for item, _ in takes[take])
         apart = abs((date.fromisoformat(first[:10]) - day).days)
         return apart, min(share for _, share in takes[take]), take
 
-    nearest = sorted(takes, key=order)[: spec.candidates]
+    ranked = sorted(takes, key=order)
+    beyond = [item.id for take in ranked[spec.candidates :] for item, _ in takes[take]]
+    asked.omitted.add(sensor.name, f"{spec.candidates} scenes are nearer to the day", beyond)
     return tuple(
         item
-        for take in nearest
+        for take in ranked[: spec.candidates]
         for item, _ in sorted(
             takes[take], key=lambda i: (i[0].baseline, i[0].generated, i[0].id), reverse=True
         )

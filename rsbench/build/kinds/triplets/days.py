@@ -235,7 +235,9 @@ def _coarse(
     for names, fill in _word_groups(items[0], sensor):
         words = np.empty((len(items), len(names), *size), np.uint16)
         layers = [Scene(i.id, tuple((n, i.masks[n]) for n in names)) for i in items]
-        context.engine.fill(words, layers, Asked(grid=native, whole=False, nodata=fill))
+        context.engine.fill(
+            words, layers, Asked(grid=native, whole=False, nodata=fill, quality=True)
+        )
         if names == [DAY]:
             when = words[:, 0].astype(np.int32)
             clear &= np.abs(when - day.timetuple().tm_yday) <= two.spec.day_off

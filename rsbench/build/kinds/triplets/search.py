@@ -10,18 +10,27 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
-from rsbench.build.plan.href import reduce_href
-from rsbench.build.plan.lock import LockAsset, LockItem
+from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.outline import covered, spread
-from rsbench.build.plan.scenes import conditions_of, holds, in_zone, lock_item, ordered, sensor_grid
-from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
+from rsbench.build.plan.scenes import (
+    ids_of,
+    in_own_zone,
+    items_of,
+    lock_asset,
+    lock_item,
+    locked_items,
+    ordered,
+    sensor_grid,
+)
+from rsbench.build.plan.search import Item, RegionSearch, item_time, outline
 from rsbench.build.plan.search_cache import Found
 from rsbench.catalog import Recipe, Sensor
 from rsbench.core.errors import InputError
@@ -34,6 +43,8 @@ _NAMED = re.compile(r"\.A(\d{4})(\d{3})\.(h\d\dv\d\d)\.")
 
 Box = tuple[tuple[float, float], ...]
 """Corners of an outline: longitude and latitude in degrees."""
+Passes = dict[tuple[str, date], list[Item]]
+"""Path and local day → items."""
 
 
 def search_triplets(asked: RegionSearch) -> Found:
@@ -42,41 +53,50 @@ def search_triplets(asked: RegionSearch) -> Found:
     fine, coarse = asked.sensor(spec.fine), asked.sensor(spec.coarse)
     box = outline(sensor_grid(asked.region, fine))
     longitude = middle(box)
-    first, last = period_of(asked.recipe, asked.region.name)
-    passes: dict[date, list[Item]] = defaultdict(list)
-    for item in _one_path(_items(asked, fine, box), box, asked.region.epsg, longitude):
-        day = solar_day(item_time(item), longitude)
-        if first <= day <= last and day.month in asked.recipe.months:
-            passes[day].append(item)
+    passes = _passes(asked, fine, box, longitude)
     wanted = {coarse_day(day, longitude) for day in passes}
-    return {
-        fine.name: _fine_scenes(asked, fine, passes),
-        coarse.name: _coarse_images(asked, coarse, box, wanted),
-    }
+    images = _coarse_images(asked, coarse, box, wanted)
+    for day, scenes in passes.items():
+        counted = coarse_day(day, longitude)
+        if not spanning(images.get(counted.year, ()), counted, spec.days):
+            reason = f"no {coarse.name} image spans its day"
+            asked.omitted.add(fine.name, reason, [scene.id for scene in scenes])
+    by_year: dict[int, list[LockItem]] = defaultdict(list)
+    for day, scenes in passes.items():
+        by_year[day.year] += [replace(scene, datatake=day.isoformat()) for scene in scenes]
+    scenes_of = {year: ordered(by_year[year]) for year in sorted(by_year)}
+    return {fine.name: scenes_of, coarse.name: images}
 
 
-def _items(asked: RegionSearch, sensor: Sensor, box: Box) -> list[Item]:
-    """Return the items of a sensor over a region's outline that meet its conditions."""
+def _passes(
+    asked: RegionSearch, fine: Sensor, box: Box, longitude: float
+) -> dict[date, list[LockItem]]:
+    """Return the scenes of one path by day; a pass over midnight of UTC is one observation."""
     first, last = period_of(asked.recipe, asked.region.name)
-    conditions = conditions_of(asked.recipe, sensor, asked.key, asked.region.tile)
-    collection = sensor.provider(asked.key).collection
-    query = Query(collection, box, (first.year, last.year), conditions)
-    found = asked.catalogues[sensor.name].search(query)
-    return [item for item in found if holds(item, conditions)]
+    near = items_of(asked, fine, (first.year, last.year), box=box)
+    by_pass: Passes = defaultdict(list)
+    for item in in_own_zone(asked, fine, near, stated=True):
+        path = str(item["properties"].get("landsat:wrs_path", ""))
+        by_pass[path, solar_day(item_time(item), longitude)].append(item)
+    best = _best_path(by_pass, box)
+    passes = {}
+    for (path, day), items in by_pass.items():
+        if not (first <= day <= last and day.month in asked.recipe.months):
+            continue
+        if not covered(spread(box), items):
+            asked.omitted.add(fine.name, "its pass covers a part of the region only", ids_of(items))
+        elif path != best:
+            asked.omitted.add(fine.name, f"path {best} has more days", ids_of(items))
+        else:
+            passes[day] = [held for _, held in locked_items(asked, fine, items)]
+    return {day: scenes for day, scenes in passes.items() if scenes}
 
 
-def _fine_scenes(
-    asked: RegionSearch, fine: Sensor, passes: Mapping[date, Sequence[Item]]
-) -> dict[int, tuple[LockItem, ...]]:
-    """Return the locked scenes by year; a pass over midnight of UTC is one observation."""
-    provider, url = fine.provider(asked.key), asked.catalogues[fine.name].url
-    scenes: dict[int, list[LockItem]] = defaultdict(list)
-    for day, items in passes.items():
-        scenes[day.year] += [
-            replace(lock_item(item, fine, provider, asked.key, url), datatake=day.isoformat())
-            for item in items
-        ]
-    return {year: ordered(scenes[year]) for year in sorted(scenes)}
+def _best_path(by_pass: Passes, box: Box) -> str:
+    """Return the path with most days on which its items together cover the region."""
+    points = spread(box)
+    count = Counter(path for (path, _), items in by_pass.items() if covered(points, items))
+    return min(count, key=lambda path: (-count[path], path), default="")
 
 
 def _coarse_images(
@@ -84,8 +104,12 @@ def _coarse_images(
 ) -> dict[int, tuple[LockItem, ...]]:
     """Return the locked coarse items that span the wanted days, by year."""
     spec, images = fusion_of(asked.recipe), defaultdict[int, list[LockItem]](list)
-    for item in _newest(_items(asked, coarse, box), spec, wanted):
-        images[nominal_day(item["id"]).year].append(_coarse_item(asked, coarse, spec, item))
+    first, last = period_of(asked.recipe, asked.region.name)
+    items = items_of(asked, coarse, (first.year, last.year), box=box)
+    newest = _newest(asked, coarse, items, wanted)
+    make = partial(_coarse_item, asked, coarse, spec)
+    for _, held in locked_items(asked, coarse, newest, make):
+        images[nominal_day(held.id).year].append(held)
     return {
         year: tuple(sorted(images[year], key=lambda i: (i.datetime, i.tile)))
         for year in sorted(images)
@@ -154,40 +178,23 @@ def spanning(items: Sequence[LockItem], day: date, days: int) -> tuple[LockItem,
     return tuple(item for item in items if item.datetime.startswith(best))
 
 
-def _one_path(
-    items: Sequence[Item], box: Sequence[tuple[float, float]], epsg: int, longitude: float
+def _newest(
+    asked: RegionSearch, coarse: Sensor, items: Iterable[Item], wanted: set[date]
 ) -> list[Item]:
-    """Keep the path with most days on which its items together cover the place."""
-    passes: dict[tuple[str, date], list[Item]] = defaultdict(list)
-    for item in items:
-        if in_zone(item, epsg):
-            path = str(item["properties"].get("landsat:wrs_path", ""))
-            passes[path, solar_day(item_time(item), longitude)].append(item)
-    points = spread(box)
-    whole = {at: held for at, held in passes.items() if covered(points, held)}
-    count: dict[str, int] = defaultdict(int)
-    for path, _ in whole:
-        count[path] += 1
-    if not count:
-        return []
-    best = min(count, key=lambda path: (-count[path], path))
-    return [item for (path, _), held in whole.items() if path == best for item in held]
-
-
-def _newest(items: Iterable[Item], spec: FusionSpec, wanted: set[date]) -> list[Item]:
     """Keep the product asked for on days that are needed, of every tile the newest copy."""
-    newest: dict[tuple[date, str], Item] = {}
+    spec, newest = fusion_of(asked.recipe), dict[tuple[date, str], Item]()
     for item in items:
         name = str(item["id"])
         if not fnmatch.fnmatchcase(name, spec.product):
             continue
         day, tile = nominal_day(name), _parts(name)[2]
-        _require_within(item, day)
         if not any(day <= other < day + timedelta(days=spec.days) for other in wanted):
             continue
         held = newest.get((day, tile))
-        if held is None or _made(held) < _made(item):
-            newest[day, tile] = item
+        if held is not None:
+            item, held = max((item, held), key=_made), min((item, held), key=_made)
+            asked.omitted.add(coarse.name, "a newer copy is used", [str(held["id"])])
+        newest[day, tile] = item
     return [newest[at] for at in sorted(newest)]
 
 
@@ -210,7 +217,8 @@ def _require_within(item: Item, day: date) -> None:
 def _coarse_item(asked: RegionSearch, sensor: Sensor, spec: FusionSpec, item: Item) -> LockItem:
     catalogue = asked.catalogues[sensor.name].url
     held = lock_item(item, sensor, sensor.provider(asked.key), asked.key, catalogue)
-    masks = dict(held.masks)
+    masks, day = dict(held.masks), nominal_day(held.id)
+    _require_within(item, day)
     if spec.day_layer:
         if spec.day_layer not in item["assets"]:
             raise InputError(
@@ -218,12 +226,11 @@ def _coarse_item(asked: RegionSearch, sensor: Sensor, spec: FusionSpec, item: It
                 f"it has no asset {spec.day_layer}",
                 "Correct fusion.day_layer in the recipe",
             )
-        href = str(item["assets"][spec.day_layer]["href"])
-        masks[DAY] = LockAsset(reduce_href(href, str(item["_url"]), catalogue), 1)
+        masks[DAY] = lock_asset(item, spec.day_layer, catalogue)
     return replace(
         held,
-        datetime=f"{nominal_day(held.id).isoformat()}T00:00:00Z",
-        datatake=f"{nominal_day(held.id):%Y%j}",
+        datetime=f"{day.isoformat()}T00:00:00Z",
+        datatake=f"{day:%Y%j}",
         tile=_parts(held.id)[2],
         masks=masks,
     )

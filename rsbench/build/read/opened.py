@@ -1,0 +1,168 @@
+"""Open a raster of a folder or of an address, and read pixels whose blocks are whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy.typing as npt
+
+from rsbench.build.read.blocks import (
+    MOST,
+    Block,
+    Bytes,
+    DamagedBlockError,
+    Layout,
+    blocks_of,
+    layout_of,
+    require_whole,
+    whole_blocks,
+)
+from rsbench.build.read.remote import RemoteFile
+
+Pixels = npt.NDArray[Any]
+Source = str | RemoteFile
+"""A path for GDAL, or a file behind an address."""
+
+DRIVER = "GTiff"
+"""The only GDAL driver that may open a raster; a VRT, for example, could name any local file."""
+
+GDAL_ENV: dict[str, str | int] = {
+    # No directory listings and no sidecar files.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_CACHEMAX": 64 << 20,  # bytes
+}
+
+
+class Raster:
+    """A raster opened by rasterio (``data``), and the bytes of its file."""
+
+    def __init__(self, data: Any, file: Bytes | None) -> None:
+        self.data, self._file = data, file
+
+    def read(self, indexes: Sequence[int], window: Any, out: Pixels | None = None) -> Pixels:
+        """Return ``(n, H, W)`` pixels of a window.
+
+        Args:
+            indexes: the bands, counted from 1.
+            window: of rasterio, inside the image.
+            out: an array of the answer's shape and type that is filled and returned.
+
+        Raises:
+            DamagedBlockError: if a compressed block is damaged, as far as that can be found.
+        """
+        layout = layout_of(self.data, indexes[0])
+        if layout.bytes > MOST:
+            raise DamagedBlockError(f"a block of {layout.bytes} bytes is larger than is read")
+        if self._file is None or not layout.checked:
+            self._prefetch([])
+            return self._pixels(indexes, window, out)
+        blocks = [list(blocks_of(self.data, i, layout, window)) for i in indexes]
+        self._prefetch([block for band in blocks for block in band])
+        whole = whole_blocks(layout, window)
+        same = whole == window
+        pixels = self._pixels(indexes, whole, out if same else None)
+        self._require_whole(blocks, layout, pixels, whole)
+        if same:
+            return pixels
+        rows, cols = window.toslices()
+        top, left = rows.start - whole.row_off, cols.start - whole.col_off
+        part = pixels[:, top : top + window.height, left : left + window.width]
+        if out is None:
+            return part
+        out[...] = part
+        return out
+
+    def _pixels(self, indexes: Sequence[int], window: Any, out: Pixels | None) -> Pixels:
+        options = {} if out is None else {"out": out}
+        pixels: Pixels = self.data.read(list(indexes), window=window, **options)
+        if isinstance(self._file, RemoteFile) and self._file.problem:
+            raise self._file.problem
+        return pixels
+
+    def _prefetch(self, blocks: Sequence[Block]) -> None:
+        """Fetch the blocks of a file behind an address, neighbours together."""
+        if not isinstance(self._file, RemoteFile):
+            return
+        ranges: list[tuple[int, int]] = []
+        for block in sorted({(b.start, b.count) for b in blocks}):
+            start, end = block[0], block[0] + block[1]
+            if ranges and start - sum(ranges[-1]) <= _GAP:
+                ranges[-1] = ranges[-1][0], max(end, sum(ranges[-1])) - ranges[-1][0]
+            else:
+                ranges.append((start, end - start))
+        self._file.fetch(ranges)
+
+    def _require_whole(
+        self, blocks: Sequence[Sequence[Block]], layout: Layout, pixels: Pixels, whole: Any
+    ) -> None:
+        """Check every block; those of several bands in one block once."""
+        assert self._file is not None
+        seen: set[int] = set()
+        for plane, band in zip(pixels, blocks, strict=True):
+            for block in band:
+                if block.start in seen:
+                    continue
+                seen.add(block.start)
+                top, left = block.rows.start - whole.row_off, block.cols.start - whole.col_off
+                part = plane[top : top + layout.shape[0], left : left + layout.shape[1]]
+                # Blocks at the edge hold pixels beyond the image, which GDAL does not return.
+                complete = part.shape == layout.shape and layout.samples == 1
+                require_whole(self._file, block, layout, part if complete else None)
+
+
+_GAP = 16
+"""Bytes between blocks that are fetched with them: GDAL's COG writes eight."""
+
+
+class _LocalBytes:
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def at(self, start: int, count: int) -> bytes:
+        return os.pread(self._handle, count, start)
+
+
+@contextmanager
+def open_raster(source: Source) -> Iterator[Raster]:
+    """Open a GeoTIFF.
+
+    Raises:
+        RasterioIOError: if it is none.
+        OSError, InputError: if the file behind an address cannot be read.
+    """
+    import rasterio
+
+    with rasterio.Env(**GDAL_ENV):
+        if isinstance(source, RemoteFile):
+            with _opened_remote(source) as data:
+                yield Raster(data, source)
+            return
+        with rasterio.open(source, driver=DRIVER, sharing=False) as data:
+            if not os.path.isfile(source):  # noqa: PTH113 - a path of GDAL may be no path
+                yield Raster(data, None)
+                return
+            handle = os.open(source, os.O_RDONLY)
+            try:
+                yield Raster(data, _LocalBytes(handle))
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def _opened_remote(source: RemoteFile) -> Iterator[Any]:
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    source.at(0, 4)  # an error of the network is raised here, and not hidden by GDAL
+    try:
+        # The name is of no file: GDAL knows it only for this opener.
+        with rasterio.open("raster.tif", driver=DRIVER, sharing=False, opener=source.open) as data:
+            yield data
+    except RasterioError:
+        if source.problem:
+            raise source.problem from None
+        raise

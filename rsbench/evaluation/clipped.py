@@ -1,0 +1,48 @@
+"""What metrics clipped in a run, and the images that have no value for it, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rsbench.evaluation.scores import Absent
+from rsbench.metrics.metric import OUTSIDE
+
+Counts = Iterable[Mapping[str, Any]]
+"""Rows with ``model``, ``metric``, ``what`` and ``count``, as in ``run.json``."""
+
+
+def clipped_note(metric: str, counts: Counts) -> str:
+    """Return which share of the values a metric clipped, by entry; empty where it clipped none."""
+    found: dict[str, dict[str, int]] = {}
+    for row in counts:
+        if row["metric"] == metric:
+            found.setdefault(str(row["model"]), {})[row["what"]] = int(row["count"])
+    truths = [share for of in found.values() if (share := _share(of, "clipped_truth"))]
+    own = {name: share for name, of in found.items() if (share := _share(of, "clipped_prediction"))}
+    parts = [f"truth {percent(max(truths))}"] if truths else []
+    parts += [f"{name} {percent(share)}" for name, share in sorted(own.items())]
+    return f"values clipped: {', '.join(parts)}" if parts else ""
+
+
+def outside(counts: Counts) -> tuple[Absent, ...]:
+    """Return how many images have no value because they lie mostly outside the metric's range."""
+    return tuple(
+        Absent(
+            str(row["model"]),
+            f"{row['count']} images have no value: prediction or truth lies mostly outside the "
+            "range to which it clips",
+            str(row["metric"]),
+        )
+        for row in counts
+        if row["what"] == OUTSIDE and row["count"]
+    )
+
+
+def _share(counts: Mapping[str, int], what: str) -> float:
+    return counts.get(what, 0) / counts["elements"] if counts.get("elements") else 0.0
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage of two digits."""
+    return f"{100 * share:.2g} %" if share >= 1e-4 else "below 0.01 %"

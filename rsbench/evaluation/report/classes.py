@@ -1,0 +1,77 @@
+"""Class maps: confusion of classes, values per class, and the colours of the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rsbench.evaluation import strata
+from rsbench.evaluation.pictures import CLASS_COLOURS
+from rsbench.evaluation.pooled_metrics import whole_table
+from rsbench.evaluation.report.board import Board
+from rsbench.evaluation.report.leaderboard import cell_text
+
+CONFUSION = "rsbench.metrics.pooled:confusion"
+SHOWN = 4
+"""Entries whose confusion is drawn, in the order of the table."""
+PER_CLASS = ("iou@1", "f1@1")
+
+
+def classes(board: Board, models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what the section of classes shows; None where nothing is counted by class."""
+    counts = board.scores.counts
+    counts = counts[counts["statistic"] == CONFUSION]
+    if counts.empty:
+        return None
+    names = board.run.bands
+    return {
+        "names": [
+            {"name": name, "colour": f"#{bytes(CLASS_COLOURS[i % len(CLASS_COLOURS)]).hex()}"}
+            for i, name in enumerate(names)
+        ],
+        "confusions": [
+            {"model": model["model"], "preset": model["preset"], "rows": _rows(counts, model)}
+            for model in models[:SHOWN]
+        ],
+        "per_class": _values(board, models, names),
+    }  # fmt: skip
+
+
+def _rows(counts: Any, model: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+    """Return the confusion of an entry: rows of the truth, as shares of their pixels."""
+    own = counts[(counts["model"] == model["model"]) & (counts["preset"] == model["preset"])]
+    table = whole_table(own)
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    return [
+        [
+            {"text": f"{100 * part:.0f}", "depth": round(float(part), 3),
+             "title": f"{int(n):,} pixels"}
+            for part, n in zip(shares, numbers, strict=True)
+        ]
+        for shares, numbers in zip(share, table, strict=True)
+    ]  # fmt: skip
+
+
+def _values(
+    board: Board, models: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return IoU and F1 of every class, by metric and entry."""
+    table = board.scores.table()
+    table = table[(table["stratum"] == strata.HEADLINE) & table["metric"].isin(PER_CLASS)]
+    found = []
+    for metric in PER_CLASS:
+        rows = []
+        for model in models:
+            own = table[
+                (table["metric"] == metric) & (table["model"] == model["model"])
+                & (table["preset"] == model["preset"])
+            ]  # fmt: skip
+            by_class = {str(row["band"]): row for row in own.to_dict("records")}
+            if by_class:
+                cells = [cell_text(by_class.get(name)) for name in names]
+                rows.append({"model": model["model"], "preset": model["preset"], "cells": cells})
+        if rows:
+            found.append({"metric": metric, "rows": rows})
+    return found

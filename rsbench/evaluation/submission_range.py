@@ -1,0 +1,65 @@
+"""Whether predictions made elsewhere are in the unit of the data, before any is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Window
+from rsbench.metrics.metric import MARGIN, MOST_OUTSIDE
+
+if TYPE_CHECKING:
+    from rsbench.evaluation.submission_files import AnswerFiles, Array
+    from rsbench.store.layout import SensorMeta
+    from rsbench.tasks.base import Asked
+
+LOOKED_AT = 32
+"""Predictions that are looked at, evenly spaced."""
+SIDE = 256
+"""Side in pixels of their middle, which is read."""
+MOST = 0.5
+"""Share of them from which on the unit is wrong; below, single predictions have no value of metrics
+that clip."""
+
+
+def require_unit(files: AnswerFiles, asked: Sequence[Asked[Any]], meta: SensorMeta) -> None:
+    """Refuse predictions of which most lie outside the value range, e.g. DN for reflectance.
+
+    Args:
+        files: reads the predictions.
+        asked: what was asked for.
+        meta: the sensor's unit and value range.
+
+    Raises:
+        InputError: with the share, the median of one, and the unit to write.
+    """
+    step = -(-len(asked) // LOOKED_AT)
+    looked_at = asked[::step]
+    values = [files.look(item, 0, _middle(item)) for item in looked_at]
+    outside = [one for one in values if mostly_outside(one, meta.value_range)]
+    if len(outside) <= MOST * len(values):
+        return
+    low, high = meta.value_range
+    raise InputError(
+        "scoring the predictions",
+        f"{len(outside)} of {len(values)} that were looked at lie mostly outside the value range "
+        f"{low:g} … {high:g}; the median of one is {float(np.nanmedian(outside[0])):.4g}",
+        f"Write {meta.unit}, the unit and value_range of task.json, not stored integers or another "
+        "scale",
+    )
+
+
+def mostly_outside(values: Array, value_range: tuple[float, float]) -> bool:
+    """Return whether any band (C, H, W) lies mostly outside, as metrics that clip define it."""
+    low, high = value_range
+    margin = MARGIN * (high - low)
+    outside = (values < low - margin) | (values > high + margin)
+    return bool((outside.mean(axis=(1, 2)) > MOST_OUTSIDE).any())
+
+
+def _middle(item: Asked[Any]) -> Window:
+    height, width = min(SIDE, item.grid.height), min(SIDE, item.grid.width)
+    return Window((item.grid.height - height) // 2, (item.grid.width - width) // 2, height, width)

@@ -1,0 +1,1 @@
+"""The segmentation task: a class for every pixel of an image."""

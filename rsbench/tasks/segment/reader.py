@@ -1,0 +1,110 @@
+"""Reading images and labels: the truth of a pixel is 1 for its class and 0 for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rsbench.models.api import Frames
+from rsbench.tasks.base import Batch, Reading
+from rsbench.tasks.frames import FrameReader, Request, Requests
+from rsbench.tasks.segment.classes import IGNORED, UINT8, Classes
+from rsbench.tasks.segment.samples import TARGET, UNIT, Image
+
+if TYPE_CHECKING:
+    from rsbench.store.read import Store
+
+
+@dataclass(frozen=True, eq=False)
+class LabelReader:
+    """Reads images of the input sensor and their labels.
+
+    Args:
+        reading: store and protocol; its bands are the names of the classes.
+        images: reads the input sensor.
+        classes: the classes of the store.
+    """
+
+    reading: Reading
+    images: FrameReader[Image]
+    classes: Classes
+
+    def shape(self, sample: Image) -> tuple[Any, ...]:
+        """Return the size of the window."""
+        return (sample.window.height, sample.window.width)
+
+    def assemble(self, samples: Sequence[Image]) -> Batch[Image]:
+        """Return the batch of some samples: given the images, as truth their labels."""
+        batch = self.images.assemble(samples)
+        sensor = batch.sensor
+        indices = np.stack([self._indices(sample) for sample in samples])
+        seen = torch.from_numpy(indices != IGNORED)[:, None, None, None]
+        flat = torch.from_numpy(np.where(indices == IGNORED, 0, indices).astype(np.int64))
+        one_hot = torch.nn.functional.one_hot(flat, len(self.classes.names))
+        values = one_hot.permute(0, 3, 1, 2)[:, None, None].float() * seen
+        truth = Frames(
+            values=values.contiguous(), valid=seen, times=batch.given[sensor].times[:, -1:].clone(),
+            bands=self.classes.names, unit=UNIT, predicted=(False,), value_range=(0.0, 1.0),
+        )  # fmt: skip
+        grids = {**batch.grids, TARGET: batch.grids[sensor]}
+        return replace(batch, sensor=TARGET, grids=grids, truth=truth)
+
+    def usable(self, sample: Image) -> bool:
+        """Return whether a pixel has a class."""
+        return bool((self._indices(sample) != IGNORED).any())
+
+    def valid_share(self, sample: Image) -> float:
+        """Return the share of pixels that have a class."""
+        return float((self._indices(sample) != IGNORED).mean())
+
+    def _indices(self, sample: Image) -> UINT8:
+        """Return ``(H, W)``: a pixel whose image is masked is not scored."""
+        whole = _label_indices(self.reading.store, sample.region, self.images.reading.sensor,
+                               self.classes)  # fmt: skip
+        rows, columns = sample.window.slices
+        codes = whole[sample.time, rows, columns]
+        _, valid = self.images.caches[self.images.reading.sensor].patch(
+            sample.region, sample.window, (sample.time,)
+        )
+        found: UINT8 = np.where(valid[0], codes, IGNORED)
+        return found
+
+
+class _ByStore:
+    """A store as a key of the cache: equal stores have equal digests."""
+
+    def __init__(self, store: Store, region: str, sensor: str) -> None:
+        self.store, self.region, self.sensor = store, region, sensor
+
+    def __hash__(self) -> int:
+        return hash((self.store.digest, self.region, self.sensor))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByStore) and (
+            (self.store.digest, self.region, self.sensor)
+            == (other.store.digest, other.region, other.sensor)
+        )
+
+
+def _label_indices(store: Store, region: str, sensor: str, classes: Classes) -> UINT8:
+    return _read(_ByStore(store, region, sensor), classes.labels, classes.names)
+
+
+@lru_cache(maxsize=256)
+def _read(key: _ByStore, labels: str, names: tuple[str, ...]) -> UINT8:
+    """Return ``(T, H, W)`` class indices of a region."""
+    classes = Classes.of(key.store.attributes(key.region, key.sensor, "labels"))
+    codes = key.store.read(key.region, key.sensor, array="labels")
+    return classes.indices(codes, f"region {key.region}")
+
+
+def requests(reading: Reading, sample: Image) -> Requests:
+    """Return the image of a sample; it stands for the truth until the labels replace it."""
+    day = reading.store.region(sample.region).times[reading.sensor][sample.time]
+    frame = Request(reading.sensor, (sample.time,))
+    return Requests(key=f"{sample.region}:{day.isoformat()}", given=(frame,), truth=frame)

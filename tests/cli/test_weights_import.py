@@ -1,0 +1,110 @@
+"""`rsbench weights import`: a released file becomes a checkpoint that is scored, or is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from fusion_toys import write_triplets
+from public_names import public_name
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rsbench import InputError, create_model
+from rsbench.evaluation.run import RunRequest, run_model
+from rsbench.models.checkpoint import Checkpoint, trainable
+from rsbench.models.checkpoint_files import tensors_digest
+from rsbench.models.weights_import import import_weights
+
+Shell = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Type a command in an empty folder; return its exit code and what it said."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
+    environment = {**kept, "RSBENCH_CACHE": str(tmp_path / ".cache"), "OMP_NUM_THREADS": "1"}
+
+    def typed(*args: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "rsbench.cli", *args], cwd=tmp_path, env=environment,
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    return typed
+
+
+def released() -> tuple[dict[str, Tensor], str]:
+    """A state of swinstfm in the authors' layout, and the digest of the same weights in ours."""
+    own = trainable(create_model("swinstfm", "tiny", bands=2)).module.state_dict()
+    state = {f"module.{public_name('swinstfm', n)}": t.clone() for n, t in own.items()}
+    return dict(sorted(state.items())), tensors_digest(own)
+
+
+def test_an_imported_checkpoint_is_scored_and_says_where_it_is_from(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / ".cache"))
+    state, digest = released()
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "epoch_best.pt")
+    asked = ("weights", "import", "epoch_best.pt", "--model", "swinstfm", "--preset", "tiny",
+             "--bands", "2", "--out", "kept")  # fmt: skip
+    code, said = shell(*asked)
+    assert code == 2
+    assert "2 entries are no tensors: epoch, state_dict" in said
+    assert shell(*asked, "--key", "state_dict") == (0, "kept\n")
+    note = json.loads((tmp_path / "kept" / "checkpoint.json").read_text())
+    assert note["weights_digest"] == digest
+    assert note["provenance"]["imported"]["file"] == "epoch_best.pt"
+
+    store = write_triplets(tmp_path / "toy", splits=("test",) * 2, size=(32, 32))
+    notes: list[str] = []
+    request = RunRequest(
+        model="swinstfm", preset="tiny", data=store.path, protocol="fusion1", suite="pixel",
+        checkpoint=tmp_path / "kept", out=tmp_path / "run", keep="none",
+    )  # fmt: skip
+    table = run_model(request, note=notes.append).scores.table()
+    assert any("epoch_best" in n and "overlap with the split is not checked" in n for n in notes)
+    mine = table[table["model"] == "swinstfm"]
+    assert set(mine["weights"]) == {digest}
+    assert mine["inputs"].str.endswith("released weights").all()
+
+
+def test_a_safetensors_file_is_imported_and_no_folder_is_overwritten(tmp_path: Path) -> None:
+    state, digest = released()
+    save_file(state, str(tmp_path / "w.safetensors"))
+    asked = (tmp_path / "w.safetensors", "swinstfm", "tiny", tmp_path / "kept")
+    assert Checkpoint.load(import_weights(*asked, bands=2)).weights_digest == digest
+    with pytest.raises(InputError, match=r"kept: it is in use\. Give another --out"):
+        import_weights(*asked, bands=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "more", "told"),
+    [
+        ("list.pt", "swinstfm", {}, "holds a list, no tensors by name"),
+        ("none.pt", "swinstfm", {}, "absent, damaged"),
+        ("list.pt", "simvp", {}, "no table of the names in released files"),
+        ("list.pt", "swinstfm", {"preset": "no"}, "preset of swinstfm"),
+        ("list.pt", "swinstfm", {"key": "a"}, "has no entry a"),
+        ("code.pt", "swinstfm", {}, "holds more than tensors"),
+        ("x.safetensors", "swinstfm", {}, "absent or damaged"),
+    ],
+)
+def test_what_cannot_be_imported_is_refused(
+    name: str, model: str, more: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"a": Path("x")}, tmp_path / "code.pt")
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    options = {"preset": "tiny", "out": tmp_path / "kept", "bands": 2, **more}
+    with pytest.raises(InputError, match=told):
+        import_weights(tmp_path / name, model, **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "kept").exists()

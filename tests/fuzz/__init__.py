@@ -1,0 +1,1 @@
+"""Damaged inputs of every file format and command, and what the readers make of them."""
