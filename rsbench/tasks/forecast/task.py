@@ -136,7 +136,7 @@ class ForecastTask(Task[Sample]):
         """Return the windows that have all leads of the last stage."""
         leads = drawing.leads[-1]
         extent = Extent(drawing.context, leads, reading.sensor)
-        rules = _fitting(reading.protocol, reading.store, reading.sensor)
+        rules = fitting(reading.protocol, reading.store, reading.sensor)
         found = index(reading.store, rules, "val", extent)
         whole = [sample for sample in found if len(sample.targets) == leads]
         if not whole:
