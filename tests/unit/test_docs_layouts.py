@@ -29,6 +29,7 @@ TESTS = {
     "mask files beside the images": (LAYOUTS, "mask_files_are_told_and_read"),
     "JPEG 2000": (LAYOUTS, "jpeg_2000_is_read"),
     "ENVI, a flat binary with a header": (LAYOUTS, "envi_files_are_read"),
+    "NetCDF": (LAYOUTS, "variables_of_netcdf_are_bands"),
     "integers of 32 bits": (LAYOUTS, "integers_of_32_bits_are_stored_exactly_or_refused"),
     "NDVI and other indices": (LAYOUTS, "an_index_is_a_unit_of_its_own"),
     "first row in the south": (LAYOUTS, "south_up_images_are_turned"),

@@ -124,6 +124,7 @@ class StackstacEngine:
         end = time.monotonic() + FILE.seconds
         return RemoteFile(self._sign(full, 0), self._catalogue, end)
 
+
 def _reader(asked: Asked, source: Callable[[str], Source]) -> type[Any]:
     """Return a reader class for stackstac that knows the grid it reads on."""
 
