@@ -84,7 +84,7 @@ class Words:
     choice: str = "Target"
     by: str = ""
     value: str = "mean over regions of the region mean"
-    shared: str = "target dates that every row shares"
+    shared: str = "target dates that every entry shares"
     sets: Mapping[str, str] = field(default_factory=lambda: {"all": "same target dates"})
     origins: str = "Starts"
     wide: str = "One metric"
