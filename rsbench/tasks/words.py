@@ -100,8 +100,8 @@ class Words:
     given_picture: str = "last context frame"
     stand: str = "numbers"
     pairs: str = (
-        "A pair is a region with one target date. It is dropped where any row is undefined, so "
-        "that no row is scored on easier ground."
+        "A pair is a region with one target date. It is dropped where any entry is undefined, so "
+        "that no entry is scored on easier ground."
     )
 
     def lead(self, number: int, *, dated: bool = True) -> str:

@@ -24,7 +24,7 @@ WORDS = Words(
     picture="start {year}",
     stand="curves",
     pairs=(
-        "A pair is a region with one start or target. It is dropped where any lead of any row is "
-        "undefined, so that no lead and no row is scored on easier ground."
+        "A pair is a region with one start or target. It is dropped where any lead of any entry is "
+        "undefined, so that no lead and no entry is scored on easier ground."
     ),
 )
