@@ -80,23 +80,6 @@ def read_item(document: Any, url: str) -> Item:
     return MappingProxyType({**held, "_url": own[0] if own and "://" in url else url})
 
 
-def read_or_mark(document: Any, url: str) -> Item:
-    """Return a checked item; of one that is malformed, its id and the error as ``_malformed``.
-
-    Raises:
-        InputError: if it is malformed and has no id.
-    """
-    try:
-        return read_item(document, url)
-    except InputError as error:
-        name = document.get("id") if isinstance(document, Mapping) else None
-        if not isinstance(name, str) or not name.isprintable() or not name:
-            raise
-        remedy = f"Correct it, or leave it out with --exclude {name}"
-        mark = InputError(error.asked, error.found, remedy)
-        return MappingProxyType({"id": name, "_url": url, "_malformed": mark})
-
-
 def read_page(document: Any, url: str) -> tuple[list[Any], int | None, bool]:
     """Return the unchecked items of a page, the catalogue's own count, and whether a page follows.
 

@@ -93,6 +93,7 @@ def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{str(value)[:40]!r} is no text")
+    value.encode()  # half of a surrogate pair is no character
     return value
 
 
@@ -321,7 +322,8 @@ def _require_sound(lock: Lock) -> None:
         raise ValueError("years or regions contradict one another")
     if any(name != place.name for name, place in lock.places.items()):
         raise ValueError("a region has two names")
-    canonical_json([dict(lock.recipe), dict(lock.query)])  # refuses infinite numbers
+    # Neither infinite numbers nor halves of surrogate pairs can be written.
+    canonical_json([dict(lock.recipe), dict(lock.query), list(lock.regions)]).encode()
 
 
 def _item_lists(regions: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
