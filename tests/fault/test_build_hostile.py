@@ -19,6 +19,7 @@ from rsbench.build.plan.items import item_time
 from rsbench.build.plan.omissions import LeavingOut
 from rsbench.build.plan.plan import make_plan
 from rsbench.build.plan.search import ApiCatalogue, Query
+from rsbench.build.plan.static import open_catalogue_at
 from rsbench.core.errors import InputError
 
 QUERY = Query("c", ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0)), (2020, 2020), {})
@@ -206,3 +207,14 @@ def test_a_malformed_item_can_be_left_out(tmp_path: Path) -> None:
         lock = make_plan(recipe(), provider=str(root), leaving=leaving)
         left = {name for some in lock.left.values() for one in some for name in one.items}
         assert item["id"] in left
+
+
+def test_a_static_catalogue_without_end_ends(hasty: None) -> None:
+    def chain(request: Handler) -> None:
+        number = int(request.path.strip("/").partition(".")[0] or 0)
+        time.sleep(0.05)
+        link = {"rel": "child", "href": f"/{number + 1}.json"}
+        request.send_json({"type": "Catalog", "stac_version": "1.0.0", "id": "c", "links": [link]})
+
+    with scripted(chain) as (url, _), pytest.raises(InputError, match="RSBENCH_SEARCH_SECONDS=3"):
+        open_catalogue_at(f"{url}/0.json").search(QUERY)

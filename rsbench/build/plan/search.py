@@ -314,8 +314,8 @@ def read_or_leave(document: Any, url: str, leaving: LeavingOut) -> Item:
         InputError: if it is malformed and may not be left out.
     """
     name = document.get("id") if isinstance(document, Mapping) else None
-    if name in leaving.exclude:
-        return left_out(str(name), EXCLUDED)
+    if isinstance(name, str) and name in leaving.exclude:
+        return left_out(name, EXCLUDED)
     try:
         return read_item(document, url)
     except InputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import urljoin
 from rsbench.build.plan.href import is_static, is_web, shown
 from rsbench.build.plan.items import Item, links_of, read_json_text, read_page
 from rsbench.build.plan.omissions import NOTHING, LeavingOut
+from rsbench.build.plan.patience import SEARCH
 from rsbench.build.plan.search import ApiCatalogue, Catalogue, FolderCatalogue, read_or_leave
 from rsbench.core.errors import InputError
 
@@ -123,6 +125,7 @@ class _Session:
         from rsbench.build.plan.http import Guarded, SearchState
 
         self._session = Session()
+        self._url, self._end = url, time.monotonic() + SEARCH.seconds
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, Guarded(url, SearchState()))
 
@@ -136,13 +139,16 @@ class _Session:
         """Return the JSON object at an address.
 
         Raises:
-            InputError: if the address is private, or no JSON object is there.
+            InputError: if the address is private, no JSON object is there, or the whole catalogue
+                takes longer than a search may.
             OSError: if the address cannot be reached.
         """
         from requests.exceptions import RequestException
 
         from rsbench.build.plan.http import SOCKET_TIMEOUT
 
+        if time.monotonic() > self._end:
+            raise SEARCH.passed(f"reading the catalogue {shown(self._url)}")
         try:
             reply = self._session.get(url, timeout=SOCKET_TIMEOUT)
         except RequestException as error:
