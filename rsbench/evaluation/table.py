@@ -16,7 +16,7 @@ from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.intervals import WAYS, loss
 from rsbench.evaluation.run_files import SCHEMA, TABLE_AGAIN, read_parquet, write_parquet
 from rsbench.evaluation.scores import COLUMNS, EARLIEST_TASK, HALVES, Scores, protocol_task
-from rsbench.evaluation.unit_table import RANKED_ROLES
+from rsbench.evaluation.unit_table import RANKED_ROLES, stack
 from rsbench.metrics.queries import SKILL, direction
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
@@ -220,7 +220,7 @@ def _unranked(metric: str) -> str:
 def _clipped(metric: str, scores: Sequence[Scores]) -> str:
     """Return which share of the values a metric clipped, by entry; empty where none."""
     rows = [row for one in scores for row in one.run.extra.get("counts") or []]
-    return clipped_note(metric, rows)
+    return clipped_note(metric, rows, stack(*(one.sets for one in scores))) if scores else ""
 
 
 def _size(
