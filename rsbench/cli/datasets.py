@@ -85,7 +85,7 @@ def download(
     """Download a released dataset and verify its digest."""
     from rsbench.cli.build import download_command
 
-    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say)
+    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say, note=note)
 
 
 def import_dataset(
@@ -109,6 +109,9 @@ def import_dataset(
     coarse_nodata: Annotated[float | None, typer.Option(help="Nodata of coarse images.")] = None,
     coarse_gsd: Annotated[
         float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
+    ] = None,
+    coarse_resampling: Annotated[
+        str | None, typer.Option(help="Bring coarse images onto the fine grid: nearest.")
     ] = None,
     layout: Annotated[
         str | None, typer.Option(help="What names say, e.g. '{region}/{date}_{band}.tif'.")
@@ -161,7 +164,8 @@ def import_dataset(
         bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
-        layout=layout, gsd=gsd, dates_in_file=dates_in_file, offset_from=offset_from,
+        coarse_resampling=coarse_resampling, layout=layout, gsd=gsd,
+        dates_in_file=dates_in_file, offset_from=offset_from,
         mask=mask, mask_valid=mask_valid, step=step,
         composite=composite, clear=clear, coarse_clear=coarse_clear, correlation=correlation,
         shift=shift, split=split,

@@ -93,11 +93,13 @@ def open_catalogue(
     """
     if simulated is None or catalogue:
         return catalogue
-    from rsbench.core.paths import cache_dir
+    from rsbench.core.paths import cache_dir, cache_errors
     from rsbench.simulate.api import catalogue_digest, write_catalogue
 
     root = cache_dir("simulated").resolve() / catalogue_digest(simulated)[:16]
-    with file_lock(root.with_suffix(".lock"), f"the simulated Earth {root}", wait=True):
+    elsewhere = "set RSBENCH_CACHE to another folder"
+    lock = file_lock(root.with_suffix(".lock"), f"writing the cache {root}", elsewhere, wait=True)
+    with cache_errors(root), lock:
         write_catalogue(simulated, root, progress=_labelled("simulating scenes", progress))
     return str(root)
 

@@ -235,8 +235,9 @@ def lock_asset(item: Item, pattern: str, catalogue: str, index: int = 1) -> Lock
     """Return the link of an asset as a lock keeps it; ``pattern`` as in :func:`asset_key`."""
     key = asset_key(item, pattern)
     require_format(item, key)
-    href = str(item["assets"][key]["href"])
-    return LockAsset(reduce_href(href, str(item["_url"]), catalogue), index)
+    asset = item["assets"][key]
+    href = reduce_href(str(asset["href"]), str(item["_url"]), catalogue)
+    return LockAsset(href, index, int(asset.get("file:size") or 0))
 
 
 def utc_text(item: Item) -> str:

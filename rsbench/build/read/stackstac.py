@@ -12,6 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -27,7 +28,7 @@ from rsbench.build.read.grids import (
 )
 from rsbench.build.read.opened import GDAL_ENV, Source, open_raster
 from rsbench.build.read.raster import Asked, Pixels, Scene
-from rsbench.build.read.remote import RemoteFile, without_queries
+from rsbench.build.read.remote import RemoteFile, require_size, without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
 
@@ -114,7 +115,9 @@ class StackstacEngine:
         assets = {}
         for name, asset in scene.layers:
             assets[name] = {
-                "href": f"{asset.index}|{coarsest.get(name, math.inf)}|{asset.href}",
+                "href": "|".join(
+                    map(str, (asset.index, coarsest.get(name, math.inf), asset.size, asset.href))
+                ),
                 "type": "image/tiff",
                 # stackstac reads proj:epsg only, and takes the box as the place of the file.
                 "proj:epsg": epsg,
@@ -128,25 +131,28 @@ class StackstacEngine:
             "assets": assets,
         }
 
-    def _source(self, href: str) -> Source:
+    def _source(self, href: str, size: int) -> Source:
         full = resolve_href(href, self._catalogue)
         if not is_web(full):
+            if size:
+                require_size(Path(full).stat().st_size, size)
             return full
         end = time.monotonic() + FILE.seconds
-        return RemoteFile(self._sign(full, 0), self._catalogue, end)
+        return RemoteFile(self._sign(full, 0), self._catalogue, end, size)
 
 
-def _reader(asked: Asked, source: Callable[[str], Source]) -> type[Any]:
+def _reader(asked: Asked, source: Callable[[str, int], Source]) -> type[Any]:
     """Return a reader class for stackstac that knows the grid it reads on."""
 
     class Reader:
         def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
-            index, limit, self._href = url.split("|", 2)
-            self._band = int(index), float(limit)
+            index, limit, size, self._href = url.split("|", 3)
+            self._band, self._size = (int(index), float(limit)), int(size)
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
-            pixels, inside = _warped(source(self._href), self._band, asked, self._dtype, self._fill)
+            opened = source(self._href, self._size)
+            pixels, inside = _warped(opened, self._band, asked, self._dtype, self._fill)
             if not inside.all() and (asked.whole or not inside.any()):
                 raise GridMismatchError(
                     f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "
