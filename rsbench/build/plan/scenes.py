@@ -289,6 +289,10 @@ def _datatake(item: Item, spec: ProviderSpec) -> str:
     if path := properties.get("landsat:wrs_path"):
         # Rows of one pass overlap and are seconds apart.
         return f"{properties.get('platform')}_{path}_{item_time(item):%Y%m%d}"
+    when = f"{item_time(item):%Y%m%dT%H%M%S}"
     if spec.datatake_property:
-        return f"{item_time(item):%Y%m%dT%H%M%S}"  # copies of a scene have one time and two ids
+        return when  # copies of a scene have one time and two ids
+    if platform := properties.get("platform"):
+        tile = properties.get(spec.tile_property, "") if spec.tile_property else ""
+        return "_".join(str(part) for part in (platform, when, tile) if part)
     return str(item["id"])
