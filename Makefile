@@ -43,7 +43,7 @@ unit: $(VENV)/.test
 
 # The tests hold a small part of it; this is all, about five minutes.
 fuzz: $(VENV)/.test
-	$(BIN)/python tools/fuzz.py --write results/robustness.md
+	$(BIN)/python tools/fuzz.py --jobs 2 --write results/robustness.md
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/bench -q --benchmark-only --benchmark-json results/bench/latest.json

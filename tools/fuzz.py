@@ -1,7 +1,7 @@
 """Damage inputs of every format and command, count what comes of them, and write the counts.
 
-Usage: python tools/fuzz.py [--seed N] [--share S] [--format NAME] [--only N] [--write FILE]
-       [--keep FOLDER]
+Usage: python tools/fuzz.py [--seed N] [--share S] [--format NAME] [--only N] [--jobs N]
+       [--write FILE] [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,8 +20,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from fuzz.driver import Result, run  # noqa: E402
 from fuzz.formats import FORMATS  # noqa: E402
-from fuzz.processes import run_processes  # noqa: E402
+from fuzz.processes import NAME, run_processes  # noqa: E402
 from fuzz.report import markdown  # noqa: E402
+
+PROCESSES = -1
+"""The number of the inputs that run as processes."""
 
 
 def main() -> int:
@@ -30,21 +36,29 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="number of a single input")
     parser.add_argument("--write", type=Path, help="Markdown file for the counts")
     parser.add_argument("--keep", type=Path, help="folder for inputs that are faults")
+    parser.add_argument("--jobs", type=int, default=1, help="formats at a time")
     asked = parser.parse_args()
+    chosen = [i for i, kind in enumerate(FORMATS) if asked.format in kind.name]
+    chosen += [PROCESSES] if asked.only is None and asked.format in NAME else []
     results = []
-    for chosen in FORMATS:
-        if asked.format in chosen.name:
-            inputs = max(1, round(chosen.inputs * asked.share))
-            results.append(run(chosen, inputs=inputs, seed=asked.seed, only=asked.only))
-            _tell(results[-1], asked.keep)
-    if asked.only is None and asked.format in "commands as processes":
-        results.append(run_processes(max(1, round(asked.share * 120)), seed=asked.seed))
-        _tell(results[-1], asked.keep)
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as workers:
+        for result in workers.map(_result, chosen, repeat(asked)):
+            results.append(result)
+            _tell(result, asked.keep)
     text = markdown(results, seed=asked.seed)
     if asked.write is not None:
         asked.write.write_text(text, encoding="utf-8")
     print(text)
     return int(any(result.faults for result in results))
+
+
+def _result(number: int, asked: argparse.Namespace) -> Result:
+    """Return the counts of one format; they do not depend on the other ones."""
+    if number == PROCESSES:
+        return run_processes(max(1, round(asked.share * 24)), seed=asked.seed)
+    kind = FORMATS[number]
+    inputs = max(1, round(kind.inputs * asked.share))
+    return run(kind, inputs=inputs, seed=asked.seed, only=asked.only)
 
 
 def _tell(result: Result, keep: Path | None) -> None:

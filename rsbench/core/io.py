@@ -82,7 +82,13 @@ def temporary_file(target: Path) -> Iterator[Path]:
 
 
 def replace_file(temporary: Path, target: Path) -> None:
-    """Flush a file and rename it to ``target``, replacing an existing file."""
+    """Flush a file and rename it to ``target``, replacing an existing file.
+
+    Raises:
+        InputError: if ``target`` is a device or a pipe, which a rename would destroy.
+    """
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise InputError(f"writing {target}", "it is a device or a pipe", "Name a file")
     sync(temporary)
     temporary.replace(target)
     sync(target.parent)

@@ -272,3 +272,12 @@ def test_what_is_written_is_read_back(texts: list[str], value: dict[str, int]) -
         io.write_atomic(path, json.dumps(value).encode())
         assert io.read_json(path) == value
         assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_a_pipe_or_device_is_not_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "pipe"
+    os.mkfifo(target)
+    with pytest.raises(InputError, match="it is a device or a pipe"):
+        io.write_atomic(target, "x")
+    assert target.is_fifo()
+    assert list(tmp_path.iterdir()) == [target]

@@ -77,6 +77,6 @@ def _read(store: Store, place: Path) -> object:
 
 
 FORMATS = (
-    Format("answers as arrays", _prepare("npy"), 200),
-    Format("answers as GeoTIFF", _prepare("geotiff"), 150),
+    Format("answers as arrays", _prepare("npy"), 150),
+    Format("answers as GeoTIFF", _prepare("geotiff"), 100),
 )

@@ -129,4 +129,4 @@ def _prepare(folder: Path) -> Subject:
     return Subject([line], read, damage)
 
 
-FORMATS = (Format("arguments", _prepare, 600),)
+FORMATS = (Format("arguments", _prepare, 200),)

@@ -47,12 +47,12 @@ def _own(folder: Path) -> Subject:
 
 
 FORMATS = (
-    Format("recipe", _copies("recipes", "s2-yearly landsat-modis demo-fusion", _recipe), 500),
-    Format("recipe with its own sensor", _own, 1200),
-    Format("protocol", _copies("protocols", "year7 fusion2 swinstfm-lgc", load_protocol), 800),
+    Format("recipe", _copies("recipes", "s2-yearly landsat-modis demo-fusion", _recipe), 300),
+    Format("recipe with its own sensor", _own, 1500),
+    Format("protocol", _copies("protocols", "year7 fusion2 swinstfm-lgc", load_protocol), 600),
     Format("sensor", _copies("sensors", "s2 landsat", lambda p: parse(load_yaml(p), Sensor)), 800),
     Format(
-        "labels", _copies("labels", "esa-worldcover", lambda p: parse(load_yaml(p), LabelSet)), 500
+        "labels", _copies("labels", "esa-worldcover", lambda p: parse(load_yaml(p), LabelSet)), 600
     ),
     Format(
         "regions", _copies("regions", "oceania", lambda p: parse(load_yaml(p), NamedRegion, (0,))),

@@ -54,5 +54,5 @@ def _shown(table: pd.DataFrame, path: Path) -> object:
 
 FORMATS = (
     Format("expected values and waivers", _expected, 1500),
-    Format("table as CSV", _table, 600),
+    Format("table as CSV", _table, 400),
 )

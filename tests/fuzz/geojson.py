@@ -26,4 +26,4 @@ def prepare(folder: Path) -> Subject:
     return Subject([path], lambda: load_regions_geojson(path), of_json)
 
 
-FORMAT = Format("GeoJSON", prepare, 1500)
+FORMAT = Format("GeoJSON", prepare, 1200)

@@ -56,4 +56,4 @@ def _dates(folder: Path) -> Subject:
     return Subject([path], lambda: file_dates(names, str(path)), of_text)
 
 
-FORMATS = (Format("GeoTIFF", _geotiff, 250), Format("list of dates", _dates, 1000))
+FORMATS = (Format("GeoTIFF", _geotiff, 100), Format("list of dates", _dates, 1200))

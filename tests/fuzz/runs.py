@@ -104,8 +104,8 @@ def _predictions(folder: Path) -> Subject:
 
 
 FORMATS = (
-    Format("scores and run.json", _scores, 300),
-    Format("checkpoint", _checkpoint, 150),
-    Format("training state", _state, 500),
+    Format("scores and run.json", _scores, 200),
+    Format("checkpoint", _checkpoint, 60),
+    Format("training state", _state, 400),
     Format("kept predictions", _predictions, 300),
 )

@@ -104,6 +104,6 @@ def _search(folder: Path) -> Subject:
 
 
 FORMATS = (
-    Format("STAC items and collection", _folder, 400),
-    Format("replies of a STAC search", _search, 300),
+    Format("STAC items and collection", _folder, 300),
+    Format("replies of a STAC search", _search, 200),
 )

@@ -85,8 +85,8 @@ def _release(folder: Path) -> Subject:
 
 
 FORMATS = (
-    Format("store", _folder, 500),
-    Format("store, validated", _validated, 150),
-    Format("icechunk repository", _icechunk, 150),
-    Format("release", _release, 150),
+    Format("store", _folder, 400),
+    Format("store, validated", _validated, 100),
+    Format("icechunk repository", _icechunk, 100),
+    Format("release", _release, 100),
 )

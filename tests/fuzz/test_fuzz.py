@@ -7,7 +7,7 @@ import pytest
 from fuzz.driver import Format, run
 from fuzz.formats import FORMATS
 
-SHARE = 0.02
+SHARE = 0.04
 
 
 @pytest.mark.parametrize("chosen", FORMATS, ids=lambda chosen: chosen.name)
