@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from rsbench.core.errors import InputError
 from rsbench.core.file_lock import new_directory, target_lock
 from rsbench.evaluation.run_folder import finished, reserved, whole
 from rsbench.evaluation.scores import SET_COLUMNS, Scores
+from rsbench.evaluation.table import read_table, to_parquet
 
 
 def write(out: Path, key: str, *, sets: bool = False, report: bool = True) -> None:
@@ -232,6 +234,16 @@ def table_or_sentence(run: Path) -> pd.DataFrame | str:
         said = str(error)
     assert "\n" not in said
     return said
+
+
+def test_no_damage_of_a_table_changes_a_number(tmp_path: Path) -> None:
+    path, draw = tmp_path / "table.parquet", random.Random(0)
+    to_parquet(make_scores(regions=2, horizon=1).table(), path)
+    content, wanted = path.read_bytes(), read_table(path)
+    for _ in range(60):
+        path.write_bytes(spoiled(content, draw))
+        with suppress(InputError):
+            pd.testing.assert_frame_equal(read_table(path), wanted)
 
 
 def test_a_changed_run_is_named_with_a_way_out(tmp_path: Path) -> None:
