@@ -15,7 +15,8 @@ def build_dataset(
     recipe: Annotated[str | None, typer.Option(help="Name or file of a recipe.")] = None,
     out: Annotated[Path | None, typer.Option(help="Path of the new store.")] = None,
     provider: Annotated[
-        str | None, typer.Option(help="planetary-computer, earth-search, a STAC API or a folder.")
+        str | None,
+        typer.Option(help="planetary-computer, earth-search, a STAC API, a folder or a .json."),
     ] = None,
     regions: Annotated[
         str | None, typer.Option(help="A number, names separated by commas, or a .geojson file.")
@@ -109,6 +110,9 @@ def import_dataset(
     coarse_gsd: Annotated[
         float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
     ] = None,
+    coarse_resampling: Annotated[
+        str | None, typer.Option(help="Bring coarse images onto the fine grid: nearest.")
+    ] = None,
     layout: Annotated[
         str | None, typer.Option(help="What names say, e.g. '{region}/{date}_{band}.tif'.")
     ] = None,
@@ -160,7 +164,8 @@ def import_dataset(
         bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
-        layout=layout, gsd=gsd, dates_in_file=dates_in_file, offset_from=offset_from,
+        coarse_resampling=coarse_resampling, layout=layout, gsd=gsd,
+        dates_in_file=dates_in_file, offset_from=offset_from,
         mask=mask, mask_valid=mask_valid, step=step,
         composite=composite, clear=clear, coarse_clear=coarse_clear, correlation=correlation,
         shift=shift, split=split,

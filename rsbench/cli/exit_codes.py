@@ -34,7 +34,7 @@ _UsageError: Any = typer.BadParameter.__mro__[2]
 
 
 def _report(error: RsbenchError) -> int:
-    note(f"rsbench: {error}")
+    note(f"rsbench: {' '.join(str(error).splitlines())}")  # names of files may have several lines
     return error.exit_code
 
 

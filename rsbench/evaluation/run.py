@@ -254,10 +254,15 @@ def _require_fitting(
         )
     needed = entry.of(preset).min_context
     if config.context < needed:
+        most = task_of(config).most_context(config)
+        frames = task_of(config).words.frames
         raise InputError(
             f"{request.model}, preset {preset}, with a context of {config.context}",
-            f"it needs at least {needed} {task_of(config).words.frames}",
-            f"Give --context {needed} or more, or choose another preset",
+            f"it needs at least {needed} {frames}"
+            + ("" if needed <= most else f"; the dates of the store allow {most}"),
+            f"Give --context {needed} or more, or choose another preset"
+            if needed <= most
+            else "Choose another model or preset, or a store with more dates",
         )
 
 

@@ -144,12 +144,18 @@ def score_table(
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
     counts = _counts(tally.counts)
-    run = replace(run, absent=(*run.absent, *outside(counts)))
+    run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
     extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
     extra |= _implausible(config, tally.frame({}))
     if tally.sets is not None:
         note("comparing sets of images")
     return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+def _said(absent: tuple[Absent, ...], note: Note) -> tuple[Absent, ...]:
+    for one in absent:
+        note(f"{one.model}: {one.metric}: {one.reason}")
+    return absent
 
 
 def _scores(tally: Tally, strata: Mapping[str, Mapping[str, str]], run: RunInfo) -> Scores:

@@ -79,7 +79,7 @@ class Result:
 
 def run(chosen: Format, *, inputs: int, seed: int = 0, only: int | None = None) -> Result:
     """Damage one file after the other and read; the original is restored each time."""
-    with workplace() as folder:
+    with scratch_folder() as folder:
         subject = chosen.prepare(folder)
         result = Result(chosen.name, sealed=subject.sealed)
         whole = fingerprint(subject.read())
@@ -105,11 +105,18 @@ def judge(subject: Subject, whole: str) -> tuple[str, str]:
     if said.startswith("hang") or code == 70:
         return FAULT, said
     if code:
-        one = said.count("\n") == 1 and said.startswith("rsbench")
-        return (REFUSED, "") if one else (FAULT, f"the message is {said!r}")
+        return (REFUSED, "") if is_sentence(said) else (FAULT, f"the message is {said!r}")
     if found == [whole]:
         return SAME, ""
     return (FAULT, "other values, without a word") if subject.sealed else (OTHER, "")
+
+
+def is_sentence(said: str) -> bool:
+    """Return whether one line says what is wrong, behind notes of the command."""
+    *notes, last = said.splitlines() or [""]
+    return (not last or last.startswith("rsbench")) and not any(
+        line.startswith(("rsbench:", "Traceback")) for line in notes
+    )
 
 
 def outcome(action: Callable[[], object]) -> tuple[int, str]:
@@ -149,7 +156,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def workplace() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
     """Yield an empty folder, in memory where that is possible, with a cache of its own."""
     place = str(MEMORY) if os.access(MEMORY, os.W_OK) else None
     before, here = dict(os.environ), Path.cwd()

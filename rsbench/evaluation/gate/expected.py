@@ -45,7 +45,7 @@ def read_expected(path: Path) -> Side:
     except (ValueError, RecursionError, OSError) as error:
         raise InputError(asked, f"it is no TOML ({first_line(error)})", "Write it again") from error
     if text.get("schema") != SCHEMA:
-        again = f"rsbench check RUN --against {path} --write"
+        again = f"rsbench check RUN --against {path} --write --overwrite"
         raise other_schema(asked, text.get("schema"), SCHEMA, again)
     try:
         head = {"schema": SCHEMA, **{name: str(text["identity"][name]) for name in HEAD[1:]}}

@@ -191,7 +191,17 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
     yield f"![Valid pixels by region and date]({COVERAGE})"
     yield ""
     mean = sum(c.mean for c in found.values()) / len(found)
-    yield f"{mean:.1%} of all pixels are valid. Regions with the fewest valid pixels:"
+    gone = sum(dict(store.meta.recipe.get("left_out", {})).values())
+    yield (
+        f"{mean:.1%} of all pixels are valid. "
+        + (
+            f"{gone} more blocks without a valid pixel are not in the store; with them it is "
+            f"{mean * len(found) / (len(found) + gone):.1%}. "
+            if gone
+            else ""
+        )
+        + "Regions with the fewest valid pixels:"
+    )
     yield ""
     yield "| region | valid | worst date | its share |"
     yield "|---|---|---|---|"

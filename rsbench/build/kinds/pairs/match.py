@@ -131,7 +131,7 @@ def _photograph(
         pixels, valid, kernel = engine.attempt(
             item.id,
             ", ".join(two.fine.band_names),
-            assets[0].href,
+            assets[0],
             partial(warp, indexes=indexes, grid=grid),
         )
         engine.bytes += pixels.nbytes
