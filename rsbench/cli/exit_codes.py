@@ -18,7 +18,7 @@ import typer
 
 from rsbench.cli.app import app, note
 from rsbench.core.errors import DiskFull, InputError, LimitReached, RsbenchError, first_line
-from rsbench.core.io import FULL
+from rsbench.core.io import FULL, remove_own_temporaries
 
 INTERRUPTED = 130
 
@@ -86,7 +86,8 @@ def guarded(command: Callable[[], Any]) -> int:
     except Exception as error:  # noqa: BLE001 - no traceback unless RSBENCH_DEBUG is set
         code = _unexpected(error)
     if code == INTERRUPTED and not reported:
-        note("rsbench: interrupted; no partial files remain. Type the same command to go on.")
+        remove_own_temporaries()
+        note("rsbench: interrupted; no half-written file remains. Type the same command to go on.")
     return code
 
 
