@@ -123,12 +123,17 @@ def table(values: Values, conditions: Sequence[str]) -> pd.DataFrame:
                 "value": sum(means) / len(means),
                 "n_regions": len(next(iter(seeds.values()))[condition]),
             }  # fmt: skip
-            lines.append({**line, **_difference(seeds, condition, conditions[0])})
+            bounds = inference.difference_bounds(metric)
+            apart = _difference(seeds, condition, conditions[0], bounds)
+            lines.append({**line, **apart})
     return pd.DataFrame(lines)
 
 
 def _difference(
-    seeds: Mapping[int, Mapping[str, Mapping[str, float]]], condition: str, base: str
+    seeds: Mapping[int, Mapping[str, Mapping[str, float]]],
+    condition: str,
+    base: str,
+    bounds: inference.Range,
 ) -> dict[str, float]:
     """Return the mean over seeds of the differences on the same regions, with its interval."""
     if condition == base or any(base not in own for own in seeds.values()):
@@ -145,8 +150,9 @@ def _difference(
     if not common:
         return {}
     mean = [sum(one[region] for one in apart.values()) / len(apart) for region in common]
-    both = inference.crossed(apart)
-    found = both.interval if both is not None else inference.interval(mean, paired=True)
+    both = inference.crossed(apart, bounds=bounds)
+    alone = inference.interval(mean, paired=True, bounds=bounds)
+    found = both.interval if both is not None else alone
     ends = {} if found is None else {"lo": found.lo, "hi": found.hi}
     return {"difference": sum(mean) / len(mean), **ends}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rsbench.cli.app import confirmed
 from rsbench.cli.build_output import Output, Say, end, event, watching
 from rsbench.core.errors import InputError, RsbenchError, unknown
+from rsbench.core.io import disk_errors
 from rsbench.core.progress import Advance
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ def _build_whole(
         _tell(summary, dry_run=asked.dry_run, to=to)
         if asked.dry_run:
             if asked.lock is not None and not asked.lock.exists():
-                frozen.save(asked.lock)
+                with disk_errors(f"writing the lock {asked.lock}", "give another --lock"):
+                    frozen.save(asked.lock)
                 to.note(f"the search is kept in {asked.lock}")
             return
         if summary.hours > ASK_ABOVE_HOURS and not asked.yes:
@@ -281,11 +283,12 @@ def _ask(summary: PlanSummary) -> None:
 
 
 def download_command(
-    source: str, *, out: Path | None, base: str | None, digest: str | None, as_json: bool, say: Say
-) -> None:
+    source: str, *, out: Path | None, base: str | None, digest: str | None, as_json: bool,
+    say: Say, note: Say = _silent,
+) -> None:  # fmt: skip
     """Fetch a release, verify it, and remember its store."""
     from rsbench.build.importers.release import download
 
     with watching(as_json=as_json, say=say) as (advance, _):
         result = download(source, out, base=base, digest=digest, progress=advance)
-    end(result, Output(say, _silent, as_json))
+    end(result, Output(say, note, as_json, table=False))

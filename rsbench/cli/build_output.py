@@ -73,13 +73,14 @@ class _Lines:
 class Output:
     """How a build reports, and whether a release follows.
 
-    ``say``: results, on standard output. ``note``: everything else.
+    ``say``: results, on standard output. ``note``: everything else. ``table``: sum up by split.
     """
 
     say: Say
     note: Say
     as_json: bool = False
     release: Path | None = None
+    table: bool = True
 
 
 def end(result: BuildResult, to: Output) -> None:
@@ -87,8 +88,8 @@ def end(result: BuildResult, to: Output) -> None:
     from rsbench.core.paths import remember_store
     from rsbench.store.export.release import write_release
 
-    remember_store(result.path)
-    if not to.as_json:
+    remember_store(result.path, to.note)
+    if to.table and not to.as_json:
         for line in _table(result):
             to.note(line)
     if to.release is not None:
@@ -115,9 +116,11 @@ def _table(result: BuildResult) -> Iterator[str]:
     """Sum up a store by split: regions, region-dates, what failed, the share of valid pixels."""
     from rsbench.store.export.coverage import coverage
     from rsbench.store.layout import SPLITS
+    from rsbench.store.plausible import implausible_images
     from rsbench.store.read import open_store
 
-    found = coverage(open_store(result.path))
+    store = open_store(result.path)
+    found = coverage(store)
     yield f"{'split':8}{'regions':>9}{'dates':>8}{'failed':>8}{'valid':>9}"
     for split in SPLITS:
         names = [name for name, entry in found.items() if entry.split == split]
@@ -129,3 +132,5 @@ def _table(result: BuildResult) -> Iterator[str]:
         yield f"{split:8}{len(names):9}{dates:8}{failed:8}{valid:9.1%}"
     for unit in result.failed:
         yield f"{'' if unit.item else 'failed: '}{unit.region} {unit.year}: {unit.reason}"
+    for one in implausible_images(store.tree, store.regions, store.meta.sensors):
+        yield f"hardly plausible: {one.region} {one.day} {one.sensor}: {one.says}"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rsbench.cli.app import confirmed
 from rsbench.core.errors import InputError
-from rsbench.core.io import atomic_directory, read_json
+from rsbench.core.file_lock import new_directory, target_lock
+from rsbench.core.io import disk_errors, read_json
 
 if TYPE_CHECKING:
     from rsbench.store.read import Store
@@ -53,10 +54,12 @@ def export_command(path: Path, out: Path, *, region: str | None, say: Say) -> No
         raise InputError(
             f"exporting into {out}", "something else is there already", "Choose another --out"
         )
+    asked, elsewhere = f"exporting into {out}", "choose another --out"
     if out.exists():
-        files = export_geotiff(store, out, region=region)
+        with disk_errors(asked, elsewhere), target_lock(out, asked, elsewhere):
+            files = export_geotiff(store, out, region=region)
     else:
-        with atomic_directory(out.absolute()) as folder:
+        with new_directory(out, asked, elsewhere) as folder:
             files = export_geotiff(store, folder, region=region)
     say(f"{out}  {len(files)} files")
 

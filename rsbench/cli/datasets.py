@@ -15,7 +15,8 @@ def build_dataset(
     recipe: Annotated[str | None, typer.Option(help="Name or file of a recipe.")] = None,
     out: Annotated[Path | None, typer.Option(help="Path of the new store.")] = None,
     provider: Annotated[
-        str | None, typer.Option(help="planetary-computer, earth-search, a STAC API or a folder.")
+        str | None,
+        typer.Option(help="planetary-computer, earth-search, a STAC API, a folder or a .json."),
     ] = None,
     regions: Annotated[
         str | None, typer.Option(help="A number, names separated by commas, or a .geojson file.")
@@ -84,7 +85,7 @@ def download(
     """Download a released dataset and verify its digest."""
     from rsbench.cli.build import download_command
 
-    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say)
+    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say, note=note)
 
 
 def import_dataset(

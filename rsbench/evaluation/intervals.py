@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple
 
 from rsbench.core.errors import InputError
 from rsbench.evaluation.block_intervals import spread
+from rsbench.evaluation.student_t import student_t_cdf, student_t_quantile
 from rsbench.metrics import queries
 from rsbench.metrics.queries import direction
 from rsbench.metrics.registry import definition
@@ -19,6 +19,22 @@ LEVEL = 0.95
 MIN_REGIONS = 8
 """Fewer regions give no interval: the t quantile then depends on normality alone."""
 
+REACH = 2.5
+"""No end is further from the mean than this many half widths of Student's t interval.
+
+It is the largest number in steps of one half with which a single hard region of eight moves no end
+beyond its own value. docs/intervals.md says what the limit costs in coverage.
+"""
+
+MOST_DEVIATIONS = 3.0
+"""No end over blocks of one image is further from the mean than this many deviations of the blocks.
+
+No end over seeds and regions is further than so many deviations of the means of regions, or of
+seeds if these differ more. Few of them leave one degree of freedom, whose quantile is 12.7.
+"""
+
+Range = tuple[float, float]
+ANYWHERE: Range = (-math.inf, math.inf)
 NONE = "none"
 WAYS = {"lower": "lower is better", "higher": "higher is better", "zero": "0 is best"}
 """Direction of a metric, as tables and figures print it."""
@@ -54,46 +70,6 @@ class Paired:
         return len(self.differences)
 
 
-def student_t_cdf(t: float, df: int) -> float:
-    """Return P(T ≤ t) for a whole number of degrees of freedom.
-
-    The finite series of Abramowitz & Stegun (1964), 26.7.3 and 26.7.4, is exact for whole ``df``.
-    """
-    if df < 1:
-        raise InputError("Student t", f"{df} degrees of freedom", "At least 1 is needed")
-    theta = math.atan2(t, math.sqrt(df))
-    cos2 = math.cos(theta) ** 2
-    odd = df % 2 == 1
-    term = math.cos(theta) if odd else 1.0
-    total = term if df > 1 or not odd else 0.0
-    for k in range(3 if odd else 2, df - 1, 2):
-        term *= cos2 * (k - 1) / k
-        total += term
-    inside = math.sin(theta) * total
-    both = 2.0 / math.pi * (theta + inside) if odd else inside
-    return 0.5 * (1.0 + both)
-
-
-@lru_cache(maxsize=4096)
-def student_t_quantile(p: float, df: int) -> float:
-    """Return ``t`` with P(T ≤ t) = p, for whole ``df``, to 1e-12 relative."""
-    if not 0.0 < p < 1.0:
-        raise InputError("Student t", f"probability {p}", "It must lie between 0 and 1")
-    if p < 0.5:
-        return -student_t_quantile(1.0 - p, df)
-    if df > 20_000:  # the two agree to 1e-4 relative here, and the series would be long
-        return NormalDist().inv_cdf(p)
-    low, high = 0.0, 2.0
-    while student_t_cdf(high, df) < p:
-        low, high = high, 2.0 * high
-    while high - low > 1e-13 * max(high, 1.0):
-        middle = 0.5 * (low + high)
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if student_t_cdf(middle, df) < p else (low, middle)
-    return 0.5 * (low + high)
-
-
 def half_width(deviation: float, n: int, *, level: float = LEVEL) -> float:
     """Return the half width of the t interval of a mean of ``n`` values with this deviation."""
     return student_t_quantile(0.5 + 0.5 * level, n - 1) * deviation / math.sqrt(n)
@@ -106,15 +82,15 @@ def skewed_ends(
 
     The t quantiles go through the inverse of Hall's monotone cubic transformation of Student's
     pivot (Hall 1992, Journal of the Royal Statistical Society B 54, 221): the longer tail gets the
-    longer end. Measured beside a studentised bootstrap it covers the same, and is not random.
+    longer end, of at most ``REACH`` half widths of Student's t.
 
     Args:
         deviation: with n − 1 below, as for Student's t.
-        skewness: third central moment over the 3/2 power of the second, both with n below.
+        skewness: that of ``skewness_of``.
     """
     quantile = student_t_quantile(0.5 + 0.5 * level, n - 1)
+    half = half_width(deviation, n, level=level)
     if deviation == 0.0 or abs(skewness) < 1e-6:
-        half = half_width(deviation, n, level=level)
         return half, half
     root = math.sqrt(n)
 
@@ -122,47 +98,70 @@ def skewed_ends(
         inner = 1.0 + skewness * (q / root - skewness / (6.0 * n))
         return 3.0 * root / skewness * (math.copysign(math.pow(abs(inner), 1 / 3), inner) - 1.0)
 
-    scale = deviation / root
-    return scale * turned(quantile), -scale * turned(-quantile)
+    scale, limit = deviation / root, REACH * half
+    return min(scale * turned(quantile), limit), min(-scale * turned(-quantile), limit)
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return mean, standard deviation with n − 1 below, and skewness."""
+    n, mean = len(values), math.fsum(values) / len(values)
+    square = math.fsum((v - mean) ** 2 for v in values)
+    return mean, math.sqrt(square / (n - 1)), skewness_of(values)
 
 
 def skewness_of(values: Sequence[float]) -> float:
-    """Return the third central moment over the 3/2 power of the second; 0 without spread."""
-    mean = math.fsum(values) / len(values)
-    second = math.fsum((v - mean) ** 2 for v in values) / len(values)
+    """Return the adjusted skewness G1 of at least three values; 0 without spread.
+
+    Joanes and Gill 1998, doi 10.1111/1467-9884.00122.
+    """
+    n, mean = len(values), math.fsum(values) / len(values)
+    second = math.fsum((v - mean) ** 2 for v in values) / n
     if second == 0.0:
         return 0.0
-    return math.fsum((v - mean) ** 3 for v in values) / len(values) / math.pow(second, 1.5)
+    third = math.fsum((v - mean) ** 3 for v in values) / n
+    return math.sqrt(n * (n - 1)) / (n - 2) * third / math.pow(second, 1.5)
 
 
 def method(level: float = LEVEL, *, paired: bool = False) -> str:
-    """Name the interval, e.g. ``skew-t95`` of means or ``paired-t95`` of differences."""
-    return f"{'paired' if paired else 'skew'}-t{level * 100:.10g}"
+    """Name the interval: ``bounded-skew-t95`` of means, ``paired-t95`` of differences."""
+    return f"{'paired' if paired else 'bounded-skew'}-t{level * 100:.10g}"
+
+
+def held(mean: float, below: float, above: float, bounds: Range, name: str) -> Interval:
+    """Return the interval that reaches so far below and above a mean, cut at the bounds.
+
+    The mean is always inside, also where rounding puts it beyond a bound.
+    """
+    low, high = min(bounds[0], mean), max(bounds[1], mean)
+    return Interval(max(mean - below, low), min(mean + above, high), name)
 
 
 def interval(
-    region_means: Sequence[float], *, level: float = LEVEL, paired: bool = False
+    region_means: Sequence[float],
+    *,
+    level: float = LEVEL,
+    paired: bool = False,
+    bounds: Range = ANYWHERE,
 ) -> Interval | None:
     """Return the interval of the mean over regions; ``None`` below ``MIN_REGIONS``.
 
     Means of errors are skewed by a few hard regions: their t interval is corrected for it.
-    Differences and ratios within regions are not, and get Student's t; see docs/intervals.md.
+    Differences within regions are not, and get Student's t; see docs/intervals.md.
 
     Args:
         region_means: one finite number per region.
         level: nominal coverage.
-        paired: whether the numbers are differences or ratios within regions.
+        paired: whether the numbers are differences within regions.
+        bounds: smallest and largest value that is possible, as by ``bounds_of``.
     """
     n = len(region_means)
     if any(not math.isfinite(v) for v in region_means):
         raise InputError("an interval", "a region mean is not finite", "Leave absent regions out")
     if n < MIN_REGIONS:
         return None
-    mean = math.fsum(region_means) / n
-    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in region_means) / (n - 1))
-    skewness = 0.0 if paired else skewness_of(region_means)
-    below, above = skewed_ends(deviation, skewness, n, level=level)
-    return Interval(mean - below, mean + above, method(level, paired=paired))
+    mean, deviation, skewness = _moments(region_means)
+    ends = skewed_ends(deviation, 0.0 if paired else skewness, n, level=level)
+    return held(mean, *ends, bounds, method(level, paired=paired))
 
 
 def wilson(successes: int, n: int, *, level: float = LEVEL) -> Interval | None:
@@ -182,16 +181,24 @@ def wilson(successes: int, n: int, *, level: float = LEVEL) -> Interval | None:
     )
 
 
-def two_sided(differences: Sequence[float]) -> float | None:
-    """Return the p value of Student's t for a mean of 0; ``None`` below ``MIN_REGIONS``."""
-    n = len(differences)
+def two_sided(values: Sequence[float]) -> float | None:
+    """Return the p value of a mean of 0; ``None`` below ``MIN_REGIONS``.
+
+    It is below 1 − level where, and only where, the interval of means leaves 0 out.
+    """
+    n = len(values)
     if n < MIN_REGIONS:
         return None
-    mean = math.fsum(differences) / n
-    variance = math.fsum((v - mean) ** 2 for v in differences) / (n - 1)
-    if variance == 0.0:
+    mean, deviation, skewness = _moments(values)
+    if deviation == 0.0:
         return 1.0 if mean == 0.0 else 0.0
-    return 2.0 * student_t_cdf(-abs(mean) / math.sqrt(variance / n), n - 1)
+    root = math.sqrt(n)
+    pivot = mean / deviation * root
+    shift = skewness / root
+    turned = pivot
+    if abs(skewness) >= 1e-6:
+        turned = ((1.0 + shift * pivot / 3.0) ** 3 - 1.0) / shift + shift / 6.0
+    return min(2.0 * student_t_cdf(-abs(t), n - 1) for t in (turned, pivot / REACH))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -232,7 +239,9 @@ MIN_SEEDS = 3
 """Two seeds leave one degree of freedom, and the interval is too wide to be of use."""
 
 
-def crossed(values: Mapping[int, Mapping[str, float]], *, level: float = LEVEL) -> Crossed | None:
+def crossed(
+    values: Mapping[int, Mapping[str, float]], *, level: float = LEVEL, bounds: Range = ANYWHERE
+) -> Crossed | None:
     """Return the mean over seeds crossed with regions, both random effects, and its interval.
 
     Two-way random effects without replication: the variance of the mean is
@@ -241,6 +250,7 @@ def crossed(values: Mapping[int, Mapping[str, float]], *, level: float = LEVEL) 
 
     Args:
         values: seed → region → value. Regions that some seed lacks are left out.
+        bounds: smallest and largest value that is possible.
     """
     if len(values) < 2:
         return None
@@ -266,7 +276,8 @@ def crossed(values: Mapping[int, Mapping[str, float]], *, level: float = LEVEL) 
         parts = ms_regions**2 / (r - 1) + ms_seeds**2 / (s - 1) + rest**2 / ((r - 1) * (s - 1))
         df = max(1, math.floor(square**2 / parts)) if parts > 0 else r - 1
         half = student_t_quantile(0.5 + 0.5 * level, df) * math.sqrt(square / (r * s))
-        found = Interval(mean - half, mean + half, f"crossed-t{level * 100:.10g}")
+        half = min(half, MOST_DEVIATIONS * math.sqrt(max(ms_regions / s, ms_seeds / r)))
+        found = held(mean, half, half, bounds, f"crossed-t{level * 100:.10g}")
     return Crossed(
         mean, found, math.sqrt(max(0.0, (ms_seeds - rest) / r)),
         math.sqrt(max(0.0, (ms_regions - rest) / s)), s, r,
@@ -274,20 +285,31 @@ def crossed(values: Mapping[int, Mapping[str, float]], *, level: float = LEVEL) 
 
 
 def paired(
-    a: Mapping[str, float], b: Mapping[str, float], *, level: float = LEVEL
+    a: Mapping[str, float],
+    b: Mapping[str, float],
+    *,
+    level: float = LEVEL,
+    bounds: Range = ANYWHERE,
 ) -> Paired | None:
-    """Compare two sets of region means on the regions both have; ``None`` if there is none."""
+    """Compare two sets of region means on the regions both have; ``None`` if there is none.
+
+    ``bounds`` are those of the differences.
+    """
     both = sorted(set(a) & set(b))
     if not both:
         return None
     differences = {name: a[name] - b[name] for name in both}
     values = list(differences.values())
     mean = math.fsum(values) / len(values)
-    found = blocks(differences, level=level) or interval(values, level=level, paired=True)
+    found = blocks(differences, level=level, bounds=bounds) or interval(
+        values, level=level, paired=True, bounds=bounds
+    )
     return Paired(mean, found, differences)
 
 
-def blocks(values: Mapping[str, float], *, level: float = LEVEL) -> Interval | None:
+def blocks(
+    values: Mapping[str, float], *, level: float = LEVEL, bounds: Range = ANYWHERE
+) -> Interval | None:
     """Return the interval of a mean over blocks of one image; ``None`` where they are none.
 
     Neighbouring blocks are correlated: an interval for independent regions would be half as long
@@ -300,12 +322,14 @@ def blocks(values: Mapping[str, float], *, level: float = LEVEL) -> Interval | N
     if found is None:
         return None
     error, df = found
-    mean = math.fsum(values.values()) / len(values)
-    half = student_t_quantile(0.5 + 0.5 * level, df) * error
-    return Interval(mean - half, mean + half, f"block-t{level * 100:.10g}")
+    mean, deviation, _ = _moments(list(values.values()))
+    half = min(student_t_quantile(0.5 + 0.5 * level, df) * error, MOST_DEVIATIONS * deviation)
+    return held(mean, half, half, bounds, f"block-t{level * 100:.10g}")
 
 
-def jackknife(value: float, leaves: Sequence[float], *, level: float = LEVEL) -> Interval | None:
+def jackknife(
+    value: float, leaves: Sequence[float], *, level: float = LEVEL, bounds: Range = ANYWHERE
+) -> Interval | None:
     """Return the interval of a value from the values without each region in turn.
 
     The variance is (R − 1)/R · Σ (leaf − mean)² (Miller 1974, doi 10.1093/biomet/61.1.1), the
@@ -318,10 +342,33 @@ def jackknife(value: float, leaves: Sequence[float], *, level: float = LEVEL) ->
     mean = math.fsum(leaves) / n
     variance = (n - 1) / n * math.fsum((leaf - mean) ** 2 for leaf in leaves)
     half = student_t_quantile(0.5 + 0.5 * level, n - 1) * math.sqrt(variance)
-    return Interval(value - half, value + half, f"jackknife-t{level * 100:.10g}")
+    return held(value, half, half, bounds, f"jackknife-t{level * 100:.10g}")
 
 
-# ---------------------------------------------------------------------------- which way is better
+# ------------------------------------------------------------------ what a metric's values can be
+
+
+def bounds_of(metric: str) -> Range:
+    """Return the smallest and largest value of an id or a derived id, from its definition.
+
+    Skill is at most 1 where the perfect value is an end of the metric's range: score and
+    reference then lie on one side of it.
+    """
+    known = queries.base(metric)
+    ends = [
+        edge if at is None else float(at) for at, edge in zip(known.range, ANYWHERE, strict=True)
+    ]
+    if metric.startswith(queries.SHARE):
+        return 0.0, 1.0
+    if metric.startswith(queries.SKILL):
+        return -math.inf, 1.0 if known.perfect in ends else math.inf
+    return ends[0], ends[1]
+
+
+def difference_bounds(metric: str) -> Range:
+    """Return the smallest and largest difference of two values of a metric."""
+    low, high = bounds_of(metric)
+    return low - high, high - low
 
 
 def unit_of(metric: str) -> str:

@@ -209,7 +209,8 @@ def _cell(columns: Mapping[str, Any], found: Pooled) -> dict[str, Any]:
     pseudo = list(found.regions.values())
     n = len(pseudo)
     leaves = [(n * found.value - p) / (n - 1) for p in pseudo] if n > 1 else []
-    spread = inference.jackknife(found.value, leaves) if leaves else None
+    bounds = inference.bounds_of(columns["metric"])
+    spread = inference.jackknife(found.value, leaves, bounds=bounds) if leaves else None
     return {
         **{name: value for name, value in columns.items() if name not in ("role", strata.GROUP)},
         "stratum": columns[strata.GROUP],

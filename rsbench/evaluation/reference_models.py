@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rsbench.evaluation.entries import ModelEntry, Placement, bound_entry, model_entry
 from rsbench.evaluation.fit import fit
@@ -58,10 +58,43 @@ def bound_entries(config: EvaluationConfig) -> tuple[ModelEntry, ...]:
     return tuple(bound_entry(bound) for bound in task_of(config).bounds(config))
 
 
-def best_reference(config: EvaluationConfig, entries: Sequence[ModelEntry]) -> str | None:
-    """Return the reference model with the least mean squared error on validation, or None."""
-    if "val" not in task_of(config).splits(config) or not entries:
-        return None
+@dataclass(frozen=True)
+class Selection:
+    """How the reference of skill was selected.
+
+    Args:
+        model: its name; None if there is no reference model.
+        samples: validation samples that were scored for it.
+        regions: regions of these samples.
+        chosen: whether it is the best on them; False: the first reference model of the task.
+    """
+
+    model: str | None
+    samples: int = 0
+    regions: int = 0
+    chosen: bool = False
+
+
+LEAST_SAMPLES = 4
+"""Fewer validation samples choose no reference of skill.
+
+Of two reference models whose errors differ by one standard deviation of the difference, n samples
+choose the worse one with probability Φ(−√n): 16 % for one sample, 8 % for two, 4 % for three. Four
+is the least n for which it is below 2.5 %.
+"""
+
+
+def select_reference(config: EvaluationConfig, entries: Sequence[ModelEntry]) -> Selection:
+    """Return the reference model with the least mean squared error on validation.
+
+    With fewer than ``LEAST_SAMPLES`` validation samples it is the first entry, in the order of the
+    task's ``reference_models``.
+    """
+    if not entries:
+        return Selection(None)
+    default = Selection(entries[0].model)
+    if "val" not in task_of(config).splits(config):
+        return default
     tally = score(
         entries, cases(config, split="val"), [SELECTION], bands=config.bands,
         value_range=config.meta.value_range,
@@ -70,4 +103,9 @@ def best_reference(config: EvaluationConfig, entries: Sequence[ModelEntry]) -> s
     units = units[(units["band"] == "all") & units["curve"].isin(("starts", "both"))]
     sums = units.groupby("model")[["value_sum", "weight"]].sum()
     means = (sums["value_sum"] / sums["weight"]).dropna()
-    return None if means.empty else str(means.idxmin())
+    known = units[(units["weight"] > 0) & units["model"].isin(means.index)]
+    samples = known.groupby(["model", "lead"])["weight"].sum().min() if len(known) else 0
+    found = replace(default, samples=int(samples), regions=known["region"].nunique())
+    if found.samples < LEAST_SAMPLES:
+        return found
+    return replace(found, model=str(means.idxmin()), chosen=True)

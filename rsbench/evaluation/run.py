@@ -14,7 +14,7 @@ from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
-from rsbench.metrics.queries import SELECTION, headline
+from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task_of
@@ -60,7 +60,10 @@ class RunResult:
     scores: Scores
 
     def summary(self) -> str:
-        """Return a short table for the terminal: headline metrics at the first and last lead."""
+        """Return a short table for the terminal: headline metrics at the first and last lead.
+
+        Below it, the reference of skill and what of the truth is outside the plausible range.
+        """
         table = self.scores.table()
         leads = sorted({1, self.scores.run.horizon})
         shown = table[
@@ -72,7 +75,10 @@ class RunResult:
         grid = shown.pivot_table(
             index="model", columns=["metric", "lead"], values="value", sort=False
         )
-        return str(grid.to_string(float_format="{:.4g}".format, na_rep="-"))
+        lines = [str(grid.to_string(float_format="{:.4g}".format, na_rep="-"))]
+        if shown["metric"].str.startswith(SKILL).any():
+            lines.append(f"skill is relative to {self.scores.run.reference}")
+        return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
 
 
 def evaluate(

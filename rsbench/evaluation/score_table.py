@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
-from rsbench.evaluation.scores import Absent, RunInfo, Scores
+from rsbench.evaluation.scores import IMPLAUSIBLE, Absent, RunInfo, Scores
+from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
 from rsbench.tasks.settings import cases, start_dates
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from rsbench.evaluation.entries import ModelEntry, Placement
@@ -142,11 +144,18 @@ def score_table(
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
     counts = _counts(tally.counts)
-    run = replace(run, absent=(*run.absent, *outside(counts)))
+    run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
     extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
+    extra |= _implausible(config, tally.frame({}))
     if tally.sets is not None:
         note("comparing sets of images")
     return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+def _said(absent: tuple[Absent, ...], note: Note) -> tuple[Absent, ...]:
+    for one in absent:
+        note(f"{one.model}: {one.metric}: {one.reason}")
+    return absent
 
 
 def _scores(tally: Tally, strata: Mapping[str, Mapping[str, str]], run: RunInfo) -> Scores:
@@ -159,6 +168,19 @@ def _scores(tally: Tally, strata: Mapping[str, Mapping[str, str]], run: RunInfo)
         parts["sets"], absent = tally.sets.frame()
         run = replace(run, absent=(*run.absent, *absent))
     return Scores(tally.frame(strata), run, **parts)
+
+
+def _implausible(config: EvaluationConfig, units: pd.DataFrame) -> dict[str, Any]:
+    """Return which images of the truth have numbers outside the plausible range, if any have."""
+    truths = set(units[["region", "target"]].itertuples(index=False, name=None))
+    regions = sorted({region for region, _ in truths})
+    tree, metas = config.store.tree, config.store.meta.sensors
+    found = [
+        {"region": one.region, "day": one.day, "says": one.says, **one.seen.to_json()}
+        for one in implausible_images(tree, regions, metas)
+        if one.sensor == config.sensor and (one.region, one.day) in truths
+    ]
+    return {IMPLAUSIBLE: {"images": len(truths), "found": found}} if found else {}
 
 
 def _counter(total: int, advance: Advance) -> Callable[[int], None]:
@@ -230,11 +252,12 @@ def _run_info(
     info: Mapping[str, Any],
 ) -> RunInfo:
     from rsbench.core.provenance import versions
-    from rsbench.evaluation.reference_models import best_reference
+    from rsbench.evaluation.reference_models import select_reference
 
     store, meta = config.store, config.meta
     absent = [Absent("*", why, metric) for metric, why in config.left_out.items()]
     absent += [Absent("*", why) for why in task_of(config).left_out(config, config.split)]
+    selected = select_reference(config, references.entries)
     return RunInfo(
         dataset=store.recipe, dataset_digest=store.digest, task=config.protocol.task,
         split=config.split, protocol=config.protocol.name, context=config.context,
@@ -249,7 +272,8 @@ def _run_info(
         licences={config.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
         citations={**references.citations, own.name: own.citation},
         absent=(*references.absent, *absent),
-        best_trivial=best_reference(config, references.entries),
+        best_trivial=selected.model,
+        selection={n: v for n, v in asdict(selected).items() if n != "model"},
         primary=stated_by(config.protocol),
         **dict(info),
     )  # fmt: skip

@@ -41,6 +41,7 @@ from rsbench.evaluation.run_files import (
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
 from rsbench.metrics.queries import perfect_values
+from rsbench.store.plausible import percent
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
@@ -59,6 +60,8 @@ IDENTITY = (
 """Fields of a run that are equal in runs that can be compared."""
 HALVES = "halves"
 """The entry of two halves of the truth, each of half the images: a floor of set metrics."""
+IMPLAUSIBLE = "implausible_truth"
+"""Entry of run.json: how many images the truth has, and which have implausible numbers."""
 EARLIEST_TASK = "forecast"
 """The task of results that state none and whose protocol is not in the catalogue."""
 
@@ -87,7 +90,10 @@ class RunInfo:
         inputs: model → what it is given, e.g. ``s2 k=3``.
         licences: sensor → ``licence``, ``attribution``, ``citation``.
         absent: values that are absent, with the reason.
-        best_trivial: the reference model that was best on validation; reference of skill.
+        best_trivial: the reference of skill: the reference model that was best on validation, or
+            the task's first one where validation has too few samples.
+        selection: how it was selected: ``samples`` and ``regions`` of validation, and ``chosen``,
+            False for the task's first one. None in results that do not state it.
         pooled: ids of the pooled metrics, which are evaluated from counts.
         primary: metric, score and leads of the primary endpoint, where the protocol states one.
         history: model → learning-curve points ``{"step", "loss", "validation", …}``.
@@ -125,6 +131,7 @@ class RunInfo:
     citations: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[Absent, ...] = ()
     best_trivial: str | None = None
+    selection: Mapping[str, Any] | None = None
     pooled: tuple[str, ...] = ()
     primary: Mapping[str, Any] | None = None
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -178,6 +185,35 @@ class RunInfo:
     def words(self) -> Words:
         """The words of the run's task; UnknownName if no installed package offers it."""
         return task(self.task).words.stepped(self.step, self.starts)
+
+    @property
+    def reference(self) -> str:
+        """The reference of skill and how it was selected, in words."""
+        if self.best_trivial is None:
+            return "none, as no reference model was scored"
+        if self.selection is None:
+            return f"{self.best_trivial}, the best reference model on the validation split"
+        samples, regions = self.selection["samples"], self.selection["regions"]
+        plural = ("" if samples == 1 else "s", "" if regions == 1 else "s")
+        on = f"{samples} validation sample{plural[0]} of {regions} region{plural[1]}"
+        if self.selection["chosen"]:
+            return f"{self.best_trivial}, the best reference model on {on}"
+        why = f"{on} are too few to choose one" if samples else "there are no validation samples"
+        return f"{self.best_trivial}, the first reference model of the task ({why})"
+
+    @property
+    def implausible(self) -> str:
+        """Say how much of the truth is outside the plausible range; empty if nothing is."""
+        told = self.extra.get(IMPLAUSIBLE)
+        if not told:
+            return ""
+        found = told["found"]
+        share = sum(one["outside"] for one in found) / sum(one["count"] for one in found)
+        worst = max(found, key=lambda one: float(one["outside"] / one["count"]))
+        return (
+            f"truth outside the plausible range: {percent(share)} of the numbers in {len(found)} "
+            f"of {told['images']} images; most in {worst['region']} {worst['day']}: {worst['says']}"
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return what must be equal for any two values to be compared."""
@@ -370,7 +406,7 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
     reference = rows[rows["model"] == run.best_trivial]
     if run.best_trivial is None or reference.empty:
         why = (
-            "no reference model was chosen on validation"
+            "there is no reference model"
             if run.best_trivial is None
             else f"the reference {run.best_trivial} has no scores"
         )
@@ -399,8 +435,8 @@ def _tidy(
     added: pd.DataFrame,
 ) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
     cells = stack(
-        cells_of(means, paired=False),
-        cells_of(skill, paired=True),
+        cells_of(means),
+        cells_of(skill),
         share_cells(shares(skill, run.best_trivial)),
     )
     if run.one_scene:

@@ -194,7 +194,7 @@ def _keep(
 
 
 def _row(who: Who, metric: str, lead: int, score: SetScore, more: dict[str, Any]) -> dict[str, Any]:
-    spread = inference.jackknife(score.value, score.leaves)
+    spread = inference.jackknife(score.value, score.leaves, bounds=inference.bounds_of(metric))
     return {
         "model": who[0], "preset": who[1], "role": who[2], "metric": metric, "lead": lead,
         "value": score.value,

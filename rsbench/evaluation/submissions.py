@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import Incomparable, InputError, SchemaError, unknown
-from rsbench.core.io import atomic_directory, read_json
+from rsbench.core.file_lock import new_directory
+from rsbench.core.io import read_json
 from rsbench.core.names import label_fault
 from rsbench.core.progress import Advance, silent
 from rsbench.core.typed import typed
@@ -142,7 +143,7 @@ def export_task(
     config = evaluation_config(store, named, replace(options or EvaluationOptions(), device="cpu"))
     chosen = load_protocol(named)
     asked = task_of(config).asked(config)
-    with atomic_directory(out.absolute()) as folder:
+    with new_directory(out, f"exporting a task to {out}", "choose another OUT") as folder:
         _write_frames(config, asked, ContextFiles(folder / "context", config.bands, form), advance)
         answer = AnswerNote(
             digest=store.digest, protocol=chosen.name, split=config.split, context=config.context,

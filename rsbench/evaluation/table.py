@@ -17,7 +17,7 @@ from rsbench.evaluation.intervals import WAYS, loss
 from rsbench.evaluation.run_files import SCHEMA, TABLE_AGAIN, read_parquet, write_parquet
 from rsbench.evaluation.scores import COLUMNS, EARLIEST_TASK, HALVES, Scores, protocol_task
 from rsbench.evaluation.unit_table import RANKED_ROLES
-from rsbench.metrics.queries import direction
+from rsbench.metrics.queries import SKILL, direction
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
@@ -184,7 +184,7 @@ def to_markdown(
         return "No values.\n"
     endpoint = _endpoint(table, scores)
     words = _words(table, scores)
-    lines = [*_preface(table, endpoint, words), ""]
+    lines = [*_preface(table, endpoint, words, scores), ""]
     compared = 0
     for metric, leads, rows in _blocks(table, endpoint):
         compared += len(leads) if inference.is_ranked(metric) else 0
@@ -250,7 +250,7 @@ def to_latex(
     """
     endpoint = _endpoint(table, scores)
     words = _words(table, scores)
-    parts = [f"% {line}" for line in _preface(table, endpoint, words)]
+    parts = [f"% {line}" for line in _preface(table, endpoint, words, scores)]
     for metric, leads, rows in _blocks(table, endpoint):
         note = _clipped(metric, scores)
         about = _size(metric, rows, scores) + _unranked(metric) + (f"; {note}" if note else "")
@@ -303,7 +303,16 @@ def _endpoint(table: pd.DataFrame, scores: Sequence[Scores]) -> PrimaryEndpoint:
     return endpoint_of(stated, str(table["protocol"].iloc[0]), int(table["lead"].max()))
 
 
-def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint, words: Words) -> list[str]:
+def _references(table: pd.DataFrame, scores: Sequence[Scores]) -> list[str]:
+    """Return the references of skill of the runs and how they were selected."""
+    if not table["metric"].str.startswith(SKILL).any():
+        return []
+    return list(dict.fromkeys(one.run.reference for one in scores if one.run.best_trivial))
+
+
+def _preface(
+    table: pd.DataFrame, endpoint: PrimaryEndpoint, words: Words, scores: Sequence[Scores]
+) -> list[str]:
     first = table.iloc[0]
     regions = int(table["n_regions"].max())
     lines = [
@@ -314,6 +323,8 @@ def _preface(table: pd.DataFrame, endpoint: PrimaryEndpoint, words: Words) -> li
     ]
     if not words.curves:
         lines.append(_inputs(table))
+    lines += [f"skill is relative to {text}" for text in _references(table, scores)]
+    lines += list(dict.fromkeys(one.run.implausible for one in scores if one.run.implausible))
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no result about real imagery")
     if table["interval"].str.endswith(inference.ONE_SCENE).any():

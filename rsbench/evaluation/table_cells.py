@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import pandas as pd
 
 from rsbench.evaluation import intervals as inference
@@ -15,36 +12,33 @@ SHARE = {f"skill.{SELECTION}": f"share.{SELECTION}"}
 """Skill → share of regions in which it is above 0."""
 
 
-def cells_of(means: pd.DataFrame, *, paired: bool) -> pd.DataFrame:
+def cells_of(means: pd.DataFrame) -> pd.DataFrame:
     """Average regions: mean of region means, its interval, and the counts."""
     keys = [*strata.MODEL, *strata.SERIES, "lead", strata.GROUP]
     groups = means.groupby(keys, sort=True)
-    table = groups["value"].agg(["mean", "std", "count"])
-    skewness = 0.0 if paired else _skewness(means, keys)
-    counts = groups[["n_samples", "n_missing"]].sum()
-    table = table.assign(skewness=skewness).join(counts).reset_index()
-    table = table.rename(columns={strata.GROUP: "stratum"})
-    enough = table["count"] >= inference.MIN_REGIONS
-    columns = [table["std"], table["skewness"], table["count"], enough]
-    ends = [
-        inference.skewed_ends(float(s), float(k), int(n)) if ok else (float("nan"),) * 2
-        for s, k, n, ok in zip(*columns, strict=True)
-    ]
-    below, above = np.array(ends, dtype=float).reshape(-1, 2).T
-    table["value"] = table["mean"]
-    table["lo"], table["hi"] = table["mean"] - below, table["mean"] + above
-    table["interval"] = np.where(enough, inference.method(paired=paired), inference.NONE)
-    table["n_regions"] = table["count"]
-    return table.drop(columns=["mean", "std", "count", "skewness"])
+    table = groups["value"].agg(["mean", "std", "skew", "count"])
+    table = table.join(groups[["n_samples", "n_missing"]].sum()).reset_index()
+    table = table.rename(columns={strata.GROUP: "stratum", "mean": "value", "count": "n_regions"})
+    columns = [table[name] for name in ("metric", "value", "std", "skew", "n_regions")]
+    found = [_interval(*row) for row in zip(*columns, strict=True)]
+    for place, name in enumerate(("lo", "hi", "interval")):
+        table[name] = pd.Series(
+            [one[place] for one in found], dtype="object" if place == 2 else float
+        )
+    return table.drop(columns=["std", "skew"])
 
 
-def _skewness(means: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
-    """Skewness over regions per cell, 0 without spread."""
-    value = means["value"].astype(float)
-    index = [means[name] for name in keys]
-    centred = value - value.groupby(index, sort=True).transform("mean")
-    second, third = ((centred**power).groupby(index, sort=True).mean() for power in (2, 3))
-    return (third / second.where(second > 0) ** 1.5).fillna(0.0)
+NOWHERE = inference.Interval(float("nan"), float("nan"), inference.NONE)
+
+
+def _interval(
+    metric: str, mean: float, deviation: float, skewness: float, n: int
+) -> inference.Interval:
+    """Return the interval of a mean over n regions, absent below the least number of regions."""
+    if n < inference.MIN_REGIONS:
+        return NOWHERE
+    ends = inference.skewed_ends(deviation, skewness, n)
+    return inference.held(mean, *ends, inference.bounds_of(metric), inference.method())
 
 
 def of_blocks(cells: pd.DataFrame, means: pd.DataFrame) -> pd.DataFrame:
@@ -59,8 +53,9 @@ def of_blocks(cells: pd.DataFrame, means: pd.DataFrame) -> pd.DataFrame:
     for *key, region, value in known[columns].itertuples(index=False, name=None):
         values.setdefault(tuple(key), {})[str(region)] = float(value)
     names = [*strata.MODEL, *strata.SERIES, "lead", "stratum"]
-    rows = cells[names].itertuples(index=False, name=None)
-    found = [inference.blocks(values.get(tuple(row), {})) for row in rows]
+    bounds = [inference.bounds_of(metric) for metric in cells["metric"]]
+    rows = zip(cells[names].itertuples(index=False, name=None), bounds, strict=True)
+    found = [inference.blocks(values.get(tuple(row), {}), bounds=ends) for row, ends in rows]
     share = cells["metric"].isin(SHARE.values())
     changed = cells.copy()
     for place, name in enumerate(("lo", "hi", "interval")):
@@ -94,12 +89,11 @@ def shares(skill: pd.DataFrame, reference: str | None) -> pd.DataFrame:
 
 def share_cells(rows: pd.DataFrame) -> pd.DataFrame:
     """Average 0 and 1 over regions, with Wilson's interval."""
-    cells = cells_of(rows, paired=False)
+    cells = cells_of(rows)
     found = [
         inference.wilson(round(float(share) * int(n)), int(n))
         for share, n in zip(cells["value"], cells["n_regions"], strict=True)
     ]
-    nowhere = inference.Interval(float("nan"), float("nan"), inference.NONE)
     for place, name in enumerate(("lo", "hi", "interval")):
-        cells[name] = [(one or nowhere)[place] for one in found]
+        cells[name] = [(one or NOWHERE)[place] for one in found]
     return cells

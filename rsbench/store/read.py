@@ -142,10 +142,28 @@ class Store:
         return tuple(sorted(self.listed))
 
     def split(self, name: str) -> tuple[str, ...]:
-        """Return the sorted names of the regions of a split."""
-        if name not in (known := {str(r["split"]) for r in self.listed.values()}):
+        """Return the sorted names of the regions of a split.
+
+        Raises:
+            UnknownName: if no region is in it.
+            StoreError: if the index states another split than the manifest of a region.
+        """
+        if name not in (known := set(self._splits.values())):
             raise unknown("split of this store", name, known)
-        return tuple(r for r in self.regions if self.listed[r]["split"] == name)
+        return tuple(r for r in self.regions if self._splits[r] == name)
+
+    @cached_property
+    def _splits(self) -> dict[str, str]:
+        """Region → split; those of the index have no digest, those of the manifests have one."""
+        found = {region: self.manifest(region).record.split for region in self.regions}
+        for region, split in found.items():
+            if split != self.listed[region]["split"]:
+                raise StoreError(
+                    f"region {region} of {self.path}",
+                    f"its split is {split}; the index lists {self.listed[region]['split']}",
+                    REBUILD,
+                )
+        return found
 
     def region(self, name: str) -> RegionEntry:
         """Return record, grids, dates and digest of a region."""

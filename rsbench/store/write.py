@@ -38,6 +38,7 @@ from rsbench.store.layout import (
 )
 from rsbench.store.manifest import Manifest
 from rsbench.store.pixels import canonical_arrays
+from rsbench.store.plausible import OUTSIDE, outside_of
 from rsbench.store.zarr_write import CODECS, finish_writes, write_group, write_sensor
 
 
@@ -57,7 +58,8 @@ def write_region(
         sensors: arrays by sensor.
         metas: metadata by sensor.
         codec: one of ``CODECS``; not part of the digest.
-        attrs: provenance to store with the region (JSON); not part of the digest.
+        attrs: provenance to store with the region (JSON); not part of the digest. Images with
+            numbers outside the plausible range are added to it.
         replace: replace an existing region of the same name.
 
     Raises:
@@ -72,7 +74,8 @@ def write_region(
     if not replace and _is_written(root, record.name, digest):
         return digest
     with _staged(root / record.name) as folder:
-        provenance = {"provenance": dict(attrs or {})}
+        outside = outside_of(clean, metas)
+        provenance = {"provenance": {**(attrs or {}), **({OUTSIDE: outside} if outside else {})}}
         write_group(folder, {ROOT_KEY: {"schema": SCHEMA, **record.to_json(), **provenance}})
         for name in sorted(clean):
             write_sensor(folder / name, clean[name], metas[name], codec)

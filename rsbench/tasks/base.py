@@ -270,7 +270,8 @@ class Task(Protocol[S]):
     Args:
         name: as protocols and cards name it.
         kinds: kinds of stores it is for.
-        reference_models: models that every table contains.
+        reference_models: models that every table contains; the first one is the reference of skill
+            where validation has too few samples to choose one.
         validation_samples: most samples on which weights are chosen.
         context: which given frames a model that takes fewer is shown.
         predicts_labels: whether the labels of the store are the truth.

@@ -125,6 +125,12 @@ def test_exhausted_resources_are_named_even_if_a_reader_hides_them(
     assert (says in told, told.count("\n")) == (True, 1), told
 
 
+def test_a_name_of_two_lines_makes_no_message_of_two_lines(shown: Shown) -> None:
+    code, _, errors = shown("table", "a\nb")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "a b: there is no such file" in errors
+
+
 def test_the_end_of_a_file_is_no_interrupt(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

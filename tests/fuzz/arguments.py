@@ -31,7 +31,8 @@ WORDS = """- -- 0 1 -1 2 3 1.5 1e3 1e999 nan inf 0x10 ٣ ² a toy run note.txt n
     EPSG:0 0.0001 r.yaml p.yaml"""
 VALUES = (*WORDS.split(), "", " ", "9" * 30, "9" * 5000, "x" * 300, "a\nb", "\udcff")
 STOP = {
-    "build-dataset": ["--dry-run"], "demo": ["--out", "note.txt"], "weights fetch": ["nothing"],
+    "build-dataset": ["--dry-run", "--provider", "full"],
+    "demo": ["--out", "note.txt"], "weights fetch": ["nothing"],
     "contract": ["--preset", "nothing"],
 }  # fmt: skip
 

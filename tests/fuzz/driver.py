@@ -105,11 +105,18 @@ def judge(subject: Subject, whole: str) -> tuple[str, str]:
     if said.startswith("hang") or code == 70:
         return FAULT, said
     if code:
-        one = said.count("\n") == 1 and said.startswith("rsbench")
-        return (REFUSED, "") if one else (FAULT, f"the message is {said!r}")
+        return (REFUSED, "") if is_sentence(said) else (FAULT, f"the message is {said!r}")
     if found == [whole]:
         return SAME, ""
     return (FAULT, "other values, without a word") if subject.sealed else (OTHER, "")
+
+
+def is_sentence(said: str) -> bool:
+    """Return whether one line says what is wrong, behind notes of the command."""
+    *notes, last = said.splitlines() or [""]
+    return (not last or last.startswith("rsbench")) and not any(
+        line.startswith(("rsbench:", "Traceback")) for line in notes
+    )
 
 
 def outcome(action: Callable[[], object]) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from scores_fixtures import make_scores
 
 from fuzz import gate, geojson, locks
 from fuzz.damage import of_bytes, of_json, of_text
-from fuzz.driver import FAULT, LIMIT_S, OTHER, REFUSED, Result, workplace
+from fuzz.driver import FAULT, LIMIT_S, OTHER, REFUSED, Result, is_sentence, workplace
 from rsbench.catalog.loaders import catalog_root
 
 DAMAGE = {".json": of_json, ".geojson": of_json, ".parquet": of_bytes}
@@ -73,4 +73,4 @@ def _run(folder: Path, args: tuple[str, ...]) -> tuple[str, str]:
         return FAULT, said
     if done.returncode == 0:
         return OTHER, ""
-    return (REFUSED, "") if said.count("\n") <= 1 else (FAULT, said)
+    return (REFUSED, "") if is_sentence(said) else (FAULT, said)

@@ -12,10 +12,10 @@ from requests import PreparedRequest, Response
 
 from fuzz.damage import of_json
 from fuzz.driver import Format, Subject
+from rsbench.build.engine.options import BuildOptions
 from rsbench.build.plan.plan import make_plan
 from rsbench.catalog import Recipe
 from rsbench.cli.build import _search as search_command
-from rsbench.core.progress import silent
 
 API = "http://127.0.0.1:9"
 BANDS = ("B02", "B03", "SCL")
@@ -98,7 +98,7 @@ def _search(folder: Path) -> Subject:
 
     def read() -> object:
         with mock.patch("requests.adapters.HTTPAdapter.send", send):
-            return search_command(_recipe(), "handmade.yaml", API, silent).to_json()
+            return search_command(_recipe(), "handmade.yaml", BuildOptions(provider=API)).to_json()
 
     return Subject([folder / name for name in files], read, of_json)
 

@@ -33,10 +33,11 @@ def _damage(data: bytes, draw: Random) -> bytes:
 
 def _read(path: Path) -> object:
     store = open_store(path)
-    found: list[object] = [store.digest, store.meta.step, store.meta.kind]
+    splits = [store.split(name) for name in sorted({r["split"] for r in store.listed.values()})]
+    found: list[object] = [store.digest, store.meta.step, store.meta.kind, splits]
     for region in store.regions:
         entry = store.region(region)
-        found += [region, store.listed[region]["split"], entry.record, entry.grids, entry.times]
+        found += [region, entry.record, entry.grids, entry.times]
         found += store.read_physical(region, "s2")
     return found
 

@@ -35,7 +35,7 @@ def test_old_run_gives_its_old_table() -> None:
     same = (new["interval"] == old["interval"]).to_numpy()
     assert same.any()
     pd.testing.assert_frame_equal(new[same], old[same], rtol=1e-9)
-    assert set(new.loc[~same, "interval"]) == {"skew-t95"}
+    assert set(new.loc[~same, "interval"]) == {"bounded-skew-t95"}
 
 
 def test_a_number_of_the_old_run() -> None:

@@ -16,6 +16,8 @@ from triplet_scenes import collect, landsat, modis, recipe
 
 from rsbench.build.engine.builder import build, build_part, finalise_parts
 from rsbench.build.plan.plan import make_plan
+from rsbench.core.errors import InputError
+from rsbench.store import plausible
 from rsbench.store.read import open_store
 
 JAN10, JAN26 = date(2020, 1, 10), date(2020, 1, 26)
@@ -107,3 +109,11 @@ def test_a_year_with_too_many_days_keeps_those_further_apart(few: Path, tmp_path
     assert held.region("Fields").times["landsat"] == (JAN10, FEB11, MAR14)
     reason = "16 days after 2020-01-10, dates of this place lie 24 days apart"
     assert held.meta.recipe["refused"]["Fields"]["2020-01-26"] == reason
+
+
+def test_a_day_whose_numbers_no_ground_has_is_refused(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(plausible.PLAUSIBLE, "reflectance", (-0.2, -0.1))
+    with pytest.raises(InputError, match=r"landsat: 100\.0% of its numbers lie outside"):
+        build(recipe(), tmp_path / "out", provider=str(few))

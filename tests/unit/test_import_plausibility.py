@@ -74,6 +74,11 @@ def test_blocks_without_a_valid_pixel_are_counted_by_split(tmp_path: Path) -> No
     shown: list[str] = []
     told = replace(TOLD, nodata=0.0)
     made = import_dataset("geotiff-series", source, tmp_path / "out", told, note=shown.append)
-    assert shown == ["1 of 1 blocks for train have no valid pixel and are left out"]
+    assert shown == [
+        "1 of 1 blocks for train have no valid pixel and are left out; of the whole area 66.7% is "
+        "valid"
+    ]
+    card = (made.path / "README.md").read_text()
+    assert "1 more blocks without a valid pixel are not in the store; with them it is 66.7%" in card
     store = open_store(made.path)
     assert {store.region(name).record.split for name in store.regions} == {"val", "test"}

@@ -136,6 +136,20 @@ def test_a_fourth_band_marked_as_alpha_is_a_band_if_it_is_named(tmp_path: Path) 
     assert store.read(store.regions[0], "image", array="valid").all()
 
 
+def test_an_alpha_band_that_is_not_the_last_is_refused(tmp_path: Path) -> None:
+    def make(path: Path, year: int) -> None:
+        write(path, image(year), photometric="MINISBLACK", alpha="YES")
+        with rasterio.open(path) as file:
+            assert file.colorinterp[1] == ColorInterp.alpha
+
+    source = folder(tmp_path / "in", make)
+    with pytest.raises(InputError, match=r"its band 2 of 3 is marked as alpha.*--bands"):
+        series(source, tmp_path / "no", unit="display", region_size=32)
+    bands = ("red", "green", "nir")
+    made = series(source, tmp_path / "out", unit="display", bands=bands, region_size=32)
+    assert open_store(made.path).sensor("image").bands == bands
+
+
 def test_palettes_and_files_of_several_images_are_refused(tmp_path: Path) -> None:
     def palette(path: Path, year: int) -> None:
         write(path, image(year, bands=1), photometric="palette")

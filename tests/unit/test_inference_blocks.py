@@ -44,7 +44,15 @@ def test_the_standard_error_by_hand() -> None:
     found = inference.blocks(dict(zip(lattice(2, 4), values, strict=True)))
     assert found is not None
     assert found.name == "block-t95"
-    half = stats.t.ppf(0.975, 1) * math.sqrt(variance)
+    # One degree of freedom: t times the error is more than three deviations, which are the limit.
+    limit = 3.0 * math.sqrt(20.0 / 7.0)
+    assert stats.t.ppf(0.975, 1) * math.sqrt(variance) > limit
+    assert (found.lo, found.hi) == pytest.approx((3.0 - limit, 3.0 + limit))
+    more = dict(zip(lattice(4, 4), [*values, *values], strict=True))
+    error, df = spread(list(more), list(more.values())) or (math.nan, 0)
+    found = inference.blocks(more)
+    assert found is not None
+    half = stats.t.ppf(0.975, df) * error
     assert (found.lo, found.hi) == pytest.approx((3.0 - half, 3.0 + half))
 
 
@@ -92,10 +100,12 @@ def test_a_table_of_one_scene_has_them_and_says_so() -> None:
         (means["model"] == "simvp") & (means["metric"] == "mse@1") & (means["lead"] == 1)
         & (means["stratum"] == "all")
     ]  # fmt: skip
-    found = inference.blocks(dict(zip(rows["region"], rows["value"], strict=True)))
+    values = dict(zip(rows["region"], rows["value"], strict=True))
+    found = inference.blocks(values, bounds=inference.bounds_of("mse@1"))
     assert found is not None
+    assert found.lo >= 0.0
     cell = own.loc[("mse@1", 1)]
     assert (cell["lo"], cell["hi"]) == pytest.approx((found.lo, found.hi))
     # Blocks without places keep what they had, and its name says what it is.
     plain = Scores(make_units(metrics=("mse@1",), bands=("all",)), make_run(one_scene=True)).table()
-    assert "skew-t95-one-scene" in set(plain["interval"])
+    assert "bounded-skew-t95-one-scene" in set(plain["interval"])

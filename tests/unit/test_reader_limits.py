@@ -7,15 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import toys
 from fuzz.locks import lock
 from scores_fixtures import make_scores
 
+from rsbench.build.importers.flat_files import open_array
 from rsbench.build.plan.lock import Lock
 from rsbench.catalog import load_regions_geojson
-from rsbench.core.errors import InputError
+from rsbench.core.errors import InputError, StoreError
 from rsbench.evaluation.gate.expected import read_expected, write_expected
 from rsbench.evaluation.table import read_table, to_csv
+from rsbench.store.read import open_store
 
 HUGE = "9" * 5000
 DEEP = "[" * 900 + "]" * 900
@@ -134,3 +138,33 @@ def test_a_table_of_an_odd_schema_is_refused(odd: str, tmp_path: Path) -> None:
     path.write_text(to_csv(table.assign(schema=odd)))
     with pytest.raises(InputError, match="schema"):
         read_table(path)
+
+
+def test_a_split_that_only_the_index_states_is_refused(tmp_path: Path) -> None:
+    store = toys.write_store(tmp_path / "store", regions=3, size=16, years=2)
+    moved = store.split("test")[0]
+    path = store.path / "index.json"
+    index = json.loads(path.read_text())
+    for region in index["regions"]:
+        if region["name"] == moved:
+            region["split"] = "train"
+    path.write_text(json.dumps(index))
+    with pytest.raises(StoreError, match=f"region {moved} .* its split is test; the index lists"):
+        open_store(path.parent).split("train")
+
+
+@pytest.mark.parametrize("change", [{"recipe": []}, {"digest": 7}, {"sensors": [1]}])
+def test_an_odd_index_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    store = toys.write_store(tmp_path / "store", regions=3, size=16, years=2)
+    path = store.path / "index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(StoreError):
+        open_store(path.parent)
+
+
+def test_an_array_with_an_open_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((2, 4, 4), np.float32))
+    path.write_bytes(path.read_bytes().replace(b"4, 4), }", b"4, 4, { "))
+    with pytest.raises(InputError, match="no plain array"):
+        open_array(path, 2)

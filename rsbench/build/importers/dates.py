@@ -21,17 +21,25 @@ from rsbench.core.errors import InputError
 _END = r"(?!\d|k?m(?![A-Za-z]))"
 _FULL = re.compile(rf"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01]){_END}")
 _SHORT = re.compile(rf"(?<!\d)((?:19|20)\d\d)([-_.])(\d{{1,2}})\2(\d{{1,2}}){_END}")
-_MONTH = re.compile(r"(?<!\d)((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![-_.]?\d)")
+_MONTH = re.compile(r"(?<!\d)((?:19|20)\d\d)-(0[1-9]|1[0-2])(?![-_.]?\d|[A-Za-z])")
 _YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 
-# Beside a year: what may be a month or a day.
+# Beside a year: what may be a month, a quarter, a week, a season or a day.
 _NAMES = (
-    r"(?<![A-Za-z])(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
-    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)(?![A-Za-z])"
+    r"jan(?:uary|uar|vier|eiro)?|j[äa]nner|feb(?:ruary|ruar)?|f[ée]vrier|fevereiro|febrero"
+    r"|febbraio|m[äa]r(?:ch|z|s|zo|[çc]o)?|maerz|apr(?:il|ile)?|avril|abril|ma[yi]|mayo|maio"
+    r"|maggio|jun[ei]?|juin|junio|junho|giugno|jul[yi]?|juillet|julio|julho|luglio|aug(?:ust)?"
+    r"|ao[ûu]t|agosto|sept?(?:ember|embre|iembre)?|setembro|settembre|o[ck]t(?:ober|obre)?|octubre"
+    r"|outubro|ottobre|nov(?:ember|embre|iembre|embro)?|de[czs](?:ember|embre|embro)?|d[ée]cembre"
+    r"|dic(?:iembre|embre)?|enero|gennaio|spring|summer|autumn|fall|winter|monsoon|wet|dry|rainy"
 )
-_PART = rf"(?:(?<![0-9A-Za-z])\d{{1,3}}(?![0-9A-Za-z])|{_NAMES}\d{{0,2}})"
+_COUNTED = r"(?:y|q|quarter|w|wk|week|m|mo|month|d|day|doy|h|half|season)"
+_PART = (
+    rf"(?:(?<![0-9A-Za-z])\d{{1,3}}(?![0-9A-Za-z])|(?<![A-Za-z])(?:{_NAMES})(?![A-Za-z])\d{{0,2}}"
+    rf"|(?<![A-Za-z]){_COUNTED}[-_. ]?\d{{1,3}}(?!\d))"
+)
 _BEFORE = re.compile(rf"{_PART}[-_. ]?$", re.IGNORECASE)
-_AFTER = re.compile(rf"^[-_. ]?{_PART}", re.IGNORECASE)
+_AFTER = re.compile(rf"^(?:[-_. ]?{_PART}|-\d{{1,2}}{_END})", re.IGNORECASE)
 
 _REMEDY = (
     "State it with --dates '(?P<year>\\d{4})-(?P<month>\\d+)-(?P<day>\\d+)' (a pattern; groups "
@@ -156,7 +164,7 @@ def _require_alone(file: Path, year: re.Match[str]) -> None:
         raise InputError(
             f"the date of {file.name}",
             f"its name holds the year {year[1]} beside {beside[0].strip('-_. ')!r}, which may be a "
-            "month or a day",
+            "part of the date",
             _REMEDY,
         )
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.core.errors import InputError
+from rsbench.core.errors import InputError, first_line
 
 ARRAY, ENVI = "npy", "ENVI"
 
@@ -26,9 +27,9 @@ def open_array(path: Path, bands: int) -> npt.NDArray[Any]:
     """
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, SyntaxError, TokenError) as error:
         raise InputError(
-            f"reading {path}", f"it is no plain array ({error})", "Repair it"
+            f"reading {path}", f"it is no plain array ({first_line(error)})", "Repair it"
         ) from error
     if values.ndim == 2 and bands == 1:
         return np.asarray(values)[None]

@@ -138,9 +138,10 @@ class PreparedSeries:
         written: list[str] = []
         notes: list[str] = []
         empty: Counter[str] = Counter()
+        shares: list[float] = []
         for place in self.places:
             found = Plausibility(place.series.files, meta)
-            names, gone = _written(root, place, found)
+            names, gone = _written(root, place, found, shares)
             written += names
             empty += gone
             found.require()
@@ -148,12 +149,14 @@ class PreparedSeries:
             notes += found.notes()
         steps = {_step(place) for place in self.places}
         step = steps.pop() if len(steps) == 1 else "irregular"
+        recipe = self._recipe() | ({"left_out": dict(empty)} if empty else {})
         store = imported_meta(
-            "series", self._recipe(), {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
+            "series", recipe, {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
         )
         blocks = Counter(block.split for place in self.places for block in place.blocks)
         gone_notes = [
-            f"{count} of {blocks[split]} blocks for {split} have no valid pixel and are left out"
+            f"{count} of {blocks[split]} blocks for {split} have no valid pixel and are left out; "
+            f"of the whole area {sum(shares) / len(shares):.1%} is valid"
             for split, count in empty.items()
         ]
         return Written(store, written, [*gone_notes, *self._on_dates(), *notes])
@@ -204,14 +207,20 @@ def _step(place: Place) -> str:
     return place.steps.step.iso if place.steps else step_between(place.series.times)
 
 
-def _written(root: Path, place: Place, found: Plausibility) -> tuple[Sequence[str], Counter[str]]:
-    """Write the blocks of a place; return their names, and how many are empty by split."""
+def _written(
+    root: Path, place: Place, found: Plausibility, shares: list[float]
+) -> tuple[Sequence[str], Counter[str]]:
+    """Write the blocks of a place; return their names, and how many are empty by split.
+
+    The valid share of every block, of empty ones too, is appended to ``shares``.
+    """
     meta, written = place.series.meta, []
     empty: Counter[str] = Counter()
     for name, block in zip(place.names, place.blocks, strict=True):
         arrays = read_block(place.series, block.window, found)
         if place.steps is not None:
             arrays = place.steps.applied(arrays, meta.nodata)
+        shares.append(float(arrays.valid.mean()))
         if not arrays.valid.any():
             empty[block.split] += 1
             continue

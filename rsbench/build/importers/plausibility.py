@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,12 +9,8 @@ import numpy as np
 from rsbench.build.importers.raster import Mask, Pixels, Raster
 from rsbench.core.errors import InputError
 from rsbench.store.layout import SensorMeta
+from rsbench.store.plausible import PlausibleRange, Seen
 
-PLAUSIBLE = {"reflectance": (-0.2, 2.0), "kelvin": (150.0, 400.0), "index": (-1.0, 1.0)}
-"""Values that the ground may have, by unit; display values may lie anywhere in their range."""
-MOST_OUTSIDE = 0.01
-"""From this share of numbers outside on, a file is refused."""
-_KEPT = 16
 DARK = 0.01
 _THINNED = 8
 """One pixel in so many tells how dark a file is."""
@@ -28,14 +22,10 @@ class Plausibility:
     def __init__(self, files: Sequence[Raster], meta: SensorMeta) -> None:
         self.files = tuple(files)
         self.meta = meta
-        self._range = PLAUSIBLE.get(meta.unit, meta.value_range)
-        ends = [(value - meta.offset) / meta.scale for value in self._range]
-        slack = 1e-9 * max(map(abs, ends))
-        self._low, self._high = min(ends) - slack, max(ends) + slack
+        self._range = PlausibleRange.of(meta)
         self._dark: list[list[float]] = [[] for _ in self.files]
         self._medians: list[list[float]] = [[] for _ in self.files]
-        self._outside: list[Counter[float]] = [Counter() for _ in self.files]
-        self._counts = np.zeros((len(self.files), 2), np.int64)
+        self._seen = [Seen() for _ in self.files]
 
     def add(self, number: int, pixels: Pixels, valid: Mask) -> None:
         """Take one window ``(C, h, w)`` of a file, valid at ``(h, w)``."""
@@ -44,27 +34,24 @@ class Plausibility:
         chosen = pixels[:, valid]
         self._medians[number].append(float(np.median(chosen)))
         self._dark[number].append(float(np.quantile(chosen[:, ::_THINNED], DARK, method="lower")))
-        outside = chosen[(chosen < self._low) | (chosen > self._high)]
-        self._counts[number] += outside.size, chosen.size
-        values, counts = np.unique(outside, return_counts=True)
-        for i in np.argsort(counts)[-_KEPT:]:
-            self._outside[number][float(values[i])] += int(counts[i])
+        self._seen[number] += self._range.seen(pixels, valid)
 
     def median(self) -> float:
         """Return the median of all files, in the sensor's unit."""
-        return self._value(float(np.median([value for file in self._medians for value in file])))
+        every = [value for file in self._medians for value in file]
+        return self._range.value(float(np.median(every)))
 
     def dark(self, number: int) -> float | None:
         """Return the darkest hundredth of a file, in the sensor's unit; None without a pixel."""
         found = self._dark[number]
-        return self._value(float(np.median(found))) if found else None
+        return self._range.value(float(np.median(found))) if found else None
 
     def notes(self) -> list[str]:
         """Return one line per file that has some numbers outside, below the share refused."""
         return [
-            f"{raster.path.name}: {self._described(number)}"
-            for number, raster in enumerate(self.files)
-            if self._counts[number, 0]
+            f"{raster.path.name}: {self._range.described(seen)}"
+            for raster, seen in zip(self.files, self._seen, strict=True)
+            if seen.outside
         ]
 
     def require(self) -> None:
@@ -74,43 +61,28 @@ class Plausibility:
             InputError: naming the first file whose median, or too many of whose numbers, are not
                 plausible in the unit.
         """
-        for number, raster in enumerate(self.files):
+        for number, (raster, seen) in enumerate(zip(self.files, self._seen, strict=True)):
             self._require_median(number, raster)
-            outside, count = self._counts[number]
-            if outside > MOST_OUTSIDE * count:
-                extreme, times = self._outside[number].most_common(1)[0]
+            if seen.excessive:
+                extreme, times = seen.extremes[0]
                 fill = f"If {extreme:g} stands for missing pixels, state it with --nodata; else "
                 raise InputError(
                     f"importing {raster.path} as {self.meta.unit}",
-                    self._described(number),
-                    (fill if 2 * times > outside else "")
+                    self._range.described(seen),
+                    (fill if 2 * times > seen.outside else "")
                     + "state the true unit, scale or --value-range",
                 )
 
     def _require_median(self, number: int, raster: Raster) -> None:
         if not self._medians[number]:
             return
-        stored = float(np.median(self._medians[number]))
-        if self._low <= stored <= self._high:
+        stored, (low, high) = float(np.median(self._medians[number])), self._range.stored
+        if low <= stored <= high:
             return
         others = [r.path.name for r in self.files if r is not raster][:1]
         raise InputError(
             f"importing {raster.path} as {self.meta.unit}",
-            f"its median is {self._value(stored):g} with scale {self.meta.scale:g} and offset "
-            f"{self.meta.offset:g}" + (f", unlike in {others[0]}" if others else ""),
+            f"its median is {self._range.value(stored):g} with scale {self.meta.scale:g} and "
+            f"offset {self.meta.offset:g}" + (f", unlike in {others[0]}" if others else ""),
             "State the true scale; if the files have different units, bring them to one",
-        )
-
-    def _value(self, stored: float) -> float:
-        return stored * self.meta.scale + self.meta.offset
-
-    def _described(self, number: int) -> str:
-        outside, count = self._counts[number]
-        extreme, times = self._outside[number].most_common(1)[0]
-        low, high = self._range
-        share = outside / count
-        digits = max(1, 1 - math.floor(math.log10(100 * share)))
-        return (
-            f"{share:.{digits}%} of its numbers lie outside {low:g} … {high:g} "
-            f"{self.meta.unit}, most often {extreme:g} ({self._value(extreme):g}; {times} times)"
         )

@@ -225,12 +225,22 @@ def _alpha(data: Any, options: ImportOptions) -> int | None:
     """Return the number of the alpha band; a last band that is named is no alpha band.
 
     Some photographs have infrared as a fourth band that is marked as alpha.
+
+    Raises:
+        InputError: if another band than the last is marked as alpha, and the bands are not named.
     """
     from rasterio.enums import ColorInterp
 
     last = int(data.count)
     name = (data.descriptions[-1] or "alpha").lower()
     stated = options.bands is not None and len(options.bands) == last
+    marked = [i for i, kind in enumerate(data.colorinterp[:-1], 1) if kind == ColorInterp.alpha]
+    if marked and not stated:
+        raise InputError(
+            f"importing {data.name}",
+            f"its band {marked[0]} of {last} is marked as alpha, which only the last band can be",
+            "If it is data, name all bands with --bands; else write it as the last band",
+        )
     is_alpha = last > 1 and data.colorinterp[-1] == ColorInterp.alpha
     return last if is_alpha and name == "alpha" and not stated else None
 
@@ -292,6 +302,7 @@ def _describe_array(path: Path, known: Known) -> Raster:
 def _opened(path: Path, driver: str, source: str = "") -> Iterator[Any]:
     """Open a raster with one driver; its own errors become ours."""
     import rasterio
+    from rasterio._err import CPLE_BaseError
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     try:
@@ -302,7 +313,7 @@ def _opened(path: Path, driver: str, source: str = "") -> Iterator[Any]:
             rasterio.open(source or path, driver=driver) as data,
         ):
             yield data
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:  # GDAL's own errors are no RasterioErrors
         header = driver == ENVI
         raise InputError(
             f"reading {header_of(path) if header else path}",

@@ -32,7 +32,7 @@ def label_layer(
     for item in items:
         asset = item.assets[BAND]
         read = partial(read_classes, index=asset.index, grid=grid, nodata=labels.nodata)
-        found = engine.attempt(item.id, f"labels {labels.name}", asset.href, read)
+        found = engine.attempt(item.id, f"labels {labels.name}", asset, read)
         engine.bytes += found.nbytes
         new = (out == labels.nodata) & (found != labels.nodata)
         if new.any():

@@ -198,7 +198,7 @@ def _paired(metric: str, new: Row, old: Row) -> inference.Paired | None:
     turned = [
         {region: loss(metric, value) for region, value in row.regions.items()} for row in (new, old)
     ]
-    return inference.paired(turned[0], turned[1])
+    return inference.paired(turned[0], turned[1], bounds=inference.difference_bounds(metric))
 
 
 def _describe(
@@ -342,7 +342,7 @@ def _change(key: Key, a: Row, b: Row) -> list[str]:
         return [f"{text}, which do not compare: n = {a.n} images against {b.n}"]
     worse = loss(key[3], b.value) - loss(key[3], a.value)
     text += f", {'worse' if worse > 0 else 'better'} by {number(abs(worse), 3)}"
-    pair = inference.paired(b.regions, a.regions)
+    pair = inference.paired(b.regions, a.regions, bounds=inference.difference_bounds(key[3]))
     if pair is not None and pair.interval is not None:
         text += f"; paired over {pair.n_regions} regions {_span(pair.interval)}"
         text += "" if pair.interval.lo > 0 or pair.interval.hi < 0 else ", which holds 0"

@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from rsbench.core.errors import InputError, first_line, other_schema
-from rsbench.core.io import write_atomic
+from rsbench.core.io import disk_errors, write_atomic
 from rsbench.evaluation import strata
 from rsbench.evaluation.gate.side import (
     HEAD,
@@ -24,9 +24,9 @@ from rsbench.evaluation.gate.side import (
     provenance,
 )
 from rsbench.evaluation.gate.waivers import ROW, Key, key_of, read_waivers
-from rsbench.evaluation.intervals import student_t_quantile
 from rsbench.evaluation.run_files import SCHEMA
 from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.student_t import student_t_quantile
 
 _TABLES = ("schema", "identity", "provenance", "tolerance", "tight", "expected", "row", "waiver")
 KEPT = ("model", "preset", "inputs", "metric", "lead")
@@ -150,8 +150,8 @@ def write_expected(
         lines += [f"# abs of a row: prediction limit over seeds {names}, where that is more."]
     lines += ["", "[expected]", "rows = ["]
     lines += [_expected_line(row, practical, seeds) for row in rows.to_dict("records")]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, "\n".join([*lines, "]", ""]))
+    with disk_errors(f"writing {path}", "name another file"):
+        write_atomic(path, "\n".join([*lines, "]", ""]))
     return len(rows)
 
 

@@ -74,7 +74,7 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
     notes = []
     if len(references) > 1:
         notes.append(
-            f"The runs chose different reference models on validation "
+            "The runs have different references of skill "
             f"({', '.join(sorted(str(r) for r in references))}); skill here is against "
             f"{whole.run.best_trivial}."
         )
@@ -84,6 +84,8 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
             f"Set metrics were computed on different numbers of images (n = {several}): their "
             "values are not comparable."
         )
+    said = dict.fromkeys(s.run.implausible for _, s in members if s.run.implausible)
+    notes += [f"{text[0].upper()}{text[1:]}." for text in said]
     folders = tuple(folder for folder, _ in members)
     return Board(whole, folders, tuple(s.run for _, s in members), tuple(names), tuple(notes))
 
@@ -165,6 +167,7 @@ def _described(parts: Sequence[Scores]) -> RunInfo:
     runs = [part.run for part in parts]
     there = {str(model) for part in parts for model in part.units["model"]}
     absent = dict.fromkeys(item for run in runs for item in run.absent)
+    chosen = next((run for run in runs if run.best_trivial in there), None)
     return replace(
         first,
         starts=tuple(sorted({start for run in runs for start in run.starts})),
@@ -180,5 +183,6 @@ def _described(parts: Sequence[Scores]) -> RunInfo:
             for item in absent
             if item.metric is not None or item.lead is not None or item.model not in there
         ),
-        best_trivial=next((r.best_trivial for r in runs if r.best_trivial in there), None),
+        best_trivial=chosen.best_trivial if chosen else None,
+        selection=chosen.selection if chosen else None,
     )

@@ -61,15 +61,17 @@ def _scoring(board: Board) -> list[str]:
         kind = (
             "Student's t on the variance of windows of neighbouring blocks (moving-block bootstrap)"
             if run.one_scene
-            else "Student's t corrected for skewness for means, paired t for skill"
+            else "Student's t corrected for skewness"
         )
-        said.append(f"Intervals are {level} intervals over regions: {kind}.")
+        said.append(
+            f"Intervals are {level} intervals over regions, held inside the metric's range: {kind}."
+        )
     if run.one_scene:
         said.append("The regions are blocks of one scene, so intervals hold for that scene only.")
     if run.best_trivial:
         said.append(
             "Skill is (score − reference) / (perfect − reference), pooled within a region, against "
-            f"{run.best_trivial}, the best reference model on the validation split."
+            f"{run.reference}."
         )
     sizes = sorted({int(n) for n in board.scores.sets.loc[_own(board), "n"]})
     if sizes:

@@ -48,7 +48,10 @@ def crossed(board: Board, rows: dict[int, str], preset: str, lead: int) -> Cross
         part = own[own["model"] == row]
         pairs = zip(part["region"], part["value"], strict=True)
         values[seed] = {str(region): float(value) for region, value in pairs}
-    return inference.crossed({seed: part for seed, part in values.items() if part})
+    return inference.crossed(
+        {seed: part for seed, part in values.items() if part},
+        bounds=inference.bounds_of(board.run.endpoint.metric),
+    )
 
 
 def note(board: Board) -> list[dict[str, Any]]:

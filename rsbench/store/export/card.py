@@ -18,6 +18,7 @@ from rsbench.core.io import disk_errors, target_of, write_atomic
 from rsbench.store.export.card_labels import label_lines
 from rsbench.store.export.coverage import Coverage, coverage, svg
 from rsbench.store.layout import CARD, COVERAGE, SPLITS
+from rsbench.store.plausible import MOST_OUTSIDE, implausible_images
 from rsbench.store.read import Store, open_store
 from rsbench.store.tree import provenance
 
@@ -64,6 +65,7 @@ def card(store: Store, found: Mapping[str, Coverage], name: str, tag: str | None
         *_sources(store),
         *_statistics(store),
         *_coverage(store, found),
+        *_plausibility(store),
         *_left(store),
         *_of_kind(store),
         *label_lines(store),
@@ -189,7 +191,17 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
     yield f"![Valid pixels by region and date]({COVERAGE})"
     yield ""
     mean = sum(c.mean for c in found.values()) / len(found)
-    yield f"{mean:.1%} of all pixels are valid. Regions with the fewest valid pixels:"
+    gone = sum(dict(store.meta.recipe.get("left_out", {})).values())
+    yield (
+        f"{mean:.1%} of all pixels are valid. "
+        + (
+            f"{gone} more blocks without a valid pixel are not in the store; with them it is "
+            f"{mean * len(found) / (len(found) + gone):.1%}. "
+            if gone
+            else ""
+        )
+        + "Regions with the fewest valid pixels:"
+    )
     yield ""
     yield "| region | valid | worst date | its share |"
     yield "|---|---|---|---|"
@@ -209,6 +221,20 @@ def _coverage(store: Store, found: Mapping[str, Coverage]) -> Iterator[str]:
         yield f"- missing: {unit['region']} {unit['time']}: {unit['reason']}"
     if store.meta.missing:
         yield ""
+
+
+def _plausibility(store: Store) -> Iterator[str]:
+    """Yield the images with numbers that the ground can hardly have; none of a clean store."""
+    found = list(implausible_images(store.tree, store.regions, store.meta.sensors))
+    if not found:
+        return
+    yield "## Numbers outside the plausible range"
+    yield ""
+    yield f"{len(found)} images have some; an image with more than {MOST_OUTSIDE:.0%} is refused."
+    yield ""
+    for one in found:
+        yield f"- {one.region} {one.day} {one.sensor}: {one.says}"
+    yield ""
 
 
 def _left(store: Store) -> Iterator[str]:

@@ -32,6 +32,7 @@ from rsbench.catalog import Sensor
 from rsbench.catalog.loaders import load_labels
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, nesting
+from rsbench.store.plausible import implausible
 
 Bool = npt.NDArray[np.bool_]
 
@@ -130,7 +131,7 @@ def _photograph(
         pixels, valid, kernel = engine.attempt(
             item.id,
             ", ".join(two.fine.band_names),
-            assets[0].href,
+            assets[0],
             partial(warp, indexes=indexes, grid=grid),
         )
         engine.bytes += pixels.nbytes
@@ -167,6 +168,8 @@ def _clear_scene(
         best = max(best, float(clear.mean()))
         if clear.mean() >= two.spec.clear:
             values = np.where(clear, made["values"], two.coarse.nodata)
+            if why := implausible(two.coarse, values, clear):
+                raise _RefusedError(f"{two.coarse.name}: {why}")
             return values.astype(two.coarse.dtype), clear, items
     raise _RefusedError(
         f"no scene is clear enough: the best has {best:.2%} of {two.spec.clear:.2%}"

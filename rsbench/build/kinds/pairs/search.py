@@ -66,8 +66,8 @@ def _labels(
 ) -> dict[int, tuple[LockItem, ...]]:
     """Return the maps of classes of the years that have a pair; years without one are counted."""
     labels, grid = load_labels(name), sensor_grid(asked.region, coarse)
-    catalogue, exclude = asked.catalogues[coarse.name], asked.leaving.exclude
-    found = search_labels(labels, grid, years, asked.key, catalogue, exclude)
+    catalogue = asked.catalogues[coarse.name]
+    found = search_labels(labels, grid, years, asked.key, catalogue, asked.leaving)
     absent = [str(year) for year in years if year not in found]
     asked.omitted.add(name, "no map of the year of a pair, or of a year before", absent)
     return found

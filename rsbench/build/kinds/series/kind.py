@@ -26,7 +26,9 @@ from rsbench.build.kinds.series.search import search_series
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.plan.season import middle_day, months_of
 from rsbench.catalog import Recipe, Sensor
+from rsbench.core.errors import UnitFailed
 from rsbench.store.layout import SensorArrays, SensorMeta
+from rsbench.store.plausible import implausible
 from rsbench.store.read import Store
 
 PARTS = ("values", "valid", "n_valid", "odd", "even", "spread", "source")
@@ -45,11 +47,16 @@ class SeriesKind:
         return {sensor.name: search_series(asked, sensor) for sensor in asked.sensors}
 
     def unit(self, context: BuildContext, region: str, year: int) -> UnitData:
-        """Return the composites of all sensors; arrays are named ``sensor.part``."""
+        """Return the composites of all sensors; arrays are named ``sensor.part``.
+
+        Raises:
+            UnitFailed: if a file cannot be read, or the numbers of a composite are not plausible.
+        """
         arrays: dict[str, Pixels] = {}
         note: dict[str, Any] = {}
         for sensor in context.sensors:
             result = compose(context, sensor, region, year)
+            _require_plausible(sensor, result, f"composing {sensor.name} of {region} {year}")
             arrays |= _named(sensor, result)
             note[sensor.name] = result.note()
         return UnitData(arrays, note)
@@ -108,6 +115,12 @@ def compose(context: BuildContext, sensor: Sensor, region: str, year: int) -> Un
         context.items(region, sensor.name, year),
         _plan(context, sensor, region),
     )
+
+
+def _require_plausible(sensor: Sensor, made: UnitResult, asked: str) -> None:
+    why = implausible(sensor, made.parts["values"], made.parts["n_valid"] > 0)
+    if why:
+        raise UnitFailed(asked, why, "Check scale, offset, nodata and mask of the sensor's file")
 
 
 def _plan(context: BuildContext, sensor: Sensor, region: str) -> UnitPlan:

@@ -31,6 +31,7 @@ from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData, sensor_meta
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
 from rsbench.build.kinds.triplets.search import DAY, coarse_day, middle, spanning
+from rsbench.build.plan.assets import limit_of
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.plan.search import outline
@@ -41,6 +42,7 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.core.sinusoidal import native_grid
 from rsbench.store.layout import SensorMeta
+from rsbench.store.plausible import implausible
 
 Bool = npt.NDArray[np.bool_]
 _Kept = tuple[date, dict[str, Pixels], dict[str, Any]]
@@ -196,6 +198,8 @@ def _day(
         raise _RefusedError(f"no {two.coarse.name} image spans the day")
     fine, clear = _fine(context, two, scenes)
     low, low_valid, used = _coarse(context, two, counted, spanned)
+    _require_plausible(two.fine, fine, clear)
+    _require_plausible(two.coarse, low, low_valid)
     note = {
         "day": day.isoformat(),
         "fine": [item.id for item in scenes],
@@ -206,6 +210,12 @@ def _day(
     }
     planes = {"fine": fine, "fine_valid": clear, "coarse": low, "coarse_valid": low_valid}
     return planes, note
+
+
+def _require_plausible(sensor: Sensor, values: Pixels, valid: Bool) -> None:
+    why = implausible(sensor, values, valid)
+    if why:
+        raise _RefusedError(f"{sensor.name}: {why}")
 
 
 def _fine(context: BuildContext, two: Two, scenes: Sequence[LockItem]) -> tuple[Pixels, Bool]:
@@ -230,7 +240,9 @@ def _coarse(
     sensor, size = two.coarse, (native.height, native.width)
     values = np.empty((len(items), len(sensor.bands), *size), sensor.dtype)
     layers = [Scene(i.id, tuple((b, i.assets[b]) for b in sensor.band_names)) for i in items]
-    context.engine.fill(values, layers, Asked(grid=native, whole=False, nodata=sensor.nodata))
+    limits = {band: limit_of(sensor, band) for band in sensor.band_names}
+    asked = Asked(grid=native, whole=False, nodata=sensor.nodata, coarsest=limits)
+    context.engine.fill(values, layers, asked)
     clear: Bool = mask.valid_values(values, sensor.nodata, sensor.stored_range)
     for names, fill in _word_groups(items[0], sensor):
         words = np.empty((len(items), len(names), *size), np.uint16)
