@@ -207,7 +207,8 @@ def to_markdown(
             "the report has the primary endpoint with a correction for that.", "",
         ]  # fmt: skip
     absent = dict.fromkeys(a for one in scores for a in one.absences())
-    lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in absent]
+    named = ((a, "every entry" if a.model == "*" else a.model) for a in absent)
+    lines += [f"- {name}: {_what(a.metric, a.lead)}{a.reason}" for a, name in named]
     return "\n".join(lines).rstrip() + "\n"
 
 

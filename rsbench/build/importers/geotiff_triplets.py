@@ -26,6 +26,7 @@ from rsbench.build.importers.offsets import one_offset
 from rsbench.build.importers.onto import require_way
 from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.sensor_files import dated_files
+from rsbench.build.importers.stacks import require_bands
 from rsbench.build.importers.stated import SensorIdentity, grid_gsd, stated_of
 from rsbench.build.importers.triplet_store import COARSE, FINE, PreparedTriplets, prepare_triplets
 from rsbench.build.importers.validity import may_differ
@@ -99,6 +100,8 @@ def _images(request: ImportRequest, sensor: str, given: SensorOptions) -> Images
             "Import each region by itself",
         )
     images = next(iter(places.values()))
+    if request.options.dates_in_file is None:
+        require_bands(request, images.rasters)
     require_alike(images.rasters, but=may_differ(given))
     return images
 

@@ -65,7 +65,7 @@ def images_of(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -
     if request.options.dates_in_file is not None:
         own = not dates_are_in_files(request.options.dates_in_file)
         named = [
-            Named(image, one.region, day)
+            Named(image, one.region, day, one.band)
             for one in named
             for image, day in unstacked(request, one.raster, one.day if own else None)
         ]
