@@ -12,7 +12,16 @@ from scores_fixtures import make_scores
 
 from fuzz import gate, geojson, locks
 from fuzz.damage import of_bytes, of_json, of_text
-from fuzz.driver import FAULT, LIMIT_S, OTHER, REFUSED, Result, is_sentence, scratch_folder
+from fuzz.driver import (
+    FAULT,
+    HANGS,
+    OTHER,
+    REFUSED,
+    WAIT_S,
+    Result,
+    is_sentence,
+    scratch_folder,
+)
 from rsbench.catalog.loaders import catalog_root
 
 DAMAGE = {".json": of_json, ".geojson": of_json, ".parquet": of_bytes}
@@ -63,11 +72,11 @@ def _run(folder: Path, args: tuple[str, ...]) -> tuple[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_DEBUG")}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "rsbench.cli", *args], cwd=folder, env=kept, timeout=LIMIT_S,
+            [sys.executable, "-m", "rsbench.cli", *args], cwd=folder, env=kept, timeout=WAIT_S,
             capture_output=True, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return FAULT, f"hang: longer than {LIMIT_S:.0f} s"
+        return FAULT, HANGS
     said = done.stderr.decode(errors="replace")
     if done.returncode not in (0, 1, 2, 3) or "Traceback" in said:
         return FAULT, said

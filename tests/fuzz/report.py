@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fuzz.driver import FAULT, LIMIT_S, OTHER, REFUSED, SAME, Result
+from fuzz.driver import FAULT, HANGS, OTHER, REFUSED, SAME, Result
 
 COLUMNS = (REFUSED, SAME, OTHER, FAULT)
 
@@ -23,8 +23,8 @@ def markdown(results: Sequence[Result], *, seed: int) -> str:
         "- **same values**: accepted; everything read equals the undamaged file.",
         "- **other values**: accepted, and something read differs: the damage gave another valid "
         "file, as another number in a list of places does. Formats with a digest have none.",
-        "- **fault**: a traceback, exit code 70, a message of several lines, more than "
-        f"{LIMIT_S:.0f} s, or other values in a format with a digest.",
+        "- **fault**: a traceback, exit code 70, a message of several lines, other values in a "
+        f"format with a digest, or a {HANGS}.",
         "",
         f"| input | digest | inputs | {' | '.join(COLUMNS)} |",
         "|---|---|---:|---:|---:|---:|---:|",
