@@ -108,8 +108,9 @@ class PairScene:
     def photo(self) -> npt.NDArray[np.uint8]:
         """Return the aerial image (C, kH, kW), display values in the order of ``PHOTO``."""
         order = [list(BANDS).index(name) for name in PHOTO]
-        shown = np.clip(np.rint(self.ground[order] * DISPLAY), 1, 255)
-        return shown.astype(np.uint8)
+        shown = np.rint(self.ground[order] * DISPLAY)
+        stored: npt.NDArray[np.uint8] = np.clip(shown, 1, 255).astype(np.uint8)
+        return stored
 
     def frame(self) -> Frame:
         """Return the satellite image as the provider stores it, without clouds."""
