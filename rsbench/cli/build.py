@@ -45,6 +45,7 @@ class BuildRequest:
     scheduler: str | None = None
     store: str = "zarr"
     exclude: tuple[str, ...] = ()
+    labels: str | None = None
 
     @property
     def part(self) -> tuple[int, int] | None:
@@ -63,7 +64,7 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     given = None
     if asked.lock is not None and (asked.lock.exists() or not asked.dry_run):
         given = Lock.load(asked.lock)
-    chosen = _recipe(asked.recipe, given)
+    chosen = _recipe(asked.recipe, given, asked.labels)
     target = asked.out or Path(f"{chosen.name}.zarr")
     chosen = _narrow(chosen, asked.regions, asked.years)
     if given is not None:
@@ -77,8 +78,10 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     build(chosen, target, given, asked, to)
 
 
-def _recipe(name: str | None, lock: Lock | None) -> Recipe:
+def _recipe(name: str | None, lock: Lock | None, labels: str | None) -> Recipe:
     """Return the recipe: the one that is named, else that of the lock, else the default one.
+
+    With ``labels``, it has this label set.
 
     Raises:
         InputError: if the lock was made for another recipe, or for one that is not known.
@@ -87,13 +90,32 @@ def _recipe(name: str | None, lock: Lock | None) -> Recipe:
     from rsbench.build.plan.lock_recipe import recipe_in
     from rsbench.catalog import load_recipe
 
-    if lock is None:
-        return load_recipe(name or "s2-yearly")
-    if name is None:
-        return recipe_in(lock)
-    recipe = load_recipe(name)
-    require_same(lock, recipe)
+    recipe = recipe_in(lock) if lock and name is None else load_recipe(name or "s2-yearly")
+    if labels is not None:
+        recipe = _with_labels(recipe, labels)
+    if lock and (name or labels):
+        require_same(lock, recipe)
     return recipe
+
+
+def _with_labels(recipe: Recipe, name: str) -> Recipe:
+    """Return a recipe of pairs with another label set, and with the protocol of segmentation.
+
+    Raises:
+        InputError: for a recipe of another kind.
+        UnknownName: if the label set is unknown, or the recipe's provider does not have it.
+    """
+    from rsbench.build.kinds.pairs.recipe import TASK, PairsRecipe, require_labels
+
+    if not isinstance(recipe, PairsRecipe):
+        raise InputError(
+            f"--labels {name} with the recipe {recipe.name}",
+            f"it is of kind {recipe.kind}; labels lie beside pairs only",
+            "Leave --labels out, or choose a recipe of pairs, as naip-pairs",
+        )
+    require_labels(name, recipe.provider)
+    protocol = recipe.default_protocol or TASK
+    return recipe.model_copy(update={"labels": name, "default_protocol": protocol})
 
 
 def _require_consistent(asked: BuildRequest) -> None:

@@ -51,6 +51,10 @@ def build_dataset(
         list[str] | None,
         typer.Option(metavar="ITEM_ID", help="Leave out an item of the catalogue; repeatable."),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Label set beside the images of a recipe of pairs."),
+    ] = None,
     release: Annotated[
         Path | None,
         typer.Option(help="Also write a folder for publication in an archive or data hub."),
@@ -66,7 +70,7 @@ def build_dataset(
         recipe=recipe, out=out, provider=provider, regions=regions, years=years, yes=yes,
         workers=workers, scheduler=scheduler, store=store, dry_run=dry_run, lock=lock, parts=parts,
         finalise=finalise, allow_incomplete=allow_incomplete, release=release, as_json=as_json,
-        exclude=tuple(exclude or ()),
+        exclude=tuple(exclude or ()), labels=labels,
     )  # fmt: skip
     build_command(asked, say=say, note=note)
 
