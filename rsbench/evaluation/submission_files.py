@@ -20,7 +20,7 @@ import numpy.typing as npt
 from rsbench.core.errors import InputError, PixelError, RsbenchError, first_line, unknown
 from rsbench.core.grid import Grid, Window
 from rsbench.core.io import write_npy
-from rsbench.store.export.geotiff import geotiff
+from rsbench.store.export.geotiff_file import geotiff, profile_of
 
 if TYPE_CHECKING:
     from rsbench.models.api import Frames
@@ -89,11 +89,7 @@ class ContextFiles:
     def _geotiff(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
         rasterio = _rasterio()
         (self._folder / folder).mkdir(parents=True, exist_ok=True)
-        profile = {
-            "driver": "GTiff", "dtype": "float32", "count": len(self._bands),
-            "height": grid.height, "width": grid.width, "crs": grid.crs,
-            "transform": rasterio.Affine(*grid.transform), "compress": "deflate",
-        }  # fmt: skip
+        profile = profile_of(rasterio, grid, "float32", len(self._bands))
         with geotiff(rasterio, self._folder / folder / f"{day}.tif", profile) as file:
             file.write(arrays[0])
             file.write_mask(np.where(arrays[1], 255, 0).astype(np.uint8))
