@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rsbench.build.kinds.labels_recipe import LabelledRecipe
 from rsbench.catalog import Recipe, Sensor
-from rsbench.catalog.loaders import load_labels
 from rsbench.catalog.models_base import Entry, Name
 
 
@@ -35,17 +34,13 @@ class PairsSpec(Entry):
     candidates: int = Field(default=5, ge=1, le=50)
 
 
-class PairsRecipe(Recipe):
-    """A recipe of pairs.
-
-    ``labels``: a label set that lies beside the pairs, on the pixels of their coarse sensor.
-    """
+class PairsRecipe(LabelledRecipe):
+    """A recipe of pairs; ``labels`` lie on the pixels of their coarse sensor."""
 
     has_protocol: ClassVar[bool] = False
 
     kind: Literal["pairs"] = "pairs"
     pairs: PairsSpec
-    labels: Name | None = None
 
     @model_validator(mode="after")
     def _names_its_sensors(self) -> Self:
@@ -60,12 +55,6 @@ class PairsRecipe(Recipe):
         coarse = next(sensor for sensor in sensors if sensor.name == self.pairs.coarse)
         return {"gsd": coarse.gsd / self.pairs.ratio}
 
-    def references(self) -> Mapping[str, Callable[[], object]]:
-        """Return the check that the label set exists at the recipe's provider."""
-        if self.labels is None:
-            return {}
-        return {"labels": partial(_require_labels, self.labels, self.provider)}
-
 
 def pairs_recipe(recipe: Recipe) -> PairsRecipe:
     """Return a recipe as one of pairs.
@@ -76,7 +65,3 @@ def pairs_recipe(recipe: Recipe) -> PairsRecipe:
     if not isinstance(recipe, PairsRecipe):
         raise TypeError(f"recipe {recipe.name} of kind {recipe.kind} has no pairs")
     return recipe
-
-
-def _require_labels(name: str, provider: str) -> None:
-    load_labels(name).source(provider)
