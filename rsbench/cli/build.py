@@ -105,7 +105,8 @@ def _with_labels(recipe: Recipe, name: str) -> Recipe:
         InputError: for a recipe of another kind.
         UnknownName: if the label set is unknown, or the recipe's provider does not have it.
     """
-    from rsbench.build.kinds.pairs.recipe import TASK, PairsRecipe, require_labels
+    from rsbench.build.kinds.labels_recipe import require_labels
+    from rsbench.build.kinds.pairs.recipe import TASK, PairsRecipe
 
     if not isinstance(recipe, PairsRecipe):
         raise InputError(

@@ -20,18 +20,24 @@ Say = Callable[[str], None]
 
 
 def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
-    """Say what a store holds: identity, sensors, regions, splits, coverage."""
+    """Say what a store holds: identity, sensors, labels, regions, splits, coverage."""
+    from rsbench.store.export.card_labels import label_shares
     from rsbench.store.export.coverage import coverage, picture
     from rsbench.store.read import open_store
 
     store = open_store(path)
-    head = store_identity(store)
+    head, labels = store_identity(store), label_shares(store)
     if as_json:
         regions = {name: found.to_json() for name, found in coverage(store).items()}
-        say(json.dumps({**head, "regions": regions}, indent=2))
+        stated = {"labels": labels} if labels else {}
+        say(json.dumps({**head, **stated, "regions": regions}, indent=2))
         return
     for key, item in head.items():
         say(f"{key:10} {_plain(item)}")
+    for sensor, found in labels.items():
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in found["classes"].items())
+        none = f"without class {found['without class']:.1%}"
+        say(f"{'labels':10} {' '.join(found['labels'])} beside {sensor}: {shares}; {none}")
     for line in picture(coverage(store)):
         say(line)
 

@@ -166,7 +166,7 @@ def publish(
     with whole(out) as folder:
         inputs = config.store.sensor(config.sensor)
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
-        scores = make(viewer.add)
+        scores = make(_keeping(config, keep, folder, viewer.add))
         viewer.close()
         table = scores.table()
         to_parquet(table, folder / "table.parquet")
@@ -175,6 +175,21 @@ def publish(
         scores.save(folder)
         write_report([folder], folder / "report.html", force=True)
     return scores
+
+
+def _keeping(config: EvaluationConfig, keep: str, folder: Path, shown: OnAnswer) -> OnAnswer:
+    """Return what keeps answers for the report, and with ``all`` predicted class maps as files."""
+    if keep != "all" or not task_of(config).predicts_labels:
+        return shown
+    from rsbench.evaluation.class_map_files import ClassMapFiles
+
+    files = ClassMapFiles(config, folder / "maps")
+
+    def heard(entry: ModelEntry, case: Case, lead: int, values: torch.Tensor) -> None:
+        shown(entry, case, lead, values)
+        files.add(entry, case, lead, values)
+
+    return heard
 
 
 def _kept(

@@ -13,6 +13,7 @@ from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
+from rsbench.evaluation.equal_answers import equal_notes
 from rsbench.evaluation.intervals import WAYS, loss
 from rsbench.evaluation.run_files import SCHEMA, TABLE_AGAIN, read_parquet, write_parquet
 from rsbench.evaluation.scores import COLUMNS, EARLIEST_TASK, HALVES, Scores, protocol_task
@@ -325,6 +326,7 @@ def _preface(
         lines.append(_inputs(table))
     lines += [f"skill is relative to {text}" for text in _references(table, scores)]
     lines += list(dict.fromkeys(one.run.implausible for one in scores if one.run.implausible))
+    lines += equal_notes(one.run for one in scores)
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no result about real imagery")
     if table["interval"].str.endswith(inference.ONE_SCENE).any():

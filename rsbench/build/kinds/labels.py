@@ -1,4 +1,4 @@
-"""The label layer of a pair: a map of classes on the satellite image's own pixels."""
+"""The label layer of an image: a map of classes on the satellite image's own pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which map of classes lies beside a pair: the latest of its year or before, never a later one."""
+"""Which map of classes lies beside an image: the latest of its year or before, no later one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def search_labels(
     catalogue: ApiCatalogue | FolderCatalogue,
     leaving: LeavingOut = NOTHING,
 ) -> dict[int, tuple[LockItem, ...]]:
-    """Return the items of the map for the pairs of each year; a year without any is left out.
+    """Return the items of the map for the images of each year; a year without any is left out.
 
-    Of the maps that begin in the year of a pair or before, those of the latest year are taken;
+    Of the maps that begin in the year of an image or before, those of the latest year are taken;
     tiles of one year in the order of their ids, the grid's own zone first. Items that ``leaving``
     names are not used.
     """

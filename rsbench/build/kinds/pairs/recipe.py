@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rsbench.build.kinds.labels_recipe import LabelledRecipe
 from rsbench.catalog import Recipe, Sensor
-from rsbench.catalog.loaders import load_labels, load_protocol
+from rsbench.catalog.loaders import load_protocol
 from rsbench.catalog.models_base import Entry, Name
 from rsbench.core.errors import InputError
 from rsbench.simulate.pair_scenes import RATIO, PairSpec
@@ -40,16 +41,14 @@ class PairsSpec(Entry):
     candidates: int = Field(default=5, ge=1, le=50)
 
 
-class PairsRecipe(Recipe):
-    """A recipe of pairs.
+class PairsRecipe(LabelledRecipe):
+    """A recipe of pairs; ``labels`` lie on the pixels of their coarse sensor.
 
-    ``labels``: a label set that lies beside the pairs, on the pixels of their coarse sensor. With
-    labels, ``default_protocol`` may be a protocol of segmentation.
+    With labels, ``default_protocol`` may be a protocol of segmentation.
     """
 
     kind: Literal["pairs"] = "pairs"
     pairs: PairsSpec
-    labels: Name | None = None
     simulated: PairSpec | None = None
 
     @model_validator(mode="after")
@@ -75,9 +74,7 @@ class PairsRecipe(Recipe):
 
     def references(self) -> Mapping[str, Callable[[], object]]:
         """Return the checks of the label set, which the provider has, and of the protocol."""
-        checks: dict[str, Callable[[], object]] = {}
-        if self.labels is not None:
-            checks["labels"] = partial(require_labels, self.labels, self.provider)
+        checks = dict(super().references())
         if self.default_protocol:
             checks["default_protocol"] = partial(_require_segment, self.default_protocol)
         return checks
@@ -92,15 +89,6 @@ def pairs_recipe(recipe: Recipe) -> PairsRecipe:
     if not isinstance(recipe, PairsRecipe):
         raise TypeError(f"recipe {recipe.name} of kind {recipe.kind} has no pairs")
     return recipe
-
-
-def require_labels(name: str, provider: str) -> None:
-    """Refuse a label set that is unknown, or that the provider does not have.
-
-    Raises:
-        UnknownName: in both cases.
-    """
-    load_labels(name).source(provider)
 
 
 def _require_segment(name: str) -> None:
