@@ -187,9 +187,8 @@ def example(store: Store, name: str) -> tuple[Any, Any, Any]:
     times, everywhere = torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1, 1, 1, *codes.shape)
 
     def frames(shown: Any) -> Frames:
-        return Frames(
-            shown.float()[None, None, None], everywhere.bool(), times, (), "reflectance", (False,)
-        )
+        stacked, unit = shown.float()[None, None, None], "reflectance"
+        return Frames(stacked, everywhere.bool(), times, (), unit, (False,), (0.0, 1.0))
 
     want = SimpleNamespace(times=times, members=1)
     return Given({"s2": frames(values)}, {}, ()), want, frames(share)
