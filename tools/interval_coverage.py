@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsbench.evaluation.block_intervals import windows
-from rsbench.evaluation.intervals import ANYWHERE, BLOCK_REACH, REACH, Range
+from rsbench.evaluation.intervals import ANYWHERE, MOST_DEVIATIONS, REACH, Range
 from rsbench.evaluation.student_t import student_t_quantile
 
 Array = NDArray[np.float64]
@@ -268,7 +268,7 @@ def blocked(x: Array, bounds: Range, _rng: np.random.Generator) -> Ends:
     (mean, s, _), fitting = _summary(x), n / len(parts[0])
     error = np.sqrt(((means - mean[:, None]) ** 2).mean(1) / (fitting - 1.0))
     half = student_t_quantile(0.975, max(1, math.floor(fitting - 1.0))) * error
-    half = np.minimum(half, BLOCK_REACH * s)
+    half = np.minimum(half, MOST_DEVIATIONS * s)
     return np.maximum(mean - half, bounds[0]), np.minimum(mean + half, bounds[1])
 
 

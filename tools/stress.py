@@ -78,7 +78,7 @@ def scored(
     if lacking:
         rows = list(reference_entries(config).entries)
         if called != TRIVIAL:  # reference models are scored only once
-            own = own_entry(config, model_of(called, seed, plain, strained)).row
+            own = own_entry(config, model_of(called, seed, plain, strained)).entry
             rows = [own] if own is not None else []
         for name in lacking:
             tally = score(

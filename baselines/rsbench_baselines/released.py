@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 
+import torch
 from torch import Tensor, nn
 
 from rsbench import InputError
@@ -85,7 +86,7 @@ def load_released(
         raise InputError(
             asked,
             _some(others, "entry is no tensor", "entries are no tensors"),
-            "Give the tensors of one network by name, for example checkpoint['state_dict']",
+            "Give the tensors of one network: checkpoint['state_dict'], or --key state_dict",
         )
     names = _matched(state, own, layout)
     found = {new: _parted(state[name], own.get(new), new, layout) for new, name in names.items()}
@@ -126,15 +127,24 @@ def _faults(
     """Return a phrase for each kind of difference; names of the file where it has the tensor."""
     unknown = [names[new] for new in found if new not in own]
     absent = [new for new in own if new not in found]
+    pairs = [(names[new], found[new], tensor) for new, tensor in own.items() if new in found]
     shapes = [
-        f"{names[new]} {list(found[new].shape)}, not {list(tensor.shape)}"
-        for new, tensor in own.items()
-        if new in found and found[new].shape != tensor.shape
+        f"{name} {list(theirs.shape)}, not {list(ours.shape)}"
+        for name, theirs, ours in pairs
+        if theirs.shape != ours.shape
     ]
+    kinds = [
+        f"{name} {theirs.dtype}, not {ours.dtype}"
+        for name, theirs, ours in pairs
+        if theirs.is_floating_point() != ours.is_floating_point()
+    ]
+    broken = [name for name, theirs, _ in pairs if not bool(torch.isfinite(theirs).all())]
     return [
         *_each(unknown, "tensor of the file is unknown", "tensors of the file are unknown"),
         *_each(absent, "tensor of the network is absent", "tensors of the network are absent"),
         *_each(shapes, "tensor has another shape", "tensors have other shapes"),
+        *_each(kinds, "tensor holds other numbers", "tensors hold other numbers"),
+        *_each(broken, "tensor is not finite", "tensors are not finite"),
     ]
 
 

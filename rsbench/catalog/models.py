@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -156,9 +156,6 @@ class Recipe(Entry):
     ``simulated`` the regions are those of the simulated Earth and ``regions`` stays ``all``.
     """
 
-    has_protocol: ClassVar[bool] = True
-    """Whether a task uses stores of this kind; then ``default_protocol`` is required."""
-
     name: Name
     title: Text
     description: str = ""
@@ -218,12 +215,8 @@ class Recipe(Entry):
             raise ValueError("seasons of regions need a season for all: season: by-latitude")
         if self.season is not None and len(self.months) < 12:
             raise ValueError("months and season exclude each other; keep one")
-        if bool(self.default_protocol) != self.has_protocol:
-            raise ValueError(
-                "default_protocol: field required"
-                if self.has_protocol
-                else f"default_protocol: no task uses datasets of kind {self.kind}; leave it out"
-            )
+        if fault := self.protocol_fault():
+            raise ValueError(f"default_protocol: {fault}")
         for name in self.query:
             if name not in self.sensor_names:
                 raise ValueError(f"query names {name!r}, which is no sensor of the recipe")
@@ -242,6 +235,10 @@ class Recipe(Entry):
             sensors: all sensors of the recipe, as in the catalogue.
         """
         return {}
+
+    def protocol_fault(self) -> str | None:
+        """Return why ``default_protocol`` does not fit the recipe, None if it does."""
+        return None if self.default_protocol else "field required"
 
     def references(self) -> Mapping[str, Callable[[], object]]:
         """Return key → function that raises if the name under this key of the recipe is unknown."""

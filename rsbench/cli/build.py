@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rsbench.cli.app import confirmed
 from rsbench.cli.build_output import Output, Say, end, event, watching
 from rsbench.core.errors import InputError, RsbenchError, unknown
+from rsbench.core.io import disk_errors
 from rsbench.core.progress import Advance
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class BuildRequest:
     scheduler: str | None = None
     store: str = "zarr"
     exclude: tuple[str, ...] = ()
+    labels: str | None = None
 
     @property
     def part(self) -> tuple[int, int] | None:
@@ -62,7 +64,7 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     given = None
     if asked.lock is not None and (asked.lock.exists() or not asked.dry_run):
         given = Lock.load(asked.lock)
-    chosen = _recipe(asked.recipe, given)
+    chosen = _recipe(asked.recipe, given, asked.labels)
     target = asked.out or Path(f"{chosen.name}.zarr")
     chosen = _narrow(chosen, asked.regions, asked.years)
     if given is not None:
@@ -76,8 +78,10 @@ def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
     build(chosen, target, given, asked, to)
 
 
-def _recipe(name: str | None, lock: Lock | None) -> Recipe:
+def _recipe(name: str | None, lock: Lock | None, labels: str | None) -> Recipe:
     """Return the recipe: the one that is named, else that of the lock, else the default one.
+
+    With ``labels``, it has this label set.
 
     Raises:
         InputError: if the lock was made for another recipe, or for one that is not known.
@@ -86,13 +90,33 @@ def _recipe(name: str | None, lock: Lock | None) -> Recipe:
     from rsbench.build.plan.lock_recipe import recipe_in
     from rsbench.catalog import load_recipe
 
-    if lock is None:
-        return load_recipe(name or "s2-yearly")
-    if name is None:
-        return recipe_in(lock)
-    recipe = load_recipe(name)
-    require_same(lock, recipe)
+    recipe = recipe_in(lock) if lock and name is None else load_recipe(name or "s2-yearly")
+    if labels is not None:
+        recipe = _with_labels(recipe, labels)
+    if lock and (name or labels):
+        require_same(lock, recipe)
     return recipe
+
+
+def _with_labels(recipe: Recipe, name: str) -> Recipe:
+    """Return a recipe of pairs with another label set, and with the protocol of segmentation.
+
+    Raises:
+        InputError: for a recipe of another kind.
+        UnknownName: if the label set is unknown, or the recipe's provider does not have it.
+    """
+    from rsbench.build.kinds.labels_recipe import require_labels
+    from rsbench.build.kinds.pairs.recipe import TASK, PairsRecipe
+
+    if not isinstance(recipe, PairsRecipe):
+        raise InputError(
+            f"--labels {name} with the recipe {recipe.name}",
+            f"it is of kind {recipe.kind}; labels lie beside pairs only",
+            "Leave --labels out, or choose a recipe of pairs, as naip-pairs",
+        )
+    require_labels(name, recipe.provider)
+    protocol = recipe.default_protocol or TASK
+    return recipe.model_copy(update={"labels": name, "default_protocol": protocol})
 
 
 def _require_consistent(asked: BuildRequest) -> None:
@@ -133,7 +157,8 @@ def _build_whole(
         _tell(summary, dry_run=asked.dry_run, to=to)
         if asked.dry_run:
             if asked.lock is not None and not asked.lock.exists():
-                frozen.save(asked.lock)
+                with disk_errors(f"writing the lock {asked.lock}", "give another --lock"):
+                    frozen.save(asked.lock)
                 to.note(f"the search is kept in {asked.lock}")
             return
         if summary.hours > ASK_ABOVE_HOURS and not asked.yes:
@@ -281,11 +306,12 @@ def _ask(summary: PlanSummary) -> None:
 
 
 def download_command(
-    source: str, *, out: Path | None, base: str | None, digest: str | None, as_json: bool, say: Say
-) -> None:
+    source: str, *, out: Path | None, base: str | None, digest: str | None, as_json: bool,
+    say: Say, note: Say = _silent,
+) -> None:  # fmt: skip
     """Fetch a release, verify it, and remember its store."""
     from rsbench.build.importers.release import download
 
     with watching(as_json=as_json, say=say) as (advance, _):
         result = download(source, out, base=base, digest=digest, progress=advance)
-    end(result, Output(say, _silent, as_json))
+    end(result, Output(say, note, as_json, table=False))

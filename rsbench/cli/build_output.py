@@ -73,13 +73,14 @@ class _Lines:
 class Output:
     """How a build reports, and whether a release follows.
 
-    ``say``: results, on standard output. ``note``: everything else.
+    ``say``: results, on standard output. ``note``: everything else. ``table``: sum up by split.
     """
 
     say: Say
     note: Say
     as_json: bool = False
     release: Path | None = None
+    table: bool = True
 
 
 def end(result: BuildResult, to: Output) -> None:
@@ -87,8 +88,8 @@ def end(result: BuildResult, to: Output) -> None:
     from rsbench.core.paths import remember_store
     from rsbench.store.export.release import write_release
 
-    remember_store(result.path)
-    if not to.as_json:
+    remember_store(result.path, to.note)
+    if to.table and not to.as_json:
         for line in _table(result):
             to.note(line)
     if to.release is not None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rsbench.cli.app import confirmed
 from rsbench.core.errors import InputError
-from rsbench.core.io import atomic_directory, read_json
+from rsbench.core.file_lock import new_directory, target_lock
+from rsbench.core.io import disk_errors, read_json
 
 if TYPE_CHECKING:
     from rsbench.store.read import Store
@@ -19,18 +20,24 @@ Say = Callable[[str], None]
 
 
 def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
-    """Say what a store holds: identity, sensors, regions, splits, coverage."""
+    """Say what a store holds: identity, sensors, labels, regions, splits, coverage."""
+    from rsbench.store.export.card_labels import label_shares
     from rsbench.store.export.coverage import coverage, picture
     from rsbench.store.read import open_store
 
     store = open_store(path)
-    head = store_identity(store)
+    head, labels = store_identity(store), label_shares(store)
     if as_json:
         regions = {name: found.to_json() for name, found in coverage(store).items()}
-        say(json.dumps({**head, "regions": regions}, indent=2))
+        stated = {"labels": labels} if labels else {}
+        say(json.dumps({**head, **stated, "regions": regions}, indent=2))
         return
     for key, item in head.items():
         say(f"{key:10} {_plain(item)}")
+    for sensor, found in labels.items():
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in found["classes"].items())
+        none = f"without class {found['without class']:.1%}"
+        say(f"{'labels':10} {' '.join(found['labels'])} beside {sensor}: {shares}; {none}")
     for line in picture(coverage(store)):
         say(line)
 
@@ -53,10 +60,12 @@ def export_command(path: Path, out: Path, *, region: str | None, say: Say) -> No
         raise InputError(
             f"exporting into {out}", "something else is there already", "Choose another --out"
         )
+    asked, elsewhere = f"exporting into {out}", "choose another --out"
     if out.exists():
-        files = export_geotiff(store, out, region=region)
+        with disk_errors(asked, elsewhere), target_lock(out, asked, elsewhere):
+            files = export_geotiff(store, out, region=region)
     else:
-        with atomic_directory(out.absolute()) as folder:
+        with new_directory(out, asked, elsewhere) as folder:
             files = export_geotiff(store, folder, region=region)
     say(f"{out}  {len(files)} files")
 

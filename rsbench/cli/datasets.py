@@ -15,7 +15,8 @@ def build_dataset(
     recipe: Annotated[str | None, typer.Option(help="Name or file of a recipe.")] = None,
     out: Annotated[Path | None, typer.Option(help="Path of the new store.")] = None,
     provider: Annotated[
-        str | None, typer.Option(help="planetary-computer, earth-search, a STAC API or a folder.")
+        str | None,
+        typer.Option(help="planetary-computer, earth-search, a STAC API, a folder or a .json."),
     ] = None,
     regions: Annotated[
         str | None, typer.Option(help="A number, names separated by commas, or a .geojson file.")
@@ -50,6 +51,10 @@ def build_dataset(
         list[str] | None,
         typer.Option(metavar="ITEM_ID", help="Leave out an item of the catalogue; repeatable."),
     ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Label set beside the images of a recipe of pairs."),
+    ] = None,
     release: Annotated[
         Path | None,
         typer.Option(help="Also write a folder for publication in an archive or data hub."),
@@ -65,7 +70,7 @@ def build_dataset(
         recipe=recipe, out=out, provider=provider, regions=regions, years=years, yes=yes,
         workers=workers, scheduler=scheduler, store=store, dry_run=dry_run, lock=lock, parts=parts,
         finalise=finalise, allow_incomplete=allow_incomplete, release=release, as_json=as_json,
-        exclude=tuple(exclude or ()),
+        exclude=tuple(exclude or ()), labels=labels,
     )  # fmt: skip
     build_command(asked, say=say, note=note)
 
@@ -84,7 +89,7 @@ def download(
     """Download a released dataset and verify its digest."""
     from rsbench.cli.build import download_command
 
-    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say)
+    download_command(source, out=out, base=base, digest=digest, as_json=as_json, say=say, note=note)
 
 
 def import_dataset(
@@ -108,6 +113,9 @@ def import_dataset(
     coarse_nodata: Annotated[float | None, typer.Option(help="Nodata of coarse images.")] = None,
     coarse_gsd: Annotated[
         float | None, typer.Option(help="Metres that a coarse pixel measures, if resampled.")
+    ] = None,
+    coarse_resampling: Annotated[
+        str | None, typer.Option(help="Bring coarse images onto the fine grid: nearest.")
     ] = None,
     layout: Annotated[
         str | None, typer.Option(help="What names say, e.g. '{region}/{date}_{band}.tif'.")
@@ -160,7 +168,8 @@ def import_dataset(
         bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
-        layout=layout, gsd=gsd, dates_in_file=dates_in_file, offset_from=offset_from,
+        coarse_resampling=coarse_resampling, layout=layout, gsd=gsd,
+        dates_in_file=dates_in_file, offset_from=offset_from,
         mask=mask, mask_valid=mask_valid, step=step,
         composite=composite, clear=clear, coarse_clear=coarse_clear, correlation=correlation,
         shift=shift, split=split,

@@ -29,7 +29,7 @@ def run_demo(out: Path, *, seed: int = 0, note: Note = quiet, advance: Advance =
     out.mkdir(parents=True, exist_ok=True)
     note("building the simulated dataset: search, lock, read, mask, composite, store")
     store = build(RECIPE, out / "demo.zarr", progress=advance)
-    remember_store(store.path)
+    remember_store(store.path, note)
     note(f"{store.path}  digest {store.digest}")
     request = RunRequest(
         model=MODEL, preset="tiny", data=store.path, horizon=HORIZON, seed=seed, out=out / "run",

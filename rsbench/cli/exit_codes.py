@@ -18,13 +18,9 @@ import typer
 
 from rsbench.cli.app import app, note
 from rsbench.core.errors import DiskFull, InputError, LimitReached, RsbenchError, first_line
+from rsbench.core.io import FULL, remove_own_temporaries
 
 INTERRUPTED = 130
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_OF_THE_MACHINE = _FULL | {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
-    *(errno.EEXIST, errno.ENAMETOOLONG),
-}
 
 # How libraries say that memory or address space has run out.
 _NO_MEMORY = re.compile(
@@ -90,7 +86,8 @@ def guarded(command: Callable[[], Any]) -> int:
     except Exception as error:  # noqa: BLE001 - no traceback unless RSBENCH_DEBUG is set
         code = _unexpected(error)
     if code == INTERRUPTED and not reported:
-        note("rsbench: interrupted; no partial files remain. Type the same command to go on.")
+        remove_own_temporaries()
+        note("rsbench: interrupted; no half-written file remains. Type the same command to go on.")
     return code
 
 
@@ -108,8 +105,8 @@ def _unexpected(error: Exception) -> int:
         return _misused(error)
     if (scarce := _scarce(error)) is not None:
         return _report(scarce)
-    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
-        if error.filename is None and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.filename is None and error.errno in FULL:
             _discard_output()  # it may be the buffer of stdout that has no room
         return _report(_machine(error))
     foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
@@ -167,12 +164,9 @@ def _misused(error: Any) -> int:
 def _machine(error: OSError) -> RsbenchError:
     """Return the error for what the operating system refused, with the path."""
     where = error.filename or "a file"
-    if error.errno in _FULL:
-        return DiskFull(
-            f"writing {where}",
-            "the device has no room left",
-            "Free some space and type the same command; finished work is kept",
-        )
+    if error.errno in FULL:
+        found = "the device has no room left"
+        return DiskFull(f"writing {where}", found, "Free some space and type the same command")
     return InputError(
         f"opening {where}",
         (error.strerror or "the system refuses").lower(),

@@ -45,5 +45,5 @@ def import_command(
     from rsbench.core.paths import remember_store
 
     result = import_dataset(importer, source, out, options, note=note)
-    remember_store(result.path)
+    remember_store(result.path, note)
     say(f"{result.path}  digest {result.digest}")

@@ -150,7 +150,7 @@ def weights_import(
     model: Annotated[str, typer.Option(help="Model whose weights the file holds.")],
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
     preset: Annotated[str | None, typer.Option(help="Preset; default: the model's.")] = None,
-    bands: Annotated[int, typer.Option(help="Bands of every image.")] = 6,
+    bands: Annotated[int, typer.Option(min=1, max=1000, help="Bands of every image.")] = 6,
     key: Annotated[
         str | None, typer.Option(help="Entry of the file that holds the tensors, if it has more.")
     ] = None,

@@ -13,11 +13,15 @@ from rsbench.core.io import TEMPORARY, atomic_directory, disk_errors, remove_lef
 
 
 @contextmanager
-def file_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
+def file_lock(
+    path: Path, what: str, elsewhere: str = "choose another folder", *, wait: bool = False,
+    shared: bool = False,
+) -> Iterator[None]:  # fmt: skip
     """Hold the lock file ``path`` during the ``with`` block.
 
     Args:
         what: the operation, for the error message.
+        elsewhere: how to choose another path, for the error message.
         wait: wait until the lock is free.
         shared: allow other shared holders at the same time, and no exclusive holder.
 
@@ -26,10 +30,10 @@ def file_lock(path: Path, what: str, *, wait: bool = False, shared: bool = False
             not writable.
         DiskFull: if the disk is full.
     """
-    handle = _open(path, what)
+    handle = _open(path, what, elsewhere)
     try:
         if not _acquire(handle, wait, shared):
-            raise _busy(what)
+            raise _busy(what, elsewhere)
         yield
     finally:
         os.close(handle)
@@ -120,7 +124,7 @@ def _release_own() -> None:
         _release(path, handle)
 
 
-def _open(path: Path, what: str, elsewhere: str = "choose another folder") -> int:
+def _open(path: Path, what: str, elsewhere: str) -> int:
     with disk_errors(what, elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -134,7 +138,7 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-def _busy(what: str, elsewhere: str = "choose another folder") -> InputError:
+def _busy(what: str, elsewhere: str) -> InputError:
     found = "another process is working on it"
     return InputError(what, found, f"Wait until it has finished, or {elsewhere}")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import pandas as pd
 
 from rsbench.evaluation.scores import Absent
 from rsbench.metrics.metric import OUTSIDE
@@ -12,12 +15,23 @@ Counts = Iterable[Mapping[str, Any]]
 """Rows with ``model``, ``metric``, ``what`` and ``count``, as in ``run.json``."""
 
 
-def clipped_note(metric: str, counts: Counts) -> str:
-    """Return which share of the values a metric clipped, by entry; empty where it clipped none."""
-    found: dict[str, dict[str, int]] = {}
+def clipped_note(metric: str, counts: Counts, sets: pd.DataFrame) -> str:
+    """Return which share of the values a metric clipped, by entry; empty where it clipped none.
+
+    Args:
+        metric: id.
+        counts: of all runs, for metrics of images.
+        sets: rows of set metrics, whose notes hold the shares; the largest over leads counts.
+    """
+    found: dict[str, dict[str, float]] = {}
     for row in counts:
         if row["metric"] == metric:
-            found.setdefault(str(row["model"]), {})[row["what"]] = int(row["count"])
+            found.setdefault(str(row["model"]), {})[row["what"]] = float(row["count"])
+    for model, notes in sets.loc[sets["metric"] == metric, ["model", "notes"]].itertuples(
+        index=False
+    ):
+        of = found.setdefault(str(model), {"elements": 1.0})
+        of |= {what: max(share, of.get(what, 0.0)) for what, share in json.loads(notes).items()}
     truths = [share for of in found.values() if (share := _share(of, "clipped_truth"))]
     own = {name: share for name, of in found.items() if (share := _share(of, "clipped_prediction"))}
     parts = [f"truth {percent(max(truths))}"] if truths else []
@@ -39,7 +53,7 @@ def outside(counts: Counts) -> tuple[Absent, ...]:
     )
 
 
-def _share(counts: Mapping[str, int], what: str) -> float:
+def _share(counts: Mapping[str, float], what: str) -> float:
     return counts.get(what, 0) / counts["elements"] if counts.get("elements") else 0.0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rsbench.core.errors import InputError
-from rsbench.core.io import atomic_file
+from rsbench.core.io import atomic_file, disk_errors
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.intervals import WAYS, unit_of
@@ -264,7 +264,7 @@ def save_figure(
     """Write the figure as PNG, SVG or PDF, by the suffix of ``path``."""
     chart = figure(drawn, simulated=simulated, unit=unit, width=width)
     kind = path.suffix.removeprefix(".") or "png"
-    with atomic_file(path) as temporary:
+    with disk_errors(f"writing {path}", "name another file"), atomic_file(path) as temporary:
         chart.savefig(temporary, format=kind, dpi=dpi)
 
 

@@ -56,7 +56,6 @@ def fit(model: Model, config: EvaluationConfig) -> str:
         return sha256_json(kept)
     parameters = _fitted(model, name, config)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         digest = sha256_json(parameters)
         write_json(path, {"about": about, "parameters": parameters, "digest": digest})
     return sha256_json(parameters)

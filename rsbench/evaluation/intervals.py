@@ -26,10 +26,11 @@ It is the largest number in steps of one half with which a single hard region of
 beyond its own value. docs/intervals.md says what the limit costs in coverage.
 """
 
-BLOCK_REACH = 3.0
-"""No end over blocks of one image is further from the mean than this many deviations of them.
+MOST_DEVIATIONS = 3.0
+"""No end over blocks of one image is further from the mean than this many deviations of the blocks.
 
-Eight blocks leave one degree of freedom, whose quantile is 12.7.
+No end over seeds and regions is further than so many deviations of the means of regions, or of
+seeds if these differ more. Few of them leave one degree of freedom, whose quantile is 12.7.
 """
 
 Range = tuple[float, float]
@@ -275,6 +276,7 @@ def crossed(
         parts = ms_regions**2 / (r - 1) + ms_seeds**2 / (s - 1) + rest**2 / ((r - 1) * (s - 1))
         df = max(1, math.floor(square**2 / parts)) if parts > 0 else r - 1
         half = student_t_quantile(0.5 + 0.5 * level, df) * math.sqrt(square / (r * s))
+        half = min(half, MOST_DEVIATIONS * math.sqrt(max(ms_regions / s, ms_seeds / r)))
         found = held(mean, half, half, bounds, f"crossed-t{level * 100:.10g}")
     return Crossed(
         mean, found, math.sqrt(max(0.0, (ms_seeds - rest) / r)),
@@ -321,7 +323,7 @@ def blocks(
         return None
     error, df = found
     mean, deviation, _ = _moments(list(values.values()))
-    half = min(student_t_quantile(0.5 + 0.5 * level, df) * error, BLOCK_REACH * deviation)
+    half = min(student_t_quantile(0.5 + 0.5 * level, df) * error, MOST_DEVIATIONS * deviation)
     return held(mean, half, half, bounds, f"block-t{level * 100:.10g}")
 
 

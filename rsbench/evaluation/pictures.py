@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.dates import day_number
-from rsbench.core.errors import DiskFull
-from rsbench.core.io import FULL, atomic_file, write_atomic, write_npy
+from rsbench.core.io import atomic_file, write_atomic, write_npy
 from rsbench.metrics.display import GAMMA, WHITE
 from rsbench.store.layout import SHARE
 
@@ -172,18 +171,8 @@ class Viewer:
         }
 
     def _save(self, name: str, array: Array) -> str:
-        path = self._folder / f"{name}.npy"
-        try:
-            with atomic_file(path) as temporary:
-                write_npy(temporary, array)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise DiskFull(
-                f"writing the pictures of the run ({name}.npy)",
-                "the device has no room left",
-                "Free some space and type the same command, or add --keep-predictions none",
-            ) from error
+        with atomic_file(self._folder / f"{name}.npy") as temporary:
+            write_npy(temporary, array)
         return f"{name}.npy"
 
 

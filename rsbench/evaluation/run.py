@@ -166,7 +166,7 @@ def publish(
     with whole(out) as folder:
         inputs = config.store.sensor(config.sensor)
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
-        scores = make(viewer.add)
+        scores = make(_keeping(config, keep, folder, viewer.add))
         viewer.close()
         table = scores.table()
         to_parquet(table, folder / "table.parquet")
@@ -175,6 +175,21 @@ def publish(
         scores.save(folder)
         write_report([folder], folder / "report.html", force=True)
     return scores
+
+
+def _keeping(config: EvaluationConfig, keep: str, folder: Path, shown: OnAnswer) -> OnAnswer:
+    """Return what keeps answers for the report, and with ``all`` predicted class maps as files."""
+    if keep != "all" or not task_of(config).predicts_labels:
+        return shown
+    from rsbench.evaluation.class_map_files import ClassMapFiles
+
+    files = ClassMapFiles(config, folder / "maps")
+
+    def heard(entry: ModelEntry, case: Case, lead: int, values: torch.Tensor) -> None:
+        shown(entry, case, lead, values)
+        files.add(entry, case, lead, values)
+
+    return heard
 
 
 def _kept(
@@ -254,10 +269,15 @@ def _require_fitting(
         )
     needed = entry.of(preset).min_context
     if config.context < needed:
+        most = task_of(config).most_context(config)
+        frames = task_of(config).words.frames
         raise InputError(
             f"{request.model}, preset {preset}, with a context of {config.context}",
-            f"it needs at least {needed} {task_of(config).words.frames}",
-            f"Give --context {needed} or more, or choose another preset",
+            f"it needs at least {needed} {frames}"
+            + ("" if needed <= most else f"; the dates of the store allow {most}"),
+            f"Give --context {needed} or more, or choose another preset"
+            if needed <= most
+            else "Choose another model or preset, or a store with more dates",
         )
 
 

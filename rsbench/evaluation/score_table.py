@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
+from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests
 from rsbench.evaluation.scores import IMPLAUSIBLE, Absent, RunInfo, Scores
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
@@ -135,21 +136,43 @@ def score_table(
     layers = pixel_layers(
         config.store, config.sensor, regions, labels=not task_of(config).predicts_labels
     )
+    answers = AnswerDigests() if task_of(config).predicts_labels else None
+    heard = _heard(on_answer, answers)
     tally = score(
         entries, cases(config), config.metrics, bands=config.bands,
         value_range=config.meta.value_range, rgb=config.rgb,
-        hooks=ScoringHooks(layers, on_answer, _counter(len(samples), advance)),
+        hooks=ScoringHooks(layers, heard, _counter(len(samples), advance)),
     )  # fmt: skip
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
     counts = _counts(tally.counts)
-    run = replace(run, absent=(*run.absent, *outside(counts)))
+    run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
     extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
     extra |= _implausible(config, tally.frame({}))
+    extra |= {ANSWERS: answers.digests()} if answers is not None else {}
     if tally.sets is not None:
         note("comparing sets of images")
     return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+def _heard(on_answer: OnAnswer | None, answers: AnswerDigests | None) -> OnAnswer | None:
+    """Return a function that passes answers on and adds them to the digests."""
+    if answers is None:
+        return on_answer
+
+    def heard(entry: ModelEntry, case: Case, lead: int, values: torch.Tensor) -> None:
+        answers.add(entry, values)
+        if on_answer is not None:
+            on_answer(entry, case, lead, values)
+
+    return heard
+
+
+def _said(absent: tuple[Absent, ...], note: Note) -> tuple[Absent, ...]:
+    for one in absent:
+        note(f"{one.model}: {one.metric}: {one.reason}")
+    return absent
 
 
 def _scores(tally: Tally, strata: Mapping[str, Mapping[str, str]], run: RunInfo) -> Scores:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from rsbench.core.errors import InputError, PixelError, RsbenchError, first_line, unknown
 from rsbench.core.grid import Grid, Window
 from rsbench.core.io import write_npy
-from rsbench.store.export.geotiff import geotiff
+from rsbench.store.export.geotiff_file import geotiff, profile_of
 
 if TYPE_CHECKING:
     from rsbench.models.api import Frames
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NOTE = "answer.json"
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Pair = tuple[Array, Mask]
 GRID_TOLERANCE = 1e-6  # of a pixel's side
 
 
@@ -37,7 +38,6 @@ class ContextFiles:
 
     Args:
         folder: where they go.
-        bands: names along C.
         form: a key of ``LAYOUT``.
     """
 
@@ -47,11 +47,11 @@ class ContextFiles:
         "geotiff": "context/<folder>/<date>.tif float32, a band each, mask inside the file",
     }
 
-    def __init__(self, folder: Path, bands: Sequence[str], form: str) -> None:
+    def __init__(self, folder: Path, form: str) -> None:
         if form not in self.LAYOUT:
             raise unknown("format", form, self.LAYOUT)
         folder.mkdir(parents=True)
-        self._folder, self._bands = folder, tuple(bands)
+        self._folder = folder
         self._put = {"npy": self._npy, "zarr": self._zarr, "geotiff": self._geotiff}[form]
         self._written: set[tuple[str, date]] = set()
 
@@ -69,35 +69,31 @@ class ContextFiles:
                     continue
                 values = shown.values[0, 0, place].numpy()
                 valid = shown.valid[0, 0, place, 0].numpy()
-                self._put(folder, day.isoformat(), item.grid, (values, valid))
+                self._put(f"{folder}/{day}", item.grid, shown.bands, (values, valid))
                 self._written.add((folder, day))
 
-    def _npy(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
-        place = self._folder / folder
-        place.mkdir(parents=True, exist_ok=True)
-        write_npy(place / f"{day}.npy", arrays[0])
-        write_npy(place / f"{day}.valid.npy", arrays[1])
+    def _npy(self, name: str, grid: Grid, bands: Sequence[str], arrays: Pair) -> None:
+        place = self._folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_npy(place.with_name(f"{place.name}.npy"), arrays[0])
+        write_npy(place.with_name(f"{place.name}.valid.npy"), arrays[1])
 
-    def _zarr(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
+    def _zarr(self, name: str, grid: Grid, bands: Sequence[str], arrays: Pair) -> None:
         import zarr
 
         group = zarr.open_group(self._folder, mode="a", zarr_format=3)
-        for name, array in zip((day, f"{day}.valid"), arrays, strict=True):
-            held = group.create_array(f"{folder}/{name}", shape=array.shape, dtype=array.dtype)
+        for path, array in zip((name, f"{name}.valid"), arrays, strict=True):
+            held = group.create_array(path, shape=array.shape, dtype=array.dtype)
             held[...] = array
 
-    def _geotiff(self, folder: str, day: str, grid: Grid, arrays: tuple[Array, Mask]) -> None:
-        rasterio = _rasterio()
-        (self._folder / folder).mkdir(parents=True, exist_ok=True)
-        profile = {
-            "driver": "GTiff", "dtype": "float32", "count": len(self._bands),
-            "height": grid.height, "width": grid.width, "crs": grid.crs,
-            "transform": rasterio.Affine(*grid.transform), "compress": "deflate",
-        }  # fmt: skip
-        with geotiff(rasterio, self._folder / folder / f"{day}.tif", profile) as file:
+    def _geotiff(self, name: str, grid: Grid, bands: Sequence[str], arrays: Pair) -> None:
+        rasterio, place = _rasterio(), self._folder / f"{name}.tif"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        profile = profile_of(rasterio, grid, "float32", len(bands))
+        with geotiff(rasterio, place, profile) as file:
             file.write(arrays[0])
             file.write_mask(np.where(arrays[1], 255, 0).astype(np.uint8))
-            file.descriptions = self._bands
+            file.descriptions = tuple(bands)
 
 
 class AnswerFiles(ABC):

@@ -25,6 +25,33 @@ MOST = 0.5
 that clip."""
 
 
+SUM_TOLERANCE = 1e-3
+"""Largest distance from 1 of the sum of a pixel's class probabilities."""
+
+
+def require_probabilities(values: Array, item: Asked[Any], window: Window) -> None:
+    """Refuse class probabilities ``(K, h, w)`` that are negative or do not sum to 1.
+
+    Raises:
+        InputError: names the first pixel.
+    """
+    total = values.sum(axis=0, dtype=np.float64)
+    for wrong, what in (
+        (values.min(axis=0) < 0, "a probability is negative"),
+        (np.abs(total - 1) > SUM_TOLERANCE, "the probabilities do not sum to 1"),
+    ):
+        if wrong.any():
+            row, column = (int(place) for place in np.argwhere(wrong)[0])
+            given = ", ".join(f"{value:.4g}" for value in values[:, row, column])
+            raise InputError(
+                f"the prediction of {item}",
+                f"{what} in {int(wrong.sum())} pixels, the first at row {window.y + row}, column "
+                f"{window.x + column} ({given})",
+                "Write the probability of every class, each 0 or more, that sum to 1 in every "
+                "pixel; of a map of classes, 1 for the class and 0 for the others",
+            )
+
+
 def require_unit(files: AnswerFiles, asked: Sequence[Asked[Any]], meta: SensorMeta) -> None:
     """Refuse predictions of which most lie outside the value range, e.g. DN for reflectance.
 

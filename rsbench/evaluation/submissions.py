@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import Incomparable, InputError, SchemaError, unknown
-from rsbench.core.io import atomic_directory, read_json
+from rsbench.core.file_lock import new_directory
+from rsbench.core.io import read_json
 from rsbench.core.names import label_fault
 from rsbench.core.progress import Advance, silent
 from rsbench.core.typed import typed
@@ -29,15 +30,18 @@ from rsbench.evaluation.submission_files import (
     ContextFiles,
     open_answers,
 )
-from rsbench.evaluation.submission_range import require_unit
+from rsbench.evaluation.submission_range import require_probabilities, require_unit
+from rsbench.store.layout import SHARE
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task, task_of
 from rsbench.tasks.settings import evaluation_config, reading_of
 
 if TYPE_CHECKING:
+    from rsbench.core.grid import Window
     from rsbench.evaluation.entries import Answer, ModelEntry
     from rsbench.evaluation.score_table import OnAnswer
     from rsbench.evaluation.scores import Scores
+    from rsbench.evaluation.submission_files import Array
     from rsbench.store.read import Store
     from rsbench.tasks.base import Asked, Case
 
@@ -142,8 +146,8 @@ def export_task(
     config = evaluation_config(store, named, replace(options or EvaluationOptions(), device="cpu"))
     chosen = load_protocol(named)
     asked = task_of(config).asked(config)
-    with atomic_directory(out.absolute()) as folder:
-        _write_frames(config, asked, ContextFiles(folder / "context", config.bands, form), advance)
+    with new_directory(out, f"exporting a task to {out}", "choose another OUT") as folder:
+        inputs = _write_frames(config, asked, ContextFiles(folder / "context", form), advance)
         answer = AnswerNote(
             digest=store.digest, protocol=chosen.name, split=config.split, context=config.context,
             horizon=config.horizon, sensor=config.sensor, bands=config.bands, format=form,
@@ -151,7 +155,7 @@ def export_task(
         )  # fmt: skip
         (folder / "predictions").mkdir()
         _dump(folder / "predictions" / NOTE, answer.to_json())
-        _dump(folder / TASK, _task(config, chosen.name, form, asked))
+        _dump(folder / TASK, {**_task(config, chosen.name, form, asked), "inputs": inputs})
     return out
 
 
@@ -164,13 +168,20 @@ def _stated(protocol: Protocol) -> dict[str, Any] | None:
 
 def _write_frames(
     config: EvaluationConfig, asked: Sequence[Asked[Any]], files: ContextFiles, advance: Advance
-) -> None:
-    """Write the frames as models see them, whole regions at once."""
+) -> dict[str, dict[str, Any]]:
+    """Write the frames as models see them, whole regions at once; return what each sensor holds."""
     reader = task_of(config).reader(reading_of(config))
+    inputs: dict[str, dict[str, Any]] = {}
     for done, item in enumerate(asked, start=1):
         if files.lacks(item):
-            files.write(item, reader.assemble([item.sample]).given)
+            given = reader.assemble([item.sample]).given
+            files.write(item, given)
+            inputs |= {
+                sensor: {"bands": list(f.bands), "unit": f.unit, "value_range": list(f.value_range)}
+                for sensor, f in given.items()
+            }
         advance("writing", done, len(asked))
+    return inputs
 
 
 def _dump(path: Path, value: Mapping[str, Any]) -> None:
@@ -239,8 +250,8 @@ def score_answers(
 
     Raises:
         Incomparable: if they were made for another dataset.
-        InputError: if a file is absent or of another shape, grid or type, or most predictions lie
-            outside the value range.
+        InputError: if a file is absent or of another shape, grid or type, most predictions lie
+            outside the value range, or class probabilities are negative or do not sum to 1.
         PixelError: if a value is not finite.
     """
     chosen = options or ScoreOptions()
@@ -263,7 +274,11 @@ def score_answers(
         regions = len({item.region for item in asked})
         note(f"{answer.model}: {len(asked)} {task_of(config).words.answers} of {regions} regions")
         own = OwnEntry(
-            answer.model, _entry_of(answer, files, asked), digest, answer.citation, "elsewhere"
+            answer.model,
+            _entry_of(answer, files, asked, config.meta.unit),
+            digest,
+            answer.citation,
+            "elsewhere",
         )
         info = {"command": chosen.command, "extra": {"key": key}}
 
@@ -317,7 +332,9 @@ def _content(folder: Path) -> str:
     return sha256_json([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in files])
 
 
-def _entry_of(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]]) -> ModelEntry:
+def _entry_of(
+    answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]], unit: str
+) -> ModelEntry:
     import numpy as np
     import torch
 
@@ -325,12 +342,15 @@ def _entry_of(answer: AnswerNote, files: AnswerFiles, asked: Sequence[Asked[Any]
 
     known = {(item.region, item.key): item for item in asked}
 
+    def read(item: Asked[Any], index: int, window: Window) -> Array:
+        values = files.read(item, index, window)
+        if unit == SHARE:
+            require_probabilities(values, item, window)
+        return values
+
     def of(case: Case) -> Answer:
         for index in range(case.truth.shape[1]):
-            found = [
-                files.read(known[sample.region, sample.key], index, sample.window)
-                for sample in case.samples
-            ]
+            found = [read(known[s.region, s.key], index, s.window) for s in case.samples]
             yield index + 1, torch.from_numpy(np.stack(found))
 
     return ModelEntry(answer.model, answer.preset, "model", of)

@@ -13,10 +13,11 @@ from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
+from rsbench.evaluation.equal_answers import equal_notes
 from rsbench.evaluation.intervals import WAYS, loss
 from rsbench.evaluation.run_files import SCHEMA, TABLE_AGAIN, read_parquet, write_parquet
 from rsbench.evaluation.scores import COLUMNS, EARLIEST_TASK, HALVES, Scores, protocol_task
-from rsbench.evaluation.unit_table import RANKED_ROLES
+from rsbench.evaluation.unit_table import RANKED_ROLES, stack
 from rsbench.metrics.queries import SKILL, direction
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
@@ -205,7 +206,8 @@ def to_markdown(
             "the report has the primary endpoint with a correction for that.", "",
         ]  # fmt: skip
     absent = dict.fromkeys(a for one in scores for a in one.absences())
-    lines += [f"- {a.model}: {_what(a.metric, a.lead)}{a.reason}" for a in absent]
+    named = ((a, "every entry" if a.model == "*" else a.model) for a in absent)
+    lines += [f"- {name}: {_what(a.metric, a.lead)}{a.reason}" for a, name in named]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -218,7 +220,7 @@ def _unranked(metric: str) -> str:
 def _clipped(metric: str, scores: Sequence[Scores]) -> str:
     """Return which share of the values a metric clipped, by entry; empty where none."""
     rows = [row for one in scores for row in one.run.extra.get("counts") or []]
-    return clipped_note(metric, rows)
+    return clipped_note(metric, rows, stack(*(one.sets for one in scores))) if scores else ""
 
 
 def _size(
@@ -322,6 +324,7 @@ def _preface(
         lines.append(_inputs(table))
     lines += [f"skill is relative to {text}" for text in _references(table, scores)]
     lines += list(dict.fromkeys(one.run.implausible for one in scores if one.run.implausible))
+    lines += equal_notes(one.run for one in scores)
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no result about real imagery")
     if table["interval"].str.endswith(inference.ONE_SCENE).any():

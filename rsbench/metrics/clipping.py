@@ -68,15 +68,22 @@ def _clipping(
     margin = MARGIN * (high - low)
     clipped, far = [], []
     for x in (images.prediction[:, chosen], images.truth[:, chosen]):
-        clipped.append(beyond(x, valid, low, high))
-        far.append(beyond(x, valid, low - margin, high + margin))
+        reach = tuple(float(end) for end in x.aminmax())
+        clipped.append(beyond(x, valid, (low, high), reach))
+        far.append(beyond(x, valid, (low - margin, high + margin), reach))
     return Clipping(torch.stack(clipped, 1), torch.stack(far, 1) > most)
 
 
-def beyond(x: Tensor, valid: Tensor | None, low: float, high: float) -> Tensor:
-    """Return the share of the valid pixels of a band below or above: (n, C) float64, on the CPU."""
+def beyond(
+    x: Tensor, valid: Tensor | None, bounds: tuple[float, float], reach: tuple[float, ...]
+) -> Tensor:
+    """Return the share of the valid pixels of a band out of bounds: (n, C) float64, on the CPU.
+
+    ``reach`` is the smallest and the largest value of all.
+    """
     n, bands, height, width = x.shape
-    if bool(x.amin() >= low) and bool(x.amax() <= high):
+    low, high = bounds
+    if reach[0] >= low and reach[1] <= high:
         return torch.zeros(n, bands, dtype=torch.float64)
     outside = (x < low) | (x > high)
     if valid is None:

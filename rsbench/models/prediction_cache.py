@@ -24,7 +24,7 @@ import torch
 
 from rsbench.core.digest import canonical_json, is_intact, sealed, sha256_json
 from rsbench.core.errors import InputError, unknown
-from rsbench.core.io import read_json, replace_file, temporary_file, write_atomic
+from rsbench.core.io import disk_errors, read_json, replace_file, temporary_file, write_atomic
 from rsbench.models.api import Card, Given, Model, Prediction, SampleRef, Want
 from rsbench.models.rollout import roll
 
@@ -34,6 +34,7 @@ HEADER = 128
 FLOAT = 4
 DIGEST = hashlib.sha256().digest_size
 """Bytes of the digest behind the array."""
+ELSEWHERE = "set RSBENCH_CACHE to another folder, or add --keep-predictions viewer"
 SCHEMA = "rsbench.predictions@2"
 MADE = "made.json"
 Array = npt.NDArray[np.float32]
@@ -163,6 +164,12 @@ class PredictionCache:
         Raises:
             InputError: if a sample is absent and cached ones were predicted on another device type.
         """
+        with disk_errors(f"keeping predictions in {self.folder}", ELSEWHERE):
+            yield from self._rolled(model, card, given, want)
+
+    def _rolled(
+        self, model: Model, card: Card, given: Given, want: Want
+    ) -> Iterator[tuple[int, Prediction]]:
         kept = [row for row, sample in enumerate(want.samples) if self.keeps(sample)]
         found = [self.read(want.samples[row], want) for row in kept]
         if len(kept) == len(want.samples) and all(item is not None for item in found):

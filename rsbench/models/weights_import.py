@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -77,14 +79,11 @@ def read_state(file: Path, key: str | None = None) -> Mapping[str, Any]:
     """
     if file.suffix == ".safetensors":
         return read_tensors(file)
-    import pickle
-
-    import torch
-
     asked = f"reading {file}"
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        found = _torch_file(file)
+    except Exception as error:
+        # The reader of torch raises almost any exception for a damaged file.
         raise InputError(
             asked,
             f"it is absent, damaged, or holds more than tensors ({first_line(error)})",
@@ -99,6 +98,20 @@ def read_state(file: Path, key: str | None = None) -> Mapping[str, Any]:
             asked, f"it holds a {type(found).__name__}, no tensors by name", "Give another file"
         )
     return found
+
+
+def _torch_file(file: Path) -> Any:
+    """Load a file of torch.save; where it is an archive, its checksums must agree."""
+    import torch
+
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} differs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _note(model: Model, file: Path, digest: str) -> Checkpoint:

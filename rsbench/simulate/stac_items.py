@@ -9,6 +9,8 @@ from typing import Any
 from rsbench.catalog import Region, SimulatedSpec
 from rsbench.core.grid import Grid
 from rsbench.simulate.coarse import BANDS, NODATA, SCALE, STATE
+from rsbench.simulate.pair_scenes import FINE as PHOTO
+from rsbench.simulate.pair_scenes import LABELS
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.scene import Frame, Scene, sensor_bands, sensor_grid
 
@@ -25,6 +27,8 @@ _TITLES = {
     "s2": "Sentinel-2 Level-2A",
     "landsat": "Landsat C2 Level-2",
     "mod09a1": "MODIS surface reflectance of single days",
+    PHOTO: "aerial photographs",
+    LABELS: "map of classes",
 }
 _NOTE = "Simulated by rsbench; it shows no real place."
 
@@ -109,6 +113,22 @@ def coarse_json(region: Region, when: datetime, tile: str, grid: Grid) -> dict[s
     assets[STATE] = _asset(STATE, grid, 1)
     name = coarse_id(region, when, tile)
     return _document(name, "modis-09A1-061", grid, properties, assets)
+
+
+def raster_json(
+    name: str, collection: str, asset: str, when: datetime, grid: Grid
+) -> dict[str, Any]:
+    """Return the STAC item of an aerial photograph or a map of classes, with one file."""
+    properties = {
+        "datetime": _iso(when),
+        "description": _NOTE,
+        "gsd": grid.transform[0],
+        "rsbench:simulated": VERSION,
+        "proj:code": grid.crs,
+        "proj:shape": [grid.height, grid.width],
+        "proj:transform": _transform(grid),
+    }
+    return _document(name, collection, grid, properties, {asset: _asset(asset, grid, 1)})
 
 
 def item_json(region: Region, scene: Scene, frame: Frame, *, older: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.core.io import atomic_directory, read_json, write_atomic
+from rsbench.simulate import pair_scenes as pairs
 from rsbench.simulate.coarse import BANDS, NODATA, STATE, coarse_grid, tile_of
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.regions import simulated_regions
@@ -34,6 +35,7 @@ from rsbench.simulate.stac_items import (
     coarse_json,
     collection_json,
     item_json,
+    raster_json,
     root_json,
     scene_id,
 )
@@ -41,7 +43,10 @@ from rsbench.simulate.triplet_scenes import taken_scenes
 from rsbench.simulate.triplet_slots import COARSE, FINE, TripletSpec, kinds_of, slots
 
 MARK = ".simulated.json"
-COLLECTIONS = {"s2": "sentinel-2-l2a", "landsat": "landsat-c2-l2", "mod09a1": "modis-09A1-061"}
+COLLECTIONS = {
+    "s2": "sentinel-2-l2a", "landsat": "landsat-c2-l2", "mod09a1": "modis-09A1-061",
+    pairs.FINE: "naip", pairs.LABELS: "sim-cover",
+}  # fmt: skip
 MASKS = {"s2": "SCL", "landsat": "qa_pixel"}
 Progress = Callable[[int, int], None]
 
@@ -69,7 +74,7 @@ def write_catalogue(
         InputError: if the folder holds other files, or a catalogue of another specification.
     """
     folder = Path(root)
-    groups = _triplets(spec, folder) if isinstance(spec, TripletSpec) else _years(spec, folder)
+    groups = _groups(spec, folder)
     if _ready(spec, folder):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +85,8 @@ def write_catalogue(
         progress(0, total)
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         for group in groups:
-            simulated(spec, group[0].region.name)  # cached before the threads need it
+            if not isinstance(spec, pairs.PairSpec):
+                simulated(spec, group[0].region.name)  # cached before the threads need it
             for count in pool.map(_run, group):
                 done += count
                 if progress:
@@ -102,6 +108,15 @@ class _Part:
 def _run(part: _Part) -> int:
     part.write()
     return part.scenes
+
+
+def _groups(spec: SimulatedSpec, root: Path) -> list[list[_Part]]:
+    if isinstance(spec, TripletSpec):
+        return _triplets(spec, root)
+    if isinstance(spec, pairs.PairSpec):
+        regions = simulated_regions(spec)
+        return [[_Part(r, 2, partial(_write_pair, spec, root, r)) for r in regions]]
+    return _years(spec, root)
 
 
 def _years(spec: SimulatedSpec, root: Path) -> list[list[_Part]]:
@@ -200,9 +215,27 @@ def _write_dates(spec: TripletSpec, root: Path, region: Region) -> None:
             _write_item(coarse, [*files, _File(STATE, low.state, grid, None)], item)
 
 
+def _write_pair(spec: pairs.PairSpec, root: Path, region: Region) -> None:
+    """Write the aerial photograph, the satellite scene and the classes of a region."""
+    made = pairs.pair_scene(spec, region.name)
+    region = made.region
+    target = root / COLLECTIONS[pairs.COARSE] / region.name / scene_id(region, made.scene)
+    if not target.is_dir():
+        _write_scene(target, region, made.scene, made.frame(), older=False)
+    for kind, asset, values, grid in (
+        (pairs.FINE, "image", made.photo(), pairs.fine_grid(region)),
+        (pairs.LABELS, "data", made.labels, region.grid()),
+    ):
+        name = f"{kind}_{region.name}_{made.when:%Y%m%d}"
+        target = root / COLLECTIONS[kind] / region.name / name
+        if not target.is_dir():
+            item = raster_json(name, COLLECTIONS[kind], asset, made.when, grid)
+            _write_item(target, [_File(asset, values, grid, None)], item)
+
+
 @dataclass(frozen=True)
 class _File:
-    """One raster of an item: its name without ending, pixels ``(H, W)``, and nodata tag."""
+    """One raster of an item: its name without ending, pixels ``([C,] H, W)``, and nodata tag."""
 
     name: str
     values: npt.NDArray[Any]
@@ -238,12 +271,13 @@ def _coarser(grid: Grid, step: int) -> Grid:
 
 
 def _write_cog(path: Path, values: npt.NDArray[Any], grid: Grid, nodata: int | None) -> None:
-    """Write one band as a cloud-optimised GeoTIFF: tiled, DEFLATE, overviews when large."""
+    """Write bands as a cloud-optimised GeoTIFF: tiled, DEFLATE, overviews when large."""
     import rasterio
     from rasterio.transform import Affine
 
+    planes = values.reshape(-1, grid.height, grid.width)
     profile = {
-        "driver": "COG", "height": grid.height, "width": grid.width, "count": 1,
+        "driver": "COG", "height": grid.height, "width": grid.width, "count": len(planes),
         "dtype": values.dtype, "crs": grid.crs, "transform": Affine(*grid.transform),
         "nodata": nodata, "compress": "DEFLATE",
         "predictor": "YES" if values.dtype.itemsize == 2 else "NO", "level": 6,
@@ -253,13 +287,14 @@ def _write_cog(path: Path, values: npt.NDArray[Any], grid: Grid, nodata: int | N
     # GDAL does not report every failed write to a disk.
     with rasterio.MemoryFile() as memory:
         with memory.open(**profile) as dataset:
-            dataset.write(values, 1)
+            dataset.write(planes)
         path.write_bytes(memory.getbuffer())
 
 
 def _write_collections(spec: SimulatedSpec, root: Path) -> None:
     names = []
-    for sensor in spec.sensors:
+    labels = (pairs.LABELS,) if isinstance(spec, pairs.PairSpec) else ()
+    for sensor in (*spec.sensors, *labels):
         folder = root / COLLECTIONS[sensor]
         items = sorted(folder.glob("sim-*/*/*.json"))
         boxes = [read_json(path)["bbox"] for path in items]

@@ -312,6 +312,10 @@ class Task(Protocol[S]):
         """
         return config
 
+    def most_context(self, config: EvaluationConfig) -> int:
+        """Return the most frames that can be given, as the store's dates allow."""
+        return config.context
+
     def splits(self, config: EvaluationConfig) -> frozenset[str]:
         """Return the splits that have samples."""
         return frozenset(str(entry["split"]) for entry in config.store.listed.values())

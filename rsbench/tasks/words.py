@@ -84,7 +84,7 @@ class Words:
     choice: str = "Target"
     by: str = ""
     value: str = "mean over regions of the region mean"
-    shared: str = "target dates that every row shares"
+    shared: str = "target dates that every entry shares"
     sets: Mapping[str, str] = field(default_factory=lambda: {"all": "same target dates"})
     origins: str = "Starts"
     wide: str = "One metric"
@@ -100,8 +100,8 @@ class Words:
     given_picture: str = "last context frame"
     stand: str = "numbers"
     pairs: str = (
-        "A pair is a region with one target date. It is dropped where any row is undefined, so "
-        "that no row is scored on easier ground."
+        "A pair is a region with one target date. It is dropped where any entry is undefined, so "
+        "that no entry is scored on easier ground."
     )
 
     def lead(self, number: int, *, dated: bool = True) -> str:

@@ -47,7 +47,8 @@ def require_splits(store: Store) -> None:
             raise TrainingError(
                 f"training on {store.recipe} ({store.digest[:12]})",
                 f"its regions are {', '.join(there)}: without the split {name} {why}",
-                "Build or import a dataset with the splits train, val and test",
+                "Build or import a dataset with the splits train, val and test; import-dataset "
+                "--region-size cuts one scene into blocks of all three",
             )
 
 

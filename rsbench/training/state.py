@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rsbench.core.digest import is_intact, sealed, sha256_file
 from rsbench.core.errors import InputError, TrainingError
+from rsbench.core.paths import cache_errors
 from rsbench.models.checkpoint_files import (
     REMEDY,
     read_json,
@@ -180,8 +181,10 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # no such lock on this system: two trainings would repeat work, not mix it
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as file:
+    with cache_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / LOCK).open("w")
+    with handle as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -275,6 +275,12 @@ def _stages(model: Trainable, card: Card, request: TrainRequest, devices: int) -
     return stages
 
 
+def _room(store: Store, sensor: str, window: int) -> int:
+    """Return a window, or the side of the smallest region if that is less."""
+    grids = [store.region(name).grids[sensor] for name in store.regions]
+    return min(window, *(min(grid.height, grid.width) for grid in grids))
+
+
 def _plan(
     model: Trainable, card: Card, store: Store, protocol: Protocol, request: TrainRequest,
     devices: int,
@@ -287,7 +293,8 @@ def _plan(
         preset_options=plain_options(card.presets[request.preset].options),
         dataset_digest=store.digest, scheme=protocol.trained_for,
         sensor=request.sensor, bands=request.bands,
-        window=window_of(card, protocol.window), grid=(protocol.window, protocol.stride),
+        window=window_of(card, _room(store, request.sensor, protocol.window)),
+        grid=(protocol.window, protocol.stride),
         shortest=shortest_context(card, request.context), context=request.context,
         longest=min(request.context, card.max_context or request.context),
         leads=tuple(leads_of(card, stage) for stage in stages), stages=stages,

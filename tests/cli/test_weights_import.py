@@ -16,11 +16,12 @@ from public_names import public_name
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rsbench import InputError, create_model
+from rsbench import InputError
 from rsbench.evaluation.run import RunRequest, run_model
 from rsbench.models.checkpoint import Checkpoint, trainable
 from rsbench.models.checkpoint_files import tensors_digest
-from rsbench.models.weights_import import import_weights
+from rsbench.models.weights_import import import_weights, read_state
+from rsbench.training.train import fresh_model
 
 Shell = Callable[..., tuple[int, str]]
 
@@ -43,7 +44,7 @@ def shell(tmp_path: Path) -> Shell:
 
 def released() -> tuple[dict[str, Tensor], str]:
     """A state of swinstfm in the authors' layout, and the digest of the same weights in ours."""
-    own = trainable(create_model("swinstfm", "tiny", bands=2)).module.state_dict()
+    own = trainable(fresh_model("swinstfm", "tiny", seed=0, bands=2)).module.state_dict()
     state = {f"module.{public_name('swinstfm', n)}": t.clone() for n, t in own.items()}
     return dict(sorted(state.items())), tensors_digest(own)
 
@@ -108,3 +109,19 @@ def test_what_cannot_be_imported_is_refused(
     with pytest.raises(InputError, match=told):
         import_weights(tmp_path / name, model, **options)  # type: ignore[arg-type]
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_damaged_files_of_torch_are_refused(archive: bool, tmp_path: Path) -> None:
+    """Cut anywhere; of an archive, also one changed bit of a tensor."""
+    path = tmp_path / "w.pt"
+    torch.save(released()[0], path, _use_new_zipfile_serialization=archive)
+    whole = path.read_bytes()
+    states = [whole[: len(whole) * i // 20] for i in range(20)]
+    if archive:
+        at = whole.index(released()[0]["module.fine_up.outc.2.bias"].numpy().tobytes())
+        states.append(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    for state in states:
+        path.write_bytes(state)
+        with pytest.raises(InputError, match="absent, damaged, or holds more than tensors"):
+            read_state(path)

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_fixtures import recipe
+from build_fixtures import random_folder, recipe
 from support.script_server import Handler, landing, scripted
 
 from rsbench.build.plan import patience
 from rsbench.build.plan.items import item_time
+from rsbench.build.plan.omissions import LeavingOut
 from rsbench.build.plan.plan import make_plan
 from rsbench.build.plan.search import ApiCatalogue, Query
+from rsbench.build.plan.static import open_catalogue_at
 from rsbench.core.errors import InputError
 
 QUERY = Query("c", ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0)), (2020, 2020), {})
@@ -189,3 +191,30 @@ def test_a_malformed_item_ends_a_plan_by_name() -> None:
         pytest.raises(InputError, match=r"S2_X.*geometry.Polygon.coordinates"),
     ):
         make_plan(recipe(), provider=url)
+
+
+def test_a_malformed_item_can_be_left_out(tmp_path: Path) -> None:
+    root = random_folder(tmp_path / "stac")
+    path = sorted(root.rglob("item.json"))[0]
+    item = json.loads(path.read_text())
+    path.write_text(json.dumps(item | {"assets": [1]}))
+    broken = answer({"features": [item | {"assets": [1]}]})
+    with scripted(broken) as (url, _), pytest.raises(InputError, match=f"--exclude {item['id']}"):
+        make_plan(recipe(), provider=url)
+    with pytest.raises(InputError, match=f"assets is a list.*--exclude {item['id']}"):
+        make_plan(recipe(), provider=str(root))
+    for leaving in (LeavingOut(frozenset({item["id"]})), LeavingOut(incomplete=True)):
+        lock = make_plan(recipe(), provider=str(root), leaving=leaving)
+        left = {name for some in lock.left.values() for one in some for name in one.items}
+        assert item["id"] in left
+
+
+def test_a_static_catalogue_without_end_ends(hasty: None) -> None:
+    def chain(request: Handler) -> None:
+        number = int(request.path.strip("/").partition(".")[0] or 0)
+        time.sleep(0.05)
+        link = {"rel": "child", "href": f"/{number + 1}.json"}
+        request.send_json({"type": "Catalog", "stac_version": "1.0.0", "id": "c", "links": [link]})
+
+    with scripted(chain) as (url, _), pytest.raises(InputError, match="RSBENCH_SEARCH_SECONDS=3"):
+        open_catalogue_at(f"{url}/0.json").search(QUERY)

@@ -1,4 +1,4 @@
-"""One reply in a hundred and one in ten goes wrong, in every way: complete and equal, or named."""
+"""Some replies go wrong, in every way and at several rates: complete and equal, or named."""
 
 from __future__ import annotations
 

@@ -21,8 +21,9 @@ from build_fixtures import random_folder, recipe
 from rsbench.build.engine.builder import BuildResult, build
 from rsbench.build.importers import release as importers_release
 from rsbench.build.importers.release import download
+from rsbench.build.plan.plan import Lock
 from rsbench.core.digest import sha256_file
-from rsbench.core.errors import DiskFull, InputError
+from rsbench.core.errors import DiskFull, InputError, UnitFailed
 from rsbench.store.export.release import CROISSANT, RELEASE, SUMS, Release, write_release
 from rsbench.store.read import open_store
 
@@ -115,6 +116,25 @@ def test_a_release_is_flat_listed_and_the_same_twice(
     write_release(copy, tmp_path / "again", parts=1)
     for name, path in held.items():
         assert (tmp_path / "again" / name).read_bytes() == path.read_bytes(), name
+
+
+def test_a_release_has_the_same_bytes_after_a_resume_and_from_a_lock(tmp_path: Path) -> None:
+    stac = random_folder(tmp_path / "stac", per_year=1)
+    whole = build(recipe(), tmp_path / "whole.zarr", provider=str(stac))
+    file = next(stac.rglob("*B03.tif"))
+    held = file.read_bytes()
+    file.write_bytes(held[:10])
+    for options in ({}, {"lock": Lock.load(whole.path / "lock.json.gz")}):
+        with pytest.raises(UnitFailed):
+            build(recipe(), tmp_path / f"again{len(options)}", provider=str(stac), **options)
+    file.write_bytes(held)
+    made = [write_release(whole.path, tmp_path / "release")]
+    for number in (0, 1):
+        again = build(recipe(), tmp_path / f"again{number}", provider=str(stac))
+        made.append(write_release(again.path, tmp_path / f"release{number}"))
+    assert made[0] == made[1] == made[2]
+    card = (tmp_path / "release" / "README.md").read_text()
+    assert 'xr.open_zarr("handmade.zarr"' in card  # what `download` calls it
 
 
 def test_the_croissant_names_what_is_there(built: BuildResult, released: Path) -> None:

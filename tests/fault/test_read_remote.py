@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 import math
 import time
@@ -12,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from build_fixtures import EPSG, ORIGIN, write_raster
+from build_fixtures import EPSG, ORIGIN, random_folder, recipe, write_raster
 from support.script_server import Handler, scripted
 
+from rsbench.build.engine.builder import build
 from rsbench.build.plan import href as plan_href
 from rsbench.build.plan import patience
-from rsbench.build.plan.lock import LockAsset
+from rsbench.build.plan.lock import Lock, LockAsset, diff
+from rsbench.build.plan.plan import make_plan
 from rsbench.build.read import remote
 from rsbench.build.read.engines import make_engine
 from rsbench.build.read.opened import open_raster
@@ -67,11 +70,11 @@ def file_at(url: str, seconds: float = math.inf) -> RemoteFile:
     return RemoteFile(f"{url}/a.tif?sig=SECRET", url, time.monotonic() + seconds)
 
 
-def fill(engine: str, url: str) -> Any:
+def fill(engine: str, url: str, size: int = 0) -> Any:
     made = make_engine(engine, url, "none")
     out = np.zeros((1, 1, SIZE, SIZE), np.uint16)
     try:
-        made.fill(out, [Scene("a", (("B02", LockAsset("a.tif")),))], ASKED)
+        made.fill(out, [Scene("a", (("B02", LockAsset("a.tif", 1, size)),))], ASKED)
     finally:
         made.close()
     return out[0, 0]
@@ -149,7 +152,9 @@ def test_a_redirect_elsewhere_is_not_followed(to: str, monkeypatch: pytest.Monke
     plan_href._leads_inside.cache_clear()
     engine = RasterioEngine("http://stac.example.org")
     with pytest.raises(UnitFailed) as raised:
-        engine.attempt("a", "B02", "a.tif", lambda source: read_window(source, [1], ASKED, "u2"))
+        engine.attempt(
+            "a", "B02", LockAsset("a.tif"), lambda file: read_window(file, [1], ASKED, "u2")
+        )
     engine.close()
     plan_href._leads_inside.cache_clear()
     said = str(raised.value)
@@ -337,3 +342,56 @@ def test_a_download_is_not_redirected_into_a_private_network_by_name(
         _Redirects(home).redirect_request(request, None, 302, "", Message(), goal)  # type: ignore[arg-type]
     plan_href._leads_inside.cache_clear()
     assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.parametrize("engine", ["rasterio", "stackstac"])
+def test_a_file_of_another_size_than_its_catalogue_states_is_refused(
+    engine: str, raw: bytes, values: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tif").write_bytes(raw)
+    with scripted(lambda request: part(request, raw)) as (url, _):
+        for place in (url, str(tmp_path)):
+            assert np.array_equal(fill(engine, place, len(raw)), values)
+            with pytest.raises(UnitFailed, match=f"{len(raw)} bytes, its catalogue states"):
+                fill(engine, place, len(raw) + 1)
+
+
+def test_a_lock_keeps_sizes_outside_of_its_digest(tmp_path: Path) -> None:
+    root = random_folder(tmp_path / "stac")
+    before = make_plan(recipe(), provider=str(root))
+    for path in root.rglob("item.json"):
+        item = json.loads(path.read_text())
+        for name, asset in item["assets"].items():
+            asset["file:size"] = (path.parent / f"{name}.tif").stat().st_size
+        path.write_text(json.dumps(item))
+    lock = make_plan(recipe(), provider=str(root))
+    lock.save(tmp_path / "lock.json")
+    kept = Lock.load(tmp_path / "lock.json")
+    assert kept == lock
+    assert kept.digest == before.digest
+    assert diff(before, kept) == ()
+    assert all(a.size for i in kept.items("west", "s2", 2021) for a in i.assets.values())
+    cut = next(root.rglob("B02.tif"))
+    cut.write_bytes(cut.read_bytes()[:-1])
+    with pytest.raises(UnitFailed, match="file:size"):
+        build(recipe(), tmp_path / "out", lock=kept)
+
+
+def test_a_download_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from rsbench.build.importers import release
+
+    def respond(request: Handler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "100000")
+        request.end_headers()
+        for _ in range(160):
+            request.wfile.write(b" ")
+            request.wfile.flush()
+            time.sleep(0.05)
+
+    monkeypatch.setenv("RSBENCH_FILE_SECONDS", "0.3")
+    monkeypatch.setenv("RSBENCH_REQUEST_SECONDS", "0.5")
+    with scripted(respond) as (url, _), pytest.raises(InputError, match="RSBENCH_FILE_SECONDS"):
+        release.download(url, tmp_path / "out")
+    with scripted(stall) as (url, _), pytest.raises(InputError, match="RSBENCH_REQUEST_SECONDS"):
+        release.download(url, tmp_path / "out")

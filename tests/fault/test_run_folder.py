@@ -9,17 +9,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import toys
+from build_fixtures import write_raster
 from scores_fixtures import make_scores
 from support.damage import spoiled
 
+from rsbench.cli.exit_codes import guarded
+from rsbench.cli.main import app
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import new_directory, target_lock
 from rsbench.evaluation.run_folder import finished, reserved, whole
 from rsbench.evaluation.scores import SET_COLUMNS, Scores
+from rsbench.evaluation.table import read_table, to_parquet
 
 
 def write(out: Path, key: str, *, sets: bool = False, report: bool = True) -> None:
@@ -201,6 +209,29 @@ def test_a_lock_of_another_holder_is_not_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_commands_refuse_an_output_that_another_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    toys.write_store(tmp_path / "toy", size=32, years=3, simulated=False, simulation=None)
+    for year in (2000, 2001):
+        values = np.arange(160 * 160, dtype=np.uint16).reshape(1, 160, 160) % 5000 + year
+        write_raster(tmp_path / "tifs" / f"{year}.tif", values, crs="EPSG:32633")
+    data, out = str(tmp_path / "toy"), str(tmp_path / "out")
+    for args in (
+        ("run", "--model", "persistence", "--data", data, "--horizon", "1", "--out", out),
+        ("export", data, "--out", out),
+        ("export-task", data, out, "--horizon", "1"),
+        ("import-dataset", "geotiff-series", str(tmp_path / "tifs"), "--unit", "reflectance",
+         "--scale", "0.0001", "--out", out),
+    ):  # fmt: skip
+        with target_lock(tmp_path / "out", "writing", "choose another"):
+            assert guarded(partial(app, args, standalone_mode=False)) == 2, args
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "another process is working on it. Wait until it has finished, or" in said, args
+        assert not (tmp_path / "out").exists()
+
+
 # Digests ---------------------------------------------------------------------------------
 
 
@@ -232,6 +263,16 @@ def table_or_sentence(run: Path) -> pd.DataFrame | str:
         said = str(error)
     assert "\n" not in said
     return said
+
+
+def test_no_damage_of_a_table_changes_a_number(tmp_path: Path) -> None:
+    path, draw = tmp_path / "table.parquet", random.Random(0)
+    to_parquet(make_scores(regions=2, horizon=1).table(), path)
+    content, wanted = path.read_bytes(), read_table(path)
+    for _ in range(60):
+        path.write_bytes(spoiled(content, draw))
+        with suppress(InputError):
+            pd.testing.assert_frame_equal(read_table(path), wanted)
 
 
 def test_a_changed_run_is_named_with_a_way_out(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Result:
 
 def run(chosen: Format, *, inputs: int, seed: int = 0, only: int | None = None) -> Result:
     """Damage one file after the other and read; the original is restored each time."""
-    with workplace() as folder:
+    with scratch_folder() as folder:
         subject = chosen.prepare(folder)
         result = Result(chosen.name, sealed=subject.sealed)
         whole = fingerprint(subject.read())
@@ -165,7 +165,7 @@ def time_limit() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def workplace() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
     """Yield an empty folder, in memory where that is possible, with a cache of its own."""
     place = str(MEMORY) if os.access(MEMORY, os.W_OK) else None
     before, here = dict(os.environ), Path.cwd()

@@ -12,7 +12,16 @@ from scores_fixtures import make_scores
 
 from fuzz import gate, geojson, locks
 from fuzz.damage import of_bytes, of_json, of_text
-from fuzz.driver import FAULT, HANGS, OTHER, REFUSED, WAIT_S, Result, is_sentence, workplace
+from fuzz.driver import (
+    FAULT,
+    HANGS,
+    OTHER,
+    REFUSED,
+    WAIT_S,
+    Result,
+    is_sentence,
+    scratch_folder,
+)
 from rsbench.catalog.loaders import catalog_root
 
 DAMAGE = {".json": of_json, ".geojson": of_json, ".parquet": of_bytes}
@@ -22,7 +31,7 @@ NAME = "commands as processes"
 def run_processes(inputs: int, *, seed: int = 0) -> Result:
     """Damage one file and run a command that reads it, for each input."""
     result = Result(NAME)
-    with workplace() as folder:
+    with scratch_folder() as folder:
         commands = _prepare(folder)
         for number in range(inputs):
             draw = Random(f"{seed} {NAME} {number}")

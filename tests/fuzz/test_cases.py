@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.driver import FAULT, fingerprint, judge, workplace
+from fuzz.driver import FAULT, fingerprint, judge, scratch_folder
 from fuzz.formats import FORMATS
 
 CASES = Path(__file__).with_name("cases")
@@ -15,7 +15,7 @@ BY_NAME = {chosen.name.replace(" ", "-"): chosen for chosen in FORMATS}
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CASES.iterdir()))
 def test_an_earlier_fault_is_none(name: str) -> None:
-    with workplace() as folder:
+    with scratch_folder() as folder:
         subject = BY_NAME[name].prepare(folder)
         whole = fingerprint(subject.read())
         for case in sorted((CASES / name).iterdir()):

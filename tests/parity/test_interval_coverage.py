@@ -126,3 +126,28 @@ def test_the_published_study_says_the_same(tool: dict[str, Any]) -> None:
         assert abs(published["lognormal 0.5", n] - again) < 1.5 * ERROR
     # Hand check of the power table: two-sided t test, 80 %, n = 15 (Cohen 1988: 0.78).
     assert effects[15] == pytest.approx(0.78, abs=0.02)
+
+
+@pytest.mark.parametrize("deviations", [(1.0, 1.0, 1.0), (1.0, 0.3, 0.7), (0.3, 1.0, 0.3)])
+def test_seeds_and_regions_are_covered_and_the_limit_costs_little(
+    deviations: tuple[float, float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds, counts = 800, []
+    for limit in (inference.MOST_DEVIATIONS, math.inf):
+        monkeypatch.setattr(inference, "MOST_DEVIATIONS", limit)
+        rng, hits = np.random.default_rng(1), 0
+        for _ in range(rounds):
+            of_regions, of_seeds, rest = (
+                s * rng.normal(size=shape)
+                for s, shape in zip(deviations, ((1, 9), (3, 1), (3, 9)), strict=True)
+            )
+            table = (of_regions + of_seeds + rest).tolist()
+            found = inference.crossed(
+                {seed: dict(zip("abcdefghi", row, strict=True)) for seed, row in enumerate(table)}
+            )
+            assert found is not None
+            assert found.interval is not None
+            hits += found.interval.lo <= 0.0 <= found.interval.hi
+        counts.append(hits / rounds)
+    assert counts[0] > 0.95 - 4 * (0.95 * 0.05 / rounds) ** 0.5
+    assert counts[1] - counts[0] < 0.01

@@ -62,17 +62,19 @@ def test_every_interval_of_every_metric(sample: tuple[str, list[float]]) -> None
     own = inference.interval(values, bounds=bounds)
     check(own, mean, bounds, inference.REACH * half)
     blocks = inference.blocks(dict(zip(NAMES, values, strict=False)), bounds=bounds)
-    check(blocks, mean, bounds, inference.BLOCK_REACH * deviation)
+    check(blocks, mean, bounds, inference.MOST_DEVIATIONS * deviation)
     leaves = [(mean * n - value) / (n - 1) for value in values]
     check(inference.jackknife(mean, leaves, bounds=bounds), mean, bounds, 1.01 * half)
     seeds = {seed: dict(zip(NAMES, np.roll(values, seed), strict=False)) for seed in range(3)}
     crossed = inference.crossed(seeds, bounds=bounds)
     assert crossed is not None
-    check(crossed.interval, mean, bounds, math.inf)
-    apart = inference.difference_bounds(metric)
-    pair = inference.paired(seeds[0], dict(zip(NAMES, sorted(values), strict=False)), bounds=apart)
+    table = np.array([list(own.values()) for own in seeds.values()])
+    apart = max(table.mean(0).std(ddof=1), table.mean(1).std(ddof=1))
+    check(crossed.interval, mean, bounds, inference.MOST_DEVIATIONS * apart)
+    ends = inference.difference_bounds(metric)
+    pair = inference.paired(seeds[0], dict(zip(NAMES, sorted(values), strict=False)), bounds=ends)
     assert pair is not None
-    check(pair.interval, pair.mean, apart, math.inf)
+    check(pair.interval, pair.mean, ends, math.inf)
 
 
 @pytest.mark.parametrize("make", [inference.interval, lambda v: inference.jackknife(v[0], v)])

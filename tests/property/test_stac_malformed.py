@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from rsbench.build.kinds.series.search import search_series
 from rsbench.build.plan.items import MAX_DEPTH, Item, item_time, read_item, read_page
 from rsbench.build.plan.lock import Lock, found_json
+from rsbench.build.plan.omissions import LeavingOut
 from rsbench.build.plan.outline import inside
 from rsbench.build.plan.plan import make_plan
-from rsbench.build.plan.search import Query, RegionSearch, _meets
+from rsbench.build.plan.search import Query, RegionSearch, _meets, read_or_leave
 from rsbench.catalog import Recipe, Sensor, recipe_sensors
 from rsbench.core.digest import canonical_json
 from rsbench.core.errors import InputError
@@ -108,8 +109,8 @@ class One:
         self._document = document
 
     def search(self, query: Query) -> list[Item]:
-        item = read_item(self._document, self.url)
-        return [item] if _meets(item, query) else []
+        item = read_or_leave(self._document, self.url, LeavingOut(frozenset({"x"})))
+        return [item] if "_left" in item or _meets(item, query) else []
 
 
 @cache
@@ -149,13 +150,14 @@ def test_the_item_itself_is_read() -> None:
 def test_a_wrong_value_at_every_place_is_refused_by_name_or_read() -> None:
     refused = 0
     for path in paths(valid()):
-        if path[:2] in (("assets", "B03"), ("assets", "SCL")) and len(path) > 2:
-            continue  # as those of B02
+        twin = path[:2] in (("assets", "B03"), ("assets", "SCL")) and len(path) > 2
+        if twin or any(isinstance(key, int) and key > 1 for key in path):
+            continue  # as those of B02, and as the first two of a list
         for value in WRONG:
             said = problem(changed(path, value))
             refused += bool(said)
             assert said.isprintable(), said
-    assert refused > 1000
+    assert refused > 800
 
 
 @pytest.mark.parametrize(

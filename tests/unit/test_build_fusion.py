@@ -26,6 +26,7 @@ from triplet_scenes import (
 
 from rsbench.build.engine.builder import build
 from rsbench.build.kinds.triplets.regions import chosen_days
+from rsbench.build.plan.plan import make_plan
 from rsbench.core.date_triplets import Gap
 from rsbench.core.errors import InputError
 from rsbench.core.grid import nesting
@@ -287,6 +288,17 @@ def test_a_tile_that_cannot_be_read_fails_the_year(folder: Path, tmp_path: Path)
     (root / "MOD09A1.A2020025.h30v12.061.2021001000000" / "state.tif").unlink()
     with pytest.raises(UnitFailed, match=r"MOD09A1\.A2020025\.h30v12"):
         build(recipe(), tmp_path / "out", provider=str(root))
+
+
+def test_scenes_left_out_of_triplets_are_counted_in_the_plan(folder: Path) -> None:
+    lock = make_plan(recipe(), provider=str(folder))
+    found = {(one.sensor, one.reason): len(one.items) for one in lock.left["Fields"]}
+    assert found == {
+        ("landsat", "no mod09a1 image spans its day"): 1,
+        ("landsat", "path 091 has more days"): 1,
+        ("landsat", "the item states EPSG:32656, the region lies in EPSG:32655"): 1,
+        ("mod09a1", "a newer copy is used"): 2,  # both tiles of the older copy
+    }
 
 
 def test_bands_that_do_not_stand_for_each_other_are_refused(folder: Path, tmp_path: Path) -> None:

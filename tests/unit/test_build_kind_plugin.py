@@ -148,7 +148,7 @@ def test_the_card_of_a_kind_that_is_not_installed_says_so(tmp_path: Path) -> Non
     made = build(recipe(), tmp_path / "out", provider=str(random_folder(tmp_path / "stac")))
     store = open_store(made.path)
     object.__setattr__(store.meta, "kind", "gone")
-    assert "dataset kind `gone` is not installed" in card(store, coverage(store))
+    assert "dataset kind `gone` is not installed" in card(store, coverage(store), "out")
 
 
 def test_no_module_outside_the_kinds_asks_for_a_kind() -> None:

@@ -255,12 +255,31 @@ def test_label_sets_of_the_catalogue_are_whole(tmp_path: Path) -> None:
     (tmp_path / "pairs.yaml").write_text(json.dumps({**value, "labels": "lulc"}))
     with pytest.raises(InputError, match="io-lulc-annual-v02"):
         load_recipe(tmp_path / "pairs.yaml")
-    with pytest.raises(ValueError, match=r"labels\n  Extra inputs are not permitted"):
-        recipe_of(
-            {
-                **{key: value[key] for key in value.keys() - {"pairs"}},
-                "kind": "series",
-                "default_protocol": "year7",
-                "labels": "usda-cdl",
-            }
-        )
+
+
+def series(**changes: Any) -> Any:
+    value = recipe().model_dump(mode="json", exclude_none=True)
+    values = {key: value[key] for key in value.keys() - {"pairs"}}
+    changed = {"kind": "series", "sensors": ["s2"], "default_protocol": "year7", **changes}
+    return recipe_of({**values, **changed})
+
+
+def test_a_series_has_the_map_of_each_year_or_the_latest_before(
+    folder: Path, tmp_path: Path
+) -> None:
+    kind = "io-lulc-annual-v02"
+    old, new = utm_map(folder, "m2020", 2020, 1), utm_map(folder, "m2021", 2021, 2)
+    utm_map(folder, "m2022", 2022, 3)
+    write_collection(folder)
+    built = build(series(labels=kind), tmp_path / "out", provider=str(folder))
+    store = open_store(built.path)
+    layer = store.read("Fields", "s2", array="labels")
+    assert layer.shape == store.read("Fields", "s2", array="valid").shape
+    assert (layer[0] == 0).all()
+    np.testing.assert_array_equal(layer[1], old[20:68, 20:68])
+    np.testing.assert_array_equal(layer[2], new[20:68, 20:68])
+    assert store.attributes("Fields", "s2", "labels")["rsbench:years"] == [None, 2020, 2021]
+    assert store.validate() == []
+    plain = make_plan(series(), provider=str(folder))
+    assert "labels" not in plain.recipe
+    assert set(plain.regions["Fields"]) == {"s2"}

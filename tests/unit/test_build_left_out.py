@@ -20,6 +20,7 @@ from rsbench.build.engine.builder import build
 from rsbench.build.engine.workers import Answer, Order, carry_out
 from rsbench.build.plan.omissions import LeavingOut
 from rsbench.build.plan.plan import Lock, describe, make_plan
+from rsbench.build.plan.search import ApiCatalogue, Query
 from rsbench.cli.build import BuildRequest, build_command
 from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.store.export.card import write_card
@@ -108,10 +109,34 @@ def test_a_bad_item_stops_the_plan_until_it_is_excluded(fault: str, folder: Path
         make_plan(YEAR, provider=str(folder))
     lock = make_plan(YEAR, provider=str(folder), leaving=LeavingOut(frozenset({SCENES[2]})))
     assert ids(lock) == [name for name in SCENES if name != SCENES[2]]
-    if fault != "time":
-        tolerant = make_plan(YEAR, provider=str(folder), leaving=LeavingOut(incomplete=True))
-        assert tolerant.digest == lock.digest
-        assert [one.items for one in tolerant.left["west"]] == [(SCENES[2],)]
+    tolerant = make_plan(YEAR, provider=str(folder), leaving=LeavingOut(incomplete=True))
+    assert tolerant.digest == lock.digest
+    assert [one.items for one in tolerant.left["west"]] == [(SCENES[2],)]
+
+
+def test_an_item_that_comes_twice_can_be_left_out() -> None:
+    def pages(*names: str) -> Any:
+        item = {"type": "Feature", "stac_version": "1.0.0", "properties": {}, "assets": {}}
+        return {"features": [{**item, "id": name} for name in names]}
+
+    class Client:
+        def search(self, **_: Any) -> Client:
+            return self
+
+        def pages_as_dicts(self) -> list[Any]:
+            return [pages("a", "b"), pages("b", "c")]
+
+    def found(leaving: LeavingOut) -> list[tuple[str, str]]:
+        catalogue = ApiCatalogue("https://stac.example.org")
+        catalogue._client = Client()
+        query = Query("c", ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0)), (2021, 2021), {}, leaving)
+        return [(item["id"], item.get("_left", "")) for item in catalogue.search(query)]
+
+    with pytest.raises(InputError, match=r"1 items came twice .* --exclude ITEM_ID"):
+        found(LeavingOut())
+    twice = [("a", ""), ("b", "it came twice in the answer"), ("c", "")]
+    assert found(LeavingOut(incomplete=True)) == twice
+    assert found(LeavingOut(frozenset("b")))[1] == ("b", "excluded by --exclude")
 
 
 def test_an_excluded_id_that_no_item_has_is_refused(folder: Path) -> None:

@@ -168,6 +168,21 @@ def test_copies_without_a_datatake_are_one_observation(tmp_path: Path) -> None:
     assert len({i.datatake for i in lock.items("west", "s2", 2021)}) == 2
 
 
+def test_copies_of_a_sensor_without_datatakes_are_one_observation(tmp_path: Path) -> None:
+    """Same platform, time and tile; another platform is another observation."""
+    sensor = load_sensor("s2")
+    at = sensor.provider("planetary-computer").model_copy(update={"datatake_property": None})
+    providers = {**sensor.providers, "planetary-computer": at}
+    own = recipe(years=(2021, 2021), sensors=(sensor.model_copy(update={"providers": providers}),))
+    for name, platform in (("a_0", "one"), ("a_1", "one"), ("b", "two"), ("c", None)):
+        scene(tmp_path, name, platform=platform)
+    found = make_plan(own, provider=str(tmp_path)).items("west", "s2", 2021)
+    takes = {item.id: item.datatake for item in found}
+    assert takes["a_0"] == takes["a_1"] == "one_20210601T100000_33TVL"
+    assert takes["b"] == "two_20210601T100000_33TVL"
+    assert takes["c"] == "c"
+
+
 @pytest.mark.parametrize(
     ("west", "east", "found"),
     [(14.0, 16.0, True), (14.0, -170.0, True), (-346.0, -344.0, True), (170.0, -170.0, False)],

@@ -87,13 +87,13 @@ def test_a_region_records_only_dates_with_implausible_numbers(tmp_path: Path) ->
             "count": 4096, "outside": 16, "extreme": float(FILL), "times": 16
         }}}
     }  # fmt: skip
-    said = card(store, coverage(store))
+    said = card(store, coverage(store), "s")
     assert "- toy-01 2017-07-01 s2: 0.39% of its numbers lie outside -0.2 … 2 reflec" in said
     store.validate()
     write_toy(tmp_path / "clean", 0.0)
     clean = open_store(tmp_path / "clean")
     assert provenance(clean.tree, "toy-01") == {}
-    assert "plausible" not in card(clean, coverage(clean))
+    assert "plausible" not in card(clean, coverage(clean), "clean")
     assert outside_of({"s2": made(0.0)}, {"s2": toys.sensor_meta()}) == {}
 
 

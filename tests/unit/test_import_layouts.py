@@ -274,7 +274,65 @@ def test_envi_files_are_read(tmp_path: Path) -> None:
     assert same_pixels(store, whole(tmp_path))
 
 
-@pytest.mark.parametrize("suffix", [".nc", ".zarr", ".npy", ".png"])
+def netcdf(path: Path, days: tuple[str, ...], **changes: Any) -> None:
+    """Variables B04 and B08 ``(t, y, x)`` and SCL, south up, as xarray writes them."""
+    from pyproj import CRS
+    from scipy.io import netcdf_file
+
+    stack = np.stack([image(DAYS.index(day)) for day in days]).astype(">i2")
+    path.parent.mkdir(exist_ok=True)
+    with netcdf_file(path, "w") as file:
+        for name, values in (
+            ("t", [(date.fromisoformat(day) - date(1990, 1, 1)).days for day in days]),
+            ("y", 5_000_020 - 320 + 5 + 10.0 * np.arange(32)),
+            ("x", 500_005 + 10.0 * np.arange(160)),
+        ):
+            file.createDimension(name, len(values))
+            held = file.createVariable(name, "i4" if name == "t" else "f8", (name,))
+            held[:] = values
+            held.standard_name = {"t": "time"}.get(name, f"projection_{name}_coordinate")
+        file.variables["t"].units = changes.get("units", "days since 1990-01-01")
+        file.variables["t"].calendar = changes.get("calendar", "standard")
+        crs = file.createVariable("crs", "i4", ())
+        crs.spatial_ref = CRS("EPSG:32633").to_wkt("WKT1_GDAL")
+        for name, values in (("B04", stack[:, 0]), ("B08", stack[:, 1]), ("SCL", stack[:, 0])):
+            held = file.createVariable(name, "i2", ("t", "y", "x"))
+            held[:] = values[:, ::-1]
+            held.grid_mapping = "crs"
+            held._FillValue = np.int16(-1)
+
+
+@pytest.mark.parametrize("files", [(DAYS,), tuple((day,) for day in DAYS)], ids=["one", "each"])
+def test_variables_of_netcdf_are_bands(files: tuple[tuple[str, ...], ...], tmp_path: Path) -> None:
+    for number, days in enumerate(files):
+        netcdf(tmp_path / "a" / f"part{number}.nc", days)
+    with pytest.raises(
+        InputError, match=r"variables are bands; there are B04, B08, SCL\. Name them"
+    ):
+        imported(tmp_path / "a", tmp_path / "no", region_size=32)
+    store = imported(tmp_path / "a", tmp_path / "out", bands=BANDS, region_size=32)
+    assert store.sensor("image").bands == BANDS
+    assert tuple(map(str, store.region(store.regions[0]).times["image"])) == DAYS
+    assert same_pixels(store, whole(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "bands", "says"),
+    [
+        ({}, ("B04", "B11"), r"has no variable B11; there are B04, B08, SCL"),
+        ({"calendar": "noleap"}, BANDS, "its calendar is noleap"),
+        ({"units": "fortnights"}, BANDS, r"it has t, in fortnights"),
+    ],
+)
+def test_netcdf_that_is_not_understood_is_refused(
+    changes: dict[str, str], bands: tuple[str, ...], says: str, tmp_path: Path
+) -> None:
+    netcdf(tmp_path / "a" / "x.nc", DAYS, **changes)
+    with pytest.raises(InputError, match=says):
+        imported(tmp_path / "a", tmp_path / "out", bands=bands, region_size=32)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr", ".npy", ".png"])
 def test_other_kinds_of_files_are_named(suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"2020{suffix}").write_bytes(b"x")
     with pytest.raises(InputError, match=rf"no GeoTIFF, but 1 \{suffix} files.*GeoTIFF first"):

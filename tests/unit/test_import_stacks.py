@@ -98,6 +98,30 @@ def test_dates_in_a_file_are_stated(
     assert is_the_stack(store, len(bands or ("one",)))
 
 
+def test_a_file_per_band_may_hold_all_dates(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    for band, values in (("red", STACK), ("nir", STACK[::-1])):
+        write_raster(source / f"2020_{band}.tif", values)
+    store = imported(
+        source, tmp_path / "out", layout="{date}_{band}.tif", dates_in_file="1m",
+        bands=("red", "nir"),
+    )  # fmt: skip
+    held = store.read(store.regions[0], "image")
+    assert (held == np.stack([STACK, STACK[::-1]], axis=1)[..., :32]).all()
+    assert store.sensor("image").bands == ("red", "nir")
+
+
+def test_triplets_of_many_bands_without_names_are_refused_too(tmp_path: Path) -> None:
+    for at in (1, 2):
+        write_raster(tmp_path / "a" / "fine" / f"2020-0{at}-05.tif", STACK)
+        write_raster(tmp_path / "a" / "coarse" / f"2020-0{at}-05.tif", STACK[:, ::4, ::4], gsd=40.0)
+    options = ImportOptions(unit="reflectance", scale=1e-4, coarse_scale=1e-4)
+    with pytest.raises(InputError, match="12 bands without names, which may be dates") as refused:
+        import_dataset("geotiff-triplets", tmp_path / "a", tmp_path / "out", options)
+    typed(refused.value, 1)
+    assert len(open_store(tmp_path / "out").sensor("fine").bands) == 12
+
+
 def test_two_years_of_months_are_one_series(tmp_path: Path) -> None:
     source = stack(stack(tmp_path / "a"), "2021")
     store = imported(source, tmp_path / "out", dates_in_file="1m")

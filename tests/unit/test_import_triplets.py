@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import write_raster
-from import_fixtures import importing
+from import_fixtures import importing, typed
 
 from rsbench.core.errors import InputError, PixelError
 from rsbench.store.read import open_store
@@ -216,3 +216,55 @@ def test_dates_that_the_sensors_do_not_share(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="have no date in common"):
         import_geotiff_triplets(source, tmp_path / "out", **SCALES)
     assert not (tmp_path / "out").exists()
+
+
+def off_lattice(root: Path, *, crs: str = "EPSG:32633", gsd: float = 46.33) -> Path:
+    """Fine images of 10 m, and coarse ones of another lattice that reach beyond them."""
+    rng = np.random.default_rng(4)
+    for at, day in enumerate(DATES):
+        write_raster(root / "fine" / f"{day}.tif", rng.integers(900, 1100, (2, 96, 96), np.uint16))
+        low = (1000 + 10 * np.arange(36 * 36).reshape(36, 36) % 97 + at).astype(np.uint16)
+        origin = (500_000 - 200.0, 5_000_020 + 150.0)
+        write_raster(root / "coarse" / f"{day}.tif", np.stack([low, low]), gsd=gsd, crs=crs,
+                     origin=origin)  # fmt: skip
+    return root
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:3045"])
+def test_coarse_grids_off_the_fine_lattice_come_onto_it(crs: str, tmp_path: Path) -> None:
+    """EPSG:3045 is the same zone on another datum: equal to less than a metre."""
+    source = off_lattice(tmp_path / "a", crs=crs)
+    with pytest.raises(InputError, match=r"type: .*--coarse-resampling nearest") as refused:
+        import_geotiff_triplets(source, tmp_path / "out", **SCALES)
+    typed(refused.value)
+    store = open_store(tmp_path / "out")
+    name = store.regions[0]
+    assert store.sensor("coarse").gsd == pytest.approx(46.33)
+    assert store.region(name).grids["coarse"] == store.region(name).grids["fine"]
+    values = store.read(name, "coarse")[1, 0]
+    for row, column in ((0, 0), (17, 60), (95, 95)):
+        cell = int((150 + 10 * row + 5) // 46.33), int((200 + 10 * column + 5) // 46.33)
+        assert values[row, column] == 1000 + (10 * (36 * cell[0] + cell[1])) % 97 + 1
+    with pytest.raises(InputError, match="resampling of coarse images 'cubic'"):
+        import_geotiff_triplets(source, tmp_path / "no", coarse_resampling="cubic", **SCALES)
+
+
+def test_fine_pixels_beyond_the_coarse_images_are_invalid(tmp_path: Path) -> None:
+    source = off_lattice(tmp_path / "a", gsd=26.0)
+    stated = {**SCALES, "coarse_resampling": "nearest"}
+    store = open_store(import_geotiff_triplets(source, tmp_path / "out", **stated).path)
+    valid = store.read(store.regions[0], "coarse", array="valid")[0]
+    assert valid[:78, :73].all()
+    assert not valid[79:].any()
+    assert not valid[:, 74:].any()
+
+
+def test_a_ratio_of_seven_is_imported_and_scored(tmp_path: Path) -> None:
+    from rsbench.evaluation.run import evaluate
+    from rsbench.models.registry import create_model
+
+    source = folder(tmp_path / "a", ratio=7, size=(70, 84))
+    store = open_store(import_geotiff_triplets(source, tmp_path / "out", **SCALES).path)
+    assert store.meta.recipe["ratio"] == 7
+    found = evaluate(create_model("copy_f0"), store, protocol="fusion2").table()
+    assert found["n_regions"].max() == 1

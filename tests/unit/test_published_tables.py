@@ -127,7 +127,7 @@ def test_the_page_sets_them_side_by_side(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     text = re.sub(r"\s+", " ", out.read_text())
-    for part in ("Published tables", "The rows of this table use different test sets.", "33.81",
+    for part in ("Published tables", "The entries of this table use different test sets.", "33.81",
                  "arXiv 2603.13943", "its task is fusion", "not comparable"):  # fmt: skip
         assert part in text, part
     plain = write_report([folder], tmp_path / "plain.html").read_text()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 import toys
 from weight_fixtures import random_alex, random_inception
 
 import rsbench as rb
+from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.entries import ModelEntry
 from rsbench.evaluation.loop import ScoringHooks, Tally, score
 from rsbench.evaluation.reference_models import reference_entries
@@ -106,3 +108,16 @@ def test_a_prediction_outside_the_range_has_no_value_of_sets(
         sum(unit[3] for unit in ssim) == tally.counts[persistence.model, "ssim@1", "outside_range"]
     )
     assert sum(unit[3] for unit in ssim) > 0
+
+
+def test_the_note_has_the_shares_of_images_and_of_sets() -> None:
+    def row(model: str, what: str, count: int) -> dict[str, object]:
+        return {"model": model, "metric": "ssim@1", "what": what, "count": count}
+
+    counts = [row(model, "elements", 400) for model in "ab"]
+    counts += [row("a", "clipped_prediction", 6), row("b", "clipped_truth", 1)]
+    notes = ['{"clipped_prediction": 0.125, "clipped_truth": 0.0}', '{"sigma": 2.0}']
+    sets = pd.DataFrame({"model": ["a", "b"], "metric": "fid.inception64@1", "notes": notes})
+    assert clipped_note("ssim@1", counts, sets) == "values clipped: truth 0.25 %, a 1.5 %"
+    assert clipped_note("fid.inception64@1", counts, sets) == "values clipped: a 12 %"
+    assert clipped_note("mae@1", counts, sets) == ""

@@ -8,9 +8,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from build_fixtures import random_folder, recipe, region
+from build_fixtures import random_folder, recipe, region, write_raster
 
 from rsbench.build.engine.builder import build
+from rsbench.build.importers.api import ImportOptions
+from rsbench.build.importers.registry import import_dataset
 from rsbench.cli.commands import inspect_command
 from rsbench.store.export.card import write_card
 from rsbench.store.export.coverage import Coverage, coverage, picture
@@ -123,3 +125,15 @@ def test_a_shifted_year_is_shown(tmp_path: Path) -> None:
     made = build(chosen, tmp_path / "out", provider=str(tmp_path / "stac"))
     assert coverage(open_store(made.path))["all"].shifted == ("2022",)
     assert "relative to the others: all 2022." in (made.path / CARD).read_text()
+
+
+def test_the_card_of_an_import_names_the_folder_of_the_store(tmp_path: Path) -> None:
+    for year in (2000, 2001):
+        values = np.arange(160 * 160, dtype=np.uint16).reshape(1, 160, 160) % 5000 + year
+        write_raster(tmp_path / "tifs" / f"{year}.tif", values, crs="EPSG:32633")
+    options = ImportOptions(unit="reflectance", scale=0.0001)
+    import_dataset("geotiff-series", tmp_path / "tifs", tmp_path / "mine.zarr", options)
+    text = (tmp_path / "mine.zarr" / "README.md").read_text()
+    assert 'xr.open_zarr("mine.zarr"' in text
+    assert ".tmp-" not in text
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []

@@ -138,16 +138,16 @@ def _discriminant(count: Tensor, total: Tensor, products: Tensor) -> Tensor:
     return torch.cat([constant, slope, prior], dim=1)
 
 
-def majority(preset: str, classes: int) -> Classifier:
+def majority(preset: str, classes: int = 2) -> Classifier:
     """Build the shares of the classes."""
     return Classifier(classes, None)
 
 
-def pixel_lda(preset: str, classes: int) -> Classifier:
+def pixel_lda(preset: str, classes: int = 2) -> Classifier:
     """Build the discriminant of a pixel's bands."""
     return Classifier(classes, "pixel")
 
 
-def window_lda(preset: str, classes: int) -> Classifier:
+def window_lda(preset: str, classes: int = 2) -> Classifier:
     """Build the discriminant of bands and their statistics in a window."""
     return Classifier(classes, "window")

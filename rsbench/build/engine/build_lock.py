@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rsbench.build.plan.href import is_web, local
 from rsbench.build.plan.lock_recipe import differences
-from rsbench.build.plan.omissions import Omission
+from rsbench.build.plan.omissions import EXCLUDED, Omission
 from rsbench.build.plan.plan import (
     Lock,
     excluded_in,
@@ -16,7 +17,6 @@ from rsbench.build.plan.plan import (
     require_known,
     searched_at,
 )
-from rsbench.build.plan.scenes import EXCLUDED
 from rsbench.catalog import Recipe, Region, recipe_canonical
 from rsbench.core.errors import InputError
 from rsbench.store.layout import INDEX, JOURNAL, LOCK
@@ -108,10 +108,10 @@ def moved(lock: Lock, provider: str | None) -> str:
     """Return where the lock's files lie: its catalogue, or the address or folder given now."""
     if provider is None or provider == lock.provider:
         return lock.catalogue
-    if provider.startswith(("http://", "https://")):
+    if is_web(provider):
         return provider
-    if Path(provider).is_dir():
-        return str(Path(provider).resolve())
+    if Path(local(provider)).exists():
+        return str(Path(local(provider)).resolve())
     raise InputError(
         f"provider {provider}",
         f"the lock was searched at {lock.provider}",

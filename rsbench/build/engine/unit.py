@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from rsbench.build.compose import harmonise, mask
 from rsbench.build.compose import median as compose
+from rsbench.build.plan.assets import limit_of, mask_limit
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.read.raster import Asked, Derived, Engine, Scene
 from rsbench.catalog import Sensor
@@ -94,7 +95,10 @@ def compose_unit(
     parts = []
     for top in range(0, grid.height, rows):
         window = Window(top, 0, min(rows, grid.height - top), grid.width)
-        asked = Asked(grid=grid.window(window), whole=plan.whole, nodata=sensor.nodata)
+        asked = Asked(
+            grid=grid.window(window), whole=plan.whole, nodata=sensor.nodata,
+            coarsest={band: limit_of(sensor, band) for band in sensor.band_names},
+        )  # fmt: skip
         parts.append(_strip(engine, _Frame(sensor, looks, plan), asked, window))
     return UnitResult(
         parts=_joined(parts),
@@ -201,7 +205,10 @@ def _with_masks(
     found = []
     derived = Derived(np.uint16, partial(mask.flags, rule=rule))
     nodata = rule.fill or 0
-    asked = Asked(grid=grid, whole=whole, nodata=nodata, derived=derived, quality=True)
+    limits = {_mask_name(b): mask_limit(sensor) for b in (*sensor.band_names, "*")}
+    asked = Asked(
+        grid=grid, whole=whole, nodata=nodata, derived=derived, quality=True, coarsest=limits
+    )
     for start in range(0, len(items), _MASKS_AT_ONCE):
         part = items[start : start + _MASKS_AT_ONCE]
         scenes = [Scene(i.id, tuple((_mask_name(b), a) for b, a in i.masks.items())) for i in part]

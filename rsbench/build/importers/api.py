@@ -28,7 +28,13 @@ COMMON_REASONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Why an importer of a known set takes none of these options."""
-COARSE_OPTIONS = ("coarse_scale", "coarse_offset", "coarse_nodata", "coarse_gsd")
+COARSE_OPTIONS = (
+    "coarse_scale",
+    "coarse_offset",
+    "coarse_nodata",
+    "coarse_gsd",
+    "coarse_resampling",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +81,7 @@ class ImportOptions:
         coarse_clear: likewise of the coarse image.
         correlation: smallest correlation of both images of a date, over coarse pixels.
         shift: most coarse pixels that both images of a date may lie apart.
+        coarse_resampling: how coarse images of another grid come onto the fine one: ``nearest``.
         split: how regions or dates become train, val and test.
     """
 
@@ -91,6 +98,7 @@ class ImportOptions:
     coarse_offset: float | None = None
     coarse_nodata: float | None = None
     coarse_gsd: float | None = None
+    coarse_resampling: str | None = None
     layout: str | None = None
     gsd: float | None = None
     dates_in_file: str | None = None

@@ -62,9 +62,14 @@ def cut(height: int, width: int, size: int | None) -> tuple[Block, ...]:
     return enough[0] if enough else fitting[-1]
 
 
+def largest_side(height: int, width: int) -> int:
+    """Return the side of the largest blocks of which an image has train, val and test."""
+    return min(max(height, width) // LEAST_LINES, height, width)
+
+
 def _remedy(height: int, width: int) -> str:
     """Say which size of blocks is possible, if one is that can be scored."""
-    largest = min(max(height, width) // LEAST_LINES, height, width)
+    largest = largest_side(height, width)
     if largest >= LEAST_SIDE:
         return f"Give --region-size {largest} or less, and {LEAST_SIDE} or more"
     return (

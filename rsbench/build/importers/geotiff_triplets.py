@@ -23,13 +23,15 @@ from rsbench.build.importers.api import (
 )
 from rsbench.build.importers.layout import Images, images_of
 from rsbench.build.importers.offsets import one_offset
+from rsbench.build.importers.onto import require_way
 from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.sensor_files import dated_files
+from rsbench.build.importers.stacks import require_bands
 from rsbench.build.importers.stated import SensorIdentity, grid_gsd, stated_of
 from rsbench.build.importers.triplet_store import COARSE, FINE, PreparedTriplets, prepare_triplets
 from rsbench.build.importers.validity import may_differ
 from rsbench.core.errors import InputError
-from rsbench.core.grid import nesting
+from rsbench.core.grid import Grid, nesting
 
 FOLDERS = {FINE: ("fine", "landsat"), COARSE: ("coarse", "modis")}
 _GSD_TOLERANCE = 0.01
@@ -54,10 +56,13 @@ class GeoTiffTriplets:
         if options.offset_from is not None:
             given = (replace(given[0], offset=None), given[1])
         fine, low = _images(request, FINE, given[0]), _images(request, COARSE, given[1])
+        if options.coarse_resampling is not None:
+            require_way(options.coarse_resampling)
+            low = _onto(low, fine.rasters[0].grid)
         firsts = fine.rasters[0], low.rasters[0]
         _require_one_kind(folder, *firsts)
         stated = [stated_of(request, f, t) for f, t in zip(firsts, given, strict=True)]
-        ratio = nesting(firsts[0].grid, firsts[1].grid, str(folder))
+        ratio = _ratio(request, *firsts)
         gsd = _coarse_gsd(firsts[1], ratio, options.coarse_gsd)
         pair = (
             dated_files(request, fine, stated[0], given[0], SensorIdentity(name=FINE)),
@@ -95,8 +100,29 @@ def _images(request: ImportRequest, sensor: str, given: SensorOptions) -> Images
             "Import each region by itself",
         )
     images = next(iter(places.values()))
+    if request.options.dates_in_file is None:
+        require_bands(request, images.rasters)
     require_alike(images.rasters, but=may_differ(given))
     return images
+
+
+def _onto(low: Images, fine: Grid) -> Images:
+    """Return coarse images on the fine grid."""
+    moved = (replace(raster, grid=fine, native=raster.grid) for raster in low.rasters)
+    return replace(low, rasters=tuple(moved))
+
+
+def _ratio(request: ImportRequest, fine: Raster, low: Raster) -> int:
+    """Return the fine pixels along a coarse pixel; grids that do not nest need a statement."""
+    try:
+        return nesting(fine.grid, low.grid, str(request.source))
+    except InputError as error:
+        raise InputError(
+            error.asked,
+            error.found,
+            "To give each fine pixel the coarse one in which it lies, type: "
+            f"{request.command(coarse_resampling='nearest')}",
+        ) from error
 
 
 def _require_one_kind(folder: Path, fine: Raster, low: Raster) -> None:
@@ -123,8 +149,8 @@ def _require_one_kind(folder: Path, fine: Raster, low: Raster) -> None:
 
 def _coarse_gsd(low: Raster, ratio: int, given: float | None) -> float:
     """Return the metres that a coarse pixel measures."""
-    own = grid_gsd(low.grid)
-    if ratio == 1:
+    own = grid_gsd(low.native or low.grid)
+    if ratio == 1 and low.native is None:
         if given is None:
             raise InputError(
                 "the size of a coarse pixel",

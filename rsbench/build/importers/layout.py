@@ -59,14 +59,26 @@ def images_of(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -
     """
     layout = request.options.layout
     rasters = with_masks(request, rasters)
+    along = [r for r in rasters if r.times]
+    rasters = [r for r in rasters if not r.times]
     named = _by_layout(request, folder, rasters) if layout else _by_name(request, folder, rasters)
     if request.options.dates_in_file is not None:
         own = not dates_are_in_files(request.options.dates_in_file)
         named = [
-            Named(image, one.region, day)
+            Named(image, one.region, day, one.band)
             for one in named
             for image, day in unstacked(request, one.raster, one.day if own else None)
         ]
+    named += [
+        Named(
+            replace(r, bands=1, only=(at + 1,), names=("",)),
+            _region(r.path, folder),
+            day,
+            r.variable,
+        )
+        for r in along
+        for at, day in enumerate(r.times)
+    ]
     regions: dict[str, dict[date, list[Named]]] = defaultdict(lambda: defaultdict(list))
     for one in named:
         regions[one.region][one.day].append(one)
@@ -84,7 +96,7 @@ def _by_name(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) ->
     if dates_are_in_files(request.options.dates_in_file):
         return [Named(r, _region(r.path, folder), date.min) for r in rasters]
     when = file_dates([r.path for r in rasters], request.options.dates, folder)
-    return [Named(r, _region(r.path, folder), when[r.path]) for r in rasters]
+    return [Named(r, _region(r.path, folder), when[r.path], r.variable) for r in rasters]
 
 
 def _region(path: Path, folder: Path) -> str:
@@ -196,7 +208,7 @@ def _require_plain(
 ) -> None:
     """Refuse two files of one date, and folders that may be bands; tell what to type."""
     for days in regions.values():
-        if any(len(held) > 1 for held in days.values()):
+        if any(len(held) > 1 and not held[0].band for held in days.values()):
             files = {one.raster.path: one.day for held in days.values() for one in held}
             one_per_date(files, _for_bands(request, folder, files))
     several = [days for name, days in regions.items() if name]

@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.build.importers import netcdf
 from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.flat_files import (
     ARRAY,
@@ -22,6 +24,7 @@ from rsbench.build.importers.flat_files import (
     open_array,
     require_size,
 )
+from rsbench.build.importers.onto import part_of
 from rsbench.build.importers.radiometry import alike, radiometry_of
 from rsbench.build.read.opened import DRIVER, GDAL_ENV
 from rsbench.core.errors import InputError
@@ -32,9 +35,10 @@ Mask = npt.NDArray[np.bool_]
 
 SUFFIXES = (".tif", ".tiff")
 JPEG2000 = "JP2OpenJPEG"
-NAMES = {DRIVER: "GeoTIFF", JPEG2000: "JPEG 2000"}
-DRIVERS = {".tif": DRIVER, ".tiff": DRIVER, ".jp2": JPEG2000}
-OTHERS = (".nc", ".nc4", ".zarr", ".h5", ".hdf", ".hdf5", ".he5", ".npy", ".npz", ".png", ".jpg",
+NAMES = {DRIVER: "GeoTIFF", JPEG2000: "JPEG 2000", netcdf.DRIVER: "NetCDF"}
+DRIVERS = {".tif": DRIVER, ".tiff": DRIVER, ".jp2": JPEG2000,
+           **dict.fromkeys(netcdf.SUFFIXES, netcdf.DRIVER)}  # fmt: skip
+OTHERS = (".zarr", ".h5", ".hdf", ".hdf5", ".he5", ".npy", ".npz", ".png", ".jpg",
           ".jpeg", ".img", ".vrt", ".grb", ".asc", ".zip", ".gz", ".safe")  # fmt: skip
 """Suffixes of images of other kinds, which are named where a folder holds nothing else."""
 # The files are local: mask files (.msk) and headers (.hdr) beside them are looked for by name.
@@ -56,6 +60,8 @@ class Raster:
         parts: files of one band each, where it is made of them.
         only: numbers of its bands, counted from 1; all where empty.
         mask, mask_valid: a mask that is a file of its own, and its numbers that mean valid.
+        source, variable, times: of a NetCDF, what GDAL opens, and the dates of its bands.
+        native: grid of the file, where ``grid`` is another one.
         added: what brings its numbers to the offset of the others.
         south_up: whether the first row of the file is the southernmost; ``grid`` is north-up.
     """
@@ -78,6 +84,10 @@ class Raster:
     added: float = 0.0
     mask: Raster | None = None
     mask_valid: tuple[int, ...] = ()
+    native: Grid | None = None
+    source: str = ""
+    variable: str = ""
+    times: tuple[date, ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -114,7 +124,16 @@ def open_all(folder: Path, options: ImportOptions) -> list[Raster]:
     files = files or sorted(p for p in folder.rglob("*") if is_image(p))
     if not files:
         raise _no_image(folder)
-    return [describe(path, options) for path in files]
+    return [raster for path in files for raster in _described(path, options)]
+
+
+def _described(path: Path, options: ImportOptions) -> list[Raster]:
+    """Return what a file says of itself, of a NetCDF every variable that is a band."""
+    if path.suffix.lower() not in netcdf.SUFFIXES:
+        return [describe(path, options)]
+    with _opened(path, netcdf.DRIVER) as data:
+        sources = netcdf.sources(path, data.subdatasets, options.bands)
+    return [describe(path, options, source=s, variable=v) for v, s in sources.items()]
 
 
 def is_image(path: Path) -> bool:
@@ -150,13 +169,22 @@ def _no_image(folder: Path) -> InputError:
     )
 
 
-def describe(path: Path, options: ImportOptions, *, known: Known | None = None) -> Raster:
+def describe(
+    path: Path,
+    options: ImportOptions,
+    *,
+    known: Known | None = None,
+    source: str = "",
+    variable: str = "",
+) -> Raster:
     """Return what a GeoTIFF says of itself; of a published set also an array or flat binary.
 
     Args:
         path: the file.
         options: what is stated of the files; an alpha band that ``bands`` names is a band.
         known: what is known of the set that the file belongs to.
+        source: what GDAL opens, where it is not the file.
+        variable: of a NetCDF, the one that is read; its bands are dates.
 
     Raises:
         InputError: if it cannot be read or placed, its bands differ in type or scale, its numbers
@@ -167,7 +195,7 @@ def describe(path: Path, options: ImportOptions, *, known: Known | None = None) 
     driver = DRIVERS.get(path.suffix.lower(), ENVI)
     if driver == ENVI:
         header_of(path)
-    with _opened(path, driver) as data:
+    with _opened(path, driver, source) as data:
         alpha = _alpha(data, options)
         bands = int(data.count) - (alpha is not None)
         _require_one_image(path, data, bands, known)
@@ -187,6 +215,9 @@ def describe(path: Path, options: ImportOptions, *, known: Known | None = None) 
             bits=stated.bits,
             driver=driver,
             alpha=alpha,
+            source=source,
+            variable=variable,
+            times=netcdf.times(path, data) if driver == netcdf.DRIVER else (),
         )
 
 
@@ -268,7 +299,7 @@ def _describe_array(path: Path, known: Known) -> Raster:
 
 
 @contextmanager
-def _opened(path: Path, driver: str) -> Iterator[Any]:
+def _opened(path: Path, driver: str, source: str = "") -> Iterator[Any]:
     """Open a raster with one driver; its own errors become ours."""
     import rasterio
     from rasterio._err import CPLE_BaseError
@@ -279,7 +310,7 @@ def _opened(path: Path, driver: str) -> Iterator[Any]:
             # A file without a place is an error of ours, or is placed by what is known of it.
             warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
             rasterio.Env(**_ENV),
-            rasterio.open(path, driver=driver) as data,
+            rasterio.open(source or path, driver=driver) as data,
         ):
             yield data
     except (RasterioError, CPLE_BaseError) as error:  # GDAL's own errors are no RasterioErrors
@@ -384,6 +415,8 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
     from rasterio.errors import RasterioError
     from rasterio.windows import Window as Part
 
+    if raster.native is not None:
+        return _onto(raster, raster.native, window)
     if raster.mask is not None:
         pixels, present = read_part(replace(raster, mask=None), window)
         return pixels, present & _unmasked(raster, raster.mask, window)
@@ -401,7 +434,7 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
         part = open_array(raster.path, raster.bands)[:, rows, columns]
         pixels = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("="), copy=False))
         return pixels, np.ones(pixels.shape[1:], np.bool_)
-    with _opened(raster.path, raster.driver) as data:
+    with _opened(raster.path, raster.driver, raster.source) as data:
         try:
             area = Part(window.x, window.y, window.width, window.height)
             numbers = raster.only or range(1, raster.bands + 1)
@@ -411,6 +444,16 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
             raise InputError(
                 f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
             ) from error
+
+
+def _onto(raster: Raster, native: Grid, window: Window) -> tuple[Pixels, Mask]:
+    """Return a window of another grid: of each pixel the number of the file's pixel under it."""
+    part, rows, columns, inside = part_of(raster.grid.window(window), native)
+    if part is None:
+        empty = np.zeros((raster.bands, window.height, window.width), raster.dtype)
+        return empty, inside
+    pixels, present = read_part(replace(raster, grid=native, native=None), part)
+    return pixels[:, rows, columns], present[rows, columns] & inside
 
 
 def _unmasked(raster: Raster, mask: Raster, window: Window) -> Mask:

@@ -8,6 +8,7 @@ that were fetched completely are kept when a download stops, and the next run re
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import posixpath
 import re
@@ -22,12 +23,13 @@ from contextlib import closing, contextmanager, suppress
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import quote, urlsplit
 
 from rsbench.build.engine.builder import BuildResult
 from rsbench.build.engine.journal import full_disk_is_named
 from rsbench.build.plan.href import is_web, redirected
+from rsbench.build.plan.patience import FILE, REQUEST, Waiting
 from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.errors import DiskFull, InputError, StoreError
 from rsbench.core.file_lock import file_lock
@@ -43,6 +45,8 @@ SETTING = "RSBENCH_RELEASES"
 MAX_LISTING = 16 << 20
 TRIES = 3
 TIMEOUT = 60.0
+SLOWEST = 2000
+"""Bytes a second below which a download is given up, after the limit of time of a file."""
 _BLOCK = 1 << 20
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)@([0-9a-f]{8,64})")
 
@@ -139,8 +143,12 @@ def _there(target: Path, release: Release) -> BuildResult:
 
 
 def _listing(place: str) -> Release:
+    data = b""
     with _opened(place, RELEASE) as file:
-        data = file.read(MAX_LISTING + 1)
+        for block in _blocks(file, f"downloading {RELEASE} from {place}"):
+            data += block
+            if len(data) > MAX_LISTING:
+                break
     if len(data) > MAX_LISTING:
         raise InputError(f"the release {place}", f"its {RELEASE} is too large", "Check the address")
     value = parse_json(data, f"the release {place}", "Check the address", RELEASE)
@@ -222,7 +230,7 @@ def _copy(
 ) -> tuple[int, str]:
     hasher, size = hashlib.sha256(), 0
     with _opened(place, file.name) as source, part.open("wb") as out:
-        while block := source.read(_BLOCK):
+        for block in _blocks(source, f"downloading {file.name} from {place}"):
             size += len(block)
             if size > file.bytes:
                 break
@@ -230,6 +238,22 @@ def _copy(
             hasher.update(block)
             told(size)
     return size, hasher.hexdigest()
+
+
+def _blocks(source: IO[bytes], what: str) -> Iterator[bytes]:
+    """Yield the content of a file as it comes.
+
+    Raises:
+        InputError: if less than ``SLOWEST`` bytes a second came within the limit of a file.
+    """
+    began, size = time.monotonic(), 0
+    # Unlike `read`, `read1` returns what is there.
+    while block := cast(io.BufferedReader, source).read1(_BLOCK):
+        yield block
+        size += len(block)
+        seconds = time.monotonic() - began
+        if seconds > FILE.seconds and size < SLOWEST * seconds:
+            raise FILE.passed(what)
 
 
 _NETWORK = (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, socket.gaierror)
@@ -259,7 +283,8 @@ def _opened(place: str, name: str) -> Iterator[IO[bytes]]:
     url = f"{place}/{quote(name)}"
     opener = urllib.request.build_opener(_Redirects(place))
     try:
-        with closing(opener.open(url, timeout=TIMEOUT)) as answer:
+        asked = Waiting(REQUEST, f"an answer of {url}", lambda: opener.open(url, timeout=TIMEOUT))
+        with closing(asked.result()) as answer:
             yield answer
     except _NETWORK as error:
         raise _unreachable(place, name, error) from error

@@ -45,7 +45,8 @@ def unstacked(
         InputError: if the bands are no whole number of dates.
     """
     stated = str(request.options.dates_in_file)
-    names = request.options.bands
+    apart = "{band}" in (request.options.layout or "")  # each file holds one band
+    names = None if apart else request.options.bands
     if stated == BY_NAMES:
         days = [date_in(name, f"band {name!r} of {raster.path.name}") for name in raster.names]
         count = len(dict.fromkeys(days))

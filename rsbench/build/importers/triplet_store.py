@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rsbench.build.importers.api import GATE_OPTIONS, ImportRequest, Written, imported_meta
-from rsbench.build.importers.blocks import Block, cut
+from rsbench.build.importers.blocks import LEAST_SIDE, Block, cut, largest_side
 from rsbench.build.importers.date_gate import Gate, Images, judge, open_gate
 from rsbench.build.importers.offsets import require_one_offset
 from rsbench.build.importers.plausibility import Plausibility
@@ -86,7 +86,20 @@ class PreparedTriplets:
             preset="default",
             protocol=protocol,
         )
-        return Written(store, written, gate.notes() + found[0].notes() + found[1].notes())
+        notes = [*gate.notes(), *found[0].notes(), *found[1].notes(), *self._on_training()]
+        return Written(store, written, notes)
+
+    def _on_training(self) -> list[str]:
+        """Say how the scene can also be trained on, where it is one region."""
+        grid = self.pair[0].files[0].grid
+        side = largest_side(grid.height, grid.width) // self.ratio * self.ratio
+        if len(self.blocks) > 1 or side < LEAST_SIDE:
+            return []
+        command = self.request.command(region_size=side)
+        return [
+            "the whole image is one region to test on. To train on a part of it too, type: "
+            f"{command} ; its blocks are split in space, with a gap"
+        ]
 
     def _gate(self) -> Gate:
         """Return which dates are kept.
@@ -115,10 +128,12 @@ class PreparedTriplets:
 
     def _recipe(self, gate: Gate) -> dict[str, object]:
         refused = {day.isoformat(): why for day, why in gate.refused.items()}
+        way = self.request.options.coarse_resampling
         limits = {n: v for n, v in self.request.options.given().items() if n in GATE_OPTIONS}
         return {
             **({"refused": {self.request.name: refused}} if refused else {}),
             **({"limits": limits} if limits else {}),
+            **({"coarse_resampling": way} if way else {}),
             "name": self.request.name,
             "importer": self.request.importer,
             "unit": self.pair[0].meta.unit,
@@ -138,19 +153,32 @@ def prepare_triplets(request: ImportRequest, pair: Pair) -> PreparedTriplets:
     _require_common(request.source, pair)
     grids = (pair[0].files[0].grid, pair[1].files[0].grid)
     ratio = nesting(*grids, str(request.source))
-    blocks = _blocks(pair[0].files[0], request.options.region_size, ratio)
+    size = (grids[0].height, grids[0].width)
+    blocks = blocks_of(size, request.options.region_size, ratio)
     return PreparedTriplets(request, pair, ratio, blocks)
 
 
-def _blocks(fine: Raster, size: int | None, ratio: int) -> tuple[Block, ...]:
-    height, width = fine.grid.height, fine.grid.width
+def blocks_of(image: tuple[int, int], size: int | None, ratio: int) -> tuple[Block, ...]:
+    """Return the blocks of an image of height and width; one to test on without a size.
+
+    Raises:
+        InputError: if no such blocks are whole coarse pixels and can be kept apart.
+    """
+    height, width = image
     if size is None:
         return (Block(0, 0, Window(0, 0, height, width), "test"),)
-    if size % ratio:
+    largest = largest_side(height, width) // ratio * ratio
+    if size % ratio or not ratio <= size <= largest:
+        found = f"a coarse pixel spans {ratio} fine pixels"
+        if size % ratio == 0:
+            found = f"{height}×{width} px hold too few such blocks to keep train, val, test apart"
+        near = min(max(size, LEAST_SIDE), largest) // ratio * ratio
         raise InputError(
             f"--region-size {size}",
-            f"a coarse pixel spans {ratio} fine pixels",
-            f"Give a multiple of {ratio}",
+            found,
+            f"Give --region-size {near}"
+            if near >= LEAST_SIDE
+            else "Leave --region-size out: the image is too small to be cut into blocks",
         )
     return cut(height, width, size)
 

@@ -1,4 +1,4 @@
-"""The label layer of a pair: a map of classes on the satellite image's own pixels."""
+"""The label layer of an image: a map of classes on the satellite image's own pixels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def label_layer(
     for item in items:
         asset = item.assets[BAND]
         read = partial(read_classes, index=asset.index, grid=grid, nodata=labels.nodata)
-        found = engine.attempt(item.id, f"labels {labels.name}", asset.href, read)
+        found = engine.attempt(item.id, f"labels {labels.name}", asset, read)
         engine.bytes += found.nbytes
         new = (out == labels.nodata) & (found != labels.nodata)
         if new.any():

@@ -1,4 +1,4 @@
-"""Which map of classes lies beside a pair: the latest of its year or before, never a later one."""
+"""Which map of classes lies beside an image: the latest of its year or before, no later one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from rsbench.build.plan.lock import LockItem
+from rsbench.build.plan.omissions import NOTHING, LeavingOut
 from rsbench.build.plan.scenes import holds, lock_asset, utc_text, zone_of
 from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, Item, Query, item_time, outline
 from rsbench.catalog.labels import LabelSet
@@ -21,22 +22,22 @@ def search_labels(
     years: Iterable[int],
     key: str,
     catalogue: ApiCatalogue | FolderCatalogue,
-    exclude: frozenset[str] = frozenset(),
+    leaving: LeavingOut = NOTHING,
 ) -> dict[int, tuple[LockItem, ...]]:
-    """Return the items of the map for the pairs of each year; a year without any is left out.
+    """Return the items of the map for the images of each year; a year without any is left out.
 
-    Of the maps that begin in the year of a pair or before, those of the latest year are taken;
-    tiles of one year in the order of their ids, the grid's own zone first. Items of the ids in
-    ``exclude`` are not used.
+    Of the maps that begin in the year of an image or before, those of the latest year are taken;
+    tiles of one year in the order of their ids, the grid's own zone first. Items that ``leaving``
+    names are not used.
     """
     wanted = sorted(years)
     if not wanted:
         return {}
     source = labels.source(key)
-    query = Query(source.collection, outline(grid), (FIRST_YEAR, wanted[-1]), labels.query, exclude)
+    query = Query(source.collection, outline(grid), (FIRST_YEAR, wanted[-1]), labels.query, leaving)
     by_year: dict[int, list[Item]] = defaultdict(list)
     for item in catalogue.search(query):
-        if item["id"] in exclude:
+        if "_left" in item:
             continue
         if FIRST_YEAR <= item_time(item).year <= wanted[-1] and holds(item, labels.query):
             by_year[item_time(item).year].append(item)

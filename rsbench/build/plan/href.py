@@ -12,7 +12,7 @@ import re
 import socket
 from functools import cache
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from rsbench.core.errors import InputError
 
@@ -23,6 +23,28 @@ SERVED = "files/"
 def is_web(text: str) -> bool:
     """Return whether a catalogue or link is an http(s) address."""
     return text.startswith(("http://", "https://"))
+
+
+def is_static(address: str) -> bool:
+    """Return whether an http(s) address is that of a static document, and not of an API."""
+    return is_web(address) and urlsplit(address).path.endswith(".json")
+
+
+def local(text: str) -> str:
+    """Return the path of a ``file://`` address; any other text as it is."""
+    return unquote(_split(text).path) if text.startswith("file://") else text
+
+
+def folder_of(catalogue: str) -> Path:
+    """Return the folder of a local catalogue: itself, or that of its first document."""
+    root = Path(catalogue).resolve()
+    return root.parent if root.is_file() else root
+
+
+def _base(catalogue: str) -> str:
+    """Return the path below which links of a web catalogue are relative: ``/`` for an API."""
+    path = urlsplit(catalogue).path
+    return path.rpartition("/")[0] + "/" if is_static(catalogue) else "/"
 
 
 def shown(address: str) -> str:
@@ -47,8 +69,7 @@ def reduce_href(href: str, item_url: str, catalogue: str) -> str:
     if scheme in ("http", "https"):
         return _reduce_web(full, catalogue)
     if scheme == "file" and not is_web(catalogue):
-        path = unquote(_split(full).path) if "://" in full else full
-        return _inside(path, Path(catalogue), href)
+        return _inside(local(full), folder_of(catalogue), href)
     raise _refused(href, f"links of the kind {scheme}:// are not read from this catalogue")
 
 
@@ -63,8 +84,9 @@ def resolve_href(kept: str, catalogue: str) -> str:
         return _clean_web(kept, catalogue)
     if is_web(catalogue):
         parts = urlsplit(catalogue)
-        return urlunsplit((parts.scheme, parts.netloc, "/" + kept, "", ""))
-    root = Path(catalogue).resolve()
+        below = _base(catalogue) + (quote(kept) if is_static(catalogue) else kept)
+        return urlunsplit((parts.scheme, parts.netloc, below, "", ""))
+    root = folder_of(catalogue)
     path = (root / _from_folder(kept, root)).resolve()
     if not path.is_relative_to(root):
         raise _refused(kept, "it leads out of its catalogue")
@@ -121,9 +143,13 @@ def _split(address: str) -> SplitResult:
 def _reduce_web(full: str, catalogue: str) -> str:
     clean = _clean_web(full, catalogue)
     parts, home = _split(clean), _split(catalogue)
-    if (parts.scheme, parts.netloc) == (home.scheme, home.netloc):
-        return parts.path.lstrip("/")
-    return clean
+    below, base = (parts.scheme, parts.netloc) == (home.scheme, home.netloc), _base(catalogue)
+    if not below or not parts.path.startswith(base):
+        return clean
+    path = parts.path.removeprefix(base).lstrip("/")
+    kept = unquote(path) if is_static(catalogue) else path
+    require_kept(kept)
+    return kept
 
 
 def _clean_web(full: str, catalogue: str) -> str:

@@ -114,7 +114,7 @@ def item_time(item: Mapping[str, Any]) -> datetime:
         raise InputError(
             f"the time of item {_short(item.get('id'))}",
             f"neither datetime nor start_datetime can be read ({_short(text)})",
-            "Leave the item out of the catalogue",
+            f"Leave it out with --exclude {_short(item.get('id'))}",
         )
     return value
 

@@ -26,10 +26,18 @@ _TEXTS = ("tile", "baseline", "generated")
 
 @dataclass(frozen=True, slots=True)
 class LockAsset:
-    """One raster: unsigned link (relative inside its catalogue) and band number from 1."""
+    """One raster: unsigned link (relative inside its catalogue) and band number from 1.
+
+    ``size``: bytes of the file as the catalogue states them; 0 if it does not. It enters no digest.
+    """
 
     href: str
     index: int = 1
+    size: int = 0
+
+    def to_json(self) -> list[str | int]:
+        """Return the JSON form; a size that is not known is left out."""
+        return [self.href, self.index, *([self.size] if self.size else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class LockItem:
         }
         for name, assets in (("assets", self.assets), ("masks", self.masks)):
             if assets or name == "assets":
-                value[name] = {band: [a.href, a.index] for band, a in assets.items()}
+                value[name] = {band: a.to_json() for band, a in assets.items()}
         return value | {n: getattr(self, n) for n in _TEXTS if getattr(self, n)}
 
     @classmethod
@@ -75,9 +83,11 @@ class LockItem:
 
 
 def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
-    for href, _ in value.values():
+    for href, *_ in value.values():
         require_kept(_text(href))
-    return {band: LockAsset(href, _whole(index)) for band, (href, index) in value.items()}
+    return {
+        band: LockAsset(href, *map(_whole, numbers)) for band, (href, *numbers) in value.items()
+    }
 
 
 def _text(value: Any) -> str:
@@ -158,7 +168,7 @@ class Lock:
             for item in items:
                 for part in ("assets", "masks"):
                     for asset in item.get(part, {}).values():
-                        asset[0] = identity(asset[0])
+                        asset[:] = [identity(asset[0]), asset[1]]
         return sha256_json(value)
 
     def units(self) -> Iterator[tuple[str, int]]:
@@ -389,7 +399,7 @@ def _flat(lock: Lock) -> dict[tuple[str, str, str, str], dict[str, Any]]:
                     value = item.to_json()
                     for part in ("assets", "masks"):
                         value[part] = {
-                            b: [identity(h), i] for b, (h, i) in value.get(part, {}).items()
+                            b: [identity(h), i] for b, (h, i, *_) in value.get(part, {}).items()
                         }
                     flat[region, sensor, str(year), item.id] = value
     return flat

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+EXCLUDED = "excluded by --exclude"
 SHOWN = 5
 """Ids that the plan shows of each reason; the lock has all."""
 

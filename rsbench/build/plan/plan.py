@@ -9,14 +9,22 @@ from typing import Any, TypeVar
 
 from rsbench.build.kinds.base import kind_of
 from rsbench.build.plan.cost import PlanSummary, describe
-from rsbench.build.plan.href import is_web
+from rsbench.build.plan.href import is_web, local
 from rsbench.build.plan.lock import Lock, LockAsset, LockChange, LockItem, diff
 from rsbench.build.plan.lock_recipe import source_of
-from rsbench.build.plan.omissions import NOTHING, LeavingOut, Omission, described, totals
-from rsbench.build.plan.scenes import EXCLUDED, conditions_of
-from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, RegionSearch
+from rsbench.build.plan.omissions import (
+    EXCLUDED,
+    NOTHING,
+    LeavingOut,
+    Omission,
+    described,
+    totals,
+)
+from rsbench.build.plan.scenes import conditions_of
+from rsbench.build.plan.search import Catalogue, RegionSearch
 from rsbench.build.plan.search_cache import Found, KeptSearch
 from rsbench.build.plan.season import on_lattice
+from rsbench.build.plan.static import open_catalogue_at
 from rsbench.build.read.signing import signer
 from rsbench.catalog import (
     Recipe,
@@ -85,11 +93,13 @@ def open_catalogue(
     """
     if simulated is None or catalogue:
         return catalogue
-    from rsbench.core.paths import cache_dir
+    from rsbench.core.paths import cache_dir, cache_errors
     from rsbench.simulate.api import catalogue_digest, write_catalogue
 
     root = cache_dir("simulated").resolve() / catalogue_digest(simulated)[:16]
-    with file_lock(root.with_suffix(".lock"), f"the simulated Earth {root}", wait=True):
+    elsewhere = "set RSBENCH_CACHE to another folder"
+    lock = file_lock(root.with_suffix(".lock"), f"writing the cache {root}", elsewhere, wait=True)
+    with cache_errors(root), lock:
         write_catalogue(simulated, root, progress=_labelled("simulating scenes", progress))
     return str(root)
 
@@ -114,7 +124,8 @@ def make_plan(
     Args:
         recipe: what to build.
         regions: some regions instead of the recipe's.
-        provider: a provider of the sensors, a STAC API address, or a folder of static STAC JSON.
+        provider: a provider of the sensors, a STAC API address, or a static catalogue: a folder, a
+            file, or the address of its first document.
         years: first and last year instead of the recipe's.
         leaving: which items may be left out; the lock names those that are.
         progress: called with ``(label, done, total)``.
@@ -131,7 +142,7 @@ def make_plan(
         signer(sensor.provider(key).signing)
     simulated = recipe.simulated if key == SIMULATED and not address else None
     catalogue = open_catalogue(address, simulated, progress)
-    catalogues = {s.name: _catalogue(catalogue or s.provider(key).api, s.name) for s in sensors}
+    catalogues = _catalogues(catalogue, sensors, key, leaving)
     searches = [RegionSearch(recipe, p, sensors, key, catalogues, leaving) for p in places]
     found, left = _found(searches, progress)
     _require_scenes(recipe, key, found, left)
@@ -273,24 +284,31 @@ def _provider(recipe: Recipe, sensors: Sequence[Sensor], provider: str | None) -
         return key, ""
     if is_web(provider):
         return recipe.provider, provider
-    if Path(provider).is_dir():
-        return recipe.provider, str(Path(provider).resolve())
+    if Path(local(provider)).exists():
+        return recipe.provider, str(Path(local(provider)).resolve())
     if "/" in provider:
         raise InputError(
             f"provider {provider}",
-            "there is no such folder",
-            "Give a provider's name, a STAC API address or an existing folder",
+            "there is no such folder or file",
+            "Give a provider's name, an address, or an existing folder or file of STAC items",
         )
     raise unknown("provider", provider, sensors[0].providers)
 
 
-def _catalogue(address: str, sensor: str) -> ApiCatalogue | FolderCatalogue:
-    if is_web(address):
-        return ApiCatalogue(address)
-    if address and Path(address).is_dir():
-        return FolderCatalogue(Path(address).resolve())
+def _catalogues(
+    address: str, sensors: Sequence[Sensor], key: str, leaving: LeavingOut
+) -> dict[str, Catalogue]:
+    """Return the catalogue of every sensor; sensors of one address share it."""
+    where = {sensor.name: address or sensor.provider(key).api for sensor in sensors}
+    opened = {at: _catalogue(at, name, leaving) for name, at in where.items()}
+    return {name: opened[at] for name, at in where.items()}
+
+
+def _catalogue(address: str, sensor: str, leaving: LeavingOut) -> Catalogue:
+    if is_web(address) or (address and Path(address).exists()):
+        return open_catalogue_at(address, leaving)
     raise InputError(
         f"the catalogue of {sensor}",
-        f"{address!r} is neither an address nor a folder" if address else "none is named",
-        "Give --provider URL or --provider FOLDER",
+        f"{address!r} is neither an address nor a folder or file" if address else "none is named",
+        "Give --provider URL, --provider FOLDER or --provider FILE.json",
     )

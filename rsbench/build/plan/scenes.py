@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from rsbench.build.compose import harmonise
+from rsbench.build.plan.assets import limit_of, mask_limit, require_format, require_pixel_size
 from rsbench.build.plan.href import reduce_href
 from rsbench.build.plan.lock import LockAsset, LockItem
 from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
@@ -17,7 +18,6 @@ from rsbench.catalog import ProviderSpec, Recipe, Region, Sensor
 from rsbench.core.errors import InputError, UnknownName, unknown
 from rsbench.core.grid import Grid
 
-EXCLUDED = "excluded by --exclude"
 MONTHS = range(1, 13)
 Outline = tuple[tuple[float, float], ...]
 """Corners of a region: longitude and latitude in degrees."""
@@ -70,14 +70,11 @@ def items_of(
     conditions = conditions_of(asked.recipe, sensor, asked.key, region.tile)
     served = {name: held for name, held in conditions.items() if name != spec.cloud_property}
     box = box or outline(sensor_grid(region, sensor))
-    leaving = asked.leaving
-    query = Query(spec.collection, box, years, served, leaving.exclude, leaving.incomplete)
+    query = Query(spec.collection, box, years, served, asked.leaving)
     found = []
     for item in asked.catalogues[sensor.name].search(query):
-        if item["id"] in query.exclude:
-            asked.omitted.add(sensor.name, EXCLUDED, [item["id"]])
-        elif "_twice" in item:
-            asked.omitted.add(sensor.name, "the item came twice in the answer", [item["id"]])
+        if "_left" in item:
+            asked.omitted.add(sensor.name, item["_left"], [item["id"]])
         elif years[0] <= item_time(item).year <= years[1] and item_time(item).month in months:
             found.append(item)
     return meeting(found, conditions, asked, sensor)
@@ -212,9 +209,14 @@ def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogu
     assets = {}
     for band in _offered(sensor, spec):
         asset = spec.assets[band]
-        harmonise.check_declared(item, asset_key(item, asset.key), sensor, offset)
+        found, limit = asset_key(item, asset.key), limit_of(sensor, band)
+        require_pixel_size(item, found, asset.index, limit, f"band {band}")
+        harmonise.check_declared(item, found, sensor, offset)
         assets[band] = lock_asset(item, asset.key, catalogue, asset.index)
     masks = _mask_assets(sensor, key)
+    for name in masks.values():
+        found, limit = asset_key(item, name), mask_limit(sensor)
+        require_pixel_size(item, found, 1, limit, "the quality layer")
     properties = item["properties"]
     return LockItem(
         id=str(item["id"]),
@@ -231,8 +233,11 @@ def lock_item(item: Item, sensor: Sensor, spec: ProviderSpec, key: str, catalogu
 
 def lock_asset(item: Item, pattern: str, catalogue: str, index: int = 1) -> LockAsset:
     """Return the link of an asset as a lock keeps it; ``pattern`` as in :func:`asset_key`."""
-    href = str(item["assets"][asset_key(item, pattern)]["href"])
-    return LockAsset(reduce_href(href, str(item["_url"]), catalogue), index)
+    key = asset_key(item, pattern)
+    require_format(item, key)
+    asset = item["assets"][key]
+    href = reduce_href(str(asset["href"]), str(item["_url"]), catalogue)
+    return LockAsset(href, index, int(asset.get("file:size") or 0))
 
 
 def utc_text(item: Item) -> str:
@@ -284,6 +289,10 @@ def _datatake(item: Item, spec: ProviderSpec) -> str:
     if path := properties.get("landsat:wrs_path"):
         # Rows of one pass overlap and are seconds apart.
         return f"{properties.get('platform')}_{path}_{item_time(item):%Y%m%d}"
+    when = f"{item_time(item):%Y%m%dT%H%M%S}"
     if spec.datatake_property:
-        return f"{item_time(item):%Y%m%dT%H%M%S}"  # copies of a scene have one time and two ids
+        return when  # copies of a scene have one time and two ids
+    if platform := properties.get("platform"):
+        tile = properties.get(spec.tile_property, "") if spec.tile_property else ""
+        return "_".join(str(part) for part in (platform, when, tile) if part)
     return str(item["id"])

@@ -22,7 +22,8 @@ from rsbench.build.plan.items import (
     read_json_text,
     read_page,
 )
-from rsbench.build.plan.omissions import NOTHING, LeavingOut, Omissions
+from rsbench.build.plan.omissions import EXCLUDED, NOTHING, LeavingOut, Omissions
+from rsbench.build.plan.outline import geometry, unwrapped
 from rsbench.catalog import Recipe, Region, Sensor
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
@@ -51,16 +52,15 @@ _MAX_JSON = 64 << 20
 class Query:
     """One search: collection, region outline (WGS84), years, further conditions.
 
-    Items of the ids in ``exclude`` are returned unchecked, so that they can be counted. With
-    ``repeats``, items that came twice are returned and marked by the key ``_twice``.
+    ``leaving``: items that it allows to leave out are returned with the reason under ``_left``,
+    so that they can be counted.
     """
 
     collection: str
     outline: tuple[tuple[float, float], ...]
     years: tuple[int, int]
     conditions: Mapping[str, Any]
-    exclude: frozenset[str] = frozenset()
-    repeats: bool = False
+    leaving: LeavingOut = NOTHING
 
 
 def outline(grid: Grid) -> tuple[tuple[float, float], ...]:
@@ -100,9 +100,9 @@ class ApiCatalogue:
             found = self._pages(query, self._state)
             if found.problem is None or (attempt == TRIES and found.counted):
                 return [found.items[key] for key in sorted(found.items)]
-            if attempt == TRIES and query.repeats and found.only_repeats:
-                marks = {key: {"_twice": True} for key in found.twice}
-                return [{**found.items[k], **marks.get(k, {})} for k in sorted(found.items)]
+            if attempt == TRIES and query.leaving.incomplete and found.only_repeats:
+                left = {key: left_out(key, "it came twice in the answer") for key in found.twice}
+                return [left.get(key, found.items[key]) for key in sorted(found.items)]
         raise InputError(
             f"searching {query.collection} at {self.url}",
             f"{found.problem}, {TRIES} times",
@@ -114,7 +114,7 @@ class ApiCatalogue:
         from pystac_client.exceptions import APIError
         from requests.exceptions import RequestException
 
-        found = _Found(query.exclude)
+        found = _Found(query.leaving)
         try:
             for page in self._open(state).search(**_parameters(query)).pages_as_dicts():
                 state.require_time(f"searching {query.collection} at {shown(self.url)}")
@@ -147,14 +147,9 @@ class ApiCatalogue:
 
 def _parameters(query: Query) -> dict[str, Any]:
     """Return the parameters of a search for pystac-client."""
-    west, east = _span(query.outline, 0)
-    south, north = _span(query.outline, 1)
-    crosses = east - west >= 180
-    corners = [list(point) for point in query.outline]
     return {
         "collections": [query.collection],
-        "intersects": None if crosses else {"type": "Polygon", "coordinates": [corners]},
-        "bbox": [west, south, east, north] if crosses else None,
+        "intersects": geometry(query.outline),
         "datetime": f"{query.years[0]}-01-01T00:00:00Z/{query.years[1]}-12-31T23:59:59Z",
         "query": dict(query.conditions) or None,
         "limit": PAGE,
@@ -164,11 +159,11 @@ def _parameters(query: Query) -> dict[str, Any]:
 class _Found:
     """Items of one paged search, and the problem with its pages.
 
-    ``exclude``: ids of items that may come twice, since they are left out.
+    Excluded items may come twice.
     """
 
-    def __init__(self, exclude: frozenset[str] = frozenset()) -> None:
-        self._exclude = exclude
+    def __init__(self, leaving: LeavingOut = NOTHING) -> None:
+        self._leaving = leaving
         self._spare = 0
         self.twice: set[str] = set()
         self.only_repeats = False
@@ -186,10 +181,10 @@ class _Found:
         before = len(self.items)
         self._cut = len(features) >= PAGE and not follows
         for document in features:
-            item = read_item(document, url)
+            item = read_or_leave(document, url, self._leaving)
             if item["id"] in self.items:
-                self._spare += item["id"] in self._exclude
-                self.twice |= {item["id"]} - self._exclude
+                self._spare += item["id"] in self._leaving.exclude
+                self.twice |= {item["id"]} - self._leaving.exclude
             self.items[item["id"]] = item
         if features and len(self.items) == before:
             self.problem = "a page came a second time"
@@ -223,10 +218,16 @@ def _unreachable(url: str, error: Exception) -> OSError:
 
 
 class FolderCatalogue:
-    """A folder of static STAC JSON; links that lead out of the folder are refused."""
+    """A folder of static STAC JSON; links that lead out of the folder are refused.
 
-    def __init__(self, root: Path) -> None:
+    ``leaving``: which of its items may be left out.
+    """
+
+    what = "the folder"
+
+    def __init__(self, root: Path, leaving: LeavingOut = NOTHING) -> None:
         self.url = str(root)
+        self._leaving = leaving
         self._root = root.resolve()
         self._items: list[Item] | None = None
 
@@ -236,12 +237,12 @@ class FolderCatalogue:
         for item in self._all():
             if item.get("collection") not in (None, query.collection):
                 continue
-            if item.get("id") in query.exclude:
+            if "_left" in item:
                 found[item["id"]] = item
             elif query.years[0] <= item_time(item).year <= query.years[1] and _meets(item, query):
                 if item["id"] in found:
                     raise InputError(
-                        f"the folder {self.url}",
+                        f"{self.what} {self.url}",
                         f"two items have the id {item['id']}",
                         "Keep one of them",
                     )
@@ -253,13 +254,15 @@ class FolderCatalogue:
             self._items = list(self._walk())
             if not self._items:
                 raise InputError(
-                    f"the folder {self.url}", "it holds no STAC items", "Give a STAC folder"
+                    f"{self.what} {self.url}", "it holds no STAC items", "Give another --provider"
                 )
         return self._items
 
     def _walk(self) -> Iterator[Item]:
         starts = [p for n in ("catalog.json", "collection.json") if (p := self._root / n).is_file()]
-        queue = starts[:1] or sorted(self._root.rglob("*.json"))
+        yield from self._walk_from(starts[:1] or sorted(self._root.rglob("*.json")))
+
+    def _walk_from(self, queue: list[Path]) -> Iterator[Item]:
         seen: set[Path] = set()
         items: set[Path] = set()
         while queue:
@@ -269,7 +272,7 @@ class FolderCatalogue:
             seen.add(path)
             document = self._read(path)
             if document.get("type") == "Feature" and "stac_version" in document:
-                yield read_item(document, str(path))
+                yield read_or_leave(document, str(path), self._leaving)
             elif path in items:
                 raise InputError(f"reading {path}", "it is no STAC item", "Repair the link to it")
             for rel, href in links_of(document, f"reading {path}"):
@@ -304,6 +307,32 @@ class FolderCatalogue:
         return value if isinstance(value, dict) else {}
 
 
+def read_or_leave(document: Any, url: str, leaving: LeavingOut) -> Item:
+    """Return a checked item; of one that is left out, its id and the reason under ``_left``.
+
+    Raises:
+        InputError: if it is malformed and may not be left out.
+    """
+    name = document.get("id") if isinstance(document, Mapping) else None
+    if isinstance(name, str) and name in leaving.exclude:
+        return left_out(name, EXCLUDED)
+    try:
+        return read_item(document, url)
+    except InputError as error:
+        if not (isinstance(name, str) and name and name.isprintable()):
+            raise
+        if leaving.incomplete:
+            return left_out(name, error.found)
+        raise InputError(
+            error.asked, error.found, f"{error.remedy}; or leave it out: --exclude {name}"
+        ) from error
+
+
+def left_out(name: str, reason: str) -> Item:
+    """Return what stands for an item that is left out."""
+    return {"id": name, "_left": reason}
+
+
 Catalogue = ApiCatalogue | FolderCatalogue
 
 
@@ -336,12 +365,13 @@ def _meets(item: Mapping[str, Any], query: Query) -> bool:
     left, right = box[0], box[half]
     if left > right:  # the box crosses the antimeridian
         right += 360
-    west, east = _span(query.outline, 0)
-    south, north = _span(query.outline, 1)
+    place = unwrapped(query.outline)
+    west, east = _span(place, 0)
+    south, north = _span(place, 1)
     beside = any(left + turn <= east and right + turn >= west for turn in (-360, 0, 360))
     return bool(beside and box[1] <= north and box[half + 1] >= south)
 
 
-def _span(points: tuple[tuple[float, float], ...], axis: int) -> tuple[float, float]:
+def _span(points: Sequence[tuple[float, float]], axis: int) -> tuple[float, float]:
     values = [point[axis] for point in points]
     return min(values), max(values)

@@ -45,6 +45,16 @@ def require_bands(
             raise GridMismatchError(f"its numbers are {held}, {dtype} is asked")
 
 
+def require_pixel(size: float, limit: float) -> None:
+    """Refuse a raster whose pixels are larger than those of its band, both in metres.
+
+    Raises:
+        GridMismatchError: if so.
+    """
+    if size > limit * 1.01:
+        raise GridMismatchError(f"its pixels are {size:g} m, its band has {limit:g} m")
+
+
 def place_raster(data: Any, grid: Grid) -> tuple[int, int, int]:
     """Return how many grid pixels one raster pixel spans and the grid's row and column in it.
 

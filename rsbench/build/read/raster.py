@@ -7,12 +7,14 @@ times is an error with item, asset and cause, and leaves no pixels.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -21,10 +23,10 @@ import numpy.typing as npt
 from rsbench.build.plan.href import is_web, resolve_href
 from rsbench.build.plan.lock import LockAsset
 from rsbench.build.plan.patience import FILE
-from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands
+from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands, require_pixel
 from rsbench.build.read.opened import Source, open_raster
-from rsbench.build.read.remote import RemoteFile, without_queries
-from rsbench.build.read.signing import signer
+from rsbench.build.read.remote import RemoteFile, require_size, without_queries
+from rsbench.build.read.signing import SigningError, signer
 from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.core.grid import Grid
 
@@ -64,6 +66,7 @@ class Asked:
         nodata: of the sensor, or of its quality layers.
         derived: what is kept instead of the pixels; None for the pixels themselves.
         quality: the layers are quality layers, see :func:`require_bands`.
+        coarsest: layer → largest pixel size of its file, in metres.
     """
 
     grid: Grid
@@ -71,6 +74,7 @@ class Asked:
     nodata: int
     derived: Derived | None = None
     quality: bool = False
+    coarsest: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -121,8 +125,8 @@ class RasterioEngine:
             by_file: dict[str, list[int]] = {}
             for c, (_, asset) in enumerate(scene.layers):
                 by_file.setdefault(asset.href, []).append(c)
-            for href, planes in by_file.items():
-                tasks.append(self._pool.submit(self._read, out[t], scene, href, planes, asked))
+            for planes in by_file.values():
+                tasks.append(self._pool.submit(self._read, out[t], scene, planes, asked))
         try:
             for task in tasks:
                 task.result()
@@ -136,9 +140,7 @@ class RasterioEngine:
         self._stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(
-        self, out: Pixels, scene: Scene, href: str, planes: Sequence[int], asked: Asked
-    ) -> None:
+    def _read(self, out: Pixels, scene: Scene, planes: Sequence[int], asked: Asked) -> None:
         indexes = [scene.layers[c][1].index for c in planes]
         names = ", ".join(scene.layers[c][0] for c in planes)
         first = planes[0]
@@ -146,19 +148,20 @@ class RasterioEngine:
 
         def read(source: Source) -> Pixels:
             into = out[first : first + len(planes)] if together else None
-            return read_window(source, indexes, asked, out.dtype, into)
+            limit = min(asked.coarsest.get(scene.layers[c][0], math.inf) for c in planes)
+            return read_window(source, indexes, asked, out.dtype, into, limit)
 
-        pixels = self.attempt(scene.item, names, href, read)
+        pixels = self.attempt(scene.item, names, scene.layers[first][1], read)
         if not np.shares_memory(pixels, out):
             for plane, c in zip(pixels, planes, strict=True):
                 out[c] = plane
 
-    def attempt(self, item: str, names: str, href: str, read: Callable[[Source], T]) -> T:
+    def attempt(self, item: str, names: str, asset: LockAsset, read: Callable[[Source], T]) -> T:
         """Return the result of ``read``, tried three times with newly signed addresses.
 
         Args:
             item, names: what is read, for the error.
-            href: the link that a lock keeps.
+            asset: the file.
             read: takes what :func:`~rsbench.build.read.opened.open_raster` opens.
 
         Raises:
@@ -168,7 +171,7 @@ class RasterioEngine:
         from rasterio.errors import RasterioError
 
         damaged = (RasterioError, CPLE_BaseError, OSError, ValueError, MemoryError)
-        cause = "the build was stopped"
+        cause, unsigned = "the build was stopped", False
         end = time.monotonic() + FILE.seconds
         for number in range(TRIES):
             if self._stop.is_set() or time.monotonic() > end:
@@ -176,7 +179,7 @@ class RasterioEngine:
             if number:
                 time.sleep(0.25 * 2**number if is_web(self._catalogue) else 0.0)
             try:
-                return read(self._source(href, number, end))
+                return read(self._source(asset, number, end))
             except GridMismatchError as error:
                 cause = str(error)
                 break
@@ -185,24 +188,34 @@ class RasterioEngine:
                 break
             except damaged as error:
                 cause = f"{without_queries(str(error))} ({type(error).__name__})"
+                unsigned = isinstance(error, SigningError)
         # Raised outside of `except`: the first error may carry a signed address.
+        if unsigned:  # not a fault of this item
+            raise UnitFailed(f"reading {names} of item {item}", cause, "Run the same build later")
         raise ItemFailed.of(
             item,
             f"reading {names} of item {item}",
-            f"{cause}; file {href}",
+            f"{cause}; file {asset.href}",
             "Run the same build again to resume; or leave the item out with --allow-incomplete, or "
             f"with --exclude {item} and another --out",
         )
 
-    def _source(self, href: str, attempt: int, end: float) -> Source:
-        full = resolve_href(href, self._catalogue)
-        if not is_web(full):
-            return full
-        return RemoteFile(self._sign(full, attempt), self._catalogue, end)
+    def _source(self, asset: LockAsset, attempt: int, end: float) -> Source:
+        full = resolve_href(asset.href, self._catalogue)
+        if is_web(full):
+            return RemoteFile(self._sign(full, attempt), self._catalogue, end, asset.size)
+        if asset.size:
+            require_size(Path(full).stat().st_size, asset.size)
+        return full
 
 
 def read_window(
-    source: Source, indexes: Sequence[int], asked: Asked, dtype: Any, into: Pixels | None = None
+    source: Source,
+    indexes: Sequence[int],
+    asked: Asked,
+    dtype: Any,
+    into: Pixels | None = None,
+    limit: float = math.inf,
 ) -> Pixels:
     """Return ``(n, H, W)`` pixels of some bands of one raster on a grid.
 
@@ -212,6 +225,7 @@ def read_window(
         asked: grid, fill and what is made of the pixels.
         dtype: type of the answer, of what is made where something is.
         into: an array of the answer's shape and type that may be filled and returned.
+        limit: largest pixel size of the raster, in metres.
 
     Raises:
         GridMismatchError: if the raster has no CRS, another CRS, other pixels or another type.
@@ -223,6 +237,7 @@ def read_window(
     with open_raster(source) as raster:
         require_bands(raster.data, indexes, held, quality=asked.quality)
         overlap = overlap_with(raster.data, grid, whole=asked.whole)
+        require_pixel(overlap.factor * grid.transform[0], limit)
         part = Part.from_slices(*overlap.part())
         full = overlap.size == (grid.height, grid.width)
         if into is not None and full and overlap.factor == 1 and made is None:

@@ -49,10 +49,11 @@ class RemoteFile:
         url: with the query of its signature.
         catalogue: whose private network the file may lie in.
         end: when it must be read, by :func:`time.monotonic`.
+        stated: bytes of the file as the catalogue states them; 0 if it does not.
     """
 
-    def __init__(self, url: str, catalogue: str, end: float) -> None:
-        self._url, self._catalogue, self._end = url, catalogue, end
+    def __init__(self, url: str, catalogue: str, end: float, stated: int = 0) -> None:
+        self._url, self._catalogue, self._end, self._stated = url, catalogue, end, stated
         self._held: list[tuple[int, bytes]] = []
         self._version: tuple[int, str | None] | None = None
         self._lock = threading.Lock()
@@ -147,12 +148,28 @@ class RemoteFile:
         first, _, total = map(int, found.groups())
         if first != start or len(body) != min(count, total - start):
             raise _AgainError(f"{len(body)} of {min(count, total - start)} bytes came", None)
+        if self._stated:
+            require_size(total, self._stated)
         version = (total, headers.get("ETag"))
         with self._lock:
             self._version = self._version or version
         if version != self._version:
             raise RemoteError("the file changed while it was read")
         return body
+
+
+def require_size(found: int, stated: int) -> None:
+    """Refuse a file that is shorter or longer than its catalogue states.
+
+    Raises:
+        InputError: if so.
+    """
+    if found != stated:
+        raise InputError(
+            "reading a file",
+            f"it has {found} bytes, its catalogue states file:size {stated}",
+            "It was changed or cut short: search again, or tell its provider",
+        )
 
 
 class _AgainError(Exception):

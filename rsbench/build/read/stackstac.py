@@ -8,19 +8,27 @@ default engine uses windows.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from rsbench.build.plan.href import is_web, resolve_href
 from rsbench.build.plan.patience import FILE
-from rsbench.build.read.grids import GridMismatchError, place_raster, require_bands, window_around
+from rsbench.build.read.grids import (
+    GridMismatchError,
+    place_raster,
+    require_bands,
+    require_pixel,
+    window_around,
+)
 from rsbench.build.read.opened import GDAL_ENV, Source, open_raster
 from rsbench.build.read.raster import Asked, Pixels, Scene
-from rsbench.build.read.remote import RemoteFile, without_queries
+from rsbench.build.read.remote import RemoteFile, require_size, without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
 
@@ -75,7 +83,7 @@ class StackstacEngine:
             a, _, c, _, e, f = grid.transform
             bounds = (c, f + e * grid.height, c + a * grid.width, f)
             stack = stackstac.stack(
-                [self._item(scene, epsg, bounds) for scene in scenes],
+                [self._item(scene, epsg, bounds, asked.coarsest) for scene in scenes],
                 assets=layers,
                 epsg=epsg,
                 resolution=(a, -e),
@@ -98,12 +106,18 @@ class StackstacEngine:
             return np.asarray(stack.sel(band=layers).data.compute(scheduler="threads"))
 
     def _item(
-        self, scene: Scene, epsg: int, bounds: tuple[float, float, float, float]
+        self,
+        scene: Scene,
+        epsg: int,
+        bounds: tuple[float, float, float, float],
+        coarsest: Mapping[str, float],
     ) -> dict[str, Any]:
         assets = {}
         for name, asset in scene.layers:
             assets[name] = {
-                "href": f"{asset.index}|{asset.href}",
+                "href": "|".join(
+                    map(str, (asset.index, coarsest.get(name, math.inf), asset.size, asset.href))
+                ),
                 "type": "image/tiff",
                 # stackstac reads proj:epsg only, and takes the box as the place of the file.
                 "proj:epsg": epsg,
@@ -117,27 +131,28 @@ class StackstacEngine:
             "assets": assets,
         }
 
-    def _source(self, href: str) -> Source:
+    def _source(self, href: str, size: int) -> Source:
         full = resolve_href(href, self._catalogue)
         if not is_web(full):
+            if size:
+                require_size(Path(full).stat().st_size, size)
             return full
         end = time.monotonic() + FILE.seconds
-        return RemoteFile(self._sign(full, 0), self._catalogue, end)
+        return RemoteFile(self._sign(full, 0), self._catalogue, end, size)
 
 
-def _reader(asked: Asked, source: Callable[[str], Source]) -> type[Any]:
+def _reader(asked: Asked, source: Callable[[str, int], Source]) -> type[Any]:
     """Return a reader class for stackstac that knows the grid it reads on."""
 
     class Reader:
         def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
-            index, _, self._href = url.partition("|")
-            self._index = int(index)
+            index, limit, size, self._href = url.split("|", 3)
+            self._band, self._size = (int(index), float(limit)), int(size)
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
-            pixels, inside = _warped(
-                source(self._href), self._index, asked, self._dtype, self._fill
-            )
+            opened = source(self._href, self._size)
+            pixels, inside = _warped(opened, self._band, asked, self._dtype, self._fill)
             if not inside.all() and (asked.whole or not inside.any()):
                 raise GridMismatchError(
                     f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "
@@ -153,9 +168,11 @@ def _reader(asked: Asked, source: Callable[[str], Source]) -> type[Any]:
 
 
 def _warped(
-    source: Source, index: int, asked: Asked, dtype: np.dtype[Any], fill: Any
+    source: Source, band: tuple[int, float], asked: Asked, dtype: np.dtype[Any], fill: Any
 ) -> tuple[Pixels, Pixels]:
     """Return a band on a grid and where it has pixels, both ``(H, W)``, by GDAL's warper.
+
+    ``band``: its number in the file, and the largest pixel size of the file in metres.
 
     The warper is given plain arrays: of a file it would take nodata tags, masks and bands called
     alpha (as the infrared of some photographs is) as reasons to drop pixels.
@@ -167,12 +184,12 @@ def _warped(
     grid = asked.grid
     a, _, c, _, e, f = grid.transform
     edges = (c, f + e * grid.height, c + a * grid.width, f)
-    size = (grid.height, grid.width)
+    size, (index, limit) = (grid.height, grid.width), band
     pixels, inside = np.full(size, fill, dtype), np.zeros(size, np.uint8)
     with open_raster(source) as raster:
         data = raster.data
         require_bands(data, [index], dtype, quality=asked.quality)
-        place_raster(data, grid)
+        require_pixel(place_raster(data, grid)[0] * a, limit)
         part = window_around(data, edges, 1)
         if part is None:
             return pixels, inside.astype(np.bool_)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.build.read.grids import require_bands, require_north_up, window_around
+from rsbench.build.read.grids import require_bands, require_north_up, require_pixel, window_around
 from rsbench.build.read.opened import Pixels, Source, open_raster
 from rsbench.core.grid import Grid
 
@@ -35,6 +35,8 @@ def warp(source: Source, indexes: Sequence[int], grid: Grid) -> tuple[Pixels, Pi
         data = raster.data
         require_north_up(data)
         require_bands(data, indexes, np.dtype(np.uint8))
+        if data.crs.is_projected:
+            require_pixel(data.transform.a, a)
         box = transform_bounds(grid.crs, data.crs, *edges, densify_pts=21)
         part = window_around(data, box, _MARGIN)
         kernel = "average" if a >= AVERAGE_FROM * data.transform.a else "bilinear"

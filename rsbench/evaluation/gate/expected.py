@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from rsbench.core.errors import InputError, first_line, other_schema
-from rsbench.core.io import write_atomic
+from rsbench.core.io import disk_errors, write_atomic
 from rsbench.evaluation import strata
 from rsbench.evaluation.gate.side import (
     HEAD,
@@ -45,7 +45,7 @@ def read_expected(path: Path) -> Side:
     except (ValueError, RecursionError, OSError) as error:
         raise InputError(asked, f"it is no TOML ({first_line(error)})", "Write it again") from error
     if text.get("schema") != SCHEMA:
-        again = f"rsbench check RUN --against {path} --write"
+        again = f"rsbench check RUN --against {path} --write --overwrite"
         raise other_schema(asked, text.get("schema"), SCHEMA, again)
     try:
         head = {"schema": SCHEMA, **{name: str(text["identity"][name]) for name in HEAD[1:]}}
@@ -150,8 +150,8 @@ def write_expected(
         lines += [f"# abs of a row: prediction limit over seeds {names}, where that is more."]
     lines += ["", "[expected]", "rows = ["]
     lines += [_expected_line(row, practical, seeds) for row in rows.to_dict("records")]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, "\n".join([*lines, "]", ""]))
+    with disk_errors(f"writing {path}", "name another file"):
+        write_atomic(path, "\n".join([*lines, "]", ""]))
     return len(rows)
 
 

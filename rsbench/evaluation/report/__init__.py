@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rsbench.catalog.published import PublishedTable, load_published
 from rsbench.core.errors import InputError
-from rsbench.core.io import write_atomic
+from rsbench.core.io import disk_errors, write_atomic
 from rsbench.evaluation.report import page, pictures
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.published import beside
@@ -43,8 +43,8 @@ def write_report(
         )
     tables = [load_published(name) for name in dict.fromkeys(published)]
     text = render(boards(list(dict.fromkeys(runs))), tables)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(target, text)
+    with disk_errors(f"writing the report {target}", "give another --out"):
+        write_atomic(target, text)
     return target
 
 

@@ -66,7 +66,7 @@ def unit_in(metric: str, run: RunInfo) -> str:
 def described(name: str, board: Board) -> dict[str, str]:
     """Return id, unit, direction and clipping of a metric as the page shows them."""
     way = direction(name)
-    note = clipped_note(name, board.counts)
+    note = clipped_note(name, board.counts, board.scores.sets)
     return {
         "id": name,
         "unit": unit_in(name, board.run),

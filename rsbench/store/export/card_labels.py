@@ -22,6 +22,27 @@ def label_lines(store: Store) -> Iterator[str]:
             yield from _section(store, sensor, regions)
 
 
+def label_shares(store: Store) -> dict[str, dict[str, Any]]:
+    """Return sensor → label set, share of all pixels by class, and share without a class."""
+    found: dict[str, dict[str, Any]] = {}
+    for sensor in sorted(store.meta.sensors):
+        regions = [r for r in store.regions if "labels" in store.arrays(r, sensor)]
+        if not regions:
+            continue
+        stated = [store.attributes(region, sensor, "labels") for region in regions]
+        pixels = _pixels(store, sensor, regions)
+        whole = sum(pixels.values())
+        none = pixels.pop(stated[0]["nodata"], 0)
+        known = stated[0]["rsbench:classes"]
+        shares = {known.get(str(c), f"code {c}"): n / whole for c, n in pixels.most_common()}
+        absent = {name: 0.0 for name in known.values() if name not in shares}
+        found[sensor] = {
+            "labels": sorted({one["rsbench:labels"] for one in stated}),
+            "classes": {**shares, **absent}, "without class": none / whole,
+        }  # fmt: skip
+    return found
+
+
 def _section(store: Store, sensor: str, regions: Sequence[str]) -> Iterator[str]:
     attributes = [store.attributes(region, sensor, "labels") for region in regions]
     stated = attributes[0]

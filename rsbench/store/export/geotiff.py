@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rsbench.core.errors import InputError
-from rsbench.core.grid import Grid
 from rsbench.core.io import write_atomic
-from rsbench.store.layout import SensorMeta
+from rsbench.store.export.class_map import export_labels
+from rsbench.store.export.geotiff_file import geotiff, profile_of
 from rsbench.store.read import Store
 
 
@@ -40,6 +39,7 @@ def export_geotiff(store: Store, out: Path, region: str | None = None) -> tuple[
     for name in names:
         for sensor in sorted(store.region(name).grids):
             written += _export(rasterio, store, Path(out), name, sensor, tags[sensor])
+            written += export_labels(rasterio, store, Path(out), name, sensor)
     _write_note(store, Path(out))
     return tuple(written)
 
@@ -65,7 +65,7 @@ def _export(
     arrays, meta = store.read_region(region, sensor), store.sensor(sensor)
     folder = out / region / sensor
     folder.mkdir(parents=True, exist_ok=True)
-    profile = _profile(rasterio, arrays.grid, meta, nodata)
+    profile = profile_of(rasterio, arrays.grid, meta.dtype, len(meta.bands), nodata)
     written = []
     for index, day in enumerate(arrays.times):
         target = folder / f"{day.isoformat()}.tif"
@@ -85,38 +85,6 @@ def _export(
             )
         written.append(target)
     return written
-
-
-@contextmanager
-def geotiff(rasterio: Any, path: Path, profile: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield an open GeoTIFF with an internal mask, written atomically at the end of the block.
-
-    GDAL writes into memory, because it does not report every failed write to a disk.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.MemoryFile() as memory:
-        with memory.open(**profile) as file:
-            yield file
-        write_atomic(path, memory.getbuffer())
-
-
-def _profile(rasterio: Any, grid: Grid, meta: SensorMeta, nodata: float | None) -> dict[str, Any]:
-    """Return what rasterio needs to create the files of a region."""
-    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256}
-    return {
-        "driver": "GTiff",
-        "dtype": meta.dtype,
-        "count": len(meta.bands),
-        "height": grid.height,
-        "width": grid.width,
-        "crs": grid.crs,
-        "transform": rasterio.Affine(*grid.transform),
-        "nodata": nodata,
-        "compress": "deflate",
-        **(tiled if min(grid.height, grid.width) >= 256 else {}),
-    }
 
 
 def _write_note(store: Store, out: Path) -> None:

@@ -17,7 +17,8 @@ from typing import Any, Self
 
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, StoreError
-from rsbench.core.io import atomic_directory, disk_errors, read_json
+from rsbench.core.file_lock import new_directory
+from rsbench.core.io import read_json
 from rsbench.core.typed import typed
 from rsbench.store.export.card import renamed, write_card
 from rsbench.store.layout import CARD, COVERAGE, INDEX, LOCK, SPLITS
@@ -138,7 +139,7 @@ def write_release(
     if not (store.path / CARD).is_file():
         write_card(store.path)
     asked = f"writing the release {out}"
-    with disk_errors(asked, "choose another DIR", StoreError), atomic_directory(out) as folder:
+    with new_directory(out, asked, "choose another DIR", StoreError) as folder:
         return _write(store, folder, parts)
 
 

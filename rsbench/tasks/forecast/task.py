@@ -69,6 +69,10 @@ class ForecastTask(Task[Sample]):
             )
         return own
 
+    def most_context(self, config: EvaluationConfig) -> int:
+        """Return how many dates come before the leads."""
+        return min(_count(config, name) for name in config.store.regions) - config.horizon
+
     def splits(self, config: EvaluationConfig) -> frozenset[str]:
         """Return the splits that have samples, by region or by target date."""
         own = super().splits(config)
@@ -132,7 +136,8 @@ class ForecastTask(Task[Sample]):
         """Return the windows that have all leads of the last stage."""
         leads = drawing.leads[-1]
         extent = Extent(drawing.context, leads, reading.sensor)
-        found = index(reading.store, reading.protocol, "val", extent)
+        rules = fitting(reading.protocol, reading.store, reading.sensor)
+        found = index(reading.store, rules, "val", extent)
         whole = [sample for sample in found if len(sample.targets) == leads]
         if not whole:
             raise HorizonError(

@@ -10,7 +10,7 @@ WORDS = Words(
     column="lead {lead}",
     choice="Lead",
     by=" by lead",
-    shared="starts that every row and lead shares",
+    shared="starts that every entry and lead shares",
     sets={"all": "same starts", "same-target": "same targets"},
     origins="Starts or targets",
     wide="One metric, every lead",
@@ -24,7 +24,7 @@ WORDS = Words(
     picture="start {year}",
     stand="curves",
     pairs=(
-        "A pair is a region with one start or target. It is dropped where any lead of any row is "
-        "undefined, so that no lead and no row is scored on easier ground."
+        "A pair is a region with one start or target. It is dropped where any lead of any entry is "
+        "undefined, so that no lead and no entry is scored on easier ground."
     ),
 )

@@ -233,7 +233,9 @@ def _windows(region: str, grid: Grid, protocol: Protocol, ratio: int) -> tuple[W
                 f"a coarse pixel spans {ratio} fine pixels",
                 f"Take a multiple of {ratio}",
             )
-    return windows_of(region, grid, window=protocol.window, stride=protocol.stride)
+    side = min(grid.height, grid.width) // ratio * ratio
+    window = min(protocol.window, side)  # a region may be smaller, as blocks of one scene are
+    return windows_of(region, grid, window=window, stride=min(protocol.stride, window))
 
 
 def _too_few(

@@ -98,6 +98,12 @@ class FusionTask(Task[Triplet]):
             )
         return replace(config, metrics=ratio_metrics(config.metrics, ratio))
 
+    def most_context(self, config: EvaluationConfig) -> int:
+        """Return how many references some region has beside a target: at most 2."""
+        pair = sensor_pair(config.store)
+        entries = (config.store.region(name).times for name in config.store.regions)
+        return min(2, max(len({*t[pair.fine]} & {*t[pair.coarse]}) for t in entries) - 1)
+
     def splits(self, config: EvaluationConfig) -> frozenset[str]:
         """Return the splits that have triplets."""
         return frozenset(splits_of(config.store, config.protocol, config.context))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
-from rsbench.tasks.base import Drawing, Pool, Reader, Reading, Task, Unit
+from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
 from rsbench.tasks.segment.classes import classes_of, labelled_sensor
 from rsbench.tasks.segment.samples import TARGET, UNIT, Image
 from rsbench.tasks.segment.words import WORDS
@@ -120,12 +120,28 @@ class SegmentTask(Task[Image]):
 
         return EXAMPLE
 
+    def asked(self, config: EvaluationConfig) -> Sequence[Asked[Image]]:
+        """Return every image of the split once, as a whole region."""
+        groups = self.groups(config, config.split)
+        places = sorted({(sample.region, sample.time) for group in groups for sample in group})
+        return tuple(_asked(config, region, time) for region, time in places)
+
     def methods(self, run: Scored) -> str:
         """Return half a sentence: the inputs of models and what they predicted."""
         return "one image was given and the class of every pixel predicted"
 
 
 TASK = SegmentTask()
+
+
+def _asked(config: EvaluationConfig, region: str, time: int) -> Asked[Image]:
+    entry, sensor = config.store.region(region), config.sensor
+    day, grid = entry.times[sensor][time], entry.grids[sensor]
+    return Asked(
+        sample=Image(region, whole_window(grid), time), key=f"{region}:{day.isoformat()}",
+        name=day.isoformat(), label=f"image {day}", grid=grid, given={sensor: (day,)},
+        folders={sensor: region}, targets=(day,),
+    )  # fmt: skip
 
 
 def _images(store: Store, protocol: Protocol, sensor: str, split: str) -> Iterator[Image]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from rsbench.build.compose.registration import measure
 from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData
-from rsbench.build.kinds.labels import label_layer
+from rsbench.build.kinds.labels_recipe import labels_read
 from rsbench.build.kinds.pairs.recipe import PairsSpec, pairs_recipe
 from rsbench.build.kinds.pairs.search import tier_of
 from rsbench.build.plan.lock import LockItem
@@ -29,7 +29,6 @@ from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.read.raster import RasterioEngine
 from rsbench.build.read.warp import warp
 from rsbench.catalog import Sensor
-from rsbench.catalog.loaders import load_labels
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, nesting
 from rsbench.store.plausible import implausible
@@ -103,11 +102,8 @@ def _pair(context: BuildContext, region: str, two: Two, photos: Sequence[LockIte
         "clear": round(float(clear.mean()), 6),
         **_quality(two, fine, values, clear),
     }
-    named = pairs_recipe(context.recipe).labels
-    if named is not None:
-        labels = load_labels(named)
-        items = context.items(region, labels.name, day.year)
-        layer = label_layer(_rasters(context), labels, two.coarse_grid, items)
+    layer = labels_read(context, region, two.coarse, day.year)
+    if layer is not None:
         arrays["labels"], note["labels"] = layer
     return UnitData(arrays, note)
 
@@ -131,7 +127,7 @@ def _photograph(
         pixels, valid, kernel = engine.attempt(
             item.id,
             ", ".join(two.fine.band_names),
-            assets[0].href,
+            assets[0],
             partial(warp, indexes=indexes, grid=grid),
         )
         engine.bytes += pixels.nbytes

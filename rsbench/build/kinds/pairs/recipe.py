@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rsbench.build.kinds.labels_recipe import LabelledRecipe
 from rsbench.catalog import Recipe, Sensor
-from rsbench.catalog.loaders import load_labels
+from rsbench.catalog.loaders import load_protocol
 from rsbench.catalog.models_base import Entry, Name
+from rsbench.core.errors import InputError
+from rsbench.simulate.pair_scenes import RATIO, PairSpec
+
+TASK = "segment"
+"""The task that uses pairs with labels."""
 
 
 class PairsSpec(Entry):
@@ -35,22 +41,22 @@ class PairsSpec(Entry):
     candidates: int = Field(default=5, ge=1, le=50)
 
 
-class PairsRecipe(Recipe):
-    """A recipe of pairs.
+class PairsRecipe(LabelledRecipe):
+    """A recipe of pairs; ``labels`` lie on the pixels of their coarse sensor.
 
-    ``labels``: a label set that lies beside the pairs, on the pixels of their coarse sensor.
+    With labels, ``default_protocol`` may be a protocol of segmentation.
     """
-
-    has_protocol: ClassVar[bool] = False
 
     kind: Literal["pairs"] = "pairs"
     pairs: PairsSpec
-    labels: Name | None = None
+    simulated: PairSpec | None = None
 
     @model_validator(mode="after")
     def _names_its_sensors(self) -> Self:
         if {self.pairs.fine, self.pairs.coarse} != set(self.sensor_names):
             raise ValueError("pairs names its fine and its coarse sensor, which are the sensors")
+        if self.simulated and self.pairs.ratio != RATIO:
+            raise ValueError(f"pairs: ratio: simulated pairs have {RATIO}")
         return self
 
     def sensor_changes(self, name: str, sensors: Sequence[Sensor]) -> Mapping[str, Any]:
@@ -60,11 +66,18 @@ class PairsRecipe(Recipe):
         coarse = next(sensor for sensor in sensors if sensor.name == self.pairs.coarse)
         return {"gsd": coarse.gsd / self.pairs.ratio}
 
+    def protocol_fault(self) -> str | None:
+        """Return why ``default_protocol`` does not fit: only pairs with labels may have one."""
+        if self.default_protocol and self.labels is None:
+            return "no task uses pairs without labels; name a label set, or leave it out"
+        return None
+
     def references(self) -> Mapping[str, Callable[[], object]]:
-        """Return the check that the label set exists at the recipe's provider."""
-        if self.labels is None:
-            return {}
-        return {"labels": partial(_require_labels, self.labels, self.provider)}
+        """Return the checks of the label set, which the provider has, and of the protocol."""
+        checks = dict(super().references())
+        if self.default_protocol:
+            checks["default_protocol"] = partial(_require_segment, self.default_protocol)
+        return checks
 
 
 def pairs_recipe(recipe: Recipe) -> PairsRecipe:
@@ -78,5 +91,10 @@ def pairs_recipe(recipe: Recipe) -> PairsRecipe:
     return recipe
 
 
-def _require_labels(name: str, provider: str) -> None:
-    load_labels(name).source(provider)
+def _require_segment(name: str) -> None:
+    if (task := load_protocol(name).task) != TASK:
+        raise InputError(
+            f"the protocol {name} for pairs with labels",
+            f"it is of the task {task}",
+            f"Name a protocol of the task {TASK}, as segment",
+        )

@@ -8,10 +8,9 @@ later which of them is clear.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from datetime import date
 
-from rsbench.build.kinds.labels_plan import search_labels
+from rsbench.build.kinds.labels_recipe import labels_found
 from rsbench.build.kinds.pairs.recipe import PairsSpec, pairs_recipe
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.outline import covered, spread
@@ -19,7 +18,6 @@ from rsbench.build.plan.scenes import in_own_zone, items_of, locked_items, senso
 from rsbench.build.plan.search import Item, RegionSearch, item_time, outline
 from rsbench.build.plan.search_cache import Found
 from rsbench.catalog import Sensor
-from rsbench.catalog.loaders import load_labels
 
 TIERS = {"strict": 1, "close": 3, "relaxed": 15, "season": 30}
 """Days that a tier allows between the two images."""
@@ -56,21 +54,7 @@ def search_pairs(asked: RegionSearch) -> Found:
             continue
         found[fine.name][year] = photos
         found[coarse.name][year] = scenes
-    if recipe.labels is not None:
-        found[recipe.labels] = _labels(asked, coarse, recipe.labels, found[coarse.name])
-    return found
-
-
-def _labels(
-    asked: RegionSearch, coarse: Sensor, name: str, years: Iterable[int]
-) -> dict[int, tuple[LockItem, ...]]:
-    """Return the maps of classes of the years that have a pair; years without one are counted."""
-    labels, grid = load_labels(name), sensor_grid(asked.region, coarse)
-    catalogue, exclude = asked.catalogues[coarse.name], asked.leaving.exclude
-    found = search_labels(labels, grid, years, asked.key, catalogue, exclude)
-    absent = [str(year) for year in years if year not in found]
-    asked.omitted.add(name, "no map of the year of a pair, or of a year before", absent)
-    return found
+    return {**found, **labels_found(asked, coarse, found[coarse.name])}
 
 
 def _days(asked: RegionSearch, sensor: Sensor) -> dict[int, tuple[date, tuple[LockItem, ...]]]:

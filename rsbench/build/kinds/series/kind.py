@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -22,16 +23,21 @@ from rsbench.build.kinds.base import (
     Units,
     sensor_meta,
 )
+from rsbench.build.kinds.labels import label_attributes
+from rsbench.build.kinds.labels_recipe import labels_found, labels_of, labels_read
+from rsbench.build.kinds.series.recipe import SeriesRecipe
 from rsbench.build.kinds.series.search import search_series
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.plan.season import middle_day, months_of
 from rsbench.catalog import Recipe, Sensor
+from rsbench.catalog.loaders import load_labels
 from rsbench.core.errors import UnitFailed
 from rsbench.store.layout import SensorArrays, SensorMeta
 from rsbench.store.plausible import implausible
 from rsbench.store.read import Store
 
 PARTS = ("values", "valid", "n_valid", "odd", "even", "spread", "source")
+LABELS = "labels"
 MID_YEAR = 183
 """Day of the year in the middle of a year of 365 days."""
 
@@ -40,11 +46,13 @@ class SeriesKind:
     """Yearly composites; every region of the lock is in the store."""
 
     name = "series"
-    recipe: type[Recipe] = Recipe
+    recipe: type[Recipe] = SeriesRecipe
 
     def search(self, asked: RegionSearch) -> Found:
-        """Return the scenes of every sensor by year."""
-        return {sensor.name: search_series(asked, sensor) for sensor in asked.sensors}
+        """Return the scenes of every sensor and the label maps of the first, by year."""
+        found = {sensor.name: search_series(asked, sensor) for sensor in asked.sensors}
+        first = asked.sensors[0]
+        return {**found, **labels_found(asked, first, found[first.name])}
 
     def unit(self, context: BuildContext, region: str, year: int) -> UnitData:
         """Return the composites of all sensors; arrays are named ``sensor.part``.
@@ -59,6 +67,9 @@ class SeriesKind:
             _require_plausible(sensor, result, f"composing {sensor.name} of {region} {year}")
             arrays |= _named(sensor, result)
             note[sensor.name] = result.note()
+        layer = labels_read(context, region, context.sensors[0], year)
+        if layer is not None:
+            arrays[LABELS], note[LABELS] = layer
         return UnitData(arrays, note)
 
     def assemble(self, context: BuildContext, region: str, units: Units) -> Assembled:
@@ -73,6 +84,9 @@ class SeriesKind:
         }
         parts = [_empty(context, region) if unit is None else unit.arrays for unit in held]
         sensors = {s.name: _stacked(context, s, region, parts, times) for s in context.sensors}
+        if (name := labels_of(context.recipe)) is not None:
+            first = context.sensors[0].name
+            sensors[first] = _labelled(sensors[first], name, held)
         return Assembled(times, sensors, {"scenes": notes, **_shifts(context.recipe, sensors)})
 
     def lattice(self, recipe: Recipe) -> str:
@@ -174,6 +188,16 @@ def _stacked(
         spread=stacked.get("spread"),
         source=stacked.get("source"),
     )
+
+
+def _labelled(arrays: SensorArrays, name: str, held: Sequence[UnitData | None]) -> SensorArrays:
+    """Return the arrays of a sensor with the labels of all years; nodata where there are none."""
+    labels = load_labels(name)
+    nothing = np.full((arrays.grid.height, arrays.grid.width), labels.nodata, np.uint8)
+    layers = [nothing if unit is None else unit.arrays[LABELS] for unit in held]
+    years = [None if unit is None else unit.note[LABELS]["year"] for unit in held]
+    about = {LABELS: label_attributes(labels, years)}
+    return replace(arrays, labels=np.stack(layers), about={**arrays.about, **about})
 
 
 def _shifts(recipe: Recipe, sensors: Mapping[str, SensorArrays]) -> dict[str, Any]:

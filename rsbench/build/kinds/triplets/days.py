@@ -31,6 +31,7 @@ from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData, sensor_meta
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
 from rsbench.build.kinds.triplets.search import DAY, coarse_day, middle, spanning
+from rsbench.build.plan.assets import limit_of
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.build.plan.search import outline
@@ -239,7 +240,9 @@ def _coarse(
     sensor, size = two.coarse, (native.height, native.width)
     values = np.empty((len(items), len(sensor.bands), *size), sensor.dtype)
     layers = [Scene(i.id, tuple((b, i.assets[b]) for b in sensor.band_names)) for i in items]
-    context.engine.fill(values, layers, Asked(grid=native, whole=False, nodata=sensor.nodata))
+    limits = {band: limit_of(sensor, band) for band in sensor.band_names}
+    asked = Asked(grid=native, whole=False, nodata=sensor.nodata, coarsest=limits)
+    context.engine.fill(values, layers, asked)
     clear: Bool = mask.valid_values(values, sensor.nodata, sensor.stored_range)
     for names, fill in _word_groups(items[0], sensor):
         words = np.empty((len(items), len(names), *size), np.uint16)

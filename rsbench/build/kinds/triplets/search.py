@@ -19,7 +19,7 @@ from typing import Any
 
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
 from rsbench.build.plan.lock import LockItem
-from rsbench.build.plan.outline import covered, spread
+from rsbench.build.plan.outline import covered, spread, unwrapped
 from rsbench.build.plan.scenes import (
     ids_of,
     in_own_zone,
@@ -132,7 +132,8 @@ def period_of(recipe: Recipe, region: str) -> tuple[date, date]:
 
 def middle(box: Sequence[tuple[float, float]]) -> float:
     """Return the longitude (degrees) in the middle of an outline."""
-    return sum(longitude for longitude, _ in box[:4]) / 4
+    mean = sum(longitude for longitude, _ in unwrapped(box)[:4]) / 4
+    return mean - 360 if mean > 180 else mean
 
 
 def solar_day(instant: datetime, longitude: float) -> date:

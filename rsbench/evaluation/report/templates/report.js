@@ -75,7 +75,7 @@
 
     function head(shown) {
       const row = element("tr");
-      const corner = element("th", "Row");
+      const corner = element("th", "Entry");
       corner.scope = "col";
       row.append(corner);
       shown.forEach((column, i) => {

@@ -1,0 +1,53 @@
+"""Every row of the table of layouts in docs/importers.md has a test."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "importers.md"
+pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="not run from a checkout")
+LAYOUTS, STACKS, TRIPLETS = "test_import_layouts", "test_import_stacks", "test_import_triplets"
+TESTS = {
+    "one file per date, all bands in it": ("test_build_importers", "blocks_hold_the_files_pixels"),
+    "one file per band": (LAYOUTS, "a_file_per_band_is_one_image_per_date"),
+    "a folder per date": (LAYOUTS, "without_a_layout_the_command_is_told_and_works"),
+    "a folder per band": (LAYOUTS, "without_a_layout_the_command_is_told_and_works"),
+    "a folder per region, or many small patches (series)": (
+        LAYOUTS, "many_small_patches_are_split_along_a_line_with_a_gap",
+    ),
+    "several dates in one file (series)": (
+        STACKS, "twelve_months_are_never_twelve_bands_silently",
+    ),
+    "irregular dates (series)": (
+        "test_import_regular", "an_irregular_series_says_what_to_type_and_the_command_works",
+    ),
+    "offset per file": (STACKS, "sentinel_2_across_january_2022_demands_a_statement"),
+    "mask files beside the images": (LAYOUTS, "mask_files_are_told_and_read"),
+    "JPEG 2000": (LAYOUTS, "jpeg_2000_is_read"),
+    "ENVI, a flat binary with a header": (LAYOUTS, "envi_files_are_read"),
+    "NetCDF": (LAYOUTS, "variables_of_netcdf_are_bands"),
+    "integers of 32 bits": (LAYOUTS, "integers_of_32_bits_are_stored_exactly_or_refused"),
+    "NDVI and other indices": (LAYOUTS, "an_index_is_a_unit_of_its_own"),
+    "first row in the south": (LAYOUTS, "south_up_images_are_turned"),
+    "no georeference": (LAYOUTS, "images_without_a_place_need_a_pixel_size"),
+    "a coarse grid off the fine one, such as 463.3 m": (
+        TRIPLETS, "coarse_grids_off_the_fine_lattice_come_onto_it",
+    ),
+    "a ratio such as 7": (TRIPLETS, "a_ratio_of_seven_is_imported_and_scored"),
+    "one scene, to train on too (triplets)": (
+        "test_import_remedies", "one_scene_is_enough_to_train_and_test_a_fusion_model",
+    ),
+    "Zarr, HDF and other kinds of files": (LAYOUTS, "other_kinds_of_files_are_named"),
+}  # fmt: skip
+
+
+def test_every_row_has_a_test_and_every_test_a_row() -> None:
+    table = PAGE.read_text(encoding="utf-8").partition("| layout | command or reason |")[2]
+    rows = re.findall(r"^\| (?!layout)([^|]+?) \| ", table.partition("\n\n")[0], re.MULTILINE)
+    assert rows == list(TESTS)
+    for module, name in TESTS.values():
+        assert f"def test_{name}(" in (HERE / f"{module}.py").read_text(encoding="utf-8"), name
