@@ -81,9 +81,7 @@ def _require_numbers(table: pd.DataFrame, asked: str) -> None:
         numbers = pd.to_numeric(table[name], errors="coerce")
         odd = table[name].notna() & numbers.isna()
         if name in _COUNTED:
-            odd |= (numbers % 1 != 0) & table[name].notna()
-        if name == "lead":
-            odd |= table[name].isna()
+            odd |= numbers % 1 != 0  # also where the row is cut short
         if odd.any():
             row = int(odd.to_numpy().argmax())
             found = f"{name} is {str(table[name].iloc[row])[:40]!r} in row {row + 1}"

@@ -153,6 +153,14 @@ def test_a_split_that_only_the_index_states_is_refused(tmp_path: Path) -> None:
         open_store(path.parent).split("train")
 
 
+def test_a_table_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    text = to_csv(make_scores(metrics=("mse@1",), bands=("all",)).table().head(2))
+    path.write_text(text.rpartition(",")[0].rpartition(",")[0])
+    with pytest.raises(InputError, match=r"n_samples is 'nan' in row 2"):
+        read_table(path)
+
+
 @pytest.mark.parametrize("change", [{"recipe": []}, {"digest": 7}, {"sensors": [1]}])
 def test_an_odd_index_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     store = toys.write_store(tmp_path / "store", regions=3, size=16, years=2)
