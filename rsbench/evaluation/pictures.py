@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rsbench.core.dates import day_number
 from rsbench.core.io import atomic_file, write_atomic, write_npy
+from rsbench.evaluation.class_colours import CLASS_COLOURS
 from rsbench.metrics.display import GAMMA, WHITE
 from rsbench.store.layout import SHARE
 
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
 Array = npt.NDArray[Any]
-CLASS_COLOURS = np.array([
-    (78, 121, 167), (89, 161, 79), (237, 201, 72), (225, 87, 89), (176, 122, 161), (118, 183, 178),
-    (242, 142, 43), (156, 117, 95), (186, 176, 172), (255, 157, 167), (44, 75, 110),
-    (140, 209, 125),
-], dtype=np.uint8)  # fmt: skip
-"""Colours of classes in the order of their codes; more classes than colours begin again."""
 
 
 def display(values: Array, unit: str, value_range: tuple[float, float]) -> npt.NDArray[np.uint8]:

@@ -111,7 +111,7 @@ def pooled(
         bands: names of the classes.
         groups: region → its stratum, for strata of regions; empty for the whole split.
     """
-    from rsbench.metrics.pooled import evaluate
+    from rsbench.metrics.class_values import evaluate
 
     for key, own in counts.groupby([*ENTRY, "lead"], sort=True):
         *entry, lead = cast("tuple[Any, ...]", key)

@@ -16,6 +16,7 @@ from rsbench.metrics.registry import MetricInfo, info, metric_info
 from rsbench.metrics.suites import SUITES, for_bands, suite
 
 if TYPE_CHECKING:
+    from rsbench.metrics.class_values import PooledScore as PooledScore
     from rsbench.metrics.engine import compute as compute
     from rsbench.metrics.engine import image_metrics as image_metrics
     from rsbench.metrics.engine import member_metrics as member_metrics
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from rsbench.metrics.images import ImageBatch as ImageBatch
     from rsbench.metrics.images import ImageOptions as ImageOptions
     from rsbench.metrics.images import PerImage as PerImage
-    from rsbench.metrics.pooled import PooledScore as PooledScore
     from rsbench.metrics.pooled import compute_pooled as compute_pooled
     from rsbench.metrics.rgb import RgbMapping as RgbMapping
     from rsbench.metrics.sets import compute_sets as compute_sets
@@ -38,7 +38,7 @@ _LAZY = {
     "ImageBatch": "images",
     "ImageOptions": "images",
     "PerImage": "images",
-    "PooledScore": "pooled",
+    "PooledScore": "class_values",
     "RgbMapping": "rgb",
     "SetScore": "frechet",
 }

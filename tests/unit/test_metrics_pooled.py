@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from rsbench.core.errors import InputError
 from rsbench.metrics import compute, compute_pooled
-from rsbench.metrics.pooled import evaluate
+from rsbench.metrics.class_values import evaluate
 
 POOLED = ("miou@1", "miou.truth@1", "iou@1", "mf1@1", "f1@1", "oa@1", "macc@1")
 

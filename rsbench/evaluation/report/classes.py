@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rsbench.evaluation import strata
-from rsbench.evaluation.pictures import CLASS_COLOURS
+from rsbench.evaluation.class_colours import CLASS_COLOURS
 from rsbench.evaluation.pooled_metrics import whole_table
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.leaderboard import cell_text

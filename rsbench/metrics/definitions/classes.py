@@ -8,6 +8,7 @@ from rsbench.metrics.metric import Bounds, Direction, Metric, Placement
 
 SHARE: Bounds = (0.0, 1.0)
 _POOLED = "rsbench.metrics.pooled"
+_VALUES = "rsbench.metrics.class_values"
 
 
 def _pooled(
@@ -16,7 +17,7 @@ def _pooled(
     **more: Any,
 ) -> Metric:  # fmt: skip
     return Metric(
-        metric, direction, SHARE, "1", source, title, f"{_POOLED}:{function}",
+        metric, direction, SHARE, "1", source, title, f"{_VALUES}:{function}",
         perfect=1.0 if direction == "higher" else 0.0, kind="pooled", per_band=per_band,
         min_bands=2, statistic=f"{_POOLED}:{statistic}", **more,
     )  # fmt: skip
