@@ -219,6 +219,7 @@ def _require(card: Card, store: Store, protocol: Protocol, request: TrainRequest
             f"Take a protocol whose task is {card.task}",
         )
     task(protocol.task).require_protocol(protocol)
+    store.sensor(request.sensor)
     require_splits(store)
     if protocol.scheme == "time":
         raise InputError(

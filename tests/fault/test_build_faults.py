@@ -365,7 +365,7 @@ def test_the_journal_of_another_search_is_refused(folder: Path, tmp_path: Path) 
 def test_a_full_disk_loses_nothing(
     full_at: int, folder: Path, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, calls = np.save, Counter[str]()
+    save, calls = journal_module.write_npy, Counter[str]()
 
     def failing(*arguments: Any, **options: Any) -> None:
         calls["save"] += 1
@@ -373,13 +373,13 @@ def test_a_full_disk_loses_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
         save(*arguments, **options)
 
-    monkeypatch.setattr(journal_module.np, "save", failing)
+    monkeypatch.setattr(journal_module, "write_npy", failing)
     with pytest.raises(DiskFull, match="no room left"):
         build(recipe(), tmp_path / "out", provider=str(folder), workers=1)
     with pytest.raises(InputError, match="unfinished"):
         open_store(tmp_path / "out")
     assert not list((tmp_path / "out").rglob(".tmp-*"))
-    monkeypatch.setattr(journal_module.np, "save", save)
+    monkeypatch.setattr(journal_module, "write_npy", save)
     assert build(recipe(), tmp_path / "out", provider=str(folder)).digest == wanted
 
 

@@ -193,7 +193,6 @@ def wrong(**options: Any) -> Callable[[Store], object]:
     ("call", "kind", "says"),
     [
         (wrong(protocol=tt.protocol(scheme="time")), InputError, "its split scheme is time"),
-        (wrong(protocol=tt.protocol(window=128)), InputError, "64×64 px"),
         (wrong(precision="8-bit"), InputError, "precision"),
         (wrong(devices=0), InputError, "at least 1"),
         (wrong(batch_size=0), InputError, "at least 1"),
