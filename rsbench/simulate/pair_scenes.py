@@ -11,22 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
 
-from rsbench.catalog import Region, SimulatedSpec
+from rsbench.catalog import Region
 from rsbench.core.grid import Grid
 from rsbench.simulate.land import make_land
+from rsbench.simulate.pair_spec import COARSE, RATIO, PairSpec
 from rsbench.simulate.random import F64, open_field, settle, stream
 from rsbench.simulate.regions import find_region, params
 from rsbench.simulate.scene import Frame, Scene
 
-FINE, COARSE, LABELS = "naip", "s2", "sim-cover"
-RATIO = 4
-"""Pixels of the aerial image along one side of a satellite pixel."""
 NOISE = 0.004
 """Standard deviation of the satellite image's noise, in reflectance."""
 RIM = 8
@@ -64,23 +61,6 @@ _CROWNS, _SPACING, _RADIUS = 0.38, 7, 2.3
 """Depth of a crown as a share of reflectance; spacing and radius in pixels of the aerial image."""
 _CHECKER = 0.25
 """Amplitude of the checkerboard as a share of the reflectance of grass."""
-
-
-class PairSpec(SimulatedSpec):
-    """The simulated Earth behind a recipe of pairs: one day, and one scene of each sensor.
-
-    ``size``: pixels of the satellite image.
-    """
-
-    years: tuple[int, int] = (2020, 2020)
-    scenes_per_year: int = Field(default=1, ge=1, le=1)
-    sensors: tuple[Literal["naip"], Literal["s2"]] = ("naip", "s2")
-
-    @model_validator(mode="after")
-    def _one_year(self) -> Self:
-        if self.years[0] != self.years[1]:
-            raise ValueError("simulated pairs have one day: give one year twice")
-        return self
 
 
 @dataclass(frozen=True)

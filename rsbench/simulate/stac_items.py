@@ -9,8 +9,8 @@ from typing import Any
 from rsbench.catalog import Region, SimulatedSpec
 from rsbench.core.grid import Grid
 from rsbench.simulate.coarse import BANDS, NODATA, SCALE, STATE
-from rsbench.simulate.pair_scenes import FINE as PHOTO
-from rsbench.simulate.pair_scenes import LABELS
+from rsbench.simulate.pair_spec import FINE as PHOTO
+from rsbench.simulate.pair_spec import LABELS
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.scene import Frame, Scene, sensor_bands, sensor_grid
 

@@ -18,6 +18,7 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.core.io import atomic_directory, read_json, write_atomic
 from rsbench.simulate import pair_scenes as pairs
+from rsbench.simulate import pair_spec
 from rsbench.simulate.coarse import BANDS, NODATA, STATE, coarse_grid, tile_of
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.regions import simulated_regions
@@ -45,7 +46,7 @@ from rsbench.simulate.triplet_slots import COARSE, FINE, TripletSpec, kinds_of, 
 MARK = ".simulated.json"
 COLLECTIONS = {
     "s2": "sentinel-2-l2a", "landsat": "landsat-c2-l2", "mod09a1": "modis-09A1-061",
-    pairs.FINE: "naip", pairs.LABELS: "sim-cover",
+    pair_spec.FINE: "naip", pair_spec.LABELS: "sim-cover",
 }  # fmt: skip
 MASKS = {"s2": "SCL", "landsat": "qa_pixel"}
 Progress = Callable[[int, int], None]
@@ -85,7 +86,7 @@ def write_catalogue(
         progress(0, total)
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         for group in groups:
-            if not isinstance(spec, pairs.PairSpec):
+            if not isinstance(spec, pair_spec.PairSpec):
                 simulated(spec, group[0].region.name)  # cached before the threads need it
             for count in pool.map(_run, group):
                 done += count
@@ -113,7 +114,7 @@ def _run(part: _Part) -> int:
 def _groups(spec: SimulatedSpec, root: Path) -> list[list[_Part]]:
     if isinstance(spec, TripletSpec):
         return _triplets(spec, root)
-    if isinstance(spec, pairs.PairSpec):
+    if isinstance(spec, pair_spec.PairSpec):
         regions = simulated_regions(spec)
         return [[_Part(r, 2, partial(_write_pair, spec, root, r)) for r in regions]]
     return _years(spec, root)
@@ -215,16 +216,16 @@ def _write_dates(spec: TripletSpec, root: Path, region: Region) -> None:
             _write_item(coarse, [*files, _File(STATE, low.state, grid, None)], item)
 
 
-def _write_pair(spec: pairs.PairSpec, root: Path, region: Region) -> None:
+def _write_pair(spec: pair_spec.PairSpec, root: Path, region: Region) -> None:
     """Write the aerial photograph, the satellite scene and the classes of a region."""
     made = pairs.pair_scene(spec, region.name)
     region = made.region
-    target = root / COLLECTIONS[pairs.COARSE] / region.name / scene_id(region, made.scene)
+    target = root / COLLECTIONS[pair_spec.COARSE] / region.name / scene_id(region, made.scene)
     if not target.is_dir():
         _write_scene(target, region, made.scene, made.frame(), older=False)
     for kind, asset, values, grid in (
-        (pairs.FINE, "image", made.photo(), pairs.fine_grid(region)),
-        (pairs.LABELS, "data", made.labels, region.grid()),
+        (pair_spec.FINE, "image", made.photo(), pairs.fine_grid(region)),
+        (pair_spec.LABELS, "data", made.labels, region.grid()),
     ):
         name = f"{kind}_{region.name}_{made.when:%Y%m%d}"
         target = root / COLLECTIONS[kind] / region.name / name
@@ -293,7 +294,7 @@ def _write_cog(path: Path, values: npt.NDArray[Any], grid: Grid, nodata: int | N
 
 def _write_collections(spec: SimulatedSpec, root: Path) -> None:
     names = []
-    labels = (pairs.LABELS,) if isinstance(spec, pairs.PairSpec) else ()
+    labels = (pair_spec.LABELS,) if isinstance(spec, pair_spec.PairSpec) else ()
     for sensor in (*spec.sensors, *labels):
         folder = root / COLLECTIONS[sensor]
         items = sorted(folder.glob("sim-*/*/*.json"))

@@ -13,7 +13,7 @@ from rsbench.catalog import Recipe, Sensor
 from rsbench.catalog.loaders import load_protocol
 from rsbench.catalog.models_base import Entry, Name
 from rsbench.core.errors import InputError
-from rsbench.simulate.pair_scenes import RATIO, PairSpec
+from rsbench.simulate.pair_spec import RATIO, PairSpec
 
 TASK = "segment"
 """The task that uses pairs with labels."""
