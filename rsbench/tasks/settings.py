@@ -35,7 +35,7 @@ def evaluation_config(
         InputError: if the task of the protocol is not for such a store.
     """
     asked = options or EvaluationOptions()
-    _require_task(store)
+    _require_task(store, protocol)
     rules = load_protocol(protocol)
     _require_primary(rules)
     own = _task(store, rules)
@@ -71,8 +71,8 @@ def _require_primary(protocol: Protocol) -> None:
         raise InputError(asked, "it is conditioned on the truth", "Choose a metric of all pixels")
 
 
-def _require_task(store: Store) -> None:
-    """Refuse a store of a kind that no installed task is made of; it has no default protocol."""
+def _require_task(store: Store, protocol: str | Path | Protocol) -> None:
+    """Refuse a store of a kind that no installed task is made of, and one without a protocol."""
     if not fitting(store.meta.kind):
         left_out = "".join(f"; task {item}" for item in TASKS.broken())
         raise InputError(
@@ -80,6 +80,12 @@ def _require_task(store: Store) -> None:
             f"it holds {store.meta.kind}, and no installed task is made of {store.meta.kind}"
             + left_out,
             "Read them with rsbench.open_store or xarray, or take a store of kind series",
+        )
+    if protocol == "":
+        raise InputError(
+            f"a task on {store.path}",
+            f"it holds {store.meta.kind} and has no default protocol, as pairs without labels",
+            "With labels name --protocol segment, without build it again with --labels NAME",
         )
 
 

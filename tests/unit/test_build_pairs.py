@@ -242,7 +242,7 @@ def test_pairs_are_no_forecast(folder: Path, tmp_path: Path) -> None:
     made = build(recipe(), tmp_path / "out", provider=str(folder))
     assert open_store(made.path).meta.step == "irregular"
     request = RunRequest(model="persistence", data=made.path, horizon=1, out=tmp_path / "run")
-    with pytest.raises(InputError, match="no installed task is made of pairs"):
+    with pytest.raises(InputError, match="pairs and has no default protocol, as pairs without"):
         run_model(request)
 
 
