@@ -31,7 +31,9 @@ def clipped_note(metric: str, counts: Counts, sets: pd.DataFrame) -> str:
         index=False
     ):
         of = found.setdefault(str(model), {"elements": 1.0})
-        of |= {what: max(share, of.get(what, 0.0)) for what, share in json.loads(notes).items()}
+        of |= {
+            what: max(share, of.get(what, 0.0)) for what, share in json.loads(notes or "{}").items()
+        }
     truths = [share for of in found.values() if (share := _share(of, "clipped_truth"))]
     own = {name: share for name, of in found.items() if (share := _share(of, "clipped_prediction"))}
     parts = [f"truth {percent(max(truths))}"] if truths else []

@@ -24,6 +24,7 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
     "published.sat-jepa-diff-default": _ids(
         _SAT_JEPA_DIFF + "lpips.alex-raw@1 fid.inception2048-wrap@1"
     ),
+    "published.segmentation": _ids("miou.batchmean@1 miou.pangaea@1"),
     "published.openstl": _ids("mse.openstl@1 mae.openstl@1 ssim.openstl@1"),
     **{f"published.{code}": (f"ergas.{code}@1", f"sam.{code}@1") for code in _FUSION_CODES},
     "published.fusion": tuple(f"{m}.{code}@1" for m in ("ergas", "sam") for code in _FUSION_CODES),
@@ -45,7 +46,6 @@ SUITES: dict[str, tuple[str, ...]] = {
     "distribution": _ids("fd.texture@1 mmd.rbf@1 fid.inception2048@1 kid.inception2048@1"),
     # Of class probabilities against a map of classes.
     "classes": _ids("miou@1 miou.truth@1 iou@1 mf1@1 f1@1 oa@1 macc@1 brier@1 ece.15@1"),
-    "published.segmentation": _ids("miou.batchmean@1 miou.pangaea@1"),
     "ensemble": _ids("crps.fair@1 spread.skill@1 rank.deviation@1"),
     "change": CHANGE,
     "fusion": (

@@ -104,7 +104,7 @@ def test_a_stopped_build_leaves_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(caching, "_write", stop)
+        patch.setattr(caching, "write_npy", stop)
         with pytest.raises(KeyboardInterrupt):
             open_cache(store)
     assert list((home / "arrays" / store.digest).iterdir()) == []
