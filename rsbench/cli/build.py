@@ -92,31 +92,12 @@ def _recipe(name: str | None, lock: Lock | None, labels: str | None) -> Recipe:
 
     recipe = recipe_in(lock) if lock and name is None else load_recipe(name or "s2-yearly")
     if labels is not None:
-        recipe = _with_labels(recipe, labels)
+        from rsbench.build.kinds.labels_recipe import with_labels
+
+        recipe = with_labels(recipe, labels)
     if lock and (name or labels):
         require_same(lock, recipe)
     return recipe
-
-
-def _with_labels(recipe: Recipe, name: str) -> Recipe:
-    """Return a recipe of pairs with another label set, and with the protocol of segmentation.
-
-    Raises:
-        InputError: for a recipe of another kind.
-        UnknownName: if the label set is unknown, or the recipe's provider does not have it.
-    """
-    from rsbench.build.kinds.labels_recipe import require_labels
-    from rsbench.build.kinds.pairs.recipe import TASK, PairsRecipe
-
-    if not isinstance(recipe, PairsRecipe):
-        raise InputError(
-            f"--labels {name} with the recipe {recipe.name}",
-            f"it is of kind {recipe.kind}; labels lie beside pairs only",
-            "Leave --labels out, or choose a recipe of pairs, as naip-pairs",
-        )
-    require_labels(name, recipe.provider)
-    protocol = recipe.default_protocol or TASK
-    return recipe.model_copy(update={"labels": name, "default_protocol": protocol})
 
 
 def _require_consistent(asked: BuildRequest) -> None:

@@ -36,10 +36,10 @@ def test_the_option_gives_pairs_without_labels_a_protocol(tmp_path: Path) -> Non
     assert (chosen.labels, chosen.default_protocol) == ("esa-worldcover", "segment")
 
 
-@pytest.mark.parametrize("recipe", ["s2-yearly", "demo", "demo-fusion", None])
-def test_the_option_is_refused_for_other_kinds(recipe: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", ["demo-fusion", "landsat-modis"])
+def test_the_option_is_refused_for_triplets(recipe: str, tmp_path: Path) -> None:
     asked = BuildRequest(recipe=recipe, out=tmp_path / "out.zarr", labels="esa-worldcover")
-    with pytest.raises(InputError, match="labels lie beside pairs only"):
+    with pytest.raises(InputError, match="labels lie beside pairs and series only"):
         build_command(asked, say=print, note=print)
     assert not list(tmp_path.iterdir())
 
@@ -50,6 +50,7 @@ def test_the_option_is_refused_for_other_kinds(recipe: str | None, tmp_path: Pat
         ("naip-pairs", "nosuch", "no label set of this name"),
         ("naip-pairs", "sim-cover", "provider of the labels sim-cover"),
         ("demo-pairs", "esa-worldcover", "provider of the labels esa-worldcover"),
+        ("demo", "esa-worldcover", "provider of the labels esa-worldcover"),
     ],
 )
 def test_labels_that_the_provider_lacks_are_refused(recipe: str, labels: str, said: str) -> None:

@@ -16,6 +16,9 @@ from rsbench.catalog.loaders import load_labels
 from rsbench.catalog.models_base import Name
 from rsbench.core.errors import InputError
 
+PROTOCOL = "segment"
+"""The protocol of pairs with labels."""
+
 
 class LabelledRecipe(Recipe):
     """A recipe that may name a label set.
@@ -31,6 +34,24 @@ class LabelledRecipe(Recipe):
         if self.labels is None:
             return {}
         return {"labels": partial(require_labels, self.labels, self.provider)}
+
+
+def with_labels(recipe: Recipe, name: str) -> Recipe:
+    """Return a recipe with another label set; one without a protocol gets that of segmentation.
+
+    Raises:
+        InputError: for a recipe of a kind that has no labels.
+        UnknownName: if the label set is unknown, or the recipe's provider does not have it.
+    """
+    if not isinstance(recipe, LabelledRecipe):
+        raise InputError(
+            f"--labels {name} with the recipe {recipe.name}",
+            f"it is of kind {recipe.kind}; labels lie beside pairs and series only",
+            "Leave --labels out, or choose a recipe of pairs, as naip-pairs",
+        )
+    require_labels(name, recipe.provider)
+    protocol = recipe.default_protocol or PROTOCOL
+    return recipe.model_copy(update={"labels": name, "default_protocol": protocol})
 
 
 def labels_of(recipe: Recipe) -> str | None:
