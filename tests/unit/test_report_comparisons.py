@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 from scores_fixtures import MODELS, make_scores, save_run
 
 from rsbench.evaluation.report import write_report
 from rsbench.evaluation.report.board import boards
 from rsbench.evaluation.report.comparisons import endpoints
+from rsbench.evaluation.strata import headline
 
 
 def test_the_share_of_regions_with_skill_by_hand() -> None:
@@ -47,13 +47,10 @@ def test_the_endpoint_is_corrected_over_models_and_leads(tmp_path: Path) -> None
     (board,) = boards([save_run(tmp_path / "run", make_scores(models=models, noise=0.1))])
     found = {(one.model, one.lead): one for one in endpoints(board)}
     assert set(found) == {(m, n) for m in ("simvp", "alike", "worse") for n in (1, 3)}
-    means = board.scores.region_means()
-    for (model, lead), one in found.items():
-        rows = means[
-            (means["metric"] == "skill.mse@1") & (means["model"] == model)
-            & (means["lead"] == lead) & (means["band"] == "all") & (means["stratum"] == "all")
-        ]  # fmt: skip
-        assert one.p == pytest.approx(stats.ttest_1samp(rows["value"], 0).pvalue)
+    table = headline(board.scores.table(), "skill.mse@1").set_index(["model", "lead"])
+    for place, one in found.items():
+        row = table.loc[place]  # the p value and the interval agree, both corrected for skewness
+        assert (one.p < 0.05) == (row["lo"] > 0 or row["hi"] < 0)
     raw = np.array([one.p for one in found.values()])
     adjusted = np.array([one.adjusted for one in found.values()])
     order = np.argsort(raw)
@@ -69,7 +66,7 @@ def test_the_endpoint_is_corrected_over_models_and_leads(tmp_path: Path) -> None
 def test_the_page_says_how_many_cells_chance_would_mark(tmp_path: Path) -> None:
     text = write_report([save_run(tmp_path / "a")], tmp_path / "a.html").read_text()
     said = " ".join(text.split())
-    assert "If all rows were equal, up to" in said
+    assert "If all entries were equal, up to" in said
     assert "after Holm's correction for 2 comparisons" in said
     few = write_report([save_run(tmp_path / "b", make_scores(regions=5))], tmp_path / "b.html")
     assert "Holm" not in few.read_text()
