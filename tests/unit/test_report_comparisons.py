@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from scores_fixtures import MODELS, make_scores, save_run
 
 from rsbench.evaluation.report import write_report
