@@ -20,13 +20,14 @@ from hypothesis.extra import numpy as hnp
 from rsbench.build.compose.harmonise import check_declared
 from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.dates import file_dates
+from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster, describe
 from rsbench.build.importers.validity import valid_reader
 from rsbench.catalog import load_sensor
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Window
 from rsbench.store.layout import SensorMeta
-from rsbench.store.plausible import MOST_OUTSIDE, Plausibility
+from rsbench.store.plausible import MOST_OUTSIDE
 
 MANY = settings(max_examples=60, deadline=None)
 SIDE = 8
