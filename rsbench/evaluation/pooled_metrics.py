@@ -8,7 +8,7 @@ two entries is the mean of the differences of their pseudo-values (Miller 1974).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -92,47 +92,44 @@ class Pooled:
 
     Args:
         value: over all regions.
-        regions: region → its pseudo-value; empty where any is undefined.
+        without: region → the value without it; empty where any value is undefined.
         images: region → number of its images.
     """
 
     value: float
-    regions: Mapping[str, float]
+    without: Mapping[str, float]
     images: Mapping[str, int]
+
+    @property
+    def regions(self) -> dict[str, float]:
+        """Region → its pseudo-value, moved so that their mean is the value."""
+        n = len(self.without)
+        mean = math.fsum(self.without.values()) / n if n else math.nan
+        return {name: self.value + (n - 1) * (mean - v) for name, v in self.without.items()}
 
 
 def pooled(
-    counts: pd.DataFrame, metrics: Sequence[str], bands: Sequence[str], groups: Mapping[str, str]
-) -> Iterator[tuple[dict[str, Any], Pooled]]:
-    """Yield ``(columns, value)`` of every entry, lead, stratum, metric and class.
+    counts: pd.DataFrame, metrics: Sequence[str], bands: Sequence[str],
+    subsets: Mapping[str, Collection[str]],
+) -> Iterator[tuple[dict[str, Any], Pooled]]:  # fmt: skip
+    """Yield ``(columns, value)`` of every entry, lead, subset, metric and class.
 
     Args:
         counts: as :meth:`PooledMetricAccumulator.frame` returns them.
         bands: names of the classes.
-        groups: region → its stratum, for strata of regions; empty for the whole split.
+        subsets: name of a stratum → its regions.
     """
-    from rsbench.metrics.class_values import evaluate
-
     for key, own in counts.groupby([*ENTRY, "lead"], sort=True):
         *entry, lead = cast("tuple[Any, ...]", key)
+        common = {**dict(zip(ENTRY, entry, strict=True)), "lead": int(lead)}
         for metric in metrics:
             images = _images(own[own["statistic"] == info(metric).statistic])
-            for stratum in _strata(images, groups):
-                chosen = {
-                    name: stack
-                    for name, stack in images.items()
-                    if stratum == strata.HEADLINE or groups.get(name) == stratum
-                }
-                parts = [evaluate(metric, np.concatenate([*chosen.values()]))]
-                names = sorted(chosen) if len(chosen) > 1 else []
-                for gone in names:
-                    left = [stack for name, stack in chosen.items() if name != gone]
-                    parts.append(evaluate(metric, np.concatenate(left)))
-                sizes = {name: len(stack) for name, stack in chosen.items()}
-                common = {**dict(zip(ENTRY, entry, strict=True)), "lead": int(lead),
-                          "metric": metric, strata.GROUP: stratum}  # fmt: skip
-                for band, values in _bands(metric, parts, bands):
-                    yield {**common, "band": band}, _pseudo(values, names, sizes)
+            for stratum, regions in subsets.items():
+                chosen = {name: stack for name, stack in images.items() if name in regions}
+                if chosen:
+                    columns = {**common, "metric": metric, strata.GROUP: stratum}
+                    for band, found in _bands(metric, chosen, bands):
+                        yield {**columns, "band": band}, found
 
 
 def _images(counts: pd.DataFrame) -> dict[str, F64]:
@@ -153,51 +150,48 @@ def whole_table(counts: pd.DataFrame) -> F64:
     return total
 
 
-def _strata(images: Mapping[str, F64], groups: Mapping[str, str]) -> list[str]:
-    there = {groups[name] for name in images if groups.get(name)}
-    return [strata.HEADLINE, *(sorted(there) if len(there) > 1 else [])]
-
-
 def _bands(
-    metric: str, parts: Sequence[Any], bands: Sequence[str]
-) -> Iterator[tuple[str, list[float]]]:
-    yield "all", [part.value for part in parts]
-    if info(metric).per_band and parts[0].per_class is not None:
+    metric: str, images: Mapping[str, F64], bands: Sequence[str]
+) -> Iterator[tuple[str, Pooled]]:
+    """Yield the value of all classes together, and of every class that the metric has one of."""
+    from rsbench.metrics.class_values import evaluate
+
+    whole = evaluate(metric, np.concatenate([*images.values()]))
+    without = {
+        gone: evaluate(metric, np.concatenate([v for name, v in images.items() if name != gone]))
+        for gone in (images if len(images) > 1 else ())
+    }
+    sizes = {name: len(stack) for name, stack in images.items()}
+    yield "all", _known(whole.value, {name: one.value for name, one in without.items()}, sizes)
+    if info(metric).per_band and whole.per_class is not None:
         for place, band in enumerate(bands):
-            yield band, [float(part.per_class[place]) for part in parts]
+            left = {n: float(one.per_class[place]) for n, one in without.items()}  # type: ignore[index]
+            yield band, _known(float(whole.per_class[place]), left, sizes)
 
 
-def _pseudo(values: Sequence[float], names: Sequence[str], sizes: Mapping[str, int]) -> Pooled:
-    """Return value and pseudo-values, moved so that their mean is the value."""
-    value, leaves = values[0], np.array(values[1:])
-    if not names or np.isnan([value, *leaves]).any():
-        return Pooled(value, {}, sizes)
-    apart = (len(names) - 1) * (leaves.mean() - leaves)
-    pseudo = {name: float(value + d) for name, d in zip(names, apart, strict=True)}
-    return Pooled(value, pseudo, sizes)
+def _known(value: float, without: Mapping[str, float], images: Mapping[str, int]) -> Pooled:
+    """Return a pooled value; without those of fewer regions where any is undefined."""
+    defined = not any(map(math.isnan, (value, *without.values())))
+    return Pooled(value, without if defined else {}, images)
 
 
 def pooled_tables(
     counts: pd.DataFrame, bands: Sequence[str], metrics: Sequence[str],
-    groups: Mapping[str, Mapping[str, str]],
+    subsets: Mapping[str, Collection[str]],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Return cells of the tidy table, and rows of pseudo-values by region.
 
     Args:
-        groups: name of a stratum of regions → region → its label.
+        subsets: name of a stratum → its regions.
     """
     cells: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    every = [({}, False), *((labels, True) for labels in groups.values())]
-    for labels, grouped in every:
-        for columns, found in pooled(counts, metrics, bands, labels):
-            if grouped == (columns[strata.GROUP] == strata.HEADLINE):
-                continue
-            cells.append(_cell(columns, found))
-            for region, n in found.images.items():
-                value = found.regions.get(region, math.nan)
-                counted = {"region": region, "value": value, "n_samples": n, "n_missing": 0}
-                rows.append({**columns, **counted})
+    for columns, found in pooled(counts, metrics, bands, subsets):
+        cells.append(_cell(columns, found))
+        pseudo = found.regions
+        for region, n in found.images.items():
+            counted = {"value": pseudo.get(region, math.nan), "n_samples": n, "n_missing": 0}
+            rows.append({**columns, "region": region, **counted})
     cell_columns = [*ENTRY[:2], "metric", "band", "lead", "stratum", "value", "lo", "hi",
                     "interval", "n_regions", "n_samples", "n_missing"]  # fmt: skip
     row_columns = [*ENTRY, "metric", "band", "lead", strata.GROUP, "region", "value",
@@ -206,11 +200,8 @@ def pooled_tables(
 
 
 def _cell(columns: Mapping[str, Any], found: Pooled) -> dict[str, Any]:
-    pseudo = list(found.regions.values())
-    n = len(pseudo)
-    leaves = [(n * found.value - p) / (n - 1) for p in pseudo] if n > 1 else []
     bounds = inference.bounds_of(columns["metric"])
-    spread = inference.jackknife(found.value, leaves, bounds=bounds) if leaves else None
+    spread = inference.jackknife(found.value, [*found.without.values()], bounds=bounds)
     return {
         **{name: value for name, value in columns.items() if name not in ("role", strata.GROUP)},
         "stratum": columns[strata.GROUP],

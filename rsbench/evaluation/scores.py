@@ -313,17 +313,9 @@ class Scores:
     def _pooled_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return cells and pseudo-values by region of the pooled metrics."""
         if "counted" not in self._made:
-            groups = {
-                name: self.units.drop_duplicates("region").set_index("region")[column]
-                for column, name in strata.GROUP_COLUMNS.items()
-                if column in self.units.columns
-            }
-            labels = {
-                name: {str(r): f"{name}={label}" for r, label in own.items() if label}
-                for name, own in groups.items()
-            }
+            subsets = strata.regions_by_stratum(self.units)
             self._made["counted"] = pooled_tables(
-                self.counts, self.run.bands, self.run.pooled, labels
+                self.counts, self.run.bands, self.run.pooled, subsets
             )
         return cast("tuple[pd.DataFrame, pd.DataFrame]", self._made["counted"])
 

@@ -223,6 +223,22 @@ def valid_class(share: float) -> str:
     return next((name for end, name in VALID_CLASSES if rounded < end), VALID_MOST)
 
 
+def regions_by_stratum(units: pd.DataFrame) -> dict[str, frozenset[str]]:
+    """Return the regions of the headline stratum, and of every label of a group of regions.
+
+    A group with one label is no group; an empty label is none.
+    """
+    regions = units.drop_duplicates("region")
+    found = {HEADLINE: frozenset(map(str, regions["region"]))}
+    for column, name in GROUP_COLUMNS.items():
+        if column in regions.columns:
+            labels = regions[column].fillna("").astype(str)
+            named = regions[labels != ""].groupby(name + "=" + labels[labels != ""])["region"]
+            if named.ngroups > 1:
+                found |= {str(key): frozenset(map(str, own)) for key, own in named}
+    return found
+
+
 def grouped_pixels(pixels: pd.DataFrame, horizon: int) -> pd.DataFrame:
     """Return the candidate sums of pixel classes, with the label in ``_group``.
 
