@@ -1,8 +1,9 @@
-"""Progress bars on stderr if it is a terminal, no output otherwise."""
+"""Progress on stderr: bars on a terminal, elsewhere a line from time to time."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 Advance = Callable[[str, int, int], None]
 """``advance(label, done, total)``: set the progress of the bar ``label``."""
+EVERY = 30.0
+"""Seconds between the lines of progress where stderr is no terminal."""
 Show = Callable[[str, str], None]
 """``show(name, text)``: set the line of text of ``name``."""
 
@@ -26,7 +29,7 @@ def _show_nothing(name: str, text: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Advance]:
-    """Yield an ``advance`` that draws bars on a terminal and does nothing otherwise."""
+    """Yield an ``advance`` that draws bars on a terminal and prints lines elsewhere."""
     with progress_workers() as (advance, _):
         yield advance
 
@@ -38,7 +41,7 @@ def progress_workers() -> Iterator[tuple[Advance, Show]]:
     ``show(name, text)`` sets the line of a name; lines are sorted by name.
     """
     if not sys.stderr.isatty():
-        yield silent, _show_nothing
+        yield _lines(), _show_nothing
         return
     lines: dict[str, str] = {}
     with _bars(lines) as bars:
@@ -50,6 +53,20 @@ def progress_workers() -> Iterator[tuple[Advance, Show]]:
             bars.update(tasks[label], completed=done, total=total)
 
         yield advance, lines.__setitem__
+
+
+def _lines() -> Advance:
+    """Return an ``advance`` that prints a line on stderr, at most one every `EVERY` seconds."""
+    last = time.monotonic()
+
+    def advance(label: str, done: int, total: int) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= EVERY:
+            last = now
+            sys.stderr.write(f"{label}: {done} of {total}\n")
+            sys.stderr.flush()
+
+    return advance
 
 
 def _bars(lines: dict[str, str]) -> Progress:
