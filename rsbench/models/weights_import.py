@@ -77,16 +77,18 @@ def read_state(file: Path, key: str | None = None) -> Mapping[str, Any]:
         InputError: if it is absent, damaged, holds more than tensors and numbers, or has no entry
             ``key``.
     """
+    asked = f"reading {file}"
+    if not file.is_file():
+        raise InputError(asked, "there is no such file", "Give the file that the authors published")
     if file.suffix == ".safetensors":
         return read_tensors(file)
-    asked = f"reading {file}"
     try:
         found = _torch_file(file)
     except Exception as error:
         # The reader of torch raises almost any exception for a damaged file.
         raise InputError(
             asked,
-            f"it is absent, damaged, or holds more than tensors ({first_line(error)})",
+            f"it is damaged, or holds more than tensors ({first_line(error)})",
             "Give the file that the authors published",
         ) from error
     if key is not None and isinstance(found, Mapping) and key in found:
