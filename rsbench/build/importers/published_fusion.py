@@ -29,6 +29,7 @@ from rsbench.build.importers.api import (
     ImportRequest,
 )
 from rsbench.build.importers.dates import match_date
+from rsbench.build.importers.pixels import read_part
 from rsbench.build.importers.raster import (
     SUFFIXES,
     Known,
@@ -37,7 +38,6 @@ from rsbench.build.importers.raster import (
     Raster,
     describe,
     has_header,
-    read_part,
 )
 from rsbench.build.importers.sensor_files import SensorFiles
 from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of, stated_of
