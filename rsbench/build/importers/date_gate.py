@@ -23,6 +23,7 @@ from rsbench.build.compose.agreement import (
     best_of,
     correlation,
     means_of,
+    noted,
     shift_of,
     uncorrelated,
 )
@@ -62,14 +63,11 @@ class Look:
 
     def note(self) -> dict[str, Any]:
         """Return what is kept of the date in the store, as recipes of triplets keep it."""
-        shift = self.shift
         return {
             "day": self.day.isoformat(),
             "fine_clear": round(self.clear, 4),
             "coarse_clear": round(self.coarse_clear, 4),
-            "correlation": {n: None if c is None else round(c, 4) for n, c in self.found.items()},
-            "shift": None if shift is None else [shift.rows, shift.columns],
-            "shifted": shift is not None and shift.apart > FLAG,
+            **noted(self.found, self.shift),
         }
 
 
