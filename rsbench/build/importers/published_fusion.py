@@ -120,7 +120,7 @@ class PublishedSet:
     takes = frozenset({"unit", "scale", "offset", "nodata", "region_size", *GATE_OPTIONS})
     reasons = MappingProxyType(
         {
-            **{n: why for n, why in COMMON_REASONS.items() if n not in GATE_OPTIONS},
+            **COMMON_REASONS,
             **dict.fromkeys(
                 ("bands", "dates", "crs"),
                 "unit, bands, dates and grid of this set are known; import other files as "

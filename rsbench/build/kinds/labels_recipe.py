@@ -17,7 +17,7 @@ from rsbench.catalog.models_base import Name
 from rsbench.core.errors import InputError
 
 PROTOCOL = "segment"
-"""The protocol of pairs with labels."""
+"""Default protocol of a recipe with labels that names none."""
 
 
 class LabelledRecipe(Recipe):
