@@ -53,7 +53,7 @@ def build_dataset(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Label set beside the images of a recipe of pairs."),
+        typer.Option(metavar="NAME", help="Label set beside the images of pairs or a series."),
     ] = None,
     release: Annotated[
         Path | None,

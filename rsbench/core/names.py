@@ -28,6 +28,11 @@ def folder_fault(name: str) -> str | None:
     return _common_fault(name)
 
 
+def as_folder(text: str, otherwise: str) -> str:
+    """Return a text with hyphens for what a folder's name may not have; ``otherwise`` if empty."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text).lstrip("_.-") or otherwise
+
+
 def label_fault(name: str) -> str | None:
     """Return why a name cannot stand in tables and in names of files, or None."""
     if not name or name != name.strip() or name[0] in ".-":

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rsbench.build.kinds.labels_plan import search_labels
+from rsbench.build.plan.omissions import Omissions
 from rsbench.build.plan.scenes import lock_item
 from rsbench.build.plan.search import item_time
 from rsbench.catalog import Sensor, load_sensor
@@ -158,7 +159,7 @@ def test_label_items_at_planetary_computer(
     held = held.model_copy(update={"providers": {"planetary-computer": source}})
     grid = Grid("EPSG:32660", (10.0, 0.0, 400_000.0, 0.0, -10.0, 7_500_000.0), 64, 64)
     found = search_labels(held, grid, [year - 1, year, year + 1], "planetary-computer",
-                          Answers([item]))  # type: ignore[arg-type]  # fmt: skip
+                          Answers([item]), Omissions())  # type: ignore[arg-type]  # fmt: skip
     assert sorted(found) == [year, year + 1]  # a map of later than the pair is none
     assert found[year] == found[year + 1]
     assert found[year][0].assets["labels"].href.endswith(end)

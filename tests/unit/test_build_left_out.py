@@ -127,9 +127,9 @@ def test_an_item_that_comes_twice_can_be_left_out() -> None:
             return [pages("a", "b"), pages("b", "c")]
 
     def found(leaving: LeavingOut) -> list[tuple[str, str]]:
-        catalogue = ApiCatalogue("https://stac.example.org")
+        catalogue = ApiCatalogue("https://stac.example.org", leaving)
         catalogue._client = Client()
-        query = Query("c", ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0)), (2021, 2021), {}, leaving)
+        query = Query("c", ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0)), (2021, 2021), {})
         return [(item["id"], item.get("_left", "")) for item in catalogue.search(query)]
 
     with pytest.raises(InputError, match=r"1 items came twice .* --exclude ITEM_ID"):
@@ -258,3 +258,22 @@ def test_photographs_and_maps_without_partner_are_counted(tmp_path: Path) -> Non
         ("naip", "the photographs of its day do not cover the region"): ("half",),
         ("s2", "1 scenes are nearer to the day"): ("s2021b",),
     }
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_an_excluded_map_is_counted_for_its_label_set_only(tmp_path: Path, served: bool) -> None:
+    root = tmp_path / "stac"
+    photo(root, "n2021", "2021-07-10T16:00:00Z")
+    pairs_scene(root, "s2021", "2021-07-10T17:00:00Z")
+    utm_map(root, "m2020", 2020, 1)
+    utm_map(root, "m2021", 2021, 2)
+    write_collection(root)
+    chosen = pairs_recipe(labels="io-lulc-annual-v02")
+    leaving = LeavingOut(frozenset({"m2021"}))
+    with serve(root) as url:
+        lock = make_plan(chosen, provider=url if served else str(root), leaving=leaving)
+    (item,) = lock.items("Fields", "io-lulc-annual-v02", 2021)
+    assert item.id == "m2020"
+    found = {(one.sensor, one.reason): one.items for one in lock.left["Fields"]}
+    maps = {("io-lulc-annual-v02", "excluded by --exclude"): ("m2021",)}
+    assert {key: held for key, held in found.items() if "excluded" in key[1]} == maps

@@ -13,8 +13,9 @@ import pytest
 from build_fixtures import write_raster
 
 from rsbench.build.importers.api import ImportOptions
+from rsbench.build.importers.pixels import read_part
 from rsbench.build.importers.published_fusion import LGC, PUBLISHED, date_of, sensor_of
-from rsbench.build.importers.raster import Known, Raster, describe, read_part
+from rsbench.build.importers.raster import Known, Raster, describe
 from rsbench.build.importers.registry import import_dataset
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window

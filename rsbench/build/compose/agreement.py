@@ -79,6 +79,15 @@ def uncorrelated(found: Mapping[str, float | None], bands: int, least: float) ->
     return f"fewer than {min(bands, len(found))} bands correlate by {least:g} ({shown})"
 
 
+def noted(found: Mapping[str, float | None], shift: Shift | None) -> dict[str, Any]:
+    """Return what a store keeps of the agreement of a date, as JSON values."""
+    return {
+        "correlation": {n: None if c is None else round(c, 4) for n, c in found.items()},
+        "shift": None if shift is None else [shift.rows, shift.columns],
+        "shifted": shift is not None and shift.apart > FLAG,
+    }
+
+
 def change(one: Plane, other: Plane, both: Bool) -> float | None:
     """Return 1 − the mean over bands of the correlation of two dates; None if none has one.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 from rsbench.core.errors import InputError
+from rsbench.core.names import as_folder
 from rsbench.store.layout import SensorMeta, StoreMeta
 
 COMPOSITOR = "import@1"
@@ -22,12 +22,11 @@ LAYOUT_OPTIONS = ("layout", "gsd", "dates_in_file", "offset_from", "mask", "mask
 GATE_OPTIONS = ("clear", "coarse_clear", "correlation", "shift")
 COMMON_REASONS: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(GATE_OPTIONS, "it has no coarse sensor"),
         **dict.fromkeys(LAYOUT_OPTIONS, "its layout is known"),
         **dict.fromkeys(STEP_OPTIONS, "its dates are known"),
     }
 )
-"""Why an importer of a known set takes none of these options."""
+"""Options that an importer of a known set does not take, with the reasons."""
 COARSE_OPTIONS = (
     "coarse_scale",
     "coarse_offset",
@@ -35,6 +34,10 @@ COARSE_OPTIONS = (
     "coarse_gsd",
     "coarse_resampling",
 )
+ONE_SENSOR_REASONS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys((*COARSE_OPTIONS, *GATE_OPTIONS), "it has no coarse sensor")
+)
+"""Likewise of an importer of one sensor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +158,7 @@ class ImportRequest:
     @property
     def name(self) -> str:
         """The source folder's name, with only the characters that a region's name may have."""
-        return re.sub(r"[^A-Za-z0-9_.-]", "-", self.source.resolve().name).lstrip("_.-") or "import"
+        return as_folder(self.source.resolve().name, "import")
 
     def folder(self) -> Path:
         """Return the source.

@@ -23,6 +23,7 @@ from rsbench.build.compose.agreement import (
     best_of,
     correlation,
     means_of,
+    noted,
     shift_of,
     uncorrelated,
 )
@@ -30,8 +31,9 @@ from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.raster import Mask, Pixels
 
 CLEAR, COARSE_CLEAR, CORRELATION, SHIFT = 0.9, 0.5, 0.5, 1.0
+"""Limits where none are stated: least valid shares and correlation, most coarse pixels apart."""
 MOVED = 0.8
-"""Correlation at the best of many shifts from which it is no chance."""
+"""Correlation at the best of all shifts that is too high for chance."""
 BANDS = 4
 """How many bands must correlate, or all where there are fewer."""
 
@@ -41,7 +43,7 @@ Images = tuple[Pixels, Mask, Pixels, Mask]
 
 @dataclass(frozen=True)
 class Look:
-    """What both images of a date say of each other."""
+    """How both images of a date agree: valid shares, correlation by band, and shift."""
 
     day: date
     clear: float
@@ -62,14 +64,11 @@ class Look:
 
     def note(self) -> dict[str, Any]:
         """Return what is kept of the date in the store, as recipes of triplets keep it."""
-        shift = self.shift
         return {
             "day": self.day.isoformat(),
             "fine_clear": round(self.clear, 4),
             "coarse_clear": round(self.coarse_clear, 4),
-            "correlation": {n: None if c is None else round(c, 4) for n, c in self.found.items()},
-            "shift": None if shift is None else [shift.rows, shift.columns],
-            "shifted": shift is not None and shift.apart > FLAG,
+            **noted(self.found, self.shift),
         }
 
 
@@ -114,9 +113,9 @@ def judge(
     remarks = _unjudged(whole)
     rules = _Rules.of(whole, options, agreeing=not remarks)
     refused |= {look.day: why for look in whole if (why := rules.against(look))}
-    if rules.middle.apart > SHIFT:
+    if rules.usual.apart > SHIFT:
         remarks.append(
-            f"on most dates the coarse images lie {rules.middle.apart:.1f} coarse pixels from the "
+            f"on most dates the coarse images lie {rules.usual.apart:.1f} coarse pixels from the "
             f"fine ones; --shift {SHIFT:g} leaves such dates out"
         )
     return Gate(looks, dict(sorted(refused.items())), tuple(remarks))
@@ -175,41 +174,48 @@ def _unjudged(looks: Sequence[Look]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Rules:
-    """Least correlation and most shift from the middle place; None where not judged."""
+    """Which correlation and shift a date needs.
+
+    Args:
+        least: correlation of the bands; None where it is not judged.
+        most: coarse pixels from the usual shift; None where they are not judged.
+        usual: shift of most dates; none if a limit is stated or most dates do not agree.
+        sure: correlation from which a date's shift is used.
+    """
 
     least: float | None
     most: float | None
-    middle: Shift
-    told: float
+    usual: Shift
+    sure: float
 
     @classmethod
     def of(cls, looks: Sequence[Look], options: ImportOptions, *, agreeing: bool) -> _Rules:
         """Return what is stated, else the defaults if most dates agree."""
-        usual = (CORRELATION, SHIFT) if agreeing else (None, None)
-        told = CORRELATION if options.correlation is None else options.correlation
-        middle = Shift(0.0, 0.0, 1.0)
-        known = [s for s in (look.shift for look in looks) if s and s.correlation >= told]
+        least, most = (CORRELATION, SHIFT) if agreeing else (None, None)
+        sure = CORRELATION if options.correlation is None else options.correlation
+        usual = Shift(0.0, 0.0, 1.0)
+        known = [s for s in (look.shift for look in looks) if s and s.correlation >= sure]
         if known and agreeing and options.shift is None:
             rows, columns = np.median([(s.rows, s.columns) for s in known], axis=0)
-            middle = Shift(float(rows), float(columns), 1.0)
+            usual = Shift(float(rows), float(columns), 1.0)
         return cls(
-            usual[0] if options.correlation is None else options.correlation,
-            usual[1] if options.shift is None else options.shift,
-            middle,
-            told,
+            least if options.correlation is None else options.correlation,
+            most if options.shift is None else options.shift,
+            usual,
+            sure,
         )
 
     def against(self, look: Look) -> str:
         """Say that both images do not show one ground in one place; empty where they do."""
-        shift, middle = look.shift, self.middle
-        beside = middle.apart > FLAG
+        shift, usual = look.shift, self.usual
+        beside = usual.apart > FLAG
         # Where they agree nowhere, the place where they do so best means nothing.
-        if shift is not None and shift.correlation >= self.told:
-            apart = float(np.hypot(shift.rows - middle.rows, shift.columns - middle.columns))
+        if shift is not None and shift.correlation >= self.sure:
+            apart = float(np.hypot(shift.rows - usual.rows, shift.columns - usual.columns))
             if self.most is not None and apart > self.most:
-                usual = " from their place on most dates" if beside else ""
+                place = " from their place on most dates" if beside else ""
                 most = f"more than {self.most:g}"
-                return f"the images lie {apart:.2f} coarse pixels apart{usual}, {most}"
+                return f"the images lie {apart:.2f} coarse pixels apart{place}, {most}"
             if beside:
                 return ""
         if self.least is None or self.least == -1.0:

@@ -74,15 +74,16 @@ def file_dates(
     return dates
 
 
-def one_per_date(dates: Mapping[Path, date], remedy: str = "K") -> None:
-    """Refuse two files of one date; ``remedy`` ends before the sentence that tells to keep one."""
+def one_per_date(dates: Mapping[Path, date], for_bands: str = "") -> None:
+    """Refuse two files of one date; ``for_bands``: what to type if they are bands of one image."""
+    keep = f"If each is a band, type: {for_bands} ; else keep" if for_bands else "Keep"
     seen: dict[date, Path] = {}
     for file, when in dates.items():
         if when in seen:
             raise InputError(
                 "dates of the series",
                 f"{seen[when].name} and {file.name} both have {when}",
-                f"{remedy}eep one file per date, or state dates with --dates FILE.csv",
+                f"{keep} one file per date, or state dates with --dates FILE.csv",
             )
         seen[when] = file
 

@@ -6,7 +6,6 @@ the grid.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,8 @@ from typing import Any
 
 from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import (
-    COARSE_OPTIONS,
-    GATE_OPTIONS,
     LAYOUT_OPTIONS,
+    ONE_SENSOR_REASONS,
     SENSOR_OPTIONS,
     STEP_OPTIONS,
     ImportRequest,
@@ -40,6 +38,7 @@ from rsbench.build.importers.validity import may_differ
 from rsbench.core.dates import uneven, usual_step
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Window
+from rsbench.core.names import as_folder
 from rsbench.store.layout import RegionRecord
 from rsbench.store.write import write_region
 
@@ -52,7 +51,7 @@ class GeoTiffSeries:
     reasons = MappingProxyType(
         {
             "split": "its split follows from places or dates",
-            **dict.fromkeys((*COARSE_OPTIONS, *GATE_OPTIONS), "it has no coarse sensor"),
+            **ONE_SENSOR_REASONS,
         }
     )
 
@@ -115,14 +114,10 @@ def _many(request: ImportRequest, regions: Mapping[str, SensorFiles]) -> tuple[P
     grids = {name: series.files[0].grid for name, series in regions.items()}
     splits = region_splits(grids)
     return tuple(
-        _place(request, regions[name], {_named(name): Block(0, 0, whole, split)})
+        _place(request, regions[name], {as_folder(name, "region"): Block(0, 0, whole, split)})
         for name, split in sorted(splits.items())
         for whole in [Window(0, 0, grids[name].height, grids[name].width)]
     )
-
-
-def _named(region: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", region).lstrip("_.-") or "region"
 
 
 @dataclass(frozen=True)

@@ -234,7 +234,7 @@ def _folders(folder: Path, regions: Sequence[Mapping[date, Sequence[Named]]], pa
 def _for_bands(request: ImportRequest, folder: Path, files: Mapping[Path, date]) -> str:
     """Return what to type if several files of one date are its bands; empty if they cannot be."""
     layout = band_layout({path.relative_to(folder).as_posix(): day for path, day in files.items()})
-    return f"If each is a band, type: {request.command(layout=layout)} ; else k" if layout else "K"
+    return request.command(layout=layout) if layout else ""
 
 
 def band_layout(files: Mapping[str, date]) -> str | None:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from rsbench.build.importers.api import ImportRequest
-from rsbench.build.importers.raster import Raster, read_part
+from rsbench.build.importers.pixels import read_part
+from rsbench.build.importers.raster import Raster
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Window
 

@@ -29,6 +29,7 @@ from rsbench.build.importers.api import (
     ImportRequest,
 )
 from rsbench.build.importers.dates import match_date
+from rsbench.build.importers.pixels import read_part
 from rsbench.build.importers.raster import (
     SUFFIXES,
     Known,
@@ -37,7 +38,6 @@ from rsbench.build.importers.raster import (
     Raster,
     describe,
     has_header,
-    read_part,
 )
 from rsbench.build.importers.sensor_files import SensorFiles
 from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of, stated_of
@@ -120,7 +120,7 @@ class PublishedSet:
     takes = frozenset({"unit", "scale", "offset", "nodata", "region_size", *GATE_OPTIONS})
     reasons = MappingProxyType(
         {
-            **{n: why for n, why in COMMON_REASONS.items() if n not in GATE_OPTIONS},
+            **COMMON_REASONS,
             **dict.fromkeys(
                 ("bands", "dates", "crs"),
                 "unit, bands, dates and grid of this set are known; import other files as "

@@ -1,4 +1,4 @@
-"""What rasters say of themselves, and their stored numbers."""
+"""What rasters say of themselves; see ``pixels`` for their stored numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,10 @@ from rsbench.build.importers.flat_files import (
     open_array,
     require_size,
 )
-from rsbench.build.importers.onto import part_of
 from rsbench.build.importers.radiometry import alike, radiometry_of
 from rsbench.build.read.opened import DRIVER, GDAL_ENV
 from rsbench.core.errors import InputError
-from rsbench.core.grid import Grid, Window, nesting
+from rsbench.core.grid import Grid
 
 Pixels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -131,7 +130,7 @@ def _described(path: Path, options: ImportOptions) -> list[Raster]:
     """Return what a file says of itself, of a NetCDF every variable that is a band."""
     if path.suffix.lower() not in netcdf.SUFFIXES:
         return [describe(path, options)]
-    with _opened(path, netcdf.DRIVER) as data:
+    with opened(path, netcdf.DRIVER) as data:
         sources = netcdf.sources(path, data.subdatasets, options.bands)
     return [describe(path, options, source=s, variable=v) for v, s in sources.items()]
 
@@ -195,7 +194,7 @@ def describe(
     driver = DRIVERS.get(path.suffix.lower(), ENVI)
     if driver == ENVI:
         header_of(path)
-    with _opened(path, driver, source) as data:
+    with opened(path, driver, source) as data:
         alpha = _alpha(data, options)
         bands = int(data.count) - (alpha is not None)
         _require_one_image(path, data, bands, known)
@@ -299,7 +298,7 @@ def _describe_array(path: Path, known: Known) -> Raster:
 
 
 @contextmanager
-def _opened(path: Path, driver: str, source: str = "") -> Iterator[Any]:
+def opened(path: Path, driver: str, source: str = "") -> Iterator[Any]:
     """Open a raster with one driver; its own errors become ours."""
     import rasterio
     from rasterio._err import CPLE_BaseError
@@ -397,95 +396,3 @@ def _crs(path: Path, held: Any, given: str | None) -> str:
     crs: Any = held or stated
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else str(crs.to_wkt())
-
-
-# Pixels ---------------------------------------------------------------------------------
-
-
-def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
-    """Return the stored numbers of a window, and where the file says that something is there.
-
-    Returns:
-        ``(C, h, w)`` in the machine's byte order, and ``(h, w)``: false where a mask of the file
-        (internal or ``.msk``) or its alpha band is 0. Nodata numbers are not looked at.
-
-    Raises:
-        InputError: if the file is damaged, or a band marked as alpha holds more than a mask.
-    """
-    from rasterio.errors import RasterioError
-    from rasterio.windows import Window as Part
-
-    if raster.native is not None:
-        return _onto(raster, raster.native, window)
-    if raster.mask is not None:
-        pixels, present = read_part(replace(raster, mask=None), window)
-        return pixels, present & _unmasked(raster, raster.mask, window)
-    if raster.parts:
-        read = [read_part(part, window) for part in raster.parts]
-        pixels = np.concatenate([stored for stored, _ in read])
-        return pixels, np.logical_and.reduce([mask for _, mask in read])
-    if raster.south_up:
-        below = raster.grid.height - window.y - window.height
-        turned = Window(below, window.x, window.height, window.width)
-        pixels, mask = read_part(replace(raster, south_up=False), turned)
-        return np.ascontiguousarray(pixels[:, ::-1]), np.ascontiguousarray(mask[::-1])
-    if raster.driver == ARRAY:
-        rows, columns = window.slices
-        part = open_array(raster.path, raster.bands)[:, rows, columns]
-        pixels = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("="), copy=False))
-        return pixels, np.ones(pixels.shape[1:], np.bool_)
-    with _opened(raster.path, raster.driver, raster.source) as data:
-        try:
-            area = Part(window.x, window.y, window.width, window.height)
-            numbers = raster.only or range(1, raster.bands + 1)
-            pixels = np.asarray(data.read(list(numbers), window=area))
-            return pixels, _present(raster, data, area)
-        except RasterioError as error:
-            raise InputError(
-                f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
-            ) from error
-
-
-def _onto(raster: Raster, native: Grid, window: Window) -> tuple[Pixels, Mask]:
-    """Return a window of another grid: of each pixel the number of the file's pixel under it."""
-    part, rows, columns, inside = part_of(raster.grid.window(window), native)
-    if part is None:
-        empty = np.zeros((raster.bands, window.height, window.width), raster.dtype)
-        return empty, inside
-    pixels, present = read_part(replace(raster, grid=native, native=None), part)
-    return pixels[:, rows, columns], present[rows, columns] & inside
-
-
-def _unmasked(raster: Raster, mask: Raster, window: Window) -> Mask:
-    """Return where a mask file, perhaps of coarser pixels, shows a window as valid."""
-    ratio = nesting(raster.grid, mask.grid, mask.path.name)
-    top, left = window.y // ratio, window.x // ratio
-    below, right = -(-(window.y + window.height) // ratio), -(-(window.x + window.width) // ratio)
-    stored, present = read_part(mask, Window(top, left, below - top, right - left))
-    shown = np.isin(stored[0], raster.mask_valid) & present
-    rows, columns = window.y - top * ratio, window.x - left * ratio
-    whole = shown.repeat(ratio, axis=0).repeat(ratio, axis=1)
-    part: Mask = whole[rows : rows + window.height, columns : columns + window.width]
-    return part
-
-
-def _present(raster: Raster, data: Any, area: Any) -> Mask:
-    """Return where mask and alpha band show a pixel ``(h, w)``."""
-    from rasterio.enums import MaskFlags
-
-    present = np.ones((int(area.height), int(area.width)), np.bool_)
-    flags = data.mask_flag_enums[0]
-    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
-        present &= data.read_masks(1, window=area) != 0
-    if raster.alpha is not None:
-        alpha = data.read(raster.alpha, window=area)
-        top = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
-        if not np.isin(alpha, (0, 1, 255, top)).all():
-            raise InputError(
-                f"importing {raster.path}",
-                f"its band {raster.alpha} is marked as alpha, but holds more than present and "
-                "absent",
-                "If it is data, name all bands with --bands; else make it 0 or 255",
-            )
-        present &= alpha != 0
-    return present

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from rsbench.build.importers.api import (
-    COARSE_OPTIONS,
     COMMON_REASONS,
+    ONE_SENSOR_REASONS,
     SENSOR_OPTIONS,
     ImportRequest,
     Written,
@@ -75,7 +75,7 @@ class SatJepaDiff:
         {
             **COMMON_REASONS,
             "dates": "the year stands in the names of the layout",
-            **dict.fromkeys(COARSE_OPTIONS, "it has no coarse sensor"),
+            **ONE_SENSOR_REASONS,
         }
     )
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from rsbench.build.importers.api import SensorOptions
-from rsbench.build.importers.raster import Mask, Pixels, Raster, read_part
+from rsbench.build.importers.pixels import read_part
+from rsbench.build.importers.raster import Mask, Pixels, Raster
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from rsbench.build.plan.lock import LockItem
-from rsbench.build.plan.omissions import NOTHING, LeavingOut
+from rsbench.build.plan.omissions import Omissions
 from rsbench.build.plan.scenes import holds, lock_asset, utc_text, zone_of
-from rsbench.build.plan.search import ApiCatalogue, FolderCatalogue, Item, Query, item_time, outline
+from rsbench.build.plan.search import Catalogue, Item, Query, item_time, outline, without_left
 from rsbench.catalog.labels import LabelSet
 from rsbench.core.grid import Grid
 
@@ -21,24 +21,22 @@ def search_labels(
     grid: Grid,
     years: Iterable[int],
     key: str,
-    catalogue: ApiCatalogue | FolderCatalogue,
-    leaving: LeavingOut = NOTHING,
+    catalogue: Catalogue,
+    omitted: Omissions,
 ) -> dict[int, tuple[LockItem, ...]]:
     """Return the items of the map for the images of each year; a year without any is left out.
 
     Of the maps that begin in the year of an image or before, those of the latest year are taken;
-    tiles of one year in the order of their ids, the grid's own zone first. Items that ``leaving``
-    names are not used.
+    tiles of one year in the order of their ids, the grid's own zone first. Items that
+    the search leaves out are counted in ``omitted``.
     """
     wanted = sorted(years)
     if not wanted:
         return {}
     source = labels.source(key)
-    query = Query(source.collection, outline(grid), (FIRST_YEAR, wanted[-1]), labels.query, leaving)
+    query = Query(source.collection, outline(grid), (FIRST_YEAR, wanted[-1]), labels.query)
     by_year: dict[int, list[Item]] = defaultdict(list)
-    for item in catalogue.search(query):
-        if "_left" in item:
-            continue
+    for item in without_left(catalogue.search(query), labels.name, omitted):
         if FIRST_YEAR <= item_time(item).year <= wanted[-1] and holds(item, labels.query):
             by_year[item_time(item).year].append(item)
     epsg = grid.crs.removeprefix("EPSG:")

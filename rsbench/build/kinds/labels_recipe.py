@@ -17,7 +17,7 @@ from rsbench.catalog.models_base import Name
 from rsbench.core.errors import InputError
 
 PROTOCOL = "segment"
-"""The protocol of pairs with labels."""
+"""Default protocol of a recipe with labels that names none."""
 
 
 class LabelledRecipe(Recipe):
@@ -69,7 +69,7 @@ def labels_found(asked: RegionSearch, sensor: Sensor, years: Iterable[int]) -> F
         return {}
     years, catalogue = sorted(years), asked.catalogues[sensor.name]
     grid, labels = sensor_grid(asked.region, sensor), load_labels(name)
-    found = search_labels(labels, grid, years, asked.key, catalogue, asked.leaving)
+    found = search_labels(labels, grid, years, asked.key, catalogue, asked.omitted)
     absent = [str(year) for year in years if year not in found]
     what = "a pair" if asked.recipe.kind == "pairs" else "an image"
     asked.omitted.add(name, f"no map of the year of {what}, or of a year before", absent)

@@ -7,10 +7,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from rsbench.build.plan.items import Item
 from rsbench.catalog import Sensor
 from rsbench.core.errors import InputError
-
-Item = Mapping[str, Any]
 
 TOLERANCE = 1.1
 """Ratio of pixel sizes that counts as equal: nominal 500 m stand for the 463 m of MODIS."""

@@ -171,8 +171,10 @@ def _wrong(asked: str, field: Any, found: Any, rule: str) -> InputError:
 
 def _short(value: Any, *, quoted: bool = True) -> str:
     """Return a value for a message: one line of printable characters."""
-    if isinstance(value, Mapping | list | tuple):
-        return f"a{' list' if not isinstance(value, Mapping) else 'n object'}"
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
     text = value if isinstance(value, str) else str(value)[:80]
     shown = repr(text[:77] + "…" if len(text) > 80 else text)
     return shown if quoted and isinstance(value, str) else shown[1:-1]

@@ -13,7 +13,14 @@ from rsbench.build.compose import harmonise
 from rsbench.build.plan.assets import limit_of, mask_limit, require_format, require_pixel_size
 from rsbench.build.plan.href import reduce_href
 from rsbench.build.plan.lock import LockAsset, LockItem
-from rsbench.build.plan.search import Item, Query, RegionSearch, item_time, outline
+from rsbench.build.plan.search import (
+    Item,
+    Query,
+    RegionSearch,
+    item_time,
+    outline,
+    without_left,
+)
 from rsbench.catalog import ProviderSpec, Recipe, Region, Sensor
 from rsbench.core.errors import InputError, UnknownName, unknown
 from rsbench.core.grid import Grid
@@ -70,13 +77,13 @@ def items_of(
     conditions = conditions_of(asked.recipe, sensor, asked.key, region.tile)
     served = {name: held for name, held in conditions.items() if name != spec.cloud_property}
     box = box or outline(sensor_grid(region, sensor))
-    query = Query(spec.collection, box, years, served, asked.leaving)
-    found = []
-    for item in asked.catalogues[sensor.name].search(query):
-        if "_left" in item:
-            asked.omitted.add(sensor.name, item["_left"], [item["id"]])
-        elif years[0] <= item_time(item).year <= years[1] and item_time(item).month in months:
-            found.append(item)
+    query = Query(spec.collection, box, years, served)
+    items = asked.catalogues[sensor.name].search(query)
+    found = [
+        item
+        for item in without_left(items, sensor.name, asked.omitted)
+        if years[0] <= item_time(item).year <= years[1] and item_time(item).month in months
+    ]
     return meeting(found, conditions, asked, sensor)
 
 

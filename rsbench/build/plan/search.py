@@ -7,7 +7,7 @@ it would hold too few scenes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,17 +50,12 @@ _MAX_JSON = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search: collection, region outline (WGS84), years, further conditions.
-
-    ``leaving``: items that it allows to leave out are returned with the reason under ``_left``,
-    so that they can be counted.
-    """
+    """One search: collection, region outline (WGS84), years, further conditions."""
 
     collection: str
     outline: tuple[tuple[float, float], ...]
     years: tuple[int, int]
     conditions: Mapping[str, Any]
-    leaving: LeavingOut = NOTHING
 
 
 def outline(grid: Grid) -> tuple[tuple[float, float], ...]:
@@ -76,16 +71,22 @@ def outline(grid: Grid) -> tuple[tuple[float, float], ...]:
 
 
 class ApiCatalogue:
-    """A STAC API, reached with retries that cover POST, 429 and 503 with Retry-After."""
+    """A STAC API, reached with retries that cover POST, 429 and 503 with Retry-After.
 
-    def __init__(self, url: str) -> None:
+    ``leaving``: which of its items may be left out.
+    """
+
+    def __init__(self, url: str, leaving: LeavingOut = NOTHING) -> None:
         self.url = url
+        self._leaving = leaving
         self._client: Any = None
         self._state: SearchState | None = None
         self._opening = threading.Lock()
 
     def search(self, query: Query) -> list[Item]:
         """Return all items of a query, sorted by id, each with the address to resolve links.
+
+        Items that are left out are among them, as :func:`left_out` returns them.
 
         Raises:
             OSError: if the catalogue cannot be reached.
@@ -100,9 +101,12 @@ class ApiCatalogue:
             found = self._pages(query, self._state)
             if found.problem is None or (attempt == TRIES and found.counted):
                 return [found.items[key] for key in sorted(found.items)]
-            if attempt == TRIES and query.leaving.incomplete and found.only_repeats:
-                left = {key: left_out(key, "it came twice in the answer") for key in found.twice}
-                return [left.get(key, found.items[key]) for key in sorted(found.items)]
+            if attempt == TRIES and self._leaving.incomplete and found.only_repeats:
+                reason = "it came twice in the answer"
+                return [
+                    left_out(found.items[key], reason) if key in found.twice else found.items[key]
+                    for key in sorted(found.items)
+                ]
         raise InputError(
             f"searching {query.collection} at {self.url}",
             f"{found.problem}, {TRIES} times",
@@ -114,7 +118,7 @@ class ApiCatalogue:
         from pystac_client.exceptions import APIError
         from requests.exceptions import RequestException
 
-        found = _Found(query.leaving)
+        found = _Found(self._leaving)
         try:
             for page in self._open(state).search(**_parameters(query)).pages_as_dicts():
                 state.require_time(f"searching {query.collection} at {shown(self.url)}")
@@ -232,7 +236,10 @@ class FolderCatalogue:
         self._items: list[Item] | None = None
 
     def search(self, query: Query) -> list[Item]:
-        """Return the items of a query, sorted by id; its conditions are not applied."""
+        """Return the items of a query, sorted by id; its conditions are not applied.
+
+        Items that are left out are among them, as :func:`left_out` returns them.
+        """
         found: dict[str, Item] = {}
         for item in self._all():
             if item.get("collection") not in (None, query.collection):
@@ -308,29 +315,51 @@ class FolderCatalogue:
 
 
 def read_or_leave(document: Any, url: str, leaving: LeavingOut) -> Item:
-    """Return a checked item; of one that is left out, its id and the reason under ``_left``.
+    """Return a checked item, or what stands for one that is left out: see :func:`left_out`.
 
     Raises:
         InputError: if it is malformed and may not be left out.
     """
     name = document.get("id") if isinstance(document, Mapping) else None
     if isinstance(name, str) and name in leaving.exclude:
-        return left_out(name, EXCLUDED)
+        return left_out(document, EXCLUDED)
     try:
         return read_item(document, url)
     except InputError as error:
         if not (isinstance(name, str) and name and name.isprintable()):
             raise
         if leaving.incomplete:
-            return left_out(name, error.found)
+            return left_out(document, error.found)
         raise InputError(
             error.asked, error.found, f"{error.remedy}; or leave it out: --exclude {name}"
         ) from error
 
 
-def left_out(name: str, reason: str) -> Item:
-    """Return what stands for an item that is left out."""
-    return {"id": name, "_left": reason}
+def left_out(document: Mapping[str, Any], reason: str) -> Item:
+    """Return what stands for an item that is left out: id, collection, reason under ``_left``.
+
+    The collection is absent where the item states none that is text.
+    """
+    kept = {"id": document["id"], "_left": reason}
+    collection = document.get("collection")
+    return {**kept, "collection": collection} if isinstance(collection, str) else kept
+
+
+def without_left(items: Iterable[Item], name: str, omitted: Omissions) -> list[Item]:
+    """Return items without those that are left out, which are counted in ``omitted``.
+
+    Args:
+        items: as a catalogue returns them.
+        name: the sensor or label set that they are of.
+        omitted: of the region that is searched.
+    """
+    kept = []
+    for item in items:
+        if "_left" in item:
+            omitted.add(name, item["_left"], [item["id"]])
+        else:
+            kept.append(item)
+    return kept
 
 
 Catalogue = ApiCatalogue | FolderCatalogue

@@ -31,7 +31,9 @@ def open_catalogue_at(address: str, leaving: LeavingOut = NOTHING) -> Catalogue:
         leaving: which of its items may be left out.
     """
     if is_web(address):
-        return WebCatalogue(address, leaving) if is_static(address) else ApiCatalogue(address)
+        return (
+            WebCatalogue(address, leaving) if is_static(address) else ApiCatalogue(address, leaving)
+        )
     path = Path(address)
     return FolderCatalogue(path, leaving) if path.is_dir() else FileCatalogue(path, leaving)
 

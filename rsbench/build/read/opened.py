@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from rsbench.build.plan.href import is_web, resolve_href
+from rsbench.build.plan.lock import LockAsset
 from rsbench.build.read.blocks import (
     MOST,
     Block,
@@ -20,7 +23,7 @@ from rsbench.build.read.blocks import (
     require_whole,
     whole_blocks,
 )
-from rsbench.build.read.remote import RemoteFile
+from rsbench.build.read.remote import RemoteFile, require_size
 
 Pixels = npt.NDArray[Any]
 Source = str | RemoteFile
@@ -124,6 +127,27 @@ class _LocalBytes:
 
     def at(self, start: int, count: int) -> bytes:
         return os.pread(self._handle, count, start)
+
+
+def source_of(asset: LockAsset, catalogue: str, sign: Callable[[str], str], end: float) -> Source:
+    """Return what :func:`open_raster` opens of an asset of a lock.
+
+    Args:
+        asset: the file.
+        catalogue: where the lock's files lie.
+        sign: returns an address with its signature.
+        end: when the file must be read, by :func:`time.monotonic`.
+
+    Raises:
+        InputError: if its link leads out of the catalogue, or a local file has another size.
+        OSError: if it cannot be signed, or there is no such local file.
+    """
+    full = resolve_href(asset.href, catalogue)
+    if is_web(full):
+        return RemoteFile(sign(full), catalogue, end, asset.size)
+    if asset.size:
+        require_size(Path(full).stat().st_size, asset.size)
+    return full
 
 
 @contextmanager

@@ -14,18 +14,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.plan.href import is_web, resolve_href
+from rsbench.build.plan.href import is_web
 from rsbench.build.plan.lock import LockAsset
 from rsbench.build.plan.patience import FILE
 from rsbench.build.read.grids import GridMismatchError, overlap_with, require_bands, require_pixel
-from rsbench.build.read.opened import Source, open_raster
-from rsbench.build.read.remote import RemoteFile, require_size, without_queries
+from rsbench.build.read.opened import Source, open_raster, source_of
+from rsbench.build.read.remote import without_queries
 from rsbench.build.read.signing import SigningError, signer
 from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.core.grid import Grid
@@ -179,7 +179,8 @@ class RasterioEngine:
             if number:
                 time.sleep(0.25 * 2**number if is_web(self._catalogue) else 0.0)
             try:
-                return read(self._source(asset, number, end))
+                sign = partial(self._sign, attempt=number)
+                return read(source_of(asset, self._catalogue, sign, end))
             except GridMismatchError as error:
                 cause = str(error)
                 break
@@ -199,14 +200,6 @@ class RasterioEngine:
             "Run the same build again to resume; or leave the item out with --allow-incomplete, or "
             f"with --exclude {item} and another --out",
         )
-
-    def _source(self, asset: LockAsset, attempt: int, end: float) -> Source:
-        full = resolve_href(asset.href, self._catalogue)
-        if is_web(full):
-            return RemoteFile(self._sign(full, attempt), self._catalogue, end, asset.size)
-        if asset.size:
-            require_size(Path(full).stat().st_size, asset.size)
-        return full
 
 
 def read_window(

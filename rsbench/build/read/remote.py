@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -92,7 +92,7 @@ class RemoteFile:
         """
         missing = [r for r in ranges if len(self._have(*r)) < r[1]]
         what = f"the file {shown(self._url)}"
-        asked = [Waiting(FILE, what, self._one(*r)) for r in missing]
+        asked = [Waiting(FILE, what, partial(self._ranged, *r)) for r in missing]
         for (start, _), waiting in zip(missing, asked, strict=True):
             body = waiting.result(self._end - time.monotonic())
             with self._lock:
@@ -104,21 +104,19 @@ class RemoteFile:
                 return held[start - first : start - first + count]
         return b""
 
-    def _one(self, start: int, count: int) -> Any:
-        def run() -> bytes:
-            problem: Exception = RemoteError("the time is over")
-            for attempt in range(RETRIES + 1):
-                try:
-                    return self._requested(start, count)
-                except _AgainError as error:
-                    wait = max(error.wait, RETRY_DELAY * 2**attempt)
-                    problem = RemoteError(str(error))
-                    if attempt == RETRIES or time.monotonic() + wait > self._end:
-                        break
-                    time.sleep(wait)
-            raise problem
-
-        return run
+    def _ranged(self, start: int, count: int) -> bytes:
+        """Return one range; a request that fails is repeated while there is time."""
+        problem: Exception = RemoteError("the time is over")
+        for attempt in range(RETRIES + 1):
+            try:
+                return self._requested(start, count)
+            except _AgainError as error:
+                wait = max(error.wait, RETRY_DELAY * 2**attempt)
+                problem = RemoteError(str(error))
+                if attempt == RETRIES or time.monotonic() + wait > self._end:
+                    break
+                time.sleep(wait)
+        raise problem
 
     def _requested(self, start: int, count: int) -> bytes:
         """Return one range, after redirects that are checked."""

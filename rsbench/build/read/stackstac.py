@@ -12,12 +12,12 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
-from rsbench.build.plan.href import is_web, resolve_href
+from rsbench.build.plan.lock import LockAsset
 from rsbench.build.plan.patience import FILE
 from rsbench.build.read.grids import (
     GridMismatchError,
@@ -26,9 +26,9 @@ from rsbench.build.read.grids import (
     require_pixel,
     window_around,
 )
-from rsbench.build.read.opened import GDAL_ENV, Source, open_raster
+from rsbench.build.read.opened import GDAL_ENV, Source, open_raster, source_of
 from rsbench.build.read.raster import Asked, Pixels, Scene
-from rsbench.build.read.remote import RemoteFile, require_size, without_queries
+from rsbench.build.read.remote import without_queries
 from rsbench.build.read.signing import signer
 from rsbench.core.errors import UnitFailed
 
@@ -131,28 +131,24 @@ class StackstacEngine:
             "assets": assets,
         }
 
-    def _source(self, href: str, size: int) -> Source:
-        full = resolve_href(href, self._catalogue)
-        if not is_web(full):
-            if size:
-                require_size(Path(full).stat().st_size, size)
-            return full
+    def _source(self, asset: LockAsset) -> Source:
         end = time.monotonic() + FILE.seconds
-        return RemoteFile(self._sign(full, 0), self._catalogue, end, size)
+        return source_of(asset, self._catalogue, partial(self._sign, attempt=0), end)
 
 
-def _reader(asked: Asked, source: Callable[[str, int], Source]) -> type[Any]:
+def _reader(asked: Asked, source: Callable[[LockAsset], Source]) -> type[Any]:
     """Return a reader class for stackstac that knows the grid it reads on."""
 
     class Reader:
         def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
-            index, limit, size, self._href = url.split("|", 3)
-            self._band, self._size = (int(index), float(limit)), int(size)
+            index, limit, size, href = url.split("|", 3)
+            self._asset, self._limit = LockAsset(href, int(index), int(size)), float(limit)
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
-            opened = source(self._href, self._size)
-            pixels, inside = _warped(opened, self._band, asked, self._dtype, self._fill)
+            band = self._asset.index, self._limit
+            opened = source(self._asset)
+            pixels, inside = _warped(opened, band, asked, self._dtype, self._fill)
             if not inside.all() and (asked.whole or not inside.any()):
                 raise GridMismatchError(
                     f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from rsbench.build.plan.lock import LockItem
-from rsbench.build.plan.scenes import in_own_zone, items_of, locked_items, ordered
+from rsbench.build.plan.scenes import ids_of, in_own_zone, items_of, locked_items, ordered
 from rsbench.build.plan.search import Item, RegionSearch, item_time
 from rsbench.build.plan.season import months_of
 from rsbench.catalog import Sensor
@@ -32,6 +32,6 @@ def _one_tile(asked: RegionSearch, sensor: Sensor, items: Sequence[Item]) -> lis
     counts = Counter(str(item["properties"].get(name)) for item in items)
     best = min(counts, key=lambda tile: (-counts[tile], tile))
     for tile in sorted(set(counts) - {best}):
-        ids = [str(item["id"]) for item in items if str(item["properties"].get(name)) == tile]
-        asked.omitted.add(sensor.name, f"the item is of tile {tile}, {best} has most items", ids)
+        others = ids_of(item for item in items if str(item["properties"].get(name)) == tile)
+        asked.omitted.add(sensor.name, f"the item is of tile {tile}, {best} has most items", others)
     return [item for item in items if str(item["properties"].get(name)) == best]

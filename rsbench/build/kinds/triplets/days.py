@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from rsbench.build.compose import mask
 from rsbench.build.compose.agreement import (
-    FLAG,
     Shift,
     correlation,
     means_of,
+    noted,
     shift_of,
     uncorrelated,
 )
@@ -278,7 +278,7 @@ def _word_groups(item: LockItem, sensor: Sensor) -> list[tuple[list[str], int]]:
     return [*groups, ([DAY], _NO_DAY)] if DAY in item.masks else groups
 
 
-def _agreement(two: Two, fine: Pixels, clear: Bool, low: Pixels, low_valid: Bool) -> Any:
+def _agreement(two: Two, fine: Pixels, clear: Bool, low: Pixels, low_valid: Bool) -> dict[str, Any]:
     """Compare both images on blocks: correlation by band, and the shift in the near infrared.
 
     Raises:
@@ -294,11 +294,7 @@ def _agreement(two: Two, fine: Pixels, clear: Bool, low: Pixels, low_valid: Bool
     shift = shift_of(fine[at], clear, low[at].astype(np.float64), low_valid, two.spec.ratio)
     if two.spec.correlation is not None:
         _require_agreement(two.spec, two.spec.correlation, found, shift)
-    return {
-        "correlation": {n: None if c is None else round(c, 4) for n, c in found.items()},
-        "shift": None if shift is None else [shift.rows, shift.columns],
-        "shifted": shift is not None and shift.apart > FLAG,
-    }
+    return noted(found, shift)
 
 
 def _require_agreement(

@@ -21,6 +21,7 @@ from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
 from rsbench.build.plan.lock import LockItem
 from rsbench.build.plan.outline import covered, spread, unwrapped
 from rsbench.build.plan.scenes import (
+    Outline,
     ids_of,
     in_own_zone,
     items_of,
@@ -41,8 +42,6 @@ _MORNING = 10.5
 """Hour of local solar time at which Landsat and Terra pass."""
 _NAMED = re.compile(r"\.A(\d{4})(\d{3})\.(h\d\dv\d\d)\.")
 
-Box = tuple[tuple[float, float], ...]
-"""Corners of an outline: longitude and latitude in degrees."""
 Passes = dict[tuple[str, date], list[Item]]
 """Path and local day → items."""
 
@@ -69,7 +68,7 @@ def search_triplets(asked: RegionSearch) -> Found:
 
 
 def _passes(
-    asked: RegionSearch, fine: Sensor, box: Box, longitude: float
+    asked: RegionSearch, fine: Sensor, box: Outline, longitude: float
 ) -> dict[date, list[LockItem]]:
     """Return the scenes of one path by day; a pass over midnight of UTC is one observation."""
     first, last = period_of(asked.recipe, asked.region.name)
@@ -92,7 +91,7 @@ def _passes(
     return {day: scenes for day, scenes in passes.items() if scenes}
 
 
-def _best_path(by_pass: Passes, box: Box) -> str:
+def _best_path(by_pass: Passes, box: Outline) -> str:
     """Return the path with most days on which its items together cover the region."""
     points = spread(box)
     count = Counter(path for (path, _), items in by_pass.items() if covered(points, items))
@@ -100,7 +99,7 @@ def _best_path(by_pass: Passes, box: Box) -> str:
 
 
 def _coarse_images(
-    asked: RegionSearch, coarse: Sensor, box: Box, wanted: set[date]
+    asked: RegionSearch, coarse: Sensor, box: Outline, wanted: set[date]
 ) -> dict[int, tuple[LockItem, ...]]:
     """Return the locked coarse items that span the wanted days, by year."""
     spec, images = fusion_of(asked.recipe), defaultdict[int, list[LockItem]](list)
