@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from rsbench.evaluation.scores import Absent
+from rsbench.evaluation.run_info import Absent
 from rsbench.metrics.metric import OUTSIDE
 
 Counts = Iterable[Mapping[str, Any]]
