@@ -1,4 +1,4 @@
-"""The paired table: differences on the same regions, with intervals that know they are paired."""
+"""The paired table: differences on the same regions, with paired intervals; scoring of its entries."""
 
 from __future__ import annotations
 
