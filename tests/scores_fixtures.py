@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rsbench.evaluation.scores import Absent, RunInfo, Scores
+from rsbench.evaluation.run_info import Absent, RunInfo
+from rsbench.evaluation.scores import Scores
 
 MODELS: Mapping[str, tuple[str, str, float]] = {
     # model: (role, preset, factor on the error)

@@ -29,7 +29,7 @@ from rsbench.models.checkpoint import load_into
 from rsbench.models.checkpoint_search import CheckpointQuery, fitting_checkpoints
 from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store, open_store
-from rsbench.tasks.config import EvaluationOptions
+from rsbench.tasks.config import EvaluationConfig, EvaluationOptions
 from rsbench.tasks.settings import cases, evaluation_config
 from rsbench.training.train import fresh_model
 
@@ -44,25 +44,25 @@ SMALLEST = 5e-6
 """Differences below this are what filling a gap of a reference does, and shown as none."""
 
 
-def model_of(called: str, seed: int, plain: Store, strained: Store) -> Model:
+def model_of(called: str, seed: int, plain: Store, config: EvaluationConfig) -> Model:
     """Return a model with the weights that it learned on the plain store's training split."""
     name, _, preset = called.partition(":")
     entry = card(name)
     chosen = preset or entry.default_preset
-    bands = strained.sensor("landsat").bands
+    bands = config.bands
     if not entry.trainable:
         return create_model(name, chosen, bands=len(bands), context=2)
 
     def kept() -> Path | None:
         found = fitting_checkpoints(CheckpointQuery(
             model=name, preset=chosen, digest=plain.digest, split="space", seed=seed, context=2,
-            sensor="landsat", bands=bands,
+            sensor=config.sensor, bands=bands,
         ))  # fmt: skip
         return found.same[-1] if found.same else None
 
     path = kept() or train_model(RunRequest(name, chosen, data=plain.path, seed=seed))
     model = fresh_model(name, chosen, seed=seed, bands=len(bands), context=2)
-    load_into(model, path, strained, split="test", any_dataset=True)
+    load_into(model, path, config.store, split="test", any_dataset=True)
     return model
 
 
@@ -78,7 +78,7 @@ def scored(
     if lacking:
         rows = list(reference_entries(config).entries)
         if called != TRIVIAL:  # reference models are scored only once
-            own = own_entry(config, model_of(called, seed, plain, strained)).entry
+            own = own_entry(config, model_of(called, seed, plain, config)).entry
             rows = [own] if own is not None else []
         for name in lacking:
             tally = score(

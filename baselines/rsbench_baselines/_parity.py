@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 _LOOPS = "The tests compare it with loops over pixels in NumPy."
-_FORMULA = f"A formula without a reference program. {_LOOPS}"
+FORMULA = f"A formula without a reference program. {_LOOPS}"
+"""Of every model that is a formula."""
 _RECORDED = (
     "The tests compare it with a second implementation in NumPy and its recorded outputs; leaving "
     "out one norm, activation or shortcut of a block changes them"
@@ -18,21 +19,6 @@ _RECORDED = (
 
 PARITY: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(
-            ("persistence", "climatology", "linear_trend", "damped_persistence"), _FORMULA
-        ),
-        **dict.fromkeys(
-            (
-                "majority",
-                "copy_f0",
-                "copy_f2",
-                "mean_refs",
-                "interpolate_refs",
-                "add_change",
-                "copy_c1",
-            ),
-            _FORMULA,
-        ),
         **dict.fromkeys(
             ("pixel_lda", "window_lda"),
             "With scikit-learn's LinearDiscriminantAnalysis: probabilities agree to 1e-4.",
@@ -100,4 +86,4 @@ PARITY: Mapping[str, str] = MappingProxyType(
         f"1e-14 (float64). {_RECORDED}. Not compared: released weights, a training.",
     }
 )
-"""By name of the model."""
+"""By name of the model, for models that are more than a formula."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from rsbench.evaluation.scores import Absent
+from rsbench.evaluation.run_info import Absent
 from rsbench.metrics.metric import OUTSIDE
 
 Counts = Iterable[Mapping[str, Any]]
@@ -36,8 +36,8 @@ def clipped_note(metric: str, counts: Counts, sets: pd.DataFrame) -> str:
         }
     truths = [share for of in found.values() if (share := _share(of, "clipped_truth"))]
     own = {name: share for name, of in found.items() if (share := _share(of, "clipped_prediction"))}
-    parts = [f"truth {percent(max(truths))}"] if truths else []
-    parts += [f"{name} {percent(share)}" for name, share in sorted(own.items())]
+    parts = [f"truth {_percent(max(truths))}"] if truths else []
+    parts += [f"{name} {_percent(share)}" for name, share in sorted(own.items())]
     return f"values clipped: {', '.join(parts)}" if parts else ""
 
 
@@ -59,6 +59,6 @@ def _share(counts: Mapping[str, float], what: str) -> float:
     return counts.get(what, 0) / counts["elements"] if counts.get("elements") else 0.0
 
 
-def percent(share: float) -> str:
-    """Return a share as a percentage of two digits."""
+def _percent(share: float) -> str:
+    """Return a share in percent with two digits; below 0.01 % only that."""
     return f"{100 * share:.2g} %" if share >= 1e-4 else "below 0.01 %"

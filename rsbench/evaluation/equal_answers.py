@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rsbench.evaluation.entries import ModelEntry
-    from rsbench.evaluation.scores import RunInfo
+    from rsbench.evaluation.run_info import RunInfo
 
 ANSWERS = "answers"
 """Entry of run.json: name of a model → digest of its predictions, cases and leads in order."""

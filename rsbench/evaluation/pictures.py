@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.core.class_colours import class_colours
 from rsbench.core.dates import day_number
 from rsbench.core.io import atomic_file, write_atomic, write_npy
-from rsbench.evaluation.class_colours import CLASS_COLOURS
 from rsbench.metrics.display import GAMMA, WHITE
 from rsbench.store.layout import SHARE
 
@@ -40,7 +40,7 @@ def display(values: Array, unit: str, value_range: tuple[float, float]) -> npt.N
     Shares of classes ``(K, H, W)`` become the colour of the largest.
     """
     if unit == SHARE:
-        coloured: npt.NDArray[np.uint8] = CLASS_COLOURS[values.argmax(0) % len(CLASS_COLOURS)]
+        coloured: npt.NDArray[np.uint8] = class_colours(len(values))[values.argmax(0)]
         return coloured
     if unit == "reflectance":
         shown = np.clip(values / WHITE, 0.0, 1.0) ** (1.0 / GAMMA)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from rsbench.evaluation.entries import ModelEntry, Placement, bound_entry, model_entry
 from rsbench.evaluation.fit import fit
 from rsbench.evaluation.loop import score
-from rsbench.evaluation.scores import Absent
+from rsbench.evaluation.run_info import Absent
 from rsbench.evaluation.strata import whole
 from rsbench.metrics.queries import SELECTION
 from rsbench.models.registry import card, create_model

@@ -10,7 +10,8 @@ from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests
-from rsbench.evaluation.scores import IMPLAUSIBLE, Absent, RunInfo, Scores
+from rsbench.evaluation.run_info import IMPLAUSIBLE, Absent, RunInfo
+from rsbench.evaluation.scores import Scores
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of

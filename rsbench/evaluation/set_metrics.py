@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 
 from rsbench.evaluation import intervals as inference
-from rsbench.evaluation.scores import HALVES, SET_COLUMNS, Absent
+from rsbench.evaluation.run_info import Absent
+from rsbench.evaluation.scores import HALVES, SET_COLUMNS
 from rsbench.metrics.checks import check_pairs
 from rsbench.metrics.clipping import clipping
 from rsbench.metrics.engine import exact

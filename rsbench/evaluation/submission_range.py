@@ -1,4 +1,4 @@
-"""Whether predictions made elsewhere are in the unit of the data, before any is scored."""
+"""Checks of predictions made elsewhere: the unit of the data, and sums of probabilities."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LOOKED_AT = 32
 SIDE = 256
 """Side in pixels of their middle, which is read."""
 MOST = 0.5
-"""Share of them from which on the unit is wrong; below, single predictions have no value of metrics
-that clip."""
+"""Largest share of them outside the value range; with more, the unit is wrong.
 
-
+With fewer, these predictions alone have no value of metrics that clip.
+"""
 SUM_TOLERANCE = 1e-3
 """Largest distance from 1 of the sum of a pixel's class probabilities."""
 

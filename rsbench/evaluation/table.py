@@ -16,7 +16,8 @@ from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.equal_answers import equal_notes
 from rsbench.evaluation.intervals import WAYS, loss
 from rsbench.evaluation.run_files import SCHEMA, TABLE_AGAIN, read_parquet, write_parquet
-from rsbench.evaluation.scores import COLUMNS, EARLIEST_TASK, HALVES, Scores, protocol_task
+from rsbench.evaluation.run_info import EARLIEST_TASK, protocol_task
+from rsbench.evaluation.scores import COLUMNS, HALVES, Scores
 from rsbench.evaluation.unit_table import RANKED_ROLES, stack
 from rsbench.metrics.queries import SKILL, direction
 from rsbench.tasks.registry import task

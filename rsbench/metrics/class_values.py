@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.metrics.registry import info
+from rsbench.metrics.registry import imported, info
 
 F64 = npt.NDArray[np.float64]
 
@@ -31,13 +30,7 @@ class PooledScore:
 def evaluate(metric: str, counts: F64) -> PooledScore:
     """Return the value of a pooled metric from the counts (n, …) of single images."""
     known = info(metric)
-    return function_of(known.function)(counts, **known.options)  # type: ignore[no-any-return]
-
-
-def function_of(name: str) -> Any:
-    """Return a function by its ``package.module:name``."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+    return imported(known.function)(counts, **known.options)  # type: ignore[no-any-return]
 
 
 def iou(counts: F64) -> PooledScore:

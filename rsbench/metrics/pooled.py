@@ -13,9 +13,9 @@ from torch import Tensor
 
 from rsbench.core.errors import InputError
 from rsbench.metrics.checks import check_pairs
-from rsbench.metrics.class_values import PooledScore, evaluate, function_of
+from rsbench.metrics.class_values import PooledScore, evaluate
 from rsbench.metrics.images import ImageBatch, PerImage, total
-from rsbench.metrics.registry import info
+from rsbench.metrics.registry import imported, info
 
 Statistic = Callable[[ImageBatch], Tensor]
 BINS = 15
@@ -51,7 +51,7 @@ def statistic(metric: str) -> Statistic:
         raise InputError(
             f"metric {metric!r}", "it is not pooled", "Use rsbench.metrics.compute for it"
         )
-    return function_of(known.statistic)  # type: ignore[no-any-return]
+    return imported(known.statistic)
 
 
 # ------------------------------------------------------------------------------------- statistics

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from build_fixtures import write_raster
+from support.shell import Shell, shell_in
 
 from rsbench.store.read import open_store
 
 DAYS = ("2015-6-21", "2015-9-25", "2015-10-13")
 STATED = ("--unit", "reflectance", "--scale", "0.0001", "--coarse-scale", "0.0001")
-Shell = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    """Type a command in an empty folder; return its exit code and what it said."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
-    environment = {**kept, "RSBENCH_CACHE": str(tmp_path / ".cache"), "OMP_NUM_THREADS": "1"}
-
-    def typed(*args: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "rsbench.cli", *args], cwd=tmp_path, env=environment,
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
-
-    return typed
+    return shell_in(tmp_path)
 
 
 def files(

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,7 @@ import torch
 from fusion_toys import write_triplets
 from public_names import public_name
 from safetensors.torch import save_file
+from support.shell import Shell, shell_in
 from torch import Tensor
 
 from rsbench import InputError
@@ -23,23 +20,10 @@ from rsbench.models.checkpoint_files import tensors_digest
 from rsbench.models.weights_import import import_weights, read_state
 from rsbench.training.train import fresh_model
 
-Shell = Callable[..., tuple[int, str]]
-
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
-    """Type a command in an empty folder; return its exit code and what it said."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
-    environment = {**kept, "RSBENCH_CACHE": str(tmp_path / ".cache"), "OMP_NUM_THREADS": "1"}
-
-    def typed(*args: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "rsbench.cli", *args], cwd=tmp_path, env=environment,
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        return done.returncode, done.stdout + done.stderr
-
-    return typed
+    return shell_in(tmp_path)
 
 
 def released() -> tuple[dict[str, Tensor], str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from build_fixtures import random_folder, recipe
-from support.script_server import Handler, landing, scripted
+from support.script_server import Handler, drip_headers, landing, scripted, stall, trickle
 
 from rsbench.build.plan import patience
 from rsbench.build.plan.items import item_time
@@ -100,21 +100,10 @@ def drip(request: Handler) -> None:
     request.send_response(200)
     request.send_header("Content-Length", "100000")
     request.end_headers()
-    for _ in range(200):
-        request.wfile.write(b" ")
-        request.wfile.flush()
-        time.sleep(0.05)
+    trickle(request)
 
 
-def drip_headers(request: Handler) -> None:
-    request.wfile.write(b"HTTP/1.1 200 OK\r\n")
-    for n in range(200):
-        request.wfile.write(f"X-{n}: 1\r\n".encode())
-        request.wfile.flush()
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("late", [lambda request: time.sleep(8), drip, drip_headers])
+@pytest.mark.parametrize("late", [stall, drip, drip_headers])
 def test_an_answer_that_does_not_end_is_given_up(
     late: Any, hasty: None, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import EPSG, ORIGIN, random_folder, recipe, write_raster
-from support.script_server import Handler, scripted
+from support.script_server import Handler, drip_headers, scripted, stall, trickle
 
 from rsbench.build.engine.builder import build
 from rsbench.build.plan import href as plan_href
@@ -179,26 +179,12 @@ def test_redirects_in_a_circle_end() -> None:
     assert len(paths) == 6
 
 
-def stall(request: Handler) -> None:
-    time.sleep(8)
-
-
 def drip(request: Handler) -> None:
     request.send_response(206)
     request.send_header("Content-Range", "bytes 0-32767/100000")
     request.send_header("Content-Length", "32768")
     request.end_headers()
-    for _ in range(160):
-        request.wfile.write(b"I")
-        request.wfile.flush()
-        time.sleep(0.05)
-
-
-def drip_headers(request: Handler) -> None:
-    for n in range(160):
-        request.wfile.write(f"HTTP/1.1 206 OK\r\nX-{n}: 1\r\n".encode())
-        request.wfile.flush()
-        time.sleep(0.05)
+    trickle(request)
 
 
 def later(request: Handler) -> None:

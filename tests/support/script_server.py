@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,6 +73,28 @@ def scripted(respond: Respond) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def stall(request: Handler) -> None:
+    """Send nothing for 8 s."""
+    time.sleep(8)
+
+
+def trickle(request: Handler) -> None:
+    """Send a body of 200 bytes in 10 s."""
+    for _ in range(200):
+        request.wfile.write(b"I")
+        request.wfile.flush()
+        time.sleep(0.05)
+
+
+def drip_headers(request: Handler) -> None:
+    """Send 200 headers in 10 s."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for n in range(200):
+        request.wfile.write(f"X-{n}: 1\r\n".encode())
+        request.wfile.flush()
+        time.sleep(0.05)
 
 
 def landing(url: str) -> dict[str, Any]:

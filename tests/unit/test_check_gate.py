@@ -121,7 +121,7 @@ def test_a_regression_outranks_a_missing_row(base: Path, tmp_path: Path) -> None
 def test_a_number_that_became_absent_is_a_regression(base: Path, tmp_path: Path) -> None:
     units = make_units()
     gone = (units["model"] == "simvp") & (units["metric"] == "ssim@1") & (units["lead"] == 3)
-    from rsbench.evaluation.scores import Absent
+    from rsbench.evaluation.run_info import Absent
 
     run = make_run(absent=(Absent("simvp", "weights lost", "ssim@1", 3),))
     found = gate.check(save_run(tmp_path / "run", Scores(units[~gone], run)), base)

@@ -14,7 +14,8 @@ from rsbench.evaluation import table
 from rsbench.evaluation.reference_models import LEAST_SAMPLES, reference_entries, select_reference
 from rsbench.evaluation.report import write_report
 from rsbench.evaluation.run import RunResult
-from rsbench.evaluation.scores import RunInfo, Scores
+from rsbench.evaluation.run_info import RunInfo
+from rsbench.evaluation.scores import Scores
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions
 from rsbench.tasks.settings import evaluation_config
 

@@ -9,7 +9,8 @@ import pytest
 import scores_fixtures
 
 from rsbench.evaluation.report import write_report
-from rsbench.evaluation.scores import RunInfo, Scores
+from rsbench.evaluation.run_info import RunInfo
+from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import to_latex, to_markdown
 
 

@@ -10,7 +10,8 @@ import pytest
 from scores_fixtures import make_run, make_scores, make_units
 
 from rsbench.core.errors import Incomparable, InputError, SchemaError
-from rsbench.evaluation.scores import COLUMNS, Absent, RunInfo, Scores
+from rsbench.evaluation.run_info import Absent, RunInfo
+from rsbench.evaluation.scores import COLUMNS, Scores
 
 DESIGNED = (
     "schema dataset dataset_digest split protocol model preset inputs weights seed precision "

@@ -1,4 +1,4 @@
-"""The paired table: differences on the same regions, with intervals that know they are paired."""
+"""The paired table: differences on the same regions, with paired intervals; scoring of its entries."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+from fusion_toys import write_triplets
+
+from rsbench.tasks.fusion.task import TASK
 
 TOOL = Path(__file__).parents[2] / "tools" / "stress.py"
 CONDITIONS = ("plain", "cloudy")
@@ -64,3 +67,17 @@ def test_seeds_widen_the_interval(stress: ModuleType) -> None:
     assert line["difference"] == pytest.approx(0.1 / 3 + 0.0035)
     assert line["lo"] < 0 < line["hi"]
     assert int(line["seeds"]) == 3
+
+
+def test_an_entry_is_scored_once_per_region_and_kept(
+    stress: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    store = write_triplets(tmp_path / "toy", splits=("test",) * 2, size=(32, 32))
+    asked = (0, store, store, store.split("test"), tmp_path / "runs")
+    own, trivial = stress.scored("starfm", *asked), stress.scored("trivial", *asked)
+    assert set(own["model"]) == {"starfm"}
+    assert set(trivial["model"]) == set(TASK.reference_models)
+    assert set(own["region"]) == set(trivial["region"]) == {"place-1", "place-2"}
+    monkeypatch.delattr(stress, "score")
+    assert stress.scored("starfm", *asked).equals(own)

@@ -1,7 +1,7 @@
 """Context median: the per-pixel median of the valid context, repeated at every lead."""
 
 from rsbench import Card, PresetInfo
-from rsbench_baselines._parity import PARITY
+from rsbench_baselines._parity import FORMULA
 
 card = Card(
     name="climatology",
@@ -12,6 +12,6 @@ card = Card(
     citation="A. H. Murphy. Climatology, persistence, and their linear combination as standards "
     "of reference in skill scores. Weather and Forecasting 7, 1992",
     licence="Apache-2.0",
-    parity=PARITY["climatology"],
+    parity=FORMULA,
     min_context=2,
 )

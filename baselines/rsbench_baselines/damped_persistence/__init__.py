@@ -1,7 +1,7 @@
 """Damped persistence: the last value, drawn towards the training mean."""
 
 from rsbench import Card, PresetInfo
-from rsbench_baselines._parity import PARITY
+from rsbench_baselines._parity import FORMULA
 
 card = Card(
     name="damped_persistence",
@@ -18,6 +18,6 @@ card = Card(
     citation="A. H. Murphy. Climatology, persistence, and their linear combination as standards "
     "of reference in skill scores. Weather and Forecasting 7, 1992",
     licence="Apache-2.0",
-    parity=PARITY["damped_persistence"],
+    parity=FORMULA,
     fitted=True,
 )

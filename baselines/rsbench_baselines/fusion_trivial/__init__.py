@@ -1,7 +1,7 @@
 """Reference models of fusion: copies and means of the references and the coarse images."""
 
 from rsbench import Card, PresetInfo
-from rsbench_baselines._parity import PARITY
+from rsbench_baselines._parity import FORMULA
 
 _CITATION = "Zhu et al. 2022, doi 10.1016/j.rse.2022.113002 (accuracy of fused images, against "
 _CITATION += "the reference images themselves)"
@@ -16,7 +16,7 @@ def _card(name: str, title: str, references: int) -> Card:
         build=f"rsbench_baselines.fusion_trivial.model:{name}",
         citation=_CITATION,
         licence="Apache-2.0",
-        parity=PARITY[name],
+        parity=FORMULA,
         min_context=references,
     )
 

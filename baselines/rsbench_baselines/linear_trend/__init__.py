@@ -1,7 +1,7 @@
 """Linear trend: per-pixel least squares over the valid context, extrapolated."""
 
 from rsbench import Card, PresetInfo
-from rsbench_baselines._parity import PARITY
+from rsbench_baselines._parity import FORMULA
 
 card = Card(
     name="linear_trend",
@@ -12,6 +12,6 @@ card = Card(
     citation="A. M. Legendre. Nouvelles méthodes pour la détermination des orbites des comètes, "
     "1805 (least squares)",
     licence="Apache-2.0",
-    parity=PARITY["linear_trend"],
+    parity=FORMULA,
     min_context=3,
 )

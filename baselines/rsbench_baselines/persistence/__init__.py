@@ -1,7 +1,7 @@
 """Persistence: the last valid value of every pixel, repeated at every lead."""
 
 from rsbench import Card, PresetInfo
-from rsbench_baselines._parity import PARITY
+from rsbench_baselines._parity import FORMULA
 
 card = Card(
     name="persistence",
@@ -12,5 +12,5 @@ card = Card(
     citation="World Meteorological Organization, Manual on the Global Data-processing and "
     "Forecasting System (WMO-No. 485): persistence as reference forecast",
     licence="Apache-2.0",
-    parity=PARITY["persistence"],
+    parity=FORMULA,
 )

@@ -13,7 +13,8 @@ import pandas as pd
 from rsbench.core.errors import InputError
 from rsbench.evaluation.gate.waivers import ROW, Key, Waiver, key_of
 from rsbench.evaluation.intervals import is_set
-from rsbench.evaluation.scores import RunInfo, Scores
+from rsbench.evaluation.run_info import RunInfo
+from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import read_table
 
 HEAD = ("schema", "dataset_digest", "split", "protocol")

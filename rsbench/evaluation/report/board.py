@@ -11,7 +11,8 @@ import pandas as pd
 
 from rsbench.evaluation.equal_answers import equal_notes
 from rsbench.evaluation.run_files import PARTS
-from rsbench.evaluation.scores import RunInfo, Scores
+from rsbench.evaluation.run_info import RunInfo
+from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.unit_table import stack
 
 

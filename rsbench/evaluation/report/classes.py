@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from rsbench.core.class_colours import class_colours
 from rsbench.evaluation import strata
-from rsbench.evaluation.class_colours import CLASS_COLOURS
 from rsbench.evaluation.pooled_metrics import whole_table
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.leaderboard import cell_text
@@ -28,8 +28,8 @@ def classes(board: Board, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     names = board.run.bands
     return {
         "names": [
-            {"name": name, "colour": f"#{bytes(CLASS_COLOURS[i % len(CLASS_COLOURS)]).hex()}"}
-            for i, name in enumerate(names)
+            {"name": name, "colour": f"#{colour.tobytes().hex()}"}
+            for name, colour in zip(names, class_colours(len(names)), strict=True)
         ],
         "confusions": [
             {"model": model["model"], "preset": model["preset"], "rows": _rows(counts, model)}

@@ -15,7 +15,7 @@ from rsbench.evaluation.clipped import clipped_note
 from rsbench.evaluation.intervals import WAYS, is_published, unit_of
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.report.charts import minus
-from rsbench.evaluation.scores import RunInfo
+from rsbench.evaluation.run_info import RunInfo
 from rsbench.evaluation.table import Cell, number
 from rsbench.metrics.queries import derived, direction, in_report_order
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board, of_row
-from rsbench.evaluation.scores import HALVES, RunInfo
+from rsbench.evaluation.run_info import RunInfo
+from rsbench.evaluation.scores import HALVES
 from rsbench.evaluation.table import tex
 from rsbench.metrics.registry import MetricInfo, metric_info
 from rsbench.tasks.registry import task

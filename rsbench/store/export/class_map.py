@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.core.class_colours import class_colours
 from rsbench.core.grid import Grid
 from rsbench.core.io import write_atomic
 from rsbench.store.export.geotiff_file import geotiff, profile_of
 from rsbench.store.read import Store
 
 CLASSES = "classes.json"
-GOLDEN = 0.618033988749895
-"""Fraction of the colour circle between the hues of consecutive classes."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,12 @@ class ClassMap:
 
     def colours(self) -> dict[int, tuple[int, int, int, int]]:
         """Return code → red, green, blue, alpha; pixels without a class are transparent."""
-        found = {self.nodata: (0, 0, 0, 0)}
-        for place, code in enumerate(sorted(self.names)):
-            rgb = colorsys.hsv_to_rgb(place * GOLDEN % 1, 0.65, 0.9 if place % 2 else 0.65)
-            red, green, blue = (round(255 * part) for part in rgb)
-            found[code] = (red, green, blue, 255)
-        return found
+        rows = class_colours(len(self.names)).tolist()
+        opaque = {
+            code: (red, green, blue, 255)
+            for code, (red, green, blue) in zip(sorted(self.names), rows, strict=True)
+        }
+        return {self.nodata: (0, 0, 0, 0), **opaque}
 
     def write(self, rasterio: Any, path: Path, grid: Grid, codes: npt.NDArray[np.uint8]) -> None:
         """Write ``(H, W)`` codes; the file is written aside and renamed when whole."""

@@ -40,7 +40,7 @@ def ratio_metrics(ids: Sequence[str], ratio: int) -> tuple[str, ...]:
 
 
 def leak_notes(config: EvaluationConfig) -> Iterator[str]:
-    """Say what a published list of triplets lets training see of its test."""
+    """Return which test images a published list of triplets also has in training."""
     protocol, store = config.protocol, config.store
     if protocol.dates is None:
         return

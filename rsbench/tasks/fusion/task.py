@@ -152,7 +152,7 @@ class FusionTask(Task[Triplet]):
         return f"{config.sensor}+{coarse} {REFERENCES}{config.context}"
 
     def notes(self, config: EvaluationConfig) -> Iterable[str]:
-        """Return what a published list of triplets lets training see of its test."""
+        """Return which test images a published list of triplets also has in training."""
         return leak_notes(config)
 
     def pool(self, reading: Reading, drawing: Drawing, split: str) -> Pool[Triplet]:

@@ -64,43 +64,19 @@ class LabelReader:
 
     def _indices(self, sample: Image) -> UINT8:
         """Return ``(H, W)``: a pixel whose image is masked is not scored."""
-        whole = _label_indices(self.reading.store, sample.region, self.images.reading.sensor,
-                               self.classes)  # fmt: skip
+        store, sensor = self.reading.store, self.images.reading.sensor
+        whole = _label_indices(store, sample.region, sensor)
         rows, columns = sample.window.slices
-        codes = whole[sample.time, rows, columns]
-        _, valid = self.images.caches[self.images.reading.sensor].patch(
-            sample.region, sample.window, (sample.time,)
-        )
-        found: UINT8 = np.where(valid[0], codes, IGNORED)
+        _, valid = self.images.caches[sensor].patch(sample.region, sample.window, (sample.time,))
+        found: UINT8 = np.where(valid[0], whole[sample.time, rows, columns], IGNORED)
         return found
 
 
-class _ByStore:
-    """A store as a key of the cache: equal stores have equal digests."""
-
-    def __init__(self, store: Store, region: str, sensor: str) -> None:
-        self.store, self.region, self.sensor = store, region, sensor
-
-    def __hash__(self) -> int:
-        return hash((self.store.digest, self.region, self.sensor))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByStore) and (
-            (self.store.digest, self.region, self.sensor)
-            == (other.store.digest, other.region, other.sensor)
-        )
-
-
-def _label_indices(store: Store, region: str, sensor: str, classes: Classes) -> UINT8:
-    return _read(_ByStore(store, region, sensor), classes.labels, classes.names)
-
-
 @lru_cache(maxsize=256)
-def _read(key: _ByStore, labels: str, names: tuple[str, ...]) -> UINT8:
+def _label_indices(store: Store, region: str, sensor: str) -> UINT8:
     """Return ``(T, H, W)`` class indices of a region."""
-    classes = Classes.of(key.store.attributes(key.region, key.sensor, "labels"))
-    codes = key.store.read(key.region, key.sensor, array="labels")
-    return classes.indices(codes, f"region {key.region}")
+    classes = Classes.of(store.attributes(region, sensor, "labels"))
+    return classes.indices(store.read(region, sensor, array="labels"), f"region {region}")
 
 
 def requests(reading: Reading, sample: Image) -> Requests:
