@@ -1,4 +1,4 @@
-"""The paired table: differences on the same regions, with paired intervals; scoring of its entries."""
+"""Paired tables: differences on the same regions, paired intervals, scoring of entries."""
 
 from __future__ import annotations
 
