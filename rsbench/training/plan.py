@@ -133,7 +133,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """Digest of the plan; what is off, or does not concern a task, leaves no trace in it."""
-        whole = asdict(self)
+        whole = {**asdict(self), "stages": [stage.stated() for stage in self.stages]}
         if self.resampling is None:
             del whole["resampling"]
         if not self.extras:

@@ -12,8 +12,9 @@ import torch
 
 from rsbench.models.api import Frames
 from rsbench.tasks.base import Batch, Reading
-from rsbench.tasks.frames import FrameReader, Request, Requests
+from rsbench.tasks.frames import FrameReader
 from rsbench.tasks.segment.classes import IGNORED, UINT8, Classes
+from rsbench.tasks.segment.finer import FinerImages
 from rsbench.tasks.segment.samples import TARGET, UNIT, Image
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ class LabelReader:
         reading: store and protocol; its bands are the names of the classes.
         images: reads the input sensor.
         classes: the classes of the store.
+        finer: reads the images that only training has.
     """
 
     reading: Reading
     images: FrameReader[Image]
     classes: Classes
+    finer: FinerImages | None = None
 
     def shape(self, sample: Image) -> tuple[Any, ...]:
         """Return the size of the window."""
@@ -52,18 +55,30 @@ class LabelReader:
             bands=self.classes.names, unit=UNIT, predicted=(False,), value_range=(0.0, 1.0),
         )  # fmt: skip
         grids = {**batch.grids, TARGET: batch.grids[sensor]}
-        return replace(batch, sensor=TARGET, grids=grids, truth=truth)
+        taught = self.finer.taught(samples) if self.finer else {}
+        return replace(batch, sensor=TARGET, grids=grids, truth=truth, taught=taught)
 
     def usable(self, sample: Image) -> bool:
-        """Return whether a pixel has a class."""
+        """Return whether a pixel has a class; where no labels are read, whether it is valid."""
+        if self.finer is not None and not self.finer.usable(sample):
+            return False
+        if not self.reading.labelled:
+            return self.images.usable(sample)
         return bool((self._indices(sample) != IGNORED).any())
 
     def valid_share(self, sample: Image) -> float:
-        """Return the share of pixels that have a class."""
+        """Return the share of pixels that have a class; of valid ones without labels."""
+        if not self.reading.labelled:
+            return self.images.valid_share(sample)
         return float((self._indices(sample) != IGNORED).mean())
 
     def _indices(self, sample: Image) -> UINT8:
-        """Return ``(H, W)``: a pixel whose image is masked is not scored."""
+        """Return ``(H, W)``: a pixel whose image is masked is not scored.
+
+        Where the reading is not labelled, no label is read and no pixel has a class.
+        """
+        if not self.reading.labelled:
+            return np.full((sample.window.height, sample.window.width), IGNORED, np.uint8)
         store, sensor = self.reading.store, self.images.reading.sensor
         whole = _label_indices(store, sample.region, sensor)
         rows, columns = sample.window.slices
@@ -77,10 +92,3 @@ def _label_indices(store: Store, region: str, sensor: str) -> UINT8:
     """Return ``(T, H, W)`` class indices of a region."""
     classes = Classes.of(store.attributes(region, sensor, "labels"))
     return classes.indices(store.read(region, sensor, array="labels"), f"region {region}")
-
-
-def requests(reading: Reading, sample: Image) -> Requests:
-    """Return the image of a sample; it stands for the truth until the labels replace it."""
-    day = reading.store.region(sample.region).times[reading.sensor][sample.time]
-    frame = Request(reading.sensor, (sample.time,))
-    return Requests(key=f"{sample.region}:{day.isoformat()}", given=(frame,), truth=frame)

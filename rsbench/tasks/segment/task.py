@@ -86,17 +86,14 @@ class SegmentTask(Task[Image]):
 
     def reader(self, reading: Reading, advance: Advance = silent) -> Reader[Image]:
         """Return what reads images and labels."""
-        from rsbench.store.cache import open_cache
-        from rsbench.tasks.frames import FrameReader
-        from rsbench.tasks.segment.reader import LabelReader, requests
+        from rsbench.tasks.segment.finer import FinerImages
+        from rsbench.tasks.segment.images import image_reader
+        from rsbench.tasks.segment.reader import LabelReader
 
-        sensor = reading.sensor
-        caches = {sensor: open_cache(reading.store, sensor, progress=advance)}
-        given = replace(reading, bands=reading.store.sensor(sensor).bands)
-        images: FrameReader[Image] = FrameReader(
-            given, caches, lambda sample: requests(given, sample)
-        )
-        return LabelReader(reading, images, classes_of(reading.store))
+        store, sensor = reading.store, reading.sensor
+        images = image_reader(reading, sensor, store.sensor(sensor).bands, advance)
+        finer = FinerImages.open(reading, sensor, advance) if reading.taught else None
+        return LabelReader(reading, images, classes_of(store), finer)
 
     def shown(self, config: EvaluationConfig) -> str:
         """Return the inputs of every model, with the label set."""
@@ -112,6 +109,13 @@ class SegmentTask(Task[Image]):
         """Return the windows of the validation split."""
         rules = fitting(reading.protocol, reading.store, reading.sensor)
         found = _images(reading.store, rules, reading.sensor, "val")
+        return [sample for sample in found if reader.usable(sample)]
+
+    def solved(self, reading: Reading, reader: Reader[Image], drawing: Drawing) -> Sequence[Image]:
+        """Return the windows of the training split, with sides of the crops of training."""
+        side = drawing.window
+        rules = reading.protocol.model_copy(update={"window": side, "stride": side})
+        found = _images(reading.store, rules, reading.sensor, "train")
         return [sample for sample in found if reader.usable(sample)]
 
     def example(self) -> Example:
