@@ -257,7 +257,7 @@ class Fitted(Model, Protocol):
     def fit(self, pairs: Any) -> Mapping[str, float]:
         """Fit on an iterable of ``(given, want, truth)``; return the parameters by name.
 
-        ``want`` has all leads of the horizon. The iterable can be read once.
+        ``want`` has all leads of the horizon. Each pass over the iterable reads the split anew.
         """
         ...
 

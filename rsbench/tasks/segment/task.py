@@ -35,7 +35,7 @@ class SegmentTask(Task[Image]):
     name = "segment"
     kinds = ("pairs", "series")
     words = WORDS
-    reference_models = ("majority", "pixel_lda", "window_lda")
+    reference_models = ("majority", "pixel_lda", "window_lda", "random_encoder")
     context = "once"
     predicts_labels = True
 
