@@ -201,10 +201,17 @@ def _task(
         "step": store.meta.step, "sensor": config.sensor, "bands": list(config.bands),
         "unit": meta.unit, "value_range": list(meta.value_range), "licence": meta.licence,
         "attribution": meta.attribution, "format": form, "files": ContextFiles.LAYOUT[form],
-        "answers": AnswerFiles.LAYOUT[form],
+        "answers": AnswerFiles.LAYOUT[form], **_codes(config),
         "regions": {item.region: item.grid.to_json() for item in asked},
         task_of(config).words.answers: [_entry(config, item) for item in asked],
     }  # fmt: skip
+
+
+def _codes(config: EvaluationConfig) -> dict[str, Any]:
+    """Return class → its codes, which one band of integers may hold in place of probabilities."""
+    codes = task_of(config).label_codes(config)
+    named = {band: [c for c, at in codes.items() if at == k] for k, band in enumerate(config.bands)}
+    return {"codes": named} if codes else {}
 
 
 def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
@@ -261,10 +268,12 @@ def score_answers(
     answer = AnswerNote.load(predictions)
     config = _config(answer, store, predictions, chosen)
     asked = task_of(config).asked(config)
-    files = open_answers(answer.format, predictions, config.bands)
+    codes = task_of(config).label_codes(config)
+    files = open_answers(answer.format, predictions, config.bands, codes)
     files.require(asked)
     digest = _content(require_digests(predictions, NOTE, answer.sha256))
-    require_unit(files, asked, config.meta)
+    if not files.class_maps:
+        require_unit(files, asked, config.meta)
     key = sha256_json({
         "answers": digest, "dataset": store.digest, "note": replace(answer, sha256=None).to_json(),
         "protocol": config.protocol.model_dump(mode="json"), "metrics": list(config.metrics),
@@ -346,7 +355,7 @@ def _entry_of(
 
     def read(item: Asked[Any], index: int, window: Window) -> Array:
         values = files.read(item, index, window)
-        if unit == SHARE:
+        if unit == SHARE and not files.class_maps:
             require_probabilities(values, item, window)
         return values
 
@@ -355,7 +364,7 @@ def _entry_of(
             found = [read(known[s.region, s.key], index, s.window) for s in case.samples]
             yield index + 1, torch.from_numpy(np.stack(found))
 
-    return ModelEntry(answer.model, answer.preset, "model", of)
+    return ModelEntry(answer.model, answer.preset, "model", of, class_map=files.class_maps)
 
 
 def form_named(name: str) -> str:
