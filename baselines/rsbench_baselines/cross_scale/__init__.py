@@ -1,0 +1,1 @@
+"""Cross-scale pretraining: I-JEPA or LatentMIM with the spatial-affinity loss."""
