@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rsbench.catalog import load_protocol
+from rsbench.catalog import Protocol, load_protocol
 from rsbench.models.api import Card, Frames, Given, Prediction, PresetInfo, Stage, Want
 from rsbench.models.registry import extra
 from rsbench.store.read import Store
@@ -112,7 +112,8 @@ def run(
     made: PairModel, data: Store, preset: str = "default", *, card: Card = CARD, **options: Any
 ) -> TrainResult:
     """Train the toy on crops of 16 pixels."""
-    rules = load_protocol("segment").model_copy(update={"window": 16, "stride": 16})
+    changes = {"window": 16, "stride": 16, "labels": options.pop("labels", None)}
+    rules = Protocol.model_validate({**load_protocol("segment").model_dump(), **changes})
     request = TrainRequest(
         preset=preset, protocol=rules, sensor=toys.MR, bands=("water", "trees", "crops"),
         context=1, device="cpu", **options,

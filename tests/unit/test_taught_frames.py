@@ -251,3 +251,22 @@ def test_the_contract_of_frames_of_training(
     (result,) = run_contract("pair-toy", checks=["taught_changes_nothing"])
     assert said in result.detail
     assert result.passed == (kind.__name__ == "PairModel")
+
+
+def test_label_shares_take_one_pretraining_and_all_of_its_regions(store: Store) -> None:
+    """A fraction of labels reaches the probe alone."""
+    whole = pt.run(pt.model(), store)
+    few = pt.model()
+    result = pt.run(few, store, labels={"fraction": 0.25, "seed": 1})
+    assert (result.steps, result.steps_now) == (11, 4)
+    regions = {ref.region for name, given, _ in few.seen for ref in given.samples}
+    assert len(regions) == 1 < len(store.split("train"))
+    alone = pt.model()
+    pt.run(alone, store, labels={"fraction": 0.25, "seed": 1}, resume=False)
+    seen: dict[str, set[str]] = {}
+    for name, given, _ in alone.seen:
+        seen.setdefault(name, set()).update(ref.region for ref in given.samples)
+    assert seen["pretrain"] == seen["statistics"] == {*store.split("train")}
+    assert seen["probe"] == regions
+    one, two = pt.weights(whole), pt.weights(result)
+    assert all(torch.equal(one[n], two[n]) for n in one if not n.startswith("head."))

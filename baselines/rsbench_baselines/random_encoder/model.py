@@ -34,6 +34,7 @@ def build(preset: str, bands: int = 4, classes: int = 2, seed: int = 0) -> Encod
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = Encoder(
-            bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads
-        )
+            bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads,
+            spread=sizes.spread, loud=sizes.loud,
+        )  # fmt: skip
     return EncoderProbe(LastTokens(encoder, sizes), bands=bands, width=sizes.width, classes=classes)

@@ -88,6 +88,7 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
             "values are not comparable."
         )
     said = dict.fromkeys(s.run.implausible for _, s in members if s.run.implausible)
+    said |= dict.fromkeys(s.run.labelled for _, s in members if s.run.labelled)
     said |= dict.fromkeys(equal_notes(s.run for _, s in members))
     said |= dict.fromkeys(collapse_notes(s for _, s in members))
     notes += [f"{text[0].upper()}{text[1:]}." for text in said]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rsbench.models.api import Frames
@@ -29,12 +30,14 @@ class LabelReader:
         reading: store and protocol; its bands are the names of the classes.
         images: reads the input sensor.
         classes: the classes of the store.
+        hidden: regions whose labels are not read: none of their pixels has a class.
         finer: reads the images that only training has.
     """
 
     reading: Reading
     images: FrameReader[Image]
     classes: Classes
+    hidden: frozenset[str] = frozenset()
     finer: FinerImages | None = None
 
     def shape(self, sample: Image) -> tuple[Any, ...]:
@@ -72,12 +75,17 @@ class LabelReader:
             return self.images.valid_share(sample)
         return float((self._indices(sample) != IGNORED).mean())
 
-    def _indices(self, sample: Image) -> UINT8:
-        """Return ``(H, W)``: a pixel whose image is masked is not scored.
+    def class_pixels(self, sample: Image) -> npt.NDArray[np.int64]:
+        """Return ``(K,)`` numbers of pixels of each class."""
+        whole = np.bincount(self._indices(sample).ravel(), minlength=IGNORED + 1)
+        return whole[: len(self.classes.names)]
 
-        Where the reading is not labelled, no label is read and no pixel has a class.
+    def _indices(self, sample: Image) -> UINT8:
+        """Return ``(H, W)``: a pixel whose image is masked, or whose label is hidden, has none.
+
+        Where the reading is not labelled, no label is read.
         """
-        if not self.reading.labelled:
+        if not self.reading.labelled or sample.region in self.hidden:
             return np.full((sample.window.height, sample.window.width), IGNORED, np.uint8)
         store, sensor = self.reading.store, self.images.reading.sensor
         whole = _label_indices(store, sample.region, sensor)
