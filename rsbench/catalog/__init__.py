@@ -3,6 +3,7 @@
 from rsbench.catalog.loaders import (
     catalog_root,
     choose_regions,
+    labelled_protocol,
     load_protocol,
     load_recipe,
     load_region,
@@ -17,7 +18,7 @@ from rsbench.catalog.loaders import (
     recipe_sensors,
 )
 from rsbench.catalog.models import Lattice, Recipe, Region, SimulatedSpec, Split
-from rsbench.catalog.models_protocol import Primary, Protocol
+from rsbench.catalog.models_protocol import LabelShare, Primary, Protocol
 from rsbench.catalog.models_sensor import (
     AssetRef,
     Band,
@@ -34,6 +35,7 @@ __all__ = [
     "AssetRef",
     "Band",
     "BitField",
+    "LabelShare",
     "Lattice",
     "MaskRule",
     "Primary",
@@ -47,6 +49,7 @@ __all__ = [
     "Split",
     "catalog_root",
     "choose_regions",
+    "labelled_protocol",
     "load_protocol",
     "load_published",
     "load_recipe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -23,7 +23,8 @@ class LabelSet(Entry):
 
     ``gsd``: metres. ``nodata``: code of pixels without class. ``classes``: code → name. ``query``:
     conditions of the search. ``ignore``: codes that are no class to score, as clouds. ``merge``:
-    name of a class → the codes that it joins. ``note``: method of the map.
+    name of a class → the codes that it joins. ``providers``: where it is searched for; none of
+    labels that are files of one's own. ``note``: method of the map.
     """
 
     name: Name
@@ -34,7 +35,7 @@ class LabelSet(Entry):
     query: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     ignore: tuple[int, ...] = ()
     merge: Mapping[str, tuple[int, ...]] = Field(default_factory=dict)
-    providers: Mapping[str, LabelSource] = Field(min_length=1)
+    providers: Mapping[str, LabelSource] = Field(default_factory=dict)
     note: str
     licence: str = Field(min_length=1)
     attribution: str = Field(min_length=1)
@@ -62,6 +63,10 @@ class LabelSet(Entry):
         joined = {code: name for name, codes in self.merge.items() for code in codes}
         kept = [code for code in sorted(self.classes) if code not in self.ignore]
         return tuple(dict.fromkeys(joined.get(code, self.classes[code]) for code in kept))
+
+    def unknown(self, codes: Iterable[int]) -> tuple[int, ...]:
+        """Return the codes that are neither a class nor nodata, sorted."""
+        return tuple(sorted(set(codes) - {*self.classes, self.nodata}))
 
     def source(self, provider: str) -> LabelSource:
         """Return the collection and asset at a provider."""

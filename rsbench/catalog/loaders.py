@@ -13,7 +13,7 @@ from rsbench.catalog.labels import LabelSet
 from rsbench.catalog.models import NamedRegion, Recipe, Region
 from rsbench.catalog.models_base import Entry
 from rsbench.catalog.models_place import TripletPlace
-from rsbench.catalog.models_protocol import DIGEST_MARK, Protocol
+from rsbench.catalog.models_protocol import DIGEST_MARK, LabelShare, Protocol
 from rsbench.catalog.models_sensor import Sensor
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
 from rsbench.core.digest import sha256_json
@@ -77,6 +77,33 @@ def load_protocol(protocol: str | Path | Protocol) -> Protocol:
     if _is_file(protocol):
         return _identified(parse(load_yaml(Path(protocol)), Protocol))
     return _catalogue_protocol(str(protocol))
+
+
+def labelled_protocol(
+    protocol: str | Path | Protocol, fraction: float | None, seed: int | None = None
+) -> Protocol:
+    """Return a protocol with the labels of a share of the training regions.
+
+    Args:
+        fraction: above 0, at most 1; that of the protocol where None.
+        seed: chooses the regions; 0 where only a fraction is stated.
+
+    Raises:
+        InputError: for a fraction out of range, a negative seed, or a seed without a fraction.
+    """
+    rules = load_protocol(protocol)
+    if fraction is None and seed is None:
+        return rules
+    if fraction is None and rules.labels is not None:
+        fraction = rules.labels.fraction
+    if fraction is None or not 0 < fraction <= 1 or (seed or 0) < 0:
+        raise InputError(
+            f"labels of the fraction {fraction} with the seed {seed}",
+            "a fraction is above 0 and at most 1, and a seed is 0 or more",
+            "Give both, e.g. --labelled-fraction 0.25 --label-seed 0",
+        )
+    share = None if fraction == 1 else LabelShare(fraction=fraction, seed=seed or 0)
+    return load_protocol(rules.model_copy(update={"labels": share}))
 
 
 def _catalogue_protocol(name: str) -> Protocol:
@@ -350,8 +377,10 @@ def _check_references(document: Document, recipe: Recipe) -> None:
         ) from error
 
 
-def load_labels(name: str) -> LabelSet:
-    """Return a label set of the catalogue."""
+def load_labels(name: str | Path) -> LabelSet:
+    """Return a label set of the catalogue, or one read from a YAML file."""
+    if _is_file(name):
+        return parse(load_yaml(Path(name)), LabelSet)
     if name not in (known := names("labels")):
-        raise unknown("label set", name, known)
+        raise unknown("label set", str(name), known)
     return parse(load_yaml(catalog_root() / "labels" / f"{name}.yaml"), LabelSet)

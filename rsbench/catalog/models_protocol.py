@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog.models_base import Entry, MetricId, Name, Text
 
@@ -45,6 +45,16 @@ class Primary(Entry):
     leads: tuple[int, ...] = Field(min_length=1)
 
 
+class LabelShare(Entry):
+    """Which regions of the training split have labels: a share of them, chosen by a seed.
+
+    A larger share of the same seed contains the smaller one.
+    """
+
+    fraction: float = Field(gt=0, le=1)
+    seed: int = Field(default=0, ge=0)
+
+
 class Protocol(Entry):
     """One frozen way to score, the same for all entries of a table.
 
@@ -67,6 +77,9 @@ class Protocol(Entry):
     them. Training and validation take consecutive dates without a scenario.
 
     ``primary``: the endpoint that orders the entries of tables and reports.
+
+    ``labels``: in segmentation, the share of training regions whose labels models are fitted and
+    trained with. None, and a share of 1, mean all.
     """
 
     name: Name
@@ -87,6 +100,12 @@ class Protocol(Entry):
     dates: Mapping[Name, tuple[tuple[date, ...], ...]] | None = None
     conditions: tuple[Condition, ...] = ()
     primary: Primary | None = None
+    labels: LabelShare | None = None
+
+    @field_validator("labels")
+    @classmethod
+    def _all_labels(cls, labels: LabelShare | None) -> LabelShare | None:
+        return None if labels is not None and labels.fraction == 1 else labels
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -114,6 +133,11 @@ class Protocol(Entry):
     def content(self) -> dict[str, Any]:
         """What decides the scores, as JSON: values that differ from the defaults, without texts."""
         return self.model_dump(mode="json", exclude={"name", "description"}, exclude_defaults=True)
+
+    @property
+    def label_share(self) -> dict[str, Any] | None:
+        """Fraction and seed of the labels, as JSON; None for all labels."""
+        return None if self.labels is None else self.labels.model_dump(mode="json")
 
     @property
     def trained_for(self) -> str:

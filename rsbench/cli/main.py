@@ -36,6 +36,12 @@ Option = Annotated[
     typer.Option("--option", help="Model option NAME=VALUE, e.g. sampler=sjd-fm; repeatable."),
 ]
 
+LabelledFraction = Annotated[
+    float | None,
+    typer.Option(help="Share of training regions whose labels are used, in segmentation."),
+]
+LabelSeed = Annotated[int | None, typer.Option(help="Seed that chooses these regions.")]
+
 
 @app.command()
 def train(
@@ -50,11 +56,13 @@ def train(
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Number of devices that share a batch.")] = 1,
     precision: Precision = "32-true",
+    labelled_fraction: LabelledFraction = None,
+    label_seed: LabelSeed = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Most samples at once; gradients accumulate.")
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="Any of flips,rotations,mixup,cutmix. Default: none.")
+        str | None, typer.Option(help="Any of flips,rotations,mixup,cutmix,cutout. Default: none.")
     ] = None,
     ema: Annotated[float, typer.Option(help="Decay of averaged weights, e.g. 0.999.")] = 0.0,
     channels_last: Annotated[
@@ -78,8 +86,8 @@ def train(
     )  # fmt: skip
     request = RunRequest(
         model=model, preset=preset, data=data, protocol=protocol, context=context, seed=seed,
-        device=device, precision=precision, budget=budget,
-        options=dict(map(parse_option, option or ())),
+        device=device, precision=precision, budget=budget, labelled_fraction=labelled_fraction,
+        label_seed=label_seed, options=dict(map(parse_option, option or ())),
     )  # fmt: skip
     tell = note if is_first_rank() else quiet
     with progress() as advance:
@@ -109,6 +117,8 @@ def run(
     suite: Suite = None,
     metrics: Metrics = None,
     budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
+    labelled_fraction: LabelledFraction = None,
+    label_seed: LabelSeed = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
 ) -> None:
@@ -121,6 +131,7 @@ def run(
         model=model, preset=preset, data=data, protocol=protocol, context=context, horizon=horizon,
         members=members, split=split, seed=seed, device=device, precision=precision,
         checkpoint=checkpoint, suite=suite, metrics=metrics, budget=budget,
+        labelled_fraction=labelled_fraction, label_seed=label_seed,
         options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out,
         command="rsbench " + " ".join(sys.argv[1:]),
     )  # fmt: skip

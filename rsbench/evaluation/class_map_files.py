@@ -29,7 +29,8 @@ class ClassMapFiles:
     """Writes the answers of every entry.
 
     ``<folder>/<model>/<region>/<date>_<y>_<x>.tif`` has the index of the most probable class, and
-    ``….probabilities.tif`` one float32 band per class. ``<folder>/classes.json`` names the classes.
+    ``….probabilities.tif`` one float32 band per class, unless the answer is a map of classes.
+    ``<folder>/classes.json`` names the classes.
 
     Args:
         config: store, sensor and classes.
@@ -57,6 +58,8 @@ class ClassMapFiles:
             ClassMap(dict(enumerate(names)), NONE, tags).write(
                 rasterio, place / f"{name}.tif", grid, shares.argmax(0).astype(np.uint8)
             )
+            if entry.class_map:
+                continue
             profile = profile_of(rasterio, grid, "float32", len(names))
             with geotiff(rasterio, place / f"{name}.probabilities.tif", profile) as file:
                 file.write(shares)

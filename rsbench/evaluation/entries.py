@@ -25,6 +25,7 @@ class ModelEntry:
     """An entry of the table: its name, preset and role, and how it answers a case.
 
     ``reference`` replaces truth and mask of a lead, for an entry that is no forecast.
+    ``class_map``: its answers are 1 for one class and 0 for the others, and are no probabilities.
     """
 
     model: str
@@ -32,6 +33,7 @@ class ModelEntry:
     role: str
     answer: Callable[[Case], Answer]
     reference: Callable[[Case, int], tuple[Tensor, Tensor]] | None = None
+    class_map: bool = False
 
 
 @dataclass(frozen=True)

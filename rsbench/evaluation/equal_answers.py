@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from rsbench.core.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +33,30 @@ class AnswerDigests:
     def digests(self) -> dict[str, str]:
         """Return name of the entry → digest."""
         return {name: hasher.hexdigest() for name, hasher in sorted(self._hashers.items())}
+
+
+def require_distinct(name: str, digests: Mapping[str, str]) -> None:
+    """Refuse an entry whose predictions are those of another model.
+
+    Args:
+        name: of the entry that the table is about; it may be one of the reference models.
+        digests: name of an entry → digest of its predictions. Members of its own ensemble may be
+            equal to their mean.
+
+    Raises:
+        InputError: names the other model.
+    """
+    own = digests.get(name)
+    same = [
+        other for other, digest in digests.items()
+        if digest == own and other.partition(" · ")[0] != name
+    ]  # fmt: skip
+    if same:
+        raise InputError(
+            f"scoring {name}",
+            f"its predictions equal those of {', '.join(same)} bit for bit",
+            "Check that its head reads the images, or that the files are its own",
+        )
 
 
 def equal_notes(runs: Iterable[RunInfo]) -> list[str]:

@@ -259,6 +259,9 @@ class _Scorer:
         found = image_metrics(
             self.images, answer, truth, valid=valid, data_range=self.value_range, options=options
         )
+        if entry.class_map:
+            found = {metric: values.undefined() for metric, values in found.items()}
+            classes = None
         self.tally.add(entry, case, lead, found)
         if self.hooks.layers is not None and classes is not None:
             with exact():

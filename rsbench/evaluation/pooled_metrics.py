@@ -18,6 +18,7 @@ import pandas as pd
 
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
+from rsbench.metrics.queries import needs_probabilities
 from rsbench.metrics.registry import info
 
 if TYPE_CHECKING:
@@ -49,13 +50,17 @@ class PooledMetricAccumulator:
     def add(
         self, entry: ModelEntry, case: Case, lead: int, answer: Tensor, truth: Tensor, valid: Tensor
     ) -> None:
-        """Count one lead of one batch; an image without a valid pixel is left out."""
+        """Count one lead of one batch; an image without a valid pixel is left out.
+
+        Of a map of classes only what needs no probabilities is counted.
+        """
         import torch
 
         from rsbench.metrics.checks import check_pairs
         from rsbench.metrics.pooled import statistic
 
-        counted = {str(info(metric).statistic): statistic(metric) for metric in self.metrics}
+        metrics = [m for m in self.metrics if not (entry.class_map and needs_probabilities(m))]
+        counted = {str(info(metric).statistic): statistic(metric) for metric in metrics}
         pairs = check_pairs(answer, truth, valid, self.value_range, None)
         for name, function in counted.items():
             found = torch.cat([function(images) for images in pairs.chunks()]).numpy()

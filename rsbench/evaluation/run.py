@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsbench.catalog import Protocol
+from rsbench.catalog import Protocol, labelled_protocol
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.trained_labels import require_labels
 from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
@@ -38,7 +39,10 @@ KEEP = ("none", "viewer", "all")
 
 @dataclass(frozen=True)
 class RunRequest(EvaluationOptions):
-    """Options of a run; None means the value of the recipe or the protocol."""
+    """Options of a run; None means the value of the recipe or the protocol.
+
+    ``labelled_fraction``, ``label_seed``: the protocol's ``labels``.
+    """
 
     model: str
     preset: str | None = None
@@ -50,6 +54,8 @@ class RunRequest(EvaluationOptions):
     keep: str = "viewer"
     out: Path | None = None
     command: str = ""
+    labelled_fraction: float | None = None
+    label_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -247,7 +253,9 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, 
         note("the data are simulated: numbers from them say nothing about real places")
     if not store.complete:
         note(f"the store is incomplete: {len(store.meta.missing)} units are missing")
-    config = evaluation_config(store, request.protocol or store.meta.default_protocol, request)
+    named = request.protocol or store.meta.default_protocol
+    share = request.labelled_fraction, request.label_seed
+    config = evaluation_config(store, labelled_protocol(named, *share) if named else named, request)
     for line in task_of(config).notes(config):
         note(line)
     _require_fitting(request, entry, preset, config)
@@ -307,7 +315,7 @@ def _with_weights(
     options = {**task_of(config).model_options(config), **request.options}
     if not entry.trainable:
         return create_model(request.model, preset, **options), {}
-    from rsbench.models.checkpoint import Checkpoint, load_into
+    from rsbench.models.checkpoint import Checkpoint, folder_of, load_into
     from rsbench.models.checkpoint_search import CheckpointQuery, fitting_checkpoints
     from rsbench.training.train import fresh_model, train
 
@@ -320,7 +328,7 @@ def _with_weights(
             split=config.protocol.trained_for, seed=request.seed, context=config.context,
             sensor=config.sensor, bands=config.bands, budget=request.budget,
             options=identity(model).options, stages=stages,
-            preset_options=own,
+            preset_options=own, labels=config.protocol.label_share,
         ))  # fmt: skip
         for folder, kept in found.others:
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
@@ -335,7 +343,8 @@ def _with_weights(
         note(f"no checkpoint fits: {request.model} is trained first, {_within(request)}")
         asked = _training(request, config, preset)
         path = train(model, entry.of(preset), config.store, asked, progress=advance).checkpoint
-    checkpoint: Checkpoint = load_into(model, path, config.store, split=config.split)
+    require_labels(config, path, Checkpoint.load(folder_of(path)))
+    checkpoint = load_into(model, path, config.store, split=config.split)
     if checkpoint.imported:
         note(f"weights imported from {checkpoint.imported}: the places and dates of their training "
              "are unknown, so their overlap with the split is not checked")  # fmt: skip

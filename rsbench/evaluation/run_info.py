@@ -13,6 +13,7 @@ from rsbench.core.typed import typed
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.run_files import SCHEMA
 from rsbench.store.plausible import percent
+from rsbench.tasks.labels import TrainingLabels
 from rsbench.tasks.registry import task
 from rsbench.tasks.words import Words
 
@@ -22,6 +23,8 @@ IDENTITY = (
 """Fields of a run that are equal in runs that can be compared."""
 IMPLAUSIBLE = "implausible_truth"
 """Entry of run.json: how many images the truth has, and which have implausible numbers."""
+LABELS = "labels"
+"""Entry of run.json: which labels models were fitted and trained with."""
 EARLIEST_TASK = "forecast"
 """The task of results that state none and whose protocol is not in the catalogue."""
 
@@ -160,6 +163,12 @@ class RunInfo:
             return f"{self.best_trivial}, the best reference model on {on}"
         why = f"{on} are too few to choose one" if samples else "there are no validation samples"
         return f"{self.best_trivial}, the first reference model of the task ({why})"
+
+    @property
+    def labelled(self) -> str:
+        """Say which training labels were used; empty for all labels of all classes."""
+        told = self.extra.get(LABELS)
+        return str(TrainingLabels.from_json(told)) if told else ""
 
     @property
     def implausible(self) -> str:

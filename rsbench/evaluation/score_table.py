@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
-from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests
-from rsbench.evaluation.run_info import IMPLAUSIBLE, Absent, RunInfo
+from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
+from rsbench.evaluation.run_info import IMPLAUSIBLE, LABELS, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.submission_maps import NO_PROBABILITIES
+from rsbench.evaluation.trained_labels import require_classes
+from rsbench.metrics.queries import needs_probabilities
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
@@ -65,13 +68,16 @@ def own_entry(
 
     Raises:
         TrainingError: if it is trainable and has no weights, or cannot be fitted.
+        InputError: if it was trained for other classes than the store's.
     """
     from rsbench.evaluation.entries import model_entry
     from rsbench.evaluation.fit import fit
+    from rsbench.models.checkpoint import trained_bands
     from rsbench.models.registry import called, identity
     from rsbench.models.rollout import roll
 
     own = identity(model)
+    require_classes(config, f"scoring {own.name}", trained_bands(model))
     entry, digest = None, weights_of(model, own.card)
     reference = own.name in task_of(config).reference_models
     if own.card.fitted and not reference:
@@ -151,7 +157,11 @@ def score_table(
     run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
     extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
     extra |= _implausible(config, tally.frame({}))
-    extra |= {ANSWERS: answers.digests()} if answers is not None else {}
+    labels = task_of(config).training_labels(config)
+    extra |= {LABELS: labels.to_json()} if labels is not None else {}
+    if answers is not None:
+        extra |= {ANSWERS: answers.digests()}
+        require_distinct(own.name, extra[ANSWERS])
     if tally.sets is not None:
         note("comparing sets of images")
     return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
@@ -274,6 +284,9 @@ def _run_info(
 
     store, meta = config.store, config.meta
     absent = [Absent("*", why, metric) for metric, why in config.left_out.items()]
+    if own.entry is not None and own.entry.class_map:
+        lacking = [metric for metric in config.metrics if needs_probabilities(metric)]
+        absent += [Absent(own.name, NO_PROBABILITIES, metric) for metric in lacking]
     absent += [Absent("*", why) for why in task_of(config).left_out(config, config.split)]
     selected = select_reference(config, references.entries)
     return RunInfo(

@@ -211,7 +211,8 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
     counts = joined.assign(_there=skill.notna())
     headline = counts[(counts[strata.GROUP] == strata.HEADLINE) & (counts["band"] == "all")]
     there = headline.groupby(["model", "metric", "lead"])["_there"].any()
-    gone = [Absent(str(m), why, str(k), int(n)) for (m, k, n) in there[~there].index]
+    known = {(item.model, f"skill.{item.metric}"): item.reason for item in run.absent}
+    gone = [Absent(m, known.get((m, k), why), k, int(n)) for (m, k, n) in there[~there].index]
     return joined.drop(columns="_ref"), tuple(gone)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from rsbench.core.errors import InputError, PixelError, RsbenchError, first_line, unknown
 from rsbench.core.grid import Grid, Window
 from rsbench.core.io import write_npy
+from rsbench.evaluation.submission_maps import is_class_map, one_hot
 from rsbench.store.export.geotiff_file import geotiff, profile_of
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class AnswerFiles(ABC):
     Args:
         folder: where they are.
         bands: names along C.
+        codes: code → index of its class, where a prediction may be a map of class codes.
     """
 
     LAYOUT: ClassVar[dict[str, str]] = {
@@ -110,8 +112,11 @@ class AnswerFiles(ABC):
         "geotiff": "<region>/<name>/<target>.tif float32, a band each, on the region's grid",
     }
 
-    def __init__(self, folder: Path, bands: tuple[str, ...]) -> None:
-        self._folder, self._bands = folder, bands
+    def __init__(
+        self, folder: Path, bands: tuple[str, ...], codes: Mapping[int, int] | None = None
+    ) -> None:
+        self._folder, self._bands, self._codes = folder, bands, codes or {}
+        self.class_maps = False
 
     def require(self, asked: Sequence[Asked[Any]]) -> None:
         """Check every file's header before any pixel is read.
@@ -127,9 +132,17 @@ class AnswerFiles(ABC):
                 f"{len(absent)} of {len(asked)} predictions are absent, the first: {absent[0]}",
                 f"Add them; they go where task.json says: {self.LAYOUT[self._form]}",
             )
+        maps = []
         for item in asked:
             with _readable(item):
-                self._check(item)
+                maps.append(self._check(item))
+        self.class_maps = any(maps)
+        if len(set(maps)) > 1:
+            raise InputError(
+                f"the predictions {self._folder}",
+                f"{sum(maps)} of {len(maps)} are maps of class codes, the others probabilities",
+                "Write all of them in one way",
+            )
 
     def read(self, item: Asked[Any], index: int, window: Window) -> Array:
         """Return ``(C, h, w)`` of one lead (from 0); of several members, their mean.
@@ -140,6 +153,8 @@ class AnswerFiles(ABC):
         """
         with _readable(item):
             values = self._cut(item, index, window)
+        if self.class_maps:
+            return one_hot(values[0], self._codes, item, window)
         if not np.isfinite(values).all():
             *rest, band, row, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
             member = f", member {rest[0]}" if rest else ""
@@ -154,7 +169,8 @@ class AnswerFiles(ABC):
 
     def look(self, item: Asked[Any], index: int, window: Window) -> Array:
         """Return the same without the check that values are finite."""
-        return _mean(self._cut(item, index, window))
+        with _readable(item):
+            return _mean(self._cut(item, index, window))
 
     _form: ClassVar[str]
 
@@ -162,12 +178,15 @@ class AnswerFiles(ABC):
     def _there(self, item: Asked[Any]) -> bool: ...
 
     @abstractmethod
-    def _check(self, item: Asked[Any]) -> None: ...
+    def _check(self, item: Asked[Any]) -> bool:
+        """Refuse a file of another shape; return whether it is a map of class codes."""
 
     @abstractmethod
     def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]: ...
 
-    def _require_shape(self, item: Asked[Any], shape: tuple[int, ...], dtype: Any) -> None:
+    def _require_shape(self, item: Asked[Any], shape: tuple[int, ...], dtype: Any) -> bool:
+        if self._codes and is_class_map(item, shape, dtype):
+            return True
         lead, rest = len(item.targets), (len(self._bands), item.grid.height, item.grid.width)
         fits = shape == (lead, *rest) or (
             len(shape) == 5 and shape[1] > 0 and (shape[0], *shape[2:]) == (lead, *rest)
@@ -176,7 +195,8 @@ class AnswerFiles(ABC):
             raise InputError(
                 f"the prediction of {item}",
                 f"its shape is {shape}, asked for is {(lead, *rest)} (leads, bands, rows, columns)",
-                "Write all leads, bands and pixels; members go between leads and bands",
+                "Write all leads, bands and pixels; members go between leads and bands"
+                + (", and class codes are one band of integers" if self._codes else ""),
             )
         if np.dtype(dtype).newbyteorder("=") not in (np.float32, np.float64):
             raise InputError(
@@ -185,6 +205,7 @@ class AnswerFiles(ABC):
                 "Write float32 in the unit that task.json names; integers and half precision have "
                 "lost the digits that metrics measure",
             )
+        return False
 
 
 def _mean(values: npt.NDArray[Any]) -> Array:
@@ -196,9 +217,9 @@ def _mean(values: npt.NDArray[Any]) -> Array:
 class _Arrays(AnswerFiles):
     """Answers as one array per prediction."""
 
-    def _check(self, item: Asked[Any]) -> None:
+    def _check(self, item: Asked[Any]) -> bool:
         array = self._open(item)
-        self._require_shape(item, tuple(array.shape), array.dtype)
+        return self._require_shape(item, tuple(array.shape), array.dtype)
 
     def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]:
         return np.asarray(self._open(item)[(index, ..., *window.slices)])
@@ -257,12 +278,12 @@ class _GeoTiff(AnswerFiles):
     def _there(self, item: Asked[Any]) -> bool:
         return all(self._path(item, index).is_file() for index in range(len(item.targets)))
 
-    def _check(self, item: Asked[Any]) -> None:
-        rasterio = _rasterio()
+    def _check(self, item: Asked[Any]) -> bool:
+        rasterio, maps = _rasterio(), set()
         for index in range(len(item.targets)):
             with self._open(item, index) as file:
                 shape = (len(item.targets), file.count, file.height, file.width)
-                self._require_shape(item, shape, file.dtypes[0])
+                maps.add(self._require_shape(item, shape, file.dtypes[0]))
                 wanted = rasterio.Affine(*item.grid.transform)
                 near = wanted.almost_equals(file.transform, GRID_TOLERANCE * abs(wanted.a))
                 same = file.crs == rasterio.crs.CRS.from_user_input(item.grid.crs)
@@ -272,12 +293,17 @@ class _GeoTiff(AnswerFiles):
                     f"{self._path(item, index).name} lies on another grid than the region",
                     "Write it with the crs and transform that task.json names",
                 )
+        return maps == {True}
 
     def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]:
-        rows, columns = window.slices
-        with self._open(item, index) as file:
-            part = ((rows.start, rows.stop), (columns.start, columns.stop))
-            return cast("npt.NDArray[Any]", file.read(window=part))
+        from rsbench.build.read.opened import checked
+
+        part = _rasterio().windows.Window(window.x, window.y, window.width, window.height)
+        with (
+            self._open(item, index) as file,
+            checked(file, self._path(item, index)) as raster,
+        ):
+            return raster.read(list(range(1, file.count + 1)), part)
 
     def _open(self, item: Asked[Any], index: int) -> Any:
         rasterio = _rasterio()
@@ -302,12 +328,14 @@ def _readable(item: Asked[Any]) -> Iterator[None]:
         raise InputError(f"the prediction of {item}", found, "Write it again") from error
 
 
-def open_answers(form: str, folder: Path, bands: tuple[str, ...]) -> AnswerFiles:
-    """Return what reads answers of a format."""
+def open_answers(
+    form: str, folder: Path, bands: tuple[str, ...], codes: Mapping[int, int] | None = None
+) -> AnswerFiles:
+    """Return what reads answers of a format; ``codes``: see :class:`AnswerFiles`."""
     kinds: dict[str, type[AnswerFiles]] = {"npy": _Npy, "zarr": _Zarr, "geotiff": _GeoTiff}
     if form not in kinds:
         raise unknown("format", form, kinds)
-    return kinds[form](folder, bands)
+    return kinds[form](folder, bands, codes)
 
 
 def _rasterio() -> Any:

@@ -325,6 +325,7 @@ def _preface(
         lines.append(_inputs(table))
     lines += [f"skill is relative to {text}" for text in _references(table, scores)]
     lines += list(dict.fromkeys(one.run.implausible for one in scores if one.run.implausible))
+    lines += list(dict.fromkeys(one.run.labelled for one in scores if one.run.labelled))
     lines += equal_notes(one.run for one in scores)
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no result about real imagery")

@@ -67,6 +67,14 @@ class PerImage:
         per_band = per_band.double().cpu().masked_fill(~band_ok, math.nan)
         return cls(value, ok, per_band, band_ok, dict(counts or {}))
 
+    def undefined(self) -> PerImage:
+        """Return as many images without a value."""
+        nothing = torch.zeros_like(self.ok)
+        if self.per_band is None or self.band_ok is None:
+            return PerImage.of(self.value, nothing)
+        no_band = torch.zeros_like(self.band_ok)
+        return PerImage.of(self.value, nothing, per_band=self.per_band, band_ok=no_band)
+
     @classmethod
     def mean_of_bands(
         cls, per_band: Tensor, band_ok: Tensor, *, counts: Mapping[str, int] | None = None

@@ -17,6 +17,15 @@ SELECTION = "mse@1"
 """Metric that selects the best reference model on validation; every table holds it."""
 
 
+CONFUSION = "rsbench.metrics.pooled:confusion"
+"""Statistic of the metrics of class maps."""
+
+
+def needs_probabilities(metric: str) -> bool:
+    """Say whether a metric of classes is computed from probabilities, not from the confusion."""
+    return definition(metric).statistic != CONFUSION
+
+
 def perfect_values() -> dict[str, float]:
     """Return {id: perfect value} of the metrics whose skill tables hold, in report order."""
     found = {m.id: m.perfect for m in metric_info(probe=False) if m.skill}

@@ -83,6 +83,7 @@ class Checkpoint:
         history: points of the learning curve.
         plan: digest of everything that determines the weights.
         training: training options that differ from their defaults.
+        labels: fraction and seed of the labels of training; None for all, or none.
         finished: UTC time at the end of training.
     """
 
@@ -111,6 +112,7 @@ class Checkpoint:
     history: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Any] | None = None
     preset_options: Mapping[str, Any] | None = None
     finished: str = ""
     schema: int = SCHEMA
@@ -222,7 +224,7 @@ def load_into(
         trainable(model).module.to(device)
     if note.imported:
         model.weights_loaded = True  # type: ignore[attr-defined]
-    mark_trained(model)
+    mark_trained(model, note.bands)
     return note
 
 
@@ -361,14 +363,19 @@ def trainable(model: Model) -> Trainable:
     )
 
 
-_TRAINED: set[int] = set()
+_TRAINED: dict[int, tuple[str, ...]] = {}
 
 
-def mark_trained(model: Model) -> None:
-    """Record that the weights of a model were trained or loaded."""
+def mark_trained(model: Model, bands: tuple[str, ...]) -> None:
+    """Record that the weights of a model were trained or loaded, and for which bands or classes."""
     if id(model) not in _TRAINED:
-        _TRAINED.add(id(model))
-        weakref.finalize(model, _TRAINED.discard, id(model))
+        weakref.finalize(model, _TRAINED.pop, id(model), None)
+    _TRAINED[id(model)] = bands
+
+
+def trained_bands(model: Model) -> tuple[str, ...] | None:
+    """Return the bands or classes that the weights predict; None without training here."""
+    return _TRAINED.get(id(model))
 
 
 def loaded_digest(model: Model) -> str | None:

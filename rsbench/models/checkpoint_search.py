@@ -20,6 +20,7 @@ class CheckpointQuery:
         split: split scheme, e.g. ``space``.
         sensor, bands, options: compared only if given.
         budget: training budget as requested; None for the preset's own.
+        labels: fraction and seed of the labels of training; None for all.
         stages, preset_options: of the current preset, compared only if given. A checkpoint that
             differs in them is listed under :attr:`FittingCheckpoints.others`.
     """
@@ -36,6 +37,7 @@ class CheckpointQuery:
     options: Mapping[str, Any] | None = None
     stages: Sequence[Stage] | None = None
     preset_options: Mapping[str, Any] | None = None
+    labels: Mapping[str, Any] | None = None
 
     @property
     def folder(self) -> Path:
@@ -50,6 +52,7 @@ class CheckpointQuery:
         return (
             (note.model, note.preset, note.dataset_digest) == (self.model, self.preset, self.digest)
             and (note.scheme, note.seed, note.context) == (self.split, self.seed, self.context)
+            and note.labels == self.labels
             and self.sensor in (None, note.sensor)
             and (self.bands is None or tuple(self.bands) == note.bands)
             and (self.options is None or plain_options(self.options) == dict(note.options))

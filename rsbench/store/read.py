@@ -129,7 +129,8 @@ class Store:
     @property
     def one_scene(self) -> bool:
         """Whether all regions are parts of one series of images of one place."""
-        return str(self.meta.recipe.get("importer")).startswith("geotiff-")
+        imported = str(self.meta.recipe.get("importer")).startswith("geotiff-")
+        return bool(self.meta.recipe.get("one_scene", imported))
 
     @property
     def complete(self) -> bool:

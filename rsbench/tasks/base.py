@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
     from rsbench.tasks.config import EvaluationConfig
+    from rsbench.tasks.labels import TrainingLabels
 
 Whole = Callable[[str, date, date], "Tensor"]
 """``(region, start, target) -> (C, H, W)``: something known for a whole region."""
@@ -348,6 +349,18 @@ class Task(Protocol[S]):
     def shown(self, config: EvaluationConfig) -> str:
         """Return the inputs of every model, as written in the table."""
         return f"{config.sensor} k={config.context}"
+
+    def label_codes(self, config: EvaluationConfig) -> Mapping[int, int]:
+        """Return code → index of its class, where a prediction may be a map of codes."""
+        return {}
+
+    def training_labels(self, config: EvaluationConfig) -> TrainingLabels | None:
+        """Return which labels models are fitted and trained with; None where labels are no truth.
+
+        Raises:
+            InputError: if they are too few.
+        """
+        return None
 
     def notes(self, config: EvaluationConfig) -> Iterable[str]:
         """Return notes to print before a run, such as a leak in a published list of samples."""

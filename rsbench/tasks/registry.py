@@ -10,6 +10,8 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+from rsbench.catalog import Protocol
+from rsbench.core.errors import InputError
 from rsbench.core.plugins import BrokenPlugIn, PlugIns
 from rsbench.tasks.base import Task
 from rsbench.tasks.config import EvaluationConfig
@@ -43,6 +45,22 @@ def task(name: str) -> Task[Any]:
 def _task(name: str, path: tuple[str, ...]) -> Task[Any]:
     """Return a task; what is installed can change only with the import path."""
     return TASKS.get(name)
+
+
+def require_protocol(protocol: Protocol) -> None:
+    """Refuse a protocol whose options are not of its task.
+
+    Raises:
+        InputError: names the option.
+    """
+    own = task(protocol.task)
+    own.require_protocol(protocol)
+    if protocol.labels is not None and not own.predicts_labels:
+        raise InputError(
+            f"protocol {protocol.name}",
+            f"its task is {own.name}, whose truth is no labels",
+            "Leave labels and --labelled-fraction out",
+        )
 
 
 def task_of(config: EvaluationConfig) -> Task[Any]:

@@ -11,7 +11,7 @@ from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import InputError, unknown
 from rsbench.tasks.base import Case, Reading, Task
 from rsbench.tasks.config import SPLITS, EvaluationConfig, EvaluationOptions
-from rsbench.tasks.registry import TASKS, fitting, task, task_of
+from rsbench.tasks.registry import TASKS, fitting, require_protocol, task, task_of
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +101,7 @@ def _task(store: Store, protocol: Protocol) -> Task[Any]:
             f"{store.path} holds {kind}",
             f"Take a protocol whose task is {' or '.join(names)}, as {default}",
         )
-    own.require_protocol(protocol)
+    require_protocol(protocol)
     return own
 
 

@@ -102,6 +102,7 @@ class Plan:
         preset_options: those of the preset.
         initial: digest of the weights that training starts from.
         resampling: in fusion, how coarse images are brought to the fine grid; None otherwise.
+        labels: fraction and seed of the labels of training; None for all, or none.
         extras: what was turned on of :class:`rsbench.training.options.Options`.
     """
 
@@ -126,6 +127,7 @@ class Plan:
     batch_size: int | None
     initial: str
     resampling: str | None = None
+    labels: Mapping[str, Any] | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     preset_options: Mapping[str, Any] = field(default_factory=dict)
     trainer: int = TRAINER
@@ -134,10 +136,9 @@ class Plan:
     def digest(self) -> str:
         """Digest of the plan; what is off, or does not concern a task, leaves no trace in it."""
         whole = asdict(self)
-        if self.resampling is None:
-            del whole["resampling"]
-        if not self.extras:
-            del whole["extras"]
+        for name in ("resampling", "labels", "extras"):
+            if not whole[name]:
+                del whole[name]
         return sha256_json(whole)
 
     @property

@@ -31,7 +31,7 @@ from rsbench.models.checkpoint import (
 )
 from rsbench.models.checkpoint_files import tensors_digest, write_json, write_tensors
 from rsbench.models.registry import adopt, create_model, identity
-from rsbench.tasks.registry import task
+from rsbench.tasks.registry import require_protocol, task
 from rsbench.training.data import Crops, TrainingData, Validation, require_splits
 from rsbench.training.launch import Launch
 from rsbench.training.loop import Loop, Sources
@@ -170,7 +170,7 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
     extras = Options.of(plan.extras)
     with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
         position = loop.run(begun)
-    mark_trained(model)
+    mark_trained(model, plan.bands)
     if fabric.is_global_zero:
         _write(model, sitting, position, sources.crops.regions)
         states.clear()
@@ -218,7 +218,7 @@ def _require(card: Card, store: Store, protocol: Protocol, request: TrainRequest
             f"protocol {protocol.name} asks for {protocol.task}",
             f"Take a protocol whose task is {card.task}",
         )
-    task(protocol.task).require_protocol(protocol)
+    require_protocol(protocol)
     store.sensor(request.sensor)
     require_splits(store)
     if protocol.scheme == "time":
@@ -303,6 +303,7 @@ def _plan(
         precision=request.precision, batch_size=request.batch_size,
         initial=tensors_digest(model.module.state_dict()),
         resampling=task(card.task).resampled(protocol), extras=request.options.chosen(),
+        labels=protocol.label_share,
     )  # fmt: skip
 
 
@@ -354,7 +355,7 @@ def _write(model: Trainable, sitting: Sitting, position: Position, regions: Sequ
         window=plan.window, regions=_footprints(store, plan, regions),
         selected_on=store.split("val"), seed=plan.seed, steps=position.steps,
         stages=tuple(asdict(stage) for stage in plan.stages), precision=plan.precision,
-        budget=sitting.request.budget, training=plan.extras,
+        budget=sitting.request.budget, training=plan.extras, labels=plan.labels,
         selection=dict(position.best or {}), weights_digest=tensors_digest(tensors),
         plan=plan.digest, simulated=store.simulated,
         seconds=position.seconds_before + position.seconds, history=tuple(position.history),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import segment_toys as toys
 
 from rsbench.core.errors import InputError
 from rsbench.evaluation.entries import Answer, ModelEntry
-from rsbench.evaluation.equal_answers import equal_notes
+from rsbench.evaluation.equal_answers import equal_notes, require_distinct
 from rsbench.evaluation.fit import fit
 from rsbench.evaluation.score_table import OwnEntry, score_table
 from rsbench.evaluation.submission_files import NOTE
@@ -22,7 +23,7 @@ from rsbench.evaluation.table import to_markdown
 from rsbench.models.registry import create_model
 from rsbench.store.read import Store
 from rsbench.tasks.base import Case
-from rsbench.tasks.config import EvaluationOptions
+from rsbench.tasks.config import EvaluationConfig, EvaluationOptions
 from rsbench.tasks.settings import evaluation_config
 
 Probabilities = npt.NDArray[np.float32]
@@ -100,19 +101,41 @@ def require_maps(store: Store, task: Path, maps: Path) -> None:
             assert file.tags(1)["CLASS_1"] == "trees"
 
 
-def test_entries_with_equal_predictions_are_named(store: Store) -> None:
+def copied(store: Store, change: float = 0.0) -> tuple[EvaluationConfig, OwnEntry]:
     config = evaluation_config(store, "segment", EvaluationOptions(suite="miou@1", device="cpu"))
     model = create_model("majority", classes=3)
     fit(model, config)
 
     def same(case: Case) -> Answer:
-        yield 1, model.predict(case.given, case.want).values[:, 0, 0]
+        values = model.predict(case.given, case.want).values[:, 0, 0]
+        values[:1, :, 0, 0] += change
+        yield 1, values
 
-    own = OwnEntry("copycat", ModelEntry("copycat", "", "model", same), None, "")
-    scores = score_table(config, own)
-    note = "equal predictions, bit for bit: copycat, majority"
-    assert equal_notes([scores.run]) == [note]
-    assert note in to_markdown(scores.table(), scores=[scores])
+    return config, OwnEntry("copycat", ModelEntry("copycat", "", "model", same), None, "")
+
+
+def test_an_entry_with_the_predictions_of_another_is_refused(store: Store) -> None:
+    with pytest.raises(InputError, match="predictions equal those of majority bit for bit") as e:
+        score_table(*copied(store))
+    assert e.value.exit_code == 2
+    assert score_table(*copied(store, 1e-6)).run.extra["answers"]
+
+
+def test_equal_predictions_in_several_runs_are_named(store: Store) -> None:
+    scores = score_table(*copied(store, 1e-6))
+    answers = {**scores.run.extra["answers"], "other": scores.run.extra["answers"]["copycat"]}
+    other = replace(scores.run, extra={**scores.run.extra, "answers": answers})
+    note = "equal predictions, bit for bit: copycat, other"
+    assert equal_notes([scores.run, other]) == [note]
+    assert note in to_markdown(scores.table(), scores=[scores, replace(scores, run=other)])
+
+
+@pytest.mark.parametrize("name", ["mine", "majority"])
+def test_only_another_model_is_equal(name: str) -> None:
+    digests = {"mine": "a", "mine · member 0": "a", "majority": "b", "pixel_lda": "c"}
+    require_distinct(name, digests)
+    with pytest.raises(InputError, match="pixel_lda"):
+        require_distinct(name, {**digests, "pixel_lda": digests[name]})
 
 
 def negative(values: Probabilities) -> None:

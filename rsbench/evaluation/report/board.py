@@ -87,6 +87,7 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
             "values are not comparable."
         )
     said = dict.fromkeys(s.run.implausible for _, s in members if s.run.implausible)
+    said |= dict.fromkeys(s.run.labelled for _, s in members if s.run.labelled)
     said |= dict.fromkeys(equal_notes(s.run for _, s in members))
     notes += [f"{text[0].upper()}{text[1:]}." for text in said]
     folders = tuple(folder for folder, _ in members)

@@ -12,8 +12,8 @@ from rsbench.evaluation import strata
 from rsbench.evaluation.pooled_metrics import whole_table
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.leaderboard import cell_text
+from rsbench.metrics.queries import CONFUSION
 
-CONFUSION = "rsbench.metrics.pooled:confusion"
 SHOWN = 4
 """Entries whose confusion is drawn, in the order of the table."""
 PER_CLASS = ("iou@1", "f1@1")

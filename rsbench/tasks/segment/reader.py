@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rsbench.models.api import Frames
@@ -28,11 +29,13 @@ class LabelReader:
         reading: store and protocol; its bands are the names of the classes.
         images: reads the input sensor.
         classes: the classes of the store.
+        hidden: regions whose labels are not read: none of their pixels has a class.
     """
 
     reading: Reading
     images: FrameReader[Image]
     classes: Classes
+    hidden: frozenset[str] = frozenset()
 
     def shape(self, sample: Image) -> tuple[Any, ...]:
         """Return the size of the window."""
@@ -62,8 +65,15 @@ class LabelReader:
         """Return the share of pixels that have a class."""
         return float((self._indices(sample) != IGNORED).mean())
 
+    def class_pixels(self, sample: Image) -> npt.NDArray[np.int64]:
+        """Return ``(K,)`` numbers of pixels of each class."""
+        whole = np.bincount(self._indices(sample).ravel(), minlength=IGNORED + 1)
+        return whole[: len(self.classes.names)]
+
     def _indices(self, sample: Image) -> UINT8:
-        """Return ``(H, W)``: a pixel whose image is masked is not scored."""
+        """Return ``(H, W)``: a pixel whose image is masked, or whose label is hidden, has none."""
+        if sample.region in self.hidden:
+            return np.full((sample.window.height, sample.window.width), IGNORED, np.uint8)
         store, sensor = self.reading.store, self.images.reading.sensor
         whole = _label_indices(store, sample.region, sensor)
         rows, columns = sample.window.slices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,11 @@ from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
 from rsbench.tasks.segment.classes import classes_of, labelled_sensor
+from rsbench.tasks.segment.labelled import (
+    labelled_regions,
+    training_labels,
+    training_regions,
+)
 from rsbench.tasks.segment.samples import TARGET, UNIT, Image
 from rsbench.tasks.segment.words import WORDS
 from rsbench.tasks.windows import fitting, whole_window, windows_of
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from rsbench.store.layout import SensorMeta
     from rsbench.store.read import Store
     from rsbench.tasks.config import EvaluationConfig
+    from rsbench.tasks.labels import TrainingLabels
+    from rsbench.tasks.segment.reader import LabelReader
     from rsbench.tasks.words import Scored
 
 
@@ -72,11 +79,21 @@ class SegmentTask(Task[Image]):
         return {"bands": len(bands), "classes": len(config.bands)}
 
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
-        """Return the configuration with windows no larger than the regions."""
-        return replace(config, protocol=fitting(config.protocol, config.store, config.sensor))
+        """Return the configuration with windows no larger than the regions.
+
+        Raises:
+            InputError: for a share of the labels with fewer labelled windows than classes.
+        """
+        own = replace(config, protocol=fitting(config.protocol, config.store, config.sensor))
+        if own.protocol.labels is not None:
+            self.training_labels(own)
+        return own
 
     def groups(self, config: EvaluationConfig, split: str) -> list[list[Image]]:
-        """Return the windows of all images of a split's regions in one group."""
+        """Return the windows of all images of a split's regions in one group.
+
+        Of the training split these are the regions whose labels may be used.
+        """
         return [list(_images(config.store, config.protocol, config.sensor, split))]
 
     def unit(self, config: EvaluationConfig, sample: Image) -> Unit:
@@ -84,7 +101,7 @@ class SegmentTask(Task[Image]):
         day = config.store.region(sample.region).times[config.sensor][sample.time]
         return Unit(day, (day,), ("starts",))
 
-    def reader(self, reading: Reading, advance: Advance = silent) -> Reader[Image]:
+    def reader(self, reading: Reading, advance: Advance = silent) -> LabelReader:
         """Return what reads images and labels."""
         from rsbench.store.cache import open_cache
         from rsbench.tasks.frames import FrameReader
@@ -96,11 +113,30 @@ class SegmentTask(Task[Image]):
         images: FrameReader[Image] = FrameReader(
             given, caches, lambda sample: requests(given, sample)
         )
-        return LabelReader(reading, images, classes_of(reading.store))
+        store = reading.store
+        hidden = {*training_regions(store)} - {*labelled_regions(store, reading.protocol)}
+        return LabelReader(reading, images, classes_of(store), frozenset(hidden))
 
     def shown(self, config: EvaluationConfig) -> str:
-        """Return the inputs of every model, with the label set."""
-        return f"{config.sensor} labels={classes_of(config.store).labels}"
+        """Return the inputs of every model, with the label set and a stated share of it."""
+        share, labels = config.protocol.labels, classes_of(config.store).labels
+        part = "" if share is None else f" fraction={share.fraction:g} label seed={share.seed}"
+        return f"{config.sensor} labels={labels}{part}"
+
+    def label_codes(self, config: EvaluationConfig) -> Mapping[int, int]:
+        """Return the codes of the label set that are scored."""
+        return classes_of(config.store).index
+
+    def training_labels(self, config: EvaluationConfig) -> TrainingLabels | None:
+        """Return the labels of the training split that the protocol allows."""
+        reading = Reading(config.store, config.protocol, config.sensor, config.bands)
+        samples = _images(config.store, config.protocol, config.sensor, "train")
+        reader = self.reader(reading)
+        return training_labels(config.store, config.protocol, reader, samples)
+
+    def notes(self, config: EvaluationConfig) -> Iterable[str]:
+        """Return which labels are used, where it is a share of them or a class has none."""
+        return filter(None, [str(self.training_labels(config))])
 
     def pool(self, reading: Reading, drawing: Drawing, split: str) -> Pool[Image]:
         """Return the images of a split's regions."""
@@ -145,13 +181,18 @@ def _asked(config: EvaluationConfig, region: str, time: int) -> Asked[Image]:
 
 
 def _images(store: Store, protocol: Protocol, sensor: str, split: str) -> Iterator[Image]:
-    for region in store.split(split):
+    for region in _regions(store, protocol, split):
         entry = store.region(region)
         areas = windows_of(
             region, entry.grids[sensor], window=protocol.window, stride=protocol.stride
         )
         for time in range(len(entry.times[sensor])):
             yield from (Image(region, area, time) for area in areas)
+
+
+def _regions(store: Store, protocol: Protocol, split: str) -> tuple[str, ...]:
+    """Return the regions of a split, of training those whose labels may be used."""
+    return labelled_regions(store, protocol) if split == "train" else store.split(split)
 
 
 @dataclass(frozen=True)
@@ -165,7 +206,7 @@ class Images:
     @classmethod
     def of(cls, reading: Reading, split: str) -> Images:
         """Return the images of a split."""
-        return cls(reading, tuple(reading.store.split(split)))
+        return cls(reading, _regions(reading.store, reading.protocol, split))
 
     def longest(self, leads: int) -> int:
         """Return 1: every sample has one image."""

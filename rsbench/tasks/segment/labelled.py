@@ -1,0 +1,73 @@
+"""Which regions of the training split have labels that models are fitted and trained with."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rsbench.core.errors import InputError
+from rsbench.tasks.labels import TrainingLabels
+
+if TYPE_CHECKING:
+    from rsbench.catalog import Protocol
+    from rsbench.store.read import Store
+    from rsbench.tasks.segment.reader import LabelReader
+    from rsbench.tasks.segment.samples import Image
+
+
+def training_regions(store: Store) -> tuple[str, ...]:
+    """Return the regions of the training split; none where the store has no such split."""
+    names = (str(e["name"]) for e in store.listed.values() if e["split"] == "train")
+    return tuple(sorted(names))
+
+
+def labelled_regions(store: Store, protocol: Protocol) -> tuple[str, ...]:
+    """Return the training regions whose labels may be used, sorted.
+
+    Regions are ordered by the SHA-256 of seed and name; the first ones are taken, so that a larger
+    fraction contains a smaller one. Their number is the nearest to the fraction, and at least one.
+    """
+    names, share = training_regions(store), protocol.labels
+    if share is None:
+        return names
+    count = max(1, math.floor(share.fraction * len(names) + 0.5))
+    text = f"{share.seed} {{}}"
+    order = sorted(names, key=lambda name: hashlib.sha256(text.format(name).encode()).hexdigest())
+    return tuple(sorted(order[:count]))
+
+
+def training_labels(
+    store: Store, protocol: Protocol, reader: LabelReader, samples: Iterable[Image]
+) -> TrainingLabels:
+    """Return what is labelled of the training split.
+
+    Args:
+        samples: the windows of the labelled training regions.
+
+    Raises:
+        InputError: for a stated share with fewer labelled windows than classes.
+    """
+    names = reader.classes.names
+    counts = np.array([reader.class_pixels(sample) for sample in samples]).reshape(-1, len(names))
+    regions, of = labelled_regions(store, protocol), len(training_regions(store))
+    windows = int((counts.sum(axis=1) > 0).sum())
+    found = TrainingLabels(
+        protocol.label_share, regions, of, windows,
+        dict(zip(names, counts.sum(axis=0).tolist(), strict=True)),
+    )  # fmt: skip
+    if protocol.labels is not None and windows < len(names):
+        least = math.ceil(len(names) / max(1, windows) * len(regions))
+        remedy = "Take a protocol with smaller windows, or a store with more training regions"
+        if windows and least <= of:
+            remedy = f"Give --labelled-fraction {math.ceil(1000 * least / of) / 1000:g} or more"
+        raise InputError(
+            f"protocol {protocol.name}",
+            f"its {found.share} hold {windows} windows with a labelled pixel, fewer than the "
+            f"{len(names)} classes",
+            remedy,
+        )
+    return found
