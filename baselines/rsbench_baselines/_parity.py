@@ -52,10 +52,6 @@ PARITY: Mapping[str, str] = MappingProxyType(
         "stands around the prior (conditions, low-rank updates, scales of latents, one step) with "
         "a second implementation in NumPy and its recorded outputs, with stand-ins for the "
         "prior. Not compared: the gated prior, a training.",
-        "cross_scale": "Written from equations, without a reference program. The tests compare the "
-        "parts of the losses with values worked out by hand and loops in NumPy, and LatentMIM with "
-        "a second implementation in NumPy and its recorded outputs; I-JEPA's encoder and predictor "
-        "are those of sat_jepa_diff, compared there. Not compared: a training, published tables.",
         "random_encoder": "The encoder is that of sat_jepa_diff, compared there; the discriminant "
         "that of pixel_lda.",
         "vae_roundtrip": "Not compared: the VAE, whose weights are gated.",

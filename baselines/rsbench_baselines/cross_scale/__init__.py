@@ -61,7 +61,7 @@ card = trained_card(
         "J. G. Waithaka et al., arXiv 2601.12964 (2026); M. Assran et al., CVPR 2023, arXiv "
         "2301.08243; Y. Wei et al., ECCV 2024, arXiv 2407.15837"
     ),
-    licence="Apache-2.0 (written from equations; no line of the authors' programs)",
+    licence="Apache-2.0 (written from the papers and from descriptions of the programs)",
     default_preset="tiny_ijepa_sa",
     shared=("head", "freeze", "classes", "probe_steps"),
 )
