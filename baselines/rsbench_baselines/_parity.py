@@ -52,6 +52,8 @@ PARITY: Mapping[str, str] = MappingProxyType(
         "stands around the prior (conditions, low-rank updates, scales of latents, one step) with "
         "a second implementation in NumPy and its recorded outputs, with stand-ins for the "
         "prior. Not compared: the gated prior, a training.",
+        "random_encoder": "The encoder is that of sat_jepa_diff, compared there; the discriminant "
+        "that of pixel_lda.",
         "vae_roundtrip": "Not compared: the VAE, whose weights are gated.",
         "random_adapter": "The adapter is that of sat_jepa_diff, compared there. Not compared: the "
         "gated prior.",

@@ -10,16 +10,11 @@ from torch.nn import functional
 
 from rsbench import Frames, Given, Prediction, Want
 from rsbench_baselines.discriminant import discriminant
+from rsbench_baselines.standardise import image_of
 
 WINDOW = 5
 
 Pairs = Iterable[tuple[Given, Want, Frames]]
-
-
-def image_of(given: Given) -> tuple[Tensor, Tensor]:
-    """Return the last image given: ``(B, C, H, W)``, and ``(B, 1, H, W)`` bool."""
-    (frames,) = given.frames.values()
-    return frames.values[:, 0, -1], frames.valid[:, 0, -1].all(dim=1, keepdim=True)
 
 
 def window_features(values: Tensor, valid: Tensor) -> Tensor:
@@ -95,7 +90,8 @@ class Classifier:
         return Prediction(values.expand(B, want.members, 1, K, H, W).contiguous())
 
     def _features(self, given: Given) -> tuple[Tensor, Tensor]:
-        values, valid = image_of(given)
+        (frames,) = given.frames.values()
+        values, valid = image_of(frames)
         if self.features == "window":
             return window_features(values, valid), valid
         if self.features == "pixel":
