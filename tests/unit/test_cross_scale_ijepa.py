@@ -51,6 +51,19 @@ def test_the_sizes(size: str, encoder: int, predictor: int) -> None:
     assert count(net.teacher) == 0
 
 
+def test_tokens_of_the_tiny_encoder_are_about_the_image_before_any_training() -> None:
+    """With the published first weights they are nearly the positions alone."""
+    alike = {}
+    for spread, loud in ((0.125, 0.5), (0.02, 0.02)):
+        torch.manual_seed(0)
+        sizes = replace(SIZES["ijepa", "tiny"], spread=spread, loud=loud)
+        with torch.no_grad():
+            one, two = IJepa(sizes, Pretraining(), steps=1).encode(draw(2, 4, 32, 32))[-1]
+        alike[loud] = float(F.cosine_similarity(one, two, dim=0).mean())
+    assert (SIZES["ijepa", "tiny"].spread, SIZES["ijepa", "tiny"].loud) == (0.125, 0.5)
+    assert alike[0.5] < 0.5 < 0.8 < alike[0.02]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"affinity": "gram"}, {"teach": "hr"}, {"see": "hr", "affinity": "gram", "teach": "hr"},

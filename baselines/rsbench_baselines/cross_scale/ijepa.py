@@ -35,11 +35,13 @@ class IJepa(nn.Module):
         self.sizes = sizes
         self.options = options
         self.encoder = Encoder(
-            sizes.bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads
-        )
+            sizes.bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth,
+            heads=sizes.heads, spread=sizes.spread, loud=sizes.loud,
+        )  # fmt: skip
         self.predictor = Predictor(
-            sizes.width, inner=sizes.inner, depth=sizes.inner_depth, heads=sizes.inner_heads
-        )
+            sizes.width, inner=sizes.inner, depth=sizes.inner_depth, heads=sizes.inner_heads,
+            spread=sizes.spread, enter=sizes.spread,
+        )  # fmt: skip
         self.teacher = Teacher(self.encoder, momentum=sizes.momentum, steps=steps)
 
     def loss(self, mr: Tensor, hr: Tensor | None, draw: Generator) -> dict[str, Tensor]:
@@ -47,7 +49,8 @@ class IJepa(nn.Module):
 
         Args:
             mr: standardised mid-resolution crops ``(B, C, H, W)``.
-            hr: standardised high-resolution crops of the same ground; None where unused.
+            hr: standardised high-resolution crops of the same ground, bands in the order of
+                ``mr``; None where unused.
             draw: generator of the masks, on the CPU.
 
         Returns:

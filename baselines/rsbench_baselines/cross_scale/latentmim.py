@@ -62,7 +62,8 @@ class LatentMim(nn.Module):
 
         Args:
             mr: standardised mid-resolution crops ``(B, C, H, W)``.
-            hr: standardised high-resolution crops of the same ground; None where unused.
+            hr: standardised high-resolution crops of the same ground, bands in the order of
+                ``mr``; None where unused.
             draw: generator of the masks and of the places of patches, on the CPU.
 
         Returns:
