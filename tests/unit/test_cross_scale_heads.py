@@ -143,7 +143,7 @@ def test_what_was_fitted_is_in_the_state(name: str) -> None:
 def test_a_split_without_labels_is_refused(name: str) -> None:
     maps, truth, valid = example()
     made = head(name, width=5, classes=3, pixels=2)
-    with pytest.raises(ValueError, match="no valid pixel"):
+    with pytest.raises(InputError, match="no valid pixel"):
         fitted(made, (maps, truth, torch.zeros_like(valid)))
 
 
@@ -202,7 +202,7 @@ def test_upernet_has_few_weights_and_takes_four_maps() -> None:
     found.square().sum().backward()
     assert all(m.grad is not None and float(m.grad.abs().sum()) > 0 for m in maps)
     assert all(p.grad is not None and float(p.grad.abs().sum()) > 0 for p in made.parameters())
-    with pytest.raises(ValueError, match="4 maps"):
+    with pytest.raises(InputError, match="4 maps"):
         made(maps[:1], (24, 24))
 
 

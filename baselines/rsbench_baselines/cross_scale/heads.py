@@ -49,7 +49,7 @@ class ClosedForm(Protocol):
         """Set the head's buffers from the statistics of all batches.
 
         Raises:
-            ValueError: when no pixel had a class.
+            InputError: when no pixel had a class.
         """
         ...
 
@@ -121,7 +121,7 @@ class Lda(nn.Module):
     def solve(self, sums: Sums) -> None:
         """Set weight and bias; see :class:`ClosedForm`."""
         if float(sums["count"].sum()) == 0:
-            raise ValueError("no valid pixel of the labelled split has a class")
+            raise _unlabelled("lda")
         # Pixels of one token are one sample: what counts for the shrinkage is tokens.
         found = discriminant(sums["count"], sums["total"], sums["products"], sums["tokens"])
         self.bias.copy_(found[:, 0])
@@ -168,7 +168,7 @@ class Knn(nn.Module):
         """Store the tokens; see :class:`ClosedForm`."""
         count = len(sums["label"])
         if count == 0:
-            raise ValueError("no valid pixel of the labelled split has a class")
+            raise _unlabelled("knn")
         self.tokens.zero_()[:count] = sums["tokens"]
         self.label.fill_(-1)[:count] = sums["label"]
         self._draw.manual_seed(0)
@@ -219,6 +219,13 @@ def head(name: str, *, width: int, classes: int, pixels: int) -> Any:
     if name not in HEADS:
         raise InputError(f"head={name}", f"heads are {', '.join(HEADS)}", "Use head=lda")
     return HEADS[name](width, classes, pixels)
+
+
+def _unlabelled(name: str) -> InputError:
+    return InputError(
+        f"fitting head={name}", "no valid pixel of the labelled windows has a class",
+        "Use a dataset with labels in its training split, or a larger fraction of labels",
+    )  # fmt: skip
 
 
 def _layer(width: int, outputs: int) -> nn.Conv2d:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rsbench import InputError
+
 CHANNELS = 128
 BINS = (1, 2, 3, 6)
 SCALES = (4.0, 2.0, 1.0, 0.5)
@@ -40,10 +42,14 @@ class UPerNet(nn.Module):
         """Map four token maps ``(B, D, h, w)`` to logits ``(B, K, H, W)``.
 
         Raises:
-            ValueError: for another number of maps.
+            InputError: for another number of maps.
         """
         if len(maps) != len(SCALES):
-            raise ValueError(f"upernet reads {len(SCALES)} maps of tokens, not {len(maps)}")
+            raise InputError(
+                "head=upernet",
+                f"it reads {len(SCALES)} maps of tokens, and the encoder gives {len(maps)}",
+                "Use head=lda, knn, linear or linear.p2",
+            )
         scaled = [_resized(x, _sides(x, scale)) for x, scale in zip(maps, SCALES, strict=True)]
         levels = [side(x) for side, x in zip(self.sides, scaled[:-1], strict=True)]
         levels.append(self.bottom(self._pyramid(scaled[-1])))
