@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rsbench.store.read import open_store as open_store
 
 
-# Public module names, rsbench.registry and rsbench.check, stay where packages move.
+# Public module names (rsbench.check, rsbench.errors, rsbench.registry) stay where packages move.
 __path__.append(str(Path(__file__).parent / "_aliases"))
 
 # Resolved on first use, so that `import rsbench` costs neither torch nor rasterio.

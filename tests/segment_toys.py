@@ -66,14 +66,17 @@ def region(number: int, size: int = 32, **changes: Any) -> dict[str, SensorArray
     }  # fmt: skip
 
 
-def write_store(root: Path, *, regions: int = 20, kind: str = "pairs", **changes: Any) -> Store:
+def write_store(
+    root: Path, *, regions: int = 20, kind: str = "pairs", finer: bool = True, **changes: Any
+) -> Store:
     """Write a store of pairs: half of its regions for training, a fifth for validation."""
     metas = {
         MR: meta(MR, "reflectance", "uint16", 10.0), HR: meta(HR, "display", "uint8", 10 / RATIO)
     }  # fmt: skip
+    metas = metas if finer else {MR: metas[MR]}
     for number in range(regions):
         split = ("train", "val", "test", "train", "test")[number % 5]
-        arrays = region(number, **changes)
+        arrays = {name: item for name, item in region(number, **changes).items() if name in metas}
         record = RegionRecord(f"place-{number:02d}", split, {}, arrays[MR].times)
         write_region(root, record, arrays, metas)
     about_store = StoreMeta(

@@ -43,10 +43,17 @@ PARITY: Mapping[str, str] = MappingProxyType(
         "adapter: the tests compare them with a second implementation in NumPy and its recorded "
         "outputs; leaving out one norm, activation or shortcut of a block changes them. Not "
         "compared: the gated prior, a training.",
+        "cross_scale": "LatentMIM with a transcription of its released code, from which gaps, "
+        "position codes and epsilons were taken: tokens, predictions and both losses agree "
+        "to 3e-7 (weights in float64, codes in float32). Encoder and predictor of I-JEPA are those "
+        f"of sat_jepa_diff, compared there. {_RECORDED}. Heads: the discriminant with "
+        "scikit-learn's, to 1e-4. Not compared: a training, the published tables.",
         "sd35": "The sampler is that of sat_jepa_diff, compared there. The tests compare what "
         "stands around the prior (conditions, low-rank updates, scales of latents, one step) with "
         "a second implementation in NumPy and its recorded outputs, with stand-ins for the "
         "prior. Not compared: the gated prior, a training.",
+        "random_encoder": "The encoder is that of sat_jepa_diff, compared there; the discriminant "
+        "that of pixel_lda.",
         "vae_roundtrip": "Not compared: the VAE, whose weights are gated.",
         "random_adapter": "The adapter is that of sat_jepa_diff, compared there. Not compared: the "
         "gated prior.",

@@ -62,7 +62,7 @@ def train(
         int | None, typer.Option(min=1, help="Most samples at once; gradients accumulate.")
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="Any of flips,rotations,mixup,cutmix. Default: none.")
+        str | None, typer.Option(help="Any of flips,rotations,mixup,cutmix,cutout. Default: none.")
     ] = None,
     ema: Annotated[float, typer.Option(help="Decay of averaged weights, e.g. 0.999.")] = 0.0,
     channels_last: Annotated[

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from rsbench.core.paths import cache_dir
 from rsbench.core.version import __version__
 from rsbench.models.api import Fitted, Frames, Model
 from rsbench.models.checkpoint import plain_options
-from rsbench.models.checkpoint_files import read_json, write_json
+from rsbench.models.checkpoint_files import read_json, tensors_digest, write_json
 from rsbench.models.registry import identity
 from rsbench.tasks.config import EvaluationConfig
 from rsbench.tasks.registry import task_of
@@ -94,8 +95,16 @@ def _about(model: Model, config: EvaluationConfig) -> dict[str, Any]:
         "options": plain_options(own.options), "dataset": config.store.digest,
         "protocol": config.protocol.model_dump(mode="json"), "sensor": config.sensor,
         "bands": list(config.bands), "context": config.context, "horizon": config.horizon,
-        "members": config.members, "seed": config.seed,
+        "members": config.members, "seed": config.seed, **_network(model),
     }  # fmt: skip
+
+
+def _network(model: Model) -> dict[str, str]:
+    """Return the digest of the tensors that a model has before its fit, where it has a network."""
+    module: Any = getattr(model, "module", None)
+    if not hasattr(module, "state_dict"):
+        return {}
+    return {"tensors": tensors_digest(module.state_dict())}
 
 
 def _kept(path: Path | None, about: Mapping[str, Any]) -> dict[str, float] | None:
@@ -112,12 +121,24 @@ def _kept(path: Path | None, about: Mapping[str, Any]) -> dict[str, float] | Non
     return parameters if sha256_json(parameters) == value.get("digest") else None
 
 
-def training_pairs(config: EvaluationConfig) -> Iterator[tuple[Given, Want, Frames]]:
-    """Yield (given, want, truth) of the training split, for closed-form fits."""
-    for case in cases(config, split="train"):
-        truth = Frames(
-            values=case.truth[:, None], valid=case.valid[:, None], times=case.want.times,
-            bands=config.bands, unit=config.meta.unit,
-            predicted=(False,) * case.truth.shape[1], value_range=config.meta.value_range,
-        )  # fmt: skip
-        yield case.given, case.want, truth
+def training_pairs(config: EvaluationConfig) -> TrainingPairs:
+    """Return (given, want, truth) of the training split, for closed-form fits."""
+    return TrainingPairs(config)
+
+
+@dataclass(frozen=True)
+class TrainingPairs:
+    """(given, want, truth) of the training split; each iteration reads it anew."""
+
+    config: EvaluationConfig
+
+    def __iter__(self) -> Iterator[tuple[Given, Want, Frames]]:
+        """Yield them in batches."""
+        bands, meta = self.config.bands, self.config.meta
+        for case in cases(self.config, split="train"):
+            truth = Frames(
+                values=case.truth[:, None], valid=case.valid[:, None], times=case.want.times,
+                bands=bands, unit=meta.unit, predicted=(False,) * case.truth.shape[1],
+                value_range=meta.value_range,
+            )  # fmt: skip
+            yield case.given, case.want, truth

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -169,7 +169,8 @@ class AnswerFiles(ABC):
 
     def look(self, item: Asked[Any], index: int, window: Window) -> Array:
         """Return the same without the check that values are finite."""
-        return _mean(self._cut(item, index, window))
+        with _readable(item):
+            return _mean(self._cut(item, index, window))
 
     _form: ClassVar[str]
 
@@ -295,10 +296,14 @@ class _GeoTiff(AnswerFiles):
         return maps == {True}
 
     def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]:
-        rows, columns = window.slices
-        with self._open(item, index) as file:
-            part = ((rows.start, rows.stop), (columns.start, columns.stop))
-            return cast("npt.NDArray[Any]", file.read(window=part))
+        from rsbench.build.read.opened import checked
+
+        part = _rasterio().windows.Window(window.x, window.y, window.width, window.height)
+        with (
+            self._open(item, index) as file,
+            checked(file, self._path(item, index)) as raster,
+        ):
+            return raster.read(list(range(1, file.count + 1)), part)
 
     def _open(self, item: Asked[Any], index: int) -> Any:
         rasterio = _rasterio()

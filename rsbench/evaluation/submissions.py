@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rsbench.catalog import Protocol, load_protocol
-from rsbench.core.digest import sha256_file, sha256_json
+from rsbench.core.digest import sha256_json
 from rsbench.core.errors import Incomparable, InputError, SchemaError, unknown
 from rsbench.core.file_lock import new_directory
 from rsbench.core.io import read_json
@@ -24,6 +24,7 @@ from rsbench.core.typed import typed
 from rsbench.evaluation.run import RunResult, publish
 from rsbench.evaluation.run_folder import reserved
 from rsbench.evaluation.score_table import OwnEntry, score_table
+from rsbench.evaluation.submission_digests import require_digests
 from rsbench.evaluation.submission_files import (
     NOTE,
     AnswerFiles,
@@ -56,7 +57,8 @@ BOUNDS = ("oracle", "floor")
 class AnswerNote:
     """``answer.json``: which task the answers belong to, and which model made them.
 
-    ``protocol_content`` is there for a protocol that is not in the catalogue.
+    ``protocol_content`` is there for a protocol that is not in the catalogue, ``sha256`` where the
+    maker of the answers states the digest of every file, by its path in the folder.
     """
 
     digest: str
@@ -71,6 +73,7 @@ class AnswerNote:
     preset: str = ""
     citation: str = ""
     protocol_content: Mapping[str, Any] | None = None
+    sha256: Mapping[str, str] | None = None
     schema: str = SCHEMA
     task: str = "forecast"
 
@@ -97,9 +100,8 @@ class AnswerNote:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         value = {**vars(self), "bands": list(self.bands)}
-        if self.protocol_content is None:
-            del value["protocol_content"]
-        return value
+        absent = {name for name in ("protocol_content", "sha256") if value[name] is None}
+        return {name: held for name, held in value.items() if name not in absent}
 
     def load_protocol(self) -> Protocol:
         """Return the protocol of the task.
@@ -257,8 +259,9 @@ def score_answers(
 
     Raises:
         Incomparable: if they were made for another dataset.
-        InputError: if a file is absent or of another shape, grid or type, most predictions lie
-            outside the value range, or class probabilities are negative or do not sum to 1.
+        InputError: if a file is absent, damaged, or of another shape, grid or type, most
+            predictions lie outside the value range, or class probabilities are negative or do not
+            sum to 1.
         PixelError: if a value is not finite.
     """
     chosen = options or ScoreOptions()
@@ -268,11 +271,11 @@ def score_answers(
     codes = task_of(config).label_codes(config)
     files = open_answers(answer.format, predictions, config.bands, codes)
     files.require(asked)
+    digest = _content(require_digests(predictions, NOTE, answer.sha256))
     if not files.class_maps:
         require_unit(files, asked, config.meta)
-    digest = _content(predictions)
     key = sha256_json({
-        "answers": digest, "dataset": store.digest, "note": answer.to_json(),
+        "answers": digest, "dataset": store.digest, "note": replace(answer, sha256=None).to_json(),
         "protocol": config.protocol.model_dump(mode="json"), "metrics": list(config.metrics),
         "keep": chosen.keep,
     })  # fmt: skip
@@ -335,10 +338,9 @@ def _config(
     return config
 
 
-def _content(folder: Path) -> str:
+def _content(digests: Mapping[str, str]) -> str:
     """Return one digest of all files of the answers, which is their provenance."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NOTE)
-    return sha256_json([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in files])
+    return sha256_json([list(pair) for pair in digests.items()])
 
 
 def _entry_of(

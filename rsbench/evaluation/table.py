@@ -12,6 +12,7 @@ from rsbench.core.errors import Incomparable, InputError, first_line, other_sche
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.clipped import clipped_note
+from rsbench.evaluation.collapse import collapse_notes
 from rsbench.evaluation.endpoint import PrimaryEndpoint, endpoint_of
 from rsbench.evaluation.equal_answers import equal_notes
 from rsbench.evaluation.intervals import WAYS, loss
@@ -327,6 +328,7 @@ def _preface(
     lines += list(dict.fromkeys(one.run.implausible for one in scores if one.run.implausible))
     lines += list(dict.fromkeys(one.run.labelled for one in scores if one.run.labelled))
     lines += equal_notes(one.run for one in scores)
+    lines += collapse_notes(scores)
     if "simulated" in str(first["dataset"]):
         lines.append("simulated data: no result about real imagery")
     if table["interval"].str.endswith(inference.ONE_SCENE).any():

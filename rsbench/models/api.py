@@ -7,8 +7,8 @@ the number of members, or 1 if all members share the values.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 from rsbench.core.errors import unknown
@@ -94,19 +94,30 @@ class Given:
     In fusion the wanted (fine) sensor has one frame per reference date. The other (coarse) sensor
     has one frame per reference date and one at the target date. Dates ascend, and all frames are
     on the fine grid.
+
+    Args:
+        taught: sensor → frames that only training has: of the ground of each row, on the grid of
+            that sensor. Empty unless the card says ``taught``, and always in ``predict``.
     """
 
     frames: Mapping[str, Frames]
     grids: Mapping[str, tuple[Grid, ...]]
     samples: tuple[SampleRef, ...]
+    taught: Mapping[str, Frames] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Self:
         """Return the input with tensors on a device."""
-        return replace(self, frames={name: f.to(device) for name, f in self.frames.items()})
+        return self.each(lambda frames: frames.to(device))
 
     def clone(self) -> Self:
         """Return a copy of the frames that shares no memory."""
-        return replace(self, frames={name: f.clone() for name, f in self.frames.items()})
+        return self.each(lambda frames: frames.clone())
+
+    def each(self, change: Callable[[Frames], Frames]) -> Self:
+        """Return the input with all frames changed, those of training included."""
+        changed = ({n: change(f) for n, f in part.items()} for part in (self.frames, self.taught))
+        frames, taught = changed
+        return replace(self, frames=frames, taught=taught)
 
 
 class Noise(Protocol):
@@ -187,6 +198,10 @@ class Stage:
         clip: gradient-norm clip.
         leads: leads of ``want`` and ``truth`` that ``loss`` is given.
         watched: terms of the loss that the learning curve also takes on validation samples.
+        labelled: whether ``loss`` is given the truth, in a task whose truth is labels. Without
+            labels, crops are drawn from all training regions, and no pixel of the truth is valid.
+        closed_form: the stage has no optimiser steps; ``solve`` of :class:`ClosedForm` is called
+            once. Its ``steps`` count as steps only where a budget is divided among stages.
     """
 
     name: str
@@ -198,6 +213,19 @@ class Stage:
     modules: tuple[str, ...] = ()
     leads: int = 1
     watched: tuple[str, ...] = ()
+    labelled: bool = True
+    closed_form: bool = False
+
+    def stated(self) -> dict[str, Any]:
+        """Return the fields; the last two only where they differ from their defaults.
+
+        Checkpoints without them stay those of the same stage.
+        """
+        whole = asdict(self)
+        for name, default in (("labelled", True), ("closed_form", False)):
+            if whole[name] == default:
+                del whole[name]
+        return whole
 
 
 @runtime_checkable
@@ -229,7 +257,7 @@ class Fitted(Model, Protocol):
     def fit(self, pairs: Any) -> Mapping[str, float]:
         """Fit on an iterable of ``(given, want, truth)``; return the parameters by name.
 
-        ``want`` has all leads of the horizon. The iterable can be read once.
+        ``want`` has all leads of the horizon. Each pass over the iterable reads the split anew.
         """
         ...
 
@@ -253,6 +281,20 @@ class Trainable(Model, Protocol):
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
         """Return loss terms by name; training minimises ``total``."""
+        ...
+
+
+@runtime_checkable
+class ClosedForm(Trainable, Protocol):
+    """A trainable model of which a stage is solved in closed form."""
+
+    def solve(self, stage: Stage, batches: Iterable[tuple[Given, Want, Frames]]) -> None:
+        """Set the tensors of the stage's modules from the windows of the training split.
+
+        Args:
+            stage: says ``closed_form``.
+            batches: ``(given, want, truth)`` of every window, on the device of the module, once.
+        """
         ...
 
 
@@ -303,6 +345,9 @@ class Card:
             predicts from each, and the predictions are averaged.
         sampler_tolerance: largest allowed change of a float32 prediction with the other samples
             or the size of the batch, as a share of the value range.
+        taught: whether training has frames that predictions do not have (``Given.taught``).
+        shared: options that no stage before the first labelled one depends on. Models that differ
+            in them alone take these stages from one training.
         published: published scores of this model, each ``(preset, table, row)`` of
             ``results/published`` or a mapping with the values.
         parity: what of the model was compared with which reference, how and how closely, and what
@@ -329,6 +374,8 @@ class Card:
     trainable: bool = False
     fitted: bool = False
     sampler_tolerance: float = 1e-5
+    taught: bool = False
+    shared: tuple[str, ...] = ()
     published: tuple[tuple[str, str, str] | Mapping[str, Any], ...] = ()
     parity: str = ""
     default_preset: str = "default"

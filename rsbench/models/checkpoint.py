@@ -128,7 +128,7 @@ class Checkpoint:
 
     def trained_by(self, stages: Sequence[Stage]) -> bool:
         """Return whether it was trained with these stages."""
-        return sha256_json(list(self.stages)) == sha256_json([asdict(s) for s in stages])
+        return sha256_json(list(self.stages)) == sha256_json([s.stated() for s in stages])
 
     def built_by(self, preset_options: Mapping[str, Any]) -> bool:
         """Return whether the preset had these options.

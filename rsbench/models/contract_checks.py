@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rsbench.models.api import Fitted, Given, Trainable
+from rsbench.core.errors import InputError
+from rsbench.models.api import Fitted, Frames, Given, Stage, Trainable
 from rsbench.models.contract_data import Samples, first_leads, make_samples, rows
 from rsbench.models.contract_subject import Failed, Skipped, Subject, call
-from rsbench.models.contract_train import mean_loss, seeded, train_briefly
+from rsbench.models.contract_train import mean_loss, seeded, train_briefly, train_stage
 from rsbench.models.registry import create_model
 from rsbench.models.rollout import collect
 
@@ -50,12 +51,41 @@ def truth_changes_nothing(subject: Subject) -> str:
     after = call(subject.ready, given, want)
     truth.values.copy_(kept)
     _same_bits(before, after, "changing the truth beside the context")
-    if isinstance(subject.ready, Trainable):
-        kept_by_loss = [_after_loss(subject, flip=flip) for flip in (False, True)]
+    if isinstance(subject.ready, Trainable) and _by_gradient(subject.ready):
+        kept_by_loss = [_after_loss(subject, change)[0] for change in (_as_made, _other_truth)]
         _same_bits(
             kept_by_loss[0], kept_by_loss[1], "the truth of an earlier loss, without any step,"
         )
     return "no bit changes"
+
+
+def taught_changes_nothing(subject: Subject) -> str:
+    """Frames that only training has reach ``loss``, and no bit of a prediction."""
+    if not subject.card.taught:
+        raise Skipped("its card does not say taught")
+    stages = _by_gradient(subject.trainable())
+    made = subject.training(stages[0], seed=1)
+    given, want, _ = first_leads(made, subject.leads)
+    if not given.taught:
+        raise Failed(f"the samples of task {subject.card.task} have no frames of training alone")
+    try:
+        collect(subject.ready, subject.card, given, want)
+    except InputError:
+        pass
+    else:
+        raise Failed("a prediction with frames that only training has was not refused")
+    plain = call(subject.ready, replace(given, taught={}), want)
+    _same_bits(plain, call(subject.ready, given, want), "giving predict the frames of training")
+    found = {
+        stage.name: [_after_loss(subject, change, stage) for change in (_as_made, _other_taught)]
+        for stage in stages
+    }
+    for before, after in found.values():
+        _same_bits(before[0], after[0], "other frames of training in an earlier loss")
+    reached = [name for name, (before, after) in found.items() if before[1] != after[1]]
+    if not reached:
+        raise Failed("no loss depends on them: say taught=False in the card")
+    return f"no bit changes; they reach the loss of {', '.join(reached)}"
 
 
 def global_seed_changes_nothing(subject: Subject) -> str:
@@ -121,8 +151,9 @@ def card_counts(subject: Subject) -> str:
     with torch.device("meta"):
         model = create_model(subject.card.name, subject.preset, **subject.classes)
     found = (0, 0)
-    if isinstance(model, Trainable):
-        sizes = [(p.numel(), p.requires_grad) for p in model.module.parameters()]
+    module = getattr(model, "module", None)
+    if isinstance(module, torch.nn.Module):
+        sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
         found = (sum(n for n, _ in sizes), sum(n for n, free in sizes if free))
     if found != (info.parameters, info.trainable):
         raise Failed(
@@ -168,13 +199,24 @@ def every_tensor_matters(subject: Subject) -> str:
 
 
 def overfits_eight_samples(subject: Subject) -> str:
-    """Training on eight samples reduces the loss of each stage to less than 5 % of its start."""
+    """Training on eight samples reduces the loss of each stage to less than 5 % of its start.
+
+    Stages in closed form are solved. Of a stage without labels no such end is known, so it is
+    trained for its steps.
+    """
     model = subject.fresh()
     if not isinstance(model, Trainable):
         raise Skipped("the model is not trained by gradient")
     lines = []
-    untrained = {s.name: mean_loss(model, subject.training(s, seed=1), s) for s in model.stages()}
+    asked = [s for s in _by_gradient(model) if s.labelled]
+    if not asked:
+        raise Skipped("no stage is trained by gradient on the truth")
+    untrained = {s.name: mean_loss(model, subject.training(s, seed=1), s) for s in asked}
     for stage in model.stages():
+        if stage not in asked:
+            with seeded(0):
+                train_stage(model, subject.training(stage, seed=1), stage, steps=stage.steps)
+            continue
         start = untrained[stage.name]
         with seeded(0):
             end, steps = train_briefly(
@@ -212,24 +254,50 @@ def state_goes_round(subject: Subject) -> str:
     return f"{told}, no bit changes"
 
 
-def _after_loss(subject: Subject, *, flip: bool) -> Tensor:
-    """Predict with a copy of the weights after one call of ``loss`` without a step."""
+def _by_gradient(model: Trainable) -> list[Stage]:
+    return [stage for stage in model.stages() if not stage.closed_form]
+
+
+def _as_made(given: Given, truth: Frames) -> tuple[Given, Frames]:
+    return given, truth
+
+
+def _other_truth(given: Given, truth: Frames) -> tuple[Given, Frames]:
+    return given, replace(truth, values=1.0 - truth.values)
+
+
+def _other_taught(given: Given, truth: Frames) -> tuple[Given, Frames]:
+    other = {n: replace(f, values=f.values.flip((-1, -2))) for n, f in given.taught.items()}
+    return replace(given, taught=other), truth
+
+
+def _after_loss(
+    subject: Subject,
+    change: Callable[[Given, Frames], tuple[Given, Frames]],
+    stage: Stage | None = None,
+) -> tuple[Tensor, float]:
+    """Return the prediction of a copy of the weights after one ``loss`` without a step, and it.
+
+    Args:
+        change: of what ``loss`` is given.
+        stage: the first one by gradient where None.
+    """
     fresh = subject.fresh()
     ready = subject.ready
     if not (isinstance(fresh, Trainable) and isinstance(ready, Trainable)):
         raise AssertionError("only called for trainable models")
     fresh.module.load_state_dict(ready.module.state_dict())
-    stage = fresh.stages()[0]
+    stage = stage or _by_gradient(fresh)[0]
     given, want, truth = first_leads(
         data := subject.training(stage, seed=4, samples=2), data.want.times.shape[1]
     )
-    if flip:
-        truth = replace(truth, values=1.0 - truth.values)
+    given, truth = change(given, truth)
     fresh.module.train()
     with seeded(2):
-        fresh.loss(stage, given, want, truth)
+        total = float(fresh.loss(stage, given, want, truth)["total"].detach())
     fresh.module.eval()
-    return collect(fresh, subject.card, subject.samples.given, subject.samples.want).values
+    after = collect(fresh, subject.card, subject.samples.given, subject.samples.want).values
+    return after, total
 
 
 def _join(a: Samples, b: Samples) -> Samples:
@@ -259,6 +327,7 @@ def _same_bits(before: Tensor, after: Tensor, cause: str) -> None:
 ALL: tuple[Callable[[Subject], str], ...] = (
     answers,
     truth_changes_nothing,
+    taught_changes_nothing,
     global_seed_changes_nothing,
     calls_leave_no_trace,
     neighbours_change_nothing,

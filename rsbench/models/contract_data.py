@@ -27,6 +27,7 @@ class Shape:
 
     Args:
         made: the task whose samples they are; None for plain series.
+        taught: whether the samples have frames that only training has.
     """
 
     samples: int
@@ -35,6 +36,7 @@ class Shape:
     bands: int
     side: int
     made: Example | None = None
+    taught: bool = False
 
     @staticmethod
     def of(card: Card, *, samples: int = 3, leads: int = 3, bands: int = 4) -> Shape:

@@ -10,7 +10,7 @@ import torch
 
 from rsbench.models.api import Card, Fitted, Given, Model, Stage, Trainable, Want
 from rsbench.models.contract_data import Samples, Shape, make_samples
-from rsbench.models.contract_train import seeded, train_briefly
+from rsbench.models.contract_train import seeded, train_stage
 from rsbench.models.registry import card as find_card
 from rsbench.models.registry import create_model
 from rsbench.models.rollout import block_length, collect
@@ -68,7 +68,7 @@ class Subject:
             with seeded(0):
                 for stage in model.stages():
                     steps = min(max(WARM_STEPS[0], stage.steps // 4), WARM_STEPS[1])
-                    train_briefly(model, self.training(stage, seed=1), stage, steps=steps)
+                    train_stage(model, self.training(stage, seed=1), stage, steps=steps)
             model.module.eval()
         return model
 
@@ -88,10 +88,16 @@ class Subject:
         return collect(self.ready, self.card, item.given, item.want).values
 
     def training(self, stage: Stage, seed: int, samples: int = OVERFIT_SAMPLES) -> Samples:
-        """Return fully valid samples with the leads of a stage."""
-        leads = max(stage.leads, self.leads)
-        return make_samples(
-            replace(self.shape, samples=samples, leads=leads), seed=seed, masked=False
+        """Return fully valid samples with the leads of a stage; without labels if it has none."""
+        shape = replace(
+            self.shape, samples=samples, leads=max(stage.leads, self.leads), taught=self.card.taught
+        )
+        made = make_samples(shape, seed=seed, masked=False)
+        if stage.labelled or made.want.sensor in made.given.frames:
+            return made
+        truth, hidden = made.truth, torch.zeros_like
+        return replace(
+            made, truth=replace(truth, values=hidden(truth.values), valid=hidden(truth.valid))
         )
 
     def extended(self) -> Samples:

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from rsbench.models.api import Stage, Trainable
+from rsbench.models.api import ClosedForm, Stage, Trainable
 from rsbench.models.contract_data import Samples
 
 DRAWS = 8
@@ -47,6 +47,18 @@ def train_briefly(
             if end < stop:
                 break
     return end, done
+
+
+def train_stage(model: Trainable, data: Samples, stage: Stage, *, steps: int) -> None:
+    """Train one stage for so many steps, or solve it where it is in closed form."""
+    if not stage.closed_form:
+        train_briefly(model, data, stage, steps=steps)
+        return
+    if not isinstance(model, ClosedForm):
+        raise TypeError(f"stage {stage.name} says closed_form, and the model has no method solve")
+    model.module.eval()
+    with torch.no_grad():
+        model.solve(stage, iter([(data.given, data.want, data.truth)]))
 
 
 def mean_loss(model: Trainable, data: Samples, stage: Stage) -> float:

@@ -216,6 +216,7 @@ def card_json(entry: Card) -> dict[str, Any]:
         "rollout": entry.rollout,
         "trainable": entry.trainable,
         "fitted": entry.fitted,
+        "taught": entry.taught,
         "tile": entry.tile,
         "halo": entry.halo,
         "multiple_of": entry.multiple_of,

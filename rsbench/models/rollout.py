@@ -45,6 +45,12 @@ def roll(
         want: the template with the times of all leads.
         leads: how many to predict; all of ``want.times`` where None.
     """
+    if given.taught:
+        raise InputError(
+            f"a prediction of {card.name}",
+            f"it is given frames of {', '.join(given.taught)} that only training may have",
+            "Leave Given.taught empty",
+        )
     horizon = int(want.times.shape[1])
     count = horizon if leads is None else leads
     if not 1 <= count <= horizon:

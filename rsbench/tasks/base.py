@@ -81,6 +81,7 @@ class Batch(Generic[S]):
         grids: sensor → grid of each row's window, of the predicted sensor and those given.
         given: sensor → frames that are passed to models.
         truth: frames that are never passed to models.
+        taught: sensor → frames that only ``loss`` is given; see :class:`Reading`.
     """
 
     samples: tuple[S, ...]
@@ -89,11 +90,15 @@ class Batch(Generic[S]):
     grids: Mapping[str, tuple[Grid, ...]]
     given: Mapping[str, Frames]
     truth: Frames
+    taught: Mapping[str, Frames] = field(default_factory=dict)
 
     def to(self, device: torch.device | str) -> Self:
         """Return the batch on a device."""
-        given = {name: frames.to(device) for name, frames in self.given.items()}
-        return replace(self, given=given, truth=self.truth.to(device))
+        given, taught = (
+            {name: frames.to(device) for name, frames in part.items()}
+            for part in (self.given, self.taught)
+        )
+        return replace(self, given=given, truth=self.truth.to(device), taught=taught)
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,17 @@ class Reading:
     Args:
         sensor: the sensor that is predicted.
         bands: which bands, in which order.
+        labelled: whether labels are read, in a task whose truth is labels. Without, every region
+            of a split has samples, and no pixel of the truth is valid.
+        taught: whether the frames are read that only training has.
     """
 
     store: Store
     protocol: Rules
     sensor: str
     bands: tuple[str, ...]
+    labelled: bool = True
+    taught: bool = False
 
 
 class Reader(Protocol[S]):
@@ -382,6 +392,10 @@ class Task(Protocol[S]):
     def validation(self, reading: Reading, reader: Reader[S], drawing: Drawing) -> Sequence[S]:
         """Return the windows of the validation split on which weights may be chosen."""
         raise self._lacking("training")
+
+    def solved(self, reading: Reading, reader: Reader[S], drawing: Drawing) -> Sequence[S]:
+        """Return the windows of the training split that a stage in closed form is given."""
+        raise self._lacking("stages in closed form")
 
     def example(self) -> Example:
         """Return what makes up samples for the contract of its models."""

@@ -87,10 +87,10 @@ class FrameReader(Generic[S]):
         """
         asked = [self.requests(sample) for sample in samples]
         given = {
-            part.sensor: self._frames(samples, [one.given[place] for one in asked])
+            part.sensor: self.frames(samples, [one.given[place] for one in asked])
             for place, part in enumerate(asked[0].given)
         }
-        truth = self._frames(samples, [one.truth for one in asked])
+        truth = self.frames(samples, [one.truth for one in asked])
         for part in asked[0].given:
             if part.required:
                 _require_seen(samples, part.sensor, given[part.sensor], truth)
@@ -142,7 +142,7 @@ class FrameReader(Generic[S]):
             )
         return Window(*(number // ratio for number in numbers))
 
-    def _frames(self, samples: Sequence[S], parts: Sequence[Request]) -> Frames:
+    def frames(self, samples: Sequence[S], parts: Sequence[Request]) -> Frames:
         """Return the frames of one sensor in memory of their own."""
         first, meta = parts[0], self.caches[parts[0].sensor].meta
         values, valid = self._read(samples, parts)

@@ -35,10 +35,12 @@ class Question:
 def split(batch: Batch[S], question: Question) -> tuple[Given, Want, Frames]:
     """Return (given, want, truth); neither given nor want holds any of truth's memory.
 
+    ``given`` has none of the frames that only training has.
+
     Raises:
         PixelError: if a valid pixel is NaN or infinite; names region, frame and band.
     """
-    for name, frames in batch.given.items():
+    for name, frames in (*batch.given.items(), *batch.taught.items()):
         _require_finite(batch, name, frames)
     _require_finite(batch, "truth", batch.truth)
     hidden = _memory(batch.truth)

@@ -1,7 +1,9 @@
-"""Augmentation of image-to-image training: flips, rotations, Mixup and CutMix.
+"""Augmentation of image-to-image training: flips, rotations, Mixup, CutMix and cutout.
 
-Context frames, truth and their masks get the same change. H. Zhang et
-al., "mixup: Beyond empirical risk minimization", ICLR 2018; S. Yun et al., "CutMix", ICCV 2019.
+Frames given, truth and their masks get the same change, also on grids of different pixel sizes;
+cutout changes the frames given alone. H. Zhang et al., "mixup: Beyond empirical risk
+minimization", ICLR 2018; S. Yun et al., "CutMix", ICCV 2019; T. DeVries and G. W. Taylor,
+"Improved Regularization of Convolutional Neural Networks with Cutout", arXiv 1708.04552.
 Only samples that a step takes at once are mixed; all are of the training split and one sensor.
 """
 
@@ -10,19 +12,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
-from rsbench.models.api import Frames, Given
+from rsbench.models.api import Frames
 from rsbench.training.data import TrainingBatch
+from rsbench.training.lattice import Box, Lattice, by_sensor
 
 MIX_SHARE = 0.5
 """How often the samples of a step are mixed, where mixing is on."""
 ALPHA = {"mixup": 0.4, "cutmix": 1.0}
 """λ ~ Beta(α, α)."""
+CUT_SIDE = 0.5
+"""Side of the box of cutout as a share of the window's: 16 of 32 px in the paper."""
 Change = Callable[[Tensor, int], Tensor]
 """Takes a sample's tensor ``(…, H, W)`` and its row in the batch."""
 
@@ -36,8 +42,29 @@ def augmented(batch: TrainingBatch, names: tuple[str, ...], seed: int) -> Traini
     if not names:
         return batch
     rng = np.random.default_rng(seed)
-    if "flips" in names or "rotations" in names:
-        batch = _moved(batch, names, rng)
+    batch = _combined(batch, names, rng)
+    if "cutout" in names:
+        counts = Lattice.of(batch).counts
+        batch = hidden(batch, [box(rng, 1 - CUT_SIDE**2, *most) for most in counts])
+    return _moved(batch, names, rng) if {"flips", "rotations"} & {*names} else batch
+
+
+def box(rng: np.random.Generator, share: float, height: int, width: int) -> Box:
+    """Draw a box of about 1 − ``share`` of the area, clipped: rows and columns of cells."""
+    side = math.sqrt(1 - share)
+    h, w = side * height, side * width
+    y, x = rng.uniform(0, height), rng.uniform(0, width)
+
+    def cut(centre: float, size: float, most: int) -> slice:
+        low = min(max(round(centre - size / 2), 0), most)
+        return slice(low, min(max(round(centre + size / 2), low), most))
+
+    return cut(y, h, int(height)), cut(x, w, int(width))
+
+
+def _combined(
+    batch: TrainingBatch, names: tuple[str, ...], rng: np.random.Generator
+) -> TrainingBatch:
     mixers = [name for name in ("mixup", "cutmix") if name in names]
     if not mixers or rng.random() >= MIX_SHARE:
         return batch
@@ -48,21 +75,11 @@ def augmented(batch: TrainingBatch, names: tuple[str, ...], seed: int) -> Traini
     if chosen == "mixup":
         # The larger part is the sample's own, whose dates and place are kept.
         return mixed(batch, partners, np.maximum(shares, 1 - shares))
-    height, width = batch.want.size
-    return pasted(batch, partners, [box(rng, s, height, width) for s in shares])
-
-
-def box(rng: np.random.Generator, share: float, height: int, width: int) -> tuple[slice, slice]:
-    """Draw the box that the partner is pasted into: about 1 − ``share`` of the area, clipped."""
-    side = math.sqrt(1 - share)
-    h, w = side * height, side * width
-    y, x = rng.uniform(0, height), rng.uniform(0, width)
-
-    def cut(centre: float, size: float, most: int) -> slice:
-        low = min(max(round(centre - size / 2), 0), most)
-        return slice(low, min(max(round(centre + size / 2), low), most))
-
-    return cut(y, h, height), cut(x, w, width)
+    counts = Lattice.of(batch).counts
+    both = np.minimum(counts, counts[partners.numpy()])
+    return pasted(
+        batch, partners, [box(rng, s, *most) for s, most in zip(shares, both, strict=True)]
+    )
 
 
 def _moved(batch: TrainingBatch, names: tuple[str, ...], rng: np.random.Generator) -> TrainingBatch:
@@ -100,20 +117,49 @@ def mixed(batch: TrainingBatch, partners: Tensor, shares: np.ndarray) -> Trainin
     return _each(batch, mix)
 
 
-def pasted(
-    batch: TrainingBatch, partners: Tensor, boxes: list[tuple[slice, slice]]
-) -> TrainingBatch:
-    """CutMix: a box of each sample's partner takes its place, in inputs, targets and masks."""
+def pasted(batch: TrainingBatch, partners: Tensor, boxes: list[Box]) -> TrainingBatch:
+    """CutMix: a box of each sample's partner takes its place, in inputs, targets and masks.
+
+    Args:
+        boxes: rows and columns of whole cells of the :class:`Lattice`, one box per sample.
+    """
+    lattice = Lattice.of(batch)
 
     def paste(frames: Frames) -> Frames:
         values, valid = frames.values.clone(), frames.valid.clone()
-        for row, (rows, columns) in enumerate(boxes):
-            other = int(partners[row])
-            values[row, ..., rows, columns] = frames.values[other, ..., rows, columns]
-            valid[row, ..., rows, columns] = frames.valid[other, ..., rows, columns]
+        for row, cells in enumerate(boxes):
+            place = lattice.slices(row, cells, frames)
+            other = lattice.slices(int(partners[row]), cells, frames)
+            values[place], valid[place] = frames.values[other], frames.valid[other]
         return replace(frames, values=values, valid=valid)
 
     return _each(batch, paste)
+
+
+def hidden(batch: TrainingBatch, boxes: list[Box]) -> TrainingBatch:
+    """Cutout: a box of each sample is invalid and 0 in the frames given, at all dates.
+
+    What training alone sees keeps its masks. A sample of which a frame would lose its last valid
+    pixel stays as it is.
+
+    Args:
+        boxes: rows and columns of whole cells of the :class:`Lattice`, one box per sample.
+    """
+    lattice, given = Lattice.of(batch), batch.given.frames
+    masks = {name: frames.valid.clone() for name, frames in given.items()}
+    empty = torch.zeros(len(boxes), dtype=torch.bool)
+    for name, frames in given.items():
+        for row, cells in enumerate(boxes):
+            masks[name][lattice.slices(row, cells, frames)] = False
+        lost = frames.valid.flatten(3).any(3) & ~masks[name].flatten(3).any(3)
+        empty |= lost.flatten(1).any(1)
+
+    def hide(frames: Frames, mask: Tensor) -> Frames:
+        valid = torch.where(empty.view(-1, *(1,) * (mask.ndim - 1)), frames.valid, mask)
+        return replace(frames, values=torch.where(valid, frames.values, 0), valid=valid)
+
+    shown = {name: hide(frames, masks[name]) for name, frames in given.items()}
+    return TrainingBatch(replace(batch.given, frames=shown), batch.want, batch.truth)
 
 
 def _by_row(frames: Frames, change: Change) -> Frames:
@@ -123,6 +169,8 @@ def _by_row(frames: Frames, change: Change) -> Frames:
 
 
 def _each(batch: TrainingBatch, change: Callable[[Frames], Frames]) -> TrainingBatch:
-    frames = {name: change(item) for name, item in batch.given.frames.items()}
-    given: Given = replace(batch.given, frames=frames)
-    return TrainingBatch(given, batch.want, change(batch.truth))
+    changed: dict[str, Any] = {
+        field: {sensor: change(frames) for sensor, frames in part.items()}
+        for field, part in by_sensor(batch.given).items()
+    }
+    return TrainingBatch(replace(batch.given, **changed), batch.want, change(batch.truth))

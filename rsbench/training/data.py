@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from rsbench.core.progress import Advance, silent
 from rsbench.models.rollout import roll
 from rsbench.tasks.base import Reader, Reading, Sample, Task
 from rsbench.tasks.batches import batches
+from rsbench.tasks.batches import plan as batch_plan
 from rsbench.tasks.registry import task
 from rsbench.tasks.split import Question, split
 
@@ -75,8 +76,13 @@ class Source(Protocol):
     def draw(self, stage: int, step: int, count: int) -> Sequence[Any]:
         """Return the samples of a step."""
 
-    def training_batch(self, samples: Sequence[Any], noise: Noise) -> TrainingBatch:
-        """Return samples as given, want and truth."""
+    def training_batch(
+        self, samples: Sequence[Any], noise: Noise, stage: int = -1
+    ) -> TrainingBatch:
+        """Return samples as given, want and truth, as a stage is given them."""
+
+    def solved(self, stage: int, noise: Noise, most: int) -> Iterator[TrainingBatch]:
+        """Yield the windows that a stage in closed form is given, at most so many at once."""
 
 
 class Checked(Protocol):
@@ -86,26 +92,70 @@ class Checked(Protocol):
         """Return the mean squared error over valid pixels, in the unit squared."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What is read, and what reads it."""
+
+    reading: Reading
+    reader: Reader[Any]
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """A store that is open for training by a plan."""
+    """A store that is open for training by a plan.
+
+    Args:
+        reader: reads what predictions are given.
+        stages: what ``loss`` is given, by stage of the plan.
+    """
 
     task: Task[Any]
     reading: Reading
     reader: Reader[Any]
     plan: Plan
+    stages: tuple[Opened, ...]
 
     @classmethod
-    def open(cls, store: Store, plan: Plan, protocol: Rules, advance: Advance = silent) -> Self:
-        """Open the caches of the sensors that the protocol's task reads."""
+    def open(
+        cls, store: Store, plan: Plan, protocol: Rules, advance: Advance = silent, *,
+        taught: bool = False,
+    ) -> Self:  # fmt: skip
+        """Open the caches of the sensors that the protocol's task reads.
+
+        Args:
+            taught: whether the model's training has frames that its predictions do not have.
+        """
         own = task(protocol.task)
         reading = Reading(store, protocol, plan.sensor, plan.bands)
-        return cls(own, reading, own.reader(reading, advance), plan)
+        reader = own.reader(reading, advance)
+        opened = {(True, False): Opened(reading, reader)}
+        flags = [(stage.labelled or not own.predicts_labels, taught) for stage in plan.stages]
+        for labelled, more in flags:
+            if (labelled, more) not in opened:
+                one = replace(reading, labelled=labelled, taught=more)
+                opened[labelled, more] = Opened(one, own.reader(one, advance))
+        return cls(own, reading, reader, plan, tuple(opened[one] for one in flags))
 
-    def training_batch(self, samples: Sequence[Any], noise: Noise) -> TrainingBatch:
-        """Return samples as given, want and truth."""
-        question = Question(noise, context=self.task.context)
-        return TrainingBatch(*split(self.reader.assemble(samples), question))
+    def training_batch(
+        self, samples: Sequence[Any], noise: Noise, stage: int = -1
+    ) -> TrainingBatch:
+        """Return samples as given, want and truth, as a stage is given them."""
+        batch = self.stages[stage].reader.assemble(samples)
+        given, want, truth = split(batch, Question(noise, context=self.task.context))
+        return TrainingBatch(replace(given, taught=batch.taught), want, truth)
+
+    def solved(self, stage: int, noise: Noise, most: int) -> Iterator[TrainingBatch]:
+        """Yield the windows that a stage in closed form is given, at most so many at once."""
+        opened = self.stages[stage]
+        found = self.task.solved(opened.reading, opened.reader, self.plan)
+        if not found:
+            raise TrainingError(
+                f"training {self.plan.model}, stage {self.plan.stages[stage].name}",
+                f"no window of {self.plan.window} px of the training split can be used",
+                "Take a protocol with a smaller window, or a store with valid pixels and labels",
+            )
+        for part in batch_plan(found, most, opened.reader.shape):
+            yield self.training_batch(part, noise, stage)
 
 
 class Crops:
@@ -121,14 +171,14 @@ class Crops:
 
     def __init__(self, data: TrainingData, split: str = "train") -> None:
         self._data = data
-        self._pool = data.task.pool(data.reading, data.plan, split)
+        self._pools = [data.task.pool(one.reading, data.plan, split) for one in data.stages]
         for region in self.regions:
             self._require_room(region)
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """Regions that hold enough dates for every stage with the shortest context."""
-        return self._pool.regions
+        """Regions that hold enough dates for every stage with the shortest context, sorted."""
+        return tuple(sorted({region for pool in self._pools for region in pool.regions}))
 
     def _require_room(self, region: str) -> None:
         grid = self._data.reading.store.region(region).grids[self._data.plan.sensor]
@@ -145,32 +195,35 @@ class Crops:
         Raises:
             InputError: if crops with a valid pixel are hard to find.
         """
-        plan = self._data.plan
+        plan, pool = self._data.plan, self._pools[stage]
         rng = np.random.default_rng([plan.seed, stage, step])
         leads = plan.leads[stage]
-        longest = min(plan.longest, self._pool.longest(leads))
+        longest = min(plan.longest, pool.longest(leads))
         context = longest
         if plan.shortest < longest and rng.random() >= FULL_SHARE:
             context = int(rng.integers(plan.shortest, longest + 1))
-        fitting = self._pool.fitting(context, leads)
+        fitting = pool.fitting(context, leads)
         order: list[str] = []
         while len(order) < count:  # every region once before any is repeated
             order += [fitting[int(i)] for i in rng.permutation(len(fitting))]
-        return tuple(self._crop(rng, region, context, leads) for region in order[:count])
+        drawn = [self._crop(rng, stage, region, context) for region in order[:count]]
+        return tuple(drawn)
 
-    def _crop(self, rng: Generator, region: str, context: int, leads: int) -> Sample:
-        side, lattice = self._data.plan.window, self._pool.lattice
-        fitting, first = self._pool.fitting(context, leads), region
+    def _crop(self, rng: Generator, stage: int, region: str, context: int) -> Sample:
+        pool, leads = self._pools[stage], self._data.plan.leads[stage]
+        reader = self._data.stages[stage].reader
+        side, lattice = self._data.plan.window, pool.lattice
+        fitting, first = pool.fitting(context, leads), region
         for _ in range(TRIES):
-            whole: Sample = self._pool.draw(rng, region, context, leads)
+            whole: Sample = pool.draw(rng, region, context, leads)
             room = (whole.window.height - side, whole.window.width - side)
             y, x = (lattice * int(rng.integers(0, n // lattice + 1)) for n in room)
             sample = whole.at(Window(y, x, side, side))
-            if self._data.reader.usable(sample):
+            if reader.usable(sample):
                 return sample
             # Another place, and perhaps another region: this one may be invalid altogether.
             region = fitting[int(rng.integers(len(fitting)))]
-        share = self._data.reader.valid_share(self._pool.draw(rng, first, context, leads))
+        share = reader.valid_share(pool.draw(rng, first, context, leads))
         raise InputError(
             f"training {self._data.plan.model} on crops of {side} px of region {first}",
             f"none of {TRIES} crops had a valid pixel of the truth and of every frame that must "
@@ -178,9 +231,15 @@ class Crops:
             "Leave out dates without valid pixels, or take a larger window",
         )
 
-    def training_batch(self, samples: Sequence[Any], noise: Noise) -> TrainingBatch:
-        """Return samples as given, want and truth."""
-        return self._data.training_batch(samples, noise)
+    def training_batch(
+        self, samples: Sequence[Any], noise: Noise, stage: int = -1
+    ) -> TrainingBatch:
+        """Return samples as given, want and truth, as a stage is given them."""
+        return self._data.training_batch(samples, noise, stage)
+
+    def solved(self, stage: int, noise: Noise, most: int) -> Iterator[TrainingBatch]:
+        """Yield the windows that a stage in closed form is given, at most so many at once."""
+        return self._data.solved(stage, noise, most)
 
 
 class Validation:

@@ -18,8 +18,9 @@ from rsbench.training.augment import augmented
 from rsbench.training.data import Checked, Source, TrainingBatch, mean_terms
 from rsbench.training.options import Average, Options
 from rsbench.training.plan import Budget, Plan, one_cycle
+from rsbench.training.shared import SharedStages
 from rsbench.training.signals import Interrupted, StopSign, derive, is_out_of_memory, seed_all
-from rsbench.training.stages import LossModule, focused, optimizer_of, set_mode
+from rsbench.training.stages import LossModule, closed_form, focused, optimizer_of, set_mode
 from rsbench.training.state import Position, StateFolder, pack, unpack
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Loop:
 
     def __init__(
         self, fabric: Fabric, model: Trainable, plan: Plan, sources: Sources, *,
-        states: StateFolder, advance: Advance,
+        states: StateFolder, advance: Advance, shared: SharedStages | None = None,
     ) -> None:  # fmt: skip
         self.fabric = fabric
         self.model = model
@@ -77,6 +78,7 @@ class Loop:
         self.watched = sources.watched
         self.states = states
         self.advance = advance
+        self.shared = shared
         self.position = Position()
         self._saved_at = time.monotonic()
 
@@ -99,6 +101,10 @@ class Loop:
 
     def _stage(self, index: int, tensors: Mapping[str, Tensor] | None, sign: StopSign) -> None:
         stage = self.plan.stages[index]
+        if stage.closed_form:
+            self._solve(index, tensors)
+            self._next_stage(index)
+            return
         with focused(self.model.module, stage, self.plan.model):
             optimizer = optimizer_of(self.model.module, stage, self.plan)
             wrapped, fabric_optimizer = self.fabric.setup(LossModule(self.model, stage), optimizer)
@@ -118,8 +124,42 @@ class Loop:
                 self._steps(tools, pool, sign)
         self._next_stage(index)
 
+    def _solve(self, index: int, tensors: Mapping[str, Tensor] | None) -> None:
+        """Solve a stage in closed form; after the last one, its weights are those kept."""
+        at, stage, began = self.position, self.plan.stages[index], time.monotonic()
+        if tensors is not None:
+            unpack(tensors, self.model.module, None)
+        if at.step:
+            return  # solved before the interruption
+        label = f"training {self.plan.model}, {stage.name}"
+        self.advance(label, 0, 1)
+        seed_all(derive(self.plan.seed, "step", index, 0))
+        self.model.module.to(self.fabric.device).eval()
+        most = self.plan.batch_size or stage.batch_size
+        shown = (
+            batch.to(self.fabric.device)
+            for batch in self.crops.solved(index, Noise(self.plan.seed), most)
+        )
+        with torch.no_grad(), self.fabric.autocast():
+            closed_form(self.model, stage).solve(
+                stage, ((batch.given, batch.want, batch.truth) for batch in shown)
+            )
+        at.step += 1
+        at.seconds += time.monotonic() - began
+        at.history.append({"stage": stage.name, "step": at.steps, "seconds": round(at.seconds, 3)})
+        self.advance(label, 1, 1)
+        if index + 1 == len(self.plan.stages):
+            value = at.history[-1]["validation"] = self._validate()
+            at.best = {"metric": "mse", "value": value, "step": at.steps}
+            self._save(None, self._weights())
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {n: t.detach().cpu().clone() for n, t in self.model.module.state_dict().items()}
+
     def _next_stage(self, index: int) -> None:
         at = self.position
+        if self.shared and index + 1 == self.shared.count and self.fabric.is_global_zero:
+            self.shared.save(at, self.model.module)
         if index + 1 == len(self.plan.stages):
             return
         self.position = Position(
@@ -203,7 +243,7 @@ class Loop:
         # The same sample gets fresh noise at every step.
         noise = Scoped(Noise(self.plan.seed), f"train/{tools.index}/{step}")
         seed = derive(self.plan.seed, "augment", tools.index, step, rank)
-        parts = [(i, self.crops.training_batch(samples[i : i + most], noise))
+        parts = [(i, self.crops.training_batch(samples[i : i + most], noise, tools.index))
                  for i in range(0, len(samples), most)]  # fmt: skip
         return [augmented(batch, self.options.augment, seed + i) for i, batch in parts]
 
@@ -294,7 +334,7 @@ class Loop:
                 torch.cuda.empty_cache()
             try:
                 samples = self.crops.draw(tools.index, self.position.step, had)
-                batch = self.crops.training_batch(samples, Noise(self.plan.seed))
+                batch = self.crops.training_batch(samples, Noise(self.plan.seed), tools.index)
                 total = tools.wrapped(batch.to(self.fabric.device))["total"]
                 self.fabric.backward(total)
             except (RuntimeError, MemoryError) as error:
@@ -328,7 +368,7 @@ class Loop:
             return None
         with tools.average.shown():
             point["validation"] = value = self._validate()
-            kept = {n: t.detach().cpu().clone() for n, t in self.model.module.state_dict().items()}
+            kept = self._weights()
         if at.best is not None and value >= at.best["value"]:
             at.waited += 1
             return None
@@ -341,7 +381,8 @@ class Loop:
         most = self.plan.batch_size or tools.stage.batch_size
         noise = Noise(self.plan.seed)
         batches = (
-            source.training_batch(samples[i : i + most], noise) for i in range(0, WATCHED, most)
+            source.training_batch(samples[i : i + most], noise, tools.index)
+            for i in range(0, WATCHED, most)
         )
         # Every step seeds anew: what is drawn here changes none.
         seed_all(derive(self.plan.seed, "watch", tools.index))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rsbench.core.errors import InputError, unknown
 from rsbench.metrics.precision import products
 
-AUGMENTATIONS = ("flips", "rotations", "mixup", "cutmix")
+AUGMENTATIONS = ("flips", "rotations", "mixup", "cutmix", "cutout")
 PREFIX = "average/"
 WARM = (1.0, 10.0)
 """The average's rate is at most (1 + n) / (10 + n) after n steps, so that it forgets the start."""

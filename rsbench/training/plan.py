@@ -135,7 +135,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """Digest of the plan; what is off, or does not concern a task, leaves no trace in it."""
-        whole = asdict(self)
+        whole = {**asdict(self), "stages": [stage.stated() for stage in self.stages]}
         for name in ("resampling", "labels", "extras"):
             if not whole[name]:
                 del whole[name]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rsbench.core.errors import TrainingError
+from rsbench.models.api import ClosedForm
 from rsbench.training.data import TrainingBatch
 
 if TYPE_CHECKING:
@@ -29,6 +30,21 @@ class LossModule(nn.Module):
     def forward(self, batch: TrainingBatch) -> dict[str, Tensor]:
         """Return the loss terms."""
         return dict(self._call(self._stage, batch.given, batch.want, batch.truth))
+
+
+def closed_form(model: Trainable, stage: Stage) -> ClosedForm:
+    """Return the model, typed as one whose stage is solved in closed form.
+
+    Raises:
+        TrainingError: if it has no method ``solve``.
+    """
+    if isinstance(model, ClosedForm):
+        return model
+    raise TrainingError(
+        f"training a {type(model).__name__}, stage {stage.name}, which says closed_form",
+        "it has no method solve",
+        "Implement rsbench.models.api.ClosedForm, or leave closed_form out",
+    )
 
 
 def optimizer_of(module: nn.Module, stage: Stage, plan: Plan) -> torch.optim.Optimizer:

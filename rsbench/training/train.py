@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from rsbench.training.launch import Launch
 from rsbench.training.loop import Loop, Sources
 from rsbench.training.options import Options, faster
 from rsbench.training.plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
+from rsbench.training.shared import SharedStages
 from rsbench.training.signals import Interrupted, derive, deterministic, seeded
 from rsbench.training.state import Position, StateFolder, locked
 
@@ -164,9 +165,12 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
     if not sitting.request.resume and fabric.is_global_zero:
         states.clear()
     begun = states.load()
+    shared = SharedStages.of(plan, card, model.module)
+    if begun is None and shared is not None and sitting.request.resume:
+        begun = shared.load(model.module)
     before = begun[0].steps if begun else 0
     sources = _sources(sitting, card, advance)
-    loop = Loop(fabric, model, plan, sources, states=states, advance=advance)
+    loop = Loop(fabric, model, plan, sources, states=states, advance=advance, shared=shared)
     extras = Options.of(plan.extras)
     with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
         position = loop.run(begun)
@@ -179,7 +183,9 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
 
 def _sources(sitting: Sitting, card: Card, advance: Advance) -> Sources:
     """Return training crops, validation set and the samples of watched terms."""
-    data = TrainingData.open(sitting.store, sitting.plan, sitting.protocol, advance)
+    data = TrainingData.open(
+        sitting.store, sitting.plan, sitting.protocol, advance, taught=card.taught
+    )
     watches = any(stage.watched for stage in sitting.plan.stages)
     watched = Crops(data, "val") if watches else None
     return Sources(Crops(data), Validation(data, card), watched)
@@ -354,7 +360,7 @@ def _write(model: Trainable, sitting: Sitting, position: Position, regions: Sequ
         scheme=plan.scheme, sensor=plan.sensor, bands=plan.bands, context=plan.context,
         window=plan.window, regions=_footprints(store, plan, regions),
         selected_on=store.split("val"), seed=plan.seed, steps=position.steps,
-        stages=tuple(asdict(stage) for stage in plan.stages), precision=plan.precision,
+        stages=tuple(stage.stated() for stage in plan.stages), precision=plan.precision,
         budget=sitting.request.budget, training=plan.extras, labels=plan.labels,
         selection=dict(position.best or {}), weights_digest=tensors_digest(tensors),
         plan=plan.digest, simulated=store.simulated,

@@ -8,7 +8,6 @@ fails on time. With ``-s`` the shares of Sat-JEPA-Diff's parts are printed.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,15 +16,13 @@ import pytest
 import torch
 from predrnn_gates import gated, unroll
 from pytest_benchmark.fixture import BenchmarkFixture
-from torch import Tensor, nn
+from side_by_side import ROUNDS, paired, step_of
 
 from rsbench.models.contract_data import Shape, make_samples
 from rsbench.models.registry import card, create_model
 from rsbench.models.rollout import collect
 from rsbench_baselines.predrnn.network import PredRNN
 from rsbench_baselines.simvp.network import SimVP
-
-ROUNDS = 5
 
 
 @pytest.fixture(autouse=True)
@@ -34,50 +31,6 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
-
-
-def quartiles(values: list[float]) -> list[float]:
-    return [round(q, 4) for q in statistics.quantiles(values, n=4)]
-
-
-def paired(
-    benchmark: BenchmarkFixture, plain: Callable[[], object], other: Callable[[], object]
-) -> dict[str, Any]:
-    """Time one after the other in every round; return seconds and their ratio.
-
-    Seconds of the processor are noted beside those of the clock: others who use it lengthen one.
-    """
-    times: tuple[list[float], list[float]] = ([], [])
-    spent: tuple[list[float], list[float]] = ([], [])
-
-    def timed(which: int, work: Callable[[], object]) -> None:
-        start, used = time.perf_counter(), time.process_time()
-        work()
-        times[which].append(time.perf_counter() - start)
-        spent[which].append(time.process_time() - used)
-
-    plain(), other()  # once each before anything counts
-    benchmark.pedantic(
-        lambda: timed(1, other), setup=lambda: timed(0, plain), rounds=ROUNDS, iterations=1
-    )
-    return {
-        "plain_s": quartiles(times[0]),
-        "other_s": quartiles(times[1]),
-        "ratio": quartiles([a / b for a, b in zip(*times, strict=True)]),
-        "cpu_ratio": quartiles([a / b for a, b in zip(*spent, strict=True)]),
-    }
-
-
-def step_of(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """Return one training step of plain Adam."""
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
-
-    def step() -> None:
-        optimiser.zero_grad(set_to_none=True)
-        loss().backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-
-    return step
 
 
 @pytest.mark.parametrize(("frames", "width"), [(2, 128), (3, 64)], ids=["paper", "two_steps"])

@@ -12,8 +12,14 @@ from build_fixtures import write_raster
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from rsbench.build.importers.api import ImportOptions
+from rsbench.build.importers.pixels import read_part
+from rsbench.build.importers.raster import describe
 from rsbench.build.read.blocks import DamagedBlockError
 from rsbench.build.read.opened import GDAL_ENV, open_raster
+from rsbench.core.errors import InputError
+from rsbench.core.grid import Window as CropWindow
+from rsbench.evaluation.submission_files import _GeoTiff
 
 NUMBER = 40
 WHOLE = Window(0, 0, 160, 160)
@@ -37,9 +43,9 @@ def scene(count: int = 1) -> Any:
     return values.clip(1, 10_000).astype(np.uint16)
 
 
-def stored(path: Path, kind: str, values: Any) -> bytes:
+def stored(path: Path, kind: str, values: Any, **more: Any) -> bytes:
     options = {"blockxsize": 32, "blockysize": 32} | KINDS[kind]
-    write_raster(path, values, **{k: v for k, v in options.items() if v is not None})
+    write_raster(path, values, **{k: v for k, v in options.items() if v is not None}, **more)
     return path.read_bytes()
 
 
@@ -108,6 +114,44 @@ def test_damage_in_a_block_is_an_error(
     if kind.startswith("deflate") or how == "zeros":
         assert after == 0
     assert after <= before
+
+
+@pytest.mark.parametrize("how", ["flip", "zeros"])
+@pytest.mark.parametrize(
+    ("kind", "interleave"),
+    [("deflate, differences", "pixel"), ("deflate, differences", "band"),
+     ("deflate, strips", "pixel")],
+)  # fmt: skip
+def test_damage_in_a_file_that_is_imported_or_scored_is_an_error(
+    kind: str, interleave: str, how: str, tmp_path: Path
+) -> None:
+    values, path = scene(3), tmp_path / "a.tif"
+    raw = stored(path, kind, values, interleave=interleave)
+    blocks, rng = places(path), np.random.default_rng(8)
+    refused = 0
+    for number in range(NUMBER):
+        broken = tmp_path / f"{number}.tif"
+        broken.write_bytes(damaged(raw, blocks, how, rng))
+        for read in (imported, answered):
+            try:
+                found = read(broken)
+            except InputError:
+                found, refused = values, refused + 1
+            assert np.array_equal(found, values)
+    assert refused > NUMBER
+
+
+def imported(path: Path) -> Any:
+    return read_part(describe(path, ImportOptions()), CropWindow(0, 0, 160, 160))[0]
+
+
+def answered(path: Path) -> Any:
+    class Answers(_GeoTiff):
+        def _path(self, item: Any, index: int) -> Path:
+            return path
+
+    answers: Any = Answers(path.parent, ("a", "b", "c"))
+    return answers.read("x", 0, CropWindow(0, 0, 160, 160)).astype(np.uint16)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
 import logging
 import math
@@ -19,6 +21,7 @@ from support.script_server import Handler, drip_headers, scripted, stall, trickl
 from rsbench.build.engine.builder import build
 from rsbench.build.plan import href as plan_href
 from rsbench.build.plan import patience
+from rsbench.build.plan.checksum import comparable, require_checksum
 from rsbench.build.plan.lock import Lock, LockAsset, diff
 from rsbench.build.plan.plan import make_plan
 from rsbench.build.read import remote
@@ -70,11 +73,11 @@ def file_at(url: str, seconds: float = math.inf) -> RemoteFile:
     return RemoteFile(f"{url}/a.tif?sig=SECRET", url, time.monotonic() + seconds)
 
 
-def fill(engine: str, url: str, size: int = 0) -> Any:
+def fill(engine: str, url: str, size: int = 0, checksum: str = "") -> Any:
     made = make_engine(engine, url, "none")
     out = np.zeros((1, 1, SIZE, SIZE), np.uint16)
     try:
-        made.fill(out, [Scene("a", (("B02", LockAsset("a.tif", 1, size)),))], ASKED)
+        made.fill(out, [Scene("a", (("B02", LockAsset("a.tif", 1, size, checksum)),))], ASKED)
     finally:
         made.close()
     return out[0, 0]
@@ -342,25 +345,103 @@ def test_a_file_of_another_size_than_its_catalogue_states_is_refused(
                 fill(engine, place, len(raw) + 1)
 
 
-def test_a_lock_keeps_sizes_outside_of_its_digest(tmp_path: Path) -> None:
-    root = random_folder(tmp_path / "stac")
-    before = make_plan(recipe(), provider=str(root))
+def multihash(body: bytes) -> str:
+    return "1220" + hashlib.sha256(body).hexdigest()
+
+
+def test_a_file_of_another_checksum_than_its_catalogue_states_is_refused(
+    raw: bytes, values: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tif").write_bytes(raw)
+    other = multihash(raw + b" ")
+    for engine in ("rasterio", "stackstac"):
+        assert np.array_equal(fill(engine, str(tmp_path), checksum=multihash(raw)), values)
+        with pytest.raises(UnitFailed, match="its catalogue states file:checksum"):
+            fill(engine, str(tmp_path), checksum=other)
+    (tmp_path / "a.tif").write_bytes(changed := raw + b"!")
+    with pytest.raises(UnitFailed, match="its catalogue states file:checksum"):
+        fill("rasterio", str(tmp_path), checksum=multihash(raw))
+    fill("rasterio", str(tmp_path), checksum=multihash(changed))
+
+
+def test_a_checksum_of_a_remote_file_is_compared_where_all_of_it_came(
+    raw: bytes, values: Any
+) -> None:
+    from rasterio.windows import Window
+
+    other = multihash(raw + b" ")
+    with scripted(lambda request: part(request, raw)) as (url, _):
+        whole = RemoteFile(f"{url}/a.tif", url, math.inf, checksum=other)
+        whole.at(0, len(raw))
+        with pytest.raises(InputError, match="file:checksum"):
+            whole.require_checksum()
+        some = RemoteFile(f"{url}/a.tif", url, math.inf, checksum=other)
+        with open_raster(some) as raster:
+            raster.read([1], Window(0, 0, 8, 8))
+        good = RemoteFile(f"{url}/a.tif", url, math.inf, checksum=multihash(raw))
+        with pytest.raises(InputError, match="file:checksum"), open_raster(whole):
+            pass
+        with open_raster(good):
+            good.at(0, len(raw))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("d50110", "md5"), ("1114", "sha1"), ("1220", "sha256"), ("1340", "sha512"),
+     ("2030", "sha384"), ("1620", "sha3_256")],
+)  # fmt: skip
+def test_multihashes_are_compared_and_other_texts_are_not(prefix: str, name: str) -> None:
+    stated = prefix + hashlib.new(name, b"bytes").hexdigest()
+    assert comparable(stated.upper()) == stated
+    require_checksum(io.BytesIO(b"bytes"), stated)
+    with pytest.raises(InputError, match=f"its {name} is"):
+        require_checksum(io.BytesIO(b"other"), stated)
+    for bare in (stated[len(prefix) :], stated[:-1], stated[:-1] + "g", ""):
+        assert comparable(bare) == ""
+
+
+def state_files(root: Path) -> None:
+    """State size and checksum of every file in the items of a folder."""
     for path in root.rglob("item.json"):
         item = json.loads(path.read_text())
         for name, asset in item["assets"].items():
-            asset["file:size"] = (path.parent / f"{name}.tif").stat().st_size
+            body = (path.parent / f"{name}.tif").read_bytes()
+            asset |= {"file:size": len(body), "file:checksum": multihash(body)}
         path.write_text(json.dumps(item))
+
+
+def test_a_lock_keeps_sizes_and_checksums_outside_of_its_digest(tmp_path: Path) -> None:
+    root = random_folder(tmp_path / "stac")
+    before = make_plan(recipe(), provider=str(root))
+    state_files(root)
     lock = make_plan(recipe(), provider=str(root))
     lock.save(tmp_path / "lock.json")
     kept = Lock.load(tmp_path / "lock.json")
     assert kept == lock
     assert kept.digest == before.digest
     assert diff(before, kept) == ()
-    assert all(a.size for i in kept.items("west", "s2", 2021) for a in i.assets.values())
-    cut = next(root.rglob("B02.tif"))
-    cut.write_bytes(cut.read_bytes()[:-1])
-    with pytest.raises(UnitFailed, match="file:size"):
+    item = kept.items("west", "s2", 2021)[0]
+    files = [*item.assets.values(), *item.masks.values()]
+    assert all(a.size and a.checksum for a in files)
+    cut = root / item.assets["B02"].href
+    body = cut.read_bytes()
+    cut.write_bytes(body[:-1])
+    with pytest.raises(UnitFailed, match=f"(?s){item.id}.*file:size"):
         build(recipe(), tmp_path / "out", lock=kept)
+    cut.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    with pytest.raises(UnitFailed, match=f"(?s){item.id}.*file:checksum"):
+        build(recipe(), tmp_path / "out", lock=kept)
+
+
+def test_a_lock_with_a_broken_checksum_is_refused(tmp_path: Path) -> None:
+    root = random_folder(tmp_path / "stac")
+    state_files(root)
+    make_plan(recipe(), provider=str(root)).save(tmp_path / "lock.json")
+    text = (tmp_path / "lock.json").read_text()
+    for broken in (text.replace('"1220', '"12', 1), text.replace('"1220', '5,"1220', 1)):
+        (tmp_path / "lock.json").write_text(broken)
+        with pytest.raises(InputError, match="cannot be read"):
+            Lock.load(tmp_path / "lock.json")
 
 
 def test_a_download_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

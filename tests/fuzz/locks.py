@@ -17,7 +17,7 @@ def lock() -> Lock:
     asked = recipe()
     item = LockItem(
         "S2_1", "2021-05-01T10:00:00Z", "GS2A_1", -1000,
-        {"B02": LockAsset("a/B02.tif"), "B03": LockAsset("a/B03.tif", 2)},
+        {"B02": LockAsset("a/B02.tif"), "B03": LockAsset("a/B03.tif", 2, 9, f"1220{'0f' * 32}")},
         {"*": LockAsset("a/SCL.tif")}, "33TVL", "05.11", "2021-06-01T10:00:00Z",
     )  # fmt: skip
     places = {region.name: region for region in asked.regions}

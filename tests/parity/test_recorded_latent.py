@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 pytest.importorskip("diffusers")
 
+from rsbench_baselines._vit import Block, Encoder, Predictor
 from rsbench_baselines.sat_jepa_diff import generator
 from rsbench_baselines.sat_jepa_diff.adapter import Adapter, History
 from rsbench_baselines.sat_jepa_diff.lora import Lora
 from rsbench_baselines.sat_jepa_diff.network import Generator
 from rsbench_baselines.sat_jepa_diff.sampling import sampler, walk
-from rsbench_baselines.sat_jepa_diff.vit import Block, Encoder, Predictor
 
 FLOAT32 = 2e-6
 """Tolerance where a network computes a part in float32."""

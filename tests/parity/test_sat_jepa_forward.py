@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 pytest.importorskip("diffusers")
 
+from rsbench_baselines._teacher import Teacher
+from rsbench_baselines._vit import Block, Encoder, Predictor, sincos
 from rsbench_baselines.sat_jepa_diff import generator
 from rsbench_baselines.sat_jepa_diff.adapter import Adapter
 from rsbench_baselines.sat_jepa_diff.lora import Lora
-from rsbench_baselines.sat_jepa_diff.objective import ABLATIONS, Teacher, hybrid, plain_norm
+from rsbench_baselines.sat_jepa_diff.objective import ABLATIONS, hybrid, plain_norm
 from rsbench_baselines.sat_jepa_diff.sampling import SAMPLERS, sampler, walk
 from rsbench_baselines.sat_jepa_diff.sizes import LARGE, MEDIUM, MEDIUM_VAE
-from rsbench_baselines.sat_jepa_diff.vit import Block, Encoder, Predictor, sincos
 
 
 def count(module: nn.Module) -> int:

@@ -50,6 +50,7 @@ def band(name: str) -> dict[str, Any]:
         "proj:transform": [10, 0, 500000, 0, -10, 5000020],
         "proj:bbox": [500000, 4890220, 609800, 5000020],
         "file:size": 1000,
+        "file:checksum": "1220" + "0f" * 32,
         "raster:bands": [{"nodata": 0, "data_type": "uint16", "scale": 0.0001, "offset": 0}],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,50 @@ def test_a_fill_that_no_tag_states_is_refused_with_its_share(
         import_dataset("geotiff-series", source, tmp_path / "out", TOLD)
     assert f"If {fill} stands for missing pixels, state it with --nodata" in caught.value.remedy
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+def test_zeros_in_every_band_are_refused_where_nothing_says_what_is_missing(
+    dtype: str, tmp_path: Path
+) -> None:
+    """Zero lies inside the plausible range of reflectance."""
+    source = folder(tmp_path / "in", 0, 24, dtype)
+    says = r"2020\.tif as reflectance: 25\.0% of its pixels are 0 in every band, and neither"
+    with pytest.raises(InputError, match=says) as caught:
+        import_dataset("geotiff-series", source, tmp_path / "out", TOLD)
+    missing, measured = map(float, re.findall(r"--nodata (-?[\d.]+)", caught.value.remedy))
+    assert (missing, measured) == (0.0, {"uint16": 65535, "int16": 32767}.get(dtype, -9999))
+    shown: list[str] = []
+    valid = []
+    for number in (missing, measured):
+        told, out = replace(TOLD, nodata=number), tmp_path / f"{number:g}"
+        made = import_dataset("geotiff-series", source, out, told, note=shown.append)
+        store = open_store(made.path)
+        seen = [store.read_physical(name, "image")[1][1] for name in store.regions]
+        valid.append(min(float(mask.mean()) for mask in seen))
+    assert valid == [0.25, 1.0]
+    assert len([line for line in shown if "of its pixels are 0 in every band" in line]) == 1
+
+
+def test_zeros_in_one_band_or_few_pixels_are_measured(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", 0, 0, pixels=20)
+    values = np.random.default_rng(1).integers(100, 4000, (2, 32, 160)).astype(np.uint16)
+    values[1, :24] = 0
+    write_raster(source / "2019.tif", values)
+    shown: list[str] = []
+    import_dataset("geotiff-series", source, tmp_path / "out", TOLD, note=shown.append)
+    assert shown == []
+
+
+def test_black_pixels_of_display_images_are_told(tmp_path: Path) -> None:
+    source = folder(tmp_path / "in", 0, 24)
+    told = ImportOptions(unit="display", value_range=(0.0, 4095.0), region_size=32)
+    shown: list[str] = []
+    import_dataset("geotiff-series", source, tmp_path / "out", told, note=shown.append)
+    assert shown == [
+        "2020.tif: 25.0% of its pixels are 0 in every band. If 0 stands for missing pixels, state "
+        "it with --nodata 0"
+    ]
 
 
 def test_a_few_numbers_outside_are_shown(tmp_path: Path) -> None:

@@ -105,3 +105,16 @@ def test_a_card_with_such_a_name_is_left_out_of_the_models() -> None:
         card = Card(name, "forecast", "t", {preset: PresetInfo(0, 0)}, "m:b", "-", "-",
                     default_preset=preset)  # fmt: skip
         assert "is refused" in (_fault(name, card, {}) or "")
+
+
+def test_public_module_names_stay() -> None:
+    from rsbench.check import assert_passes
+    from rsbench.errors import InputError as Public
+    from rsbench.registry import adopt as public_adopt
+
+    import rsbench
+    from rsbench.evaluation.gate import assert_passes as own
+    from rsbench.models.registry import adopt
+
+    assert Public is InputError is rsbench.InputError
+    assert (assert_passes, public_adopt) == (own, adopt)

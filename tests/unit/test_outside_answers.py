@@ -246,6 +246,42 @@ def test_what_cannot_be_scored_is_refused_in_words(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("form", ["npy", "zarr", "geotiff"])
+def test_digests_in_the_note_are_compared_with_the_files(
+    store: Store, exported: dict[str, Path], form: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    place = answer(exported[form], tmp_path / "task" / "predictions", form)
+    before = (place / "answer.json").read_text()
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    mark = "<!-- run by tests/unit/test_outside_answers.py -->\n```python\n"
+    exec(page.split(mark)[1].split("```")[0], {})  # what a user types
+    assert len(json.loads((place / "answer.json").read_text())["sha256"]) >= 3
+
+    def scored() -> None:
+        score_answers(place, store, tmp_path / "run", ScoreOptions(suite="mae@1"))
+
+    scored()
+    path = next(p for p in sorted(place.rglob("*")) if p.is_file() and p.stat().st_size > 5000)
+    body = path.read_bytes()
+    (place / "more").write_bytes(b"")
+    with pytest.raises(InputError, match=r"answer\.json has no digest of it"):
+        scored()
+    (place / "more").unlink()
+    path.write_bytes(body[:-9] + bytes([body[-9] ^ 1]) + body[-8:])
+    with pytest.raises(InputError, match=rf"(?s){path.name}.*its SHA-256 is .*, answer.json state"):
+        scored()
+    (place / "answer.json").write_text(before)  # the remedy: without the digests, or with new ones
+    score_answers(place, store, tmp_path / "other", ScoreOptions(suite="mae@1"))
+    spoil_note(place, sha256={"gone": "0" * 64})
+    with pytest.raises(InputError, match="there is no such file"):
+        scored()
+    spoil_note(place, sha256=["0" * 64])
+    with pytest.raises(InputError, match=r"does not fit \(sha256: "):
+        scored()
+
+
 def test_a_single_answer_outside_the_range_has_no_similarity(
     store: Store, exported: dict[str, Path], tmp_path: Path
 ) -> None:

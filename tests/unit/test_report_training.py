@@ -12,6 +12,7 @@ from rsbench.evaluation.report import write_report
 from rsbench.evaluation.report.board import boards, of_row
 from rsbench.evaluation.report.page_training import collapsed, curves
 from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.table import to_markdown
 
 
 def history(*ratios: float) -> list[dict[str, Any]]:
@@ -79,3 +80,34 @@ def test_presets_of_one_model_keep_their_own_curves_and_weights(tmp_path: Path) 
     page = (tmp_path / "report.html").read_text()
     assert "sjd tiny_a" in page
     assert "spread of predicted over target embeddings" in page
+
+
+@pytest.mark.parametrize(
+    ("cosine", "rank", "said"),
+    [
+        (0.79, 0.13, []),
+        (0.81, 0.13, ["mean cosine of two tokens of an image 0.81 (above 0.8"]),
+        (0.79, 0.12, ["effective rank of tokens over their width 0.12 (below 0.125"]),
+    ],
+)
+def test_collapsed_tokens_are_said_in_report_and_table(
+    cosine: float, rank: float, said: list[str], tmp_path: Path
+) -> None:
+    """Of validation samples, at the end of the stage that watches them."""
+    points = [
+        {"stage": "pretrain", "step": 10 * (i + 1), "loss": 1.0,
+         "terms": {"token.cosine": 0.95}, "validation_terms": {"token.cosine": c, "rank.share": r}}
+        for i, (c, r) in enumerate([(0.2, 0.9), (cosine, rank)])
+    ]  # fmt: skip
+    points.append({"stage": "probe", "step": 21, "validation": 0.1})
+    models = {"majority": ("trivial", "", 1.0), "sjd": ("model", "tiny", 0.8)}
+    units = make_units(models=models, metrics=("mse@1",), bands=("all",))
+    scores = Scores(units, make_run(weights={"sjd": "a" * 64}, history={"sjd": points}))
+    folder = save_run(tmp_path / "run", scores)
+    write_report([folder], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    text = to_markdown(scores.table(), scores=[scores])
+    assert ("has collapsed" in page) == bool(said)
+    assert "mean cosine of two tokens of an image" in page  # its chart
+    assert ("collapsed: sjd tiny: " in text) == bool(said)
+    assert all(part in page and part in text for part in said)

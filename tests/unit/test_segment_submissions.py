@@ -77,7 +77,9 @@ def test_class_probabilities_are_scored(store: Store, task: Path, tmp_path: Path
     table = scores.table()
     found = table[(table["metric"] == "miou@1") & (table["band"] == "all")].set_index("model")
     assert found.loc["mine", "value"] > 0.99
-    assert set(found.index) == {"mine", "majority", "pixel_lda", "window_lda"}
+    assert set(found.index) == {
+        "mine", "majority", "pixel_lda", "window_lda", "random_encoder",
+    }  # fmt: skip
     assert equal_notes([scores.run]) == []
     require_maps(store, task, tmp_path / "run" / "maps")
 

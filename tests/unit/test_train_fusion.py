@@ -19,6 +19,7 @@ from rsbench.models.noise import Noise
 from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store
 from rsbench.tasks.fusion.samples import triplets
+from rsbench.training.augment import augmented
 from rsbench.training.data import Crops, TrainingData, Validation
 from rsbench.training.plan import Plan
 from rsbench.training.train import TrainRequest, train
@@ -103,6 +104,22 @@ def test_the_truth_of_a_parcel_is_the_stored_fine_image(store: Store) -> None:
         np.testing.assert_allclose(mine[:, valid], stored[:, valid], rtol=1e-5)
         shown = training_batch.given.frames["fine"].times[row]
         assert training_batch.want.times[row, 0] not in shown
+
+
+def test_augmentation_cuts_no_coarse_pixel(store: Store) -> None:
+    crops = Crops(pixels(store))
+    plain, changed = 0, 0
+    for step in range(10):
+        batch = crops.training_batch(crops.draw(0, step, 4), Noise(0))
+        before = batch.given.frames["coarse"]
+        after = augmented(batch, ("cutmix", "cutout", "flips"), step).given.frames["coarse"]
+        for tensor in (after.values, after.valid):
+            corners = tensor[..., :: ft.RATIO, :: ft.RATIO]
+            blocks = corners.repeat_interleave(ft.RATIO, -2).repeat_interleave(ft.RATIO, -1)
+            assert torch.equal(blocks, tensor), "one number in every coarse pixel"
+        plain += int(before.valid.sum())
+        changed += int(after.valid.sum())
+    assert 0.7 * plain < changed < 0.95 * plain
 
 
 def test_validation_takes_windows_of_validation_regions_only(store: Store) -> None:

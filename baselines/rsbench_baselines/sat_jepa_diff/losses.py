@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rsbench import Want
+from rsbench_baselines._vit import pick
 from rsbench_baselines.sat_jepa_diff import masks
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator, Network
 from rsbench_baselines.sat_jepa_diff.objective import Weights, hybrid, plain_norm
 from rsbench_baselines.sat_jepa_diff.sizes import LATENT, LATENT_SIDE
-from rsbench_baselines.sat_jepa_diff.vit import pick
 
 KL_WEIGHT = 1e-7
 VAE_CROP = 64

@@ -6,11 +6,12 @@ trainer seeds at every step.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from rsbench_baselines._vit import block_size
 
 CONTEXT_SCALE = (0.7, 1.0)
 TARGET_SCALE = (0.2, 0.5)
@@ -42,36 +43,10 @@ def draw(batch: int, grid: tuple[int, int], *, whole: bool, device: torch.device
     )
 
 
-def _between(ends: tuple[float, float], share: float) -> float:
-    return ends[0] + (ends[1] - ends[0]) * share
-
-
 def _size(
     grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float]
 ) -> tuple[int, int]:
-    return block_size(grid, scale, aspect, float(torch.rand((), device="cpu")))
-
-
-def block_size(
-    grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float], share: float
-) -> tuple[int, int]:
-    """Return height and width in tokens.
-
-    As published, one number sets both the scale and the aspect ratio, so that large blocks are
-    tall and small ones wide.
-
-    Args:
-        grid: rows and columns of tokens.
-        scale: least and largest share of the tokens.
-        aspect: least and largest height over width.
-        share: in [0, 1), where both lie between least and largest.
-    """
-    rows, columns = grid
-    kept = max(int(rows * columns * _between(scale, share)), LEAST + 1)
-    ratio = _between(aspect, share)
-    height = min(max(round(math.sqrt(kept * ratio)), 1), max(rows - 1, 1))
-    width = min(max(round(math.sqrt(kept / ratio)), 1), max(columns - 1, 1))
-    return height, width
+    return block_size(grid, scale, aspect, float(torch.rand((), device="cpu")), LEAST + 1)
 
 
 def _block(grid: tuple[int, int], size: tuple[int, int], whole: bool) -> Tensor:

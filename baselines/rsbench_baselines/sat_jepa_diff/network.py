@@ -8,13 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from rsbench_baselines._teacher import Teacher
+from rsbench_baselines._vit import Encoder, Predictor, init
 from rsbench_baselines.sat_jepa_diff import generator
 from rsbench_baselines.sat_jepa_diff.adapter import Adapter, Conditions
 from rsbench_baselines.sat_jepa_diff.generator import Latents, Prompt
 from rsbench_baselines.sat_jepa_diff.lora import Lora
-from rsbench_baselines.sat_jepa_diff.objective import Teacher, plain_norm
+from rsbench_baselines.sat_jepa_diff.objective import plain_norm
 from rsbench_baselines.sat_jepa_diff.sizes import EMBEDDING, Sizes
-from rsbench_baselines.sat_jepa_diff.vit import Encoder, Predictor, init
 
 BASE = ("transformer.", "vae.")
 

@@ -1,20 +1,16 @@
-"""The hybrid loss of the predictor, its five weights, and the teacher that follows the encoder.
+"""The hybrid loss of the predictor, and its five weights.
 
 Tokens are ``(B, n, W)``; ``weight (B, n)`` is the share of a token's pixels that are valid.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 from torch.nn import functional as F
-
-from rsbench_baselines.sat_jepa_diff.vit import Encoder
 
 TINY = 1e-6
 TEMPERATURE = 0.1
@@ -106,48 +102,3 @@ def _contrastive(predicted: Tensor, target: Tensor) -> Tensor:
     ours = F.normalize(predicted.mean(dim=1), dim=-1)
     theirs = F.normalize(target.mean(dim=1), dim=-1)
     return F.cross_entropy(ours @ theirs.T / TEMPERATURE, torch.arange(B, device=predicted.device))
-
-
-class Teacher(nn.Module):
-    """A copy of the encoder that follows it as an exponential moving average.
-
-    Its tensors are buffers: they are part of the checkpoint, and no optimiser sees them.
-    ``follow`` is called before each step's loss, so it takes up the step before. The momentum
-    rises linearly from its start to 1 over ``steps``.
-    """
-
-    count: Tensor
-
-    def __init__(self, encoder: Encoder, *, momentum: float, steps: int) -> None:
-        super().__init__()
-        self.momentum = momentum
-        self.steps = steps
-        shape = copy.deepcopy(encoder).requires_grad_(False)
-        self._names = {name: name.replace(".", "_") for name, _ in shape.named_parameters()}
-        for name, tensor in shape.named_parameters():
-            self.register_buffer(self._names[name], tensor.detach().clone())
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        # A plain attribute, because its tensors are replaced at every call.
-        self.__dict__["_shape"] = shape.to("meta")
-        self._seen: Tensor | None = None
-
-    @torch.no_grad()
-    def follow(self, encoder: Encoder) -> None:
-        """Move towards the encoder, once for every step of it."""
-        # Every step moves the last norm; fused optimisers leave no other trace of one.
-        mark = torch.cat([encoder.norm.weight, encoder.norm.bias])
-        seen = self._seen
-        if seen is not None and seen.device == mark.device and torch.equal(mark, seen):
-            return  # another part of the same batch: the encoder has not moved
-        self._seen = mark
-        share = min(float(self.count) / max(self.steps, 1), 1.0)
-        momentum = self.momentum + share * (1 - self.momentum)
-        for name, tensor in encoder.named_parameters():
-            getattr(self, self._names[name]).lerp_(tensor, 1 - momentum)
-        self.count += 1
-
-    @torch.no_grad()
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the tokens of a whole image ``(B, N, W)``."""
-        tensors = {name: getattr(self, kept) for name, kept in self._names.items()}
-        return cast(Tensor, functional_call(self.__dict__["_shape"], tensors, (image,)))

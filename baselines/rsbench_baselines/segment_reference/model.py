@@ -1,9 +1,4 @@
-"""Class shares, and linear discriminant analysis, fitted in closed form from sums.
-
-The discriminant of class k is ``x·Σ⁻¹μ_k − μ_k·Σ⁻¹μ_k / 2 + log π_k`` with the pooled covariance
-Σ within classes; a softmax over classes gives their probabilities, which are right for normal
-features of equal covariance.
-"""
+"""Class shares, and linear discriminant analysis, fitted in closed form from sums."""
 
 from __future__ import annotations
 
@@ -14,18 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from rsbench import Frames, Given, Prediction, Want
+from rsbench_baselines.discriminant import discriminant
+from rsbench_baselines.standardise import image_of
 
 WINDOW = 5
-RIDGE = 1e-6
-"""Share of the mean variance that is added to the variance of every feature."""
 
 Pairs = Iterable[tuple[Given, Want, Frames]]
-
-
-def image_of(given: Given) -> tuple[Tensor, Tensor]:
-    """Return the last image given: ``(B, C, H, W)``, and ``(B, 1, H, W)`` bool."""
-    (frames,) = given.frames.values()
-    return frames.values[:, 0, -1], frames.valid[:, 0, -1].all(dim=1, keepdim=True)
 
 
 def window_features(values: Tensor, valid: Tensor) -> Tensor:
@@ -71,7 +60,7 @@ class Classifier:
             sums = found if sums is None else tuple(a + b for a, b in zip(sums, found, strict=True))
         if sums is None or float(sums[0].sum()) == 0:
             raise ValueError("no pixel of the training split has a class")
-        weight = _discriminant(*sums)
+        weight = discriminant(*sums)
         parameters = {
             _name(k, d): float(weight[k, d])
             for k in range(weight.shape[0])
@@ -101,7 +90,8 @@ class Classifier:
         return Prediction(values.expand(B, want.members, 1, K, H, W).contiguous())
 
     def _features(self, given: Given) -> tuple[Tensor, Tensor]:
-        values, valid = image_of(given)
+        (frames,) = given.frames.values()
+        values, valid = image_of(frames)
         if self.features == "window":
             return window_features(values, valid), valid
         if self.features == "pixel":
@@ -119,23 +109,6 @@ class Classifier:
 
 def _name(row: int, column: int) -> str:
     return f"class {row} feature {column}"
-
-
-def _discriminant(count: Tensor, total: Tensor, products: Tensor) -> Tensor:
-    """Return ``(K, 1 + D + 1)``: constant, coefficients, and the logarithm of the share."""
-    share = (count / count.sum()).clamp(min=1e-12)
-    mean = total / count.clamp(min=1)[:, None]
-    inside = products - torch.einsum("k,kd,ke->de", count, mean, mean)
-    dims = inside.shape[0]
-    prior = share.log()[:, None]
-    if dims == 0:
-        return torch.cat([prior, prior], dim=1)
-    covariance = inside / count.sum()
-    ridge = RIDGE * covariance.diagonal().mean().clamp(min=1e-12)
-    covariance = covariance + ridge * torch.eye(dims, dtype=covariance.dtype)
-    slope = torch.linalg.solve(covariance, mean.T).T
-    constant = prior - 0.5 * (slope * mean).sum(1, keepdim=True)
-    return torch.cat([constant, slope, prior], dim=1)
 
 
 def majority(preset: str, classes: int = 2) -> Classifier:

@@ -135,7 +135,7 @@ class PreparedSeries:
         empty: Counter[str] = Counter()
         shares: list[float] = []
         for place in self.places:
-            found = Plausibility(place.series.files, meta)
+            found = Plausibility(place.series.files, meta, nodata=place.series.nodata)
             names, gone = _written(root, place, found, shares)
             written += names
             empty += gone

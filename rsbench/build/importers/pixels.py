@@ -10,6 +10,8 @@ import numpy as np
 from rsbench.build.importers.flat_files import ARRAY, open_array
 from rsbench.build.importers.onto import part_of
 from rsbench.build.importers.raster import Mask, Pixels, Raster, opened
+from rsbench.build.read.blocks import DamagedBlockError
+from rsbench.build.read.opened import DRIVER, checked
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window, nesting
 
@@ -50,12 +52,21 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
         try:
             area = Part(window.x, window.y, window.width, window.height)
             numbers = raster.only or range(1, raster.bands + 1)
-            pixels = np.asarray(data.read(list(numbers), window=area))
+            pixels = np.asarray(_pixels(raster, data, list(numbers), area))
             return pixels, _present(raster, data, area)
-        except RasterioError as error:
+        except (RasterioError, DamagedBlockError) as error:
+            said = str(error) if isinstance(error, DamagedBlockError) else type(error).__name__
             raise InputError(
-                f"reading {raster.path}", f"it is damaged ({type(error).__name__})", "Repair it"
+                f"reading {raster.path}", f"it is damaged ({said})", "Repair it"
             ) from error
+
+
+def _pixels(raster: Raster, data: Any, numbers: list[int], area: Any) -> Pixels:
+    """Return pixels of a file; compressed blocks of a GeoTIFF are checked."""
+    if raster.driver != DRIVER:
+        return np.asarray(data.read(numbers, window=area))
+    with checked(data, raster.path) as whole:
+        return whole.read(numbers, area)
 
 
 def _onto(raster: Raster, native: Grid, window: Window) -> tuple[Pixels, Mask]:

@@ -100,7 +100,7 @@ class SatJepaDiff:
         _require_patches(places, side)
         cuts, pieces = _cuts(places, side, split)
         recipe = _recipe(places, meta, side, split, pieces)
-        return PreparedRegions(cuts, meta, valid_reader(given.nodata), recipe)
+        return PreparedRegions(cuts, meta, valid_reader(given.nodata), recipe, nodata)
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,18 @@ class PreparedRegions:
         meta: metadata of the sensor.
         read: reads pixels, and where they are valid.
         recipe: how the store is imported, as JSON values.
+        nodata: what missing pixels hold, where it is stated or the first file states it.
     """
 
     cuts: Sequence[_Cut]
     meta: SensorMeta
     read: Read
     recipe: Mapping[str, Any]
+    nodata: float | None
 
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
-        notes = [note for cut in self.cuts for note in _write(root, cut, self.meta, self.read)]
+        notes = [note for cut in self.cuts for note in _write(root, cut, self)]
         shortest = min(len(cut.place.years) for cut in self.cuts)
         protocol = "year7" if self.recipe["scheme"] == SPACE and shortest > 7 else "year1"
         store = imported_meta(
@@ -274,11 +276,12 @@ def _centre(entry: Place) -> tuple[float, float]:
 # Writing --------------------------------------------------------------------------------
 
 
-def _write(root: Path, cut: _Cut, meta: SensorMeta, read: Read) -> list[str]:
+def _write(root: Path, cut: _Cut, prepared: PreparedRegions) -> list[str]:
+    meta = prepared.meta
     times = tuple(date(year, 7, 1) for year in cut.years)
     files = tuple(cut.place.images[year] for year in cut.years)
-    sensor = SensorFiles(files, times, meta, meta.nodata, read)
-    found = Plausibility(files, meta)
+    sensor = SensorFiles(files, times, meta, prepared.nodata, prepared.read)
+    found = Plausibility(files, meta, nodata=prepared.nodata)
     arrays = read_block(sensor, cut.window, found)
     found.require()
     record = RegionRecord(cut.name, cut.split, {}, times)

@@ -24,7 +24,8 @@ from rsbench.store.layout import SensorArrays, SensorMeta
 class SensorFiles:
     """One sensor's files in order of time, and how their numbers are to be read.
 
-    ``folder``: the one below which all of them lie, where there is one.
+    ``folder``: the one below which all of them lie, where there is one. ``prefix``: of the
+    options of this sensor, e.g. ``coarse-``.
     """
 
     files: tuple[Raster, ...]
@@ -33,6 +34,7 @@ class SensorFiles:
     nodata: float | None
     read: Read
     folder: Path | None = None
+    prefix: str = ""
 
     def at(self, day: date) -> Raster:
         """Return the file of a date."""
@@ -85,6 +87,7 @@ def dated_files(
         nodata=nodata,
         read=valid_reader(given.nodata),
         folder=images.folder,
+        prefix=given.prefix,
     )
 
 

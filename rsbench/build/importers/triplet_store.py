@@ -48,7 +48,7 @@ class PreparedTriplets:
         """See :class:`rsbench.build.importers.api.Prepared`."""
         gate = self._gate()
         pair = tuple(_without(sensor, gate.refused) for sensor in self.pair)
-        found = [Plausibility(sensor.files, sensor.meta) for sensor in pair]
+        found = [Plausibility(s.files, s.meta, nodata=s.nodata, prefix=s.prefix) for s in pair]
         metas = {FINE: self.pair[0].meta, COARSE: self.pair[1].meta}
         seen = np.zeros(len(pair[1].files), np.bool_)
         told = {"days": [look.note() for look in gate.looks if look.day in gate.kept]}

@@ -59,10 +59,14 @@ def labels_of(recipe: Recipe) -> str | None:
     return recipe.labels if isinstance(recipe, LabelledRecipe) else None
 
 
-def labels_found(asked: RegionSearch, sensor: Sensor, years: Iterable[int]) -> Found:
+def labels_found(asked: RegionSearch, sensor: Sensor, years: Iterable[int], what: str) -> Found:
     """Return label set → year → locked maps; empty if the recipe names none.
 
-    Of the years that have an image, those without a map of theirs or earlier are recorded.
+    Of the years, those without a map of theirs or earlier are recorded.
+
+    Args:
+        years: those that have images.
+        what: what the kind of dataset makes of a year's images, for the record, as ``a pair``.
     """
     name = labels_of(asked.recipe)
     if name is None:
@@ -71,7 +75,6 @@ def labels_found(asked: RegionSearch, sensor: Sensor, years: Iterable[int]) -> F
     grid, labels = sensor_grid(asked.region, sensor), load_labels(name)
     found = search_labels(labels, grid, years, asked.key, catalogue, asked.omitted)
     absent = [str(year) for year in years if year not in found]
-    what = "a pair" if asked.recipe.kind == "pairs" else "an image"
     asked.omitted.add(name, f"no map of the year of {what}, or of a year before", absent)
     return {name: found}
 

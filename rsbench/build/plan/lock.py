@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rsbench.build.plan.checksum import comparable
 from rsbench.build.plan.href import identity, require_kept
 from rsbench.build.plan.omissions import Omission
 from rsbench.catalog import Region
@@ -28,16 +29,19 @@ _TEXTS = ("tile", "baseline", "generated")
 class LockAsset:
     """One raster: unsigned link (relative inside its catalogue) and band number from 1.
 
-    ``size``: bytes of the file as the catalogue states them; 0 if it does not. It enters no digest.
+    ``size`` and ``checksum``: bytes of the file and its multihash in hex, as the catalogue states
+    them; 0 and empty if it does not. They enter no digest.
     """
 
     href: str
     index: int = 1
     size: int = 0
+    checksum: str = ""
 
     def to_json(self) -> list[str | int]:
-        """Return the JSON form; a size that is not known is left out."""
-        return [self.href, self.index, *([self.size] if self.size else [])]
+        """Return the JSON form; what is not known at its end is left out."""
+        known = [self.size, self.checksum] if self.checksum else [self.size] if self.size else []
+        return [self.href, self.index, *known]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +87,14 @@ class LockItem:
 
 
 def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
-    for href, *_ in value.values():
-        require_kept(_text(href))
-    return {
-        band: LockAsset(href, *map(_whole, numbers)) for band, (href, *numbers) in value.items()
-    }
+    return {band: _asset(*held) for band, held in value.items()}
+
+
+def _asset(href: Any, index: Any = 1, size: Any = 0, checksum: Any = "") -> LockAsset:
+    require_kept(_text(href))
+    if comparable(_text(checksum)) != checksum:
+        raise ValueError(f"{checksum[:40]!r} is no checksum")
+    return LockAsset(href, _whole(index), _whole(size), checksum)
 
 
 def _text(value: Any) -> str:

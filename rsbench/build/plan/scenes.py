@@ -11,6 +11,7 @@ from typing import Any
 
 from rsbench.build.compose import harmonise
 from rsbench.build.plan.assets import limit_of, mask_limit, require_format, require_pixel_size
+from rsbench.build.plan.checksum import comparable
 from rsbench.build.plan.href import reduce_href
 from rsbench.build.plan.lock import LockAsset, LockItem
 from rsbench.build.plan.search import (
@@ -244,7 +245,8 @@ def lock_asset(item: Item, pattern: str, catalogue: str, index: int = 1) -> Lock
     require_format(item, key)
     asset = item["assets"][key]
     href = reduce_href(str(asset["href"]), str(item["_url"]), catalogue)
-    return LockAsset(href, index, int(asset.get("file:size") or 0))
+    checksum = comparable(str(asset.get("file:checksum") or ""))
+    return LockAsset(href, index, int(asset.get("file:size") or 0), checksum)
 
 
 def utc_text(item: Item) -> str:

@@ -127,6 +127,7 @@ class Asset(_Projected, _Band):
     bands: list[_Band] | None = None
     raster_bands: Annotated[list[_Band] | None, Field(alias="raster:bands")] = None
     size: Annotated[int | None, Field(alias="file:size", ge=0)] = None
+    checksum: Annotated[str | None, Field(alias="file:checksum")] = None
 
 
 class _Properties(_Projected):

@@ -120,7 +120,8 @@ def require_whole(file: Bytes, block: Block, layout: Layout, pixels: Pixels | No
     """Refuse a block whose bytes are damaged, as far as that can be found.
 
     Args:
-        pixels: ``(h, w)`` pixels of the whole block; None where they are not all there.
+        pixels: ``(h, w)`` pixels of the whole block, ``(h, w, n)`` of one that holds n bands; None
+            where they are not all there.
 
     Raises:
         DamagedBlockError: if it is damaged.
@@ -134,7 +135,7 @@ def require_whole(file: Bytes, block: Block, layout: Layout, pixels: Pixels | No
 
 
 def _sum(pixels: Pixels, predictor: int) -> bytes:
-    """Return the Adler-32 sum of a block of one band as its encoder saw it."""
+    """Return the Adler-32 sum of a block as its encoder saw it."""
     if predictor == 2:
         encoded = np.empty(pixels.shape, pixels.dtype)
         encoded[:, 0] = pixels[:, 0]

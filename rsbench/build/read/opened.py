@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from rsbench.build.plan.checksum import require_checksum
 from rsbench.build.plan.href import is_web, resolve_href
 from rsbench.build.plan.lock import LockAsset
 from rsbench.build.read.blocks import (
@@ -68,7 +70,8 @@ class Raster:
         whole = whole_blocks(layout, window)
         same = whole == window
         pixels = self._pixels(indexes, whole, out if same else None)
-        self._require_whole(blocks, layout, pixels, whole)
+        every = list(indexes) == list(range(1, layout.samples + 1))
+        self._require_whole(blocks, layout, pixels, whole, together=every)
         if same:
             return pixels
         rows, cols = window.toslices()
@@ -100,9 +103,18 @@ class Raster:
         self._file.fetch(ranges)
 
     def _require_whole(
-        self, blocks: Sequence[Sequence[Block]], layout: Layout, pixels: Pixels, whole: Any
+        self,
+        blocks: Sequence[Sequence[Block]],
+        layout: Layout,
+        pixels: Pixels,
+        whole: Any,
+        *,
+        together: bool,
     ) -> None:
-        """Check every block; those of several bands in one block once."""
+        """Check every block; those of several bands in one block once.
+
+        ``together``: the pixels are those of all bands that a block holds.
+        """
         assert self._file is not None
         seen: set[int] = set()
         for plane, band in zip(pixels, blocks, strict=True):
@@ -110,10 +122,11 @@ class Raster:
                 if block.start in seen:
                     continue
                 seen.add(block.start)
+                held = plane if layout.samples == 1 else pixels.transpose(1, 2, 0)
                 top, left = block.rows.start - whole.row_off, block.cols.start - whole.col_off
-                part = plane[top : top + layout.shape[0], left : left + layout.shape[1]]
+                part = held[top : top + layout.shape[0], left : left + layout.shape[1]]
                 # Blocks at the edge hold pixels beyond the image, which GDAL does not return.
-                complete = part.shape == layout.shape and layout.samples == 1
+                complete = part.shape[:2] == layout.shape and (together or layout.samples == 1)
                 require_whole(self._file, block, layout, part if complete else None)
 
 
@@ -139,15 +152,32 @@ def source_of(asset: LockAsset, catalogue: str, sign: Callable[[str], str], end:
         end: when the file must be read, by :func:`time.monotonic`.
 
     Raises:
-        InputError: if its link leads out of the catalogue, or a local file has another size.
+        InputError: if its link leads out of the catalogue, or a local file has another size or
+            checksum.
         OSError: if it cannot be signed, or there is no such local file.
     """
     full = resolve_href(asset.href, catalogue)
     if is_web(full):
-        return RemoteFile(sign(full), catalogue, end, asset.size)
-    if asset.size:
-        require_size(Path(full).stat().st_size, asset.size)
+        return RemoteFile(sign(full), catalogue, end, asset.size, asset.checksum)
+    if asset.size or asset.checksum:
+        _require_stated(asset, Path(full))
     return full
+
+
+def _require_stated(asset: LockAsset, path: Path) -> None:
+    """Compare size and checksum of a local file with what its catalogue states."""
+    found = path.stat()
+    if asset.size:
+        require_size(found.st_size, asset.size)
+    if asset.checksum:
+        _require_checksum(path, (found.st_ino, found.st_size, found.st_mtime_ns), asset.checksum)
+
+
+@lru_cache(maxsize=1 << 14)
+def _require_checksum(path: Path, version: tuple[int, ...], checksum: str) -> None:
+    """Compare a checksum, once for all windows that one process reads of a file."""
+    with path.open("rb") as file:
+        require_checksum(file, checksum)
 
 
 @contextmanager
@@ -156,7 +186,8 @@ def open_raster(source: Source) -> Iterator[Raster]:
 
     Raises:
         RasterioIOError: if it is none.
-        OSError, InputError: if the file behind an address cannot be read.
+        OSError, InputError: if the file behind an address cannot be read, or all of it was and
+            its checksum differs.
     """
     import rasterio
 
@@ -164,16 +195,24 @@ def open_raster(source: Source) -> Iterator[Raster]:
         if isinstance(source, RemoteFile):
             with _opened_remote(source) as data:
                 yield Raster(data, source)
+            source.require_checksum()
             return
         with rasterio.open(source, driver=DRIVER, sharing=False) as data:
             if not os.path.isfile(source):  # noqa: PTH113 - a path of GDAL may be no path
                 yield Raster(data, None)
                 return
-            handle = os.open(source, os.O_RDONLY)
-            try:
-                yield Raster(data, _LocalBytes(handle))
-            finally:
-                os.close(handle)
+            with checked(data, source) as raster:
+                yield raster
+
+
+@contextmanager
+def checked(data: Any, path: Path | str) -> Iterator[Raster]:
+    """Yield a local GeoTIFF that rasterio has opened as one whose blocks are checked."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield Raster(data, _LocalBytes(handle))
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from rsbench.build.plan.checksum import require_checksum
 from rsbench.build.plan.href import redirected, require_public, shown
 from rsbench.build.plan.patience import FILE, Waiting
 from rsbench.core.errors import InputError
@@ -50,10 +51,14 @@ class RemoteFile:
         catalogue: whose private network the file may lie in.
         end: when it must be read, by :func:`time.monotonic`.
         stated: bytes of the file as the catalogue states them; 0 if it does not.
+        checksum: its multihash as the catalogue states it; empty if it does not.
     """
 
-    def __init__(self, url: str, catalogue: str, end: float, stated: int = 0) -> None:
-        self._url, self._catalogue, self._end, self._stated = url, catalogue, end, stated
+    def __init__(
+        self, url: str, catalogue: str, end: float, stated: int = 0, checksum: str = ""
+    ) -> None:
+        self._url, self._catalogue, self._end = url, catalogue, end
+        self._stated, self._checksum = stated, checksum
         self._held: list[tuple[int, bytes]] = []
         self._version: tuple[int, str | None] | None = None
         self._lock = threading.Lock()
@@ -97,6 +102,19 @@ class RemoteFile:
             body = waiting.result(self._end - time.monotonic())
             with self._lock:
                 self._held.append((start, body))
+
+    def require_checksum(self) -> None:
+        """Compare the checksum if the whole file was fetched.
+
+        Raises:
+            InputError: if it differs.
+        """
+        parts: list[bytes] = []
+        while (at := sum(map(len, parts))) < self.size:
+            if not (part := self._have(at, self.size - at)):
+                return
+            parts.append(part)
+        require_checksum(io.BytesIO(b"".join(parts)), self._checksum)
 
     def _have(self, start: int, count: int) -> bytes:
         for first, held in self._held:

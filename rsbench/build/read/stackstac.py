@@ -8,6 +8,7 @@ default engine uses windows.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import warnings
@@ -115,9 +116,7 @@ class StackstacEngine:
         assets = {}
         for name, asset in scene.layers:
             assets[name] = {
-                "href": "|".join(
-                    map(str, (asset.index, coarsest.get(name, math.inf), asset.size, asset.href))
-                ),
+                "href": json.dumps([coarsest.get(name, math.inf), *asset.to_json()]),
                 "type": "image/tiff",
                 # stackstac reads proj:epsg only, and takes the box as the place of the file.
                 "proj:epsg": epsg,
@@ -141,8 +140,8 @@ def _reader(asked: Asked, source: Callable[[LockAsset], Source]) -> type[Any]:
 
     class Reader:
         def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
-            index, limit, size, href = url.split("|", 3)
-            self._asset, self._limit = LockAsset(href, int(index), int(size)), float(limit)
+            self._limit, *held = json.loads(url)
+            self._asset = LockAsset(*held)
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from rsbench.evaluation.collapse import collapse_notes
 from rsbench.evaluation.equal_answers import equal_notes
 from rsbench.evaluation.run_files import PARTS
 from rsbench.evaluation.run_info import RunInfo
@@ -89,6 +90,7 @@ def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:
     said = dict.fromkeys(s.run.implausible for _, s in members if s.run.implausible)
     said |= dict.fromkeys(s.run.labelled for _, s in members if s.run.labelled)
     said |= dict.fromkeys(equal_notes(s.run for _, s in members))
+    said |= dict.fromkeys(collapse_notes(s for _, s in members))
     notes += [f"{text[0].upper()}{text[1:]}." for text in said]
     folders = tuple(folder for folder, _ in members)
     return Board(whole, folders, tuple(s.run for _, s in members), tuple(names), tuple(notes))

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from rsbench.evaluation import decay, strata
+from rsbench.evaluation.collapse import collapsed_tokens
 from rsbench.evaluation.endpoint import DEFAULT
 from rsbench.evaluation.intervals import WAYS
 from rsbench.evaluation.report import (
@@ -87,6 +88,7 @@ def _sources(board: Board, best: frozenset[Cell]) -> dict[str, Any]:
     return {
         "training": training.curves(run.history, simulated=run.simulated),
         "collapsed": training.collapsed(run.history),
+        "collapsed_tokens": list(collapsed_tokens(run.history)),
         "absent": _absent(board), "sets": _sets(board), "matching": _matching(board),
         "counts": [row for row in board.counts if not ranks.RANK.fullmatch(row["what"])],
         "provenance": _provenance(board),

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from rsbench.evaluation.collapse import TOKENS
 from rsbench.evaluation.report.charts import Frame, Line, line_chart
 
 SPREAD = "variance.ratio"
@@ -28,14 +29,18 @@ class Curve:
 
 
 def curves(history: Mapping[str, Points], *, simulated: bool) -> list[Curve]:
-    """Return a learning curve per trained model, and one chart of all variance ratios."""
+    """Return a learning curve per trained model, and one chart per measure of a collapse."""
     found: list[Curve] = []
     for model, points in history.items():
         name = f"learning curve of {model}"
         found += _curve(model, name, "loss", _losses(points), simulated=simulated)
     ratios = _lines((model, spread(points)) for model, points in history.items())
     title = "spread of predicted over target embeddings"
-    return [*found, *_curve("embeddings", title, "variance ratio", ratios, simulated=simulated)]
+    found += _curve("embeddings", title, "variance ratio", ratios, simulated=simulated)
+    for measure in TOKENS:
+        lines = _lines((model, measure.values(points)) for model, points in history.items())
+        found += _curve("tokens", measure.title, measure.term, lines, simulated=simulated)
+    return found
 
 
 def collapsed(history: Mapping[str, Points]) -> list[tuple[str, float]]:

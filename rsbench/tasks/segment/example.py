@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from rsbench.models.api import Card, Given
+from rsbench.models.api import Card, Frames
 from rsbench.models.contract_data import SENSOR, SERIES, Samples, Shape
 from rsbench.tasks.segment.samples import TARGET, UNIT
 
 CLASSES = ("low", "middle", "high")
 LIMITS = (0.25, 0.45)
+FINE = "contract-fine"
+RATIO = 4
 
 
 class ImageExample:
@@ -37,9 +39,22 @@ class ImageExample:
         want = replace(
             plain.want, sensor=TARGET, bands=CLASSES, times=image.times.clone(), context="once"
         )
-        return Samples(
-            Given(plain.given.frames, plain.given.grids, plain.given.samples), want, truth
-        )
+        taught = {FINE: _finer(image, seed)} if shape.taught else {}
+        return Samples(replace(plain.given, taught=taught), want, truth)
+
+
+def _finer(image: Frames, seed: int) -> Frames:
+    """Return an image of pixels of a quarter of the side, whose area mean is the image."""
+    values = image.values.repeat_interleave(RATIO, -2).repeat_interleave(RATIO, -1)
+    height, width = image.values.shape[-2:]
+    generator = torch.Generator().manual_seed(seed)
+    pattern = torch.rand(*values.shape[:-2], height, 1, width, 1, generator=generator)
+    sign = torch.tensor([1.0, -1.0]).repeat(RATIO // 2)
+    checked = pattern * 0.1 * sign[:, None, None] * sign
+    return replace(
+        image, values=values + checked.reshape(values.shape),
+        valid=image.valid.repeat_interleave(RATIO, -2).repeat_interleave(RATIO, -1),
+    )  # fmt: skip
 
 
 EXAMPLE = ImageExample()

@@ -13,8 +13,9 @@ import torch
 
 from rsbench.models.api import Frames
 from rsbench.tasks.base import Batch, Reading
-from rsbench.tasks.frames import FrameReader, Request, Requests
+from rsbench.tasks.frames import FrameReader
 from rsbench.tasks.segment.classes import IGNORED, UINT8, Classes
+from rsbench.tasks.segment.finer import FinerImages
 from rsbench.tasks.segment.samples import TARGET, UNIT, Image
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class LabelReader:
         images: reads the input sensor.
         classes: the classes of the store.
         hidden: regions whose labels are not read: none of their pixels has a class.
+        finer: reads the images that only training has.
     """
 
     reading: Reading
     images: FrameReader[Image]
     classes: Classes
     hidden: frozenset[str] = frozenset()
+    finer: FinerImages | None = None
 
     def shape(self, sample: Image) -> tuple[Any, ...]:
         """Return the size of the window."""
@@ -55,14 +58,21 @@ class LabelReader:
             bands=self.classes.names, unit=UNIT, predicted=(False,), value_range=(0.0, 1.0),
         )  # fmt: skip
         grids = {**batch.grids, TARGET: batch.grids[sensor]}
-        return replace(batch, sensor=TARGET, grids=grids, truth=truth)
+        taught = self.finer.taught(samples) if self.finer else {}
+        return replace(batch, sensor=TARGET, grids=grids, truth=truth, taught=taught)
 
     def usable(self, sample: Image) -> bool:
-        """Return whether a pixel has a class."""
+        """Return whether a pixel has a class; where no labels are read, whether it is valid."""
+        if self.finer is not None and not self.finer.usable(sample):
+            return False
+        if not self.reading.labelled:
+            return self.images.usable(sample)
         return bool((self._indices(sample) != IGNORED).any())
 
     def valid_share(self, sample: Image) -> float:
-        """Return the share of pixels that have a class."""
+        """Return the share of pixels that have a class; of valid ones without labels."""
+        if not self.reading.labelled:
+            return self.images.valid_share(sample)
         return float((self._indices(sample) != IGNORED).mean())
 
     def class_pixels(self, sample: Image) -> npt.NDArray[np.int64]:
@@ -71,8 +81,11 @@ class LabelReader:
         return whole[: len(self.classes.names)]
 
     def _indices(self, sample: Image) -> UINT8:
-        """Return ``(H, W)``: a pixel whose image is masked, or whose label is hidden, has none."""
-        if sample.region in self.hidden:
+        """Return ``(H, W)``: a pixel whose image is masked, or whose label is hidden, has none.
+
+        Where the reading is not labelled, no label is read.
+        """
+        if not self.reading.labelled or sample.region in self.hidden:
             return np.full((sample.window.height, sample.window.width), IGNORED, np.uint8)
         store, sensor = self.reading.store, self.images.reading.sensor
         whole = _label_indices(store, sample.region, sensor)
@@ -87,10 +100,3 @@ def _label_indices(store: Store, region: str, sensor: str) -> UINT8:
     """Return ``(T, H, W)`` class indices of a region."""
     classes = Classes.of(store.attributes(region, sensor, "labels"))
     return classes.indices(store.read(region, sensor, array="labels"), f"region {region}")
-
-
-def requests(reading: Reading, sample: Image) -> Requests:
-    """Return the image of a sample; it stands for the truth until the labels replace it."""
-    day = reading.store.region(sample.region).times[reading.sensor][sample.time]
-    frame = Request(reading.sensor, (sample.time,))
-    return Requests(key=f"{sample.region}:{day.isoformat()}", given=(frame,), truth=frame)

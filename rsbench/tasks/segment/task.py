@@ -44,7 +44,7 @@ class SegmentTask(Task[Image]):
     name = "segment"
     kinds = ("pairs", "series")
     words = WORDS
-    reference_models = ("majority", "pixel_lda", "window_lda")
+    reference_models = ("majority", "pixel_lda", "window_lda", "random_encoder")
     context = "once"
     predicts_labels = True
 
@@ -105,19 +105,15 @@ class SegmentTask(Task[Image]):
 
     def reader(self, reading: Reading, advance: Advance = silent) -> LabelReader:
         """Return what reads images and labels."""
-        from rsbench.store.cache import open_cache
-        from rsbench.tasks.frames import FrameReader
-        from rsbench.tasks.segment.reader import LabelReader, requests
+        from rsbench.tasks.segment.finer import FinerImages
+        from rsbench.tasks.segment.images import image_reader
+        from rsbench.tasks.segment.reader import LabelReader
 
-        sensor = reading.sensor
-        caches = {sensor: open_cache(reading.store, sensor, progress=advance)}
-        given = replace(reading, bands=reading.store.sensor(sensor).bands)
-        images: FrameReader[Image] = FrameReader(
-            given, caches, lambda sample: requests(given, sample)
-        )
-        store = reading.store
+        store, sensor = reading.store, reading.sensor
+        images = image_reader(reading, sensor, store.sensor(sensor).bands, advance)
         hidden = {*training_regions(store)} - {*labelled_regions(store, reading.protocol)}
-        return LabelReader(reading, images, classes_of(store), frozenset(hidden))
+        finer = FinerImages.open(reading, sensor, advance) if reading.taught else None
+        return LabelReader(reading, images, classes_of(store), frozenset(hidden), finer)
 
     def shown(self, config: EvaluationConfig) -> str:
         """Return the inputs of every model, with the label set and a stated share of it."""
@@ -162,6 +158,13 @@ class SegmentTask(Task[Image]):
         found = _images(reading.store, rules, reading.sensor, "val")
         return [sample for sample in found if reader.usable(sample)]
 
+    def solved(self, reading: Reading, reader: Reader[Image], drawing: Drawing) -> Sequence[Image]:
+        """Return the windows of the training split, with sides of the crops of training."""
+        side = {"window": drawing.window, "stride": drawing.window}
+        rules = _rules(reading).model_copy(update=side)
+        found = _images(reading.store, rules, reading.sensor, "train")
+        return [sample for sample in found if reader.usable(sample)]
+
     def example(self) -> Example:
         """Return what makes up images and labels for the contract."""
         from rsbench.tasks.segment.example import EXAMPLE
@@ -202,6 +205,12 @@ def _images(store: Store, protocol: Protocol, sensor: str, split: str) -> Iterat
             yield from (Image(region, area, time) for area in areas)
 
 
+def _rules(reading: Reading) -> Protocol:
+    """Return the protocol; without a share of labels where no labels are read."""
+    rules = reading.protocol
+    return rules if reading.labelled else rules.model_copy(update={"labels": None})
+
+
 def _regions(store: Store, protocol: Protocol, split: str) -> tuple[str, ...]:
     """Return the regions of a split, of training those whose labels may be used."""
     return labelled_regions(store, protocol) if split == "train" else store.split(split)
@@ -218,7 +227,7 @@ class Images:
     @classmethod
     def of(cls, reading: Reading, split: str) -> Images:
         """Return the images of a split."""
-        return cls(reading, _regions(reading.store, reading.protocol, split))
+        return cls(reading, _regions(reading.store, _rules(reading), split))
 
     def longest(self, leads: int) -> int:
         """Return 1: every sample has one image."""

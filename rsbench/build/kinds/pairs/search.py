@@ -54,7 +54,7 @@ def search_pairs(asked: RegionSearch) -> Found:
             continue
         found[fine.name][year] = photos
         found[coarse.name][year] = scenes
-    return {**found, **labels_found(asked, coarse, found[coarse.name])}
+    return {**found, **labels_found(asked, coarse, found[coarse.name], "a pair")}
 
 
 def _days(asked: RegionSearch, sensor: Sensor) -> dict[int, tuple[date, tuple[LockItem, ...]]]:

@@ -52,7 +52,7 @@ class SeriesKind:
         """Return the scenes of every sensor and the label maps of the first, by year."""
         found = {sensor.name: search_series(asked, sensor) for sensor in asked.sensors}
         first = asked.sensors[0]
-        return {**found, **labels_found(asked, first, found[first.name])}
+        return {**found, **labels_found(asked, first, found[first.name], "an image")}
 
     def unit(self, context: BuildContext, region: str, year: int) -> UnitData:
         """Return the composites of all sensors; arrays are named ``sensor.part``.

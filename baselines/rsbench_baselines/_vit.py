@@ -1,4 +1,4 @@
-"""Vision transformers of I-JEPA: the encoder, and the predictor of tokens by position.
+"""Vision transformers: the encoder, the predictor of I-JEPA, and blocks of a grid of tokens.
 
 Positions are fixed sines and cosines of row and column, computed for any grid, so one set of
 weights serves every side. Axes: B images, N tokens, W width.
@@ -6,6 +6,8 @@ weights serves every side. Axes: B images, N tokens, W width.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import cast
 
@@ -18,34 +20,72 @@ SPREAD = 0.02
 BASE = 10_000.0
 
 
-@cache
-def _sincos(width: int, rows: int, columns: int, base: float) -> Tensor:
-    half = width // 2
-    rate = base ** (-2 * torch.arange(half // 2, dtype=torch.float64, device="cpu") / half)
+@dataclass(frozen=True)
+class Axis:
+    """Coordinates of the rows or columns of a grid: ``first + step·(0 … count − 1)``."""
 
-    def code(count: int) -> Tensor:
-        phase = torch.arange(count, dtype=torch.float64, device="cpu")[:, None] * rate
+    count: int
+    first: float = 0.0
+    step: float = 1.0
+
+    def code(self, width: int, base: float) -> Tensor:
+        """Return ``[sin(p·ω), cos(p·ω)]`` of the coordinates p: ``(count, width)`` float64."""
+        rate = base ** (-2 * torch.arange(width // 2, dtype=torch.float64, device="cpu") / width)
+        places = torch.arange(self.count, dtype=torch.float64, device="cpu")
+        phase = (self.first + self.step * places)[:, None] * rate
         return torch.cat([phase.sin(), phase.cos()], dim=1)
 
-    across = code(columns)[None].expand(rows, -1, -1)
-    down = code(rows)[:, None].expand(-1, columns, -1)
-    return torch.cat([across, down], dim=-1).reshape(rows * columns, -1).float()
+
+@cache
+def _sincos(width: int, down: Axis, across: Axis, base: float) -> Tensor:
+    columns = across.code(width // 2, base)[None].expand(down.count, -1, -1)
+    rows = down.code(width // 2, base)[:, None].expand(-1, across.count, -1)
+    return torch.cat([columns, rows], dim=-1).reshape(down.count * across.count, -1).float()
 
 
-def sincos(width: int, rows: int, columns: int, *, base: float = BASE) -> Tensor:
+def sincos(width: int, rows: int | Axis, columns: int | Axis, *, base: float = BASE) -> Tensor:
     """Return fixed positions ``(rows·columns, width)``: first half the column, second the row.
 
     Each half is ``[sin(p·ω), cos(p·ω)]`` with ``ω_k = base^(−2k/d)``, d its width; 10000 as
-    published.
+    published. A number of rows or columns stands for the coordinates 0, 1, 2 …
     """
     if width % 4:
         raise ValueError(f"a width of {width} cannot hold sines and cosines of two axes")
-    return _sincos(width, rows, columns, base)
+    down, across = (n if isinstance(n, Axis) else Axis(n) for n in (rows, columns))
+    return _sincos(width, down, across, base)
 
 
 def pick(tokens: Tensor, index: Tensor) -> Tensor:
     """Return the tokens ``(B, n, W)`` at ``index (B, n)`` of ``(B, N, W)``."""
     return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def block_size(
+    grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float], share: float,
+    least: int = 1,
+) -> tuple[int, int]:  # fmt: skip
+    """Return height and width of a block in tokens, less than those of the grid.
+
+    As published, one number sets both the scale and the aspect ratio, so that large blocks are
+    tall and small ones wide.
+
+    Args:
+        grid: rows and columns of tokens.
+        scale: least and largest share of the tokens.
+        aspect: least and largest height over width.
+        share: in [0, 1), where both lie between least and largest.
+        least: tokens that are aimed at where the scale gives fewer.
+    """
+    rows, columns = grid
+    kept = max(int(rows * columns * _between(scale, share)), least)
+    ratio = _between(aspect, share)
+    height = min(max(round(math.sqrt(kept * ratio)), 1), max(rows - 1, 1))
+    width = min(max(round(math.sqrt(kept / ratio)), 1), max(columns - 1, 1))
+    return height, width
+
+
+def _between(ends: tuple[float, float], share: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * share
 
 
 class Block(nn.Module):
@@ -81,11 +121,12 @@ class Encoder(nn.Module):
         loud: spread of the patches' own: as published a patch is far quieter than its position,
             and a short training never hears it.
         base: of the positions.
+        cls: put a learned token without a position before those of the image.
     """
 
     def __init__(
         self, bands: int, *, patch: int, width: int, depth: int, heads: int,
-        spread: float = SPREAD, loud: float = SPREAD, base: float = BASE,
+        spread: float = SPREAD, loud: float = SPREAD, base: float = BASE, cls: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.patch = patch
@@ -96,18 +137,39 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(width, eps=EPSILON)
         self.apply(partial(init, spread=spread))
         nn.init.trunc_normal_(self.embed.weight, std=loud, a=-2.0, b=2.0)
+        self.cls = nn.Parameter(torch.empty(1, 1, width).normal_(std=SPREAD)) if cls else None
 
-    def forward(self, image: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Map ``(B, C, H, W)`` to tokens of the kept positions ``(B, n)``; of all where None."""
-        x = self.embed(image)
-        rows, columns = x.shape[-2:]
-        x = x.flatten(2).transpose(1, 2)
-        x = x + sincos(self.width, rows, columns, base=self.base).to(x)
-        if kept is not None:
-            x = pick(x, kept)
+    def forward(
+        self, image: Tensor, kept: Tensor | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """Map ``(B, C, H, W)`` to tokens of the kept positions ``(B, n)``; of all where None.
+
+        Args:
+            places: codes of all positions ``(N, W)``; those of rows and columns where None.
+        """
+        x = self._enter(image, kept, places)
         for block in self.blocks:
             x = block(x)
         return cast(Tensor, self.norm(x))
+
+    def depths(self, image: Tensor, count: int, places: Tensor | None = None) -> list[Tensor]:
+        """Return normalised tokens of all positions at so many depths, evenly spaced."""
+        after = [len(self.blocks) * (i + 1) // count for i in range(count)]
+        x, found = self._enter(image, None, places), []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            found += [self.norm(x)] * after.count(i + 1)
+        return found
+
+    def _enter(self, image: Tensor, kept: Tensor | None, places: Tensor | None) -> Tensor:
+        x = self.embed(image)
+        rows, columns = x.shape[-2:]
+        x = x.flatten(2).transpose(1, 2)
+        codes = sincos(self.width, rows, columns, base=self.base) if places is None else places
+        x = x + codes.to(x)
+        if kept is not None:
+            x = pick(x, kept)
+        return x if self.cls is None else torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1)
 
 
 class Predictor(nn.Module):
