@@ -19,8 +19,9 @@ def quartiles(values: list[float]) -> list[float]:
 
 
 def paired(
-    benchmark: BenchmarkFixture, plain: Callable[[], object], other: Callable[[], object]
-) -> dict[str, Any]:
+    benchmark: BenchmarkFixture, plain: Callable[[], object], other: Callable[[], object],
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:  # fmt: skip
     """Time one after the other in every round; return seconds and their ratio.
 
     Seconds of the processor are noted beside those of the clock: others who use it lengthen one.
@@ -36,7 +37,7 @@ def paired(
 
     plain(), other()  # once each before anything counts
     benchmark.pedantic(
-        lambda: timed(1, other), setup=lambda: timed(0, plain), rounds=ROUNDS, iterations=1
+        lambda: timed(1, other), setup=lambda: timed(0, plain), rounds=rounds, iterations=1
     )
     return {
         "plain_s": quartiles(times[0]),
