@@ -133,7 +133,12 @@ def _cell(found: Sequence[float]) -> str:
 def page(tables: Mapping[str, pd.DataFrame], store: Store, asked: argparse.Namespace) -> str:
     """Return the page: heading, and both tables of every share of labels."""
     kind = "simulated data: nothing is claimed of real places" if store.simulated else "real data"
-    options = [word for word in sys.argv[2:] if word]
+    stated = {"bases": asked.bases, "seeds": asked.seeds, "fractions": asked.fractions,
+              "label-seed": [asked.label_seed], "budget": [asked.budget]}  # fmt: skip
+    options = [
+        str(word) for name, words in stated.items() if words != [None]
+        for word in (f"--{name}", *words)
+    ]  # fmt: skip
     lines = [
         f"# {store.recipe}, cross-scale pretraining", "",
         f"Digest `{store.digest}`; {kind}. Split test. Trained entries: mean over seeds "
