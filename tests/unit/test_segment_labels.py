@@ -62,6 +62,14 @@ def test_a_larger_share_contains_a_smaller_one(store: Store, a: float, b: float,
     assert len(many) == max(1, int(high * len(TRAIN) + 0.5))
 
 
+def test_a_scored_training_split_says_which_part_is_hidden(store: Store) -> None:
+    config, own = config_of(store), task_of(config_of(store))
+    assert list(own.left_out(config, "train")) == [
+        "4 of 8 training regions are not scored: labels are hidden"
+    ]
+    assert not [*own.left_out(config, "test"), *own.left_out(config_of(store, None), "train")]
+
+
 def test_another_seed_chooses_other_regions(store: Store) -> None:
     assert len({frozenset(chosen(store, 0.5, seed)) for seed in range(6)}) > 3
 
