@@ -47,9 +47,15 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
-        """Move towards the network, once for every step of it."""
+        """Move towards the network, once for every step of it.
+
+        In evaluation mode it stays: a loss that is only watched, perhaps with averaged weights,
+        is no step.
+        """
         # Every step moves the last norm; fused optimisers leave no other trace of one.
         norm = cast(nn.LayerNorm, network.norm)
+        if not norm.training:
+            return
         mark = torch.cat([norm.weight, norm.bias])
         seen = self._seen
         if seen is not None and seen.device == mark.device and torch.equal(mark, seen):

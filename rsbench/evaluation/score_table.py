@@ -10,7 +10,7 @@ from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
-from rsbench.evaluation.run_info import IMPLAUSIBLE, LABELS, Absent, RunInfo
+from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
 from rsbench.evaluation.trained_labels import require_classes
@@ -158,7 +158,8 @@ def score_table(
     extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
     extra |= _implausible(config, tally.frame({}))
     labels = task_of(config).training_labels(config)
-    extra |= {LABELS: labels.to_json()} if labels is not None else {}
+    if labels is not None:
+        extra |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
     if answers is not None:
         extra |= {ANSWERS: answers.digests()}
         require_distinct(own.name, extra[ANSWERS])

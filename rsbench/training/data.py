@@ -140,7 +140,14 @@ class TrainingData:
         self, samples: Sequence[Any], noise: Noise, stage: int = -1
     ) -> TrainingBatch:
         """Return samples as given, want and truth, as a stage is given them."""
-        batch = self.stages[stage].reader.assemble(samples)
+        opened = self.stages[stage]
+        batch = opened.reader.assemble(samples)
+        if opened.reading.taught and not batch.taught:
+            raise TrainingError(
+                f"training {self.plan.model}, whose card says taught",
+                f"task {self.task.name} has no frames for training alone",
+                "Fill Batch.taught in the reader of the task, or leave taught out of the card",
+            )
         given, want, truth = split(batch, Question(noise, context=self.task.context))
         return TrainingBatch(replace(given, taught=batch.taught), want, truth)
 

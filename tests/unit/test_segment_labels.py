@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 import rsbench as rb
 from rsbench.catalog import Protocol, labelled_protocol, load_protocol
+from rsbench.cli.commands import inspect_command
 from rsbench.core.errors import InputError
 from rsbench.evaluation.fit import fit, training_pairs
+from rsbench.evaluation.report import write_report
 from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import to_markdown
 from rsbench.evaluation.trained_labels import require_labels
@@ -153,6 +155,26 @@ def test_run_and_table_say_which_labels(tmp_path: Path) -> None:
 
 def test_all_labels_need_no_statement(store: Store) -> None:
     assert list(task_of(config_of(store)).notes(config_of(store, None))) == []
+
+
+def test_inspect_and_report_state_the_classes_of_every_split(store: Store, tmp_path: Path) -> None:
+    said: list[str] = []
+    inspect_command(store.path, as_json=False, say=said.append)
+    parts = [line.strip() for line in said if "of the labelled pixels of" in line]
+    assert [line.split(":")[0].split()[-1] for line in parts] == ["train", "val", "test"]
+    inspect_command(store.path, as_json=True, say=said.append)
+    splits = json.loads(said[-1])["labels"][toys.MR]["splits"]
+    scores = rb.evaluate(create_model("pixel_lda", classes=3), store, "segment")
+    pixels = scores.run.extra["class_pixels"]
+    for split, shares in splits.items():
+        assert sum(shares.values()) == pytest.approx(1)
+        total = sum(pixels[split].values())  # the last row of an image is masked
+        assert {n: k / total for n, k in pixels[split].items()} == pytest.approx(shares, abs=0.02)
+    scores.save(tmp_path / "run")
+    write_report([tmp_path / "run"], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.index(">train</th>") < page.index(">val</th>") < page.index(">test</th>")
+    assert "rsbench run --keep-predictions all</code> also writes" in page
 
 
 def checkpoint(**changes: Any) -> Any:

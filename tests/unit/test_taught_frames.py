@@ -18,7 +18,7 @@ from rsbench.models.contract import run_contract
 from rsbench.models.contract_data import Shape, make_samples
 from rsbench.models.rollout import collect
 from rsbench.store.read import Store
-from rsbench.tasks.segment.finer import paired_bands
+from rsbench.tasks.segment.finer import FinerImages, paired_bands
 from rsbench.training.stages import closed_form
 
 
@@ -72,6 +72,14 @@ def test_a_model_whose_card_does_not_say_taught_is_given_no_finer_image(store: S
     with pytest.raises(ValueError, match="not enough values"):  # the toy's own error
         pt.run(model, store, card=replace(pt.CARD, taught=False))
     assert not any(given.taught for _, given, _ in model.seen)
+
+
+def test_a_task_without_frames_of_training_is_said(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FinerImages, "taught", lambda self, samples: {})
+    with pytest.raises(TrainingError, match="task segment has no frames for training alone"):
+        pt.run(pt.model(), store)
 
 
 def test_a_prediction_with_frames_of_training_is_refused() -> None:

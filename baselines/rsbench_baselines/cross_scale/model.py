@@ -86,6 +86,11 @@ class CrossScale:
         """Standardisation, pretrained networks and head."""
         return self._network
 
+    @property
+    def inputs(self) -> str | None:
+        """What the training has in addition to the images that are given."""
+        return "finer images in training" if self._network.base.options.needs_hr else None
+
     def stages(self) -> Sequence[Stage]:
         """Return statistics and pretraining without labels, then the head with labels."""
         return self._training.stages
@@ -168,16 +173,10 @@ def build(preset: str, **options: Any) -> CrossScale:
         InputError: for an unknown choice, or choices that contradict each other.
     """
     own = dict(card.presets[preset].options)
-    plan = picked(Pretraining, {**own, **options})
-    sizes = SIZES[plan.base, own["scale"]]
-    bands = int(options.get("bands", sizes.bands))
-    sizes = replace(sizes.finer() if own.get("finer") else sizes, bands=bands, hr_bands=bands)
-    if plan.needs_hr and not card.of(preset).taught:
-        raise InputError(
-            f"teach={plan.teach}, see={plan.see} with preset {preset}",
-            "training with this preset has no finer images",
-            f"Take preset {own['scale']}_{plan.base}_sa, and set these options",
-        )
+    plan, sizes = _configured(preset, own, options)
+    first = () if own.get("random") else (trained(PRETRAIN[plan.base, own["scale"]], options),)
+    # Drawn before the head, so that heads share the first weights.
+    base = BASES[plan.base](sizes, plan, steps=first[0].steps if first else 1)
     name, freeze = str(options.get("head", "lda")), bool(options.get("freeze", True))
     head = heads.head(
         name, width=sizes.width, classes=int(options.get("classes", 2)),
@@ -189,10 +188,25 @@ def build(preset: str, **options: Any) -> CrossScale:
             "a head in closed form gives the encoder no gradient",
             "Take head=linear, linear.p2 or upernet, or leave freeze out",
         )
-    first = () if own.get("random") else (trained(PRETRAIN[plan.base, own["scale"]], options),)
     probe = SOLVED if isinstance(head, ClosedForm) else _probe(own["scale"], freeze, options)
-    base = BASES[plan.base](sizes, plan, steps=first[0].steps if first else 1)
     return CrossScale(Network(base, head, sizes), Training((STATISTICS, *first, probe), freeze))
+
+
+def _configured(
+    preset: str, own: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Pretraining, Sizes]:
+    """Return what the pretraining does, and the sizes of its networks."""
+    plan = picked(Pretraining, {**own, **options})
+    sizes = SIZES[plan.base, own["scale"]]
+    bands = int(options.get("bands", sizes.bands))
+    if plan.needs_hr and not card.of(preset).taught:
+        raise InputError(
+            f"teach={plan.teach}, see={plan.see} with preset {preset}",
+            "training with this preset has no finer images",
+            f"Take preset {own['scale']}_{plan.base}_sa, and set these options",
+        )
+    whole = sizes.finer() if own.get("finer") else sizes
+    return plan, replace(whole, bands=bands, hr_bands=bands)
 
 
 def _probe(scale: str, freeze: bool, options: Mapping[str, Any]) -> Stage:
