@@ -108,12 +108,13 @@ def test_a_card_with_such_a_name_is_left_out_of_the_models() -> None:
 
 
 def test_public_module_names_stay() -> None:
-    import rsbench
     from rsbench.check import assert_passes
     from rsbench.errors import InputError as Public
+    from rsbench.registry import adopt as public_adopt
+
+    import rsbench
     from rsbench.evaluation.gate import assert_passes as own
     from rsbench.models.registry import adopt
-    from rsbench.registry import adopt as public_adopt
 
     assert Public is InputError is rsbench.InputError
     assert (assert_passes, public_adopt) == (own, adopt)
