@@ -68,7 +68,7 @@ def check_declared(item: Mapping[str, Any], key: str, sensor: Sensor, offset: in
         if scale is None:
             continue
         stated = float(held.get("offset", held.get("raster:offset", 0.0)))
-        wanted = sensor.offset + offset * sensor.scale
+        _, wanted = file_rule(sensor, offset)
         if not (
             math.isclose(float(scale), sensor.scale, rel_tol=1e-6)
             and math.isclose(stated, wanted, rel_tol=1e-6, abs_tol=1e-9)
@@ -79,6 +79,11 @@ def check_declared(item: Mapping[str, Any], key: str, sensor: Sensor, offset: in
                 f"{sensor.name} gives {sensor.scale} and {wanted:g}",
                 "Leave the item out, or correct the sensor's catalogue entry",
             )
+
+
+def file_rule(sensor: Sensor, offset: int) -> tuple[float, float]:
+    """Return scale and offset of a file's numbers before ``offset`` is added to them."""
+    return sensor.scale, sensor.offset + offset * sensor.scale
 
 
 def harmonise(values: npt.NDArray[Any], offset: int, nodata: int) -> None:
