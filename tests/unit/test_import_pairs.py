@@ -73,6 +73,7 @@ def test_one_place_is_cut_into_blocks_of_whole_coarse_pixels(source: Path, tmp_p
     assert store.validate() == []
     card = (store.path / "README.md").read_text()
     assert f"| {last} | {DAY} | +0 | strict | 1.00 | 0.00 |" in card
+    assert "The labels were imported from files: scores against them measure agreement" in card
     assert "files on the sensor's own pixels, one per place; year in their names: 2020" in card
 
 

@@ -27,12 +27,13 @@ from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import to_markdown
 from rsbench.evaluation.trained_labels import require_labels
 from rsbench.models.checkpoint import mark_trained
-from rsbench.models.registry import create_model
+from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store
 from rsbench.tasks.config import EvaluationConfig
 from rsbench.tasks.registry import require_protocol, task_of
 from rsbench.tasks.segment.labelled import labelled_regions
 from rsbench.tasks.settings import cases, evaluation_config, reading_of
+from rsbench.training.train import TrainRequest, train
 
 TRAIN = tuple(f"place-{n:02d}" for n in range(20) if n % 5 in (0, 3))
 
@@ -138,6 +139,17 @@ def test_fewer_labelled_windows_than_classes_are_refused(store: Store) -> None:
         config_of(store, 0.2)
     assert "--labelled-fraction 0.375 or more" in e.value.remedy
     assert len(labelled_regions(store, config_of(store, 0.375).protocol)) == 3
+
+
+def test_a_training_with_too_few_labels_is_refused(store: Store) -> None:
+    rules = labelled_protocol("segment", 0.2)
+    asked = TrainRequest(
+        preset="tiny_random", protocol=rules, sensor=toys.MR, context=1, device="cpu",
+        bands=tuple(toys.CODES.values()),
+    )  # fmt: skip
+    model = create_model("cross_scale", "tiny_random", bands=4, classes=3)
+    with pytest.raises(InputError, match="fewer than the 3 classes"):
+        train(model, card("cross_scale").of("tiny_random"), store, asked)
 
 
 def test_tasks_without_labels_refuse_a_share() -> None:
