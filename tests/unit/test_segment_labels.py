@@ -20,6 +20,7 @@ import rsbench as rb
 from rsbench.catalog import Protocol, labelled_protocol, load_protocol
 from rsbench.cli.commands import inspect_command
 from rsbench.core.errors import InputError
+from rsbench.evaluation import run as runs
 from rsbench.evaluation.fit import fit, training_pairs
 from rsbench.evaluation.report import write_report
 from rsbench.evaluation.score_table import own_entry
@@ -59,6 +60,14 @@ def test_a_larger_share_contains_a_smaller_one(store: Store, a: float, b: float,
     assert few <= many <= set(TRAIN)
     assert few == chosen(store, low, seed)
     assert len(many) == max(1, int(high * len(TRAIN) + 0.5))
+
+
+def test_a_scored_training_split_says_which_part_is_hidden(store: Store) -> None:
+    config, own = config_of(store), task_of(config_of(store))
+    assert list(own.left_out(config, "train")) == [
+        "4 of 8 training regions are not scored: labels are hidden"
+    ]
+    assert not [*own.left_out(config, "test"), *own.left_out(config_of(store, None), "train")]
 
 
 def test_another_seed_chooses_other_regions(store: Store) -> None:
@@ -223,3 +232,34 @@ def test_a_share_on_the_command_line(store: Store, tmp_path: Path) -> None:
     assert refused.returncode == 2, refused.stderr
     assert "fewer than the 3 classes" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_weights_are_found_again_under_the_share_they_were_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    small = toys.write_store(tmp_path / "store", regions=15)
+    said: list[str] = []
+
+    def run(out: str, **options: Any) -> runs.RunResult:
+        request = runs.RunRequest(
+            model="cross_scale", preset="tiny_random", data=small.path, device="cpu", keep="none",
+            suite="miou@1", out=tmp_path / out, **options,
+        )  # fmt: skip
+        said.clear()
+        return runs.run_model(request, note=said.append)
+
+    few = run("few", labelled_fraction=0.7)
+    assert any("is trained first" in line for line in said)
+    (kept,) = (tmp_path / "cache" / "checkpoints").glob(
+        "cross_scale-tiny_random-*/*/checkpoint.json"
+    )
+    note = json.loads(kept.read_text())
+    assert note["labels"] == {"fraction": 0.7, "seed": 0}
+    run("again", labelled_fraction=0.7)
+    assert not any("is trained first" in line for line in said)
+    with pytest.raises(InputError, match=r"trained with labels of fraction 0\.7"):
+        run("wrong", checkpoint=kept.parent)
+    every = run("every")
+    assert any("is trained first" in line for line in said)
+    assert every.scores.run.weights["cross_scale"] != few.scores.run.weights["cross_scale"]
