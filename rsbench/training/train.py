@@ -23,6 +23,7 @@ from rsbench.models.checkpoint import (
     WEIGHTS,
     Checkpoint,
     Footprint,
+    TrainedFor,
     checkpoint_dir,
     load_into,
     mark_trained,
@@ -175,7 +176,8 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
     extras = Options.of(plan.extras)
     with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
         position = loop.run(begun)
-    mark_trained(model, plan.bands)
+    inputs = sitting.store.sensor(plan.sensor).bands
+    mark_trained(model, TrainedFor(plan.bands, inputs, plan.labels))
     if fabric.is_global_zero:
         _write(model, sitting, position, sources.crops.regions)
         states.clear()

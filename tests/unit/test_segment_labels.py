@@ -25,8 +25,8 @@ from rsbench.evaluation.fit import fit, training_pairs
 from rsbench.evaluation.report import write_report
 from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import to_markdown
-from rsbench.evaluation.trained_labels import require_labels
-from rsbench.models.checkpoint import mark_trained
+from rsbench.evaluation.trained_labels import require_labels, require_trained
+from rsbench.models.checkpoint import TrainedFor, mark_trained
 from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store
 from rsbench.tasks.config import EvaluationConfig
@@ -222,9 +222,41 @@ def test_weights_of_other_labels_or_classes_are_refused(store: Store) -> None:
 
 def test_a_model_trained_for_other_classes_is_not_scored(store: Store) -> None:
     model = create_model("pixel_lda", classes=3)
-    mark_trained(model, ("water", "trees", "snow"))
+    mark_trained(model, TrainedFor(("water", "trees", "snow")))
     with pytest.raises(InputError, match="trained for the classes water, trees, snow"):
         own_entry(config_of(store, None), model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"labels": {"fraction": 0.5, "seed": 0}}, "with labels of fraction 0.5, seed 0"),
+        ({"inputs": ("B04", "B03", "B02", "B08")}, "trained on the bands B04, B03, B02, B08"),
+    ],
+)
+def test_a_model_of_other_labels_or_bands_is_not_scored(
+    store: Store, changes: dict[str, Any], found: str
+) -> None:
+    """Also one that was trained in the same process, without a checkpoint being named."""
+    model, classes = create_model("pixel_lda", classes=3), ("water", "trees", "crops")
+    mark_trained(model, TrainedFor(classes, toys.BANDS))
+    assert own_entry(config_of(store, None), model).name == "pixel_lda"
+    with pytest.raises(InputError, match="under a protocol with labels of fraction"):
+        own_entry(config_of(store), model)
+    mark_trained(model, TrainedFor(classes, **{"inputs": toys.BANDS, **changes}))
+    with pytest.raises(InputError, match=found):
+        own_entry(config_of(store, None), model)
+    mark_trained(model, TrainedFor(classes, imported=True))
+    assert own_entry(config_of(store), model).name == "pixel_lda"
+
+
+def test_a_forecaster_of_other_bands_is_not_scored() -> None:
+    config: Any = SimpleNamespace(protocol=load_protocol("year7"), bands=("B02", "B04"))
+    require_trained(config, "scoring it", None)
+    for bands, imported in ((("B02", "B04"), False), (("blue", "red"), True)):
+        require_trained(config, "scoring it", TrainedFor(bands, imported=imported))
+    with pytest.raises(InputError, match="trained on the bands B04, B02"):
+        require_trained(config, "scoring it", TrainedFor(("B04", "B02")))
 
 
 def test_a_share_on_the_command_line(store: Store, tmp_path: Path) -> None:
