@@ -137,18 +137,12 @@ def _cell(found: Sequence[float]) -> str:
 def page(tables: Mapping[str, pd.DataFrame], store: Store, asked: argparse.Namespace) -> str:
     """Return the page: heading, and both tables of every share of labels."""
     kind = "simulated data: nothing is claimed of real places" if store.simulated else "real data"
-    stated = {"bases": asked.bases, "seeds": asked.seeds, "fractions": asked.fractions,
-              "label-seed": [asked.label_seed], "budget": [asked.budget]}  # fmt: skip
-    options = [
-        str(word) for name, words in stated.items() if words != [None]
-        for word in (f"--{name}", *words)
-    ]  # fmt: skip
     lines = [
         f"# {store.recipe}, cross-scale pretraining", "",
         f"Digest `{store.digest}`; {kind}. Split test. Trained entries: mean over seeds "
         "(smallest … largest). Differences are paired by region and seed; their intervals are for "
         "other regions and other seeds (95 %, crossed).", "",
-        f"Made by `python tools/cross_scale.py STORE {shlex.join(options)}`.",
+        f"Made by `python tools/cross_scale.py STORE {shlex.join(typed(asked))}`.",
     ]  # fmt: skip
     for share, table in tables.items():
         heads = columns(table)
@@ -156,6 +150,15 @@ def page(tables: Mapping[str, pd.DataFrame], store: Store, asked: argparse.Names
         for base in asked.bases:
             lines += ["", *differences(table, heads, base)]
     return "\n".join(lines) + "\n"
+
+
+def typed(asked: argparse.Namespace) -> list[str]:
+    """Return what a person types to get this table again."""
+    seeds = [str(seed) for seed in asked.seeds]
+    words = ["--bases", *asked.bases, "--seeds", *seeds, "--fractions", *asked.fractions]
+    words += ["--budget", asked.budget] if asked.budget else []
+    words += [] if asked.label_seed == "0" else ["--label-seed", asked.label_seed]
+    return [*words, "--out", str(asked.out)]
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -194,8 +197,8 @@ def main() -> int:
             with ThreadPoolExecutor(asked.jobs) as pool:
                 extra = passed_on(asked, fraction)
                 list(pool.map(lambda job, extra=extra: run(*job, asked.store, extra), work))
-            regions = "all training regions" if float(fraction) == 1 else f"a share of {fraction}"
-            tables[regions] = region_values([folder for _, _, folder in work])
+            regions = "all" if float(fraction) == 1 else f"{100 * float(fraction):g} % of the"
+            tables[f"{regions} training regions"] = region_values([folder for *_, folder in work])
     except RsbenchError as error:
         print(f"cross_scale: {error}", file=sys.stderr)
         return error.exit_code

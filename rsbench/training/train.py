@@ -33,6 +33,7 @@ from rsbench.models.checkpoint import (
 from rsbench.models.checkpoint_files import tensors_digest, write_json, write_tensors
 from rsbench.models.registry import adopt, create_model, identity
 from rsbench.tasks.registry import require_protocol, task
+from rsbench.tasks.settings import evaluation_config
 from rsbench.training.data import Crops, TrainingData, Validation, require_splits
 from rsbench.training.launch import Launch
 from rsbench.training.loop import Loop, Sources
@@ -227,6 +228,8 @@ def _require(card: Card, store: Store, protocol: Protocol, request: TrainRequest
             f"Take a protocol whose task is {card.task}",
         )
     require_protocol(protocol)
+    if protocol.labels is not None:
+        evaluation_config(store, protocol)  # refuses too few labels
     store.sensor(request.sensor)
     require_splits(store)
     if protocol.scheme == "time":

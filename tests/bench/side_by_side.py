@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -44,6 +45,7 @@ def paired(
         "other_s": quartiles(times[1]),
         "ratio": quartiles([a / b for a, b in zip(*times, strict=True)]),
         "cpu_ratio": quartiles([a / b for a, b in zip(*spent, strict=True)]),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 

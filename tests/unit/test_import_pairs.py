@@ -73,6 +73,7 @@ def test_one_place_is_cut_into_blocks_of_whole_coarse_pixels(source: Path, tmp_p
     assert store.validate() == []
     card = (store.path / "README.md").read_text()
     assert f"| {last} | {DAY} | +0 | strict | 1.00 | 0.00 |" in card
+    assert "The labels were imported from files: scores against them measure agreement" in card
     assert "files on the sensor's own pixels, one per place; year in their names: 2020" in card
 
 
@@ -116,6 +117,16 @@ def test_two_images_of_different_days_are_a_pair_and_said(source: Path, tmp_path
     (source / "coarse" / f"{DAY}.tif").rename(source / "coarse" / "2020-07-09.tif")
     store = made(source, tmp_path / "out")
     assert "| 2020-07-01 | +8 | relaxed |" in (store.path / "README.md").read_text()
+
+
+def test_a_list_states_one_date_for_both_images(source: Path, tmp_path: Path) -> None:
+    (source / "fine" / f"{DAY}.tif").rename(source / "fine" / "photo.tif")
+    (source / "coarse" / f"{DAY}.tif").rename(source / "coarse" / "scene.tif")
+    with pytest.raises(InputError, match="date"):
+        made(source, tmp_path / "out")
+    (tmp_path / "dates.csv").write_text(f"file,date\nphoto.tif,{DAY}\nscene.tif,{DAY}\n")
+    store = made(source, tmp_path / "out", dates=str(tmp_path / "dates.csv"))
+    assert store.region(store.regions[0]).times["coarse"] == (date(2020, 7, 1),)
 
 
 def test_images_of_other_ground_are_remarked_on(source: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import segment_toys as toys
 import torch
 
 from rsbench.core.errors import InputError, TrainingError
+from rsbench.models import contract_subject
 from rsbench.models.api import Frames, Given, Prediction, Stage, Want
 from rsbench.models.contract import run_contract
 from rsbench.models.contract_data import Shape, make_samples
@@ -279,6 +280,7 @@ def test_the_contract_of_frames_of_training(
     kind: type[pt.PairModel], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pt, "PairModel", kind)
+    monkeypatch.setattr(contract_subject, "WARM_STEPS", (2, 4))
     (result,) = run_contract("pair-toy", checks=["taught_changes_nothing"])
     assert said in result.detail
     assert result.passed == (kind.__name__ == "PairModel")

@@ -83,7 +83,7 @@ class Labels:
                 )
             codes, nodata = np.asarray(data.read(1)), data.nodata
             missing = data.read_masks(1) == 0
-        if nodata is not None and int(nodata) in self.labels.classes:
+        if nodata in self.labels.classes:
             raise InputError(
                 f"labels {path}",
                 f"its nodata tag is {nodata:g}, the class {self.labels.classes[int(nodata)]}",

@@ -69,9 +69,11 @@ def _section(store: Store, sensor: str, regions: Sequence[str]) -> Iterator[str]
     yield f"## Labels beside {sensor}"
     yield ""
     yield f"{stated['long_name']} ({stated['rsbench:labels']}). {stated['comment']}"
+    imported = stated.get("rsbench:resampling") == "none"
+    source = "were imported from files" if imported else "are a published map, not ground truth"
     yield (
-        "The labels are a published map, not ground truth: scores against them measure agreement "
-        f"with {stated['rsbench:labels']}."
+        f"The labels {source}: scores against them measure agreement with "
+        f"{stated['rsbench:labels']}."
     )
     yield ""
     yield f"- licence: {stated['licence']}; attribution: {stated['attribution']}"
@@ -80,7 +82,7 @@ def _section(store: Store, sensor: str, regions: Sequence[str]) -> Iterator[str]
         f"{'none' if year is None else year} ({count} images)"
         for year, count in sorted(years.items(), key=lambda i: (i[0] is None, i[0]))
     )
-    if stated.get("rsbench:resampling") == "none":
+    if imported:
         yield f"- files on the sensor's own pixels, one per place; year in their names: {counted}"
     else:
         yield (

@@ -98,6 +98,13 @@ class SegmentTask(Task[Image]):
         """
         return [list(_images(config.store, config.protocol, config.sensor, split))]
 
+    def left_out(self, config: EvaluationConfig, split: str) -> Iterable[str]:
+        """Return how many training regions are not scored, as their labels are hidden."""
+        every = training_regions(config.store) if split == "train" else ()
+        hidden = len(every) - len(labelled_regions(config.store, config.protocol))
+        if every and hidden:
+            yield f"{hidden} of {len(every)} training regions are not scored: labels are hidden"
+
     def unit(self, config: EvaluationConfig, sample: Image) -> Unit:
         """Return the date of the image."""
         day = config.store.region(sample.region).times[config.sensor][sample.time]
