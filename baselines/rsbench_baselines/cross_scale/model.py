@@ -166,7 +166,7 @@ def build(preset: str, **options: Any) -> CrossScale:
     Args:
         preset: a preset of the card.
         options: fields of :class:`Pretraining` but ``base``, in place of the preset's; ``head``:
-            ``lda`` (default), ``knn``, ``linear``, ``linear.p2`` or ``upernet``; ``freeze``: whether
+            ``lda`` (default), ``knn``, ``linear``, ``linear.p2`` or ``upernet``; ``freeze``: if
             the encoder stays as it is while the head is trained, by default true;
             ``probe_steps``: optimiser steps of a head that is trained; ``learning_rate``, ``steps``
             and ``batch_size`` of pretraining; numbers of ``bands`` and ``classes``.
