@@ -111,32 +111,51 @@ class Block(nn.Module):
         return cast(Tensor, x + self.fc2(F.gelu(self.fc1(self.norm2(x)))))
 
 
+@dataclass(frozen=True)
+class Start:
+    """First weights and positions of a vision transformer; the defaults are the published ones.
+
+    Args:
+        spread: standard deviation of the weights.
+        enter: that of the layer that takes in patches or tokens. As published a patch is far
+            quieter than its position, and a short training does not learn to read it.
+        match: of a predictor: queries start so many times as wide, and keys as they do, so that a
+            token first attends to its own place (A. Trockman, J. Z. Kolter, "Mimetic
+            initialization of self-attention layers", ICML 2023); 0 draws them apart, as published.
+        base: of the positions.
+    """
+
+    spread: float = SPREAD
+    enter: float = SPREAD
+    match: float = 0.0
+    base: float = BASE
+
+
+PUBLISHED = Start()
+
+
 class Encoder(nn.Module):
     """The image encoder; ViT-B/8 is width 768, depth 12, 12 heads.
 
     Args:
         bands: bands of an image, in shares of the value range; no further normalisation.
         patch: side of a token in pixels.
-        spread: of the first weights.
-        loud: spread of the patches' own: as published a patch is far quieter than its position,
-            and a short training never hears it.
-        base: of the positions.
         cls: put a learned token without a position before those of the image.
     """
 
     def __init__(
         self, bands: int, *, patch: int, width: int, depth: int, heads: int,
-        spread: float = SPREAD, loud: float = SPREAD, base: float = BASE, cls: bool = False,
+        start: Start = PUBLISHED, cls: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.patch = patch
         self.width = width
-        self.base = base
+        self.base = start.base
         self.embed = nn.Conv2d(bands, width, patch, patch)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=EPSILON)
-        self.apply(partial(init, spread=spread))
-        nn.init.trunc_normal_(self.embed.weight, std=loud, a=-2.0, b=2.0)
+        self.apply(partial(init, spread=start.spread))
+        nn.init.trunc_normal_(self.embed.weight, std=start.enter, a=-2.0, b=2.0)
         self.cls = nn.Parameter(torch.empty(1, 1, width).normal_(std=SPREAD)) if cls else None
 
     def forward(
@@ -177,31 +196,25 @@ class Predictor(nn.Module):
 
     Args:
         width: of the encoder's tokens; ``inner``: of the predictor's own.
-        spread: of the first weights; ``enter``: of the layer that takes in the encoder's tokens.
-        match: queries start so many times as wide, and keys as they do, so that a token first
-            attends to its own place (A. Trockman, J. Z. Kolter, "Mimetic initialization of
-            self-attention layers", ICML 2023); 0 draws them apart, as published.
-        base: of the positions.
     """
 
     def __init__(
-        self, width: int, *, inner: int, depth: int, heads: int, spread: float = SPREAD,
-        enter: float = SPREAD, match: float = 0.0, base: float = BASE,
-    ) -> None:  # fmt: skip
+        self, width: int, *, inner: int, depth: int, heads: int, start: Start = PUBLISHED
+    ) -> None:
         super().__init__()
         self.inner = inner
-        self.base = base
+        self.base = start.base
         self.enter = nn.Linear(width, inner)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, inner))
         self.blocks = nn.ModuleList(Block(inner, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(inner, eps=EPSILON)
         self.leave = nn.Linear(inner, width)
-        self.apply(partial(init, spread=spread))
-        init(self.enter, enter)
+        self.apply(partial(init, spread=start.spread))
+        init(self.enter, start.enter)
         nn.init.trunc_normal_(self.mask_token, std=SPREAD)
-        if match:
+        if start.match:
             for block in self.blocks:
-                _match(cast(Block, block), match)
+                _match(cast(Block, block), start.match)
 
     def forward(
         self, tokens: Tensor, kept: Tensor | None, wanted: Tensor | None, grid: tuple[int, int]

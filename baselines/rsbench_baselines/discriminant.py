@@ -2,7 +2,8 @@
 
 The discriminant of class k is ``x·Σ⁻¹μ_k − μ_k·Σ⁻¹μ_k / 2 + log π_k`` with the pooled covariance
 Σ within classes; a softmax over classes gives their probabilities, which are right for normal
-features of equal covariance.
+features of equal covariance. A class without a sample is nowhere the most probable one: its
+discriminant is that of the most frequent class, lowered to a share of 1e-12.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def discriminant(
     """
     share = (count / count.sum()).clamp(min=1e-12)
     mean = total / count.clamp(min=1)[:, None]
+    mean = torch.where(count[:, None] > 0, mean, mean[count.argmax()])
     inside = products - torch.einsum("k,kd,ke->de", count, mean, mean)
     dims = inside.shape[0]
     prior = share.log()[:, None]

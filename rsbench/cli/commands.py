@@ -38,6 +38,9 @@ def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in found["classes"].items())
         none = f"without class {found['without class']:.1%}"
         say(f"{'labels':10} {' '.join(found['labels'])} beside {sensor}: {shares}; {none}")
+        for split, classes in found["splits"].items():
+            parts = ", ".join(f"{name} {share:.1%}" for name, share in classes.items() if share)
+            say(f"{'':10} of the labelled pixels of {split}: {parts}")
     for line in picture(coverage(store)):
         say(line)
 

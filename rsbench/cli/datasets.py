@@ -159,13 +159,26 @@ def import_dataset(
     split: Annotated[
         str | None, typer.Option(help="Of sat-jepa-diff: space, time or published.")
     ] = None,
+    coarse_unit: Annotated[
+        str | None, typer.Option(help="Unit of coarse images, where it is their own (pairs).")
+    ] = None,
+    coarse_bands: Annotated[
+        str | None, typer.Option(help="Band names of coarse images, where these are their own.")
+    ] = None,
+    coarse_value_range: Annotated[
+        tuple[float, float] | None, typer.Option(help="Lowest and highest value of coarse images.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Label set of the label rasters: a name, or a .yaml file.")
+    ] = None,
 ) -> None:
     """Import dated images as a store; units are stated, never guessed."""
     from rsbench.build.importers.api import ImportOptions
 
     options = ImportOptions(
         unit=unit, scale=scale, offset=offset, nodata=nodata,
-        bands=tuple(band.strip() for band in bands.split(",")) if bands else None, dates=dates,
+        bands=_names(bands), dates=dates, coarse_unit=coarse_unit,
+        coarse_bands=_names(coarse_bands), coarse_value_range=coarse_value_range, labels=labels,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
         coarse_resampling=coarse_resampling, layout=layout, gsd=gsd,
@@ -175,6 +188,11 @@ def import_dataset(
         shift=shift, split=split,
     )  # fmt: skip
     import_command(importer, source, out, options, say=say, note=note)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """Return the names in a text, separated by commas; None for no text."""
+    return tuple(name.strip() for name in text.split(",")) if text else None
 
 
 def inspect(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rsbench.tasks.base import Case
     from rsbench.tasks.config import EvaluationConfig
 
+MAPS = "maps"
+"""Folder of a run that holds them."""
 NONE = 255
 """Code of pixels without a class in predicted maps; none occurs, as every pixel is predicted."""
 

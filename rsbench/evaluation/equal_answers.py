@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from rsbench.evaluation.run_info import RunInfo
 
 ANSWERS = "answers"
-"""Entry of run.json: name of a model → digest of its predictions, cases and leads in order."""
+"""Entry of run.json: name and preset → digest of the predictions, cases and leads in order."""
+PRESET = "/"
+"""Stands before a preset that is not the default; names of models have none."""
 
 
 @dataclass
@@ -27,11 +29,12 @@ class AnswerDigests:
 
     def add(self, entry: ModelEntry, values: Tensor) -> None:
         """Add the ``(B, C, H, W)`` predictions of an entry."""
-        hasher = self._hashers.setdefault(entry.model, hashlib.sha256())
+        preset = "" if entry.preset in ("", "default") else f"{PRESET}{entry.preset}"
+        hasher = self._hashers.setdefault(f"{entry.model}{preset}", hashlib.sha256())
         hasher.update(values.contiguous().numpy().tobytes())
 
     def digests(self) -> dict[str, str]:
-        """Return name of the entry → digest."""
+        """Return name of the entry, with a preset that is not the default → digest."""
         return {name: hasher.hexdigest() for name, hasher in sorted(self._hashers.items())}
 
 
@@ -40,17 +43,15 @@ def require_distinct(name: str, digests: Mapping[str, str]) -> None:
 
     Args:
         name: of the entry that the table is about; it may be one of the reference models.
-        digests: name of an entry → digest of its predictions. Members of its own ensemble may be
-            equal to their mean.
+        digests: as :meth:`AnswerDigests.digests` returns them. Members of its own ensemble may
+            be equal to their mean.
 
     Raises:
         InputError: names the other model.
     """
-    own = digests.get(name)
-    same = [
-        other for other, digest in digests.items()
-        if digest == own and other.partition(" · ")[0] != name
-    ]  # fmt: skip
+    models = {other: other.partition(PRESET)[0].partition(" · ")[0] for other in digests}
+    own = {digest for other, digest in digests.items() if models[other] == name}
+    same = [other for other, digest in digests.items() if digest in own and models[other] != name]
     if same:
         raise InputError(
             f"scoring {name}",
@@ -60,13 +61,25 @@ def require_distinct(name: str, digests: Mapping[str, str]) -> None:
 
 
 def equal_notes(runs: Iterable[RunInfo]) -> list[str]:
-    """Return one note for each set of entries that predicted the same bits."""
-    named: dict[str, set[str]] = {}
+    """Return one note for each set of entries that predicted the same bits.
+
+    Entries of one name are the same model unless their weights differ; these are named with the
+    seed of their run.
+    """
+    found: dict[str, dict[tuple[str, str | None], int]] = {}
     for run in runs:
-        for model, digest in run.extra.get(ANSWERS, {}).items():
-            named.setdefault(digest, set()).add(model)
+        for name, digest in run.extra.get(ANSWERS, {}).items():
+            weights = run.weights.get(name.partition(PRESET)[0])
+            found.setdefault(digest, {}).setdefault((name, weights), run.seed)
     return [
-        f"equal predictions, bit for bit: {', '.join(sorted(names))}"
-        for names in named.values()
-        if len(names) > 1
+        f"equal predictions, bit for bit: {', '.join(sorted(_told(entries)))}"
+        for entries in found.values()
+        if len(entries) > 1
     ]
+
+
+def _told(entries: Mapping[tuple[str, str | None], int]) -> Iterator[str]:
+    """Yield the names of entries, with the seed where several have one name."""
+    names = [name for name, _ in entries]
+    for (name, _), seed in entries.items():
+        yield f"{name} (seed {seed})" if names.count(name) > 1 else name

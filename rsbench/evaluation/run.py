@@ -187,9 +187,9 @@ def _keeping(config: EvaluationConfig, keep: str, folder: Path, shown: OnAnswer)
     """Return what keeps answers for the report, and with ``all`` predicted class maps as files."""
     if keep != "all" or not task_of(config).predicts_labels:
         return shown
-    from rsbench.evaluation.class_map_files import ClassMapFiles
+    from rsbench.evaluation.class_map_files import MAPS, ClassMapFiles
 
-    files = ClassMapFiles(config, folder / "maps")
+    files = ClassMapFiles(config, folder / MAPS)
 
     def heard(entry: ModelEntry, case: Case, lead: int, values: torch.Tensor) -> None:
         shown(entry, case, lead, values)

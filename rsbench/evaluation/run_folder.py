@@ -24,7 +24,8 @@ from rsbench.evaluation.scores import Scores
 
 REPORT = "report.html"
 FILES = (
-    RUN, UNITS, "sets.parquet", "pixels.parquet", "table.parquet", "table.md", "viewer", REPORT,
+    RUN, UNITS, "sets.parquet", "pixels.parquet", "table.parquet", "table.md", "viewer", "maps",
+    REPORT,
 )  # fmt: skip
 """What a run writes, in this order: the key is there first, the report last."""
 ELSEWHERE = "give another --out"

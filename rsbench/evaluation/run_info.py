@@ -25,6 +25,8 @@ IMPLAUSIBLE = "implausible_truth"
 """Entry of run.json: how many images the truth has, and which have implausible numbers."""
 LABELS = "labels"
 """Entry of run.json: which labels models were fitted and trained with."""
+CLASS_PIXELS = "class_pixels"
+"""Entry of run.json: split → class → number of labelled pixels."""
 EARLIEST_TASK = "forecast"
 """The task of results that state none and whose protocol is not in the catalogue."""
 

@@ -10,10 +10,10 @@ from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
-from rsbench.evaluation.run_info import IMPLAUSIBLE, LABELS, Absent, RunInfo
+from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
-from rsbench.evaluation.trained_labels import require_classes
+from rsbench.evaluation.trained_labels import require_trained
 from rsbench.metrics.queries import needs_probabilities
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
@@ -68,16 +68,17 @@ def own_entry(
 
     Raises:
         TrainingError: if it is trainable and has no weights, or cannot be fitted.
-        InputError: if it was trained for other classes than the store's.
+        InputError: if it was trained for other bands or classes than the store's, or with other
+            labels than the protocol allows.
     """
     from rsbench.evaluation.entries import model_entry
     from rsbench.evaluation.fit import fit
-    from rsbench.models.checkpoint import trained_bands
+    from rsbench.models.checkpoint import trained_for
     from rsbench.models.registry import called, identity
     from rsbench.models.rollout import roll
 
     own = identity(model)
-    require_classes(config, f"scoring {own.name}", trained_bands(model))
+    require_trained(config, f"scoring {own.name}", trained_for(model))
     entry, digest = None, weights_of(model, own.card)
     reference = own.name in task_of(config).reference_models
     if own.card.fitted and not reference:
@@ -158,7 +159,8 @@ def score_table(
     extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
     extra |= _implausible(config, tally.frame({}))
     labels = task_of(config).training_labels(config)
-    extra |= {LABELS: labels.to_json()} if labels is not None else {}
+    if labels is not None:
+        extra |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
     if answers is not None:
         extra |= {ANSWERS: answers.digests()}
         require_distinct(own.name, extra[ANSWERS])

@@ -1,15 +1,16 @@
-"""Whether weights were trained for the classes, and with the labels, that a protocol asks for."""
+"""Whether weights were trained for the bands or classes, and the labels, that are asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import InputError
 from rsbench.tasks.registry import task_of
 
 if TYPE_CHECKING:
-    from rsbench.models.checkpoint import Checkpoint
+    from rsbench.models.checkpoint import Checkpoint, TrainedFor
     from rsbench.tasks.config import EvaluationConfig
 
 
@@ -32,6 +33,34 @@ def require_classes(config: EvaluationConfig, asked: str, trained: tuple[str, ..
         )
 
 
+def require_trained(config: EvaluationConfig, asked: str, trained: TrainedFor | None) -> None:
+    """Refuse a model that was trained for other bands or classes, or with other labels.
+
+    Args:
+        config: store and protocol.
+        asked: what is asked for, for the message.
+        trained: what it was trained for; None without training here.
+
+    Raises:
+        InputError: if they differ, in name or order.
+    """
+    if trained is None:
+        return
+    require_classes(config, asked, trained.bands)
+    if task_of(config).predicts_labels:
+        given, known = config.store.sensor(config.sensor).bands, trained.inputs or None
+        if not trained.imported:
+            _require_share(config, asked, trained.labels)
+    else:
+        given, known = config.bands, None if trained.imported else trained.bands
+    if known not in (None, given):
+        raise InputError(
+            f"{asked} on images with the bands {', '.join(given)}",
+            f"it was trained on the bands {', '.join(known)}",
+            "Train on this store, or build both stores with the same bands in the same order",
+        )
+
+
 def require_labels(config: EvaluationConfig, path: Path, checkpoint: Checkpoint) -> None:
     """Refuse weights of other classes, or trained with other labels than the protocol allows.
 
@@ -39,16 +68,21 @@ def require_labels(config: EvaluationConfig, path: Path, checkpoint: Checkpoint)
         InputError: names both.
     """
     require_classes(config, f"the checkpoint {path}", checkpoint.bands)
-    stated, found = config.protocol.label_share, checkpoint.labels
-    if checkpoint.imported or stated == found:
+    if not checkpoint.imported:
+        _require_share(config, f"the checkpoint {path}", checkpoint.labels)
+
+
+def _require_share(config: EvaluationConfig, asked: str, found: Mapping[str, Any] | None) -> None:
+    stated = config.protocol.label_share
+    if stated == found:
         return
     texts = [
         "all labels" if one is None else f"labels of fraction {one['fraction']:g}, seed "
         f"{one['seed']}" for one in (stated, found)
     ]  # fmt: skip
     raise InputError(
-        f"the checkpoint {path} under a protocol with {texts[0]}",
+        f"{asked} under a protocol with {texts[0]}",
         f"it was trained with {texts[1]}",
-        "Leave --checkpoint out, or state the fraction and seed of its training with "
-        "--labelled-fraction and --label-seed",
+        "Train with the labels of the protocol (without --checkpoint, run does so), or state the "
+        "fraction and seed of its training with --labelled-fraction and --label-seed",
     )

@@ -224,7 +224,9 @@ def load_into(
         trainable(model).module.to(device)
     if note.imported:
         model.weights_loaded = True  # type: ignore[attr-defined]
-    mark_trained(model, note.bands)
+    here = not note.imported and note.dataset_digest == store.digest
+    inputs = store.sensor(note.sensor).bands if here else ()
+    mark_trained(model, TrainedFor(note.bands, inputs, note.labels, bool(note.imported)))
     return note
 
 
@@ -363,18 +365,35 @@ def trainable(model: Model) -> Trainable:
     )
 
 
-_TRAINED: dict[int, tuple[str, ...]] = {}
+@dataclass(frozen=True)
+class TrainedFor:
+    """What the weights of a model were trained for.
+
+    Args:
+        bands: bands or classes that they predict.
+        inputs: bands of the sensor of their training; empty where they are not known.
+        labels: fraction and seed of the labels of training; None for all, or none.
+        imported: whether another program trained them, so that labels and inputs are not known.
+    """
+
+    bands: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    labels: Mapping[str, Any] | None = None
+    imported: bool = False
 
 
-def mark_trained(model: Model, bands: tuple[str, ...]) -> None:
-    """Record that the weights of a model were trained or loaded, and for which bands or classes."""
+_TRAINED: dict[int, TrainedFor] = {}
+
+
+def mark_trained(model: Model, trained: TrainedFor) -> None:
+    """Record that the weights of a model were trained or loaded, and for what."""
     if id(model) not in _TRAINED:
         weakref.finalize(model, _TRAINED.pop, id(model), None)
-    _TRAINED[id(model)] = bands
+    _TRAINED[id(model)] = trained
 
 
-def trained_bands(model: Model) -> tuple[str, ...] | None:
-    """Return the bands or classes that the weights predict; None without training here."""
+def trained_for(model: Model) -> TrainedFor | None:
+    """Return what the weights were trained for; None without training here."""
     return _TRAINED.get(id(model))
 
 

@@ -364,6 +364,10 @@ class Task(Protocol[S]):
         """Return code → index of its class, where a prediction may be a map of codes."""
         return {}
 
+    def class_pixels(self, config: EvaluationConfig) -> Mapping[str, Mapping[str, int]]:
+        """Return split → class → number of pixels with it; of training those with known labels."""
+        return {}
+
     def training_labels(self, config: EvaluationConfig) -> TrainingLabels | None:
         """Return which labels models are fitted and trained with; None where labels are no truth.
 

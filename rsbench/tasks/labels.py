@@ -36,7 +36,7 @@ class TrainingLabels:
         if self.stated is not None:
             said = [f"{self.share} (fraction {self.stated['fraction']:g}, seed "
                     f"{self.stated['seed']})"]  # fmt: skip
-        if lacking := [name for name, count in self.pixels.items() if not count]:
+        if lacking := sorted(name for name, count in self.pixels.items() if not count):
             said.append(f"no labelled training pixel is of the class {', '.join(lacking)}")
         return "; ".join(said)
 

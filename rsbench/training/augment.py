@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 from rsbench.core.errors import InputError
 from rsbench.models.api import Frames
 from rsbench.training.data import TrainingBatch
-from rsbench.training.lattice import Box, Lattice, by_sensor
+from rsbench.training.lattice import Box, Lattice
 
 MIX_SHARE = 0.5
 """How often the samples of a step are mixed, where mixing is on."""
@@ -169,8 +168,4 @@ def _by_row(frames: Frames, change: Change) -> Frames:
 
 
 def _each(batch: TrainingBatch, change: Callable[[Frames], Frames]) -> TrainingBatch:
-    changed: dict[str, Any] = {
-        field: {sensor: change(frames) for sensor, frames in part.items()}
-        for field, part in by_sensor(batch.given).items()
-    }
-    return TrainingBatch(replace(batch.given, **changed), batch.want, change(batch.truth))
+    return TrainingBatch(batch.given.each(change), batch.want, change(batch.truth))

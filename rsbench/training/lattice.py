@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.errors import InputError
-from rsbench.models.api import Frames, Given
+from rsbench.models.api import Frames
 from rsbench.training.data import TrainingBatch
 
 Box = tuple[slice, slice]
@@ -46,10 +45,8 @@ class Lattice:
                 not start on a pixel of every grid, or crops are smaller than a cell.
         """
         size = batch.want.size
-        found = [
-            *(f for part in by_sensor(batch.given).values() for f in part.values()),
-            batch.truth,
-        ]
+        given = batch.given
+        found = [*given.frames.values(), *given.taught.values(), batch.truth]
         spans = [_span(frames, size) for frames in found]
         # A multiple of p/q wanted pixels is a whole number of them if it is one of p.
         pixels = math.lcm(*(span.numerator for span in spans))
@@ -81,16 +78,6 @@ class Lattice:
             return slice(*(place * length // most for place in wanted))
 
         return (row, ..., along(0), along(1))
-
-
-def by_sensor(given: Given) -> dict[str, Mapping[str, Frames]]:
-    """Return the fields of an input that hold frames by sensor."""
-    found = {field.name: getattr(given, field.name) for field in fields(given)}
-    return {
-        name: part
-        for name, part in found.items()
-        if isinstance(part, Mapping) and all(isinstance(one, Frames) for one in part.values())
-    }
 
 
 def _span(frames: Frames, size: tuple[int, int]) -> Fraction:

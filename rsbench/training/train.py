@@ -23,6 +23,7 @@ from rsbench.models.checkpoint import (
     WEIGHTS,
     Checkpoint,
     Footprint,
+    TrainedFor,
     checkpoint_dir,
     load_into,
     mark_trained,
@@ -32,6 +33,7 @@ from rsbench.models.checkpoint import (
 from rsbench.models.checkpoint_files import tensors_digest, write_json, write_tensors
 from rsbench.models.registry import adopt, create_model, identity
 from rsbench.tasks.registry import require_protocol, task
+from rsbench.tasks.settings import evaluation_config
 from rsbench.training.data import Crops, TrainingData, Validation, require_splits
 from rsbench.training.launch import Launch
 from rsbench.training.loop import Loop, Sources
@@ -174,7 +176,8 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
     extras = Options.of(plan.extras)
     with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
         position = loop.run(begun)
-    mark_trained(model, plan.bands)
+    inputs = sitting.store.sensor(plan.sensor).bands
+    mark_trained(model, TrainedFor(plan.bands, inputs, plan.labels))
     if fabric.is_global_zero:
         _write(model, sitting, position, sources.crops.regions)
         states.clear()
@@ -225,6 +228,8 @@ def _require(card: Card, store: Store, protocol: Protocol, request: TrainRequest
             f"Take a protocol whose task is {card.task}",
         )
     require_protocol(protocol)
+    if protocol.labels is not None:
+        evaluation_config(store, protocol)  # refuses too few labels
     store.sensor(request.sensor)
     require_splits(store)
     if protocol.scheme == "time":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,8 +20,9 @@ def quartiles(values: list[float]) -> list[float]:
 
 
 def paired(
-    benchmark: BenchmarkFixture, plain: Callable[[], object], other: Callable[[], object]
-) -> dict[str, Any]:
+    benchmark: BenchmarkFixture, plain: Callable[[], object], other: Callable[[], object],
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:  # fmt: skip
     """Time one after the other in every round; return seconds and their ratio.
 
     Seconds of the processor are noted beside those of the clock: others who use it lengthen one.
@@ -36,13 +38,14 @@ def paired(
 
     plain(), other()  # once each before anything counts
     benchmark.pedantic(
-        lambda: timed(1, other), setup=lambda: timed(0, plain), rounds=ROUNDS, iterations=1
+        lambda: timed(1, other), setup=lambda: timed(0, plain), rounds=rounds, iterations=1
     )
     return {
         "plain_s": quartiles(times[0]),
         "other_s": quartiles(times[1]),
         "ratio": quartiles([a / b for a, b in zip(*times, strict=True)]),
         "cpu_ratio": quartiles([a / b for a, b in zip(*spent, strict=True)]),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 

@@ -1,8 +1,8 @@
 """The selective scan of STFMamba: forward and gradient beside other ways of computing them.
 
 ``loop`` takes one position after the other and leaves the gradient to autograd, as the reference
-function of S6 does. ``earlier`` is the block of a checkout of an earlier commit, whose folder
-``RSBENCH_BENCH_EARLIER`` names; its scan is loaded from there, everything else from here.
+function of S6 does. ``earlier`` is the block of an earlier commit, checked out
+into a folder named by the commit; ``RSBENCH_BENCH_EARLIER`` is its path.
 Results are compared first. Nothing here fails on time.
 
     python -m pytest tests/bench/test_bench_scan.py --benchmark-json results/bench/scan.json
@@ -92,6 +92,7 @@ def test_selective_scan(
                 return ours()
     else:
         _, other = worked(earlier(), block.state_dict())
+        beside = Path(os.environ["RSBENCH_BENCH_EARLIER"]).name
     expected, found = other(), ours()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
     benchmark.extra_info.update(

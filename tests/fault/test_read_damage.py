@@ -116,6 +116,17 @@ def test_damage_in_a_block_is_an_error(
     assert after <= before
 
 
+def test_a_block_is_checked_again_after_its_file_changed(tmp_path: Path) -> None:
+    values, path = scene(3), tmp_path / "a.tif"
+    raw = stored(path, "deflate", values, interleave="pixel")
+    assert np.array_equal(imported(path), values)
+    assert np.array_equal(imported(path), values)
+    start, count = places(path)[0]
+    path.write_bytes(raw[: start + 4] + bytes(count - 4) + raw[start + count :])
+    with pytest.raises(InputError, match="it is damaged"):
+        imported(path)
+
+
 @pytest.mark.parametrize("how", ["flip", "zeros"])
 @pytest.mark.parametrize(
     ("kind", "interleave"),

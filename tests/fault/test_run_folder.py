@@ -45,6 +45,18 @@ def write(out: Path, key: str, *, sets: bool = False, report: bool = True) -> No
                 (folder / "report.html").write_text(key)
 
 
+def test_predicted_maps_come_into_a_folder_that_holds_something(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with whole(out) as folder:
+        (folder / "maps").mkdir()
+        (folder / "maps" / "classes.json").write_text("{}")
+    assert (out / "maps" / "classes.json").is_file()
+    with pytest.raises(InputError, match=r"it holds maps and no run\.json"):
+        finished(out, "a")
+
+
 def test_a_run_is_found_by_its_key(tmp_path: Path) -> None:
     write(tmp_path / "run", "a")
     found = finished(tmp_path / "run", "a")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 pytest.importorskip("diffusers")
 
 from rsbench_baselines._teacher import Teacher
-from rsbench_baselines._vit import Block, Encoder, Predictor, sincos
+from rsbench_baselines._vit import Block, Encoder, Predictor, Start, sincos
 from rsbench_baselines.sat_jepa_diff import generator
 from rsbench_baselines.sat_jepa_diff.adapter import Adapter
 from rsbench_baselines.sat_jepa_diff.lora import Lora
@@ -112,7 +112,7 @@ def test_masking_comes_after_the_positions() -> None:
 def test_the_predictor_is_asked_by_place() -> None:
     """The answer at a place depends on the place alone, not on what else is asked there."""
     torch.manual_seed(0)
-    predictor = Predictor(8, inner=8, depth=0, heads=2, spread=0.5).eval()
+    predictor = Predictor(8, inner=8, depth=0, heads=2, start=Start(0.5)).eval()
     tokens = draw(1, 4, 8)
     one = predictor(tokens, None, torch.tensor([[2]]), (2, 2))
     two = predictor(tokens, None, torch.tensor([[2, 1]]), (2, 2))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -26,13 +25,6 @@ SEEDS = st.integers(0, 2**32 - 1)
 REGION = Grid("EPSG:32633", (10.0, 0.0, 0.0, 0.0, -10.0, 0.0), 999, 999)
 CORNERS = st.lists(st.tuples(*[st.integers(0, 40)] * 2), min_size=SAMPLES, max_size=SAMPLES)
 NAMES = st.sets(st.sampled_from(AUGMENTATIONS), min_size=1).map(tuple)
-
-
-@dataclass(frozen=True)
-class Beside(Given):
-    """An input with more frames, which training alone sees."""
-
-    beside: Mapping[str, Frames] = field(default_factory=dict)
 
 
 def frames(values: Tensor, valid: Tensor | None = None, footprint: int = 1) -> Frames:
@@ -105,10 +97,9 @@ def test_frames_that_training_alone_sees_move_with_the_others(
     values = 1 + torch.rand(SAMPLES, 1, 12, 12, generator=torch.Generator().manual_seed(seed))
     batch = Crops(12, corners).batch({"mr": frames(values)}, frames(values))
     fine = frames(values.repeat_interleave(2, -2).repeat_interleave(2, -1))
-    whole = Beside(batch.given.frames, batch.given.grids, batch.given.samples, {"hr": fine})
+    whole = replace(batch.given, taught={"hr": fine})
     made = augmented(TrainingBatch(whole, batch.want, batch.truth), names, seed)
-    assert isinstance(made.given, Beside)
-    seen = made.given.beside["hr"]
+    seen = made.given.taught["hr"]
     assert torch.equal(avg_pool2d(seen.values[:, 0, 0], 2), made.truth.values[:, 0, 0])
     assert torch.equal(seen.valid[..., ::2, ::2], made.truth.valid)
 

@@ -167,6 +167,8 @@ WRITTEN = {
     "{d:%Y}-W{d:%V}": None, "{d:%Y}W{d:%V}": None, "week{d:%V}_{d:%Y}": None,
     "{d:%Y}Q{q}": None, "{d:%Y}-Q{q}": None, "Q{q}_{d:%Y}": None, "{d:%Y}_m{d:%m}": None,
     "{d:%Y}_summer": None, "monsoon{d:%Y}": None, "{d:%y-%m-%d}": None, "{d:%Y}-{d:%m}h": None,
+    "{d.year}年{d.month}月": None, "{d.year}년{d.month}월": None, "{d:%Y}_KW{d:%V}": None,
+    "{d:%Y}_sem{q}": None, "trim{q}_{d:%Y}": None, "{d:%Y}_maj": None, "июнь_{d:%Y}": None,
 }  # fmt: skip
 
 

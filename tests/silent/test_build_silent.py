@@ -58,7 +58,7 @@ def test_a_missing_file_never_becomes_nodata(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["rasterio", "stackstac"])
 @pytest.mark.parametrize("tag", [None, 0, 65535, 500])
-def test_the_nodata_tag_of_a_file_decides_nothing(
+def test_the_nodata_tag_of_a_file_adds_to_that_of_the_sensor(
     tag: float | None, engine: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "stac"
@@ -73,8 +73,8 @@ def test_the_nodata_tag_of_a_file_decides_nothing(
     store = open_store(made.path)
     valid = store.read("west", "s2", array="valid")[0]
     assert not valid[:, :5].any()
-    assert valid[:, 5:].all()
-    assert (store.read("west", "s2")[0][:, :, 5:] == 500).all()
+    assert valid[:, 5:].all() == valid[:, 5:].any() == (tag != 500)
+    assert (store.read("west", "s2")[0][:, :, 5:] == (0 if tag == 500 else 500)).all()
 
 
 def test_a_vrt_cannot_read_local_files(tmp_path: Path) -> None:

@@ -211,6 +211,17 @@ def test_tiles_of_one_year_are_laid_together_own_zone_first(tmp_path: Path) -> N
     assert (layer[:, 30:] == 5).all()
 
 
+def test_a_code_that_the_label_set_does_not_name_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "stac"
+    images(root, 2021)
+    kind = "io-lulc-annual-v02"
+    values = classes(96, 96, CODES[kind], 5)
+    values[30, 30] = 77
+    label_item(root, "map", kind, 2021, values, f"EPSG:{EPSG}", (10.0, *ORIGIN))
+    with pytest.raises(InputError, match="of item map: they hold the codes 77, which the label"):
+        made(root, tmp_path, kind)
+
+
 def test_a_map_that_cannot_be_read_fails_the_unit_and_is_no_nodata(
     folder: Path, tmp_path: Path
 ) -> None:

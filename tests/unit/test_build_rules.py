@@ -60,6 +60,12 @@ def test_baselines_compare_as_numbers() -> None:
         ({"scale": 0.0001}, 0, True),
         ({"scale": 0.001}, 0, False),
         ({"nodata": 0}, -1000, True),
+        ({"offset": 0.0}, -1000, False),
+        ({"offset": -0.1}, -1000, True),
+        ({"offset": 0.0}, 0, True),
+        ({"nodata": 1500}, 0, False),
+        ({"nodata": -9999}, 0, True),
+        ({"nodata": "nan"}, 0, True),
     ],
 )
 def test_a_stated_scale_must_agree_with_the_catalogue(
@@ -71,8 +77,27 @@ def test_a_stated_scale_must_agree_with_the_catalogue(
         if fine:
             check_declared(held, "B04", S2, offset)
         else:
-            with pytest.raises(InputError, match="states scale"):
+            with pytest.raises(InputError, match=r"states (scale|offset|nodata)"):
                 check_declared(held, "B04", S2, offset)
+
+
+@pytest.mark.parametrize(
+    ("asset", "properties"),
+    [
+        ({}, {"raster:scale": 0.001}),
+        ({}, {"raster:offset": -0.1}),
+        ({"raster:bands": [{"scale": 0.0001}], "bands": [{"raster:scale": 0.001}]}, {}),
+        ({"raster:bands": [{"scale": 0.0001}], "raster:scale": 0.001}, {}),
+        ({"bands": [{"scale": 0.0001}], "raster:offset": -0.1}, {}),
+        ({"nodata": 7}, {}),
+    ],
+)
+def test_every_place_that_states_something_counts(
+    asset: dict[str, Any], properties: dict[str, Any]
+) -> None:
+    held = {"id": "x", "properties": properties, "assets": {"B04": asset}}
+    with pytest.raises(InputError, match=r"asset B04 of item x: it states"):
+        check_declared(held, "B04", S2, 0)
 
 
 def test_dark_pixels_stay_and_nodata_stays() -> None:

@@ -108,6 +108,17 @@ def test_scikit_learn_has_the_same_shrinkage() -> None:
         assert float(ours) == pytest.approx(theirs.shrinkage_, rel=1e-9)
 
 
+def test_a_class_without_a_labelled_pixel_is_never_answered() -> None:
+    """Also for features near the origin, which is the mean of no feature."""
+    labels = torch.arange(400).reshape(1, 20, 20) % 2
+    truth = one_hot(labels, 3)
+    tokens = draw(1, 6, 20, 20) * 0.3 + 2 + labels[:, None]
+    made = head("lda", width=6, classes=3, pixels=1)
+    made.solve(made.statistics([tokens], truth, torch.ones(1, 1, 20, 20).bool()))
+    share = made([torch.linspace(-5, 5, 400).reshape(1, 1, 20, 20) * torch.ones(6, 1, 1)], (20, 20))
+    assert float(share.softmax(1)[:, 2].max()) < 1e-9
+
+
 def test_a_discriminant_is_shrunk_by_its_tokens_and_not_by_their_pixels() -> None:
     """With fewer tokens than features the plain covariance has no inverse."""
     tokens = draw(1, 16, 2, 2)

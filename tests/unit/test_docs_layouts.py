@@ -33,6 +33,10 @@ TESTS = {
     "integers of 32 bits": (LAYOUTS, "integers_of_32_bits_are_stored_exactly_or_refused"),
     "NDVI and other indices": (LAYOUTS, "an_index_is_a_unit_of_its_own"),
     "first row in the south": (LAYOUTS, "south_up_images_are_turned"),
+    "a world file (`.tfw`), or an `.aux.xml` with nodata or scale": (
+        LAYOUTS, "a_world_file_places_an_image_and_an_aux_file_states_its_nodata",
+    ),
+    "images beside folders with images": (LAYOUTS, "images_in_folders_below_others_are_told"),
     "no georeference": (LAYOUTS, "images_without_a_place_need_a_pixel_size"),
     "a coarse grid off the fine one, such as 463.3 m": (
         TRIPLETS, "coarse_grids_off_the_fine_lattice_come_onto_it",

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rasterio
 from build_fixtures import write_raster
 from import_fixtures import typed
+from rasterio.errors import NotGeoreferencedWarning
 
 from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.layout import band_layout, compiled
@@ -424,3 +426,80 @@ def test_an_index_is_a_unit_of_its_own(tmp_path: Path) -> None:
     typed(told.value, 2)
     found = open_store(tmp_path / "out").sensor("image")
     assert (found.unit, found.scale, found.value_range) == ("index", 1e-4, (-1.0, 1.0))
+
+
+def test_a_zarr_is_read_by_way_of_the_netcdf_that_its_refusal_tells_to_write(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("rioxarray")
+    xarray = pytest.importorskip("xarray")
+    draw = np.random.default_rng(0)
+    cube = xarray.Dataset(
+        {band: (("time", "y", "x"), draw.integers(300, 3000, (3, 32, 160))) for band in "ab"},
+        {
+            "time": np.array(["2019-07-01", "2020-07-01", "2021-07-01"], "datetime64[ns]"),
+            "y": 5_100_000 - 10.0 * np.arange(32), "x": 600_005 + 10.0 * np.arange(160),
+        },
+    ).astype("uint16")  # fmt: skip
+    place = tmp_path / "in" / "cube.zarr"
+    cube.to_zarr(place, zarr_format=2)
+    for source in (place, place.parent):
+        with pytest.raises(InputError, match=r"1 \.zarr files, which are not read") as caught:
+            imported(source, tmp_path / "out")
+        assert "xarray.open_zarr(…).rio.write_crs(…).to_netcdf(…)" in caught.value.remedy
+    (tmp_path / "nc").mkdir()
+    xarray.open_zarr(place).rio.write_crs("EPSG:32633").to_netcdf(tmp_path / "nc" / "cube.nc")
+    made = imported(tmp_path / "nc", tmp_path / "out", bands=("a", "b"), region_size=32)
+    first = made.read_physical(made.regions[0], "image")[0]
+    wanted = np.stack([cube["a"].values, cube["b"].values], axis=1)[..., :32] * 1e-4
+    assert np.allclose(first, wanted, atol=1e-6)
+
+
+def test_images_in_folders_below_others_are_told(tmp_path: Path) -> None:
+    for at, name in enumerate(("s_2019.tif", "s_2020.tif", "more/s_2021.tif")):
+        write_raster(tmp_path / "in" / name, image(at))
+    shown: list[str] = []
+    told = ImportOptions(**STATED)
+    import_dataset("geotiff-series", tmp_path / "in", tmp_path / "out", told, note=shown.append)
+    (line,) = shown
+    assert line.startswith(
+        f"1 images in folders below {tmp_path / 'in'} are not taken, the first: "
+    )
+    assert "more/s_2021.tif. To take them" in line
+
+
+def test_one_file_under_two_dates_is_told(tmp_path: Path) -> None:
+    for day, at in zip(DAYS, (0, 1, 0), strict=True):
+        write_raster(tmp_path / "in" / f"s_{day}.tif", image(at))
+    shown: list[str] = []
+    told = ImportOptions(**STATED)
+    import_dataset("geotiff-series", tmp_path / "in", tmp_path / "out", told, note=shown.append)
+    assert shown == [
+        f"s_{DAYS[2]}.tif has the bytes of s_{DAYS[0]}.tif: one of their dates may be wrong"
+    ]
+
+
+def test_a_world_file_places_an_image_and_an_aux_file_states_its_nodata(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for at, day in enumerate(DAYS):
+        path = tmp_path / "in" / f"s_{day}.tif"
+        values = image(at)
+        values[:, :, :16] = 9
+        shape = {"count": 2, "height": 32, "width": 160, "dtype": "uint16"}
+        with (
+            pytest.warns(NotGeoreferencedWarning),
+            rasterio.open(path, "w", driver="GTiff", **shape) as data,
+        ):
+            data.write(values)
+        path.with_suffix(".tfw").write_text("10\n0\n0\n-10\n600005\n5099995\n")
+        stated = "".join(
+            f'<PAMRasterBand band="{band}"><NoDataValue>9</NoDataValue></PAMRasterBand>'
+            for band in (1, 2)
+        )
+        Path(f"{path}.aux.xml").write_text(f"<PAMDataset>{stated}</PAMDataset>")
+    store = imported(tmp_path / "in", tmp_path / "out", crs="EPSG:32633", region_size=32)
+    name = store.regions[0]
+    assert store.region(name).grids["image"].transform[2::3] == (600_000, 5_100_000)
+    valid = store.read_physical(name, "image")[1].reshape(3, 32, 32)
+    assert valid[:, :, 16:].all()
+    assert not valid[:, :, :16].any()

@@ -16,7 +16,8 @@ from rsbench.core.errors import InputError, UnknownName
 from rsbench.core.plugins import BrokenPlugIn
 from rsbench.store.read import open_store
 
-OURS = ("ahb", "cia", "geotiff-series", "geotiff-triplets", "lgc", "sat-jepa-diff")
+OURS = ("ahb", "cia", "geotiff-pairs", "geotiff-series", "geotiff-triplets", "lgc",
+        "sat-jepa-diff")  # fmt: skip
 GROUP = "rsbench.importers"
 
 GREY = """

@@ -18,18 +18,22 @@ from hypothesis import strategies as st
 
 import rsbench as rb
 from rsbench.catalog import Protocol, labelled_protocol, load_protocol
+from rsbench.cli.commands import inspect_command
 from rsbench.core.errors import InputError
+from rsbench.evaluation import run as runs
 from rsbench.evaluation.fit import fit, training_pairs
+from rsbench.evaluation.report import write_report
 from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import to_markdown
-from rsbench.evaluation.trained_labels import require_labels
-from rsbench.models.checkpoint import mark_trained
-from rsbench.models.registry import create_model
+from rsbench.evaluation.trained_labels import require_labels, require_trained
+from rsbench.models.checkpoint import TrainedFor, mark_trained
+from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store
 from rsbench.tasks.config import EvaluationConfig
 from rsbench.tasks.registry import require_protocol, task_of
 from rsbench.tasks.segment.labelled import labelled_regions
 from rsbench.tasks.settings import cases, evaluation_config, reading_of
+from rsbench.training.train import TrainRequest, train
 
 TRAIN = tuple(f"place-{n:02d}" for n in range(20) if n % 5 in (0, 3))
 
@@ -57,6 +61,14 @@ def test_a_larger_share_contains_a_smaller_one(store: Store, a: float, b: float,
     assert few <= many <= set(TRAIN)
     assert few == chosen(store, low, seed)
     assert len(many) == max(1, int(high * len(TRAIN) + 0.5))
+
+
+def test_a_scored_training_split_says_which_part_is_hidden(store: Store) -> None:
+    config, own = config_of(store), task_of(config_of(store))
+    assert list(own.left_out(config, "train")) == [
+        "4 of 8 training regions are not scored: labels are hidden"
+    ]
+    assert not [*own.left_out(config, "test"), *own.left_out(config_of(store, None), "train")]
 
 
 def test_another_seed_chooses_other_regions(store: Store) -> None:
@@ -129,6 +141,17 @@ def test_fewer_labelled_windows_than_classes_are_refused(store: Store) -> None:
     assert len(labelled_regions(store, config_of(store, 0.375).protocol)) == 3
 
 
+def test_a_training_with_too_few_labels_is_refused(store: Store) -> None:
+    rules = labelled_protocol("segment", 0.2)
+    asked = TrainRequest(
+        preset="tiny_random", protocol=rules, sensor=toys.MR, context=1, device="cpu",
+        bands=tuple(toys.CODES.values()),
+    )  # fmt: skip
+    model = create_model("cross_scale", "tiny_random", bands=4, classes=3)
+    with pytest.raises(InputError, match="fewer than the 3 classes"):
+        train(model, card("cross_scale").of("tiny_random"), store, asked)
+
+
 def test_tasks_without_labels_refuse_a_share() -> None:
     for name in ("year3", "fusion1"):
         with pytest.raises(InputError, match="whose truth is no labels"):
@@ -155,6 +178,26 @@ def test_all_labels_need_no_statement(store: Store) -> None:
     assert list(task_of(config_of(store)).notes(config_of(store, None))) == []
 
 
+def test_inspect_and_report_state_the_classes_of_every_split(store: Store, tmp_path: Path) -> None:
+    said: list[str] = []
+    inspect_command(store.path, as_json=False, say=said.append)
+    parts = [line.strip() for line in said if "of the labelled pixels of" in line]
+    assert [line.split(":")[0].split()[-1] for line in parts] == ["train", "val", "test"]
+    inspect_command(store.path, as_json=True, say=said.append)
+    splits = json.loads(said[-1])["labels"][toys.MR]["splits"]
+    scores = rb.evaluate(create_model("pixel_lda", classes=3), store, "segment")
+    pixels = scores.run.extra["class_pixels"]
+    for split, shares in splits.items():
+        assert sum(shares.values()) == pytest.approx(1)
+        total = sum(pixels[split].values())  # the last row of an image is masked
+        assert {n: k / total for n, k in pixels[split].items()} == pytest.approx(shares, abs=0.02)
+    scores.save(tmp_path / "run")
+    write_report([tmp_path / "run"], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.index(">train</th>") < page.index(">val</th>") < page.index(">test</th>")
+    assert "rsbench run --keep-predictions all</code> also writes" in page
+
+
 def checkpoint(**changes: Any) -> Any:
     stated = {"labels": None, "bands": ("water", "trees", "crops"), "imported": None}
     return SimpleNamespace(**{**stated, **changes})
@@ -179,9 +222,41 @@ def test_weights_of_other_labels_or_classes_are_refused(store: Store) -> None:
 
 def test_a_model_trained_for_other_classes_is_not_scored(store: Store) -> None:
     model = create_model("pixel_lda", classes=3)
-    mark_trained(model, ("water", "trees", "snow"))
+    mark_trained(model, TrainedFor(("water", "trees", "snow")))
     with pytest.raises(InputError, match="trained for the classes water, trees, snow"):
         own_entry(config_of(store, None), model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"labels": {"fraction": 0.5, "seed": 0}}, "with labels of fraction 0.5, seed 0"),
+        ({"inputs": ("B04", "B03", "B02", "B08")}, "trained on the bands B04, B03, B02, B08"),
+    ],
+)
+def test_a_model_of_other_labels_or_bands_is_not_scored(
+    store: Store, changes: dict[str, Any], found: str
+) -> None:
+    """Also one that was trained in the same process, without a checkpoint being named."""
+    model, classes = create_model("pixel_lda", classes=3), ("water", "trees", "crops")
+    mark_trained(model, TrainedFor(classes, toys.BANDS))
+    assert own_entry(config_of(store, None), model).name == "pixel_lda"
+    with pytest.raises(InputError, match="under a protocol with labels of fraction"):
+        own_entry(config_of(store), model)
+    mark_trained(model, TrainedFor(classes, **{"inputs": toys.BANDS, **changes}))
+    with pytest.raises(InputError, match=found):
+        own_entry(config_of(store, None), model)
+    mark_trained(model, TrainedFor(classes, imported=True))
+    assert own_entry(config_of(store), model).name == "pixel_lda"
+
+
+def test_a_forecaster_of_other_bands_is_not_scored() -> None:
+    config: Any = SimpleNamespace(protocol=load_protocol("year7"), bands=("B02", "B04"))
+    require_trained(config, "scoring it", None)
+    for bands, imported in ((("B02", "B04"), False), (("blue", "red"), True)):
+        require_trained(config, "scoring it", TrainedFor(bands, imported=imported))
+    with pytest.raises(InputError, match="trained on the bands B04, B02"):
+        require_trained(config, "scoring it", TrainedFor(("B04", "B02")))
 
 
 def test_a_share_on_the_command_line(store: Store, tmp_path: Path) -> None:
@@ -201,3 +276,34 @@ def test_a_share_on_the_command_line(store: Store, tmp_path: Path) -> None:
     assert refused.returncode == 2, refused.stderr
     assert "fewer than the 3 classes" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_weights_are_found_again_under_the_share_they_were_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    small = toys.write_store(tmp_path / "store", regions=15)
+    said: list[str] = []
+
+    def run(out: str, **options: Any) -> runs.RunResult:
+        request = runs.RunRequest(
+            model="cross_scale", preset="tiny_random", data=small.path, device="cpu", keep="none",
+            suite="miou@1", out=tmp_path / out, **options,
+        )  # fmt: skip
+        said.clear()
+        return runs.run_model(request, note=said.append)
+
+    few = run("few", labelled_fraction=0.7)
+    assert any("is trained first" in line for line in said)
+    (kept,) = (tmp_path / "cache" / "checkpoints").glob(
+        "cross_scale-tiny_random-*/*/checkpoint.json"
+    )
+    note = json.loads(kept.read_text())
+    assert note["labels"] == {"fraction": 0.7, "seed": 0}
+    run("again", labelled_fraction=0.7)
+    assert not any("is trained first" in line for line in said)
+    with pytest.raises(InputError, match=r"trained with labels of fraction 0\.7"):
+        run("wrong", checkpoint=kept.parent)
+    every = run("every")
+    assert any("is trained first" in line for line in said)
+    assert every.scores.run.weights["cross_scale"] != few.scores.run.weights["cross_scale"]

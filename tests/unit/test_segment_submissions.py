@@ -16,6 +16,7 @@ from rsbench.core.errors import InputError
 from rsbench.evaluation.entries import Answer, ModelEntry
 from rsbench.evaluation.equal_answers import equal_notes, require_distinct
 from rsbench.evaluation.fit import fit
+from rsbench.evaluation.run_info import RunInfo
 from rsbench.evaluation.score_table import OwnEntry, score_table
 from rsbench.evaluation.submission_files import NOTE
 from rsbench.evaluation.submissions import ScoreOptions, export_task, score_answers
@@ -132,12 +133,31 @@ def test_equal_predictions_in_several_runs_are_named(store: Store) -> None:
     assert note in to_markdown(scores.table(), scores=[scores, replace(scores, run=other)])
 
 
+def test_presets_and_seeds_with_equal_predictions_are_named(store: Store) -> None:
+    run = score_table(*copied(store, 1e-6)).run
+
+    def of(seed: int, weights: str, **answers: str) -> RunInfo:
+        named = {name.replace("_", "/"): digest for name, digest in answers.items()}
+        extra = {**run.extra, "answers": named}
+        return replace(run, extra=extra, seed=seed, weights={"vit": weights, "lda": "w"})
+
+    again = of(0, "a", vit_sa="x", lda="y")
+    assert equal_notes([again, again, of(1, "b", vit_sa="z", lda="y")]) == []
+    assert equal_notes([again, of(0, "b", vit_mr="x")]) == [
+        "equal predictions, bit for bit: vit/mr, vit/sa"
+    ]
+    assert equal_notes([again, of(1, "b", vit_sa="x")]) == [
+        "equal predictions, bit for bit: vit/sa (seed 0), vit/sa (seed 1)"
+    ]
+
+
 @pytest.mark.parametrize("name", ["mine", "majority"])
 def test_only_another_model_is_equal(name: str) -> None:
-    digests = {"mine": "a", "mine · member 0": "a", "majority": "b", "pixel_lda": "c"}
+    own = {"mine": "mine/tiny"}.get(name, name)
+    digests = {own: "a", f"{name} · member 0": "a", "another": "b", "pixel_lda": "c"}
     require_distinct(name, digests)
     with pytest.raises(InputError, match="pixel_lda"):
-        require_distinct(name, {**digests, "pixel_lda": digests[name]})
+        require_distinct(name, {**digests, "pixel_lda": digests[own]})
 
 
 def negative(values: Probabilities) -> None:

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from rsbench_baselines._teacher import Teacher
-from rsbench_baselines._vit import Encoder, Predictor, pick
+from rsbench_baselines._vit import Encoder, Predictor, Start, pick
 from rsbench_baselines.cross_scale import masking, views
 from rsbench_baselines.cross_scale.affinity import children
 from rsbench_baselines.cross_scale.options import Pretraining, Sizes
@@ -36,11 +36,11 @@ class IJepa(nn.Module):
         self.options = options
         self.encoder = Encoder(
             sizes.bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth,
-            heads=sizes.heads, spread=sizes.spread, loud=sizes.loud,
+            heads=sizes.heads, start=Start(sizes.spread, sizes.loud),
         )  # fmt: skip
         self.predictor = Predictor(
             sizes.width, inner=sizes.inner, depth=sizes.inner_depth, heads=sizes.inner_heads,
-            spread=sizes.spread, enter=sizes.spread,
+            start=Start(sizes.spread, sizes.spread),
         )  # fmt: skip
         self.teacher = Teacher(self.encoder, momentum=sizes.momentum, steps=steps)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rsbench_baselines._vit import Encoder
+from rsbench_baselines._vit import Encoder, Start
 from rsbench_baselines.cross_scale import views
 from rsbench_baselines.cross_scale.options import SIZES, Sizes
 from rsbench_baselines.encoder_probe import EncoderProbe
@@ -35,6 +35,6 @@ def build(preset: str, bands: int = 4, classes: int = 2, seed: int = 0) -> Encod
         torch.manual_seed(seed)
         encoder = Encoder(
             bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads,
-            spread=sizes.spread, loud=sizes.loud,
+            start=Start(sizes.spread, sizes.loud),
         )  # fmt: skip
     return EncoderProbe(LastTokens(encoder, sizes), bands=bands, width=sizes.width, classes=classes)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rsbench_baselines._teacher import Teacher
-from rsbench_baselines._vit import Encoder, Predictor, init
+from rsbench_baselines._vit import Encoder, Predictor, Start, init
 from rsbench_baselines.sat_jepa_diff import generator
 from rsbench_baselines.sat_jepa_diff.adapter import Adapter, Conditions
 from rsbench_baselines.sat_jepa_diff.generator import Latents, Prompt
@@ -131,11 +131,11 @@ class Network(Generator):
         super().__init__(sizes, bands, kind=kind, history=history)
         self.encoder = Encoder(
             bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads,
-            spread=sizes.spread, loud=sizes.loud, base=sizes.base,
+            start=Start(sizes.spread, sizes.loud, base=sizes.base),
         )  # fmt: skip
         self.predictor = Predictor(
             sizes.width, inner=sizes.inner, depth=sizes.inner_depth, heads=sizes.inner_heads,
-            spread=sizes.spread, enter=sizes.enter, match=sizes.match, base=sizes.base,
+            start=Start(sizes.spread, sizes.enter, sizes.match, sizes.base),
         )  # fmt: skip
         self.head = nn.Linear(sizes.width, EMBEDDING)
         init(self.head)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,30 +55,60 @@ def parse_baseline(value: Any, item: str, name: str) -> tuple[int, int]:
 
 
 def check_declared(item: Mapping[str, Any], key: str, sensor: Sensor, offset: int) -> None:
-    """Refuse an asset whose own scale or offset contradicts the catalogue's.
+    """Refuse an asset whose stated scale, offset or nodata number contradicts the catalogue's.
 
     The asset states ``value = stored · scale + offset`` for the file's numbers, the catalogue for
-    the harmonised ones; both must give one value.
+    the harmonised ones; both must give one value. Bands inherit what asset and item state.
+
+    Raises:
+        InputError: if so.
     """
     asset = item.get("assets", {}).get(key, {})
-    bands: Sequence[Mapping[str, Any]] = asset.get("raster:bands") or asset.get("bands") or [{}]
-    for band in bands:
-        held = {**asset, **band}  # bands inherit what the asset states
-        scale = held.get("scale", held.get("raster:scale"))
-        if scale is None:
-            continue
-        stated = float(held.get("offset", held.get("raster:offset", 0.0)))
-        wanted = sensor.offset + offset * sensor.scale
-        if not (
-            math.isclose(float(scale), sensor.scale, rel_tol=1e-6)
-            and math.isclose(stated, wanted, rel_tol=1e-6, abs_tol=1e-9)
-        ):
-            raise InputError(
-                f"asset {key} of item {item.get('id')}",
-                f"it states scale {scale} and offset {stated}, the catalogue's rule for "
-                f"{sensor.name} gives {sensor.scale} and {wanted:g}",
-                "Leave the item out, or correct the sensor's catalogue entry",
-            )
+    properties = item.get("properties") or {}
+    inherited = {k: v for k, v in properties.items() if k.startswith("raster:")} | dict(asset)
+    bands = [*(asset.get("raster:bands") or ()), *(asset.get("bands") or ())]
+    rule = file_rule(sensor, offset)
+    for band in bands or [{}]:
+        held = inherited | dict(band)
+        scales, offsets = _numbers(held, "scale"), _numbers(held, "offset")
+        offsets = offsets or [0.0] * bool(scales)  # a scale alone states that nothing is added
+        same = all(math.isclose(scale, rule[0], rel_tol=1e-6) for scale in scales) and all(
+            math.isclose(added, rule[1], rel_tol=1e-6, abs_tol=1e-9) for added in offsets
+        )
+        if not same:
+            said = [f"scale {n:g}" for n in scales] + [f"offset {n:g}" for n in offsets]
+            found = f"it states {' and '.join(said)}, the catalogue's rule for {sensor.name} gives "
+            raise _contradicts(item, key, f"{found}{rule[0]} and {rule[1]:g}")
+        for number in _numbers(held, "nodata"):
+            if number != sensor.nodata and _occurs(number, sensor.dtype):
+                found = f"it states nodata {number:g}, that of {sensor.name} is {sensor.nodata}"
+                raise _contradicts(item, key, found)
+
+
+def _numbers(held: Mapping[str, Any], name: str) -> list[float]:
+    """Return what is stated under a name with and without its prefix; texts such as nan are not."""
+    found = (held.get(name), held.get(f"raster:{name}"))
+    return [float(number) for number in found if isinstance(number, int | float)]
+
+
+def _occurs(number: float, dtype: str) -> bool:
+    if np.dtype(dtype).kind == "f":
+        return True
+    limits = np.iinfo(dtype)
+    return limits.min <= number <= limits.max and number == int(number)
+
+
+def _contradicts(item: Mapping[str, Any], key: str, found: str) -> InputError:
+    return InputError(
+        f"asset {key} of item {item.get('id')}",
+        found,
+        "Leave the item out, or correct the sensor's catalogue entry",
+    )
+
+
+def file_rule(sensor: Sensor, offset: int) -> tuple[float, float]:
+    """Return scale and offset of a file's numbers before ``offset`` is added to them."""
+    return sensor.scale, sensor.offset + offset * sensor.scale
 
 
 def harmonise(values: npt.NDArray[Any], offset: int, nodata: int) -> None:

@@ -231,7 +231,12 @@ def _strip(engine: Engine, frame: _Frame, asked: Asked, window: Window) -> dict[
     shape = (len(flat), len(sensor.bands), window.height, window.width)
     values = np.empty(shape, np.dtype(sensor.dtype))
     scenes = [
-        Scene(k.item.id, tuple((b, k.item.assets[b]) for b in sensor.band_names)) for k in flat
+        Scene(
+            k.item.id,
+            tuple((b, k.item.assets[b]) for b in sensor.band_names),
+            harmonise.file_rule(sensor, k.item.offset),
+        )
+        for k in flat
     ]
     engine.fill(values, scenes, asked)
     # Rows do not depend on each other: a few at a time stay in a core's cache.

@@ -34,7 +34,7 @@ def require_alike(rasters: Sequence[Raster], *, but: Sequence[str] = ()) -> None
                 raise InputError(
                     f"importing {_common(first.path, other.path)}",
                     f"{first.path.name} and {other.path.name} differ in {what}: "
-                    f"{_shown(mine)} and {_shown(theirs)}",
+                    f"{shown(mine)} and {shown(theirs)}",
                     "Bring all files to one grid, one set of bands and one unit first",
                 )
 
@@ -66,7 +66,8 @@ def _corners(grid: Grid) -> tuple[tuple[float, float], tuple[float, float]]:
     return (c, f), (c + a * grid.width, f + e * grid.height)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a field of a file in words."""
     if isinstance(value, Grid):
         a, _, c, _, e, f = value.transform
         name = value.crs if len(value.crs) < 20 else f"{value.crs[:20]}…"

@@ -34,8 +34,22 @@ COARSE_OPTIONS = (
     "coarse_gsd",
     "coarse_resampling",
 )
+PAIR_OPTIONS = ("coarse_unit", "coarse_bands", "coarse_value_range", "labels")
+"""Options of an importer of two sensors that have units and bands of their own."""
+ALIKE_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            PAIR_OPTIONS, "both sensors have one unit, one range and one list of bands"
+        ),
+        "labels": "labels lie beside pairs; import them as geotiff-pairs",
+    }
+)
+"""Options that an importer of two sensors with one unit does not take, with the reasons."""
 ONE_SENSOR_REASONS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys((*COARSE_OPTIONS, *GATE_OPTIONS), "it has no coarse sensor")
+    {
+        **dict.fromkeys((*COARSE_OPTIONS, *GATE_OPTIONS, *PAIR_OPTIONS), "it has no coarse sensor"),
+        "labels": ALIKE_REASONS["labels"],
+    }
 )
 """Likewise of an importer of one sensor."""
 
@@ -86,6 +100,10 @@ class ImportOptions:
         shift: most coarse pixels that both images of a date may lie apart.
         coarse_resampling: how coarse images of another grid come onto the fine one: ``nearest``.
         split: how regions or dates become train, val and test.
+        coarse_unit: unit of the coarse sensor, where both sensors have one of their own.
+        coarse_bands: names of its bands.
+        coarse_value_range: lowest and highest value of the coarse sensor.
+        labels: a label set of the catalogue, or its YAML file.
     """
 
     unit: str | None = None
@@ -115,6 +133,10 @@ class ImportOptions:
     correlation: float | None = None
     shift: float | None = None
     split: str | None = None
+    coarse_unit: str | None = None
+    coarse_bands: tuple[str, ...] | None = None
+    coarse_value_range: tuple[float, float] | None = None
+    labels: str | None = None
 
     def given(self) -> dict[str, Any]:
         """Return the options that are stated, by name."""
@@ -213,7 +235,7 @@ class Importer(Protocol):
 
 
 def _words(name: str, value: Any) -> list[str]:
-    if name in ("value_range", "offset_from"):
+    if name in ("value_range", "coarse_value_range", "offset_from"):
         return [str(number) for number in value]
     return [",".join(value) if isinstance(value, tuple) else str(value)]
 
@@ -235,7 +257,7 @@ def imported_meta(
     """Return the metadata of an imported store: complete, not simulated, without a lock.
 
     Args:
-        kind: dataset kind, ``series`` or ``triplets``.
+        kind: dataset kind, ``series``, ``pairs`` or ``triplets``.
         recipe: how the store was imported; JSON values.
         sensors: metadata by name.
         step: time between dates as ISO 8601, or ``irregular``.

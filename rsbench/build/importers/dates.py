@@ -27,19 +27,25 @@ _YEAR = re.compile(r"(?<!\d)((?:19|20)\d\d)(?!\d)")
 # Beside a year: what may be a month, a quarter, a week, a season or a day.
 _NAMES = (
     r"jan(?:uary|uar|vier|eiro)?|j[äa]nner|feb(?:ruary|ruar)?|f[ée]vrier|fevereiro|febrero"
-    r"|febbraio|m[äa]r(?:ch|z|s|zo|[çc]o)?|maerz|apr(?:il|ile)?|avril|abril|ma[yi]|mayo|maio"
+    r"|febbraio|m[äa]r(?:ch|z|s|zo|[çc]o)?|maerz|apr(?:il|ile)?|avril|abril|ma[yij]|mei|mayo|maio"
     r"|maggio|jun[ei]?|juin|junio|junho|giugno|jul[yi]?|juillet|julio|julho|luglio|aug(?:ust)?"
     r"|ao[ûu]t|agosto|sept?(?:ember|embre|iembre)?|setembro|settembre|o[ck]t(?:ober|obre)?|octubre"
-    r"|outubro|ottobre|nov(?:ember|embre|iembre|embro)?|de[czs](?:ember|embre|embro)?|d[ée]cembre"
+    r"|outubro|maart|augustus|янв(?:арь)?|фев(?:раль)?|март?|апр(?:ель)?"
+    r"|ма[йя]|ию[нл][ья]?|авг(?:уст)?|(?:сен|окт)(?:тябрь|ябрь)?|(?:ноя|дек)(?:абрь|брь)?|ottobre|nov(?:ember|embre|iembre|embro)?|de[czs](?:ember|embre|embro)?|d[ée]cembre"
     r"|dic(?:iembre|embre)?|enero|gennaio|spring|summer|autumn|fall|winter|monsoon|wet|dry|rainy"
 )
-_COUNTED = r"(?:y|q|quarter|w|wk|week|m|mo|month|d|day|doy|h|half|season)"
+_COUNTED = (
+    r"(?:y|q|quarter|trim|trimester|trimestre|w|wk|week|kw|semaine|semana|m|mo|month|d|day|doy|jour"
+    r"|tag|h|half|sem|semester|semestre|season)"
+)
+_MARK = "[\u5e74\ub144]"
+"""The word year of East Asia; a month stands behind it."""
 _PART = (
-    rf"(?:(?<![0-9A-Za-z])\d{{1,3}}(?![0-9A-Za-z])|(?<![A-Za-z])(?:{_NAMES})(?![A-Za-z])\d{{0,2}}"
+    rf"(?:(?<![0-9A-Za-z])\d{{1,3}}(?![0-9A-Za-z])|(?<![^\W\d_])(?:{_NAMES})(?![^\W\d_])\d{{0,2}}"
     rf"|(?<![A-Za-z]){_COUNTED}[-_. ]?\d{{1,3}}(?!\d))"
 )
 _BEFORE = re.compile(rf"{_PART}[-_. ]?$", re.IGNORECASE)
-_AFTER = re.compile(rf"^(?:[-_. ]?{_PART}|-\d{{1,2}}{_END})", re.IGNORECASE)
+_AFTER = re.compile(rf"^(?:{_MARK}|[-_. ]?{_PART}|-\d{{1,2}}{_END})", re.IGNORECASE)
 
 _REMEDY = (
     "State it with --dates '(?P<year>\\d{4})-(?P<month>\\d+)-(?P<day>\\d+)' (a pattern; groups "

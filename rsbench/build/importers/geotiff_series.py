@@ -29,7 +29,7 @@ from rsbench.build.importers.layout import images_of
 from rsbench.build.importers.offsets import one_offset, require_one_offset
 from rsbench.build.importers.places import region_splits
 from rsbench.build.importers.plausibility import Plausibility
-from rsbench.build.importers.raster import open_all
+from rsbench.build.importers.raster import left_below, open_all
 from rsbench.build.importers.regular import Regular, regular
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files, read_block
 from rsbench.build.importers.stacks import require_bands
@@ -145,6 +145,7 @@ class PreparedSeries:
         steps = {_step(place) for place in self.places}
         step = steps.pop() if len(steps) == 1 else "irregular"
         recipe = self._recipe() | ({"left_out": dict(empty)} if empty else {})
+        notes += [line for p in self.places for line in p.series.repeated(recipe["files"])]
         store = imported_meta(
             "series", recipe, {SENSOR: meta}, step=step, preset="fixed", protocol="year7"
         )
@@ -154,7 +155,8 @@ class PreparedSeries:
             f"of the whole area {sum(shares) / len(shares):.1%} is valid"
             for split, count in empty.items()
         ]
-        return Written(store, written, [*gone_notes, *self._on_dates(), *notes])
+        below = left_below(self.request.folder())
+        return Written(store, written, [*gone_notes, *below, *self._on_dates(), *notes])
 
     def _recipe(self) -> dict[str, Any]:
         first = self.places[0]

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import (
+    ALIKE_REASONS,
     COARSE_OPTIONS,
     GATE_OPTIONS,
     LAYOUT_OPTIONS,
@@ -46,6 +47,7 @@ class GeoTiffTriplets:
         {
             "split": "its split follows from places or dates",
             **dict.fromkeys(STEP_OPTIONS, "triplets are of any dates"),
+            **ALIKE_REASONS,
         }
     )
 

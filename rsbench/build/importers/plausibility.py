@@ -134,10 +134,13 @@ class Plausibility:
     def _require_median(self, number: int, raster: Raster) -> None:
         if not self._medians[number]:
             return
-        stored, (low, high) = float(np.median(self._medians[number])), self._range.stored
+        low, high = self._range.stored
+        medians = [float(np.median(held)) if held else np.nan for held in self._medians]
+        stored = medians[number]
         if low <= stored <= high:
             return
-        others = [r.path.name for r in self.files if r is not raster][:1]
+        paired = zip(self.files, medians, strict=True)
+        others = [r.path.name for r, median in paired if low <= median <= high][:1]
         raise InputError(
             f"importing {raster.path} as {self.meta.unit}",
             f"its median is {self._range.value(stored):g} with scale {self.meta.scale:g} and "

@@ -22,6 +22,7 @@ import numpy as np
 
 from rsbench.build.importers.alike import require_alike
 from rsbench.build.importers.api import (
+    ALIKE_REASONS,
     COARSE_OPTIONS,
     COMMON_REASONS,
     GATE_OPTIONS,
@@ -121,6 +122,7 @@ class PublishedSet:
     reasons = MappingProxyType(
         {
             **COMMON_REASONS,
+            **ALIKE_REASONS,
             **dict.fromkeys(
                 ("bands", "dates", "crs"),
                 "unit, bands, dates and grid of this set are known; import other files as "

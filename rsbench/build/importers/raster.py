@@ -24,8 +24,8 @@ from rsbench.build.importers.flat_files import (
     open_array,
     require_size,
 )
-from rsbench.build.importers.radiometry import alike, radiometry_of
 from rsbench.build.read.opened import DRIVER, GDAL_ENV
+from rsbench.build.read.radiometry import alike, radiometry_of
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 
@@ -40,8 +40,13 @@ DRIVERS = {".tif": DRIVER, ".tiff": DRIVER, ".jp2": JPEG2000,
 OTHERS = (".zarr", ".h5", ".hdf", ".hdf5", ".he5", ".npy", ".npz", ".png", ".jpg",
           ".jpeg", ".img", ".vrt", ".grb", ".asc", ".zip", ".gz", ".safe")  # fmt: skip
 """Suffixes of images of other kinds, which are named where a folder holds nothing else."""
-# The files are local: mask files (.msk) and headers (.hdr) beside them are looked for by name.
-_ENV = GDAL_ENV | {"GDAL_DISABLE_READDIR_ON_OPEN": "TRUE", "GDAL_GEOREF_SOURCES": "INTERNAL"}
+# The files are local: what lies beside them is looked for by name, as masks (.msk), headers (.hdr),
+# world files (.tfw), and .aux.xml with nodata, scale and offset.
+_ENV = GDAL_ENV | {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    "GDAL_PAM_ENABLED": "YES",
+    "GDAL_GEOREF_SOURCES": "PAM,INTERNAL,WORLDFILE",
+}
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,20 @@ def open_all(folder: Path, options: ImportOptions) -> list[Raster]:
     return [raster for path in files for raster in _described(path, options)]
 
 
+def left_below(folder: Path) -> list[str]:
+    """Return one line that says how many images in folders below are not taken, if some are not."""
+    if not any(is_image(p) for p in folder.iterdir()):
+        return []
+    below = [p for p in sorted(folder.rglob("*")) if p.parent != folder and is_image(p)]
+    if not below:
+        return []
+    first = below[0].relative_to(folder)
+    return [
+        f"{len(below)} images in folders below {folder} are not taken, the first: {first}. To take "
+        "them, move the images that lie beside these folders into one of their own"
+    ]
+
+
 def _described(path: Path, options: ImportOptions) -> list[Raster]:
     """Return what a file says of itself, of a NetCDF every variable that is a band."""
     if path.suffix.lower() not in netcdf.SUFFIXES:
@@ -155,16 +174,21 @@ def has_header(path: Path) -> bool:
 
 def _no_image(folder: Path) -> InputError:
     """Return what to say of a folder without images; what it holds instead is named."""
-    other = sorted(p for p in folder.rglob("*") if p.suffix.lower() in OTHERS)
+    other = sorted(p for p in (folder, *folder.rglob("*")) if p.suffix.lower() in OTHERS)
     if not other:
         return InputError(
             f"importing {folder}", "it holds no GeoTIFF", "Give a folder of .tif files"
         )
-    kind = other[0].suffix
+    kind = other[0].suffix.lower()
+    remedy = (
+        "Write each date to a GeoTIFF first, e.g. with gdal_translate or rioxarray's rio.to_raster"
+    )
+    if kind == ".zarr":
+        remedy += ", or all to a NetCDF: xarray.open_zarr(…).rio.write_crs(…).to_netcdf(…)"
     return InputError(
         f"importing {folder}",
         f"it holds no GeoTIFF, but {len(other)} {kind} files, which are not read",
-        "Write each date to a GeoTIFF first, e.g. with gdal_translate or rioxarray's rio.to_raster",
+        remedy,
     )
 
 

@@ -100,11 +100,11 @@ def _require_numbers(options: ImportOptions) -> None:
             raise InputError(
                 f"{flag(name)} {given[name]:g}", "an offset is a finite number", "Give the true one"
             )
-    low, high = options.value_range or (0.0, 1.0)
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(
-            f"--value-range {low:g} {high:g}", "the first is not below the second", "Exchange them"
-        )
+    for name in ("value_range", "coarse_value_range"):
+        low, high = given.get(name, (0.0, 1.0))
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            found = "the first is not below the second"
+            raise InputError(f"{flag(name)} {low:g} {high:g}", found, "Exchange them")
     gsd = given.get("coarse_gsd", 1.0)
     if not (math.isfinite(gsd) and gsd > 0):
         raise InputError(

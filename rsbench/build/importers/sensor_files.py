@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -48,6 +49,24 @@ class SensorFiles:
             "nodata": None if self.nodata is None else str(self.nodata),
             "files": {_below(p, self.folder): sha256_file(p) for p in self._paths()},
         }
+
+    def repeated(self, digests: Mapping[str, str]) -> list[str]:
+        """Return one line per image whose files are those of an earlier date.
+
+        ``digests``: of the files, as in :meth:`recipe`.
+        """
+        first: dict[Any, Raster] = {}
+        lines = []
+        for raster in self.files:
+            bands = replace(raster, mask=None).paths
+            held = tuple(digests[_below(path, self.folder)] for path in bands)
+            before = first.setdefault((held, raster.only, raster.variable), raster)
+            if before is not raster:
+                lines.append(
+                    f"{raster.path.name} has the bytes of {before.path.name}: one of their dates "
+                    "may be wrong"
+                )
+        return lines
 
     def _paths(self) -> list[Path]:
         return list(dict.fromkeys(path for raster in self.files for path in raster.paths))

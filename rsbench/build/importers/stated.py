@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsbench.build.importers.api import ImportRequest, SensorOptions
-from rsbench.build.importers.radiometry import FLOAT32
 from rsbench.build.importers.raster import Raster
+from rsbench.build.read.radiometry import FLOAT32
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Grid
 from rsbench.store.layout import UNITS, SensorMeta

@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from rsbench.build.importers.blocks import LEAST_SIDE, Block, cut, largest_side
 from rsbench.build.importers.date_gate import Gate, Images, judge, open_gate
 from rsbench.build.importers.offsets import require_one_offset
 from rsbench.build.importers.plausibility import Plausibility
-from rsbench.build.importers.raster import Raster
+from rsbench.build.importers.raster import Raster, left_below
 from rsbench.build.importers.sensor_files import SensorFiles, read_block
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window, nesting
@@ -78,16 +79,20 @@ class PreparedTriplets:
             require_one_offset(self.request, pair[at], found[at], coarse=at == 1)
         _require_one_scale(self.request, found)
         protocol = "fusion2" if len(gate.kept) > 2 else "fusion1"
+        recipe = self._recipe(gate)
         store = imported_meta(
             "triplets",
-            self._recipe(gate),
+            recipe,
             metas,
             step="irregular",
             preset="default",
             protocol=protocol,
         )
-        notes = [*gate.notes(), *found[0].notes(), *found[1].notes(), *self._on_training()]
-        return Written(store, written, notes)
+        notes = [*gate.notes(), *found[0].notes(), *found[1].notes()]
+        for one in self.pair:
+            notes += one.repeated(recipe[one.meta.name]["files"])
+            notes += left_below(one.folder) if one.folder else []
+        return Written(store, written, [*notes, *self._on_training()])
 
     def _on_training(self) -> list[str]:
         """Say how the scene can also be trained on, where it is one region."""
@@ -126,7 +131,7 @@ class PreparedTriplets:
             raise _too_few(self.request, gate)
         return gate
 
-    def _recipe(self, gate: Gate) -> dict[str, object]:
+    def _recipe(self, gate: Gate) -> dict[str, Any]:
         refused = {day.isoformat(): why for day, why in gate.refused.items()}
         way = self.request.options.coarse_resampling
         limits = {n: v for n, v in self.request.options.given().items() if n in GATE_OPTIONS}

@@ -14,6 +14,7 @@ from rsbench.build.plan.lock import LockItem
 from rsbench.build.read.classes import read_classes
 from rsbench.build.read.raster import RasterioEngine
 from rsbench.catalog.labels import LabelSet
+from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 
 
@@ -26,6 +27,7 @@ def label_layer(
 
     Raises:
         UnitFailed: if a file cannot be read; it never becomes nodata.
+        InputError: if it holds a code that the label set does not name.
     """
     out = np.full((grid.height, grid.width), labels.nodata, np.uint8)
     used = []
@@ -34,6 +36,7 @@ def label_layer(
         read = partial(read_classes, index=asset.index, grid=grid, nodata=labels.nodata)
         found = engine.attempt(item.id, f"labels {labels.name}", asset, read)
         engine.bytes += found.nbytes
+        _require_known(labels, found, item.id)
         new = (out == labels.nodata) & (found != labels.nodata)
         if new.any():
             out[new] = found[new]
@@ -46,6 +49,18 @@ def label_layer(
         "items": used,
         "pixels": {str(code): int(count) for code, count in zip(codes, counts, strict=True)},
     }
+
+
+def _require_known(labels: LabelSet, codes: npt.NDArray[np.uint8], item: str) -> None:
+    odd = labels.unknown(np.unique(codes).tolist())
+    if odd:
+        raise InputError(
+            f"labels {labels.name} of item {item}",
+            f"they hold the codes {', '.join(map(str, odd[:8]))}, which the label set does not "
+            "name",
+            f"Add the codes to the label set, or leave the item out: --exclude {item} "
+            "--allow-incomplete",
+        )
 
 
 def label_attributes(labels: LabelSet, years: Sequence[int | None]) -> Mapping[str, Any]:

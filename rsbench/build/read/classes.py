@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rsbench.build.read.grids import GridMismatchError, require_bands, require_north_up
 from rsbench.build.read.opened import Source, open_raster
+from rsbench.build.read.stated import mark_missing
 from rsbench.core.grid import Grid
 
 
@@ -35,8 +36,10 @@ def read_classes(source: Source, index: int, grid: Grid, nodata: int) -> npt.NDA
         left, top = int(col[inside].min()), int(row[inside].min())
         width = math.floor(col[inside].max()) - left + 1
         height = math.floor(row[inside].max()) - top + 1
-        pixels = raster.read([index], Window(left, top, width, height))[0]
-    out[inside] = pixels[row[inside] - top, col[inside] - left]
+        part = Window(left, top, width, height)
+        pixels = raster.read([index], part)
+        mark_missing(data, [index], part, pixels, nodata)
+    out[inside] = pixels[0][row[inside] - top, col[inside] - left]
     return out
 
 

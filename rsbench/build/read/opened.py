@@ -43,10 +43,14 @@ GDAL_ENV: dict[str, str | int] = {
 
 
 class Raster:
-    """A raster opened by rasterio (``data``), and the bytes of its file."""
+    """A raster opened by rasterio (``data``), and the bytes of its file.
 
-    def __init__(self, data: Any, file: Bytes | None) -> None:
+    ``whole``: where blocks begin that were checked before; others are added.
+    """
+
+    def __init__(self, data: Any, file: Bytes | None, whole: set[int] | None = None) -> None:
         self.data, self._file = data, file
+        self._seen: set[int] = set() if whole is None else whole
 
     def read(self, indexes: Sequence[int], window: Any, out: Pixels | None = None) -> Pixels:
         """Return ``(n, H, W)`` pixels of a window.
@@ -65,8 +69,11 @@ class Raster:
         if self._file is None or not layout.checked:
             self._prefetch([])
             return self._pixels(indexes, window, out)
-        blocks = [list(blocks_of(self.data, i, layout, window)) for i in indexes]
+        apart = indexes if layout.samples == 1 else indexes[:1]
+        blocks = [list(blocks_of(self.data, i, layout, window)) for i in apart]
         self._prefetch([block for band in blocks for block in band])
+        if all(block.start in self._seen for band in blocks for block in band):
+            return self._pixels(indexes, window, out)
         whole = whole_blocks(layout, window)
         same = whole == window
         pixels = self._pixels(indexes, whole, out if same else None)
@@ -111,23 +118,22 @@ class Raster:
         *,
         together: bool,
     ) -> None:
-        """Check every block; those of several bands in one block once.
+        """Check every block.
 
         ``together``: the pixels are those of all bands that a block holds.
         """
         assert self._file is not None
-        seen: set[int] = set()
-        for plane, band in zip(pixels, blocks, strict=True):
+        for plane, band in zip(pixels, blocks, strict=False):  # one list for bands in one block
             for block in band:
-                if block.start in seen:
+                if block.start in self._seen:
                     continue
-                seen.add(block.start)
                 held = plane if layout.samples == 1 else pixels.transpose(1, 2, 0)
                 top, left = block.rows.start - whole.row_off, block.cols.start - whole.col_off
                 part = held[top : top + layout.shape[0], left : left + layout.shape[1]]
                 # Blocks at the edge hold pixels beyond the image, which GDAL does not return.
                 complete = part.shape[:2] == layout.shape and (together or layout.samples == 1)
                 require_whole(self._file, block, layout, part if complete else None)
+                self._seen.add(block.start)
 
 
 _GAP = 16
@@ -170,7 +176,7 @@ def _require_stated(asset: LockAsset, path: Path) -> None:
     if asset.size:
         require_size(found.st_size, asset.size)
     if asset.checksum:
-        _require_checksum(path, (found.st_ino, found.st_size, found.st_mtime_ns), asset.checksum)
+        _require_checksum(path, _version(found), asset.checksum)
 
 
 @lru_cache(maxsize=1 << 14)
@@ -210,9 +216,21 @@ def checked(data: Any, path: Path | str) -> Iterator[Raster]:
     """Yield a local GeoTIFF that rasterio has opened as one whose blocks are checked."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        yield Raster(data, _LocalBytes(handle))
+        yield Raster(
+            data, _LocalBytes(handle), _whole_blocks(str(path), _version(os.fstat(handle)))
+        )
     finally:
         os.close(handle)
+
+
+def _version(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=1 << 12)
+def _whole_blocks(path: str, version: tuple[int, ...]) -> set[int]:
+    """Return where blocks of one version of a file begin that this process found whole."""
+    return set()
 
 
 @contextmanager

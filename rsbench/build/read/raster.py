@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -27,6 +27,7 @@ from rsbench.build.read.grids import GridMismatchError, overlap_with, require_ba
 from rsbench.build.read.opened import Source, open_raster, source_of
 from rsbench.build.read.remote import without_queries
 from rsbench.build.read.signing import SigningError, signer
+from rsbench.build.read.stated import Rule, mark_missing, require_rule
 from rsbench.core.errors import InputError, ItemFailed, UnitFailed
 from rsbench.core.grid import Grid
 
@@ -39,10 +40,14 @@ REMOTE_THREADS = 24
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What to read of one item: a layer (band or mask) per plane."""
+    """What to read of one item: a layer (band or mask) per plane.
+
+    ``rule``: scale and offset of its numbers; None for layers that have none.
+    """
 
     item: str
     layers: tuple[tuple[str, LockAsset], ...]
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class Asked:
         derived: what is kept instead of the pixels; None for the pixels themselves.
         quality: the layers are quality layers, see :func:`require_bands`.
         coarsest: layer → largest pixel size of its file, in metres.
+        limit: that of the layers that are read.
+        rule: scale and offset of their numbers; None where they have none.
     """
 
     grid: Grid
@@ -75,6 +82,8 @@ class Asked:
     derived: Derived | None = None
     quality: bool = False
     coarsest: Mapping[str, float] = field(default_factory=dict)
+    limit: float = math.inf
+    rule: Rule | None = None
 
 
 class Engine(Protocol):
@@ -149,7 +158,8 @@ class RasterioEngine:
         def read(source: Source) -> Pixels:
             into = out[first : first + len(planes)] if together else None
             limit = min(asked.coarsest.get(scene.layers[c][0], math.inf) for c in planes)
-            return read_window(source, indexes, asked, out.dtype, into, limit)
+            wanted = replace(asked, limit=limit, rule=scene.rule)
+            return read_window(source, indexes, wanted, out.dtype, into)
 
         pixels = self.attempt(scene.item, names, scene.layers[first][1], read)
         if not np.shares_memory(pixels, out):
@@ -208,7 +218,6 @@ def read_window(
     asked: Asked,
     dtype: Any,
     into: Pixels | None = None,
-    limit: float = math.inf,
 ) -> Pixels:
     """Return ``(n, H, W)`` pixels of some bands of one raster on a grid.
 
@@ -218,10 +227,10 @@ def read_window(
         asked: grid, fill and what is made of the pixels.
         dtype: type of the answer, of what is made where something is.
         into: an array of the answer's shape and type that may be filled and returned.
-        limit: largest pixel size of the raster, in metres.
 
     Raises:
-        GridMismatchError: if the raster has no CRS, another CRS, other pixels or another type.
+        GridMismatchError: if the raster has no CRS, another CRS, other pixels, another type, or
+            another scale or offset.
     """
     from rasterio.windows import Window as Part
 
@@ -230,12 +239,18 @@ def read_window(
     with open_raster(source) as raster:
         require_bands(raster.data, indexes, held, quality=asked.quality)
         overlap = overlap_with(raster.data, grid, whole=asked.whole)
-        require_pixel(overlap.factor * grid.transform[0], limit)
+        require_pixel(overlap.factor * grid.transform[0], asked.limit)
+        if asked.rule is not None:
+            require_rule(raster.data, indexes, asked.rule)
         part = Part.from_slices(*overlap.part())
         full = overlap.size == (grid.height, grid.width)
-        if into is not None and full and overlap.factor == 1 and made is None:
-            return raster.read(indexes, part, into)
-        pixels = raster.read(indexes, part).astype(held, copy=False)
+        direct = into is not None and full and overlap.factor == 1 and made is None
+        pixels = raster.read(indexes, part, into if direct else None)
+        if not asked.quality:
+            mark_missing(raster.data, indexes, part, pixels, asked.nodata)
+        if direct:
+            return pixels
+        pixels = pixels.astype(held, copy=False)
     outside: Any = asked.nodata
     if made is not None:
         pixels, outside = made.make(pixels), made.make(np.array([asked.nodata], held))[0]

@@ -13,6 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ from rsbench.build.read.opened import GDAL_ENV, Source, open_raster, source_of
 from rsbench.build.read.raster import Asked, Pixels, Scene
 from rsbench.build.read.remote import without_queries
 from rsbench.build.read.signing import signer
+from rsbench.build.read.stated import mark_missing, require_rule
 from rsbench.core.errors import UnitFailed
 
 _NO_CODE = 3857
@@ -116,7 +118,7 @@ class StackstacEngine:
         assets = {}
         for name, asset in scene.layers:
             assets[name] = {
-                "href": json.dumps([coarsest.get(name, math.inf), *asset.to_json()]),
+                "href": json.dumps([coarsest.get(name, math.inf), scene.rule, *asset.to_json()]),
                 "type": "image/tiff",
                 # stackstac reads proj:epsg only, and takes the box as the place of the file.
                 "proj:epsg": epsg,
@@ -140,14 +142,14 @@ def _reader(asked: Asked, source: Callable[[LockAsset], Source]) -> type[Any]:
 
     class Reader:
         def __init__(self, *, url: str, dtype: Any, fill_value: Any, **others: Any) -> None:
-            self._limit, *held = json.loads(url)
+            limit, rule, *held = json.loads(url)
             self._asset = LockAsset(*held)
+            self._asked = replace(asked, limit=limit, rule=rule)
             self._dtype, self._fill = np.dtype(dtype), fill_value
 
         def read(self, window: Any) -> Pixels:
-            band = self._asset.index, self._limit
-            opened = source(self._asset)
-            pixels, inside = _warped(opened, band, asked, self._dtype, self._fill)
+            index, opened = self._asset.index, source(self._asset)
+            pixels, inside = _warped(opened, index, self._asked, self._dtype, self._fill)
             if not inside.all() and (asked.whole or not inside.any()):
                 raise GridMismatchError(
                     f"the raster covers {'only a part of' if inside.any() else 'nothing of'} "
@@ -163,11 +165,9 @@ def _reader(asked: Asked, source: Callable[[LockAsset], Source]) -> type[Any]:
 
 
 def _warped(
-    source: Source, band: tuple[int, float], asked: Asked, dtype: np.dtype[Any], fill: Any
+    source: Source, index: int, asked: Asked, dtype: np.dtype[Any], fill: Any
 ) -> tuple[Pixels, Pixels]:
     """Return a band on a grid and where it has pixels, both ``(H, W)``, by GDAL's warper.
-
-    ``band``: its number in the file, and the largest pixel size of the file in metres.
 
     The warper is given plain arrays: of a file it would take nodata tags, masks and bands called
     alpha (as the infrared of some photographs is) as reasons to drop pixels.
@@ -179,17 +179,22 @@ def _warped(
     grid = asked.grid
     a, _, c, _, e, f = grid.transform
     edges = (c, f + e * grid.height, c + a * grid.width, f)
-    size, (index, limit) = (grid.height, grid.width), band
+    size = (grid.height, grid.width)
     pixels, inside = np.full(size, fill, dtype), np.zeros(size, np.uint8)
     with open_raster(source) as raster:
         data = raster.data
         require_bands(data, [index], dtype, quality=asked.quality)
-        require_pixel(place_raster(data, grid)[0] * a, limit)
+        require_pixel(place_raster(data, grid)[0] * a, asked.limit)
+        if asked.rule is not None:
+            require_rule(data, [index], asked.rule)
         part = window_around(data, edges, 1)
         if part is None:
             return pixels, inside.astype(np.bool_)
         sa, _, sc, _, se, sf = tuple(data.transform)[:6]
-        held = raster.read([index], part)[0].astype(dtype, copy=False)
+        held = raster.read([index], part)
+        if not asked.quality:
+            mark_missing(data, [index], part, held, asked.nodata)
+        held = held[0].astype(dtype, copy=False)
         corner = (sa, 0.0, sc + sa * part.col_off, 0.0, se, sf + se * part.row_off)
         place = {
             "src_transform": Affine(*corner),

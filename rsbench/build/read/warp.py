@@ -14,6 +14,7 @@ import numpy as np
 
 from rsbench.build.read.grids import require_bands, require_north_up, require_pixel, window_around
 from rsbench.build.read.opened import Pixels, Source, open_raster
+from rsbench.build.read.stated import mark_missing
 from rsbench.core.grid import Grid
 
 AVERAGE_FROM = 1.5
@@ -44,6 +45,7 @@ def warp(source: Source, indexes: Sequence[int], grid: Grid) -> tuple[Pixels, Pi
             size = (grid.height, grid.width)
             return np.zeros((len(indexes), *size), np.uint8), np.zeros(size, np.bool_), kernel
         pixels = raster.read(indexes, part)
+        mark_missing(data, indexes, part, pixels, 0)
         crs, transform = data.crs, data.transform
     ta, _, tc, _, te, tf = tuple(transform)[:6]
     x, y = tc + ta * (part.col_off - _MARGIN), tf + te * (part.row_off - _MARGIN)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rsbench.core.class_colours import class_colours
 from rsbench.evaluation import strata
+from rsbench.evaluation.class_map_files import MAPS
 from rsbench.evaluation.pooled_metrics import whole_table
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.leaderboard import cell_text
+from rsbench.evaluation.run_info import CLASS_PIXELS
 from rsbench.metrics.queries import CONFUSION
+from rsbench.store.layout import SPLITS
 
 SHOWN = 4
 """Entries whose confusion is drawn, in the order of the table."""
@@ -36,7 +40,25 @@ def classes(board: Board, models: Sequence[Mapping[str, Any]]) -> dict[str, Any]
             for model in models[:SHOWN]
         ],
         "per_class": _values(board, models, names),
+        "shares": _shares(board.run.extra.get(CLASS_PIXELS) or {}, names),
+        "labelled": board.run.labelled, "maps": _has_maps(board.folders),
     }  # fmt: skip
+
+
+def _shares(pixels: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return per split the number of labelled pixels, and the share of every class in them."""
+    found = []
+    for split in (name for name in SPLITS if name in pixels):
+        counts = pixels[split]
+        total = sum(counts.values())
+        cells = [f"{100 * counts.get(name, 0) / max(total, 1):.1f}" for name in names]
+        found.append({"split": split, "pixels": f"{total:,}", "cells": cells})
+    return found
+
+
+def _has_maps(folders: Sequence[Path]) -> bool:
+    """Return whether predicted maps lie in all run folders."""
+    return all((folder / MAPS).is_dir() for folder in folders)
 
 
 def _rows(counts: Any, model: Mapping[str, Any]) -> list[list[dict[str, Any]]]:

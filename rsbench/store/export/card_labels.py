@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rsbench.store.layout import SPLITS
 from rsbench.store.read import Store
 
 MOST = 12
@@ -23,7 +24,10 @@ def label_lines(store: Store) -> Iterator[str]:
 
 
 def label_shares(store: Store) -> dict[str, dict[str, Any]]:
-    """Return sensor → label set, share of all pixels by class, and share without a class."""
+    """Return sensor → label set, share of all pixels by class, and share without a class.
+
+    ``splits``: split → share of its labelled pixels by class.
+    """
     found: dict[str, dict[str, Any]] = {}
     for sensor in sorted(store.meta.sensors):
         regions = [r for r in store.regions if "labels" in store.arrays(r, sensor)]
@@ -39,7 +43,22 @@ def label_shares(store: Store) -> dict[str, dict[str, Any]]:
         found[sensor] = {
             "labels": sorted({one["rsbench:labels"] for one in stated}),
             "classes": {**shares, **absent}, "without class": none / whole,
+            "splits": _by_split(store, sensor, regions, stated[0]),
         }  # fmt: skip
+    return found
+
+
+def _by_split(
+    store: Store, sensor: str, regions: Sequence[str], stated: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Return split → class → share of the labelled pixels; empty for a split without any."""
+    found = {}
+    for split in SPLITS:
+        pixels = _pixels(store, sensor, [r for r in regions if store.listed[r]["split"] == split])
+        pixels.pop(stated["nodata"], 0)
+        whole, known = sum(pixels.values()), stated["rsbench:classes"]
+        if whole:
+            found[split] = {n: pixels.get(int(code), 0) / whole for code, n in known.items()}
     return found
 
 
@@ -50,21 +69,27 @@ def _section(store: Store, sensor: str, regions: Sequence[str]) -> Iterator[str]
     yield f"## Labels beside {sensor}"
     yield ""
     yield f"{stated['long_name']} ({stated['rsbench:labels']}). {stated['comment']}"
+    imported = stated.get("rsbench:resampling") == "none"
+    source = "were imported from files" if imported else "are a published map, not ground truth"
     yield (
-        "The labels are a published map, not ground truth: scores against them measure agreement "
-        f"with {stated['rsbench:labels']}."
+        f"The labels {source}: scores against them measure agreement with "
+        f"{stated['rsbench:labels']}."
     )
     yield ""
     yield f"- licence: {stated['licence']}; attribution: {stated['attribution']}"
     yield f"- citation: {stated['citation']}"
-    yield (
-        "- each image has the map of its own year or, without one, of the latest earlier year: "
-        + ", ".join(
-            f"{'none' if year is None else year} ({count} images)"
-            for year, count in sorted(years.items(), key=lambda i: (i[0] is None, i[0]))
-        )
+    counted = ", ".join(
+        f"{'none' if year is None else year} ({count} images)"
+        for year, count in sorted(years.items(), key=lambda i: (i[0] is None, i[0]))
     )
-    yield "- resampled to the sensor's pixels by nearest neighbour"
+    if imported:
+        yield f"- files on the sensor's own pixels, one per place; year in their names: {counted}"
+    else:
+        yield (
+            "- each image has the map of its own year or, without one, of the latest earlier year: "
+            + counted
+        )
+        yield "- resampled to the sensor's pixels by nearest neighbour"
     yield from _shares(_pixels(store, sensor, regions), stated)
 
 

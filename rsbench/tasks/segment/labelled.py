@@ -61,9 +61,10 @@ def training_labels(
     )  # fmt: skip
     if protocol.labels is not None and windows < len(names):
         least = math.ceil(len(names) / max(1, windows) * len(regions))
-        remedy = "Take a protocol with smaller windows, or a store with more training regions"
+        remedy = "Take a protocol with a smaller window, or a store with more training regions"
         if windows and least <= of:
-            remedy = f"Give --labelled-fraction {math.ceil(1000 * least / of) / 1000:g} or more"
+            fraction = math.ceil(1000 * least / of) / 1000
+            remedy = f"Give --labelled-fraction {fraction:g} or more, or a smaller window"
         raise InputError(
             f"protocol {protocol.name}",
             f"its {found.share} hold {windows} windows with a labelled pixel, fewer than the "

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
@@ -96,6 +98,13 @@ class SegmentTask(Task[Image]):
         """
         return [list(_images(config.store, config.protocol, config.sensor, split))]
 
+    def left_out(self, config: EvaluationConfig, split: str) -> Iterable[str]:
+        """Return how many training regions are not scored, as their labels are hidden."""
+        every = training_regions(config.store) if split == "train" else ()
+        hidden = len(every) - len(labelled_regions(config.store, config.protocol))
+        if every and hidden:
+            yield f"{hidden} of {len(every)} training regions are not scored: labels are hidden"
+
     def unit(self, config: EvaluationConfig, sample: Image) -> Unit:
         """Return the date of the image."""
         day = config.store.region(sample.region).times[config.sensor][sample.time]
@@ -122,6 +131,16 @@ class SegmentTask(Task[Image]):
     def label_codes(self, config: EvaluationConfig) -> Mapping[int, int]:
         """Return the codes of the label set that are scored."""
         return classes_of(config.store).index
+
+    def class_pixels(self, config: EvaluationConfig) -> Mapping[str, Mapping[str, int]]:
+        """Return the pixels of every class in the windows of every split."""
+        reader = self.reader(Reading(config.store, config.protocol, config.sensor, config.bands))
+        found = {}
+        for split in self.splits(config):
+            samples = _images(config.store, config.protocol, config.sensor, split)
+            counts = sum((reader.class_pixels(sample) for sample in samples), np.zeros(1, int))
+            found[split] = dict(zip(config.bands, counts.tolist(), strict=True))
+        return found
 
     def training_labels(self, config: EvaluationConfig) -> TrainingLabels | None:
         """Return the labels of the training split that the protocol allows."""

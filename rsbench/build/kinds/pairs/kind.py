@@ -88,12 +88,13 @@ class PairsKind:
         yield "|---|---|---|---|---|---|"
         for name in store.regions:
             for pair in provenance(store.tree, name)["pairs"]:
-                middle = float(np.median(list(pair["correlation"].values())))
-                apart = math.hypot(*pair["shift"])
+                found = [*pair["correlation"].values()]
+                middle = f"{float(np.median(found)):.2f}" if found else "–"
+                apart = f"{math.hypot(*pair['shift']):.2f}" if pair["shift"] else "–"
                 mark = " (flagged)" if pair["shifted"] else ""
                 yield (
                     f"| {name} | {pair['day']} | {pair['days_apart']:+d} | {pair['tier']} | "
-                    f"{middle:.2f} | {apart:.2f}{mark} |"
+                    f"{middle} | {apart}{mark} |"
                 )
         yield ""
         for name, years in dict(store.meta.recipe.get("refused", {})).items():

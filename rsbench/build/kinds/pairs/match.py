@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.compose.registration import measure
+from rsbench.build.compose.pair_agreement import FLAG, centred, correlations, shift
 from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData
 from rsbench.build.kinds.labels_recipe import labels_read
@@ -34,9 +34,6 @@ from rsbench.core.grid import Grid, nesting
 from rsbench.store.plausible import implausible
 
 Bool = npt.NDArray[np.bool_]
-
-FLAG = 0.5
-"""Coarse pixels of shift above which an accepted pair is flagged."""
 
 
 class _RefusedError(Exception):
@@ -192,18 +189,13 @@ def _quality(two: Two, fine: Pixels, values: Pixels, clear: Bool) -> dict[str, A
         _RefusedError: if they do not show one ground in one place.
     """
     planes = _centred(two, fine, values, clear)
-    correlation = {}
-    for name, (one, other) in planes.items():
-        norm = np.sqrt((one**2).sum() * (other**2).sum())
-        correlation[name] = round(float((one * other).sum() / norm), 4)
+    correlation = correlations(planes)
     middle = float(np.median(list(correlation.values())))
     if middle < two.spec.correlation:
         raise _RefusedError(
             f"the median correlation {middle:.2f} is below {two.spec.correlation:.2f}"
         )
-    fade = np.outer(*(np.hanning(size) for size in clear.shape))
-    reference, moved = (plane * fade for plane in planes["red" if "red" in planes else min(planes)])
-    down, right = measure(reference, moved)
+    down, right = shift(planes)
     apart = float(np.hypot(down, right))
     if apart > two.spec.shift:
         raise _RefusedError(
@@ -220,20 +212,16 @@ def _centred(
     two: Two, fine: Pixels, values: Pixels, clear: Bool
 ) -> dict[str, tuple[Pixels, Pixels]]:
     """Return by common band name both images on coarse pixels, less their mean, 0 under cloud."""
-    k, (height, width) = two.spec.ratio, clear.shape
-    low = fine.reshape(len(fine), height, k, width, k).mean(axis=(2, 4), dtype=np.float64)
     of = {band.common_name: i for i, band in enumerate(two.coarse.bands)}
-    planes: dict[str, tuple[Pixels, Pixels]] = {}
-    for i, band in enumerate(two.fine.bands):
-        if band.common_name not in of:
-            continue
-        one = low[i] - low[i][clear].mean()
-        other = values[of[band.common_name]].astype(np.float64)
-        other -= other[clear].mean()
-        one[~clear] = other[~clear] = 0.0
-        if not (one.any() and other.any()):
-            raise _RefusedError(f"band {band.common_name} is flat")
-        planes[band.common_name] = one, other
-    if not planes:
+    common = {
+        str(band.common_name): (i, of[band.common_name])
+        for i, band in enumerate(two.fine.bands)
+        if band.common_name in of
+    }
+    if not common:
         raise InputError("building pairs", "the sensors share no band", "Keep red in both")
+    planes = centred(fine, values, clear, common)
+    for name, (one, other) in planes.items():
+        if not (one.any() and other.any()):
+            raise _RefusedError(f"band {name} is flat")
     return planes

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.compose import mask
+from rsbench.build.compose import harmonise, mask
 from rsbench.build.compose.agreement import (
     Shift,
     correlation,
@@ -239,7 +239,14 @@ def _coarse(
     native = native_grid(two.coarse_grid)
     sensor, size = two.coarse, (native.height, native.width)
     values = np.empty((len(items), len(sensor.bands), *size), sensor.dtype)
-    layers = [Scene(i.id, tuple((b, i.assets[b]) for b in sensor.band_names)) for i in items]
+    layers = [
+        Scene(
+            i.id,
+            tuple((b, i.assets[b]) for b in sensor.band_names),
+            harmonise.file_rule(sensor, i.offset),
+        )
+        for i in items
+    ]
     limits = {band: limit_of(sensor, band) for band in sensor.band_names}
     asked = Asked(grid=native, whole=False, nodata=sensor.nodata, coarsest=limits)
     context.engine.fill(values, layers, asked)

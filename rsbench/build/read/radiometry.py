@@ -40,15 +40,19 @@ def radiometry_of(path: Path, data: Any, bands: int) -> Radiometry:
         InputError: if two places contradict, a tag is no number, or bands differ.
     """
     found = {
-        name: alike(path, f"{name}s", [_stated(path, data, i, name) for i in range(bands)])
+        name: alike(path, f"{name}s", [band_states(path, data, i, name) for i in range(bands)])
         for name in _TAGS
     }
     bits = {data.tags(i + 1, ns="IMAGE_STRUCTURE").get("NBITS") for i in range(bands)} - {None}
     return Radiometry(found["scale"], found["offset"], max(map(int, bits)) if bits else None)
 
 
-def _stated(path: Path, data: Any, band: int, name: str) -> float:
-    """Return scale or offset of a band; the places that state it must agree."""
+def band_states(path: Path, data: Any, band: int, name: str) -> float:
+    """Return ``scale`` or ``offset`` of a band, counted from 0; 1 and 0 where nothing states it.
+
+    Raises:
+        InputError: if two places contradict, or a tag is no number.
+    """
     value, place = _NEUTRAL[name], ""
     for other, where in _places(path, data, band, name):
         if place and not math.isclose(value, other, rel_tol=FLOAT32):
