@@ -35,6 +35,8 @@ from results import jobs, run
 MODEL = "cross_scale"
 VARIANTS = ("mr", "hr", "sa", "sa_interp", "sa_mse", "sa_block", "mr_fine")
 CONTROLS = ("mr", "sa_interp", "sa_mse", "mr_fine")
+UNTRAINED = {"ijepa": "tiny_random"}
+"""By base, the preset with its first weights and no pretraining."""
 METRICS = ("miou@1", "iou@1")
 Values = Mapping[int, Mapping[str, float]]
 """Seed → region → pseudo-value of a pooled metric."""
@@ -97,8 +99,10 @@ def differences(table: pd.DataFrame, heads: Sequence[tuple[str, str]], base: str
     """Yield the lines of the table of differences between ``sa`` and its controls."""
     yield f"| {base} | " + " | ".join(_head(*head) for head in heads) + " |"
     yield "|" + "---|" * (len(heads) + 1)
-    for control in CONTROLS:
-        pair = (f"tiny_{base}_sa", f"tiny_{base}_{control}")
+    names = {control: f"tiny_{base}_{control}" for control in CONTROLS}
+    names |= {"random": UNTRAINED[base]} if base in UNTRAINED else {}
+    for control, name in names.items():
+        pair = (f"tiny_{base}_sa", name)
         yield f"| sa − {control} | " + " | ".join(_difference(table, pair, h) for h in heads) + " |"
 
 

@@ -48,7 +48,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def model(preset: str = "tiny_ijepa_sa", **options: Any) -> CrossScale:
-    made = fresh_model("cross_scale", preset, seed=0, bands=4, classes=3, steps=4, **options)
+    steps = {} if preset == "tiny_random" else {"steps": 4}
+    made = fresh_model("cross_scale", preset, seed=0, bands=4, classes=3, **steps, **options)
     assert isinstance(made, CrossScale)
     return made
 
@@ -110,7 +111,8 @@ def test_a_checkpoint_holds_statistics_encoder_and_head(store: Store, solved: Tr
 def test_another_head_takes_the_same_pretraining_and_leaves_it_as_it_is(
     store: Store, solved: TrainResult, head: str
 ) -> None:
-    result = run(model(head=head, probe_steps=2), store)
+    steps = {} if head == "knn" else {"probe_steps": 2}
+    result = run(model(head=head, **steps), store)
     assert result.steps_now == (1 if head == "knn" else 2)
     for part in ("base.", "scale."):
         assert same(weights(solved, part), weights(result, part))
@@ -153,6 +155,22 @@ def test_choices_that_need_finer_images_start_from_a_preset_that_has_them() -> N
     assert model("tiny_ijepa_sa", affinity="mse", weight=0.5, ratio=4).stages()
     with pytest.raises(InputError, match=r"heads are linear, linear\.p2, lda"):
         model(head="mlp")
+
+
+@pytest.mark.parametrize(
+    ("preset", "options", "found"),
+    [
+        ("tiny_random", {"learning_rate": 0.1}, "its encoder is not pretrained"),
+        ("tiny_random", {"affinity": "gram", "teach": "interp"}, "its encoder is not pretrained"),
+        ("tiny_latentmim_mr", {"weight": 2.0, "pos": "ground"}, "weight=2.0, pos=ground with"),
+        ("tiny_ijepa_sa", {"probe_steps": 3}, "a head in closed form has no steps"),
+    ],
+)
+def test_options_that_change_nothing_are_refused(
+    preset: str, options: dict[str, Any], found: str
+) -> None:
+    with pytest.raises(InputError, match=found):
+        model(preset, **options)
 
 
 @pytest.mark.parametrize("variant", ["mr", "sa_interp", "random"])

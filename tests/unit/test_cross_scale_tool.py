@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -44,6 +44,7 @@ def table() -> pd.DataFrame:
     for seed in range(3):
         found += rows("tiny_ijepa_sa", seed, 0.5 + 0.01 * seed, collapsed=seed == 1)
         found += rows("tiny_ijepa_mr", seed, 0.4 + 0.02 * seed)
+        found += rows("tiny_random", seed, 0.45)
     return pd.DataFrame(found)
 
 
@@ -74,3 +75,19 @@ def test_differences_are_paired_by_region_and_seed(tool: ModuleType, table: pd.D
     assert low < 0.09 < high
     assert high - low == pytest.approx(2 * (0.09 - low), abs=2e-3)
     assert lines[3] == "| sa − sa_interp | – | – |"  # not run
+    assert lines[-1].startswith("| sa − random | +0.060 [")
+    assert not any("random" in line for line in tool.differences(table, HEADS, "latentmim"))
+
+
+def test_the_page_states_a_command_without_places(
+    tool: ModuleType, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the store and the runs lie, and in whatever order the words were typed."""
+    monkeypatch.setattr(sys, "argv", ["tool", "--out", "/elsewhere", "store.zarr"])
+    words = ["--seeds", "0", "1", "--out", "/elsewhere", "--runs", "/runs", "--jobs", "1"]
+    asked = tool.arguments().parse_args([*words, "store.zarr", "--bases", "ijepa"])
+    store = SimpleNamespace(recipe="demo-pairs", digest="d", simulated=True)
+    text = tool.page({"all training regions": table}, store, asked)
+    command = "STORE --bases ijepa --seeds 0 1 --fractions 1 --label-seed 0`"
+    assert f"python tools/cross_scale.py {command}" in text
+    assert "elsewhere" not in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pair_toys as pt
@@ -20,6 +21,7 @@ from rsbench.models.contract_data import Shape, make_samples
 from rsbench.models.rollout import collect
 from rsbench.store.read import Store
 from rsbench.tasks.segment.finer import FinerImages, paired_bands
+from rsbench.tasks.settings import evaluation_config, reading_of
 from rsbench.training.stages import closed_form
 
 
@@ -210,6 +212,27 @@ def test_bands_are_paired_by_their_common_names(store: Store) -> None:
     assert paired_bands(store, toys.MR, toys.HR) == toys.BANDS  # no common names are stated
     with pytest.raises(InputError, match="naip has no band blue; it has red, green, swir, nir"):
         paired_bands(Stated({**swapped, "B04": "swir"}), toys.MR, toys.HR)  # type: ignore[arg-type]
+    names |= {"B03": "blue"}  # as where two bands of a sensor are called near infrared
+    with pytest.raises(InputError, match="several bands of one of them are blue"):
+        paired_bands(Stated(swapped), toys.MR, toys.HR)  # type: ignore[arg-type]
+
+
+def test_images_that_are_no_pairs_are_refused(store: Store) -> None:
+    """The second finer image would be taken beside the second coarse one, whatever their dates."""
+
+    class Longer:
+        def __init__(self) -> None:
+            self.meta, self.path, self.regions = store.meta, store.path, store.regions
+            self.sensor = store.sensor
+
+        def region(self, name: str) -> Any:
+            entry = store.region(name)
+            days = entry.times[toys.HR]
+            return replace(entry, times={**entry.times, toys.HR: (*days, *days)})
+
+    reading = replace(reading_of(evaluation_config(store, "segment")), store=Longer())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="has 2 and 1 of them, which are no pairs"):
+        FinerImages.open(reading, toys.MR)
 
 
 class Reader(pt.PairModel):

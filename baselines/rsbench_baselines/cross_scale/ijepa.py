@@ -44,7 +44,10 @@ class IJepa(nn.Module):
         )  # fmt: skip
         self.teacher = Teacher(self.encoder, momentum=sizes.momentum, steps=steps)
 
-    def loss(self, mr: Tensor, hr: Tensor | None, draw: Generator) -> dict[str, Tensor]:
+    def loss(
+        self, mr: Tensor, hr: Tensor | None, draw: Generator,
+        valid: views.ValidTokens = views.EVERY,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Return the terms of the loss; ``total`` is minimised.
 
         Args:
@@ -52,6 +55,7 @@ class IJepa(nn.Module):
             hr: standardised high-resolution crops of the same ground, bands in the order of
                 ``mr``; None where unused.
             draw: generator of the masks, on the CPU.
+            valid: tokens that count.
 
         Returns:
             ``base``, ``affinity`` where asked for, ``total``, and what shows a collapse.
@@ -63,11 +67,13 @@ class IJepa(nn.Module):
         seen = self.encoder(image, context)
         wanted = self._targets(image, targets)
         predicted = self._predicted(seen, context, targets)
-        terms = {"base": F.smooth_l1_loss(predicted.float(), wanted)}
+        kept = views.chosen(valid.base, targets.flatten(1))
+        kept = None if kept is None else kept.reshape(wanted.shape[:2])
+        terms = {"base": views.over_kept(F.smooth_l1_loss, predicted.float(), wanted, kept)}
         terms["total"] = terms["base"]
         if self.options.affinity != "none":
             fine = views.teacher_image(self.options, self.sizes, mr, hr)
-            terms["affinity"] = self._affinity(image, fine, seen, context, draw)
+            terms["affinity"] = self._affinity((image, fine), seen, context, draw, valid.affinity)
             terms["total"] = terms["base"] + self.options.weight * terms["affinity"]
         return {**terms, **views.watched(seen, predicted, wanted)}
 
@@ -90,8 +96,10 @@ class IJepa(nn.Module):
         )  # fmt: skip
 
     def _affinity(
-        self, image: Tensor, fine: Tensor, seen: Tensor, context: Tensor, draw: Generator
-    ) -> Tensor:
+        self, images: tuple[Tensor, Tensor], seen: Tensor, context: Tensor, draw: Generator,
+        kept: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        image, fine = images
         if self.options.tokens == "block":
             context = masking.rectangle(len(image), self.sizes.grid, draw).to(image.device)
             seen = self.encoder(image, context)
@@ -102,4 +110,4 @@ class IJepa(nn.Module):
         )  # fmt: skip
         with torch.no_grad():
             found = self.teacher(fine, children(context, grid, ratio), codes)
-        return views.affinity_loss(self.options, seen, found)
+        return views.affinity_loss(self.options, seen, found, views.chosen(kept, context))

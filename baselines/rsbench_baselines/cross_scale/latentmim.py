@@ -57,7 +57,10 @@ class LatentMim(nn.Module):
     def _projected(self) -> Projected:
         return Projected(self.encoder, self.projector)
 
-    def loss(self, mr: Tensor, hr: Tensor | None, draw: Generator) -> dict[str, Tensor]:
+    def loss(
+        self, mr: Tensor, hr: Tensor | None, draw: Generator,
+        valid: views.ValidTokens = views.EVERY,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Return the terms of the loss; ``total`` is minimised.
 
         Args:
@@ -65,6 +68,7 @@ class LatentMim(nn.Module):
             hr: standardised high-resolution crops of the same ground, bands in the order of
                 ``mr``; None where unused.
             draw: generator of the masks and of the places of patches, on the CPU.
+            valid: tokens that count.
 
         Returns:
             ``base``, ``affinity`` where asked for, ``total``, and what shows a collapse.
@@ -83,11 +87,12 @@ class LatentMim(nn.Module):
             sizes.inner, sizes.grid, sizes.grid, inclusive=True, base=self.encoder.base
         )
         predicted = self.decoder(seen, visible, masked, places)
-        terms = {"base": patch_infonce(predicted, wanted)}
+        kept = views.chosen(valid.base, masked)
+        terms = {"base": views.over_kept(patch_infonce, predicted, wanted, kept)}
         terms["total"] = terms["base"]
         if self.options.affinity != "none":
             fine = self._patches(views.teacher_image(self.options, sizes, mr, hr), draw)
-            terms["affinity"] = self._affinity(image, fine, seen, visible, draw)
+            terms["affinity"] = self._affinity((image, fine), seen, visible, draw, valid.affinity)
             terms["total"] = terms["base"] + self.options.weight * terms["affinity"]
         return {**terms, **views.watched(tokens[:, 1:], predicted, wanted)}
 
@@ -99,15 +104,18 @@ class LatentMim(nn.Module):
         return views.token_maps(self.encoder, self.sizes, image, inclusive=True)
 
     def _affinity(
-        self, image: Tensor, fine: Tensor, seen: Tensor, index: Tensor, draw: Generator
-    ) -> Tensor:
+        self, images: tuple[Tensor, Tensor], seen: Tensor, index: Tensor, draw: Generator,
+        kept: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        image, fine = images
         if self.options.tokens == "block":
             index = masking.rectangle(len(image), self.sizes.grid, draw).to(image.device)
             seen = self.projector(self.encoder(image, index, self._codes()))
         ratio = self.options.ratio
         inside = children(index, self.sizes.grid, ratio)
         found = self.teacher(fine, inside, self._codes(ratio))
-        return views.affinity_loss(self.options, seen[:, 1:], found[:, 1:])
+        kept = views.chosen(kept, index)
+        return views.affinity_loss(self.options, seen[:, 1:], found[:, 1:], kept)
 
     def _codes(self, ratio: int = 1) -> Tensor:
         side = ratio * self.sizes.grid

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from rsbench import Frames, Given, InputError, Prediction, Stage, Want
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
-from rsbench_baselines.cross_scale import card, heads
+from rsbench_baselines.cross_scale import card, heads, views
 from rsbench_baselines.cross_scale.heads import ClosedForm
 from rsbench_baselines.cross_scale.ijepa import IJepa
 from rsbench_baselines.cross_scale.latentmim import LatentMim
 from rsbench_baselines.cross_scale.options import SIZES, Pretraining, Sizes
-from rsbench_baselines.standardise import Standardise, added, sums_of
+from rsbench_baselines.standardise import Standardise, added, image_of, sums_of
 
 Batches = Iterable[tuple[Given, Want, Frames]]
 BASES: Mapping[str, type[IJepa | LatentMim]] = {"ijepa": IJepa, "latentmim": LatentMim}
@@ -129,12 +129,15 @@ class CrossScale:
         head.solve(reduce(head.merge, parts))
 
     def _pretraining(self, given: Given) -> Mapping[str, Tensor]:
-        network = self._network
-        fine = [network.scale["hr"](frames) for frames in given.taught.values()]
+        network, image = self._network, _image(given)
+        finer = next(iter(given.taught.values()), None)
         draw = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
-        terms = network.base.loss(
-            network.scale["mr"](_image(given)), fine[0] if fine else None, draw
-        )
+        valid = views.valid_tokens(
+            network.base.options, network.base.sizes, image_of(image)[1],
+            None if finer is None else image_of(finer)[1],
+        )  # fmt: skip
+        fine = None if finer is None else network.scale["hr"](finer)
+        terms = network.base.loss(network.scale["mr"](image), fine, draw, valid)
         watched = {
             "token.cosine": terms.pop("token_cosine"),
             "rank.share": terms.pop("effective_rank") / network.base.sizes.width,
@@ -176,6 +179,7 @@ def build(preset: str, **options: Any) -> CrossScale:
     """
     own = dict(card.presets[preset].options)
     plan, sizes = _configured(preset, own, options)
+    _require_effect(preset, own, plan, options)
     first = [s if s.closed_form else trained(s, options) for s in STAGES[own["stages"]]]
     # Drawn before the head, so that heads share the first weights.
     base = BASES[plan.base](sizes, plan, steps=first[-1].steps)
@@ -189,6 +193,12 @@ def build(preset: str, **options: Any) -> CrossScale:
             f"freeze=false with head={name}",
             "a head in closed form gives the encoder no gradient",
             "Take head=linear, linear.p2 or upernet, or leave freeze out",
+        )
+    if "probe_steps" in options and isinstance(head, ClosedForm):
+        raise InputError(
+            f"probe_steps={options['probe_steps']} with head={name}",
+            "a head in closed form has no steps",
+            "Take head=linear, linear.p2 or upernet, or leave probe_steps out",
         )
     probe = SOLVED if isinstance(head, ClosedForm) else _probe(own["scale"], freeze, options)
     return CrossScale(Network(base, head, sizes), Training((*first, probe), freeze))
@@ -209,6 +219,24 @@ def _configured(
         )
     whole = sizes.finer() if own.get("finer") else sizes
     return plan, replace(whole, bands=bands, hr_bands=bands)
+
+
+def _require_effect(
+    preset: str, own: Mapping[str, Any], plan: Pretraining, options: Mapping[str, Any]
+) -> None:
+    """Refuse options that would change nothing: the table would name them all the same."""
+    idle: tuple[str, ...] = ()
+    if own["stages"] == "random":
+        idle, found = (*OPTIONS, *TRAINING), "its encoder is not pretrained"
+    elif plan.affinity == "none":
+        idle, found = ("weight", "tokens", "pos", "ratio"), "its loss has no affinity"
+    if wrong := [name for name in idle if name in options]:
+        raise InputError(
+            f"{', '.join(f'{name}={options[name]}' for name in wrong)} with preset {preset}",
+            f"{found}, so that nothing would change",
+            f"Leave {', '.join(wrong)} out, or take another preset, e.g. "
+            f"{own['scale']}_{plan.base}_sa",
+        )
 
 
 def _probe(scale: str, freeze: bool, options: Mapping[str, Any]) -> Stage:

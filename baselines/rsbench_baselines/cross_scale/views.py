@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,10 +42,82 @@ def teacher_image(options: Pretraining, sizes: Sizes, mr: Tensor, hr: Tensor | N
     return resized(mr if options.teach == "interp" else _required(hr), side, side)
 
 
-def affinity_loss(options: Pretraining, student: Tensor, fine: Tensor) -> Tensor:
-    """Return the affinity of tokens ``(B, N, D)`` to the teacher's ``(B, N·s², D)``."""
+def affinity_loss(
+    options: Pretraining, student: Tensor, fine: Tensor, kept: Tensor | None = None
+) -> Tensor:
+    """Return the affinity of tokens ``(B, N, D)`` to the teacher's ``(B, N·s², D)``.
+
+    Args:
+        kept: tokens that count, as in :func:`over_kept`.
+    """
     loss = {"gram": affinity.gram_loss, "mse": affinity.mse_loss}[options.affinity]
-    return loss(student, affinity.pool_children(fine, options.ratio))
+    return over_kept(loss, student, affinity.pool_children(fine, options.ratio), kept)
+
+
+@dataclass(frozen=True)
+class ValidTokens:
+    """Tokens that count in the loss, ``(B, grid²)`` bool; None where all do.
+
+    Args:
+        base: those with a valid pixel of the image that the base method reads.
+        affinity: those with a valid pixel of the mid-resolution image, all of whose children have
+            one of the teacher's image.
+    """
+
+    base: Tensor | None = None
+    affinity: Tensor | None = None
+
+
+EVERY = ValidTokens()
+
+
+def valid_tokens(options: Pretraining, sizes: Sizes, mr: Tensor, hr: Tensor | None) -> ValidTokens:
+    """Return which tokens count.
+
+    Args:
+        mr: valid pixels of mid-resolution crops ``(B, 1, H, W)`` bool.
+        hr: those of high-resolution crops of the same ground.
+    """
+    grid = sizes.grid
+    base = _with_pixels(_required(hr) if options.see == "hr" else mr, grid)
+    if options.affinity == "none":
+        return ValidTokens(_unless_all(base))
+    fine = _with_pixels(mr if options.teach == "interp" else _required(hr), options.ratio * grid)
+    whole = -F.max_pool2d(-fine, options.ratio)
+    return ValidTokens(_unless_all(base), _unless_all(base * whole))
+
+
+def _with_pixels(valid: Tensor, grid: int) -> Tensor:
+    return F.adaptive_max_pool2d(valid.float(), grid)
+
+
+def _unless_all(kept: Tensor) -> Tensor | None:
+    return None if kept.all() else kept.flatten(1) > 0
+
+
+def chosen(kept: Tensor | None, index: Tensor) -> Tensor | None:
+    """Return which of the tokens at ``index (B, n)`` count; None where all do."""
+    return None if kept is None else kept.gather(1, index)
+
+
+def over_kept(
+    loss: Callable[[Tensor, Tensor], Tensor], one: Tensor, other: Tensor, kept: Tensor | None
+) -> Tensor:
+    """Return a mean loss over the tokens that count; 0 where no image has two of them.
+
+    Args:
+        loss: of ``one`` and ``other``, ``(B, N, D)``, a mean over images and tokens.
+        kept: ``(B, N)`` bool; None where all count. An image has the weight of its tokens.
+    """
+    if kept is None:
+        return loss(one, other)
+    total, count = (one * 0).sum(), 0
+    for a, b, own in zip(one, other, kept, strict=True):
+        number = int(own.sum())
+        if number > 1:
+            total = total + loss(a[own][None], b[own][None]) * number
+            count += number
+    return total / max(count, 1)
 
 
 def places(

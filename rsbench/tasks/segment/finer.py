@@ -58,6 +58,13 @@ def paired_bands(store: Store, sensor: str, finer: str) -> tuple[str, ...]:
             f"{finer} has no band {', '.join(missing)}; it has {', '.join(of)}",
             "Build the store with bands that both sensors have",
         )
+    every = [common[finer].get(band, band) for band in store.sensor(finer).bands]
+    if twice := sorted({band for band in wanted if max(wanted.count(band), every.count(band)) > 1}):
+        raise InputError(
+            f"training with images of {finer} beside {sensor} on {store.path}",
+            f"several bands of one of them are {', '.join(twice)}",
+            "Build the store with one band of each common name",
+        )
     return tuple(of[band] for band in wanted)
 
 
@@ -75,9 +82,21 @@ class FinerImages:
 
     @classmethod
     def open(cls, reading: Reading, sensor: str, advance: Advance = silent) -> Self:
-        """Open the cache of the sensor that is finer than ``sensor``."""
+        """Open the cache of the sensor that is finer than ``sensor``.
+
+        Raises:
+            InputError: if there is no such sensor, or its images are not paired with the others.
+        """
         finer = finer_sensor(reading.store, sensor)
         bands = paired_bands(reading.store, sensor, finer)
+        for region in reading.store.regions:
+            counts = [len(reading.store.region(region).times[name]) for name in (sensor, finer)]
+            if counts[0] != counts[1]:
+                raise InputError(
+                    f"training with images of {finer} beside {sensor} on {reading.store.path}",
+                    f"region {region} has {counts[1]} and {counts[0]} of them, which are no pairs",
+                    "Take a preset that needs no finer images, or a store of kind pairs",
+                )
         return cls(sensor, image_reader(reading, finer, bands, advance))
 
     def taught(self, samples: Sequence[Image]) -> dict[str, Frames]:
