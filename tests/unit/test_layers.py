@@ -157,7 +157,11 @@ def test_baselines_use_only_the_public_face() -> None:
                                   "Want", "Fitted", "State"}, f"{path}: {target}"  # fmt: skip
 
 
-COMMANDS = (["--help"], ["models"], ["metrics", "--json"], ["recipes"], ["check", "--help"])
+COMMANDS = (
+    *(["--help"], ["models"], ["metrics", "--json"], ["recipes"], ["check", "--help"]),
+    *(["run", "--model", "x"], ["train", "--model", "x"]),
+)
+"""The last two are refused."""
 SCRIPT = f"""
 import json, sys
 from rsbench.cli.main import main
