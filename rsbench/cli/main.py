@@ -75,8 +75,10 @@ def train(
 ) -> None:
     """Train a model on the training split of a store. `run` finds the checkpoint."""
     from rsbench.core.progress import progress
+    from rsbench.models.registry import card, parse_option
+
+    card(model)  # refuses an unknown name before heavy imports
     from rsbench.evaluation.run import RunRequest, train_model
-    from rsbench.models.registry import parse_option
     from rsbench.training.launch import is_first_rank
     from rsbench.training.options import Options
 
@@ -124,8 +126,10 @@ def run(
 ) -> None:
     """Score a model beside the reference models; write table, scores and report."""
     from rsbench.core.progress import progress
+    from rsbench.models.registry import card, parse_option
+
+    card(model)  # refuses an unknown name before heavy imports
     from rsbench.evaluation.run import RunRequest, run_model
-    from rsbench.models.registry import parse_option
 
     request = RunRequest(
         model=model, preset=preset, data=data, protocol=protocol, context=context, horizon=horizon,

@@ -10,6 +10,8 @@ result on it says anything about real places or about the ranking of models on r
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 from rsbench.catalog import Region, SimulatedSpec
 from rsbench.simulate.land_cover import COVERS, first_land_cover
 from rsbench.simulate.oracle import conditional_mean
@@ -34,6 +36,10 @@ __all__ = [
 ]
 
 
+@singledispatch
 def regions_of_spec(spec: SimulatedSpec) -> tuple[Region, ...]:
     """Return the regions of a simulated Earth with the strata of its dates."""
-    return triplet_regions(spec) if isinstance(spec, TripletSpec) else simulated_regions(spec)
+    return simulated_regions(spec)
+
+
+regions_of_spec.register(TripletSpec, triplet_regions)

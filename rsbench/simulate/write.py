@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
 from rsbench.core.io import atomic_directory, read_json, write_atomic
 from rsbench.simulate import pair_scenes as pairs
-from rsbench.simulate import pair_spec
 from rsbench.simulate.coarse import BANDS, NODATA, STATE, coarse_grid, tile_of
+from rsbench.simulate.pair_spec import COARSE as SATELLITE
+from rsbench.simulate.pair_spec import FINE as PHOTO
+from rsbench.simulate.pair_spec import LABELS, PairSpec
 from rsbench.simulate.random import VERSION
 from rsbench.simulate.regions import simulated_regions
 from rsbench.simulate.scene import (
@@ -46,7 +48,7 @@ from rsbench.simulate.triplet_slots import COARSE, FINE, TripletSpec, kinds_of, 
 MARK = ".simulated.json"
 COLLECTIONS = {
     "s2": "sentinel-2-l2a", "landsat": "landsat-c2-l2", "mod09a1": "modis-09A1-061",
-    pair_spec.FINE: "naip", pair_spec.LABELS: "sim-cover",
+    PHOTO: "naip", LABELS: "sim-cover",
 }  # fmt: skip
 MASKS = {"s2": "SCL", "landsat": "qa_pixel"}
 Progress = Callable[[int, int], None]
@@ -86,8 +88,7 @@ def write_catalogue(
         progress(0, total)
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         for group in groups:
-            if not isinstance(spec, pair_spec.PairSpec):
-                simulated(spec, group[0].region.name)  # cached before the threads need it
+            _warm(spec, group[0].region)
             for count in pool.map(_run, group):
                 done += count
                 if progress:
@@ -111,16 +112,20 @@ def _run(part: _Part) -> int:
     return part.scenes
 
 
+@singledispatch
+def _warm(spec: SimulatedSpec, region: Region) -> None:
+    """Simulate a region before the threads need it; the result is cached."""
+    simulated(spec, region.name)
+
+
+@singledispatch
+def _labels(spec: SimulatedSpec) -> tuple[str, ...]:
+    """Return the collections of labels beside those of the sensors."""
+    return ()
+
+
+@singledispatch
 def _groups(spec: SimulatedSpec, root: Path) -> list[list[_Part]]:
-    if isinstance(spec, TripletSpec):
-        return _triplets(spec, root)
-    if isinstance(spec, pair_spec.PairSpec):
-        regions = simulated_regions(spec)
-        return [[_Part(r, 2, partial(_write_pair, spec, root, r)) for r in regions]]
-    return _years(spec, root)
-
-
-def _years(spec: SimulatedSpec, root: Path) -> list[list[_Part]]:
     """Return a part for every sensor and year, grouped by region.
 
     Raises:
@@ -139,7 +144,8 @@ def _years(spec: SimulatedSpec, root: Path) -> list[list[_Part]]:
     ]
 
 
-def _triplets(spec: TripletSpec, root: Path) -> list[list[_Part]]:
+@_groups.register
+def _(spec: TripletSpec, root: Path) -> list[list[_Part]]:
     """Return a part for every region, in one group."""
     kinds, year = kinds_of(spec), spec.years[0]
     return [
@@ -148,6 +154,23 @@ def _triplets(spec: TripletSpec, root: Path) -> list[list[_Part]]:
             for r in simulated_regions(spec)
         ]
     ]
+
+
+@_groups.register
+def _(spec: PairSpec, root: Path) -> list[list[_Part]]:
+    """Return a part for every region, in one group."""
+    regions = simulated_regions(spec)
+    return [[_Part(r, 2, partial(_write_pair, spec, root, r)) for r in regions]]
+
+
+@_warm.register
+def _(spec: PairSpec, region: Region) -> None:
+    """Each region is simulated once, by its own part."""
+
+
+@_labels.register
+def _(spec: PairSpec) -> tuple[str, ...]:
+    return (LABELS,)
 
 
 def _mark(spec: SimulatedSpec, *, complete: bool) -> dict[str, Any]:
@@ -216,16 +239,16 @@ def _write_dates(spec: TripletSpec, root: Path, region: Region) -> None:
             _write_item(coarse, [*files, _File(STATE, low.state, grid, None)], item)
 
 
-def _write_pair(spec: pair_spec.PairSpec, root: Path, region: Region) -> None:
+def _write_pair(spec: PairSpec, root: Path, region: Region) -> None:
     """Write the aerial photograph, the satellite scene and the classes of a region."""
     made = pairs.pair_scene(spec, region.name)
     region = made.region
-    target = root / COLLECTIONS[pair_spec.COARSE] / region.name / scene_id(region, made.scene)
+    target = root / COLLECTIONS[SATELLITE] / region.name / scene_id(region, made.scene)
     if not target.is_dir():
         _write_scene(target, region, made.scene, made.frame(), older=False)
     for kind, asset, values, grid in (
-        (pair_spec.FINE, "image", made.photo(), pairs.fine_grid(region)),
-        (pair_spec.LABELS, "data", made.labels, region.grid()),
+        (PHOTO, "image", made.photo(), pairs.fine_grid(region)),
+        (LABELS, "data", made.labels, region.grid()),
     ):
         name = f"{kind}_{region.name}_{made.when:%Y%m%d}"
         target = root / COLLECTIONS[kind] / region.name / name
@@ -294,8 +317,7 @@ def _write_cog(path: Path, values: npt.NDArray[Any], grid: Grid, nodata: int | N
 
 def _write_collections(spec: SimulatedSpec, root: Path) -> None:
     names = []
-    labels = (pair_spec.LABELS,) if isinstance(spec, pair_spec.PairSpec) else ()
-    for sensor in (*spec.sensors, *labels):
+    for sensor in (*spec.sensors, *_labels(spec)):
         folder = root / COLLECTIONS[sensor]
         items = sorted(folder.glob("sim-*/*/*.json"))
         boxes = [read_json(path)["bbox"] for path in items]

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from build_fixtures import BANDS, recipe, write_scene
+from support import shell
 
 from rsbench.store.read import open_store
 
 
 def rsbench(root: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
-    environment = {**kept, "RSBENCH_CACHE": str(root / "cache"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "rsbench.cli", "build-dataset", *args],
-        cwd=root, env=environment, text=True, capture_output=True, check=False, timeout=120,
-    )  # fmt: skip
+    return shell.rsbench(root, "build-dataset", *args)
 
 
 def test_a_bad_item_costs_only_itself_and_the_lock_builds_alone(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import build_fixtures as catalogue
 import numpy as np
 import pytest
 import toys
+from support import shell
 from support.stac_server import Fault, serve
 
 from rsbench.core.errors import InputError
@@ -46,15 +46,13 @@ class Place:
         return {**kept, "RSBENCH_CACHE": str(self.root / "cache"), "OMP_NUM_THREADS": "1"}
 
     def rsbench(
-        self, *args: str, flags: tuple[str, ...] = (), largest_file: int | None = None
+        self, *args: str, flags: tuple[str, ...] = (), largest_file: int = 0
     ) -> subprocess.CompletedProcess[str]:
-        def little_room() -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file or 0, largest_file or 0))
-
+        if not flags:
+            return shell.rsbench(self.root, *args, largest_file=largest_file)
         return subprocess.run(
             self.command(*args, flags=flags), cwd=self.root, env=self.environment, text=True,
             capture_output=True, check=False, timeout=120,
-            preexec_fn=little_room if largest_file else None,
         )  # fmt: skip
 
     def start(self, *args: str) -> subprocess.Popen[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import shell
 
 from rsbench.build.plan.lock import Lock
 from rsbench.catalog import load_recipe
@@ -32,10 +33,7 @@ class Desk:
     root: Path
 
     def rsbench(self, *args: str, code: int = 0) -> str:
-        done = subprocess.run(
-            self.command(*args), cwd=self.root, text=True, capture_output=True, check=False,
-            timeout=120, env=self.environment(),
-        )  # fmt: skip
+        done = shell.rsbench(self.root, *args)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
@@ -83,7 +81,8 @@ def test_a_frozen_search_and_worker_processes_give_the_same_store(desk: Desk) ->
     assert Lock.load(desk.root / "l").digest == first.meta.lock_digest
     assert not (desk.root / "locked.zarr").exists()
     options = ("--lock", "l", "--workers", "2", "--out", "locked.zarr")
-    desk.rsbench("build-dataset", "--recipe", "small.yaml", *options)
+    command = desk.command("build-dataset", "--recipe", "small.yaml", *options)
+    subprocess.run(command, cwd=desk.root, env=desk.environment(), check=True, timeout=120)
     assert open_store(desk.root / "locked.zarr").digest == first.digest
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,14 @@ from typing import Any
 import pytest
 from build_fixtures import random_folder, recipe
 from support.script_server import Handler, landing, scripted
+from support.shell import rsbench
 
 
 def build(place: Path, provider: str, **limits: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
     own = place / "own.yaml"
     own.write_text(json.dumps(recipe().model_dump(mode="json", exclude_defaults=True)))
     command = ("build-dataset", "--recipe", str(own), "--provider", provider, "--out", "o", "--yes")
-    return subprocess.run(
-        [sys.executable, "-m", "rsbench.cli", *command], cwd=place, text=True, timeout=120,
-        env={**kept, "RSBENCH_CACHE": str(place / "cache"), **limits}, capture_output=True,
-        check=False,
-    )  # fmt: skip
+    return rsbench(place, *command, **limits)
 
 
 def slow(request: Handler) -> None:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from build_fixtures import write_raster
+from support import shell
 
 DAYS = ("2021-12-01", "2021-12-17", "2021-12-20", "2022-02-03", "2022-02-19")
 
 
 def rsbench(folder: Path, *words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "rsbench.cli", *words], cwd=folder, text=True, capture_output=True,
-        check=False, timeout=280, env={**os.environ, "RSBENCH_CACHE": str(folder / "cache")},
-    )  # fmt: skip
+    done = shell.rsbench(folder, *words, timeout=280)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from subprocess import CompletedProcess
 
 import build_fixtures as catalogue
 import numpy as np
@@ -18,6 +15,7 @@ import pytest
 import toys
 import yaml
 from scores_fixtures import make_scores, save_run
+from support.shell import rsbench
 
 from rsbench.build.engine.builder import build
 from rsbench.evaluation.submissions import export_task
@@ -25,7 +23,6 @@ from rsbench.store.export.release import write_release
 from rsbench.store.read import open_store
 from rsbench.tasks.config import EvaluationOptions
 
-FORKED = Path(__file__).parents[1] / "support" / "forked.py"
 SIMULATED = {
     "name": "tiny-sim", "title": "t", "sensors": ["s2"], "bands": {"s2": ["B02"]},
     "years": [2017, 2017], "provider": "simulated", "default_preset": "tiny",
@@ -64,6 +61,7 @@ CACHED = {
     "simulated": ("build-dataset", "--recipe", "./sim.yaml", "--out", "OUT/store"),
 }
 WITHOUT_CACHE = ("import", "build", "download")
+Found = Mapping[str, Mapping[str, CompletedProcess[str]]]
 
 
 @dataclass(frozen=True)
@@ -81,25 +79,18 @@ class Desk:
 
     root: Path
 
-    def run(self, batches: Mapping[str, Batch]) -> dict[str, dict[str, Any]]:
-        """Run commands in one process, each with an output folder of its own."""
-        asked = {
-            f"{batch} {name}": {
-                "args": [a.replace("OUT", f"{batch}/{name}") for a in some.cases[name]],
-                "limit": some.limit, "cache": str(self.root / some.cache),
+    def run(self, batches: Mapping[str, Batch]) -> Found:
+        """Run commands, each with an output folder of its own."""
+        return {
+            batch: {
+                name: rsbench(
+                    self.root, *(a.replace("OUT", f"{batch}/{name}") for a in args),
+                    largest_file=some.limit, RSBENCH_CACHE=str(self.root / some.cache),
+                )
+                for name, args in some.cases.items()
             }
             for batch, some in batches.items()
-            for name in some.cases
         }  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        environment.pop("RSBENCH_DEBUG", None)
-        done = subprocess.run(
-            [sys.executable, str(FORKED), json.dumps(asked)], cwd=self.root, env=environment,
-            capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
-        return {b: {n: found[f"{b} {n}"] for n in some.cases} for b, some in batches.items()}
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +125,7 @@ def answer(task: Path, place: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(desk: Desk) -> dict[str, dict[str, Any]]:
+def found(desk: Desk) -> Found:
     for name in ("file", "no-cache"):
         (desk.root / name).write_text("in the way")
     whole = {name: WRITERS[name] for name in WITHOUT_CACHE}
@@ -147,24 +138,24 @@ def found(desk: Desk) -> dict[str, dict[str, Any]]:
     })  # fmt: skip
 
 
-def sentence(done: Mapping[str, Any], name: str) -> str:
+def sentence(done: CompletedProcess[str], name: str) -> str:
     """The one sentence of a command that failed."""
-    said = [line for line in done["err"].splitlines() if line.startswith("rsbench: ")]
-    assert len(said) == 1, (name, done["err"])
-    assert "Traceback" not in done["err"], (name, done["err"])
+    said = [line for line in done.stderr.splitlines() if line.startswith("rsbench: ")]
+    assert len(said) == 1, (name, done.stderr)
+    assert "Traceback" not in done.stderr, (name, done.stderr)
     assert "internal error" not in said[0], (name, said[0])
     assert ".tmp-" not in said[0], (name, said[0])
-    return str(said[0])
+    return said[0]
 
 
 def left(folder: Path) -> list[str]:
     return [p.name for p in folder.rglob(".tmp-*")]
 
 
-def test_a_full_disk_is_one_sentence_of_every_command(desk: Desk, found: dict[str, Any]) -> None:
+def test_a_full_disk_is_one_sentence_of_every_command(desk: Desk, found: Found) -> None:
     for name, done in found["full"].items():
         said = sentence(done, name)
-        assert done["code"] == 1, (name, said)
+        assert done.returncode == 1, (name, said)
         assert f"full/{name}" in said or f"{desk.root}/cache" in said, (name, said)
         assert "no room left" in said, (name, said)
         assert "Free some space" in said, (name, said)
@@ -175,28 +166,28 @@ def test_a_full_disk_is_one_sentence_of_every_command(desk: Desk, found: dict[st
 
 
 def test_an_output_that_cannot_be_written_is_one_sentence_of_every_command(
-    found: dict[str, Any],
+    found: Found,
 ) -> None:
     for name, done in found["file"].items():
         said = sentence(done, name)
-        assert done["code"] == 2, (name, said)
+        assert done.returncode == 2, (name, said)
         assert f"file/{name}" in said, (name, said)
         assert "Not a directory" in said or "file is a file" in said, (name, said)
 
 
 @pytest.mark.parametrize(("batch", "code", "path"), [("c", 2, "no-cache/c"), ("f", 1, "new/")])
 def test_a_cache_that_cannot_be_written_is_named(
-    found: dict[str, Any], batch: str, code: int, path: str
+    found: Found, batch: str, code: int, path: str
 ) -> None:
     for name, done in found[batch].items():
         said = sentence(done, name)
-        assert done["code"] == code, (name, said)
+        assert done.returncode == code, (name, said)
         assert path in said, (name, said)
         assert "RSBENCH_CACHE" in said, (name, said)
 
 
-def test_what_is_whole_is_not_failed_by_the_cache(desk: Desk, found: dict[str, Any]) -> None:
+def test_what_is_whole_is_not_failed_by_the_cache(desk: Desk, found: Found) -> None:
     for name, done in found["w"].items():
-        assert done["code"] == 0, (name, done["err"])
-        assert "is whole, but it is not recorded as the default of --data" in done["err"], name
+        assert done.returncode == 0, (name, done.stderr)
+        assert "is whole, but it is not recorded as the default of --data" in done.stderr, name
         assert not open_store(desk.root / "w" / name / "store").validate()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import toys
+from support.shell import rsbench
 
 TEXT = """\
 name: mine
@@ -30,15 +28,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mine.yaml").write_text(TEXT, encoding="utf-8")
     (folder / "wrong.yaml").write_text(TEXT.replace("stride:", "strides:"), encoding="utf-8")
     return folder
-
-
-def rsbench(place: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
-    environment = {**kept, "RSBENCH_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "rsbench.cli", *args], cwd=place, env=environment, text=True,
-        capture_output=True, check=False, timeout=240,
-    )  # fmt: skip
 
 
 def test_a_run_under_a_file_names_protocol_and_primary_endpoint(place: Path) -> None:

@@ -36,7 +36,7 @@ def released() -> tuple[dict[str, Tensor], str]:
 def test_an_imported_checkpoint_is_scored_and_says_where_it_is_from(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / ".cache"))
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
     state, digest = released()
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "epoch_best.pt")
     asked = ("weights", "import", "epoch_best.pt", "--model", "swinstfm", "--preset", "tiny",

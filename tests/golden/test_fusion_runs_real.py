@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from support import shell
 
 from rsbench.store.read import open_store
 
@@ -36,11 +35,7 @@ class Desk:
     root: Path
 
     def rsbench(self, *args: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "rsbench.cli", *args], cwd=self.root, text=True,
-            capture_output=True, check=False, timeout=280,
-            env={**os.environ, "RSBENCH_CACHE": str(self.root / "cache")},
-        )  # fmt: skip
+        done = shell.rsbench(self.root, *args, timeout=280)
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 

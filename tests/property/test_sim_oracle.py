@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +119,7 @@ def test_chances_of_every_pixel_sum_to_one_and_begin_certain() -> None:
     assert set(np.unique(now)) == {0.0, 1.0}
 
 
+@cache
 def _residuals(lead: int) -> tuple[list[npt.NDArray[np.float64]], ...]:
     errors, lasts, means, truths = [], [], [], []
     for region in simulated_regions(SPEC)[2:10]:

@@ -1,7 +1,9 @@
 """Commands in forks of one process that has loaded the heavy libraries.
 
-``python forked.py CASES`` reads ``{"name": {"args", "limit", "cache"}}`` and writes
-``{"name": {"code", "out", "err"}}`` to standard output. ``limit``: largest file in bytes, 0: any.
+Each line of standard input is a request in JSON: ``args``, ``folder``, ``environment``, ``limit``
+(largest file in bytes, 0: any) and ``timeout`` in seconds. Each is answered by one line: ``code``,
+``out`` and ``err``. A command has a working folder, environment, standard streams and random state
+of its own; only the imports are shared.
 """
 
 from __future__ import annotations
@@ -9,11 +11,16 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import random
 import resource
+import selectors
+import signal
 import sys
 from typing import Any
 
 import icechunk  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import numpy as np
 import rasterio  # noqa: F401
 import torch  # noqa: F401
 import zarr  # noqa: F401
@@ -29,10 +36,15 @@ from rsbench.cli.exit_codes import run_app
 
 def command(case: dict[str, Any]) -> int:
     """Run one command in this process and return its exit code."""
-    os.environ["RSBENCH_CACHE"] = case["cache"]
+    os.environ.clear()
+    os.environ.update(case["environment"])
+    os.chdir(case["folder"])
     sys.argv = ["rsbench", *case["args"]]
+    random.seed()
+    np.random.seed()  # noqa: NPY002
     if case["limit"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (case["limit"], case["limit"]))
+    signal.alarm(case["timeout"])
     code = run_app()
     atexit._run_exitfuncs()
     return code
@@ -45,26 +57,43 @@ def forked(case: dict[str, Any]) -> dict[str, Any]:
     if not child:
         code = 99
         try:
-            for target, (_, write) in enumerate(pipes, 1):
-                os.dup2(write, target)
-            sys.stdout, sys.stderr = (
-                os.fdopen(1, "w", closefd=False),
-                os.fdopen(2, "w", closefd=False),
-            )
+            _take_streams([write for _, write in pipes])
             code = command(case)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    said = []
-    for read, write in pipes:
+    for _, write in pipes:
         os.close(write)
-        with os.fdopen(read, encoding="utf-8", errors="replace") as file:
-            said.append(file.read())
+    out, err = _read([read for read, _ in pipes])
     status = os.waitpid(child, 0)[1]
-    return {"code": os.waitstatus_to_exitcode(status), "out": said[0], "err": said[1]}
+    return {"code": os.waitstatus_to_exitcode(status), "out": out, "err": err}
+
+
+def _take_streams(writes: list[int]) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for target, write in enumerate(writes, 1):
+        os.dup2(write, target)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
+
+
+def _read(reads: list[int]) -> list[str]:
+    """Return all that is written to some pipes, which are read as it comes."""
+    said = dict.fromkeys(reads, b"")
+    with selectors.DefaultSelector() as ready:
+        for read in reads:
+            ready.register(read, selectors.EVENT_READ)
+        while ready.get_map():
+            for key, _ in ready.select():
+                said[key.fd] += (chunk := os.read(key.fd, 1 << 16))
+                if not chunk:
+                    ready.unregister(key.fd)
+                    os.close(key.fd)
+    return [text.decode(errors="replace") for text in said.values()]
 
 
 if __name__ == "__main__":
-    cases = json.loads(sys.argv[1])
-    sys.__stdout__.write(json.dumps({name: forked(case) for name, case in cases.items()}))  # type: ignore[union-attr]
+    for line in sys.stdin.buffer:
+        sys.stdout.write(json.dumps(forked(json.loads(line))) + "\n")
+        sys.stdout.flush()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 from build_fixtures import write_raster
 from import_fixtures import importing
+from support.shell import rsbench
 
 from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.sat_jepa_layout import find_places
@@ -288,29 +286,21 @@ def test_regions_of_two_kinds_or_last_years_are_named(tmp_path: Path) -> None:
 # The command ----------------------------------------------------------------------------
 
 
-def command(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RSBENCH_")}
-    return subprocess.run(
-        [sys.executable, "-m", "rsbench.cli", *args], cwd=folder, capture_output=True, text=True,
-        env={**kept, "RSBENCH_CACHE": str(folder / "cache")}, timeout=120, check=False,
-    )  # fmt: skip
-
-
 def test_from_the_shell(tmp_path: Path) -> None:
     layout(tmp_path / "in", names=NAMES[:1])
     kind = ("import-dataset", "sat-jepa-diff", "in", "--out", "store", "--region-size", "16")
-    refused = command(tmp_path, *kind)
+    refused = rsbench(tmp_path, *kind)
     assert refused.returncode == 2
     assert "--unit reflectance --scale 0.0001" in refused.stderr
     told = ("--unit", "reflectance", "--scale", "0.0001")
-    wrong = command(tmp_path, *kind, *told, "--dates", "x")
+    wrong = rsbench(tmp_path, *kind, *told, "--dates", "x")
     assert (wrong.returncode, "Leave --dates out" in wrong.stderr) == (2, True)
     assert not (tmp_path / "store").exists()
-    done = command(tmp_path, *kind, *told, "--split", "time")
+    done = rsbench(tmp_path, *kind, *told, "--split", "time")
     assert done.returncode == 0, done.stderr
-    shown = command(tmp_path, "inspect", "store", "--json")
+    shown = rsbench(tmp_path, "inspect", "store", "--json")
     assert json.loads(shown.stdout)["recipe"] == "sat-jepa-diff-time"
-    other = command(
+    other = rsbench(
         tmp_path, "import-dataset", "geotiff-series", "in", "--out", "x", "--split", "time"
     )
     assert (other.returncode, "Leave --split out" in other.stderr) == (2, True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ import pytest
 import segment_toys as toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import shell
 
 import rsbench as rb
 from rsbench.catalog import Protocol, labelled_protocol, load_protocol
@@ -261,9 +261,8 @@ def test_a_forecaster_of_other_bands_is_not_scored() -> None:
 
 def test_a_share_on_the_command_line(store: Store, tmp_path: Path) -> None:
     def rsbench(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "rsbench.cli", "run", "--model", "pixel_lda", "--data",
-                   str(store.path), "--out", str(tmp_path / "run"), *args]  # fmt: skip
-        return subprocess.run(command, text=True, capture_output=True, check=False, timeout=240)
+        asked = ("--data", str(store.path), "--out", str(tmp_path / "run"))
+        return shell.rsbench(tmp_path, "run", "--model", "pixel_lda", *asked, *args, timeout=240)
 
     done = rsbench("--labelled-fraction", "0.5", "--label-seed", "2")
     assert done.returncode == 0, done.stderr

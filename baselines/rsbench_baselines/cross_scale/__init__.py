@@ -41,9 +41,9 @@ def _presets() -> Iterator[tuple[str, PresetInfo]]:
 
 
 def _preset(base: str, scale: str, name: str, choices: Any, count: int) -> PresetInfo:
-    options = {"scale": scale, "base": base, **choices}
+    stages = "random" if name == "random" else f"{scale}_{base}"
+    options = {"scale": scale, "base": base, "stages": stages, **choices}
     options |= {"finer": True} if name == "mr_fine" else {}
-    options |= {"random": True} if name == "random" else {}
     taught = Pretraining(**{"base": base, **choices}).needs_hr
     size = "as published" if scale == "paper" else "toy size"
     return PresetInfo(

@@ -28,21 +28,23 @@ STATISTICS = Stage(
 SOLVED = Stage("probe", 0.0, 1, 8, modules=("head",), closed_form=True)
 
 
-def _pretrain(rate: float, steps: int, batch: int, decay: float) -> Stage:
-    return Stage(
+def _stages(rate: float, steps: int, batch: int, decay: float) -> tuple[Stage, ...]:
+    pretrain = Stage(
         "pretrain", rate, steps, batch, weight_decay=decay, modules=("base",), labelled=False,
         watched=WATCHED,
     )  # fmt: skip
+    return STATISTICS, pretrain
 
 
-PRETRAIN: Mapping[tuple[str, str], Stage] = {
-    ("ijepa", "tiny"): _pretrain(1e-3, 300, 16, 0.04),
-    ("latentmim", "tiny"): _pretrain(1e-3, 700, 16, 0.05),
+STAGES: Mapping[str, tuple[Stage, ...]] = {
+    "tiny_ijepa": _stages(1e-3, 300, 16, 0.04),
+    "tiny_latentmim": _stages(1e-3, 700, 16, 0.05),
     # 100 epochs of 119,659 pairs, and 300 with four batches of 128 in each step.
-    ("ijepa", "paper"): _pretrain(1e-3, 187_000, 64, 0.04),
-    ("latentmim", "paper"): _pretrain(3e-4, 70_000, 512, 0.05),
+    "paper_ijepa": _stages(1e-3, 187_000, 64, 0.04),
+    "paper_latentmim": _stages(3e-4, 70_000, 512, 0.05),
+    "random": (STATISTICS,),
 }
-"""By base and ``tiny`` or ``paper``; peak rates as published, on the schedule of the harness."""
+"""The stages without labels; peak rates as published, on the schedule of the harness."""
 PROBE_STEPS = {"tiny": 300, "paper": 5000}
 
 
@@ -157,7 +159,7 @@ def _image(given: Given) -> Frames:
     return frames
 
 
-OPTIONS = tuple(field.name for field in fields(Pretraining))
+OPTIONS = tuple(field.name for field in fields(Pretraining) if field.name != "base")
 
 
 @accepts("bands", "classes", *OPTIONS, "head", "freeze", "probe_steps", *TRAINING)
@@ -166,11 +168,11 @@ def build(preset: str, **options: Any) -> CrossScale:
 
     Args:
         preset: a preset of the card.
-        options: fields of :class:`Pretraining` in place of the preset's; ``head``: ``lda``
-            (default), ``knn``, ``linear``, ``linear.p2`` or ``upernet``; ``freeze``: whether the
-            encoder stays as it is while the head is trained, by default true; ``probe_steps``:
-            optimiser steps of a head that is trained; ``learning_rate``, ``steps`` and
-            ``batch_size`` of pretraining; numbers of ``bands`` and ``classes`` of the dataset.
+        options: fields of :class:`Pretraining` but ``base``, in place of the preset's; ``head``:
+            ``lda`` (default), ``knn``, ``linear``, ``linear.p2`` or ``upernet``; ``freeze``: if
+            the encoder stays as it is while the head is trained, by default true;
+            ``probe_steps``: optimiser steps of a head that is trained; ``learning_rate``, ``steps``
+            and ``batch_size`` of pretraining; numbers of ``bands`` and ``classes``.
 
     Raises:
         InputError: for an unknown choice, or choices that contradict each other.
@@ -178,9 +180,9 @@ def build(preset: str, **options: Any) -> CrossScale:
     own = dict(card.presets[preset].options)
     plan, sizes = _configured(preset, own, options)
     _require_effect(preset, own, plan, options)
-    first = () if own.get("random") else (trained(PRETRAIN[plan.base, own["scale"]], options),)
+    first = [s if s.closed_form else trained(s, options) for s in STAGES[own["stages"]]]
     # Drawn before the head, so that heads share the first weights.
-    base = BASES[plan.base](sizes, plan, steps=first[0].steps if first else 1)
+    base = BASES[plan.base](sizes, plan, steps=first[-1].steps)
     name, freeze = str(options.get("head", "lda")), bool(options.get("freeze", True))
     head = heads.head(
         name, width=sizes.width, classes=int(options.get("classes", 2)),
@@ -199,7 +201,7 @@ def build(preset: str, **options: Any) -> CrossScale:
             "Take head=linear, linear.p2 or upernet, or leave probe_steps out",
         )
     probe = SOLVED if isinstance(head, ClosedForm) else _probe(own["scale"], freeze, options)
-    return CrossScale(Network(base, head, sizes), Training((STATISTICS, *first, probe), freeze))
+    return CrossScale(Network(base, head, sizes), Training((*first, probe), freeze))
 
 
 def _configured(
@@ -224,7 +226,7 @@ def _require_effect(
 ) -> None:
     """Refuse options that would change nothing: the table would name them all the same."""
     idle: tuple[str, ...] = ()
-    if own.get("random"):
+    if own["stages"] == "random":
         idle, found = (*OPTIONS, *TRAINING), "its encoder is not pretrained"
     elif plan.affinity == "none":
         idle, found = ("weight", "tokens", "pos", "ratio"), "its loss has no affinity"

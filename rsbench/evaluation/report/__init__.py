@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsbench.catalog.published import PublishedTable, load_published
 from rsbench.core.errors import InputError
@@ -12,6 +14,9 @@ from rsbench.core.io import disk_errors, write_atomic
 from rsbench.evaluation.report import page, pictures
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.published import beside
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["Board", "boards", "render", "write_report"]
 
@@ -50,28 +55,36 @@ def write_report(
 
 def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> str:
     """Return the HTML of the report, with the published tables beside each board."""
+    from markupsafe import Markup
+
+    gathered = [page.gather(board, index) for index, board in enumerate(found)]
+    return _template().render(
+        boards=gathered,
+        legends=[page.legend(item) for item in gathered],
+        papers=[beside(board, published) for board in found],
+        simulated=any(board.run.simulated for board in found),
+        complete=all(board.run.complete for board in found),
+        css=Markup(_text("report.css")),  # part of this package: needs no escaping
+        js=Markup(_text("report.js")),
+        ramp=pictures.ramp_link(),
+        role_names={"trivial": "reference model"},  # stored role → shown
+    )
+
+
+@cache
+def _template() -> Template:
+    """Compile the template once per process."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup, escape
-
-    folder = resources.files("rsbench.evaluation.report") / "templates"
-
-    def text(name: str) -> str:
-        return (folder / name).read_text(encoding="utf-8")
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     # Long names break at underscores only.
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
-    gathered = [page.gather(board, index) for index, board in enumerate(found)]
-    return environment.from_string(text("report.html.j2")).render(
-        boards=gathered,
-        legends=[page.legend(item) for item in gathered],
-        papers=[beside(board, published) for board in found],
-        simulated=any(board.run.simulated for board in found),
-        complete=all(board.run.complete for board in found),
-        css=Markup(text("report.css")),  # part of this package: needs no escaping
-        js=Markup(text("report.js")),
-        ramp=pictures.ramp_link(),
-        role_names={"trivial": "reference model"},  # stored role → shown
-    )
+    return environment.from_string(_text("report.html.j2"))
+
+
+def _text(name: str) -> str:
+    folder = resources.files("rsbench.evaluation.report") / "templates"
+    return (folder / name).read_text(encoding="utf-8")
