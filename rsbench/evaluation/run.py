@@ -328,10 +328,11 @@ def _with_weights(
             split=config.protocol.trained_for, seed=request.seed, context=config.context,
             sensor=config.sensor, bands=config.bands, budget=request.budget,
             options=identity(model).options, stages=stages,
-            preset_options=own, labels=config.protocol.label_share,
+            preset_options=own, labels=config.protocol.label_share, precision=config.precision,
         ))  # fmt: skip
         for folder, kept in found.others:
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
+            how += f", precision {kept.precision}" if kept.precision != config.precision else ""
             if stages is not None and not kept.trained_by(stages):
                 how += ", by stages that the preset no longer has"
             what = f"give --checkpoint {folder} to score it"

@@ -23,6 +23,7 @@ class CheckpointQuery:
         labels: fraction and seed of the labels of training; None for all.
         stages, preset_options: of the current preset, compared only if given. A checkpoint that
             differs in them is listed under :attr:`FittingCheckpoints.others`.
+        precision: of training, compared in the same way; that of imported weights is not known.
     """
 
     model: str
@@ -38,6 +39,7 @@ class CheckpointQuery:
     stages: Sequence[Stage] | None = None
     preset_options: Mapping[str, Any] | None = None
     labels: Mapping[str, Any] | None = None
+    precision: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -63,6 +65,7 @@ class CheckpointQuery:
         return (
             _within(note, self.budget)
             and not note.training
+            and (note.imported is not None or self.precision in (None, note.precision))
             and (self.stages is None or note.trained_by(self.stages))
             and (self.preset_options is None or note.built_by(self.preset_options))
         )

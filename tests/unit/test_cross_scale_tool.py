@@ -79,15 +79,15 @@ def test_differences_are_paired_by_region_and_seed(tool: ModuleType, table: pd.D
     assert not any("random" in line for line in tool.differences(table, HEADS, "latentmim"))
 
 
-def test_the_page_states_a_command_without_places(
+def test_the_page_states_a_command_without_the_runs(
     tool: ModuleType, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever the store and the runs lie, and in whatever order the words were typed."""
-    monkeypatch.setattr(sys, "argv", ["tool", "--out", "/elsewhere", "store.zarr"])
-    words = ["--seeds", "0", "1", "--out", "/elsewhere", "--runs", "/runs", "--jobs", "1"]
+    """In whatever order the words were typed, and whatever the process itself was given."""
+    monkeypatch.setattr(sys, "argv", ["tool", "--out", "/elsewhere"])
+    words = ["--seeds", "0", "1", "--out", "results/demo-pairs", "--runs", "/runs", "--jobs", "1"]
     asked = tool.arguments().parse_args([*words, "store.zarr", "--bases", "ijepa"])
     store = SimpleNamespace(recipe="demo-pairs", digest="d", simulated=True)
     text = tool.page({"all training regions": table}, store, asked)
-    command = "STORE --bases ijepa --seeds 0 1 --fractions 1 --label-seed 0`"
+    command = "STORE --bases ijepa --seeds 0 1 --fractions 1 --out results/demo-pairs`"
     assert f"python tools/cross_scale.py {command}" in text
-    assert "elsewhere" not in text
+    assert "/runs" not in text

@@ -241,13 +241,15 @@ def test_it_trains_outside_the_main_thread(store: Store) -> None:
 
 
 def test_what_was_trained_before_does_not_choose_the_weights_of_a_run(store: Store) -> None:
-    """Another budget, other stages or an option count only where their checkpoint is named."""
+    """Another budget, precision, stages or option count only where the checkpoint is named."""
     now = tt.model().stages()
 
-    def fitting(budget: str | None, stages: Sequence[Stage] | None = now) -> FittingCheckpoints:
+    def fitting(
+        budget: str | None, stages: Sequence[Stage] | None = now, precision: str = "32-true"
+    ) -> FittingCheckpoints:
         return fitting_checkpoints(CheckpointQuery(
             model="toy", preset="default", digest=store.digest, split="space", seed=0, context=1,
-            sensor="s2", bands=toys.BANDS, budget=budget, stages=stages,
+            sensor="s2", bands=toys.BANDS, budget=budget, stages=stages, precision=precision,
         ))  # fmt: skip
 
     short = tt.run(tt.model(), store, budget="4steps").checkpoint
@@ -259,6 +261,8 @@ def test_what_was_trained_before_does_not_choose_the_weights_of_a_run(store: Sto
     assert fitting(None).same == (own,)
     assert fitting("40steps").same == (own,)  # the toy's own budget, said in steps
     assert smooth in [folder for folder, _ in fitting(None).others]
+    assert fitting(None, precision="bf16-mixed").same == ()
+    assert own in [folder for folder, _ in fitting(None, precision="bf16-mixed").others]
     steeper = [replace(stage, learning_rate=2 * stage.learning_rate) for stage in now]
     assert fitting(None, steeper).same == ()
     assert own in [folder for folder, _ in fitting(None, steeper).others]
