@@ -1,6 +1,6 @@
 """Run all variants of cross-scale pretraining with several seeds, and write their table.
 
-Usage: python tools/cross_scale.py STORE --seeds 0 1 2 3 4 --fractions 1 0.1 --out results/NAME
+Usage: python tools/cross_scale.py STORE --seeds 0 1 2 3 4 --fractions 1 0.25 --out results/NAME
 
 Writes ``table.md``: for each share of labels the mIoU and the IoU of every class of all entries
 (trained ones as mean over seeds with smallest and largest value), then the differences of ``sa``
