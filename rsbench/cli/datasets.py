@@ -166,7 +166,8 @@ def import_dataset(
         str | None, typer.Option(help="Band names of coarse images, where these are their own.")
     ] = None,
     coarse_value_range: Annotated[
-        tuple[float, float] | None, typer.Option(help="Lowest and highest value of coarse images.")
+        tuple[float, float] | None,
+        typer.Option(metavar="<lo> <hi>", help="Lowest and highest value of coarse images."),
     ] = None,
     labels: Annotated[
         str | None, typer.Option(help="Label set of the label rasters: a name, or a .yaml file.")
