@@ -130,8 +130,11 @@ def method(level: float = LEVEL, *, paired: bool = False) -> str:
 def held(mean: float, below: float, above: float, bounds: Range, name: str) -> Interval:
     """Return the interval that reaches so far below and above a mean, cut at the bounds.
 
-    The mean is always inside, also where rounding puts it beyond a bound.
+    The mean is inside; one that rounding puts beyond a bound counts as the bound.
     """
+    nearest = min(max(mean, bounds[0]), bounds[1])
+    if math.isclose(nearest, mean, rel_tol=1e-12, abs_tol=1e-12):
+        mean = nearest
     low, high = min(bounds[0], mean), max(bounds[1], mean)
     return Interval(max(mean - below, low), min(mean + above, high), name)
 

@@ -170,6 +170,7 @@ def test_the_losses_of_a_network() -> None:
     options = Pretraining("latentmim", affinity="gram", teach="hr")
     net = LatentMim(SIZE, options, steps=1)
     by_rule(net)
+    net.train()  # in evaluation mode the teacher stays as it is
     net.teacher.momentum = 0.0  # the teacher becomes the encoder
     found = net.loss(tensor(mr), tensor(hr), torch.Generator().manual_seed(1))
     parts = {name: found[name].double().reshape(1) for name in loops}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import toys
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scores_fixtures import make_run
 
@@ -54,6 +54,7 @@ def check(found: Interval | None, mean: float, bounds: inference.Range, reach: f
 
 @settings(max_examples=300, deadline=None)
 @given(samples())
+@example(("sam.stfdiff@1", [3.1416] * 14))  # rounding puts the mean beyond the bound
 def test_every_interval_of_every_metric(sample: tuple[str, list[float]]) -> None:
     metric, values = sample
     n, mean, deviation = len(values), math.fsum(values) / len(values), float(np.std(values, ddof=1))

@@ -199,9 +199,9 @@ def test_watched_terms_are_taken_on_validation_samples(
     seen: list[set[str]] = []
     real = Crops.training_batch
 
-    def kept(self: Crops, samples: Any, noise: Any) -> Any:
+    def kept(self: Crops, samples: Any, noise: Any, *rest: Any) -> Any:
         seen.append({sample.region for sample in samples})
-        return real(self, samples, noise)
+        return real(self, samples, noise, *rest)
 
     monkeypatch.setattr(Crops, "training_batch", kept)
     result = trained(store, model, card("sa_stf"), out_dir=tmp_path / "watched")
