@@ -1,7 +1,7 @@
 """Measures of collapsed tokens in learning curves.
 
-An encoder whose tokens are nearly equal everywhere can have a small loss: of two losses without
-labels, agreement with a moving target and equality of two Gram matrices, it is a minimum.
+An encoder whose tokens are nearly equal everywhere has learnt nothing, but its loss can be small:
+agreement with a moving average and equality of Gram matrices are both best there.
 """
 
 from __future__ import annotations

@@ -217,9 +217,9 @@ class Stage:
     closed_form: bool = False
 
     def stated(self) -> dict[str, Any]:
-        """Return the fields; the last two only where they differ from their defaults.
+        """Return the fields; ``labelled`` and ``closed_form`` only where they are not the default.
 
-        Checkpoints without them stay those of the same stage.
+        So the stages of checkpoints from before these fields still compare as equal.
         """
         whole = asdict(self)
         for name, default in (("labelled", True), ("closed_form", False)):

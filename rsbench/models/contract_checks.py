@@ -276,7 +276,9 @@ def _after_loss(
     change: Callable[[Given, Frames], tuple[Given, Frames]],
     stage: Stage | None = None,
 ) -> tuple[Tensor, float]:
-    """Return the prediction of a copy of the weights after one ``loss`` without a step, and it.
+    """Call ``loss`` once without a step; return a prediction made afterwards, and the loss.
+
+    Both come from a copy of the trained weights.
 
     Args:
         change: of what ``loss`` is given.

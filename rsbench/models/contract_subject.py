@@ -95,10 +95,8 @@ class Subject:
         made = make_samples(shape, seed=seed, masked=False)
         if stage.labelled or made.want.sensor in made.given.frames:
             return made
-        truth, hidden = made.truth, torch.zeros_like
-        return replace(
-            made, truth=replace(truth, values=hidden(truth.values), valid=hidden(truth.valid))
-        )
+        values, valid = (torch.zeros_like(part) for part in (made.truth.values, made.truth.valid))
+        return replace(made, truth=replace(made.truth, values=values, valid=valid))
 
     def extended(self) -> Samples:
         """Return samples with at least as many leads as one call predicts."""

@@ -213,8 +213,7 @@ class Crops:
         order: list[str] = []
         while len(order) < count:  # every region once before any is repeated
             order += [fitting[int(i)] for i in rng.permutation(len(fitting))]
-        drawn = [self._crop(rng, stage, region, context) for region in order[:count]]
-        return tuple(drawn)
+        return tuple(self._crop(rng, stage, region, context) for region in order[:count])
 
     def _crop(self, rng: Generator, stage: int, region: str, context: int) -> Sample:
         pool, leads = self._pools[stage], self._data.plan.leads[stage]

@@ -35,8 +35,8 @@ def labelled_regions(store: Store, protocol: Protocol) -> tuple[str, ...]:
     if share is None:
         return names
     count = max(1, math.floor(share.fraction * len(names) + 0.5))
-    text = f"{share.seed} {{}}"
-    order = sorted(names, key=lambda name: hashlib.sha256(text.format(name).encode()).hexdigest())
+    seed = share.seed
+    order = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
     return tuple(sorted(order[:count]))
 
 
