@@ -125,7 +125,8 @@ class Sizes:
         hidden: width of the projector of LatentMIM.
         visible: tokens that LatentMIM shows its encoder.
         momentum: of the teacher at the first step.
-        spread, loud: of the first weights of I-JEPA, and of those of its patches.
+        spread, enter: standard deviations of the first weights of I-JEPA, and of the layer that
+            takes in patches.
     """
 
     bands: int = 4
@@ -144,7 +145,7 @@ class Sizes:
     visible: int = 20
     momentum: float = 0.996
     spread: float = 0.02
-    loud: float = 0.02
+    enter: float = 0.02
 
     def __post_init__(self) -> None:
         if self.visible >= self.grid**2:
@@ -171,7 +172,7 @@ SIZES: Mapping[tuple[Base, str], Sizes] = {
         **_TINY, inner=48, inner_depth=2, inner_heads=4,
         # Narrow layers with the published spread pass on a sixth of a signal, and positions are
         # ten times as wide as patches: a short training would hardly read the image.
-        spread=0.125, loud=0.5,
+        spread=0.125, enter=0.5,
     ),
     ("latentmim", "paper"): Sizes(
         patch=16, gap=4, grid=14, inner=512, inner_depth=3, inner_heads=16, momentum=0.99
