@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from rsbench import InputError
+from rsbench_baselines._options import require_choices
 
 Base = Literal["ijepa", "latentmim"]
 Affinity = Literal["none", "gram", "mse"]
@@ -14,15 +15,6 @@ Teach = Literal["hr", "interp", "none"]
 See = Literal["mr", "hr"]
 Tokens = Literal["visible", "block"]
 Positions = Literal["index", "ground"]
-
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "base": get_args(Base),
-    "affinity": get_args(Affinity),
-    "teach": get_args(Teach),
-    "see": get_args(See),
-    "tokens": get_args(Tokens),
-    "pos": get_args(Positions),
-}
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "mr": {},
@@ -68,13 +60,7 @@ class Pretraining:
     ratio: int = 2
 
     def __post_init__(self) -> None:
-        for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise InputError(
-                    f"{name}={value} of cross_scale", f"{name} is one of {', '.join(known)}",
-                    f"Use {name}={known[0]}",
-                )  # fmt: skip
+        require_choices(self)
         if (self.affinity == "none") != (self.teach == "none"):
             raise InputError(
                 f"affinity={self.affinity} with teach={self.teach}",
