@@ -38,8 +38,8 @@ class Predicted:
 class BaseMethod(nn.Module, ABC):
     """Predicts an average teacher's tokens from others of the image.
 
-    One teacher gives the targets and, on a finer grid, the tokens of the affinity. It takes up
-    each optimiser step before the next loss.
+    One teacher gives the targets and, on a finer grid, the tokens of the affinity. It moves
+    once after each optimiser step, before the next loss.
 
     Args:
         sizes: of the networks.

@@ -33,7 +33,7 @@ class ClosedForm(Protocol):
     """A head that is fitted in one pass over the labelled pixels, without gradients."""
 
     def statistics(self, maps: Maps, truth: Tensor, valid: Tensor) -> Sums:
-        """Return what a batch says.
+        """Return what the head is fitted from, of one batch.
 
         Args:
             maps: token maps.

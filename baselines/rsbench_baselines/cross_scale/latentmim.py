@@ -21,6 +21,7 @@ from rsbench_baselines.cross_scale.options import Pretraining, Sizes
 
 TEMPERATURE = 0.2
 STEADY = 1e-4
+"""Added to the deviation of predictions."""
 
 
 class LatentMim(BaseMethod):
