@@ -26,18 +26,19 @@ from rsbench.core.io import atomic_file
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation.collapse import collapsed_tokens
 from rsbench.evaluation.scores import Scores
-from rsbench.evaluation.table import number
 from rsbench.store.read import Store, open_store
+from rsbench_baselines.cross_scale.options import VARIANTS
 
 sys.path.insert(0, str(Path(__file__).parent))
-from results import jobs, run
+from results import cell, jobs, origin, run
 
 MODEL = "cross_scale"
-VARIANTS = ("mr", "hr", "sa", "sa_interp", "sa_mse", "sa_block", "mr_fine")
 CONTROLS = ("mr", "sa_interp", "sa_mse", "mr_fine")
 UNTRAINED = {"ijepa": "tiny_random"}
 """By base, the preset with its first weights and no pretraining."""
 METRICS = ("miou@1", "iou@1")
+Column = tuple[str, str]
+"""Metric and band."""
 Values = Mapping[int, Mapping[str, float]]
 """Seed → region → pseudo-value of a pooled metric."""
 
@@ -63,13 +64,13 @@ def region_values(folders: Sequence[Path]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).drop_duplicates(keys)
 
 
-def columns(table: pd.DataFrame) -> list[tuple[str, str]]:
+def columns(table: pd.DataFrame) -> list[Column]:
     """Return ``(metric, band)`` of the columns: mIoU, then the IoU of each class."""
     classes = dict.fromkeys(table.loc[table["metric"] == "iou@1", "band"])
     return [("miou@1", "all"), *(("iou@1", name) for name in classes if name != "all")]
 
 
-def by_seed(table: pd.DataFrame, entry: str, column: tuple[str, str]) -> Values:
+def by_seed(table: pd.DataFrame, entry: str, column: Column) -> Values:
     """Return the values of an entry in a column."""
     rows = table[(table["entry"] == entry) & (table["metric"] == column[0])]
     rows = rows[rows["band"] == column[1]]
@@ -79,40 +80,38 @@ def by_seed(table: pd.DataFrame, entry: str, column: tuple[str, str]) -> Values:
     }
 
 
-def entries(table: pd.DataFrame, heads: Sequence[tuple[str, str]]) -> Iterator[str]:
+def entries(table: pd.DataFrame, shown: Sequence[Column]) -> Iterator[str]:
     """Yield the lines of the table of entries, the best mIoU first."""
-    yield "| entry | seeds | " + " | ".join(_head(*head) for head in heads) + " | collapsed |"
-    yield "|" + "---|" * (len(heads) + 3)
+    yield "| entry | seeds | " + " | ".join(_title(*column) for column in shown) + " | collapsed |"
+    yield "|" + "---|" * (len(shown) + 3)
     names = list(dict.fromkeys(table["entry"]))
-    means = {name: fmean(_seed_means(table, name, heads[0])) for name in names}
+    means = {name: fmean(_seed_means(table, name, shown[0])) for name in names}
     for name in sorted(names, key=lambda name: -means[name]):
-        cells = [_cell(_seed_means(table, name, head)) for head in heads]
+        cells = [cell(pd.Series(_seed_means(table, name, column))) for column in shown]
         own = table[table["entry"] == name].drop_duplicates("seed")
-        flat = f"{int(own['collapsed'].sum())} of {len(own)}" if name not in REFERENCES else "–"
+        trained = (own["role"] == "model").all()
+        flat = f"{int(own['collapsed'].sum())} of {len(own)}" if trained else "–"
         yield f"| {name} | {len(own)} | " + " | ".join(cells) + f" | {flat} |"
 
 
-REFERENCES = ("majority", "pixel_lda", "window_lda", "random_encoder")
-
-
-def differences(table: pd.DataFrame, heads: Sequence[tuple[str, str]], base: str) -> Iterator[str]:
+def differences(table: pd.DataFrame, shown: Sequence[Column], base: str) -> Iterator[str]:
     """Yield the lines of the table of differences between ``sa`` and its controls."""
-    yield f"| {base} | " + " | ".join(_head(*head) for head in heads) + " |"
-    yield "|" + "---|" * (len(heads) + 1)
+    yield f"| {base} | " + " | ".join(_title(*column) for column in shown) + " |"
+    yield "|" + "---|" * (len(shown) + 1)
     names = {control: f"tiny_{base}_{control}" for control in CONTROLS}
     names |= {"random": UNTRAINED[base]} if base in UNTRAINED else {}
     for control, name in names.items():
         pair = (f"tiny_{base}_sa", name)
-        yield f"| sa − {control} | " + " | ".join(_difference(table, pair, h) for h in heads) + " |"
+        yield f"| sa − {control} | " + " | ".join(_difference(table, pair, c) for c in shown) + " |"
 
 
-def _difference(table: pd.DataFrame, pair: tuple[str, str], head: tuple[str, str]) -> str:
-    one, other = (by_seed(table, name, head) for name in pair)
+def _difference(table: pd.DataFrame, pair: tuple[str, str], column: Column) -> str:
+    one, other = (by_seed(table, name, column) for name in pair)
     apart = {
         seed: {name: one[seed][name] - other[seed][name] for name in one[seed].keys() & other[seed]}
         for seed in one.keys() & other
     }
-    found = inference.crossed(apart, bounds=inference.difference_bounds(head[0]))
+    found = inference.crossed(apart, bounds=inference.difference_bounds(column[0]))
     if found is None:
         return "–"
     mean = f"{found.mean:+.3f}"
@@ -120,35 +119,28 @@ def _difference(table: pd.DataFrame, pair: tuple[str, str], head: tuple[str, str
     return mean if span is None else f"{mean} [{span.lo:+.3f}, {span.hi:+.3f}]"
 
 
-def _seed_means(table: pd.DataFrame, entry: str, head: tuple[str, str]) -> list[float]:
-    return [fmean(own.values()) for own in by_seed(table, entry, head).values()]
+def _seed_means(table: pd.DataFrame, entry: str, column: Column) -> list[float]:
+    return [fmean(own.values()) for own in by_seed(table, entry, column).values()]
 
 
-def _head(metric: str, band: str) -> str:
+def _title(metric: str, band: str) -> str:
     return "mIoU" if metric == "miou@1" else f"IoU {band}"
-
-
-def _cell(found: Sequence[float]) -> str:
-    if len(found) == 1:
-        return number(found[0], 3)
-    return f"{number(fmean(found), 3)} ({number(min(found), 3)} … {number(max(found), 3)})"
 
 
 def page(tables: Mapping[str, pd.DataFrame], store: Store, asked: argparse.Namespace) -> str:
     """Return the page: heading, and both tables of every share of labels."""
-    kind = "simulated data: nothing is claimed of real places" if store.simulated else "real data"
     lines = [
         f"# {store.recipe}, cross-scale pretraining", "",
-        f"Digest `{store.digest}`; {kind}. Split test. Trained entries: mean over seeds "
+        f"Digest `{store.digest}`; {origin(store)}. Split test. Trained entries: mean over seeds "
         "(smallest … largest). Differences are paired by region and seed; their intervals are for "
         "other regions and other seeds (95 %, crossed).", "",
         f"Made by `python tools/cross_scale.py STORE {shlex.join(typed(asked))}`.",
     ]  # fmt: skip
     for share, table in tables.items():
-        heads = columns(table)
-        lines += ["", f"## Labels of {share}", "", *entries(table, heads)]
+        shown = columns(table)
+        lines += ["", f"## Labels of {share}", "", *entries(table, shown)]
         for base in asked.bases:
-            lines += ["", *differences(table, heads, base)]
+            lines += ["", *differences(table, shown, base)]
     return "\n".join(lines) + "\n"
 
 

@@ -33,7 +33,7 @@ from rsbench.evaluation.report.page_training import COLLAPSED, spread
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import number
 from rsbench.models.registry import card
-from rsbench.store.read import open_store
+from rsbench.store.read import Store, open_store
 
 HEADLINE = ("skill.mse@1", "rmse@1", "ssim@1", "sam@1", "spectrum.ratio@1")
 KEPT = ("stratum=", "all")
@@ -158,19 +158,25 @@ def markdown(table: pd.DataFrame, heading: str, lead: int) -> str:
         first = part[part["metric"] == shown[0]].groupby(["model", "preset"])["value"].mean()
         for model, preset in first.sort_values(ascending=False).index:
             own = part[(part["model"] == model) & (part["preset"] == preset)]
-            cells = [_cell(own[own["metric"] == metric]["value"]) for metric in shown]
+            cells = [cell(own[own["metric"] == metric]["value"]) for metric in shown]
             name = model if preset in ("", "default") else f"{model} {preset}"
             lines.append(f"| {name} | {own['seed'].nunique()} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(found: pd.Series) -> str:
+def cell(found: pd.Series) -> str:
+    """Return the mean over seeds, with the smallest and largest value where there are several."""
     if found.empty or found.isna().all():
         return "–"
     mean = number(float(found.mean()), 3)
     if len(found) == 1:
         return mean
     return f"{mean} ({number(float(found.min()), 3)} … {number(float(found.max()), 3)})"
+
+
+def origin(store: Store) -> str:
+    """Return whether the data are simulated, in the words of a table's heading."""
+    return "simulated data: nothing is claimed of real places" if store.simulated else "real data"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -219,10 +225,9 @@ def main() -> int:
     several = len(asked.seeds) > 1
     seeds = ("seeds " if several else "seed ") + ", ".join(map(str, asked.seeds))
     span = ", mean (smallest … largest)" if several else " alone"
-    kind = "simulated data: nothing is claimed of real places" if store.simulated else "real data"
     heading = (
         f"# {store.recipe}\n\n"
-        f"Digest `{store.digest}`; {kind}. Split test, lead {asked.lead}. Trained rows: "
+        f"Digest `{store.digest}`; {origin(store)}. Split test, lead {asked.lead}. Trained rows: "
         f"{seeds}{span}. Values are means over regions of a region's mean; "
         "skill is relative to the reference model that was best on validation.\n\n"
         f"Made by `python tools/results.py STORE {shlex.join(typed(asked))}`."

@@ -6,9 +6,9 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from rsbench import Stage
+from rsbench import InputError, Stage
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -56,6 +56,18 @@ def trained(stage: Stage, options: Mapping[str, Any]) -> Stage:
 def picked(cls: type[S], options: Mapping[str, Any]) -> S:
     """Return an object of a dataclass with the options that are its fields."""
     return cls(**{f.name: options[f.name] for f in fields(cls) if f.name in options})
+
+
+def require_choices(chosen: DataclassInstance) -> None:
+    """Reject a value that is none of its field's choices, those of a ``Literal``.
+
+    Raises:
+        InputError: names the field and its choices.
+    """
+    for name, hint in get_type_hints(type(chosen)).items():
+        value, known = getattr(chosen, name), get_args(hint)
+        if get_origin(hint) is Literal and value not in known:
+            raise InputError(f"{name}={value}", "it is unknown", f"Choose {' or '.join(known)}")
 
 
 def sized(size: S, options: Mapping[str, Any]) -> S:

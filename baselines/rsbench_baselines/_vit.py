@@ -88,6 +88,12 @@ def _between(ends: tuple[float, float], share: float) -> float:
     return ends[0] + (ends[1] - ends[0]) * share
 
 
+def multi_head(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Attention of queries ``(B, n, W)`` to keys and values ``(B, m, W)``, a part of W per head."""
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then an MLP of four times the width."""
 
@@ -103,11 +109,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, N, W)`` to the same shape."""
-        q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        mixed = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        )
-        x = x + self.proj(mixed.transpose(1, 2).flatten(2))
+        q, k, v = self.qkv(self.norm1(x)).chunk(3, dim=-1)
+        x = x + self.proj(multi_head(q, k, v, self.heads))
         return cast(Tensor, x + self.fc2(F.gelu(self.fc1(self.norm2(x)))))
 
 

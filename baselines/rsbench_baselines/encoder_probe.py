@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rsbench import Frames, Given, Prediction, Want
-from rsbench_baselines.cross_scale.heads import Lda
-from rsbench_baselines.standardise import Standardise, added, sums_of
+from rsbench_baselines.cross_scale.heads import Lda, answer
+from rsbench_baselines.standardise import Standardise, added, frames_of, sums_of
 
 Pairs = Iterable[tuple[Given, Want, Frames]]
 
@@ -37,7 +37,7 @@ class EncoderProbe:
 
     def fit(self, pairs: Pairs) -> Mapping[str, float]:
         """Return statistics of the bands and the discriminant, from two passes over the pixels."""
-        sums = added(sums_of(_image(given)) for given, _, _ in pairs)
+        sums = added(sums_of(frames_of(given)) for given, _, _ in pairs)
         if not sums:
             raise ValueError("the training split has no image")
         self.scale.set(sums)
@@ -66,19 +66,13 @@ class EncoderProbe:
         """Return class probabilities."""
         self.module.to(want.times.device)
         logits = self.head([self._tokens(given)], want.size)
-        values = logits.softmax(dim=1)[:, None, None]
-        return Prediction(values.expand(-1, want.members, -1, -1, -1, -1).contiguous())
+        return answer(logits, want)
 
     def _tokens(self, given: Given) -> Tensor:
-        return cast(Tensor, self.module["encoder"](self.scale(_image(given)))).float()
+        return cast(Tensor, self.module["encoder"](self.scale(frames_of(given)))).float()
 
     def _fitted(self) -> dict[str, Tensor]:
         return {
             **{f"scale.{name}": tensor for name, tensor in self.scale.named_buffers()},
             **{f"head.{name}": tensor for name, tensor in self.head.named_buffers()},
         }
-
-
-def _image(given: Given) -> Frames:
-    (frames,) = given.frames.values()
-    return frames

@@ -7,10 +7,16 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from rsbench import Frames
+from rsbench import Frames, Given
 
 LEAST = 1e-12
 """Least variance of a band."""
+
+
+def frames_of(given: Given) -> Frames:
+    """Return the frames of the only sensor."""
+    (frames,) = given.frames.values()
+    return frames
 
 
 def image_of(frames: Frames) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cross_scale_toys import generator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,10 +19,6 @@ from rsbench_baselines.cross_scale.affinity import (
 from rsbench_baselines.cross_scale.heads import Lda
 
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @given(st.integers(1, 9), st.integers(1, 5), SEEDS)

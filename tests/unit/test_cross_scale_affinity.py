@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from cross_scale_toys import draw
 
 from rsbench_baselines.cross_scale.affinity import (
     children,
@@ -17,10 +17,6 @@ from rsbench_baselines.cross_scale.affinity import (
     pool_children,
     token_cosine,
 )
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_the_children_of_one_token_by_hand() -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cross_scale_toys import draw
 from torch import Tensor, nn
 
 from rsbench.core.errors import InputError
 from rsbench_baselines.cross_scale import heads
 from rsbench_baselines.cross_scale.heads import ClosedForm, Knn, Lda, Linear, LinearPixels, head
 from rsbench_baselines.discriminant import discriminant, shrinkage
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from cross_scale_toys import check_trains, draw, generator, pair
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,19 +22,6 @@ SMALL = replace(
     SIZES["ijepa", "tiny"], bands=2, hr_bands=2, width=16, depth=4, heads=2, inner=16, inner_heads=2
 )
 SA = Pretraining(affinity="gram", teach="hr")
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def pair(batch: int = 2, ratio: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
-    hr = draw(batch, 2, 32 * ratio, 32 * ratio, seed=seed)
-    return F.avg_pool2d(hr, ratio), hr
 
 
 def count(module: nn.Module) -> int:
@@ -54,13 +42,13 @@ def test_the_sizes(size: str, encoder: int, predictor: int) -> None:
 def test_tokens_of_the_tiny_encoder_are_about_the_image_before_any_training() -> None:
     """With the published first weights they are nearly the positions alone."""
     alike = {}
-    for spread, loud in ((0.125, 0.5), (0.02, 0.02)):
+    for spread, enter in ((0.125, 0.5), (0.02, 0.02)):
         torch.manual_seed(0)
-        sizes = replace(SIZES["ijepa", "tiny"], spread=spread, loud=loud)
+        sizes = replace(SIZES["ijepa", "tiny"], spread=spread, enter=enter)
         with torch.no_grad():
             one, two = IJepa(sizes, Pretraining(), steps=1).encode(draw(2, 4, 32, 32))[-1]
-        alike[loud] = float(F.cosine_similarity(one, two, dim=0).mean())
-    assert (SIZES["ijepa", "tiny"].spread, SIZES["ijepa", "tiny"].loud) == (0.125, 0.5)
+        alike[enter] = float(F.cosine_similarity(one, two, dim=0).mean())
+    assert (SIZES["ijepa", "tiny"].spread, SIZES["ijepa", "tiny"].enter) == (0.125, 0.5)
     assert alike[0.5] < 0.5 < 0.8 < alike[0.02]
 
 
@@ -88,16 +76,7 @@ def test_every_variant_trains_its_networks(variant: str) -> None:
     torch.manual_seed(0)
     sizes = SMALL.finer() if variant == "mr_fine" else SMALL
     net = IJepa(sizes, Pretraining(**VARIANTS[variant]), steps=10)
-    mr, hr = (x.requires_grad_() for x in pair())
-    terms = net.loss(mr, hr, generator())
-    assert all(torch.isfinite(t) for t in terms.values())
-    assert ("affinity" in terms) == variant.startswith("sa")
-    terms["total"].backward()
-    for name, p in net.named_parameters():
-        assert p.grad is not None, name
-    assert all(not b.requires_grad for b in net.buffers())
-    if variant.startswith("sa"):
-        assert hr.grad is None
+    check_trains(net, variant)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from cross_scale_toys import draw
 from torch import Tensor
 
 from rsbench.models.contract_data import Shape, make_samples
@@ -19,10 +20,6 @@ from rsbench_baselines.cross_scale.options import SIZES, Pretraining
 
 TINY = SIZES["ijepa", "tiny"]
 SA = Pretraining(affinity="gram", teach="hr")
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def masks() -> tuple[Tensor, Tensor]:

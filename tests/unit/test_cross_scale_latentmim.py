@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from cross_scale_toys import check_trains, draw, generator, pair
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rsbench_baselines.cross_scale import masking, views
 from rsbench_baselines.cross_scale.affinity import children
@@ -22,19 +22,6 @@ SMALL = replace(
     inner_heads=2, patch=4, gap=2,
 )  # fmt: skip
 SA = Pretraining("latentmim", affinity="gram", teach="hr")
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def pair(batch: int = 2, ratio: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
-    hr = draw(batch, 2, 32 * ratio, 32 * ratio, seed=seed)
-    return F.avg_pool2d(hr, ratio), hr
 
 
 def count(*modules: nn.Module) -> int:
@@ -138,16 +125,7 @@ def test_every_variant_trains_its_networks(variant: str) -> None:
     torch.manual_seed(0)
     sizes = SMALL.finer() if variant == "mr_fine" else SMALL
     net = LatentMim(sizes, Pretraining("latentmim", **VARIANTS[variant]), steps=10)
-    mr, hr = (x.requires_grad_() for x in pair())
-    terms = net.loss(mr, hr, generator())
-    assert all(torch.isfinite(t) for t in terms.values())
-    assert ("affinity" in terms) == variant.startswith("sa")
-    terms["total"].backward()
-    for name, p in net.named_parameters():
-        assert p.grad is not None, name
-    assert all(not b.requires_grad for b in net.buffers())
-    if variant.startswith("sa"):
-        assert hr.grad is None
+    check_trains(net, variant)
 
 
 def test_the_affinity_of_equal_images_at_ratio_one_is_zero() -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cross_scale_toys import generator
 
 from rsbench_baselines.cross_scale import masking
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("grid", [4, 8, 16])

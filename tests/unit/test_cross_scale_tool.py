@@ -33,7 +33,8 @@ def rows(
     """Values of eight regions, in both columns."""
     return [
         {"entry": entry, "seed": seed, "metric": metric, "band": band, "region": f"r{place}",
-         "value": level + 0.01 * place, "collapsed": collapsed}
+         "value": level + 0.01 * place, "collapsed": collapsed,
+         "role": "trivial" if entry == "majority" else "model"}
         for metric, band in HEADS for place in range(8)
     ]  # fmt: skip
 
@@ -91,3 +92,20 @@ def test_the_page_states_a_command_without_the_runs(
     command = "STORE --bases ijepa --seeds 0 1 --fractions 1 --out results/demo-pairs`"
     assert f"python tools/cross_scale.py {command}" in text
     assert "/runs" not in text
+
+
+@pytest.mark.parametrize(
+    ("folder", "base", "seeds"), [("", "ijepa", 5), ("latentmim", "latentmim", 3)]
+)
+def test_the_recorded_tables_are_made_of_the_recorded_runs(
+    tool: ModuleType, folder: str, base: str, seeds: int
+) -> None:
+    out = TOOL.parents[1] / "results" / "demo-pairs" / folder
+    values = pd.read_csv(out / "table.csv", dtype={"region": str})
+    words = ["--bases", base, "--seeds", *map(str, range(seeds))]
+    asked = tool.arguments().parse_args(["STORE", *words, "--out", str(out)])
+    asked.out = out.relative_to(TOOL.parents[1])
+    text = (out / "table.md").read_text(encoding="utf-8")
+    store = SimpleNamespace(recipe="demo-pairs", digest=text.split("`")[1], simulated=True)
+    tables = dict(iter(values.groupby("labels", sort=False)))
+    assert tool.page(tables, store, asked) == text

@@ -19,7 +19,7 @@ _IDLE = {
     },
 }  # fmt: skip
 _TILES = {"tiny": {"tile": 32, "multiple_of": 4}, "paper": {"tile": 128, "multiple_of": 8}}
-_SAYS = {
+_NOTES = {
     "mr": "without finer images",
     "hr": "pretrained on the finer images alone, resized to the input of the others",
     "sa": "with the affinity to a teacher that reads the finer images",
@@ -47,7 +47,7 @@ def _preset(base: str, scale: str, name: str, choices: Any, count: int) -> Prese
     taught = Pretraining(**{"base": base, **choices}).needs_hr
     size = "as published" if scale == "paper" else "toy size"
     return PresetInfo(
-        count, count, note=f"{base}, {size}: {_SAYS[name]}", options=options,
+        count, count, note=f"{base}, {size}: {_NOTES[name]}", options=options,
         card={"taught": taught, **_TILES[scale]}, idle=_IDLE[base],
     )  # fmt: skip
 

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rsbench_baselines._vit import EPSILON, SPREAD, pick
-from rsbench_baselines.tokens import attend
+from rsbench_baselines._vit import EPSILON, SPREAD, multi_head, pick
 
 
 class CrossBlock(nn.Module):
@@ -36,15 +35,12 @@ class CrossBlock(nn.Module):
 
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
         """Map queries ``(B, n, W)`` to the same shape; ``known`` are ``(B, m, W)``."""
-        x = x + self.proj(self._attend(*self.qkv(self.norm1(x)).chunk(3, dim=-1)))
+        q, k, v = self.qkv(self.norm1(x)).chunk(3, dim=-1)
+        x = x + self.proj(multi_head(q, k, v, self.heads))
+        query = self.query(self.norm_query(x))
         key, value = self.known(self.norm_known(known)).chunk(2, dim=-1)
-        x = x + self.cross(self._attend(self.query(self.norm_query(x)), key, value))
+        x = x + self.cross(multi_head(query, key, value, self.heads))
         return cast(Tensor, x + self.fc2(F.gelu(self.fc1(self.norm2(x)))))
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        shape = (len(q), -1, self.heads, q.shape[-1] // self.heads)
-        found = attend(*(x.reshape(shape).transpose(1, 2) for x in (q, k, v)))
-        return found.transpose(1, 2).flatten(2)
 
 
 class CrossDecoder(nn.Module):

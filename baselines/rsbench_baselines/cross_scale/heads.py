@@ -14,14 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rsbench import InputError
-from rsbench_baselines.cross_scale.upernet import UPerNet
+from rsbench import InputError, Prediction, Want
+from rsbench_baselines.cross_scale.upernet import UPerNet, resized
 from rsbench_baselines.discriminant import discriminant
 
 NEIGHBOURS = 5
 STORED = 2000
 """Most tokens of a class that the nearest-neighbour head keeps."""
 SPREAD = 0.01
+"""Standard deviation of the first weights of linear heads."""
 Maps = Sequence[Tensor]
 Size = tuple[int, int]
 Sums = dict[str, Tensor]
@@ -32,7 +33,7 @@ class ClosedForm(Protocol):
     """A head that is fitted in one pass over the labelled pixels, without gradients."""
 
     def statistics(self, maps: Maps, truth: Tensor, valid: Tensor) -> Sums:
-        """Return what a batch says.
+        """Return what the head is fitted from, of one batch.
 
         Args:
             maps: token maps.
@@ -54,13 +55,6 @@ class ClosedForm(Protocol):
         ...
 
 
-def upsampled(logits: Tensor, size: Size) -> Tensor:
-    """Resize ``(B, K, h, w)`` bilinearly to pixels; values of that size are unchanged."""
-    if logits.shape[-2:] == size:
-        return logits
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-
-
 class Linear(nn.Module):
     """One linear layer a token, its logits bilinearly resized to pixels: ``(D + 1)·K`` weights."""
 
@@ -70,7 +64,7 @@ class Linear(nn.Module):
 
     def forward(self, maps: Maps, size: Size) -> Tensor:
         """Return logits ``(B, K, H, W)``."""
-        return upsampled(self.layer(maps[-1]), size)
+        return resized(self.layer(maps[-1]), size)
 
 
 class LinearPixels(nn.Module):
@@ -83,7 +77,7 @@ class LinearPixels(nn.Module):
 
     def forward(self, maps: Maps, size: Size) -> Tensor:
         """Return logits ``(B, K, H, W)``."""
-        return upsampled(F.pixel_shuffle(self.layer(maps[-1]), self.pixels), size)
+        return resized(F.pixel_shuffle(self.layer(maps[-1]), self.pixels), size)
 
 
 class Lda(nn.Module):
@@ -130,7 +124,7 @@ class Lda(nn.Module):
     def forward(self, maps: Maps, size: Size) -> Tensor:
         """Return logits ``(B, K, H, W)``."""
         logits = torch.einsum("kd,bdhw->bkhw", self.weight, maps[-1].float())
-        return upsampled(logits + self.bias[:, None, None], size)
+        return resized(logits + self.bias[:, None, None], size)
 
 
 class Knn(nn.Module):
@@ -184,7 +178,7 @@ class Knn(nn.Module):
             near = (part @ tokens.T).topk(min(NEIGHBOURS, len(tokens)), dim=1).indices
             votes.append(label[near].mean(dim=1))
         shares = torch.cat(votes).reshape(B, h, w, -1).permute(0, 3, 1, 2)
-        return upsampled(shares, size).clamp(min=1e-6).log()
+        return resized(shares, size).clamp(min=1e-6).log()
 
     def _kept(self, found: Sums) -> Sums:
         rows = []
@@ -219,6 +213,12 @@ def head(name: str, *, width: int, classes: int, pixels: int) -> Any:
     if name not in HEADS:
         raise InputError(f"head={name}", f"heads are {', '.join(HEADS)}", "Use head=lda")
     return HEADS[name](width, classes, pixels)
+
+
+def answer(logits: Tensor, want: Want) -> Prediction:
+    """Return class probabilities, the same for every member, from logits ``(B, K, H, W)``."""
+    values = logits.float().softmax(dim=1)[:, None, None]
+    return Prediction(values.expand(-1, want.members, -1, -1, -1, -1).contiguous())
 
 
 def _unlabelled(name: str) -> InputError:

@@ -15,19 +15,19 @@ from torch.nn import functional as F
 from rsbench_baselines._teacher import Teacher
 from rsbench_baselines._vit import Encoder
 from rsbench_baselines.cross_scale import masking, views
-from rsbench_baselines.cross_scale.affinity import children
+from rsbench_baselines.cross_scale.base import BaseMethod, Predicted
 from rsbench_baselines.cross_scale.decoder import CrossDecoder
 from rsbench_baselines.cross_scale.options import Pretraining, Sizes
 
 TEMPERATURE = 0.2
 STEADY = 1e-4
+"""Added to the deviation of predictions."""
 
 
-class LatentMim(nn.Module):
+class LatentMim(BaseMethod):
     """Predicts an average teacher's tokens of masked patches from a few visible ones.
 
-    One teacher gives the targets and, on a finer grid, the tokens of the affinity. Its momentum
-    rises along a cosine; it takes up each optimiser step before the next loss.
+    The teacher's momentum rises along a cosine.
 
     Args:
         sizes: of the networks.
@@ -35,11 +35,10 @@ class LatentMim(nn.Module):
         steps: optimiser steps, after which the teacher's momentum is 1.
     """
 
+    inclusive = True
+
     def __init__(self, sizes: Sizes, options: Pretraining, *, steps: int) -> None:
-        super().__init__()
-        options.check(sizes)
-        self.sizes = sizes
-        self.options = options
+        super().__init__(sizes, options)
         self.encoder = Encoder(
             sizes.bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth,
             heads=sizes.heads, cls=True,
@@ -50,82 +49,37 @@ class LatentMim(nn.Module):
         )
         self.apply(_init)
         self.teacher = Teacher(
-            self._projected, momentum=sizes.momentum, steps=steps, schedule="cosine"
+            self.student, momentum=sizes.momentum, steps=steps, schedule="cosine"
         )
 
     @property
-    def _projected(self) -> Projected:
+    def student(self) -> Projected:
+        """Encoder and projector."""
         return Projected(self.encoder, self.projector)
 
-    def loss(
-        self, mr: Tensor, hr: Tensor | None, draw: Generator,
-        valid: views.ValidTokens = views.EVERY,
-    ) -> dict[str, Tensor]:  # fmt: skip
-        """Return the terms of the loss; ``total`` is minimised.
+    def read(self, image: Tensor, draw: Generator) -> Tensor:
+        """Return the image without the gaps between its patches."""
+        return gapped(image, self.sizes.patch, self.sizes.gap, draw)
 
-        Args:
-            mr: standardised mid-resolution crops ``(B, C, H, W)``.
-            hr: standardised high-resolution crops of the same ground, bands in the order of
-                ``mr``; None where unused.
-            draw: generator of the masks and of the places of patches, on the CPU.
-            valid: tokens that count.
-
-        Returns:
-            ``base``, ``affinity`` where asked for, ``total``, and what shows a collapse.
-        """
-        self.teacher.follow(self._projected)
-        sizes, count = self.sizes, self.sizes.grid**2
-        image = self._patches(views.base_image(self.options, sizes, mr, hr), draw)
+    def predict(self, image: Tensor, draw: Generator) -> Predicted:
+        """Return tokens of visible patches, and the others predicted from them."""
+        sizes = self.sizes
         visible, masked = (
             index.to(image.device)
-            for index in masking.visible_subset(len(image), count, sizes.visible, draw)
+            for index in masking.visible_subset(len(image), sizes.grid**2, sizes.visible, draw)
         )
-        tokens = self.encoder(image, visible, self._codes())
-        seen = self.projector(tokens)
-        wanted = self.teacher(image, masked, self._codes())[:, 1:]
+        tokens = self.encoder(image, visible, self.codes())
+        projected = self.projector(tokens)
+        target = self.teacher(image, masked, self.codes())[:, 1:]
         places = views.places(
             sizes.inner, sizes.grid, sizes.grid, inclusive=True, base=self.encoder.base
         )
-        predicted = self.decoder(seen, visible, masked, places)
-        kept = views.chosen(valid.base, masked)
-        terms = {"base": views.over_kept(patch_infonce, predicted, wanted, kept)}
-        terms["total"] = terms["base"]
-        if self.options.affinity != "none":
-            fine = self._patches(views.teacher_image(self.options, sizes, mr, hr), draw)
-            terms["affinity"] = self._affinity((image, fine), seen, visible, draw, valid.affinity)
-            terms["total"] = terms["base"] + self.options.weight * terms["affinity"]
-        return {**terms, **views.watched(tokens[:, 1:], predicted, wanted)}
+        predicted = self.decoder(projected, visible, masked, places)
+        return Predicted(visible, tokens[:, 1:], projected[:, 1:], masked, predicted, target)
 
-    def encode(self, image: Tensor) -> list[Tensor]:
-        """Return maps of tokens ``(B, D, h, w)`` of mid-resolution images, at four depths.
-
-        Patches are next to each other, and the projector is left out, as in the published probes.
-        """
-        return views.token_maps(self.encoder, self.sizes, image, inclusive=True)
-
-    def _affinity(
-        self, images: tuple[Tensor, Tensor], seen: Tensor, index: Tensor, draw: Generator,
-        kept: Tensor | None,
-    ) -> Tensor:  # fmt: skip
-        image, fine = images
-        if self.options.tokens == "block":
-            index = masking.rectangle(len(image), self.sizes.grid, draw).to(image.device)
-            seen = self.projector(self.encoder(image, index, self._codes()))
-        ratio = self.options.ratio
-        inside = children(index, self.sizes.grid, ratio)
-        found = self.teacher(fine, inside, self._codes(ratio))
-        kept = views.chosen(kept, index)
-        return views.affinity_loss(self.options, seen[:, 1:], found[:, 1:], kept)
-
-    def _codes(self, ratio: int = 1) -> Tensor:
-        side = ratio * self.sizes.grid
-        return views.places(
-            self.encoder.width, side, side, inclusive=True, ratio=ratio,
-            ground=self.options.pos == "ground", base=self.encoder.base,
-        )  # fmt: skip
-
-    def _patches(self, image: Tensor, draw: Generator) -> Tensor:
-        return gapped(image, self.sizes.patch, self.sizes.gap, draw)
+    def compare(self, predicted: Tensor, target: Tensor) -> Tensor:
+        """Return :func:`patch_infonce`."""
+        return patch_infonce(predicted, target)
 
 
 class Projected(nn.Module):

@@ -17,7 +17,7 @@ from rsbench_baselines.cross_scale.heads import ClosedForm
 from rsbench_baselines.cross_scale.ijepa import IJepa
 from rsbench_baselines.cross_scale.latentmim import LatentMim
 from rsbench_baselines.cross_scale.options import SIZES, Pretraining, Sizes
-from rsbench_baselines.standardise import Standardise, added, image_of, sums_of
+from rsbench_baselines.standardise import Standardise, added, frames_of, image_of, sums_of
 
 Batches = Iterable[tuple[Given, Want, Frames]]
 BASES: Mapping[str, type[IJepa | LatentMim]] = {"ijepa": IJepa, "latentmim": LatentMim}
@@ -99,16 +99,15 @@ class CrossScale:
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Return class probabilities."""
-        logits = self._network.head(self._network.encode(_image(given)), want.size)
-        values = logits.float().softmax(dim=1)[:, None, None]
-        return Prediction(values.expand(-1, want.members, -1, -1, -1, -1).contiguous())
+        logits = self._network.head(self._network.encode(frames_of(given)), want.size)
+        return heads.answer(logits, want)
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
         """Return the terms of pretraining, or the head's cross-entropy over labelled pixels."""
         if stage.name == "pretrain":
             return self._pretraining(given)
         with torch.set_grad_enabled(not self._training.freeze):
-            maps = self._network.encode(_image(given))
+            maps = self._network.encode(frames_of(given))
         score = self._network.head(maps, want.size).float().log_softmax(dim=1)
         seen = truth.valid[:, 0, 0, 0]
         each = -(truth.values[:, 0, 0] * score).sum(dim=1)
@@ -122,14 +121,14 @@ class CrossScale:
         head = cast(ClosedForm, self._network.head)
         parts = (
             head.statistics(
-                self._network.encode(_image(given)), truth.values[:, 0, 0], truth.valid[:, 0, 0]
+                self._network.encode(frames_of(given)), truth.values[:, 0, 0], truth.valid[:, 0, 0]
             )
             for given, _, truth in batches
         )
         head.solve(reduce(head.merge, parts))
 
     def _pretraining(self, given: Given) -> Mapping[str, Tensor]:
-        network, image = self._network, _image(given)
+        network, image = self._network, frames_of(given)
         finer = next(iter(given.taught.values()), None)
         draw = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
         valid = views.valid_tokens(
@@ -146,17 +145,12 @@ class CrossScale:
 
     def _set_statistics(self, batches: Batches) -> None:
         shown = [
-            [sums_of(frames) for frames in (_image(given), *given.taught.values())]
+            [sums_of(frames) for frames in (frames_of(given), *given.taught.values())]
             for given, _, _ in batches
         ]
         scales = (self._network.scale["mr"], self._network.scale["hr"])
         for scale, parts in zip(scales, zip(*shown, strict=True), strict=False):
             cast(Standardise, scale).set(added(parts))
-
-
-def _image(given: Given) -> Frames:
-    (frames,) = given.frames.values()
-    return frames
 
 
 OPTIONS = tuple(field.name for field in fields(Pretraining) if field.name != "base")
@@ -188,18 +182,8 @@ def build(preset: str, **options: Any) -> CrossScale:
         name, width=sizes.width, classes=int(options.get("classes", 2)),
         pixels=sizes.crop // sizes.grid,
     )  # fmt: skip
-    if not freeze and isinstance(head, ClosedForm):
-        raise InputError(
-            f"freeze=false with head={name}",
-            "a head in closed form gives the encoder no gradient",
-            "Take head=linear, linear.p2 or upernet, or leave freeze out",
-        )
-    if "probe_steps" in options and isinstance(head, ClosedForm):
-        raise InputError(
-            f"probe_steps={options['probe_steps']} with head={name}",
-            "a head in closed form has no steps",
-            "Take head=linear, linear.p2 or upernet, or leave probe_steps out",
-        )
+    if isinstance(head, ClosedForm):
+        _refuse_gradient(name, freeze, options)
     probe = SOLVED if isinstance(head, ClosedForm) else _probe(own["scale"], freeze, options)
     return CrossScale(Network(base, head, sizes), Training((*first, probe), freeze))
 
@@ -237,6 +221,20 @@ def _require_effect(
             f"Leave {', '.join(wrong)} out, or take another preset, e.g. "
             f"{own['scale']}_{plan.base}_sa",
         )
+
+
+def _refuse_gradient(name: str, freeze: bool, options: Mapping[str, Any]) -> None:
+    """Refuse options of a training by gradient, for a head in closed form."""
+    for stated, option, value, reason in (
+        (not freeze, "freeze", "false", "gives the encoder no gradient"),
+        ("probe_steps" in options, "probe_steps", options.get("probe_steps"), "has no steps"),
+    ):
+        if stated:
+            raise InputError(
+                f"{option}={value} with head={name}",
+                f"a head in closed form {reason}",
+                f"Take head=linear, linear.p2 or upernet, or leave {option} out",
+            )
 
 
 def _probe(scale: str, freeze: bool, options: Mapping[str, Any]) -> Stage:

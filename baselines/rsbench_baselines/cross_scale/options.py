@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from rsbench import InputError
+from rsbench_baselines._options import require_choices
 
 Base = Literal["ijepa", "latentmim"]
 Affinity = Literal["none", "gram", "mse"]
@@ -14,15 +15,6 @@ Teach = Literal["hr", "interp", "none"]
 See = Literal["mr", "hr"]
 Tokens = Literal["visible", "block"]
 Positions = Literal["index", "ground"]
-
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "base": get_args(Base),
-    "affinity": get_args(Affinity),
-    "teach": get_args(Teach),
-    "see": get_args(See),
-    "tokens": get_args(Tokens),
-    "pos": get_args(Positions),
-}
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "mr": {},
@@ -68,13 +60,7 @@ class Pretraining:
     ratio: int = 2
 
     def __post_init__(self) -> None:
-        for name, known in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise InputError(
-                    f"{name}={value} of cross_scale", f"{name} is one of {', '.join(known)}",
-                    f"Use {name}={known[0]}",
-                )  # fmt: skip
+        require_choices(self)
         if (self.affinity == "none") != (self.teach == "none"):
             raise InputError(
                 f"affinity={self.affinity} with teach={self.teach}",
@@ -125,7 +111,8 @@ class Sizes:
         hidden: width of the projector of LatentMIM.
         visible: tokens that LatentMIM shows its encoder.
         momentum: of the teacher at the first step.
-        spread, loud: of the first weights of I-JEPA, and of those of its patches.
+        spread, enter: standard deviations of the first weights of I-JEPA, and of the layer that
+            takes in patches.
     """
 
     bands: int = 4
@@ -144,7 +131,7 @@ class Sizes:
     visible: int = 20
     momentum: float = 0.996
     spread: float = 0.02
-    loud: float = 0.02
+    enter: float = 0.02
 
     def __post_init__(self) -> None:
         if self.visible >= self.grid**2:
@@ -171,7 +158,7 @@ SIZES: Mapping[tuple[Base, str], Sizes] = {
         **_TINY, inner=48, inner_depth=2, inner_heads=4,
         # Narrow layers with the published spread pass on a sixth of a signal, and positions are
         # ten times as wide as patches: a short training would hardly read the image.
-        spread=0.125, loud=0.5,
+        spread=0.125, enter=0.5,
     ),
     ("latentmim", "paper"): Sizes(
         patch=16, gap=4, grid=14, inner=512, inner_depth=3, inner_heads=16, momentum=0.99

@@ -50,18 +50,18 @@ class UPerNet(nn.Module):
                 f"it reads {len(SCALES)} maps of tokens, and the encoder gives {len(maps)}",
                 "Use head=lda, knn, linear or linear.p2",
             )
-        scaled = [_resized(x, _sides(x, scale)) for x, scale in zip(maps, SCALES, strict=True)]
+        scaled = [resized(x, _sides(x, scale)) for x, scale in zip(maps, SCALES, strict=True)]
         levels = [side(x) for side, x in zip(self.sides, scaled[:-1], strict=True)]
         levels.append(self.bottom(self._pyramid(scaled[-1])))
         for i in range(len(levels) - 1, 0, -1):
-            levels[i - 1] = levels[i - 1] + _resized(levels[i], _shape(levels[i - 1]))
+            levels[i - 1] = levels[i - 1] + resized(levels[i], _shape(levels[i - 1]))
         levels[:-1] = [smooth(x) for smooth, x in zip(self.smooth, levels[:-1], strict=True)]
-        joined = self.join(torch.cat([_resized(x, _shape(levels[0])) for x in levels], dim=1))
-        return _resized(self.classify(joined), size)
+        joined = self.join(torch.cat([resized(x, _shape(levels[0])) for x in levels], dim=1))
+        return resized(self.classify(joined), size)
 
     def _pyramid(self, x: Tensor) -> Tensor:
         parts = [
-            _resized(point(F.adaptive_avg_pool2d(x, bins)), _shape(x))
+            resized(point(F.adaptive_avg_pool2d(x, bins)), _shape(x))
             for bins, point in zip(BINS, self.pooled, strict=True)
         ]
         return torch.cat([x, *parts], dim=1)
@@ -86,7 +86,8 @@ def _shape(x: Tensor) -> tuple[int, int]:
     return x.shape[-2], x.shape[-1]
 
 
-def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize ``(B, C, h, w)`` bilinearly; values of that size are unchanged."""
     if _shape(x) == size:
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

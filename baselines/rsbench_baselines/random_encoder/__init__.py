@@ -1,4 +1,4 @@
-"""A random encoder with a discriminant of its tokens: what the wiring alone contributes."""
+"""A random encoder with a discriminant of its tokens: what an architecture gives untrained."""
 
 from rsbench import Card, PresetInfo
 from rsbench_baselines._parity import PARITY

@@ -35,6 +35,6 @@ def build(preset: str, bands: int = 4, classes: int = 2, seed: int = 0) -> Encod
         torch.manual_seed(seed)
         encoder = Encoder(
             bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads,
-            start=Start(sizes.spread, sizes.loud),
+            start=Start(sizes.spread, sizes.enter),
         )  # fmt: skip
     return EncoderProbe(LastTokens(encoder, sizes), bands=bands, width=sizes.width, classes=classes)

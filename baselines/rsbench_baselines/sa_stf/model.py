@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rsbench import Stage, Want
 from rsbench_baselines._fusion_model import FusionModel
-from rsbench_baselines._options import TRAINING, accepts, sized, trained
+from rsbench_baselines._options import TRAINING, accepts, require_choices, sized, trained
 from rsbench_baselines.ddpm.diffusion import Sampling, drawer
 from rsbench_baselines.fusion_images import Scene, mirrored
 from rsbench_baselines.rddm.schedule import ResidualSchedule, schedule
@@ -21,7 +21,7 @@ from rsbench_baselines.sa_stf.loss import EQUATIONS, OFFICIAL, FusionLoss, LossP
 from rsbench_baselines.sa_stf.network import SASTF, References
 from rsbench_baselines.sa_stf.released import layout
 from rsbench_baselines.sa_stf.sampling import fuse
-from rsbench_baselines.sa_stf.sizes import SIZES, Size, require_choices
+from rsbench_baselines.sa_stf.sizes import SIZES, Size
 from rsbench_baselines.vgg import usual_folders
 
 EPOCHS = 200

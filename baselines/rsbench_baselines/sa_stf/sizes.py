@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal
 
-from rsbench import InputError
 from rsbench_baselines._card import UNetSize
 
 Mode = Literal["official", "paper"]
@@ -88,22 +87,3 @@ SIZES: Mapping[str, Size] = MappingProxyType(
         "tfa_saf": _ablation("tfa_saf", 61_315_142, *IDLE[:3]),
     }
 )
-
-
-def require_choices(size: Size) -> None:
-    """Reject a value that is none of its field's choices.
-
-    Raises:
-        InputError: names the field and its choices.
-    """
-    for name, choices in (
-        ("mode", get_args(Mode)),
-        ("variant", VARIANTS),
-        ("schedule", get_args(Schedule)),
-        ("start", get_args(Start)),
-        ("perceptual", get_args(Perceptual)),
-    ):
-        if getattr(size, name) not in choices:
-            raise InputError(
-                f"{name}={getattr(size, name)}", "it is unknown", f"Choose {' or '.join(choices)}"
-            )

@@ -131,11 +131,11 @@ class Network(Generator):
         super().__init__(sizes, bands, kind=kind, history=history)
         self.encoder = Encoder(
             bands, patch=sizes.patch, width=sizes.width, depth=sizes.depth, heads=sizes.heads,
-            start=Start(sizes.spread, sizes.loud, base=sizes.base),
+            start=Start(sizes.spread, sizes.enter, base=sizes.base),
         )  # fmt: skip
         self.predictor = Predictor(
             sizes.width, inner=sizes.inner, depth=sizes.inner_depth, heads=sizes.inner_heads,
-            start=Start(sizes.spread, sizes.enter, sizes.match, sizes.base),
+            start=Start(sizes.spread, sizes.inner_enter, sizes.match, sizes.base),
         )  # fmt: skip
         self.head = nn.Linear(sizes.width, EMBEDDING)
         init(self.head)

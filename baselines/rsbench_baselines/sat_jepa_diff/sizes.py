@@ -78,10 +78,11 @@ class Sizes:
 
     Args:
         patch, width, depth, heads: of the image encoder.
-        spread, loud: of the first weights of encoder and predictor, and of the patches' own.
+        spread, enter: standard deviations of the first weights of encoder and predictor, and of
+            the encoder's layer that takes in patches.
         base: of the wavelengths of positions.
         inner, inner_depth, inner_heads: of the predictor.
-        enter: spread of its layer that takes tokens in.
+        inner_enter: standard deviation of its layer that takes in tokens.
         match: how many times as wide queries and keys start, alike; 0 draws them apart.
         hidden: of the adapter's streams.
         text: tokens of the prompt.
@@ -95,12 +96,12 @@ class Sizes:
     depth: int = 12
     heads: int = 12
     spread: float = 0.02
-    loud: float = 0.02
+    enter: float = 0.02
     base: float = 10_000.0
     inner: int = 384
     inner_depth: int = 6
     inner_heads: int = 12
-    enter: float = 0.02
+    inner_enter: float = 0.02
     match: float = 0.0
     hidden: int = 1024
     text: int = TEXT_TOKENS
@@ -119,14 +120,14 @@ SMALL = Sizes(
     # Narrow layers with the published spread pass on half of a signal, and patches a tenth of
     # their positions: a short training would never leave the mean of all images.
     spread=0.15,
-    loud=2.0,
+    enter=2.0,
     # To leave it, asked tokens must find the seen ones of their own place. With sixteen places a
-    # side most of the published wavelengths tell none apart, and loud contents hide the rest.
+    # side most of the published wavelengths tell none apart, and wide contents hide the rest.
     base=10.0,
     inner=48,
     inner_depth=2,
     inner_heads=4,
-    enter=0.06,
+    inner_enter=0.06,
     match=2.0,
     hidden=32,
     # Beside 77 tokens of one constant text the few of a small image would drown.

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from rsbench import Frames, Given, Prediction, Want
 from rsbench_baselines.discriminant import discriminant
-from rsbench_baselines.standardise import image_of
+from rsbench_baselines.standardise import frames_of, image_of
 
 WINDOW = 5
 
@@ -90,8 +90,7 @@ class Classifier:
         return Prediction(values.expand(B, want.members, 1, K, H, W).contiguous())
 
     def _features(self, given: Given) -> tuple[Tensor, Tensor]:
-        (frames,) = given.frames.values()
-        values, valid = image_of(frames)
+        values, valid = image_of(frames_of(given))
         if self.features == "window":
             return window_features(values, valid), valid
         if self.features == "pixel":
