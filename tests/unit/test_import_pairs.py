@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from datetime import date
 from pathlib import Path
@@ -225,6 +226,35 @@ def test_what_is_refused(source: Path, tmp_path: Path, change: Any, found: str) 
         made(source, tmp_path / "out")
     assert refused.value.exit_code == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_coarse_zeros_are_refused_until_a_coarse_nodata_is_stated(
+    source: Path, tmp_path: Path, way: int
+) -> None:
+    coarse = images()[1]
+    coarse[:, :, :3] = 0
+    write_raster(source / "coarse" / f"{DAY}.tif", coarse)
+    with pytest.raises(
+        InputError, match="0 in every band, and neither a nodata tag nor"
+    ) as refused:
+        made(source, tmp_path / "out")
+    stated = re.findall(r"--coarse-nodata (\d+)", refused.value.remedy)
+    store = made(source, tmp_path / "out", coarse_nodata=float(stated[way]))
+    valid = store.read("place-r00c00", "coarse", array="valid")
+    assert valid.all() == bool(way)
+
+
+def test_coarse_nan_is_refused_until_a_coarse_nodata_is_stated(
+    source: Path, tmp_path: Path
+) -> None:
+    coarse = images()[1] * np.float32(1e-4)
+    coarse[:, 0, 0] = np.nan
+    write_raster(source / "coarse" / f"{DAY}.tif", coarse)
+    with pytest.raises(InputError, match="--coarse-nodata nan"):
+        made(source, tmp_path / "out", coarse_scale=None)
+    store = made(source, tmp_path / "out", coarse_scale=None, coarse_nodata=float("nan"))
+    assert not store.read("place-r00c00", "coarse", array="valid")[0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ class PreparedPairs:
         notes: list[str] = []
         looks: list[dict[str, Any]] = []
         for place in self.places:
-            found = tuple(Plausibility(s.files, s.meta) for s in (place.fine, place.coarse))
+            found = tuple(sensor.plausibility() for sensor in (place.fine, place.coarse))
             codes = self.labels.read(place.name, place.coarse.files[0]) if self.labels else None
             for name in place.blocks:
                 pairs = self._write(root, place, name, found, codes)
