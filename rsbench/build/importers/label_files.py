@@ -14,7 +14,7 @@ from rsbench.build.importers.alike import same_grid, shown
 from rsbench.build.importers.api import ImportRequest
 from rsbench.build.importers.pair_files import LABELS, source_of, year_in
 from rsbench.build.importers.raster import Raster, opened
-from rsbench.build.kinds.labels import label_attributes
+from rsbench.build.kinds.labels import label_attributes, require_known
 from rsbench.build.read.opened import DRIVER
 from rsbench.catalog.labels import LabelSet
 from rsbench.core.digest import sha256_file
@@ -90,13 +90,7 @@ class Labels:
                 "Repair the tag",
             )
         codes = np.where(missing, self.labels.nodata, codes)
-        if odd := self.labels.unknown(np.unique(codes).tolist()):
-            raise InputError(
-                f"labels {path}",
-                f"they hold the codes {', '.join(map(str, odd[:8]))}, which the label set "
-                f"{self.labels.name} does not name",
-                "Add the codes to the label set, or to its ignore list",
-            )
+        require_known(self.labels, codes, f"labels {path}", "correct them in the file")
         return codes.astype(np.uint8)
 
     def about(self, region: str, images: int) -> dict[str, Any]:
