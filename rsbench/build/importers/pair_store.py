@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.build.compose.pair_agreement import FLAG, centred, correlations, shift
+from rsbench.build.compose.agreement import FLAG
+from rsbench.build.compose.pair_agreement import centred, correlations, shift
 from rsbench.build.importers.api import ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block
 from rsbench.build.importers.label_files import Codes, Labels
