@@ -161,6 +161,22 @@ def test_missing_label_pixels_become_nodata_of_the_label_set(source: Path, tmp_p
     assert labels[1:].all()
 
 
+def test_labels_with_a_damaged_block_are_refused(source: Path, tmp_path: Path) -> None:
+    import rasterio
+
+    path = source / "labels" / f"{DAY}.tif"
+    with rasterio.open(path) as data:
+        start, size = (
+            int(data.get_tag_item(f"BLOCK_{what}_0_0", "TIFF", bidx=1))
+            for what in ("OFFSET", "SIZE")
+        )
+    raw = bytearray(path.read_bytes())
+    raw[start + size - 1] ^= 1  # of the checksum, which GDAL does not compare
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"labels/2020-07-01\.tif: it is damaged"):
+        made(source, tmp_path / "out")
+
+
 def damaged(**options: Any) -> Any:
     def change(source: Path) -> None:
         codes = options.pop("codes", images()[2])
