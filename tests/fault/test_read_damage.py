@@ -152,6 +152,28 @@ def test_damage_in_a_file_that_is_imported_or_scored_is_an_error(
     assert refused > NUMBER
 
 
+def test_damage_in_an_alpha_band_of_its_own_is_an_error(tmp_path: Path) -> None:
+    path, rng = tmp_path / "a.tif", np.random.default_rng(3)
+    values = rng.choice([0, 255], (4, 32, 160)).astype(np.uint8)
+    write_raster(path, values, photometric="RGB", alpha="YES", interleave="band")
+    with rasterio.open(path) as data:
+        start, size = (
+            int(data.get_tag_item(f"BLOCK_{what}_0_0", "TIFF", bidx=4))
+            for what in ("OFFSET", "SIZE")
+        )
+    raster, raw, refused = describe(path, ImportOptions()), path.read_bytes(), 0
+    for _ in range(NUMBER):
+        broken = bytearray(raw)
+        broken[start + rng.integers(size)] ^= 1 << rng.integers(8)
+        path.write_bytes(broken)
+        try:
+            present = read_part(raster, CropWindow(0, 0, 32, 160))[1]
+        except InputError:
+            present, refused = values[3] > 0, refused + 1
+        assert np.array_equal(present, values[3] > 0)
+    assert refused > NUMBER / 2
+
+
 def imported(path: Path) -> Any:
     return read_part(describe(path, ImportOptions()), CropWindow(0, 0, 160, 160))[0]
 

@@ -10,7 +10,8 @@ import pytest
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "importers.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="not run from a checkout")
-LAYOUTS, STACKS, TRIPLETS = "test_import_layouts", "test_import_stacks", "test_import_triplets"
+LAYOUTS, KINDS = "test_import_layouts", "test_import_file_kinds"
+STACKS, TRIPLETS = "test_import_stacks", "test_import_triplets"
 TESTS = {
     "one file per date, all bands in it": ("test_build_importers", "blocks_hold_the_files_pixels"),
     "one file per band": (LAYOUTS, "a_file_per_band_is_one_image_per_date"),
@@ -27,17 +28,17 @@ TESTS = {
     ),
     "offset per file": (STACKS, "sentinel_2_across_january_2022_demands_a_statement"),
     "mask files beside the images": (LAYOUTS, "mask_files_are_told_and_read"),
-    "JPEG 2000": (LAYOUTS, "jpeg_2000_is_read"),
-    "ENVI, a flat binary with a header": (LAYOUTS, "envi_files_are_read"),
-    "NetCDF": (LAYOUTS, "variables_of_netcdf_are_bands"),
-    "integers of 32 bits": (LAYOUTS, "integers_of_32_bits_are_stored_exactly_or_refused"),
-    "NDVI and other indices": (LAYOUTS, "an_index_is_a_unit_of_its_own"),
-    "first row in the south": (LAYOUTS, "south_up_images_are_turned"),
+    "JPEG 2000": (KINDS, "jpeg_2000_is_read"),
+    "ENVI, a flat binary with a header": (KINDS, "envi_files_are_read"),
+    "NetCDF": (KINDS, "variables_of_netcdf_are_bands"),
+    "integers of 32 bits": (KINDS, "integers_of_32_bits_are_stored_exactly_or_refused"),
+    "NDVI and other indices": (KINDS, "an_index_is_a_unit_of_its_own"),
+    "first row in the south": (KINDS, "south_up_images_are_turned"),
     "a world file (`.tfw`), or an `.aux.xml` with nodata or scale": (
-        LAYOUTS, "a_world_file_places_an_image_and_an_aux_file_states_its_nodata",
+        KINDS, "a_world_file_places_an_image_and_an_aux_file_states_its_nodata",
     ),
     "images beside folders with images": (LAYOUTS, "images_in_folders_below_others_are_told"),
-    "no georeference": (LAYOUTS, "images_without_a_place_need_a_pixel_size"),
+    "no georeference": (KINDS, "images_without_a_place_need_a_pixel_size"),
     "a coarse grid off the fine one, such as 463.3 m": (
         TRIPLETS, "coarse_grids_off_the_fine_lattice_come_onto_it",
     ),
@@ -45,7 +46,7 @@ TESTS = {
     "one scene, to train on too (triplets)": (
         "test_import_remedies", "one_scene_is_enough_to_train_and_test_a_fusion_model",
     ),
-    "Zarr, HDF and other kinds of files": (LAYOUTS, "other_kinds_of_files_are_named"),
+    "Zarr, HDF and other kinds of files": (KINDS, "other_kinds_of_files_are_named"),
 }  # fmt: skip
 
 

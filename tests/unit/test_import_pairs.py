@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from datetime import date
 from pathlib import Path
@@ -160,6 +161,22 @@ def test_missing_label_pixels_become_nodata_of_the_label_set(source: Path, tmp_p
     assert labels[1:].all()
 
 
+def test_labels_with_a_damaged_block_are_refused(source: Path, tmp_path: Path) -> None:
+    import rasterio
+
+    path = source / "labels" / f"{DAY}.tif"
+    with rasterio.open(path) as data:
+        start, size = (
+            int(data.get_tag_item(f"BLOCK_{what}_0_0", "TIFF", bidx=1))
+            for what in ("OFFSET", "SIZE")
+        )
+    raw = bytearray(path.read_bytes())
+    raw[start + size - 1] ^= 1  # of the checksum, which GDAL does not compare
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"labels/2020-07-01\.tif: it is damaged"):
+        made(source, tmp_path / "out")
+
+
 def damaged(**options: Any) -> Any:
     def change(source: Path) -> None:
         codes = options.pop("codes", images()[2])
@@ -225,6 +242,35 @@ def test_what_is_refused(source: Path, tmp_path: Path, change: Any, found: str) 
         made(source, tmp_path / "out")
     assert refused.value.exit_code == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("way", [0, 1])
+def test_coarse_zeros_are_refused_until_a_coarse_nodata_is_stated(
+    source: Path, tmp_path: Path, way: int
+) -> None:
+    coarse = images()[1]
+    coarse[:, :, :3] = 0
+    write_raster(source / "coarse" / f"{DAY}.tif", coarse)
+    with pytest.raises(
+        InputError, match="0 in every band, and neither a nodata tag nor"
+    ) as refused:
+        made(source, tmp_path / "out")
+    stated = re.findall(r"--coarse-nodata (\d+)", refused.value.remedy)
+    store = made(source, tmp_path / "out", coarse_nodata=float(stated[way]))
+    valid = store.read("place-r00c00", "coarse", array="valid")
+    assert valid.all() == bool(way)
+
+
+def test_coarse_nan_is_refused_until_a_coarse_nodata_is_stated(
+    source: Path, tmp_path: Path
+) -> None:
+    coarse = images()[1] * np.float32(1e-4)
+    coarse[:, 0, 0] = np.nan
+    write_raster(source / "coarse" / f"{DAY}.tif", coarse)
+    with pytest.raises(InputError, match="--coarse-nodata nan"):
+        made(source, tmp_path / "out", coarse_scale=None)
+    store = made(source, tmp_path / "out", coarse_scale=None, coarse_nodata=float("nan"))
+    assert not store.read("place-r00c00", "coarse", array="valid")[0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ Plane = npt.NDArray[Any]
 Bool = npt.NDArray[np.bool_]
 
 FLAG = 0.5
-"""Coarse pixels of shift from which an accepted date is flagged."""
+"""Coarse pixels of shift above which an accepted date or pair is flagged."""
 REACH = 1.5
 """Largest shift in each direction that is tried, in coarse pixels."""
 SEEN = 0.5

@@ -1,4 +1,4 @@
-"""How well a photograph and a satellite image show one ground in one place."""
+"""Agreement of the fine and the coarse image of a pair: correlation by band, and shift."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from rsbench.build.compose.registration import measure
 
 Plane = npt.NDArray[np.float64]
 Planes = Mapping[str, tuple[Plane, Plane]]
-"""Name of a band → photograph and satellite image on coarse pixels, less their means."""
-
-FLAG = 0.5
-"""Coarse pixels of shift above which a pair is flagged."""
+"""Name of a band → fine and coarse image on coarse pixels, less their means."""
 
 
 def centred(
@@ -53,7 +50,7 @@ def correlations(planes: Planes) -> dict[str, float]:
 
 
 def shift(planes: Planes) -> tuple[float, float]:
-    """Return how many coarse pixels the satellite image lies below and right of the photograph.
+    """Return how many coarse pixels the coarse image lies below and right of the fine one.
 
     Measured in the red band, else in the first by name.
     """

@@ -225,20 +225,18 @@ def _mask_name(band: str) -> str:
     return "mask" if band == "*" else f"mask of {band}"
 
 
+def scene_of(item: LockItem, sensor: Sensor) -> Scene:
+    """Return what to read of the bands of an item, in the sensor's order."""
+    layers = tuple((band, item.assets[band]) for band in sensor.band_names)
+    return Scene(item.id, layers, harmonise.file_rule(sensor, item.offset))
+
+
 def _strip(engine: Engine, frame: _Frame, asked: Asked, window: Window) -> dict[str, Pixels]:
     """Read and composite a window of rows of all items."""
     flat, sensor = frame.flat, frame.sensor
     shape = (len(flat), len(sensor.bands), window.height, window.width)
     values = np.empty(shape, np.dtype(sensor.dtype))
-    scenes = [
-        Scene(
-            k.item.id,
-            tuple((b, k.item.assets[b]) for b in sensor.band_names),
-            harmonise.file_rule(sensor, k.item.offset),
-        )
-        for k in flat
-    ]
-    engine.fill(values, scenes, asked)
+    engine.fill(values, [scene_of(k.item, sensor) for k in flat], asked)
     # Rows do not depend on each other: a few at a time stay in a core's cache.
     rows = max(1, compose.BLOCK // window.width)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,15 @@ def require_alike(rasters: Sequence[Raster], *, but: Sequence[str] = ()) -> None
                     f"{shown(mine)} and {shown(theirs)}",
                     "Bring all files to one grid, one set of bands and one unit first",
                 )
+
+
+def require_regions_alike(regions: Iterable[Sequence[Raster]], *, but: Sequence[str] = ()) -> None:
+    """Refuse files that differ as :func:`require_alike` does; each region may have its own grid."""
+    every: list[Raster] = []
+    for rasters in regions:
+        require_alike(rasters, but=but)
+        every += rasters
+    require_alike(every, but=(*but, "grid"))
 
 
 def _common(one: Path, other: Path) -> Path:

@@ -25,6 +25,10 @@ class Block:
     window: Window
     split: str
 
+    def name(self, place: str) -> str:
+        """Return the name of the region that the block of a place becomes."""
+        return f"{place}-r{self.row:02d}c{self.column:02d}"
+
 
 def cut(height: int, width: int, size: int | None) -> tuple[Block, ...]:
     """Cut an image into square blocks split into contiguous train, val and test parts.

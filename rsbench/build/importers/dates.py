@@ -30,8 +30,9 @@ _NAMES = (
     r"|febbraio|m[äa]r(?:ch|z|s|zo|[çc]o)?|maerz|apr(?:il|ile)?|avril|abril|ma[yij]|mei|mayo|maio"
     r"|maggio|jun[ei]?|juin|junio|junho|giugno|jul[yi]?|juillet|julio|julho|luglio|aug(?:ust)?"
     r"|ao[ûu]t|agosto|sept?(?:ember|embre|iembre)?|setembro|settembre|o[ck]t(?:ober|obre)?|octubre"
-    r"|outubro|maart|augustus|янв(?:арь)?|фев(?:раль)?|март?|апр(?:ель)?"
-    r"|ма[йя]|ию[нл][ья]?|авг(?:уст)?|(?:сен|окт)(?:тябрь|ябрь)?|(?:ноя|дек)(?:абрь|брь)?|ottobre|nov(?:ember|embre|iembre|embro)?|de[czs](?:ember|embre|embro)?|d[ée]cembre"
+    r"|outubro|ottobre|nov(?:ember|embre|iembre|embro)?|de[czs](?:ember|embre|embro)?|d[ée]cembre"
+    r"|maart|augustus|янв(?:арь)?|фев(?:раль)?|март?|апр(?:ель)?|ма[йя]|ию[нл][ья]?|авг(?:уст)?"
+    r"|(?:сен|окт)(?:тябрь|ябрь)?|(?:ноя|дек)(?:абрь|брь)?"
     r"|dic(?:iembre|embre)?|enero|gennaio|spring|summer|autumn|fall|winter|monsoon|wet|dry|rainy"
 )
 _COUNTED = (

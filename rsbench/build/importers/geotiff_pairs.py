@@ -29,8 +29,9 @@ from rsbench.build.importers.pair_files import (
     paired,
     require_same_regions,
 )
-from rsbench.build.importers.pair_grids import blocks_of, one_ratio, whole_regions
+from rsbench.build.importers.pair_grids import blocks_of, one_ratio
 from rsbench.build.importers.pair_store import Place, PreparedPairs
+from rsbench.build.importers.places import whole_regions
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files
 from rsbench.build.importers.stated import SensorIdentity, stated_of
@@ -109,7 +110,7 @@ def _places(
         )
     ((name, pair),) = pairs.items()
     blocks = blocks_of(request, grids[name], ratio)
-    named = {f"{request.name}-r{b.row:02d}c{b.column:02d}": b for b in blocks}
+    named = {block.name(request.name): block for block in blocks}
     return (Place(name, *pair, named),)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from rsbench.build.importers.alike import require_alike
+from rsbench.build.importers.alike import require_regions_alike
 from rsbench.build.importers.api import (
     LAYOUT_OPTIONS,
     ONE_SENSOR_REASONS,
@@ -27,7 +27,7 @@ from rsbench.build.importers.blocks import Block, cut
 from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.layout import images_of
 from rsbench.build.importers.offsets import one_offset, require_one_offset
-from rsbench.build.importers.places import region_splits
+from rsbench.build.importers.places import whole_regions
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import left_below, open_all
 from rsbench.build.importers.regular import Regular, regular
@@ -36,9 +36,6 @@ from rsbench.build.importers.stacks import require_bands
 from rsbench.build.importers.stated import SENSOR, SensorIdentity, stated_of
 from rsbench.build.importers.validity import may_differ
 from rsbench.core.dates import uneven, usual_step
-from rsbench.core.errors import InputError
-from rsbench.core.grid import Window
-from rsbench.core.names import as_folder
 from rsbench.store.layout import RegionRecord
 from rsbench.store.write import write_region
 
@@ -65,11 +62,9 @@ class GeoTiffSeries:
         if options.dates_in_file is None:
             for images in regions.values():
                 require_bands(request, images.rasters)
-        every = [raster for images in regions.values() for raster in images.rasters]
-        for images in regions.values():
-            require_alike(images.rasters, but=may_differ(given))
-        require_alike(every, but=(*may_differ(given), "grid"))
-        stated = stated_of(request, every[0], given)
+        rasters = [images.rasters for images in regions.values()]
+        require_regions_alike(rasters, but=may_differ(given))
+        stated = stated_of(request, rasters[0][0], given)
         series = {
             name: dated_files(request, images, stated, given, SensorIdentity())
             for name, images in regions.items()
@@ -99,24 +94,15 @@ def _one_place(request: ImportRequest, regions: Mapping[str, SensorFiles]) -> tu
     (series,) = regions.values()
     grid = series.files[0].grid
     blocks = cut(grid.height, grid.width, request.options.region_size)
-    name = request.name
-    return (_place(request, series, {f"{name}-r{b.row:02d}c{b.column:02d}": b for b in blocks}),)
+    return (_place(request, series, {block.name(request.name): block for block in blocks}),)
 
 
 def _many(request: ImportRequest, regions: Mapping[str, SensorFiles]) -> tuple[Place, ...]:
     """Return every region whole, with its split; those that are left out as a gap are not there."""
-    if request.options.region_size is not None:
-        raise InputError(
-            f"--region-size {request.options.region_size}",
-            f"{request.source} holds {len(regions)} regions, which are taken whole",
-            "Leave --region-size out",
-        )
     grids = {name: series.files[0].grid for name, series in regions.items()}
-    splits = region_splits(grids)
     return tuple(
-        _place(request, regions[name], {as_folder(name, "region"): Block(0, 0, whole, split)})
-        for name, split in sorted(splits.items())
-        for whole in [Window(0, 0, grids[name].height, grids[name].width)]
+        _place(request, regions[name], {region: block})
+        for name, region, block in whole_regions(request, grids)
     )
 
 
@@ -135,7 +121,7 @@ class PreparedSeries:
         empty: Counter[str] = Counter()
         shares: list[float] = []
         for place in self.places:
-            found = Plausibility(place.series.files, meta, nodata=place.series.nodata)
+            found = place.series.plausibility()
             names, gone = _written(root, place, found, shares)
             written += names
             empty += gone

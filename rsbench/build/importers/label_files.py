@@ -13,9 +13,10 @@ import numpy.typing as npt
 from rsbench.build.importers.alike import same_grid, shown
 from rsbench.build.importers.api import ImportRequest
 from rsbench.build.importers.pair_files import LABELS, source_of, year_in
+from rsbench.build.importers.pixels import damage_refused
 from rsbench.build.importers.raster import Raster, opened
-from rsbench.build.kinds.labels import label_attributes
-from rsbench.build.read.opened import DRIVER
+from rsbench.build.kinds.labels import label_attributes, require_known
+from rsbench.build.read.opened import DRIVER, checked
 from rsbench.catalog.labels import LabelSet
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError
@@ -69,11 +70,13 @@ class Labels:
         """Return ``(H, W)`` codes of a region on the grid of its coarse images.
 
         Raises:
-            InputError: if the file lies on another grid, holds no codes, or one that the label set
-                does not name.
+            InputError: if the file is damaged, lies on another grid, holds no codes, or one that
+                the label set does not name.
         """
+        from rasterio.windows import Window
+
         path = self.files[region]
-        with opened(path, DRIVER) as data:
+        with opened(path, DRIVER) as data, damage_refused(path), checked(data, path) as raster:
             _require_grid(path, _grid_of(data), coarse.grid, coarse.path)
             if data.count != 1 or np.dtype(data.dtypes[0]).kind not in "iu":
                 raise InputError(
@@ -81,7 +84,7 @@ class Labels:
                     f"it has {data.count} bands of {data.dtypes[0]}",
                     "Write one band of integers, the codes of the label set",
                 )
-            codes, nodata = np.asarray(data.read(1)), data.nodata
+            codes, nodata = raster.read([1], Window(0, 0, data.width, data.height))[0], data.nodata
             missing = data.read_masks(1) == 0
         if nodata in self.labels.classes:
             raise InputError(
@@ -90,13 +93,7 @@ class Labels:
                 "Repair the tag",
             )
         codes = np.where(missing, self.labels.nodata, codes)
-        if odd := self.labels.unknown(np.unique(codes).tolist()):
-            raise InputError(
-                f"labels {path}",
-                f"they hold the codes {', '.join(map(str, odd[:8]))}, which the label set "
-                f"{self.labels.name} does not name",
-                "Add the codes to the label set, or to its ignore list",
-            )
+        require_known(self.labels, codes, f"labels {path}", "correct them in the file")
         return codes.astype(np.uint8)
 
     def about(self, region: str, images: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rsbench.build.importers.alike import require_alike
+from rsbench.build.importers.alike import require_regions_alike
 from rsbench.build.importers.api import ImportRequest, SensorOptions
 from rsbench.build.importers.dates import date_in, is_dated
 from rsbench.build.importers.layout import Images, images_of
@@ -65,11 +65,9 @@ def images_in(request: ImportRequest, part: str, given: SensorOptions) -> dict[s
         else open_all(folder, request.options)
     )
     found = images_of(request, folder, rasters)
-    every = [raster for images in found.values() for raster in images.rasters]
     for images in found.values():
         _require_bands(request, images.rasters)
-        require_alike(images.rasters, but=may_differ(given))
-    require_alike(every, but=(*may_differ(given), "grid"))
+    require_regions_alike([images.rasters for images in found.values()], but=may_differ(given))
     return found
 
 

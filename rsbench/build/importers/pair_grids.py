@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from rsbench.build.importers.api import ImportRequest
 from rsbench.build.importers.blocks import LEAST_LINES, Block, cut, largest_side
-from rsbench.build.importers.places import region_splits
 from rsbench.build.importers.raster import Raster
 from rsbench.core.errors import InputError
-from rsbench.core.grid import Grid, Window, nesting
-from rsbench.core.names import as_folder
+from rsbench.core.grid import Grid, nesting
 
 LEAST_SIDE = 8
 """Coarse pixels of a side that a region needs."""
@@ -124,22 +122,3 @@ def _smaller(largest: int, ratio: int) -> str:
     if largest >= LEAST_SIDE:
         return f"Give --region-size {largest * ratio}, or a smaller multiple of {ratio}"
     return f"Bring larger images in: of {LEAST_LINES * LEAST_SIDE} coarse pixels along one side"
-
-
-def whole_regions(
-    request: ImportRequest, grids: Mapping[str, Grid]
-) -> Iterator[tuple[str, str, Block]]:
-    """Yield name, name in the store and block of every region; those of a gap are left out.
-
-    Raises:
-        InputError: if a region size is stated, or train, val and test cannot be kept apart.
-    """
-    if request.options.region_size is not None:
-        raise InputError(
-            f"--region-size {request.options.region_size}",
-            f"{request.source} holds {len(grids)} regions, which are taken whole",
-            "Leave --region-size out",
-        )
-    for name, split in sorted(region_splits(grids).items()):
-        whole = Window(0, 0, grids[name].height, grids[name].width)
-        yield name, as_folder(name, "region"), Block(0, 0, whole, split)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rsbench.build.compose.pair_agreement import FLAG, centred, correlations, shift
+from rsbench.build.compose.agreement import FLAG
+from rsbench.build.compose.pair_agreement import centred, correlations, shift
 from rsbench.build.importers.api import ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block
 from rsbench.build.importers.label_files import Codes, Labels
@@ -66,7 +67,7 @@ class PreparedPairs:
         notes: list[str] = []
         looks: list[dict[str, Any]] = []
         for place in self.places:
-            found = tuple(Plausibility(s.files, s.meta) for s in (place.fine, place.coarse))
+            found = tuple(sensor.plausibility() for sensor in (place.fine, place.coarse))
             codes = self.labels.read(place.name, place.coarse.files[0]) if self.labels else None
             for name in place.blocks:
                 pairs = self._write(root, place, name, found, codes)

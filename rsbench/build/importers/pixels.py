@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,6 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
     Raises:
         InputError: if the file is damaged, or a band marked as alpha holds more than a mask.
     """
-    from rasterio.errors import RasterioError
     from rasterio.windows import Window as Part
 
     if raster.native is not None:
@@ -48,17 +50,27 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
         part = open_array(raster.path, raster.bands)[:, rows, columns]
         pixels = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("="), copy=False))
         return pixels, np.ones(pixels.shape[1:], np.bool_)
-    with opened(raster.path, raster.driver, raster.source) as data:
-        try:
-            area = Part(window.x, window.y, window.width, window.height)
-            numbers = raster.only or range(1, raster.bands + 1)
-            pixels = np.asarray(_pixels(raster, data, list(numbers), area))
-            return pixels, _present(raster, data, area)
-        except (RasterioError, DamagedBlockError) as error:
-            said = str(error) if isinstance(error, DamagedBlockError) else type(error).__name__
-            raise InputError(
-                f"reading {raster.path}", f"it is damaged ({said})", "Repair it"
-            ) from error
+    with opened(raster.path, raster.driver, raster.source) as data, damage_refused(raster.path):
+        area = Part(window.x, window.y, window.width, window.height)
+        numbers = raster.only or range(1, raster.bands + 1)
+        pixels = np.asarray(_pixels(raster, data, list(numbers), area))
+        return pixels, _present(raster, data, area)
+
+
+@contextmanager
+def damage_refused(path: Path) -> Iterator[None]:
+    """Refuse a file if reading its pixels fails.
+
+    Raises:
+        InputError: if so.
+    """
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except (RasterioError, DamagedBlockError) as error:
+        said = str(error) if isinstance(error, DamagedBlockError) else type(error).__name__
+        raise InputError(f"reading {path}", f"it is damaged ({said})", "Repair it") from error
 
 
 def _pixels(raster: Raster, data: Any, numbers: list[int], area: Any) -> Pixels:
@@ -101,7 +113,7 @@ def _present(raster: Raster, data: Any, area: Any) -> Mask:
     if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
         present &= data.read_masks(1, window=area) != 0
     if raster.alpha is not None:
-        alpha = data.read(raster.alpha, window=area)
+        alpha = _pixels(raster, data, [raster.alpha], area)[0]
         top = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
         if not np.isin(alpha, (0, 1, 255, top)).all():
             raise InputError(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from rsbench.build.importers.blocks import LEAST_LINES, splits_of_lines
+from rsbench.build.importers.api import ImportRequest
+from rsbench.build.importers.blocks import LEAST_LINES, Block, splits_of_lines
 from rsbench.build.importers.splits import by_region
 from rsbench.core.errors import InputError
-from rsbench.core.grid import Grid
+from rsbench.core.grid import Grid, Window
+from rsbench.core.names import as_folder
 
 _METRES_PER_DEGREE = 111_320.0
 
@@ -37,6 +39,25 @@ def spot_of(grid: Grid) -> Spot:
         math.hypot((lon - east) * math.cos(math.radians(north)), lat - north) for lon, lat in edges
     )
     return Spot(float(east), float(north), side * _METRES_PER_DEGREE)
+
+
+def whole_regions(
+    request: ImportRequest, grids: Mapping[str, Grid]
+) -> Iterator[tuple[str, str, Block]]:
+    """Yield name, name in the store and block of every region; those of a gap are left out.
+
+    Raises:
+        InputError: if a region size is stated, or train, val and test cannot be kept apart.
+    """
+    if request.options.region_size is not None:
+        raise InputError(
+            f"--region-size {request.options.region_size}",
+            f"{request.source} holds {len(grids)} regions, which are taken whole",
+            "Leave --region-size out",
+        )
+    for name, split in sorted(region_splits(grids).items()):
+        whole = Window(0, 0, grids[name].height, grids[name].width)
+        yield name, as_folder(name, "region"), Block(0, 0, whole, split)
 
 
 def region_splits(grids: Mapping[str, Grid]) -> dict[str, str]:

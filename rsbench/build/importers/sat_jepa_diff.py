@@ -21,7 +21,6 @@ from rsbench.build.importers.api import (
     Written,
     imported_meta,
 )
-from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sat_jepa_layout import Place, find_places
 from rsbench.build.importers.sensor_files import SensorFiles, read_block
@@ -281,7 +280,7 @@ def _write(root: Path, cut: _Cut, prepared: PreparedRegions) -> list[str]:
     times = tuple(date(year, 7, 1) for year in cut.years)
     files = tuple(cut.place.images[year] for year in cut.years)
     sensor = SensorFiles(files, times, meta, prepared.nodata, prepared.read)
-    found = Plausibility(files, meta, nodata=prepared.nodata)
+    found = sensor.plausibility()
     arrays = read_block(sensor, cut.window, found)
     found.require()
     record = RegionRecord(cut.name, cut.split, {}, times)

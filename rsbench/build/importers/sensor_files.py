@@ -41,6 +41,10 @@ class SensorFiles:
         """Return the file of a date."""
         return self.files[self.times.index(day)]
 
+    def plausibility(self) -> Plausibility:
+        """Return what tells whether the numbers of the files are plausible, before any window."""
+        return Plausibility(self.files, self.meta, nodata=self.nodata, prefix=self.prefix)
+
     def recipe(self) -> dict[str, Any]:
         """Return how the files were read, and their digests, as JSON values."""
         return {
@@ -104,7 +108,7 @@ def dated_files(
         times=images.times,
         meta=meta_of(request, first, stated, nodata, named),
         nodata=nodata,
-        read=valid_reader(given.nodata),
+        read=valid_reader(given.nodata, given.prefix),
         folder=images.folder,
         prefix=given.prefix,
     )

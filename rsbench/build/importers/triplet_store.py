@@ -49,7 +49,7 @@ class PreparedTriplets:
         """See :class:`rsbench.build.importers.api.Prepared`."""
         gate = self._gate()
         pair = tuple(_without(sensor, gate.refused) for sensor in self.pair)
-        found = [Plausibility(s.files, s.meta, nodata=s.nodata, prefix=s.prefix) for s in pair]
+        found = [sensor.plausibility() for sensor in pair]
         metas = {FINE: self.pair[0].meta, COARSE: self.pair[1].meta}
         seen = np.zeros(len(pair[1].files), np.bool_)
         told = {"days": [look.note() for look in gate.looks if look.day in gate.kept]}
@@ -61,7 +61,7 @@ class PreparedTriplets:
             seen |= clear
             if len(self.blocks) > 1 and not (clear.all() and fine.valid.any()):
                 continue  # nothing is known of this block on some date
-            name = f"{self.request.name}-r{block.row:02d}c{block.column:02d}"
+            name = block.name(self.request.name)
             record = RegionRecord(name, block.split, {}, gate.kept)
             arrays = {FINE: fine, COARSE: low}
             write_region(root, record, arrays, metas, attrs=told)

@@ -61,23 +61,25 @@ def _can_hold(dtype: str, number: float) -> bool:
     return math.isfinite(number) and number == int(number) and info.min <= number <= info.max
 
 
-def valid_reader(stated: float | None) -> Read:
+def valid_reader(stated: float | None, prefix: str = "") -> Read:
     """Return a reader of pixels and of where they are valid.
 
     Args:
         stated: stored number of missing pixels, beside what each file states.
+        prefix: of the options of the sensor, e.g. ``coarse-``.
     """
+    option = f"--{prefix}nodata"
 
     def read(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
         pixels, present = read_part(raster, window)
-        valid = valid_pixels(raster, pixels, present, stated)
-        _require_exact(raster, pixels, valid)
+        valid = valid_pixels(raster, pixels, present, stated, option)
+        _require_exact(raster, pixels, valid, option)
         return _added(raster, pixels, valid), valid
 
     return read
 
 
-def _require_exact(raster: Raster, pixels: Pixels, valid: Mask) -> None:
+def _require_exact(raster: Raster, pixels: Pixels, valid: Mask, option: str) -> None:
     """Refuse integers of 32 bits that float32, in which a store holds them, cannot be."""
     if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize < 4:
         return
@@ -87,7 +89,7 @@ def _require_exact(raster: Raster, pixels: Pixels, valid: Mask) -> None:
             f"importing {raster.path}",
             f"it holds {raster.dtype} numbers up to {largest}; a store holds such as float32, "
             f"exact to {2**24}",
-            "If they stand for missing pixels, state it with --nodata; else write smaller numbers",
+            f"If they stand for missing pixels, state it with {option}; else write smaller numbers",
         )
 
 
@@ -112,7 +114,9 @@ def _added(raster: Raster, pixels: Pixels, valid: Mask) -> Pixels:
     return np.asarray(wide.astype(pixels.dtype))
 
 
-def valid_pixels(raster: Raster, pixels: Pixels, present: Mask, stated: float | None) -> Mask:
+def valid_pixels(
+    raster: Raster, pixels: Pixels, present: Mask, stated: float | None, option: str = "--nodata"
+) -> Mask:
     """Return where all bands hold a number ``(h, w)``.
 
     Args:
@@ -120,6 +124,7 @@ def valid_pixels(raster: Raster, pixels: Pixels, present: Mask, stated: float | 
         pixels: its stored numbers ``(C, h, w)``.
         present: ``(h, w)``, false where its mask or alpha band says that nothing is there.
         stated: stored number of missing pixels, beside what the file states.
+        option: the one that states it, for messages.
 
     Raises:
         PixelError: if a pixel is NaN or infinite, and neither nodata nor a mask marks it.
@@ -137,7 +142,7 @@ def valid_pixels(raster: Raster, pixels: Pixels, present: Mask, stated: float | 
                 f"importing {raster.path}",
                 f"it holds NaN or infinite pixels in band {int(np.argwhere(bad)[0][0]) + 1} and "
                 "declares no such nodata",
-                "State it with --nodata nan, or mask these pixels",
+                f"State it with {option} nan, or mask these pixels",
             )
         good &= finite
     return np.asarray(good.all(axis=0))

@@ -36,7 +36,8 @@ def label_layer(
         read = partial(read_classes, index=asset.index, grid=grid, nodata=labels.nodata)
         found = engine.attempt(item.id, f"labels {labels.name}", asset, read)
         engine.bytes += found.nbytes
-        _require_known(labels, found, item.id)
+        without = f"leave the item out: --exclude {item.id} --allow-incomplete"
+        require_known(labels, found, f"labels {labels.name} of item {item.id}", without)
         new = (out == labels.nodata) & (found != labels.nodata)
         if new.any():
             out[new] = found[new]
@@ -51,15 +52,24 @@ def label_layer(
     }
 
 
-def _require_known(labels: LabelSet, codes: npt.NDArray[np.uint8], item: str) -> None:
-    odd = labels.unknown(np.unique(codes).tolist())
-    if odd:
+def require_known(labels: LabelSet, codes: npt.NDArray[Any], asked: str, otherwise: str) -> None:
+    """Refuse codes that a label set does not name.
+
+    Args:
+        labels: the label set.
+        codes: of its map.
+        asked: what was asked, for the error.
+        otherwise: what to do if the codes are not added to the label set.
+
+    Raises:
+        InputError: if there is one.
+    """
+    if odd := labels.unknown(np.unique(codes).tolist()):
         raise InputError(
-            f"labels {labels.name} of item {item}",
-            f"they hold the codes {', '.join(map(str, odd[:8]))}, which the label set does not "
-            "name",
-            f"Add the codes to the label set, or leave the item out: --exclude {item} "
-            "--allow-incomplete",
+            asked,
+            f"they hold the codes {', '.join(map(str, odd[:8]))}, which the label set "
+            f"{labels.name} does not name",
+            f"Add the codes to the label set, or {otherwise}",
         )
 
 

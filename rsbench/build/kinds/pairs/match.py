@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.compose.pair_agreement import FLAG, centred, correlations, shift
+from rsbench.build.compose.agreement import FLAG
+from rsbench.build.compose.pair_agreement import centred, correlations, shift
 from rsbench.build.engine.unit import UnitPlan, compose_unit
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData
 from rsbench.build.kinds.labels_recipe import labels_read

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rsbench.build.compose import harmonise, mask
+from rsbench.build.compose import mask
 from rsbench.build.compose.agreement import (
     Shift,
     correlation,
@@ -27,7 +27,7 @@ from rsbench.build.compose.agreement import (
     shift_of,
     uncorrelated,
 )
-from rsbench.build.engine.unit import UnitPlan, compose_unit
+from rsbench.build.engine.unit import UnitPlan, compose_unit, scene_of
 from rsbench.build.kinds.base import BuildContext, Pixels, UnitData, sensor_meta
 from rsbench.build.kinds.triplets.recipe import FusionSpec, fusion_of
 from rsbench.build.kinds.triplets.search import DAY, coarse_day, middle, spanning
@@ -239,17 +239,9 @@ def _coarse(
     native = native_grid(two.coarse_grid)
     sensor, size = two.coarse, (native.height, native.width)
     values = np.empty((len(items), len(sensor.bands), *size), sensor.dtype)
-    layers = [
-        Scene(
-            i.id,
-            tuple((b, i.assets[b]) for b in sensor.band_names),
-            harmonise.file_rule(sensor, i.offset),
-        )
-        for i in items
-    ]
     limits = {band: limit_of(sensor, band) for band in sensor.band_names}
     asked = Asked(grid=native, whole=False, nodata=sensor.nodata, coarsest=limits)
-    context.engine.fill(values, layers, asked)
+    context.engine.fill(values, [scene_of(item, sensor) for item in items], asked)
     clear: Bool = mask.valid_values(values, sensor.nodata, sensor.stored_range)
     for names, fill in _word_groups(items[0], sensor):
         words = np.empty((len(items), len(names), *size), np.uint16)
