@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rsbench import metrics as metrics
     from rsbench.core.errors import InputError as InputError
     from rsbench.core.errors import RsbenchError as RsbenchError
+    from rsbench.evaluation import plot as plot
     from rsbench.evaluation.run import evaluate as evaluate
     from rsbench.models.api import Card as Card
     from rsbench.models.api import Frames as Frames
@@ -58,12 +59,14 @@ _LAZY = {
     ),
 }
 
-__all__ = ["__version__", "metrics", *_LAZY]
+_MODULES = {"metrics": "rsbench.metrics", "plot": "rsbench.evaluation.plot"}
+
+__all__ = ["__version__", *_MODULES, *_LAZY]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "metrics":
-        return importlib.import_module("rsbench.metrics")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'rsbench' has no attribute {name!r}")

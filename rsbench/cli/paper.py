@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rsbench.cli.app import app, say
+from rsbench.cli.app import Force, app, say
 from rsbench.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ Rows = Annotated[
 def register() -> None:
     """Add the commands to the application."""
     app.command()(table)
+    app.command()(figure)
 
 
 def chosen(
@@ -125,3 +126,42 @@ def _table(
         return to_paper(frame, scores, choice, style or Style(), latex=latex)
     best = supported_best(scores[0]) if len(runs) == len(scores) == 1 else frozenset()
     return (to_latex if latex else to_markdown)(frame, best=best, scores=scores)
+
+
+def figure(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    kind: Annotated[str, typer.Argument(help="strip, decay, ranking or perception-distortion.")],
+    out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg or .png.")],
+    metric: MetricNames = None,
+    lead: Leads = None,
+    rows: Rows = None,
+    region: Annotated[str | None, typer.Option(help="Of a strip: the region.")] = None,
+    zoom: Annotated[
+        str | None, typer.Option(help="Of a strip: an enlarged part, X,Y,W,H in pixels.")
+    ] = None,
+    no_error: Annotated[
+        bool, typer.Option("--no-error", help="Of a strip: without error maps.")
+    ] = False,
+    width: Annotated[float | None, typer.Option(min=0.5, max=40.0, help="Width in inches.")] = None,
+    force: Force = False,
+) -> None:
+    """Draw a figure of one or more runs for a paper.
+
+    Examples: `rsbench figure runs/a strip --zoom 10,20,40,40 --out strip.pdf` and
+    `rsbench figure runs/a runs/b ranking --metric ssim --lead 1 --out ranking.svg`.
+    """
+    from rsbench.evaluation.plot.files import Drawing, save
+
+    drawing = Drawing(region, _part(zoom), not no_error, width)
+    say(str(save(kind, runs, out, choice=chosen(metric, lead, rows), drawing=drawing, force=force)))
+
+
+def _part(text: str | None) -> tuple[int, int, int, int] | None:
+    """Return X,Y,W,H as numbers."""
+    if text is None:
+        return None
+    numbers = _listed([text])
+    if len(numbers) != 4 or not all(number.isdigit() for number in numbers):
+        raise InputError(f"--zoom {text}", "it is not four whole numbers", "Give --zoom X,Y,W,H")
+    x, y, width, height = map(int, numbers)
+    return x, y, width, height

@@ -92,7 +92,7 @@ def strips(
     for folder, names in folders:
         with told_if_damaged(folder):
             for place, label, entry in entries(folder):
-                kept = [_Model(place, _page_name(str(m["model"]), names), m)
+                kept = [_Model(place, page_name(str(m["model"]), names), m)
                         for m in entry["models"]]  # fmt: skip
                 parts = ("leads", "targets")
                 key = (entry["region"], entry["start"], *(tuple(entry.get(n, ())) for n in parts))
@@ -125,7 +125,8 @@ class _Kept:
     models: Sequence[_Model]
 
 
-def _page_name(model: str, names: Mapping[str, str]) -> str:
+def page_name(model: str, names: Mapping[str, str]) -> str:
+    """Return the name on the page of a model or a member, from those of the run's models."""
     base, member, number = model.partition(MEMBER)
     return names.get(model, names.get(base, base) + member + number)
 
@@ -186,7 +187,7 @@ def _strip(kept: _Kept, models: Sequence[_Model], *, simulated: bool) -> Strip:
         )
         if item.get("error"):
             errors.append((model.name, load(place, item["error"]).astype(np.float32)))
-    top = _top([values for _, values in errors])
+    top = error_top([values for _, values in errors])
     for name, values in errors:
         coloured = np.stack([colour(frame, top) for frame in values])
         rows.append(
@@ -232,12 +233,12 @@ def _row(
 ) -> Row:
     pictures = []
     for number, frame in enumerate(frames):
-        shown = frame if valid is None else _hatched(frame, valid[number])
+        shown = frame if valid is None else hatched(frame, valid[number])
         pictures.append(link(_finish(shown, simulated=simulated)))
     return Row(name, kind, tuple(pictures), model)
 
 
-def _hatched(frame: Image, valid: Array) -> Image:
+def hatched(frame: Image, valid: Array) -> Image:
     """Draw grey stripes where there is no truth, so that no colour is taken for data."""
     y, x = np.indices(valid.shape)
     stripes = np.where(((x + y) // 3) % 2 == 0, 150, 110).astype(np.uint8)
@@ -245,7 +246,7 @@ def _hatched(frame: Image, valid: Array) -> Image:
     return shown
 
 
-def _top(errors: Sequence[Array]) -> float:
+def error_top(errors: Sequence[Array]) -> float:
     """Return the shared end of the error scale: the largest 99th percentile of any row."""
     tops = [float(np.nanpercentile(e, 99)) for e in errors if np.isfinite(e).any()]
     return max([*tops, 1e-6])
@@ -255,7 +256,7 @@ def colour(error: Array, top: float) -> Image:
     """Paint an error map, dark = 0, bright = ``top`` and above; masked pixels are grey."""
     share = np.clip(np.nan_to_num(error, nan=0.0) / top, 0.0, 1.0)
     painted = _ramp()[(share * 255).astype(np.uint8)]
-    return _hatched(painted, np.isfinite(error))
+    return hatched(painted, np.isfinite(error))
 
 
 @lru_cache(maxsize=1)
