@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rsbench.core.errors import InputError as InputError
     from rsbench.core.errors import RsbenchError as RsbenchError
     from rsbench.evaluation import plot as plot
+    from rsbench.evaluation.report.versus import compare as compare
     from rsbench.evaluation.run import evaluate as evaluate
     from rsbench.models.api import Card as Card
     from rsbench.models.api import Frames as Frames
@@ -38,6 +39,7 @@ _LAZY = {
     "open_store": "rsbench.store.read",
     "create_model": "rsbench.models.registry",
     "evaluate": "rsbench.evaluation.run",
+    "compare": "rsbench.evaluation.report.versus",
     "InputError": "rsbench.core.errors",
     "RsbenchError": "rsbench.core.errors",
     **dict.fromkeys(

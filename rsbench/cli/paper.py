@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rsbench.cli.app import Force, app, say
+from rsbench.cli.app import Force, Json, app, dump, note, say
 from rsbench.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ Rows = Annotated[
 
 def register() -> None:
     """Add the commands to the application."""
+    app.command()(compare)
     app.command()(table)
     app.command()(figure)
 
@@ -52,6 +53,50 @@ def _listed(values: Sequence[str] | None) -> tuple[str, ...]:
     """Return the parts of values that were given one by one or joined by commas."""
     parts = (part.strip() for value in values or () for part in value.split(","))
     return tuple(part for part in parts if part)
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run folder or table.")],
+    run_b: Annotated[Path, typer.Argument(help="Second run folder or table.")],
+    more: Annotated[
+        list[Path] | None, typer.Argument(help="Further run folders, such as other seeds.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="MODEL or MODEL/PRESET; give two. Default: that of each run."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two models, paired over regions, by every metric and lead.
+
+    p values have Holm's correction over all metrics and leads; the effect is Cohen's d of paired
+    samples. Several seeds of a model are crossed with the regions. Two files, or two runs without
+    --model, are also compared row by row.
+
+    Examples: `rsbench compare runs/a runs/b` and
+    `rsbench compare runs/a-s0 runs/a-s1 runs/a-s2 runs/b --model simvp --model predrnn`.
+    """
+    from rsbench.evaluation.gate import compare as compare_rows
+    from rsbench.evaluation.report.versus import compare_models
+
+    runs = [run_a, run_b, *(more or ())]
+    by_row = not (more or model or as_json)
+    for line in compare_rows(run_a, run_b) if by_row else ():
+        say(line)
+    if by_row and not all(path.is_dir() for path in runs):
+        return
+    try:
+        found = compare_models(runs, model or ())
+    except InputError as error:
+        if not by_row:
+            raise
+        note(f"no paired comparison of two models: {error}")
+        return
+    if as_json:
+        dump(found.to_json())
+        return
+    for line in ["", *found.lines()] if by_row else found.lines():
+        say(line)
 
 
 def table(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from rsbench.evaluation.report.board import Board
-    from rsbench.evaluation.scores import Scores
-
-    Source = Scores | Board | Path | str | Sequence[Path | str]
+    from rsbench.evaluation.report.choice import Source
 
 
 def axes_or_new(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -45,7 +42,7 @@ def axes_or_new(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def decay(
-    source: Source, metric: str | None = None, *, entries: Sequence[str] = (),
+    source: Source | Board, metric: str | None = None, *, entries: Sequence[str] = (),
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """Draw a metric over lead times, with intervals, on the starts that all leads share.
@@ -70,7 +67,7 @@ def decay(
 
 
 def ranking(
-    source: Source, metric: str | None = None, *, lead: int | None = None,
+    source: Source | Board, metric: str | None = None, *, lead: int | None = None,
     entries: Sequence[str] = (), ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """Draw the entries in order of a metric at one lead time, best on top, with intervals.
@@ -108,7 +105,7 @@ def ranking(
 
 
 def perception_distortion(
-    source: Source, metrics: Sequence[str] = (), *, lead: int | None = None,
+    source: Source | Board, metrics: Sequence[str] = (), *, lead: int | None = None,
     entries: Sequence[str] = (), ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """Draw perception against distortion (Blau and Michaeli 2018, arXiv 1711.06077).

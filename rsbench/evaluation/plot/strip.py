@@ -18,8 +18,8 @@ from rsbench.evaluation.table import number
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from rsbench.evaluation.plot.charts import Source
     from rsbench.evaluation.report.board import Board
+    from rsbench.evaluation.report.choice import Source
     from rsbench.evaluation.report.pictures import Array, Image
 
 Zoom = tuple[int, int, int, int]
@@ -47,7 +47,7 @@ class _Kept:
 
 
 def strip(
-    source: Source, *, region: str | None = None, entries: Sequence[str] = (),
+    source: Source | Board, *, region: str | None = None, entries: Sequence[str] = (),
     leads: Sequence[int] = (), zoom: Zoom | None = None, errors: bool = True,
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
