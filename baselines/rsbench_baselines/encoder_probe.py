@@ -99,7 +99,7 @@ class EncoderProbe:
 
 
 def _module(encoder: nn.Module, layer: str) -> nn.Module:
-    known = dict(encoder.named_modules())
+    known: dict[str, nn.Module] = dict(encoder.named_modules())
     if layer not in known:
         names = [name for name in known if name]
         near = get_close_matches(layer, names) or names
@@ -117,7 +117,7 @@ def _grid_of_tokens(out: object, layer: str, width: int) -> Tensor:
     if isinstance(out, Tensor) and out.ndim == 3 and out.shape[2] == width:
         side = math.isqrt(out.shape[1])
         if side * side == out.shape[1]:
-            return out.mT.unflatten(2, (side, side))
+            return out.mT.reshape(out.shape[0], width, side, side)
     if isinstance(out, Tensor) and out.ndim == 4 and out.shape[1] == width:
         return out
     found = (
