@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rsbench.cli import datasets, lists, submissions
+from rsbench.cli import cache, datasets, lists, submissions
 from rsbench.cli.app import Force, Metrics, Suite, app, note, quiet, say
 from rsbench.cli.exit_codes import run_app
 from rsbench.core.errors import InputError
@@ -283,6 +283,7 @@ def table(
 
 submissions.register()
 lists.register()
+cache.register()
 
 if __name__ == "__main__":
     main()
