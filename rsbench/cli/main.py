@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from rsbench.cli import datasets, lists, submissions
+from rsbench.cli import cache, datasets, lists, submissions
 from rsbench.cli.app import Force, Metrics, Suite, app, note, quiet, say
 from rsbench.cli.exit_codes import leave, run_app
 from rsbench.core.errors import InputError
@@ -283,3 +283,4 @@ def table(
 
 submissions.register()
 lists.register()
+cache.register()
