@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from rsbench.cli import datasets, lists, paper, submissions
+from rsbench.cli import cache, datasets, lists, paper, submissions
 from rsbench.cli.app import Force, Metrics, Suite, app, note, quiet, say
-from rsbench.cli.exit_codes import run_app
+from rsbench.cli.exit_codes import leave, run_app
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line."""
-    sys.exit(run_app())
+    leave(run_app())
 
 
 datasets.register()  # first, as the help lists commands in this order
@@ -233,6 +233,4 @@ def report(
 paper.register()
 submissions.register()
 lists.register()
-
-if __name__ == "__main__":
-    main()
+cache.register()
