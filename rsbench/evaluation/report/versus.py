@@ -156,22 +156,26 @@ def compare_models(source: Source, models: Sequence[str] = ()) -> ModelCompariso
 def compare_sides(
     board: Board, names: tuple[str, str], sides: tuple[Side, Side]
 ) -> ModelComparison:
-    """Compare two sides of a board; see :func:`compare_models`."""
-    values = [_values(board, side) for side in sides]
-    raw = [
-        _row(cell, *(own[cell] for own in values))
-        for cell in _cells(board) if all(cell in own for own in values)
-    ]  # fmt: skip
-    rows = [row for row in raw if row is not None]
-    tested = [row for row in rows if row.p is not None]
-    adjusted = dict(zip(
-        [(row.metric, row.lead) for row in tested],
-        inference.holm([row.p for row in tested if row.p is not None]), strict=True,
-    ))  # fmt: skip
-    found = tuple(_judged(row, adjusted.get((row.metric, row.lead))) for row in rows)
+    """Compare two sides of a board; see :func:`compare`."""
+    cells = cells_of(board)
+    rows = compare_cells(board, sides, cells)
     there = {row.metric for row in rows}
-    untested = [m for m in dict.fromkeys(metric for metric, _ in _cells(board)) if m not in there]
-    return ModelComparison(*names, found, tuple(untested), board.run.simulated)
+    untested = [m for m in dict.fromkeys(metric for metric, _ in cells) if m not in there]
+    return ModelComparison(*names, rows, tuple(untested), board.run.simulated)
+
+
+def compare_cells(
+    board: Board, sides: tuple[Side, Side], cells: Sequence[Cell]
+) -> tuple[PairedRow, ...]:
+    """Compare two sides by these metrics and leads, with Holm's correction over them."""
+    ours, theirs = (_values(board, side) for side in sides)
+    raw = [
+        _row(cell, ours[cell], theirs[cell]) for cell in cells if cell in ours and cell in theirs
+    ]
+    rows = [row for row in raw if row is not None]
+    tested = [row.p for row in rows if row.p is not None]
+    adjusted = iter(inference.holm(tested))
+    return tuple(_judged(row, None if row.p is None else next(adjusted)) for row in rows)
 
 
 def _judged(row: PairedRow, p: float | None) -> PairedRow:
@@ -182,7 +186,7 @@ def _judged(row: PairedRow, p: float | None) -> PairedRow:
     return replace(row, p_holm=p, better=better)
 
 
-def _cells(board: Board) -> list[Cell]:
+def cells_of(board: Board) -> list[Cell]:
     """Return the metrics and leads compared: ranked ones; of skill only the primary endpoint."""
     rows = strata.headline(board.scores.table())
     primary = board.run.endpoint.metric
