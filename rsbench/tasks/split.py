@@ -59,7 +59,8 @@ def split(batch: Batch[S], question: Question) -> tuple[Given, Want, Frames]:
         noise=question.noise,
         context=question.context,
     )
-    return Given(given, {name: batch.grids[name] for name in given}, batch.refs), want, batch.truth
+    grids = {name: batch.grids[name] for name in given}
+    return Given(given, grids, batch.refs, texts=batch.texts), want, batch.truth
 
 
 def _require_finite(batch: Batch[S], name: str, frames: Frames) -> None:
