@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from rsbench.cli import datasets, lists, submissions
+from rsbench.cli import cache, datasets, lists, submissions
 from rsbench.cli.app import Force, Metrics, Suite, app, note, quiet, say
-from rsbench.cli.exit_codes import run_app
+from rsbench.cli.exit_codes import leave, run_app
 from rsbench.core.errors import InputError
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line."""
-    sys.exit(run_app())
+    leave(run_app())
 
 
 datasets.register()  # first, as the help lists commands in this order
@@ -283,6 +283,4 @@ def table(
 
 submissions.register()
 lists.register()
-
-if __name__ == "__main__":
-    main()
+cache.register()

@@ -317,8 +317,9 @@ def _join(a: Samples, b: Samples) -> Samples:
         )
     times = torch.cat([a.want.times, b.want.times])
     want = replace(a.want, times=times, grids=grids, samples=refs)
+    own = {name: (*a.given.grids[name], *b.given.grids[name]) for name in frames}
     texts = (*a.given.texts, *b.given.texts)
-    return Samples(Given(frames, dict.fromkeys(frames, grids), refs, texts=texts), want, a.truth)
+    return Samples(Given(frames, own, refs, texts=texts), want, a.truth)
 
 
 def _same_bits(before: Tensor, after: Tensor, cause: str) -> None:

@@ -230,6 +230,7 @@ class Case:
         conditions: the stress scenario of each batch row; empty where there is none.
         zones: name → ``(B, H, W)`` bool, parts of the images chosen from the inputs.
         permuted: what is given with the frames and texts of other samples, in a task that permutes.
+        ratio: wanted pixels along one side of a pixel given; None where grids are equal.
     """
 
     given: Given
@@ -242,6 +243,7 @@ class Case:
     conditions: tuple[str, ...] = ()
     zones: Mapping[str, Tensor] = field(default_factory=dict)
     permuted: Given | None = None
+    ratio: int | None = None
 
     @property
     def samples(self) -> tuple[SampleRef, ...]:
@@ -269,10 +271,11 @@ class Asked(Generic[S]):
         key: identifier for models and noise.
         name: of the file of the answer, unique in the region.
         label: name in messages, as ``start 2019-07-01``.
-        grid: grid of the answer and of all frames given.
+        grid: grid of the answer, and of the frames given that ``grids`` does not name.
         given: sensor → dates of the frames given.
         folders: sensor → folder of these frames.
         targets: dates asked for.
+        grids: sensor → grid of its frames, where it is not that of the answer.
     """
 
     sample: S
@@ -283,6 +286,7 @@ class Asked(Generic[S]):
     given: Mapping[str, tuple[date, ...]]
     folders: Mapping[str, str]
     targets: tuple[date, ...]
+    grids: Mapping[str, Grid] = field(default_factory=dict)
 
     @property
     def region(self) -> str:
@@ -313,6 +317,7 @@ class Task(Protocol[S]):
         known_names: names of the entries of :meth:`known`.
         case_features: features of sets of images that need the store or the conditions, and that
             its cases have.
+        shows_start: whether a frame of what is predicted is given, as metrics of change need.
     """
 
     name: str
@@ -326,6 +331,7 @@ class Task(Protocol[S]):
     permutes: bool = False
     known_names: tuple[str, ...] = ()
     case_features: tuple[str, ...] = ()
+    shows_start: bool = True
 
     def require_protocol(self, protocol: Rules) -> None:
         """Refuse a protocol whose options are not of this task.
@@ -377,6 +383,14 @@ class Task(Protocol[S]):
 
     def resampled(self, protocol: Rules) -> str | None:
         """Return how frames of other grids are brought to the predicted one; None without any."""
+        return None
+
+    def pixel_ratio(self, config: EvaluationConfig) -> int | None:
+        """Return the wanted pixels along one side of a pixel given; None without coarser ones."""
+        return None
+
+    def unsuited(self, config: EvaluationConfig, name: str) -> str | None:
+        """Return why a reference model has no place in the table; None where it has."""
         return None
 
     def zones(self, given: Given, want: Want) -> Mapping[str, Tensor]:

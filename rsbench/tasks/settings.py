@@ -55,7 +55,7 @@ def evaluation_config(
         members=asked.members,
         seed=asked.seed, device=_device(asked.device), precision=asked.precision,
     )  # fmt: skip
-    return own.settle(_with_metrics(config, asked, own.case_features))
+    return own.settle(_with_metrics(config, asked))
 
 
 def _require_primary(protocol: Protocol) -> None:
@@ -106,9 +106,7 @@ def _task(store: Store, protocol: Protocol) -> Task[Any]:
     return own
 
 
-def _with_metrics(
-    config: EvaluationConfig, asked: EvaluationOptions, of_case: tuple[str, ...]
-) -> EvaluationConfig:
+def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> EvaluationConfig:
     """Return the configuration with the metrics that its task, bands and members allow."""
     from rsbench.metrics.queries import SELECTION, needs_case
     from rsbench.metrics.suites import for_bands
@@ -121,8 +119,10 @@ def _with_metrics(
     display = config.meta.display
     shown = display is not None and set(display) <= set(config.bands)
     ids, left_out = for_bands(
-        tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members
-    )
+        tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members,
+        start=task_of(config).shows_start,
+    )  # fmt: skip
+    of_case = task_of(config).case_features
     for metric in [one for one in ids if needs_case(one) not in (None, *of_case)]:
         left_out[metric] = f"needs conditions that the task {config.protocol.task} does not give"
     ids = tuple(metric for metric in ids if metric not in left_out)
@@ -213,6 +213,7 @@ def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question:
         curves=tuple(unit.curves for unit in units),
         conditions=tuple(unit.condition for unit in units),
         zones=own.zones(given, want),
+        ratio=own.pixel_ratio(config),
     )
 
 

@@ -10,8 +10,9 @@ import torch
 
 from rsbench.tasks.base import Batch
 from rsbench.tasks.generate.texts import caption
+from rsbench.tasks.pairs import Image
 from rsbench.tasks.segment.reader import LabelReader
-from rsbench.tasks.segment.samples import TARGET, Image
+from rsbench.tasks.segment.samples import TARGET
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rsbench.tasks.pairs import Image
 from rsbench.tasks.segment.labelled import labelled_regions
-from rsbench.tasks.segment.samples import Image
 from rsbench.tasks.windows import whole_window, windows_of
 
 if TYPE_CHECKING:
