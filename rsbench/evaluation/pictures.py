@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,8 @@ class Viewer:
             truth=[self._picture(frame.numpy(), case.want.bands) for frame in case.truth[b]],
             valid=[mask[0].numpy() for mask in case.valid[b]],
             context=_picture(
-                frames.values[b, 0, self._shown(case, b)].numpy(), frames.bands, self._inputs
+                frames.values[b, 0, self._shown(case, b)].numpy(), frames.bands,
+                replace(self._inputs, unit=SHARE) if frames.unit == SHARE else self._inputs,
             ),
         )  # fmt: skip
         self._samples[sample.region] = kept

@@ -98,12 +98,14 @@ class Given:
     Args:
         taught: sensor → frames that only training has: of the ground of each row, on the grid of
             that sensor. Empty unless the card says ``taught``, and always in ``predict``.
+        texts: one description per batch row, in tasks that give texts; otherwise empty.
     """
 
     frames: Mapping[str, Frames]
     grids: Mapping[str, tuple[Grid, ...]]
     samples: tuple[SampleRef, ...]
     taught: Mapping[str, Frames] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Self:
         """Return the input with tensors on a device."""
