@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rsbench.build.importers.api import ImportOptions as ImportOptions
     from rsbench.cli.demo import run_demo as run_demo
     from rsbench.cli.doctor import doctor as doctor
+    from rsbench.core.cache_files import cache_entries as cache_entries
+    from rsbench.core.cache_files import prunable as prunable
+    from rsbench.core.cache_files import prune as prune
     from rsbench.core.errors import InputError as InputError
     from rsbench.core.errors import RsbenchError as RsbenchError
     from rsbench.evaluation.gate import check as check
@@ -66,6 +69,7 @@ _NAMES = {
     "rsbench.build.importers.api": "ImportOptions",
     "rsbench.cli.demo": "run_demo",
     "rsbench.cli.doctor": "doctor",
+    "rsbench.core.cache_files": "cache_entries prunable prune",
     "rsbench.core.errors": "InputError RsbenchError",
     "rsbench.evaluation.gate": "check compare",
     "rsbench.evaluation.results": "report run table",

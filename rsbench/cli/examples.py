@@ -47,7 +47,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "rsbench report run --out report.html",
         "rsbench report run-a run-b --published sat-jepa-diff --out both.html --force",
     ),
-    "table": ("rsbench table run --markdown", "rsbench table run-a run-b --latex > table.tex"),
+    "table": (
+        "rsbench table run --best bold --no-interval",
+        'rsbench table run-a run-b --metric ssim,rmse --lead 1,3 --latex --caption "Scores"',
+    ),
     "figure": (
         "rsbench figure run strip --out strip.pdf",
         "rsbench figure run-a run-b decay --out decay.svg",
@@ -77,6 +80,6 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "rsbench weights import released.safetensors --model sa_stf --bands 4 --out checkpoint",
     ),
     "doctor": ("rsbench doctor", "rsbench doctor --json"),
-    "cache": ("rsbench cache", "rsbench cache --prune"),
+    "cache": ("rsbench cache", "rsbench cache --prune --older-than 7"),
 }
 """Words of a command → what may be typed."""

@@ -22,15 +22,17 @@ PANELS: Mapping[str, str] = {
     "optimizer schedule early_stopping patience validate_every log",
     "Computing": "seed device devices precision channels_last compiled tf32 workers scheduler "
     "parts finalise yes dry_run allow_incomplete",
-    "Metrics": "suite metrics metric lead",
+    "Metrics": "suite metrics metric lead rows",
     "Values of the files": "unit scale offset nodata value_range offset_from mask mask_valid",
     "Dates, bands and grid of the files": "bands dates dates_in_file step composite layout crs gsd "
     "region_size split_by variables tolerance",
     "Coarse images": "coarse_unit coarse_scale coarse_offset coarse_nodata coarse_value_range "
     "coarse_bands coarse_gsd coarse_resampling",
     "Choice of dates": "clear coarse_clear correlation shift",
-    "Output": "out store release format form keep_predictions force as_json junit summary write "
-    "overwrite latex markdown csv bibtex methods caption label linked published",
+    "Output": "out store release format form keep_predictions force older_than remove as_json "
+    "junit summary write "
+    "overwrite latex markdown csv bibtex methods caption label best "
+    "no_interval linked published",
     "Messages": "verbose quiet",
 }
 """Heading of the help → names of parameters; others stand below ``Options``."""

@@ -15,6 +15,7 @@ from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.strata import headline as headline_rows
+from rsbench.evaluation.table import records
 from rsbench.evaluation.trained_labels import require_labels
 from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options
@@ -90,7 +91,6 @@ class RunResult:
     def to_json(self) -> dict[str, Any]:
         """Return what `rsbench run --json` prints: places, identity, and the headline rows."""
         run, columns = self.scores.run, ["model", "preset", "metric", "lead", "value", "lo", "hi"]
-        rows = headline_rows(self.scores.table())[columns].astype(object)
         return {
             "out": str(self.out),
             "report": str(self.out / "report.html"),
@@ -99,7 +99,7 @@ class RunResult:
             "simulated": run.simulated,
             "complete": run.complete,
             "reference": run.best_trivial,
-            "rows": rows.where(rows.notna(), None).to_dict("records"),
+            "rows": records(headline_rows(self.scores.table())[columns]),
         }
 
 

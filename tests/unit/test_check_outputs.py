@@ -14,6 +14,7 @@ from scores_fixtures import MODELS, make_scores, save_run
 from rsbench.cli.exit_codes import run_app
 from rsbench.evaluation.gate import CheckResult, Finding, check
 from rsbench.evaluation.gate.outputs import MOST, to_json, to_junit, to_summary
+from rsbench.evaluation.scores import Scores
 
 KEPT: dict[str, Any] = {"metrics": ("mse@1", "psnr@1"), "bands": ("all",)}
 KEY = ("simvp", "tiny", "s2 k=3", "mse@1", "all", 1, "all")
@@ -83,3 +84,14 @@ def test_a_file_that_cannot_be_written_is_named(
         monkeypatch.setattr(sys, "argv", ["rsbench", *words, str(tmp_path / "no" / "file")])
         assert run_app() == 2
         assert option in capsys.readouterr().err
+
+
+def test_a_table_is_printed_as_json(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rsbench", "table", str(runs / "good"), "--json"])
+    assert run_app() == 0
+    rows = json.loads(capsys.readouterr().out)
+    table = Scores.load(runs / "good").table()
+    assert [row["lead"] for row in rows] == table["lead"].tolist()
+    assert [row["value"] is None for row in rows] == table["value"].isna().tolist()
