@@ -18,7 +18,6 @@ import typer
 
 from rsbench.cli.app import alert, app
 from rsbench.core.errors import DiskFull, InputError, LimitReached, RsbenchError, first_line
-from rsbench.core.extras import install_command
 from rsbench.core.io import FULL, remove_own_temporaries
 from rsbench.core.progress import Detail, detail, set_detail
 
@@ -151,7 +150,8 @@ def _scarce(error: BaseException) -> LimitReached | None:
                 "Raise the limit, e.g. with `ulimit -n 4096`, and type the same command",
             )
         foreign = isinstance(cause, RuntimeError | ImportError | OSError)
-        if isinstance(cause, MemoryError) or (foreign and _NO_MEMORY.search(str(cause))):
+        said = foreign and _NO_MEMORY.search(str(cause))
+        if isinstance(cause, MemoryError) or said or _lost(cause):
             MEMORY_RAN_OUT.set()
             return LimitReached(
                 "this command",
@@ -160,6 +160,15 @@ def _scarce(error: BaseException) -> LimitReached | None:
             )
         cause = cause.__cause__
     return None
+
+
+def _lost(error: BaseException) -> bool:
+    """Return whether C code failed without saying why, where the address space is limited."""
+    if not isinstance(error, SystemError) or "exception set" not in str(error):
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _reason(error: BaseException) -> str:
@@ -194,5 +203,7 @@ def _machine(error: OSError) -> RsbenchError:
 
 
 def _missing(module: str) -> InputError:
+    from rsbench.core.extras import install_command
+
     root, remedy = module.partition(".")[0], f"Type: {install_command(module)}"
     return InputError("this command", f"the package {root} is not installed", remedy)

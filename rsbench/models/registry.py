@@ -15,7 +15,6 @@ from pathlib import PurePath
 from typing import Any
 
 from rsbench.core.errors import InputError, RsbenchError, unknown
-from rsbench.core.extras import extra_of, install_command
 from rsbench.core.names import label_fault
 from rsbench.core.plugins import BrokenPlugIn, PlugIns
 from rsbench.models.api import Card, Model
@@ -277,6 +276,8 @@ def _builder(entry: Card) -> Any:
     try:
         return entry.builder()
     except (ImportError, AttributeError) as error:
+        from rsbench.core.extras import extra_of, install_command
+
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         remedy = (
             f"Install it with: {install_command(missing)}"
