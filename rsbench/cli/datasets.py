@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rsbench.cli.app import Json, app, dump, lock_app, note, say
+from rsbench.cli.app import Json, alert, app, dump, lock_app, note, say
 from rsbench.cli.imports import ImportCommand, import_command
 
 
@@ -217,7 +217,7 @@ def validate(
     if as_json:
         dump([str(finding) for finding in findings])
     for finding in [] if as_json else findings:
-        note(str(finding))
+        alert(str(finding))
     if findings:
         raise typer.Exit(1)
     if not as_json:

@@ -6,17 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperCommand
+from rsbench.cli.frame import Command
 
 if TYPE_CHECKING:
     from rsbench.build.importers.api import ImportOptions
 
 
-class ImportCommand(TyperCommand):
+class ImportCommand(Command):
     """A command whose help ends with the installed importers."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write one line per importer; they are loaded for the help only."""
+        """Write examples, and one line per importer; they are loaded for the help only."""
+        super().format_epilog(ctx, formatter)
         from rsbench.build.importers.registry import IMPORTERS
         from rsbench.core.plugins import BrokenPlugIn
 
