@@ -24,6 +24,7 @@ from rsbench.build.importers.flat_files import (
     open_array,
     require_size,
 )
+from rsbench.build.importers.lacks import NotStatedError
 from rsbench.build.read.opened import DRIVER, GDAL_ENV
 from rsbench.build.read.radiometry import alike, radiometry_of
 from rsbench.core.errors import InputError
@@ -66,7 +67,10 @@ class Raster:
         mask, mask_valid: a mask that is a file of its own, and its numbers that mean valid.
         source, variable, times: of a NetCDF, what GDAL opens, and the dates of its bands.
         native: grid of the file, where ``grid`` is another one.
+        moved: pixels right and down that the file's own origin lies of that of ``grid``.
         added: what brings its numbers to the offset of the others.
+        masked: whether the file has a mask of its own.
+        placed: whether the file states its place; else ``grid`` is one at the origin.
         south_up: whether the first row of the file is the southernmost; ``grid`` is north-up.
     """
 
@@ -85,7 +89,10 @@ class Raster:
     parts: tuple[Raster, ...] = ()
     only: tuple[int, ...] = ()
     south_up: bool = False
+    masked: bool = False
+    placed: bool = True
     added: float = 0.0
+    moved: tuple[float, float] = (0.0, 0.0)
     mask: Raster | None = None
     mask_valid: tuple[int, ...] = ()
     native: Grid | None = None
@@ -129,20 +136,6 @@ def open_all(folder: Path, options: ImportOptions) -> list[Raster]:
     if not files:
         raise _no_image(folder)
     return [raster for path in files for raster in _described(path, options)]
-
-
-def left_below(folder: Path) -> list[str]:
-    """Return one line that says how many images in folders below are not taken, if some are not."""
-    if not any(is_image(p) for p in folder.iterdir()):
-        return []
-    below = [p for p in sorted(folder.rglob("*")) if p.parent != folder and is_image(p)]
-    if not below:
-        return []
-    first = below[0].relative_to(folder)
-    return [
-        f"{len(below)} images in folders below {folder} are not taken, the first: {first}. To take "
-        "them, move the images that lie beside these folders into one of their own"
-    ]
 
 
 def _described(path: Path, options: ImportOptions) -> list[Raster]:
@@ -213,6 +206,8 @@ def describe(
         InputError: if it cannot be read or placed, its bands differ in type or scale, its numbers
             are indices of a palette, or it holds several images.
     """
+    from rasterio.enums import MaskFlags
+
     if known is not None and path.suffix.lower() == ".npy":
         return _describe_array(path, known)
     driver = DRIVERS.get(path.suffix.lower(), ENVI)
@@ -228,6 +223,8 @@ def describe(
             path=path,
             grid=grid,
             south_up=south_up,
+            masked=MaskFlags.per_dataset in data.mask_flag_enums[0] and alpha is None,
+            placed=bool(data.crs) or not data.transform.is_identity,
             bands=bands,
             dtype=alike(path, "types", data.dtypes[:bands]),
             nodata=_nodata_tag(data),
@@ -310,6 +307,7 @@ def _describe_array(path: Path, known: Known) -> Raster:
     return Raster(
         path=path,
         grid=known.place(*values.shape[1:]),
+        placed=False,
         bands=known.bands,
         dtype=values.dtype.newbyteorder("=").name,
         nodata=None,
@@ -384,11 +382,13 @@ def _grid_of(
 def _not_placed(path: Path, data: Any, options: ImportOptions) -> Grid:
     """Return a grid of the stated pixel size at the origin of the stated coordinate system."""
     if options.crs is None or options.gsd is None:
-        raise InputError(
+        raise NotStatedError(
             f"importing {path}",
             "it has no CRS and no place",
             "State a CRS in metres and the pixel size, e.g. --crs EPSG:3857 --gsd 10; the images "
             "then lie at its origin, and no map shows where they are",
+            lacks=f"a CRS and the pixel size of {path.name}, which has no place",
+            assumed={"crs": options.crs or "EPSG:3857", "gsd": options.gsd or 10.0},
         )
     size = options.gsd
     place = (size, 0.0, 0.0, 0.0, -size, size * data.height)
@@ -408,10 +408,12 @@ def _crs(path: Path, held: Any, given: str | None) -> str:
                 f"--crs {given}", "it names no coordinate system", "Give EPSG:code"
             ) from error
     if not held and stated is None:
-        raise InputError(
+        raise NotStatedError(
             f"importing {path}",
             "it has no CRS",
             "State it with --crs EPSG:code if you know it; without it nothing can be placed",
+            lacks=f"the CRS of {path.name}",
+            assumed={"crs": "EPSG:32633"},
         )
     if held and stated is not None and held != stated:
         raise InputError(
