@@ -63,7 +63,8 @@ def _on_one_origin(request: ImportRequest, rasters: Sequence[Raster]) -> list[Ra
     grid, found = rasters[0].grid, []
     for raster in rasters:
         apart = pixels_apart(grid, raster.grid)
-        near = apart is not None and max(map(abs, apart)) <= most + NEAR
-        moved = apart is not None and near and raster.grid != grid
-        found.append(replace(raster, grid=grid, moved=apart) if moved else raster)
+        if apart is None or raster.grid == grid or max(map(abs, apart)) > most + NEAR:
+            found.append(raster)
+        else:
+            found.append(replace(raster, grid=grid, moved=apart))
     return found

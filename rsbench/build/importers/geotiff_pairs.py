@@ -62,7 +62,10 @@ class GeoTiffPairs:
             "coarse_resampling": "coarse images are never resampled",
             **dict.fromkeys(STEP_OPTIONS, "pairs are of any dates"),
             **dict.fromkeys(GATE_OPTIONS, "pairs are described, and you choose them"),
-            **dict.fromkeys(LAYOUT_OPTIONS, "each file is one whole image"),
+            **dict.fromkeys(
+                sorted({*LAYOUT_OPTIONS} - {"layout", "gsd", "origin_tolerance"}),
+                "each file is one whole image",
+            ),
         }
     )
 

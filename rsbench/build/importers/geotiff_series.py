@@ -31,7 +31,7 @@ from rsbench.build.importers.left_over import left_below
 from rsbench.build.importers.offsets import one_offset, require_one_offset
 from rsbench.build.importers.places import is_one_scene, whole_regions
 from rsbench.build.importers.plausibility import Plausibility
-from rsbench.build.importers.raster import open_all
+from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.regular import Regular, regular
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files, read_block
 from rsbench.build.importers.stacks import require_bands
@@ -55,12 +55,17 @@ class GeoTiffSeries:
         }
     )
 
+    def rasters(self, request: ImportRequest) -> tuple[Path, Sequence[Raster]]:
+        """Return the folder of the files, and what each says of itself."""
+        folder = request.folder()
+        return folder, open_all(folder, request.options)
+
     def prepare(self, request: ImportRequest) -> PreparedSeries:
         """See :class:`rsbench.build.importers.api.Importer`."""
         given, options = request.options.sensor(), request.options
-        folder = request.folder()
-        images = brought_together(request, images_of(request, folder, open_all(folder, options)))
-        regions = one_offset(request, images)
+        folder, found = self.rasters(request)
+        together = brought_together(request, images_of(request, folder, found))
+        regions = one_offset(request, together)
         if options.offset_from is not None:
             given = replace(given, offset=None)
         if options.dates_in_file is None:
@@ -151,7 +156,8 @@ class PreparedSeries:
             f"of the whole area {sum(shares) / len(shares):.1%} is valid"
             for split, count in empty.items()
         ]
-        below = left_below(self.request.folder())
+        folder = self.request.source
+        below = left_below(folder) if folder.is_dir() else []
         return Written(store, written, [*gone_notes, *below, *self._on_dates(), *notes])
 
     def _recipe(self) -> dict[str, Any]:

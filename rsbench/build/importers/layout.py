@@ -60,6 +60,8 @@ def images_of(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -
     layout = request.options.layout
     rasters = with_masks(request, rasters)
     along = [r for r in rasters if r.times]
+    for raster in along:
+        _require_dates(raster)
     rasters = [r for r in rasters if not r.times]
     named = _by_layout(request, folder, rasters) if layout else _by_name(request, folder, rasters)
     if request.options.dates_in_file is not None:
@@ -97,6 +99,18 @@ def _by_name(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) ->
         return [Named(r, _region(r.path, folder), date.min) for r in rasters]
     when = _dates(request, rasters, folder)
     return [Named(r, _region(r.path, folder), when[r.path], r.variable) for r in rasters]
+
+
+def _require_dates(raster: Raster) -> None:
+    """Refuse a variable with two images of one date."""
+    for day in raster.times:
+        if raster.times.count(day) > 1:
+            raise InputError(
+                f"importing {raster.path}",
+                f"{raster.variable or 'it'} has {raster.times.count(day)} images of {day}",
+                "Keep one of each date, or composite them first, e.g. with xarray: "
+                "cube.resample(time='1D').first()",
+            )
 
 
 def _dates(request: ImportRequest, rasters: Sequence[Raster], folder: Path) -> Mapping[Path, date]:

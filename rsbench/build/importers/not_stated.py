@@ -53,16 +53,14 @@ def _together(request: ImportRequest, found: Sequence[NotStatedError]) -> InputE
         return first
     if len(found) == 1:
         return InputError(first.asked, first.found, f"{first.remedy}. So {command}")
-    lacks = ", ".join(error.lacks for error in found)
+    others = ", ".join(error.lacks for error in found[1:])
     hints = {
         "unit": " ; display values need no scale, and other units are kelvin and index",
         "dates": " ; FILE.csv has the columns file,date",
     }
     told = "".join(hint for name, hint in hints.items() if name in request.assumed)
     remedy = f"{command[:1].upper()}{command[1:]}{told}"
-    return InputError(
-        f"importing {request.source}", f"{len(found)} things are not stated: {lacks}", remedy
-    )
+    return InputError(first.asked, f"{first.found}; also not stated: {others}", remedy)
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class SatJepaDiff:
     takes = SENSOR_OPTIONS - {"dates"} | {"split", "gsd"}
     reasons = MappingProxyType(
         {
-            **COMMON_REASONS,
+            **{name: why for name, why in COMMON_REASONS.items() if name != "gsd"},
             "dates": "the year stands in the names of the layout",
             **ONE_SENSOR_REASONS,
         }

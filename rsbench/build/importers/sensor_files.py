@@ -18,7 +18,7 @@ from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.stated import SensorIdentity, Stated, meta_of
 from rsbench.build.importers.taken import Taken
 from rsbench.build.importers.validity import Read, declared_nodata, valid_reader
-from rsbench.core.digest import sha256_file
+from rsbench.core.digest import sha256_file, sha256_json
 from rsbench.core.grid import Window
 from rsbench.store.layout import SensorArrays, SensorMeta
 
@@ -53,7 +53,7 @@ class SensorFiles:
             "scale": self.meta.scale,
             "offset": self.meta.offset,
             "nodata": None if self.nodata is None else str(self.nodata),
-            "files": {_below(p, self.folder): sha256_file(p) for p in self._paths()},
+            "files": {_below(p, self.folder): _digest(p) for p in self._paths()},
             **({"origins": self._moved()} if self._moved() else {}),
             **({} if all(raster.placed for raster in self.files) else {"unplaced": True}),
         }
@@ -98,17 +98,22 @@ class SensorFiles:
         """Yield what each image is taken for, in order of time."""
         meta = self.meta
         for raster, day in zip(self.files, self.times, strict=True):
-            paths = [_below(path, self.folder) for path in replace(raster, mask=None).paths]
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             offset = meta.offset - raster.added * meta.scale
             yield Taken(
-                file=(raster.variable and not more and f"{paths[0]}:{raster.variable}")
-                or paths[0] + more,
+                file=self._file(raster),
                 sensor=meta.name, region=region, date=day, bands=_bands(raster, meta),
                 unit=meta.unit, scale=f"{meta.scale:g}", offset=f"{offset:g}", dtype=raster.dtype,
                 nodata=self._nodata(raster), mask=_mask(raster, self.folder),
                 grid=shown(raster.native or raster.grid) + _place(raster), split=split,
             )  # fmt: skip
+
+    def _file(self, raster: Raster) -> str:
+        """Return the file of an image; of several how many, and the variables of a cube."""
+        paths = [_below(path, self.folder) for path in replace(raster, mask=None).paths]
+        variables = ",".join(part.variable for part in raster.parts or (raster,))
+        if len(paths) > 1:
+            return f"{paths[0]} and {len(paths) - 1} more"
+        return f"{paths[0]}:{variables}" if raster.variable else paths[0]
 
     def _nodata(self, raster: Raster) -> str:
         held = {f"{n:g}" for n in (raster.nodata, self.nodata) if n is not None}
@@ -127,6 +132,14 @@ def _bands(raster: Raster, meta: SensorMeta) -> str:
     """Return the names of the bands, and their numbers in the file where the order is another."""
     numbers = ",".join(map(str, raster.only)) if raster.only and not raster.variable else ""
     return ",".join(meta.bands) + (f" (bands {numbers} of the file)" if numbers else "")
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file, of a folder that of its files and their names."""
+    if path.is_file():
+        return sha256_file(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return sha256_json([[p.relative_to(path).as_posix(), sha256_file(p)] for p in files])
 
 
 def _mask(raster: Raster, folder: Path | None) -> str:
