@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from rsbench.models.api import Want as Want
     from rsbench.models.registry import create_model as create_model
     from rsbench.store.read import open_store as open_store
+    from rsbench.training.api import train as train
+    from rsbench.training.callbacks import TrainingCallback as TrainingCallback
+    from rsbench.training.options import Options as Options
 
 
 # Public module names (rsbench.check, rsbench.errors, rsbench.registry) stay where packages move.
@@ -37,6 +40,9 @@ _LAZY = {
     "open_store": "rsbench.store.read",
     "create_model": "rsbench.models.registry",
     "evaluate": "rsbench.evaluation.run",
+    "train": "rsbench.training.api",
+    "TrainingCallback": "rsbench.training.callbacks",
+    "Options": "rsbench.training.options",
     "InputError": "rsbench.core.errors",
     "RsbenchError": "rsbench.core.errors",
     **dict.fromkeys(
