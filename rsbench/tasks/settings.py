@@ -115,11 +115,11 @@ def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> Evaluat
         *(suite_of(asked.suite) if asked.suite else config.protocol.suite),
         *(suite_of(asked.metrics) if asked.metrics else ()),
     ]
-    display = config.meta.display
+    own, display = task_of(config), config.meta.display
     shown = display is not None and set(display) <= set(config.bands)
     ids, left_out = for_bands(
         tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members,
-        start=task_of(config).shows_start,
+        start=own.shows_start, ratio=own.pixel_ratio(config),
     )  # fmt: skip
     if SELECTION not in ids:
         ids = (SELECTION, *ids)  # every table holds skill and its share of regions
@@ -172,12 +172,12 @@ def cases(
     from rsbench.tasks.split import Question
 
     own = task_of(config)
-    reader = own.reader(reading_of(config))
+    reader, ratio = own.reader(reading_of(config)), own.pixel_ratio(config)
     question = Question(Noise(config.seed), config.members, own.context)
     for whole in own.groups(config, split or config.split):
         group = [sample for sample in whole if regions is None or sample.region in regions]
         for batch in batches(reader, group, batch_size):
-            yield _case(config, own, batch, question)
+            yield replace(_case(config, own, batch, question), ratio=ratio)
 
 
 def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question: Question) -> Case:
@@ -195,7 +195,6 @@ def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question:
         curves=tuple(unit.curves for unit in units),
         conditions=tuple(unit.condition for unit in units),
         zones=own.zones(given, want),
-        ratio=own.pixel_ratio(config),
     )
 
 
