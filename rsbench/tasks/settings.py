@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.catalog import Protocol, load_protocol
+from rsbench.catalog.loaders import names
 from rsbench.core.errors import InputError, unknown
 from rsbench.tasks.base import Case, Reading, Task
 from rsbench.tasks.config import SPLITS, EvaluationConfig, EvaluationOptions
@@ -55,6 +56,23 @@ def evaluation_config(
         seed=asked.seed, device=_device(asked.device), precision=asked.precision,
     )  # fmt: skip
     return own.settle(_with_metrics(config, asked))
+
+
+def default_protocol(store: Store, wanted: str) -> str:
+    """Return the protocol of a store for a model of a task, where none is named.
+
+    It is the store's default. Where that is of another task, and the store can be used for this
+    one, it is the catalogue's protocol of the name of the task, if there is one.
+
+    Args:
+        store: an open store.
+        wanted: name of the task of the model.
+    """
+    named = store.meta.default_protocol
+    if named and load_protocol(named).task == wanted:
+        return named
+    fits = wanted in {item.name for item in fitting(store.meta.kind)}
+    return wanted if fits and wanted in names("protocols") else named
 
 
 def _require_primary(protocol: Protocol) -> None:
