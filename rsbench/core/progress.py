@@ -120,7 +120,7 @@ class _Bars:
 
 
 class _Lines:
-    """Lines on stderr, at most one every `EVERY` seconds (verbose: `EVERY_VERBOSE`), with the time that is left."""
+    """Lines on stderr, at most one every `EVERY` seconds with the time left."""
 
     def __init__(self) -> None:
         self._every = EVERY_VERBOSE if _detail is Detail.VERBOSE else EVERY
