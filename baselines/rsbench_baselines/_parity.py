@@ -23,6 +23,7 @@ PARITY: Mapping[str, str] = MappingProxyType(
             ("pixel_lda", "window_lda"),
             "With scikit-learn's LinearDiscriminantAnalysis: probabilities agree to 1e-4.",
         ),
+        "bicubic": "With Pillow's cubic convolution: images agree to 1e-5.",
         "simvp": "With OpenSTL's code: gSTA (paper, mmnist, kitti) and IncepU agree to 1e-14, "
         "gradients of paper and IncepU to 4e-15 (float64); drop-path rates and initial values "
         f"agree. {_RECORDED}. Not compared: a training.",

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -21,6 +21,9 @@ from rsbench.core.errors import DiskFull, InputError, LimitReached, RsbenchError
 from rsbench.core.io import FULL, remove_own_temporaries
 
 INTERRUPTED = 130
+
+# Set once memory has run out: from then on the interpreter may not end in order.
+MEMORY_RAN_OUT = threading.Event()
 
 # How libraries say that memory or address space has run out.
 _NO_MEMORY = re.compile(
@@ -57,6 +60,18 @@ def run_app() -> int:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     _prepare_streams()
     return guarded(lambda: app(prog_name="rsbench", standalone_mode=False))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code.
+
+    Without memory the finalisers of the interpreter fail with a line each, or wait forever. They
+    are left out then; temporary files are removed first.
+    """
+    if MEMORY_RAN_OUT.is_set():
+        remove_own_temporaries()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _prepare_streams() -> None:
@@ -134,6 +149,7 @@ def _scarce(error: BaseException) -> LimitReached | None:
             )
         foreign = isinstance(cause, RuntimeError | ImportError | OSError)
         if isinstance(cause, MemoryError) or (foreign and _NO_MEMORY.search(str(cause))):
+            MEMORY_RAN_OUT.set()
             return LimitReached(
                 "this command",
                 f"there is too little memory ({_reason(cause)})",

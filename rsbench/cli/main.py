@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from rsbench.cli import datasets, lists, submissions
+from rsbench.cli import cache, datasets, lists, paper, submissions
 from rsbench.cli.app import Force, Metrics, Suite, app, note, quiet, say
-from rsbench.cli.exit_codes import run_app
-from rsbench.core.errors import InputError
+from rsbench.cli.exit_codes import leave, run_app
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line."""
-    sys.exit(run_app())
+    leave(run_app())
 
 
 datasets.register()  # first, as the help lists commands in this order
@@ -243,46 +242,7 @@ def report(
     say(str(out))
 
 
-@app.command()
-def table(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders or tables.")],
-    latex: Annotated[bool, typer.Option("--latex", help="LaTeX.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown (default).")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="CSV, all columns.")] = False,
-    bibtex: Annotated[bool, typer.Option("--bibtex", help="BibTeX, of run folders only.")] = False,
-    methods: Annotated[
-        bool, typer.Option("--methods", help="A methods paragraph, of run folders only.")
-    ] = False,
-) -> None:
-    """Print the table of one or more runs, or text for a paper."""
-    from rsbench.evaluation.table import (
-        load_scores,
-        load_tables,
-        supported_best,
-        to_csv,
-        to_latex,
-        to_markdown,
-    )
-
-    if latex + markdown + csv + bibtex + methods > 1:
-        raise InputError("rsbench table", "more than one format", "Give one of them")
-    if bibtex or methods:
-        from rsbench.evaluation.report import boards, paper
-
-        board = paper.one_board(boards(list(dict.fromkeys(runs))))
-        say((paper.bibtex if bibtex else paper.methods)(board))
-        return
-    frame = load_tables(runs)
-    if csv:
-        say(to_csv(frame))
-        return
-    scores = load_scores(runs)
-    best = supported_best(scores[0]) if len(runs) == len(scores) == 1 else frozenset()
-    say((to_latex if latex else to_markdown)(frame, best=best, scores=scores))
-
-
+paper.register()
 submissions.register()
 lists.register()
-
-if __name__ == "__main__":
-    main()
+cache.register()

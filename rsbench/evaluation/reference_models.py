@@ -40,6 +40,9 @@ def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> Refere
             needs = f"needs {known.min_context} {own.words.frames}"
             absent.append(Absent(name, f"{needs}, the table has {config.context}"))
             continue
+        if (why := own.unsuited(config, name)) is not None:
+            absent.append(Absent(name, why))
+            continue
         model = create_model(name, **own.model_options(config))
         if known.fitted:
             if "train" not in own.splits(config):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rsbench.core.errors import TrainingError, unknown
+from rsbench.core.errors import InputError, TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
@@ -135,6 +135,8 @@ def score_table(
     for why in task_of(config).left_out(config, config.split):
         note(why)
     references = reference_entries(config, note=note)
+    if own.entry is None:
+        _require_present(own.name, references)
     own_entries = () if own.entry is None else (own.entry, *own.controls)
     entries = [*own_entries, *references.entries, *bound_entries(config)]
     run = _run_info(config, references, own, info or {})
@@ -273,6 +275,14 @@ def _placement(config: EvaluationConfig) -> Placement:
     if config.precision not in known:
         raise unknown("precision", config.precision, known)
     return Placement(config.device, known[config.precision])
+
+
+def _require_present(name: str, references: ReferenceEntries) -> None:
+    """Refuse a table of a reference model that has no place in it."""
+    for absent in references.absent:
+        if absent.model == name:
+            remedy = "Choose another model, or a store and a protocol that it can be scored on"
+            raise InputError(f"scoring {name}", absent.reason, remedy)
 
 
 def _run_info(

@@ -216,14 +216,19 @@ def _codes(config: EvaluationConfig) -> dict[str, Any]:
 
 def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
     """Return what ``task.json`` says of a prediction; ``name`` is that of its file."""
+    shown = item.given.get(config.sensor) or next(iter(item.given.values()))
     return {
         "region": item.region,
         "name": item.name,
         "start": task_of(config).unit(config, item.sample).start.isoformat(),
-        "context": [day.isoformat() for day in item.given[config.sensor]],
+        "context": [day.isoformat() for day in shown],
         "targets": [day.isoformat() for day in item.targets],
         "frames": {
-            sensor: {"folder": item.folders[sensor], "dates": [day.isoformat() for day in days]}
+            sensor: {
+                "folder": item.folders[sensor],
+                "dates": [day.isoformat() for day in days],
+                **({"grid": item.grids[sensor].to_json()} if sensor in item.grids else {}),
+            }
             for sensor, days in item.given.items()
         },
     }

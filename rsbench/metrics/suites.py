@@ -78,12 +78,13 @@ def suite(name: str) -> tuple[str, ...]:
 
 
 def for_bands(
-    ids: tuple[str, ...], bands: int, *, rgb: bool = True, members: int = 2
+    ids: tuple[str, ...], bands: int, *, rgb: bool = True, members: int = 2, start: bool = True
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Split ids into those that can run on such data and the reason for each of the others.
 
-    ``sam@1`` needs two bands, LPIPS needs red, green and blue (``rgb``) and its weights:
-    without these it has no value, and the reason is returned.
+    ``sam@1`` needs two bands, LPIPS needs red, green and blue (``rgb``) and its weights, a metric
+    of change an earlier frame of what is predicted (``start``): without these it has no value, and
+    the reason is returned.
     """
     kept, dropped = [], {}
     for metric in ids:
@@ -92,6 +93,8 @@ def for_bands(
             dropped[metric] = f"needs {known.min_bands} bands, the data have {bands}"
         elif known.rgb and not rgb:
             dropped[metric] = "uses red, green and blue, which the data do not name"
+        elif known.kind == "change" and not start:
+            dropped[metric] = "needs an earlier image of what is predicted, and none is given"
         elif known.kind == "members" and members < 2:
             dropped[metric] = "scores ensembles, and one member was asked for (--members)"
         elif not known.available:

@@ -156,6 +156,8 @@ class Want:
         noise: the only source of randomness a model may use.
         context: which given frames a model that takes fewer is shown; with ``each`` there is one
             target date.
+        unit: of the prediction; empty where it is not stated.
+        value_range: of the sensor to predict, in ``unit``; None where it is not stated.
     """
 
     sensor: str
@@ -166,6 +168,8 @@ class Want:
     members: int
     noise: Noise
     context: Context = "latest"
+    unit: str = ""
+    value_range: tuple[float, float] | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """Return the description with tensors on a device."""

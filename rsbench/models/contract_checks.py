@@ -317,7 +317,8 @@ def _join(a: Samples, b: Samples) -> Samples:
         )
     times = torch.cat([a.want.times, b.want.times])
     want = replace(a.want, times=times, grids=grids, samples=refs)
-    return Samples(Given(frames, dict.fromkeys(frames, grids), refs), want, a.truth)
+    own = {name: (*a.given.grids[name], *b.given.grids[name]) for name in frames}
+    return Samples(Given(frames, own, refs), want, a.truth)
 
 
 def _same_bits(before: Tensor, after: Tensor, cause: str) -> None:

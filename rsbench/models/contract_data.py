@@ -139,7 +139,8 @@ def rows(samples: Samples, index: list[int]) -> Samples:
     refs = tuple(samples.want.samples[i] for i in index)
     grids = tuple(samples.want.grids[i] for i in index)
     frames = {name: _pick(item, pick) for name, item in samples.given.frames.items()}
-    given = Given(frames, dict.fromkeys(frames, grids), refs)
+    own = {n: tuple(samples.given.grids[n][i] for i in index) for n in frames}
+    given = Given(frames, own, refs)
     want = replace(samples.want, times=samples.want.times[pick].clone(), grids=grids, samples=refs)
     return Samples(given, want, _pick(samples.truth, pick))
 

@@ -24,7 +24,7 @@ _PLUG_INS: PlugIns[Card] = PlugIns(
 )
 EXTRAS = {"torch": "models", "safetensors": "models", "diffusers": "generative",
           "huggingface_hub": "generative", "transformers": "generative"}  # fmt: skip
-FACTS = ("bands", "context", "classes")
+FACTS = ("bands", "inputs", "context", "classes")
 """Options that the harness takes from the dataset; a builder may leave them out."""
 
 
@@ -76,8 +76,9 @@ def create_model(name: str, preset: str | None = None, **options: Any) -> Model:
     Args:
         name: a name of :func:`cards`.
         preset: one of its presets, or None for the card's default.
-        options: constructor options. ``bands``, ``context`` and ``classes`` (the dataset's numbers
-            of bands, context frames and classes) are dropped if the builder does not accept them.
+        options: constructor options. ``bands``, ``inputs``, ``context`` and ``classes`` (the
+            dataset's numbers of bands, bands given, context frames and classes) are dropped if the
+            builder does not accept them.
 
     Raises:
         UnknownName: if model, preset or an option is unknown.

@@ -17,10 +17,12 @@ from rsbench.core.io import TEMPORARY
 from rsbench.store.icechunk import open_version, repository_of
 from rsbench.store.layout import (
     ARRAYS,
+    IMAGE,
     INDEX,
     JOURNAL,
     MANIFEST,
     REBUILD,
+    VALUES,
     Array,
     SensorArrays,
     SensorMeta,
@@ -211,9 +213,10 @@ class Store:
             raise unknown(f"sensor of region {region}", sensor, held)
         return tuple(held[sensor]["arrays"])
 
-    def attributes(self, region: str, sensor: str, array: str = "values") -> Mapping[str, Any]:
+    def attributes(self, region: str, sensor: str, array: str = VALUES) -> Mapping[str, Any]:
         """Return the attributes of an array: CF attributes, and ``rsbench:classes`` of labels."""
-        kept: Mapping[str, Any] = tree_json(self.tree, f"{region}/{sensor}/{array}/zarr.json")
+        folder = self._folder(region, sensor, array)
+        kept: Mapping[str, Any] = tree_json(self.tree, f"{folder}/zarr.json")
         return dict(kept.get("attributes", {}))
 
     def read(
@@ -221,7 +224,7 @@ class Store:
         region: str,
         sensor: str,
         *,
-        array: str = "values",
+        array: str = VALUES,
         window: Window | None = None,
         times: slice | None = None,
     ) -> Array:
@@ -305,9 +308,16 @@ class Store:
                         "Build with `floor: true` in the recipe",
                     )
                 raise unknown("array", array, ARRAYS)
-            self._require_files(region, f"{sensor}/{array}/")
-            self._arrays[key] = self.tree.array(f"{region}/{sensor}/{array}")
+            folder = self._folder(region, sensor, array)
+            self._require_files(region, folder.removeprefix(f"{region}/") + "/")
+            self._arrays[key] = self.tree.array(folder)
         return self._arrays[key]
+
+    def _folder(self, region: str, sensor: str, array: str) -> str:
+        """Return the folder of an array; ``values`` is called ``image`` in newer stores."""
+        files = self.manifest(region).files
+        newer = array == VALUES and f"{sensor}/{IMAGE}/zarr.json" in files
+        return f"{region}/{sensor}/{IMAGE if newer else array}"
 
     def _require_files(self, region: str, prefix: str) -> None:
         """Raise if a file is absent or truncated; zarr reads absent shards as fill values."""

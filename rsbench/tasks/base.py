@@ -211,6 +211,7 @@ class Case:
         curves: membership in the matched sets, ``L`` per batch row.
         conditions: the stress scenario of each batch row; empty where there is none.
         zones: name → ``(B, H, W)`` bool, parts of the images chosen from the inputs.
+        ratio: wanted pixels along one side of a pixel given; None where grids are equal.
     """
 
     given: Given
@@ -222,6 +223,7 @@ class Case:
     curves: tuple[tuple[str, ...], ...]
     conditions: tuple[str, ...] = ()
     zones: Mapping[str, Tensor] = field(default_factory=dict)
+    ratio: int | None = None
 
     @property
     def samples(self) -> tuple[SampleRef, ...]:
@@ -249,10 +251,11 @@ class Asked(Generic[S]):
         key: identifier for models and noise.
         name: of the file of the answer, unique in the region.
         label: name in messages, as ``start 2019-07-01``.
-        grid: grid of the answer and of all frames given.
+        grid: grid of the answer, and of the frames given that ``grids`` does not name.
         given: sensor → dates of the frames given.
         folders: sensor → folder of these frames.
         targets: dates asked for.
+        grids: sensor → grid of its frames, where it is not that of the answer.
     """
 
     sample: S
@@ -263,6 +266,7 @@ class Asked(Generic[S]):
     given: Mapping[str, tuple[date, ...]]
     folders: Mapping[str, str]
     targets: tuple[date, ...]
+    grids: Mapping[str, Grid] = field(default_factory=dict)
 
     @property
     def region(self) -> str:
@@ -286,6 +290,7 @@ class Task(Protocol[S]):
         validation_samples: most samples on which weights are chosen.
         context: which given frames a model that takes fewer is shown.
         predicts_labels: whether the labels of the store are the truth.
+        shows_start: whether a frame of what is predicted is given, as metrics of change need.
     """
 
     name: str
@@ -295,6 +300,7 @@ class Task(Protocol[S]):
     validation_samples: int = 32
     context: Context = "latest"
     predicts_labels: bool = False
+    shows_start: bool = True
 
     def require_protocol(self, protocol: Rules) -> None:
         """Refuse a protocol whose options are not of this task.
@@ -346,6 +352,14 @@ class Task(Protocol[S]):
 
     def resampled(self, protocol: Rules) -> str | None:
         """Return how frames of other grids are brought to the predicted one; None without any."""
+        return None
+
+    def pixel_ratio(self, config: EvaluationConfig) -> int | None:
+        """Return the wanted pixels along one side of a pixel given; None without coarser ones."""
+        return None
+
+    def unsuited(self, config: EvaluationConfig, name: str) -> str | None:
+        """Return why a reference model has no place in the table; None where it has."""
         return None
 
     def zones(self, given: Given, want: Want) -> Mapping[str, Tensor]:

@@ -118,8 +118,9 @@ def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> Evaluat
     display = config.meta.display
     shown = display is not None and set(display) <= set(config.bands)
     ids, left_out = for_bands(
-        tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members
-    )
+        tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members,
+        start=task_of(config).shows_start,
+    )  # fmt: skip
     if SELECTION not in ids:
         ids = (SELECTION, *ids)  # every table holds skill and its share of regions
     return replace(config, metrics=tuple(ids), left_out=left_out)
@@ -194,6 +195,7 @@ def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question:
         curves=tuple(unit.curves for unit in units),
         conditions=tuple(unit.condition for unit in units),
         zones=own.zones(given, want),
+        ratio=own.pixel_ratio(config),
     )
 
 

@@ -58,6 +58,8 @@ def split(batch: Batch[S], question: Question) -> tuple[Given, Want, Frames]:
         members=question.members,
         noise=question.noise,
         context=question.context,
+        unit=batch.truth.unit,
+        value_range=batch.truth.value_range,
     )
     return Given(given, {name: batch.grids[name] for name in given}, batch.refs), want, batch.truth
 

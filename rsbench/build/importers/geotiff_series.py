@@ -27,7 +27,7 @@ from rsbench.build.importers.blocks import Block, cut
 from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.layout import images_of
 from rsbench.build.importers.offsets import one_offset, require_one_offset
-from rsbench.build.importers.places import whole_regions
+from rsbench.build.importers.places import is_one_scene, whole_regions
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import left_below, open_all
 from rsbench.build.importers.regular import Regular, regular
@@ -151,6 +151,7 @@ class PreparedSeries:
             "name": self.request.name,
             "importer": self.request.importer,
             "unit": first.series.meta.unit,
+            "one_scene": is_one_scene({p.names[0]: p.series.files[0].grid for p in self.places}),
             **first.series.recipe(),
             "files": {name: digest for held in files for name, digest in held.items()},
             "bands": list(first.series.meta.bands),

@@ -16,6 +16,7 @@ from rsbench.build.importers.api import ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block
 from rsbench.build.importers.label_files import Codes, Labels
 from rsbench.build.importers.pair_files import COARSE, FINE
+from rsbench.build.importers.places import is_one_scene
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.sensor_files import SensorFiles, read_block
 from rsbench.build.kinds.labels_recipe import PROTOCOL
@@ -115,7 +116,8 @@ class PreparedPairs:
         metas: dict[str, SensorMeta] = {FINE: first.fine.meta, COARSE: first.coarse.meta}
         recipe = {
             "name": self.request.name, "importer": self.request.importer, "ratio": self.ratio,
-            "one_scene": len(self.places) == 1, "resampled": "none", "refused": {},
+            "one_scene": is_one_scene({p.name: p.coarse.files[0].grid for p in self.places}),
+            "resampled": "none", "refused": {},
             "region_size": self.request.options.region_size,
             FINE: _recipe([place.fine for place in self.places]),
             COARSE: _recipe([place.coarse for place in self.places]),

@@ -348,12 +348,14 @@ def _reading(store: Store, name: str, tag: str | None) -> Iterator[str]:
         yield f'storage = icechunk.local_filesystem_storage("{name}")'
         yield f'session = icechunk.Repository.open(storage).readonly_session(tag="{tag}")'
         source = "session.store"
-    yield (
-        f'cube = xr.open_zarr({source}, group="{store.regions[0]}/{sensor}", consolidated=False)'
-    )
+    yield f'cube = xr.open_zarr({source}, group="{store.regions[0]}/{sensor}")'
     yield "```"
     yield ""
-    yield f"{meta.unit} = stored × {meta.scale:g} + {meta.offset:g} where `valid`."
+    yield (
+        f"`image` is then {meta.unit}, NaN where pixels are missing, unless its attribute "
+        f"`comment` says otherwise; {meta.unit} = stored × {meta.scale:g} + {meta.offset:g} where "
+        "`valid`."
+    )
     if provenance(store.tree, store.regions[0]):
         yield (
             "Each region's `zarr.json` keeps, under `provenance`, the scenes listed and read "

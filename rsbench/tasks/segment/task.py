@@ -11,13 +11,14 @@ import numpy as np
 from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
+from rsbench.tasks.pairs import Image
 from rsbench.tasks.segment.classes import classes_of, labelled_sensor
 from rsbench.tasks.segment.labelled import (
     labelled_regions,
     training_labels,
     training_regions,
 )
-from rsbench.tasks.segment.samples import TARGET, UNIT, Image
+from rsbench.tasks.segment.samples import TARGET, UNIT
 from rsbench.tasks.segment.words import WORDS
 from rsbench.tasks.windows import fitting, whole_window, windows_of
 
@@ -47,6 +48,7 @@ class SegmentTask(Task[Image]):
     reference_models = ("majority", "pixel_lda", "window_lda", "random_encoder")
     context = "once"
     predicts_labels = True
+    shows_start = False
 
     def require_protocol(self, protocol: Protocol) -> None:
         """Refuse leads, several images, and lists of dates or conditions."""
@@ -112,8 +114,8 @@ class SegmentTask(Task[Image]):
 
     def reader(self, reading: Reading, advance: Advance = silent) -> LabelReader:
         """Return what reads images and labels."""
+        from rsbench.tasks.pairs import image_reader
         from rsbench.tasks.segment.finer import FinerImages
-        from rsbench.tasks.segment.images import image_reader
         from rsbench.tasks.segment.reader import LabelReader
 
         store, sensor = reading.store, reading.sensor
