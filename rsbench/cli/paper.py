@@ -121,6 +121,7 @@ def table(
     latex: Annotated[bool, typer.Option("--latex", help="LaTeX with booktabs.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown (default).")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV, all columns.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, all columns.")] = False,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="BibTeX, of run folders only.")] = False,
     methods: Annotated[
         bool, typer.Option("--methods", help="A methods paragraph, of run folders only.")
@@ -129,15 +130,13 @@ def table(
     """Print the table of one or more runs, or text for a paper.
 
     There is one table per metric; the metrics named with --metric stand side by side in one.
-
-    Examples: `rsbench table runs/a runs/b --metric ssim,rmse --lead 1,3 --latex --caption "Scores"`
-    and `rsbench table runs/a --best bold --no-interval`.
     """
-    if latex + markdown + csv + bibtex + methods > 1:
+    if latex + markdown + csv + as_json + bibtex + methods > 1:
         raise InputError("rsbench table", "more than one format", "Give one of them")
     choice = chosen(metric, lead, rows)
     formed = bool(no_interval or best or caption or label)
-    if (csv or bibtex or methods) and (formed or (not csv and not choice.everything)):
+    columns = csv or as_json
+    if (columns or bibtex or methods) and (formed or (not columns and not choice.everything)):
         raise InputError(
             "rsbench table", "an option that this format does not have",
             "Give it with --latex or --markdown",
@@ -149,6 +148,13 @@ def table(
 
         board = paper.one_board(boards(list(dict.fromkeys(runs))))
         say((paper.bibtex if bibtex else paper.methods)(board))
+        return
+    if as_json:
+        from rsbench.evaluation.report.choice import read, select
+        from rsbench.evaluation.table import records
+
+        frame = read(runs)[0]
+        dump(records(frame if choice.everything else select(frame, choice)))
         return
     from rsbench.evaluation.report.paper_table import Style
 
