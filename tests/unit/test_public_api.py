@@ -35,6 +35,7 @@ COMMANDS = {
     "contract": "run_contract",
     "check": "check",
     "compare": "compare",
+    "figure": "plot.save",
     "report": "report",
     "table": "table",
     "export-task": "export_task",
@@ -54,7 +55,7 @@ COMMANDS = {
 """Words of a command → the function that does the same."""
 ELSEWHERE = {"train"}
 """Commands whose function is tested with the model interface."""
-WRITTEN_ELSEWHERE = {"compare", "evaluate", "export_task", "score_answers"}
+WRITTEN_ELSEWHERE = {"evaluate", "export_task", "score_answers"}
 PLAIN = {"Store.validate", "cards", "metrics.metric_info", "metrics.weights.status"}
 """Functions that raise nothing of their own."""
 KEPT: dict[str, Any] = {"metrics": ("mse@1", "psnr@1"), "bands": ("all",)}
