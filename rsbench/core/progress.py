@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,8 +16,30 @@ Advance = Callable[[str, int, int], None]
 """``advance(label, done, total)``: set the progress of the bar ``label``."""
 EVERY = 30.0
 """Seconds between the lines of progress where stderr is no terminal."""
+EVERY_VERBOSE = 5.0
+"""Likewise with ``Detail.VERBOSE``."""
 Show = Callable[[str, str], None]
 """``show(name, text)``: set the line of text of ``name``."""
+
+
+class Detail(Enum):
+    """How much a command prints beside its results."""
+
+    QUIET, NORMAL, VERBOSE = range(3)
+
+
+_detail = Detail.NORMAL
+
+
+def detail() -> Detail:
+    """Return how much this process prints."""
+    return _detail
+
+
+def set_detail(wanted: Detail) -> None:
+    """Set how much this process prints; the command line does, once per command."""
+    global _detail
+    _detail = wanted
 
 
 def silent(label: str, done: int, total: int) -> None:
@@ -40,6 +63,9 @@ def progress_workers() -> Iterator[tuple[Advance, Show]]:
 
     ``show(name, text)`` sets the line of a name; lines are sorted by name.
     """
+    if _detail is Detail.QUIET:
+        yield silent, _show_nothing
+        return
     if not sys.stderr.isatty():
         yield _lines(), _show_nothing
         return
@@ -57,11 +83,12 @@ def progress_workers() -> Iterator[tuple[Advance, Show]]:
 
 def _lines() -> Advance:
     """Return an ``advance`` that prints a line on stderr, at most one every `EVERY` seconds."""
+    every = EVERY_VERBOSE if _detail is Detail.VERBOSE else EVERY
     last = time.monotonic()
 
     def advance(label: str, done: int, total: int) -> None:
         nonlocal last
-        if (now := time.monotonic()) - last >= EVERY:
+        if (now := time.monotonic()) - last >= every:
             last = now
             sys.stderr.write(f"{label}: {done} of {total}\n")
             sys.stderr.flush()

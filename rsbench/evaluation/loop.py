@@ -16,7 +16,7 @@ import torch
 from rsbench.core.dates import day_number
 from rsbench.evaluation.entries import ModelEntry
 from rsbench.evaluation.pooled_metrics import PooledMetricAccumulator
-from rsbench.evaluation.set_metrics import SetMetricAccumulator
+from rsbench.evaluation.set_metrics import OfCase, SetMetricAccumulator
 from rsbench.evaluation.strata import ADDED, INPUT_VALID, PIXEL_CLASS
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, SUMS
 from rsbench.metrics.engine import exact, image_metrics, member_metrics
@@ -149,11 +149,13 @@ class ScoringHooks:
         on_answer: called with entry, case, lead and ``(B, C, H, W)`` values of each answer; of an
             ensemble with its mean and its first ``MOST_MEMBERS`` members.
         on_case: called with the number of images of each finished case.
+        of_case: functions of features of sets that need the store or the conditions.
     """
 
     layers: Layers | None = None
     on_answer: Callable[[ModelEntry, Case, int, Tensor], None] | None = None
     on_case: Callable[[int], None] | None = None
+    of_case: Mapping[str, OfCase] = field(default_factory=dict)
 
 
 def score(
@@ -221,7 +223,7 @@ class _Scorer:
             of_kind("members"), bool(of_kind("change")), value_range, rgb, hooks,
             Tally(
                 bands,
-                sets=SetMetricAccumulator(sets, value_range, rgb) if sets else None,
+                sets=SetMetricAccumulator(sets, value_range, rgb, hooks.of_case) if sets else None,
                 pooled=PooledMetricAccumulator(pooled, value_range) if pooled else None,
             ),
         )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,7 @@ class Viewer:
     ) -> None:  # fmt: skip
         self._folder = folder
         self._meta = meta
+        self._bands = bands
         self._sensors = sensors or {}
         self._limit = 0 if keep == "none" else regions
         self._samples: dict[str, _Sample] = {}
@@ -112,6 +113,7 @@ class Viewer:
         if len(self._samples) >= self._limit or (sample.window.y, sample.window.x) != (0, 0):
             return None
         name, frames = _shown_frames(case)
+        shown = self._sensors.get(name, self._meta)
         kept = _Sample(
             region=sample.region, key=sample.key, start=case.starts[b].isoformat(),
             targets=[t.isoformat() for t in case.targets[b]],
@@ -119,7 +121,7 @@ class Viewer:
             valid=[mask[0].numpy() for mask in case.valid[b]],
             context=_picture(
                 frames.values[b, 0, self._shown(case, b)].numpy(), frames.bands,
-                self._sensors.get(name, self._meta),
+                replace(shown, unit=SHARE) if frames.unit == SHARE else shown,
             ),
         )  # fmt: skip
         self._samples[sample.region] = kept
@@ -140,8 +142,9 @@ class Viewer:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         entries = [self._entry(kept) for kept in self._samples.values()]
-        bands = self._meta.unit
-        text = json.dumps({"schema": SCHEMA, "error": f"mean |error|, {bands}", "entries": entries})
+        error = f"mean |error|, {self._meta.unit}"
+        shown = list(drawn(self._bands, self._meta.display)) if self._meta.unit != SHARE else []
+        text = json.dumps({"schema": SCHEMA, "error": error, "drawn": shown, "entries": entries})
         write_atomic(self._folder / "index.json", text)
 
     def _entry(self, kept: _Sample) -> dict[str, Any]:
@@ -183,6 +186,23 @@ def _picture(values: Array, bands: Sequence[str], meta: SensorMeta) -> npt.NDArr
     """Return ``(C, H, W)`` as a picture; of images the display bands, or the first ones."""
     if meta.unit == SHARE:
         return display(values, meta.unit, meta.value_range)
-    shown = meta.display if meta.display and set(meta.display) <= set(bands) else bands[:3]
-    index = [list(bands).index(band) for band in shown][: 3 if len(shown) >= 3 else 1]
+    index = [list(bands).index(band) for band in drawn(bands, meta.display)]
     return display(values[index], meta.unit, meta.value_range)
+
+
+COMPOSITES = (("red", "green", "blue"), ("nir", "red", "green"), ("nir08", "red", "green"))
+"""Bands that are drawn as red, green and blue: true colour, else false colour."""
+
+
+def drawn(bands: Sequence[str], display: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the three bands drawn as red, green and blue, or the one drawn in grey.
+
+    The display bands of a store without red, green and blue may stand in the order of its files;
+    near infrared, red and green are then drawn as the usual false colour.
+    """
+    low = {band.lower(): band for band in bands}
+    for wanted in COMPOSITES:
+        if set(wanted) <= set(low):
+            return tuple(low[name] for name in wanted)
+    shown = display if display and set(display) <= set(bands) else bands[:3]
+    return tuple(shown)[: 3 if len(shown) >= 3 else 1]

@@ -14,6 +14,8 @@ from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.strata import headline as headline_rows
+from rsbench.evaluation.table import records
 from rsbench.evaluation.trained_labels import require_labels
 from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options
@@ -85,6 +87,20 @@ class RunResult:
         if shown["metric"].str.startswith(SKILL).any():
             lines.append(f"skill is relative to {self.scores.run.reference}")
         return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `rsbench run --json` prints: places, identity, and the headline rows."""
+        run, columns = self.scores.run, ["model", "preset", "metric", "lead", "value", "lo", "hi"]
+        return {
+            "out": str(self.out),
+            "report": str(self.out / "report.html"),
+            **run.identity(),
+            "protocol": run.protocol,
+            "simulated": run.simulated,
+            "complete": run.complete,
+            "reference": run.best_trivial,
+            "rows": records(headline_rows(self.scores.table())[columns]),
+        }
 
 
 def evaluate(

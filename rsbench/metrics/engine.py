@@ -98,9 +98,19 @@ def image_metrics(
 ) -> dict[str, PerImage]:
     """Score image pairs with per-band values, definedness and counts: {id: PerImage}.
 
-    Arguments as in `compute`. Arithmetic is float32 with float64 sums, or float64 where both
-    images are float64. Images that lie mostly outside the range to which a metric clips have no
-    value and are marked in ``outside``.
+    Arithmetic is float32 with float64 sums, or float64 where both images are float64. Images that
+    lie mostly outside the range to which a metric clips have no value and are marked in
+    ``outside``.
+
+    Args:
+        ids: metric ids.
+        prediction, truth: (N, C, H, W) in the data's unit.
+        valid: (N, 1|C, H, W) bool, or None where every pixel is valid.
+        data_range: the number or pair of `compute`.
+        options: unit, display, and the frames before the images, of the same shape.
+
+    Raises:
+        InputError: if a metric is not of single images, or shapes, unit or range do not fit.
     """
     if isinstance(ids, str):
         ids = (ids,)
@@ -129,7 +139,18 @@ def member_metrics(
     valid: Tensor | None = None,
     data_range: float | tuple[float, float],
 ) -> dict[str, PerImage]:
-    """Score ensembles (N, M, C, H, W), M ≥ 2, against truths (N, C, H, W): {id: PerImage}."""
+    """Score ensembles against truths: {id: PerImage}.
+
+    Args:
+        ids: ids of metrics of members.
+        members: (N, M, C, H, W), M ≥ 2, in the data's unit.
+        truth: (N, C, H, W) in the same unit.
+        valid: (N, 1|C, H, W) bool, or None where every pixel is valid.
+        data_range: the number or pair of `compute`.
+
+    Raises:
+        InputError: if a metric is not of members, there is one member, or shapes differ.
+    """
     wanted = [_runnable(m, ("members",)) for m in ((ids,) if isinstance(ids, str) else ids)]
     check_tensor("members", members)
     if members.ndim != 5 or members.shape[1] < 2:

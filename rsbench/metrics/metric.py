@@ -104,6 +104,8 @@ class Metric:
             ``package.module:function`` of (images, side) that returns features (n, d).
         statistic: for ``pooled``, what is counted: ``package.module:function`` of an
             ``ImageBatch`` that returns (n, …) float64.
+        ready: ``package.module:function`` that returns why it cannot be computed here, in one
+            sentence, or None.
         placement: where reports show it.
         options: keyword arguments of the function.
 
@@ -135,6 +137,7 @@ class Metric:
     pixel_error: str | None = None
     features: str | None = None
     statistic: str | None = None
+    ready: str | None = None
     placement: Placement = Placement()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -149,7 +152,7 @@ class Metric:
         for value, known in ((self.direction, Direction), (self.kind, Kind), (self.clips, Clips)):
             if value is not None and value not in get_args(known):
                 return f"{value!r} is not allowed", f"Use {', '.join(get_args(known))}"
-        for name in (self.function, self.pixel_error, self.statistic):
+        for name in (self.function, self.pixel_error, self.statistic, self.ready):
             if name is not None and not _FUNCTION.fullmatch(name):
                 return f"{name!r} names no function", "As in package.module:function"
         if self.skill and self.perfect is None:

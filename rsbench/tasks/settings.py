@@ -17,6 +17,7 @@ from rsbench.tasks.registry import TASKS, fitting, require_protocol, task, task_
 if TYPE_CHECKING:
     import torch
 
+    from rsbench.models.api import Given
     from rsbench.store.read import Store
     from rsbench.tasks.base import Batch
     from rsbench.tasks.split import Question
@@ -124,8 +125,8 @@ def _task(store: Store, protocol: Protocol) -> Task[Any]:
 
 
 def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> EvaluationConfig:
-    """Return the configuration with the metrics that its bands and members allow."""
-    from rsbench.metrics.queries import SELECTION
+    """Return the configuration with the metrics that its task, bands and members allow."""
+    from rsbench.metrics.queries import SELECTION, needs_case
     from rsbench.metrics.suites import for_bands
     from rsbench.metrics.suites import suite as suite_of
 
@@ -139,6 +140,10 @@ def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> Evaluat
         tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members,
         start=own.shows_start, ratio=own.pixel_ratio(config),
     )  # fmt: skip
+    of_case = task_of(config).case_features
+    for metric in [one for one in ids if needs_case(one) not in (None, *of_case)]:
+        left_out[metric] = f"needs conditions that the task {config.protocol.task} does not give"
+    ids = tuple(metric for metric in ids if metric not in left_out)
     if SELECTION not in ids:
         ids = (SELECTION, *ids)  # every table holds skill and its share of regions
     return replace(config, metrics=tuple(ids), left_out=left_out)
@@ -192,10 +197,23 @@ def cases(
     own = task_of(config)
     reader, ratio = own.reader(reading_of(config)), own.pixel_ratio(config)
     question = Question(Noise(config.seed), config.members, own.context)
+    partners = own.partners(config) if own.permutes else {}
     for whole in own.groups(config, split or config.split):
         group = [sample for sample in whole if regions is None or sample.region in regions]
         for batch in batches(reader, group, batch_size):
-            yield replace(_case(config, own, batch, question), ratio=ratio)
+            case = replace(_case(config, own, batch, question), ratio=ratio)
+            chosen = [partners.get((s.region, s.key, s.window)) for s in case.samples]
+            if all(chosen):
+                case = replace(case, permuted=_permuted(case, reader.assemble(chosen), question))
+            yield case
+
+
+def _permuted(case: Case, other: Batch[Any], question: Question) -> Given:
+    """Return what is given in a case, with the frames and texts of other samples."""
+    from rsbench.tasks.split import split
+
+    found = split(other, question)[0]
+    return replace(case.given, frames=found.frames, texts=found.texts)
 
 
 def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question: Question) -> Case:
