@@ -113,7 +113,7 @@ class Viewer:
         if len(self._samples) >= self._limit or (sample.window.y, sample.window.x) != (0, 0):
             return None
         name, frames = _shown_frames(case)
-        shown = self._sensors.get(name, self._meta)
+        inputs = self._sensors.get(name, self._meta)
         kept = _Sample(
             region=sample.region, key=sample.key, start=case.starts[b].isoformat(),
             targets=[t.isoformat() for t in case.targets[b]],
@@ -121,7 +121,7 @@ class Viewer:
             valid=[mask[0].numpy() for mask in case.valid[b]],
             context=_picture(
                 frames.values[b, 0, self._shown(case, b)].numpy(), frames.bands,
-                replace(shown, unit=SHARE) if frames.unit == SHARE else shown,
+                replace(inputs, unit=SHARE) if frames.unit == SHARE else inputs,
             ),
         )  # fmt: skip
         self._samples[sample.region] = kept

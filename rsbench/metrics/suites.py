@@ -104,7 +104,7 @@ def for_bands(
         rgb: whether the data name red, green and blue.
         members: ensemble members.
         start: whether there is an earlier frame of what is predicted.
-        ratio: pixels along one side of a pixel of the coarser image given; None without one.
+        ratio: predicted pixels along one side of a given pixel, where there are any.
 
     Raises:
         UnknownName: for an id that no installed package defines.

@@ -26,6 +26,7 @@ Draw = Callable[[str], Tensor]
 """Takes a name; returns standard normal noise ``(N, C, H, W)``."""
 COSINE_OFFSET = 0.008
 LARGEST_BETA = 0.999
+SCALED_BETAS = (0.00085, 0.012)
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,16 @@ class Diffusion:
 
     Args:
         steps: number of steps T.
-        kind: ``linear`` (β from 1e-4 to 0.02 at T = 1000, as published) or ``cosine``.
+        kind: ``linear`` (β from 1e-4 to 0.02 at T = 1000, as published), ``cosine``, or ``scaled``
+            (√β linear from √0.00085 to √0.012, as in Stable Diffusion 1 and 2).
     """
 
     steps: int = 1000
-    kind: Literal["linear", "cosine"] = "linear"
+    kind: Literal["linear", "cosine", "scaled"] = "linear"
 
     def __post_init__(self) -> None:
-        if self.kind not in ("linear", "cosine"):
-            raise ValueError(f"schedule is {self.kind!r}: it is linear or cosine")
+        if self.kind not in ("linear", "cosine", "scaled"):
+            raise ValueError(f"schedule is {self.kind!r}: it is scaled, linear or cosine")
         if self.steps < 2:
             raise ValueError(f"diffusion over {self.steps} steps: at least 2 are needed")
 
@@ -56,6 +58,10 @@ class Diffusion:
                 1e-4 * scale, 0.02 * scale, self.steps, dtype=torch.float64, device="cpu"
             )
             return line.clamp(max=LARGEST_BETA)
+        if self.kind == "scaled":
+            first, last = (math.sqrt(beta) for beta in SCALED_BETAS)
+            roots = torch.linspace(first, last, self.steps, dtype=torch.float64, device="cpu")
+            return roots.square()
         places = torch.arange(self.steps + 1, dtype=torch.float64, device="cpu") / self.steps
         share = (places + COSINE_OFFSET) / (1 + COSINE_OFFSET)
         kept = torch.cos(share * math.pi / 2).square()
