@@ -7,6 +7,7 @@ A package adds a model with an entry point in the group ``rsbench.models`` that 
 from __future__ import annotations
 
 import inspect
+import re
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -103,6 +104,52 @@ def create_model(name: str, preset: str | None = None, **options: Any) -> Model:
     return model
 
 
+@dataclass(frozen=True)
+class ModelOption:
+    """An option of a model: name, type, and value of the preset; None if the builder decides."""
+
+    name: str
+    kind: str
+    default: Any
+
+
+def model_options(entry: Card, preset: str) -> tuple[ModelOption, ...]:
+    """Return the options that the builder of a model accepts, in its order.
+
+    A builder may have a function ``stated(preset)`` that returns values by name; otherwise the
+    defaults of its signature count. Options of the preset come first.
+
+    Raises:
+        UnknownName: if there is no such preset.
+        InputError: if the builder cannot be imported.
+    """
+    entry.of(preset)
+    builder = _builder(entry)
+    values = getattr(builder, "stated", lambda preset: {})(preset)
+    values = {**values, **entry.presets[preset].options}
+    found = []
+    for one in list(inspect.signature(builder).parameters.values())[1:]:
+        if one.kind is inspect.Parameter.VAR_KEYWORD:
+            continue
+        default = None if one.default is one.empty else one.default
+        value = values.get(one.name, default)
+        found.append(ModelOption(one.name, _kind(one, value), value))
+    return tuple(found)
+
+
+def _kind(parameter: inspect.Parameter, value: Any) -> str:
+    """Return a word for the type of an option, from its value or else from its annotation."""
+    if isinstance(value, list | tuple):
+        return f"list of {type(value[0]).__name__}" if value else "list"
+    if value is not None:
+        return "text" if isinstance(value, str) else type(value).__name__
+    if parameter.annotation is inspect.Parameter.empty:
+        return "int" if parameter.name in FACTS else ""
+    text = str(parameter.annotation).replace(" | None", "")
+    listed = re.fullmatch(r"(?:Sequence|tuple|list)\[(\w+).*\]", text)
+    return f"list of {listed[1]}" if listed else {"str": "text"}.get(text, text)
+
+
 def adopt(
     model: Model, entry: Card, preset: str | None = None, options: Mapping[str, Any] | None = None
 ) -> Identity:
@@ -134,6 +181,8 @@ def _short(value: Any) -> str:
 def parse_option(text: str) -> tuple[str, Any]:
     """Parse ``NAME=VALUE``: a number, true, false, a list separated by commas, or text.
 
+    A comma at the end makes a list of one element, a comma alone an empty one.
+
     Raises:
         InputError: if the name or the value is missing.
     """
@@ -142,8 +191,9 @@ def parse_option(text: str) -> tuple[str, Any]:
         raise InputError(
             f"--option {text}", "it is not NAME=VALUE", "Example: --option sampler=sjd-fm"
         )
-    parts = [_plain(part) for part in value.split(",")]
-    return name, parts[0] if len(parts) == 1 else tuple(parts)
+    whole = value.removesuffix(",")
+    parts = tuple(_plain(part) for part in whole.split(",")) if whole else ()
+    return name, parts if "," in value else parts[0]
 
 
 def _plain(text: str) -> Any:
