@@ -31,7 +31,8 @@ def models(
         return
     for row in rows:
         presets = ", ".join(
-            f"{name} ({_count(info['parameters'])})" for name, info in row["presets"].items()
+            f"{name} ({_count(info['parameters'])})" if info["parameters"] is not None else name
+            for name, info in row["presets"].items()
         )
         say(f"{row['name']:20} {row['task']:9} {presets}")
 
@@ -69,7 +70,9 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _count(parameters: int) -> str:
+def _count(parameters: int | None) -> str:
+    if parameters is None:
+        return ""
     return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else str(parameters)
 
 

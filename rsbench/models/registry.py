@@ -11,7 +11,7 @@ import re
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -125,8 +125,8 @@ def model_options(entry: Card, preset: str) -> tuple[ModelOption, ...]:
     """
     entry.of(preset)
     builder = _builder(entry)
-    values = getattr(builder, "stated", lambda preset: {})(preset)
-    values = {**values, **entry.presets[preset].options}
+    stated: Mapping[str, Any] = getattr(builder, "stated", lambda preset: {})(preset)
+    values = {**stated, **entry.presets[preset].options}
     found = []
     for one in list(inspect.signature(builder).parameters.values())[1:]:
         if one.kind is inspect.Parameter.VAR_KEYWORD:
@@ -153,13 +153,29 @@ def _kind(parameter: inspect.Parameter, value: Any) -> str:
 def adopt(
     model: Model, entry: Card, preset: str | None = None, options: Mapping[str, Any] | None = None
 ) -> Identity:
-    """Register the card and preset of a model that ``create_model`` did not build."""
+    """Register the card and preset of a model that ``create_model`` did not build.
+
+    Parameters that the card does not count are counted.
+    """
     chosen = preset or entry.default_preset
-    identity = Identity(entry.name, chosen, entry.of(chosen), dict(options or {}))
+    known = _counted(entry.of(chosen), chosen, model)
+    identity = Identity(entry.name, chosen, known, dict(options or {}))
     key = id(model)
     _IDENTITIES[key] = identity
     weakref.finalize(model, _IDENTITIES.pop, key, None)
     return identity
+
+
+def _counted(entry: Card, preset: str, model: Model) -> Card:
+    """Return a card whose preset states the number of parameters; counted where it did not."""
+    info = entry.presets[preset]
+    module: Any = getattr(model, "module", None)
+    if info.parameters is not None or not hasattr(module, "parameters"):
+        return entry
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    every, free = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
+    counted = replace(info, parameters=every, trainable=free, frozen=every - free)
+    return replace(entry, presets={**entry.presets, preset: counted})
 
 
 def called(model: Model) -> str:
@@ -319,12 +335,19 @@ def _fault(name: str, entry: Card, found: Mapping[str, Card]) -> str | None:
             return f"its {kind} {label!r} is refused: {fault}"
     if found.get(name, entry) != entry:  # an editable install may be found twice
         return "the name is taken by another package"
+    if not entry.build:
+        return "its card names no builder: state build='package.module:function'"
     if entry.default_preset not in entry.presets:
         return f"its default preset {entry.default_preset!r} is not among its presets"
     return None
 
 
 def _builder(entry: Card) -> Any:
+    if not entry.build:
+        raise InputError(
+            f"model {entry.name!r}", "its card names no builder",
+            "State build='package.module:function' in the card",
+        )  # fmt: skip
     try:
         return entry.builder()
     except (ImportError, AttributeError) as error:
