@@ -156,6 +156,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
     Names of sensors, bands, regions, provider and protocol in the recipe are checked.
 
+    Args:
+        name_or_path: name in the catalogue, or path of the file.
+
     Raises:
         UnknownName: for a name that is not in the catalogue.
         CatalogError: for a malformed file or an unknown name in it, with the line.
@@ -265,7 +268,11 @@ def recipe_canonical(recipe: Recipe) -> dict[str, Any]:
 
 
 def load_regions() -> tuple[Region, ...]:
-    """Return the named regions of the world, sorted by name."""
+    """Return the named regions of the world, sorted by name.
+
+    Raises:
+        CatalogError: for a malformed file of the catalogue.
+    """
     return _regions(catalog_root() / "regions")
 
 
@@ -403,7 +410,15 @@ def _check_references(document: Document, recipe: Recipe) -> None:
 
 
 def load_labels(name: str | Path) -> LabelSet:
-    """Return a label set of the catalogue, or one read from a YAML file."""
+    """Return a label set of the catalogue, or one read from a YAML file.
+
+    Args:
+        name: name in the catalogue, or path of the file.
+
+    Raises:
+        UnknownName: for a name that is not in the catalogue.
+        CatalogError: for a malformed file, with the line.
+    """
     if _is_file(name):
         return parse(load_yaml(Path(name)), LabelSet)
     if name not in (known := names("labels")):

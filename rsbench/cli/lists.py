@@ -219,10 +219,14 @@ def weights_import(
     say(str(import_weights(file, model, preset, out, bands=bands, key=key, options=options)))
 
 
-def doctor() -> None:
-    """Print versions and which optional parts are installed."""
-    from rsbench.cli.commands import doctor_lines
+def doctor(as_json: Json = False) -> None:
+    """Print versions, GPUs, disk, optional packages, settings, and what cannot be used."""
+    from rsbench.cli.doctor import doctor as found
+    from rsbench.cli.doctor import doctor_lines
 
+    if as_json:
+        dump(found())
+        return
     for line in doctor_lines():
         say(line)
 

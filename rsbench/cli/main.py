@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rsbench.cli import cache, datasets, lists, paper, submissions
-from rsbench.cli.app import Force, Metrics, Suite, app, note, quiet, say
+from rsbench.cli.app import Force, Json, Metrics, Suite, app, dump, note, quiet, say
 from rsbench.cli.exit_codes import leave, run_app
 
 
@@ -158,6 +158,7 @@ def run(
     label_seed: LabelSeed = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Score a model beside the reference models; write table, scores and report."""
     from rsbench.core.progress import progress
@@ -176,6 +177,9 @@ def run(
     )  # fmt: skip
     with progress() as advance:
         result = run_model(request, note=note, advance=advance)
+    if as_json:
+        dump(result.to_json())
+        return
     say(result.summary())
     say(f"report: {result.out / 'report.html'}")
 
@@ -229,9 +233,17 @@ def check(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --write: replace whatever is there.")
     ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(help="Also write JUnit XML here, a test case per row.")
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(envvar="GITHUB_STEP_SUMMARY", help="Also append Markdown to this file."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Gate: exit code 0 pass, 1 regressed, 2 bad input, 3 incomparable, 70 internal error."""
-    from rsbench.evaluation.gate import check as check_result
+    from rsbench.cli.check_output import CheckFiles, show
 
     if write:
         from rsbench.cli.commands import require_free
@@ -243,22 +255,7 @@ def check(
         rows = write_expected(scores, against, repeats=others)
         say(f"{against}: wrote {rows} expected rows; review them before you commit the file")
         return
-    outcome = check_result(result, against)
-    for line in outcome.lines:
-        say(line)
-    raise typer.Exit(outcome.exit_code)
-
-
-@app.command()
-def compare(
-    run_a: Annotated[Path, typer.Argument(help="Run folder or table.")],
-    run_b: Annotated[Path, typer.Argument(help="Second run folder or table.")],
-) -> None:
-    """Compare two runs row by row, with paired intervals over regions."""
-    from rsbench.evaluation.gate import compare as compare_runs
-
-    for line in compare_runs(run_a, run_b):
-        say(line)
+    raise typer.Exit(show(result, against, CheckFiles(junit, summary), as_json=as_json))
 
 
 @app.command()

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -15,8 +16,30 @@ Advance = Callable[[str, int, int], None]
 """``advance(label, done, total)``: set the progress of the bar ``label``."""
 EVERY = 30.0
 """Seconds between the lines of progress where stderr is no terminal."""
+EVERY_VERBOSE = 5.0
+"""Likewise with ``Detail.VERBOSE``."""
 Show = Callable[[str, str], None]
 """``show(name, text)``: set the line of text of ``name``."""
+
+
+class Detail(Enum):
+    """How much a command prints beside its results."""
+
+    QUIET, NORMAL, VERBOSE = range(3)
+
+
+_detail = Detail.NORMAL
+
+
+def detail() -> Detail:
+    """Return how much this process prints."""
+    return _detail
+
+
+def set_detail(wanted: Detail) -> None:
+    """Set how much this process prints; the command line does, once per command."""
+    global _detail
+    _detail = wanted
 
 
 @runtime_checkable
@@ -57,6 +80,9 @@ def progress_workers() -> Iterator[tuple[Advance, Show]]:
 
     ``show(name, text)`` sets the line of a name; lines are sorted by name.
     """
+    if _detail is Detail.QUIET:
+        yield silent, _show_nothing
+        return
     if not sys.stderr.isatty():
         yield _Lines(), _show_nothing
         return
@@ -94,9 +120,10 @@ class _Bars:
 
 
 class _Lines:
-    """Lines on stderr, at most one every `EVERY` seconds, with the time that is left."""
+    """Lines on stderr, at most one every `EVERY` seconds with the time left."""
 
     def __init__(self) -> None:
+        self._every = EVERY_VERBOSE if _detail is Detail.VERBOSE else EVERY
         self._last = time.monotonic()
         self._first: dict[str, tuple[float, int]] = {}
         self._texts: dict[str, str] = {}
@@ -106,7 +133,7 @@ class _Lines:
         began, start = self._first.setdefault(label, (now, done))
         if done <= start:  # the same work once more, e.g. the next validation
             began, start = self._first[label] = (now, done)
-        if now - self._last < EVERY:
+        if now - self._last < self._every:
             return
         self._last = now
         parts = [f"{done} of {total}", self._texts.get(label, "")]

@@ -14,12 +14,14 @@ from rsbench.core.progress import Advance, shown, silent
 from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.strata import headline as headline_rows
+from rsbench.evaluation.table import records
 from rsbench.evaluation.trained_labels import require_labels
 from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task_of
-from rsbench.tasks.settings import evaluation_config
+from rsbench.tasks.settings import default_protocol, evaluation_config
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +91,20 @@ class RunResult:
             lines.append(f"skill is relative to {self.scores.run.reference}")
         return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `rsbench run --json` prints: places, identity, and the headline rows."""
+        run, columns = self.scores.run, ["model", "preset", "metric", "lead", "value", "lo", "hi"]
+        return {
+            "out": str(self.out),
+            "report": str(self.out / "report.html"),
+            **run.identity(),
+            "protocol": run.protocol,
+            "simulated": run.simulated,
+            "complete": run.complete,
+            "reference": run.best_trivial,
+            "rows": records(headline_rows(self.scores.table())[columns]),
+        }
+
 
 def evaluate(
     model: Model,
@@ -113,7 +129,7 @@ def evaluate(
             given a card with :func:`rsbench.models.registry.adopt`.
         store: an open store.
         protocol: name in the catalogue, path of a YAML file, or a protocol; the store's default
-            where None.
+            for the task of the model where None.
         split: ``test``, ``val`` or ``train``.
         horizon: leads; the protocol's where None.
         members: ensemble members; their mean is scored.
@@ -128,11 +144,14 @@ def evaluate(
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
     """
+    from rsbench.models.registry import identity
+
     options = EvaluationOptions(
         split=split, context=context, horizon=horizon, members=members, seed=seed, device=device,
         precision=precision, suite=suite, metrics=metrics,
     )  # fmt: skip
-    config = evaluation_config(store, protocol or store.meta.default_protocol, options)
+    named = protocol or default_protocol(store, identity(model).card.task)
+    config = evaluation_config(store, named, options)
     with shown(progress) as advance:
         return score_table(config, own_entry(config, model), advance=advance)
 
@@ -176,8 +195,8 @@ def publish(
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
     with whole(out) as folder:
-        inputs = config.store.sensor(config.sensor)
-        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
+        sensors = config.store.meta.sensors
+        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, sensors=sensors)
         scores = make(_keeping(config, keep, folder, viewer.add))
         viewer.close()
         table = scores.table()
@@ -259,7 +278,9 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, 
         note("the data are simulated: numbers from them say nothing about real places")
     if not store.complete:
         note(f"the store is incomplete: {len(store.meta.missing)} units are missing")
-    rules: str | Protocol = request.protocol or store.meta.default_protocol
+    rules: str | Protocol = request.protocol or default_protocol(store, entry.task)
+    if not request.protocol and rules != store.meta.default_protocol:
+        note(f"protocol {rules}, that of the task of {request.model}")
     if rules:
         rules = labelled_protocol(rules, request.labelled_fraction, request.label_seed)
         rules = windowed_protocol(rules, request.window)

@@ -50,6 +50,10 @@ class Frames:
     value_range: tuple[float, float]
     footprint: int = 1
 
+    def __repr__(self) -> str:
+        shape = tuple(self.values.shape)
+        return f"Frames({shape} in {self.unit}, bands {' '.join(self.bands)})"
+
     def to(self, device: torch.device | str) -> Self:
         """Return the frames with tensors on a device."""
         return replace(
@@ -98,12 +102,18 @@ class Given:
     Args:
         taught: sensor → frames that only training has: of the ground of each row, on the grid of
             that sensor. Empty unless the card says ``taught``, and always in ``predict``.
+        texts: one description per batch row, in tasks that give texts; otherwise empty.
     """
 
     frames: Mapping[str, Frames]
     grids: Mapping[str, tuple[Grid, ...]]
     samples: tuple[SampleRef, ...]
     taught: Mapping[str, Frames] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}: {frames!r}" for name, frames in self.frames.items())
+        return f"Given({shown}, {len(self.samples)} samples)"
 
     def to(self, device: torch.device | str) -> Self:
         """Return the input with tensors on a device."""
@@ -171,6 +181,11 @@ class Want:
     unit: str = ""
     value_range: tuple[float, float] | None = None
 
+    def __repr__(self) -> str:
+        size, times = "×".join(map(str, self.size)), tuple(self.times.shape)
+        what = f"{self.sensor}: {' '.join(self.bands)}"
+        return f"Want({what}, {size} px, times {times}, M={self.members})"
+
     def to(self, device: torch.device | str) -> Self:
         """Return the description with tensors on a device."""
         return replace(self, times=self.times.to(device))
@@ -186,6 +201,9 @@ class Prediction:
     """A prediction; ``values``: ``(B, M, T, C, H, W)`` float32 on the wanted grid, in its unit."""
 
     values: Tensor
+
+    def __repr__(self) -> str:
+        return f"Prediction({tuple(self.values.shape)})"
 
 
 @dataclass(frozen=True)
@@ -391,6 +409,9 @@ class Card:
     published: tuple[tuple[str, str, str] | Mapping[str, Any], ...] = ()
     parity: str = ""
     default_preset: str = "default"
+
+    def __repr__(self) -> str:
+        return f"Card({self.name!r}, {self.task}, presets {', '.join(self.presets)})"
 
     def of(self, preset: str | None = None) -> Card:
         """Return the card with the fields of one preset.

@@ -50,7 +50,8 @@ def import_weights(
 
     Args:
         file: safetensors, or a file of ``torch.save``; no code in it is executed.
-        name, preset: of the model; the card's default preset where None.
+        name: name of the model.
+        preset: the card's default where None.
         out: folder of the checkpoint; must not exist or be empty.
         bands: number of bands of every image; that of the preset where None.
         key: entry of the file that holds the tensors, where it holds more.
