@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rsbench.core.cache_files import prune as prune
     from rsbench.core.errors import InputError as InputError
     from rsbench.core.errors import RsbenchError as RsbenchError
+    from rsbench.evaluation import plot as plot
     from rsbench.evaluation.gate import check as check
-    from rsbench.evaluation.gate import compare as compare
+    from rsbench.evaluation.report.versus import compare as compare
     from rsbench.evaluation.results import report as report
     from rsbench.evaluation.results import run as run
     from rsbench.evaluation.results import table as table
@@ -62,7 +63,13 @@ if TYPE_CHECKING:
 __path__.append(str(Path(__file__).parent / "_aliases"))
 
 # Resolved on first use, so that `import rsbench` costs neither torch nor rasterio.
-_MODULES = {name: f"rsbench.{name}" for name in ("catalog", "errors", "metrics", "registry")}
+_MODULES = {
+    "catalog": "rsbench.catalog",
+    "errors": "rsbench.errors",
+    "metrics": "rsbench.metrics",
+    "plot": "rsbench.evaluation.plot",
+    "registry": "rsbench.registry",
+}
 _NAMES = {
     "rsbench.build.datasets": "build_dataset download_dataset import_dataset lock_diff",
     "rsbench.build.engine.options": "BuildOptions",
@@ -71,7 +78,8 @@ _NAMES = {
     "rsbench.cli.doctor": "doctor",
     "rsbench.core.cache_files": "cache_entries prunable prune",
     "rsbench.core.errors": "InputError RsbenchError",
-    "rsbench.evaluation.gate": "check compare",
+    "rsbench.evaluation.gate": "check",
+    "rsbench.evaluation.report.versus": "compare",
     "rsbench.evaluation.results": "report run table",
     "rsbench.evaluation.run": "RunRequest evaluate",
     "rsbench.evaluation.scores": "Scores",

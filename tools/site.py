@@ -94,7 +94,9 @@ def write_notebook(path: Path, *, execute: bool) -> None:
     text, extra = MarkdownExporter().from_notebook_node(
         notebook, resources={"output_files_dir": f"{path.stem}_files"}
     )
-    write(PAGES / "examples" / f"{path.stem}.md", re.sub(r"<style.*?</style>", "", text, flags=re.S))
+    write(
+        PAGES / "examples" / f"{path.stem}.md", re.sub(r"<style.*?</style>", "", text, flags=re.S)
+    )
     for name, content in extra["outputs"].items():
         place = PAGES / "examples" / name
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -223,18 +223,6 @@ def check(
 
 
 @app.command()
-def compare(
-    run_a: Annotated[Path, typer.Argument(help="Run folder or table.")],
-    run_b: Annotated[Path, typer.Argument(help="Second run folder or table.")],
-) -> None:
-    """Compare two runs row by row, with paired intervals over regions."""
-    from rsbench.evaluation.gate import compare as compare_runs
-
-    for line in compare_runs(run_a, run_b):
-        say(line)
-
-
-@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),

@@ -82,6 +82,7 @@ class Viewer:
     ) -> None:  # fmt: skip
         self._folder = folder
         self._meta = meta
+        self._bands = bands
         self._inputs = inputs or meta
         self._limit = 0 if keep == "none" else regions
         self._samples: dict[str, _Sample] = {}
@@ -139,8 +140,9 @@ class Viewer:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         entries = [self._entry(kept) for kept in self._samples.values()]
-        bands = self._meta.unit
-        text = json.dumps({"schema": SCHEMA, "error": f"mean |error|, {bands}", "entries": entries})
+        error = f"mean |error|, {self._meta.unit}"
+        shown = list(drawn(self._bands, self._meta.display)) if self._meta.unit != SHARE else []
+        text = json.dumps({"schema": SCHEMA, "error": error, "drawn": shown, "entries": entries})
         write_atomic(self._folder / "index.json", text)
 
     def _entry(self, kept: _Sample) -> dict[str, Any]:
@@ -181,6 +183,23 @@ def _picture(values: Array, bands: Sequence[str], meta: SensorMeta) -> npt.NDArr
     """Return ``(C, H, W)`` as a picture; of images the display bands, or the first ones."""
     if meta.unit == SHARE:
         return display(values, meta.unit, meta.value_range)
-    shown = meta.display if meta.display and set(meta.display) <= set(bands) else bands[:3]
-    index = [list(bands).index(band) for band in shown][: 3 if len(shown) >= 3 else 1]
+    index = [list(bands).index(band) for band in drawn(bands, meta.display)]
     return display(values[index], meta.unit, meta.value_range)
+
+
+COMPOSITES = (("red", "green", "blue"), ("nir", "red", "green"), ("nir08", "red", "green"))
+"""Bands that are drawn as red, green and blue: true colour, else false colour."""
+
+
+def drawn(bands: Sequence[str], display: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the three bands drawn as red, green and blue, or the one drawn in grey.
+
+    The display bands of a store without red, green and blue may stand in the order of its files;
+    near infrared, red and green are then drawn as the usual false colour.
+    """
+    low = {band.lower(): band for band in bands}
+    for wanted in COMPOSITES:
+        if set(wanted) <= set(low):
+            return tuple(low[name] for name in wanted)
+    shown = display if display and set(display) <= set(bands) else bands[:3]
+    return tuple(shown)[: 3 if len(shown) >= 3 else 1]
