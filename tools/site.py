@@ -2,9 +2,9 @@
 
 Usage: python tools/site.py [--keep-notebooks]
 
-The pages are copied to ``.site/pages`` in the folders that they have in the repository, so that their
-links hold there too; ``mkdocs build --strict`` makes ``.site/html`` of them and fails at the first
-warning. Notebooks are executed, unless ``--keep-notebooks`` is given.
+The pages are copied to ``.site/pages`` in the folders that they have in the repository, so that
+their links hold there too; ``mkdocs build --strict`` makes ``.site/html`` of them and fails where
+there is a warning. Notebooks are executed, unless ``--keep-notebooks`` is given.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def navigation(stated: list[dict[str, Any]]) -> list[dict[str, Any]]:
         section = {"examples": "Examples", "results": "Results"}.get(page.partition("/")[0])
         sections[section or "Guides"].append(page)
     return [
-        {title: sections[title] if title in sections else part}
+        {title: sections.get(title, part)}
         for entry in stated for title, part in entry.items()
     ]  # fmt: skip
 
