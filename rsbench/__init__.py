@@ -57,19 +57,17 @@ if TYPE_CHECKING:
     from rsbench.store.export.summary import inspect_store as inspect_store
     from rsbench.store.read import Store as Store
     from rsbench.store.read import open_store as open_store
+    from rsbench.training.api import train as train
+    from rsbench.training.callbacks import TrainingCallback as TrainingCallback
+    from rsbench.training.options import Options as Options
 
 
 # Public module names (rsbench.check, rsbench.errors, rsbench.registry) stay where packages move.
 __path__.append(str(Path(__file__).parent / "_aliases"))
 
 # Resolved on first use, so that `import rsbench` costs neither torch nor rasterio.
-_MODULES = {
-    "catalog": "rsbench.catalog",
-    "errors": "rsbench.errors",
-    "metrics": "rsbench.metrics",
-    "plot": "rsbench.evaluation.plot",
-    "registry": "rsbench.registry",
-}
+_MODULES = {name: f"rsbench.{name}" for name in ("catalog", "errors", "metrics", "registry")}
+_MODULES["plot"] = "rsbench.evaluation.plot"
 _NAMES = {
     "rsbench.build.datasets": "build_dataset download_dataset import_dataset lock_diff",
     "rsbench.build.engine.options": "BuildOptions",
@@ -94,6 +92,9 @@ _NAMES = {
     "rsbench.store.export.geotiff": "export_geotiff",
     "rsbench.store.export.summary": "inspect_store",
     "rsbench.store.read": "Store open_store",
+    "rsbench.training.api": "train",
+    "rsbench.training.callbacks": "TrainingCallback",
+    "rsbench.training.options": "Options",
 }
 _LAZY = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -32,6 +32,18 @@ class ImportCommand(Command):
             )
 
 
+def describe_command(
+    importer: str, source: Path, out: Path, options: ImportOptions, *, say: Callable[[str], None]
+) -> None:
+    """Print what every file is taken for."""
+    from rsbench.build.importers.registry import describe_import
+    from rsbench.build.importers.taken import table
+
+    for line in table(describe_import(importer, source, out, options)):
+        say(line)
+    say("nothing is written, and no pixel was looked at; leave --dry-run out to import")
+
+
 def import_command(
     importer: str,
     source: Path,

@@ -18,6 +18,7 @@ from rsbench.metrics.frechet import SetScore
 from rsbench.metrics.images import ImageBatch, ImagePairs
 from rsbench.metrics.inception import TAPS, Rounding
 from rsbench.metrics.inception import features as inception_features
+from rsbench.metrics.queries import needs_case
 from rsbench.metrics.registry import available, implementation, imported, info
 from rsbench.metrics.rgb import RgbMapping, stated_rgb
 from rsbench.metrics.texture import features as texture_features
@@ -193,6 +194,11 @@ def _check_metric(metric: str, predictions: Tensor) -> None:
         raise InputError(
             f"set metric {metric!r}", "it compares images one by one",
             "Use rsbench.metrics.compute",
+        )  # fmt: skip
+    if needs_case(metric):
+        raise InputError(
+            f"set metric {metric!r}", "it needs the training images or the conditions of a store",
+            "Use rsbench.evaluate with a protocol of the task generate",
         )  # fmt: skip
     if predictions.ndim == 4 and predictions.shape[1] < known.min_bands:
         raise InputError(

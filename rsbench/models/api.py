@@ -102,12 +102,14 @@ class Given:
     Args:
         taught: sensor → frames that only training has: of the ground of each row, on the grid of
             that sensor. Empty unless the card says ``taught``, and always in ``predict``.
+        texts: one description per batch row, in tasks that give texts; otherwise empty.
     """
 
     frames: Mapping[str, Frames]
     grids: Mapping[str, tuple[Grid, ...]]
     samples: tuple[SampleRef, ...]
     taught: Mapping[str, Frames] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}: {frames!r}" for name, frames in self.frames.items())
@@ -211,10 +213,10 @@ class Stage:
     Args:
         name: e.g. ``fit`` or ``pretrain``.
         modules: names of the submodules that this stage trains; all if empty.
-        learning_rate: peak learning rate of AdamW under a one-cycle schedule.
+        learning_rate: peak learning rate.
         steps: default number of optimiser steps.
         batch_size: samples per step.
-        weight_decay: AdamW weight decay.
+        weight_decay: of matrices and kernels; biases and norms have none.
         clip: gradient-norm clip.
         leads: leads of ``want`` and ``truth`` that ``loss`` is given.
         watched: terms of the loss that the learning curve also takes on validation samples.
@@ -222,6 +224,10 @@ class Stage:
             labels, crops are drawn from all training regions, and no pixel of the truth is valid.
         closed_form: the stage has no optimiser steps; ``solve`` of :class:`ClosedForm` is called
             once. Its ``steps`` count as steps only where a budget is divided among stages.
+        optimizer: ``adamw``, ``adam``, ``sgd`` (momentum 0.9), or ``package.module:Class``.
+        schedule: of the learning rate: ``one-cycle``, ``cosine``, ``linear``, ``constant``, or
+            ``package.module:function`` from the share of the stage that is done (0 to 1) to the
+            share of the peak rate.
     """
 
     name: str
@@ -235,15 +241,17 @@ class Stage:
     watched: tuple[str, ...] = ()
     labelled: bool = True
     closed_form: bool = False
+    optimizer: str = "adamw"
+    schedule: str = "one-cycle"
 
     def stated(self) -> dict[str, Any]:
-        """Return the fields; ``labelled`` and ``closed_form`` only where they are not the default.
+        """Return the fields; those from ``labelled`` on only where they are not the default.
 
         So the stages of checkpoints from before these fields still compare as equal.
         """
         whole = asdict(self)
-        for name, default in (("labelled", True), ("closed_form", False)):
-            if whole[name] == default:
+        for name in ("labelled", "closed_form", "optimizer", "schedule"):
+            if whole[name] == type(self).__dataclass_fields__[name].default:
                 del whole[name]
         return whole
 
