@@ -34,6 +34,7 @@ PARITY: Mapping[str, str] = MappingProxyType(
         "posterior and samplers against theory and compare the U-Net with a second implementation "
         "in NumPy and its recorded outputs; leaving out one norm, activation or shortcut of a "
         "block changes them. Not compared: a training.",
+        "sr_ddpm": "U-Net and sampler are those of ddpm, compared there. Not compared: a training.",
         "diffusionsat": "Written from descriptions and from classes of diffusers; the released "
         "program was not run. The tests check the parameters of every part, the metadata numbers, "
         "the schedule, and samplers against theory. Not compared: a forward pass, released "

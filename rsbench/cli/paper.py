@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rsbench.cli.app import app, say
+from rsbench.cli.app import Force, Json, app, dump, note, say
 from rsbench.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ Rows = Annotated[
 
 def register() -> None:
     """Add the commands to the application."""
+    app.command()(compare)
     app.command()(table)
+    app.command()(figure)
 
 
 def chosen(
@@ -51,6 +53,47 @@ def _listed(values: Sequence[str] | None) -> tuple[str, ...]:
     """Return the parts of values that were given one by one or joined by commas."""
     parts = (part.strip() for value in values or () for part in value.split(","))
     return tuple(part for part in parts if part)
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run folder or table.")],
+    run_b: Annotated[Path, typer.Argument(help="Second run folder or table.")],
+    more: Annotated[
+        list[Path] | None, typer.Argument(help="Further run folders, such as other seeds.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="MODEL or MODEL/PRESET; give two. Default: that of each run."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two models, paired over regions, by every metric and lead.
+
+    p values have Holm's correction over all metrics and leads; the effect is Cohen's d of paired
+    samples. Several seeds of a model are crossed with the regions. Two files, or two runs without
+    --model, are also compared row by row.
+    """
+    from rsbench.evaluation.gate import compare as compare_rows
+    from rsbench.evaluation.report.versus import compare_models
+
+    runs = [run_a, run_b, *(more or ())]
+    by_row = not (more or model or as_json)
+    for line in compare_rows(run_a, run_b) if by_row else ():
+        say(line)
+    if by_row and not all(path.is_dir() for path in runs):
+        return
+    try:
+        found = compare_models(runs, model or ())
+    except InputError as error:
+        if not by_row:
+            raise
+        note(f"no paired comparison of two models: {error}")
+        return
+    if as_json:
+        dump(found.to_json())
+        return
+    for line in ["", *found.lines()] if by_row else found.lines():
+        say(line)
 
 
 def table(
@@ -75,6 +118,7 @@ def table(
     latex: Annotated[bool, typer.Option("--latex", help="LaTeX with booktabs.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown (default).")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV, all columns.")] = False,
+    as_json: Json = False,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="BibTeX, of run folders only.")] = False,
     methods: Annotated[
         bool, typer.Option("--methods", help="A methods paragraph, of run folders only.")
@@ -83,15 +127,13 @@ def table(
     """Print the table of one or more runs, or text for a paper.
 
     There is one table per metric; the metrics named with --metric stand side by side in one.
-
-    Examples: `rsbench table runs/a runs/b --metric ssim,rmse --lead 1,3 --latex --caption "Scores"`
-    and `rsbench table runs/a --best bold --no-interval`.
     """
-    if latex + markdown + csv + bibtex + methods > 1:
+    if latex + markdown + csv + as_json + bibtex + methods > 1:
         raise InputError("rsbench table", "more than one format", "Give one of them")
     choice = chosen(metric, lead, rows)
     formed = bool(no_interval or best or caption or label)
-    if (csv or bibtex or methods) and (formed or (not csv and not choice.everything)):
+    columns = csv or as_json
+    if (columns or bibtex or methods) and (formed or (not columns and not choice.everything)):
         raise InputError(
             "rsbench table", "an option that this format does not have",
             "Give it with --latex or --markdown",
@@ -103,6 +145,13 @@ def table(
 
         board = paper.one_board(boards(list(dict.fromkeys(runs))))
         say((paper.bibtex if bibtex else paper.methods)(board))
+        return
+    if as_json:
+        from rsbench.evaluation.report.choice import read, select
+        from rsbench.evaluation.table import records
+
+        frame = read(runs)[0]
+        dump(records(frame if choice.everything else select(frame, choice)))
         return
     from rsbench.evaluation.report.paper_table import Style
 
@@ -125,3 +174,38 @@ def _table(
         return to_paper(frame, scores, choice, style or Style(), latex=latex)
     best = supported_best(scores[0]) if len(runs) == len(scores) == 1 else frozenset()
     return (to_latex if latex else to_markdown)(frame, best=best, scores=scores)
+
+
+def figure(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    kind: Annotated[str, typer.Argument(help="strip, decay, ranking or perception-distortion.")],
+    out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg or .png.")],
+    metric: MetricNames = None,
+    lead: Leads = None,
+    rows: Rows = None,
+    region: Annotated[str | None, typer.Option(help="Of a strip: the region.")] = None,
+    zoom: Annotated[
+        str | None, typer.Option(help="Of a strip: an enlarged part, X,Y,W,H in pixels.")
+    ] = None,
+    no_error: Annotated[
+        bool, typer.Option("--no-error", help="Of a strip: without error maps.")
+    ] = False,
+    width: Annotated[float | None, typer.Option(min=0.5, max=40.0, help="Width in inches.")] = None,
+    force: Force = False,
+) -> None:
+    """Draw a figure of one or more runs for a paper."""
+    from rsbench.evaluation.plot.files import Drawing, save
+
+    drawing = Drawing(region, _part(zoom), not no_error, width)
+    say(str(save(kind, runs, out, choice=chosen(metric, lead, rows), drawing=drawing, force=force)))
+
+
+def _part(text: str | None) -> tuple[int, int, int, int] | None:
+    """Return X,Y,W,H as numbers."""
+    if text is None:
+        return None
+    numbers = _listed([text])
+    if len(numbers) != 4 or not all(number.isdigit() for number in numbers):
+        raise InputError(f"--zoom {text}", "it is not four whole numbers", "Give --zoom X,Y,W,H")
+    x, y, width, height = map(int, numbers)
+    return x, y, width, height

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,6 +41,12 @@ def to_parquet(table: pd.DataFrame, path: Path) -> None:
 def to_csv(table: pd.DataFrame) -> str:
     """Return the tidy table as CSV; an absent value is an empty field."""
     return str(table[COLUMNS].to_csv(index=False))
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows by column, for JSON; an absent value is None."""
+    rows = table.astype(object).where(table.notna(), None)
+    return [dict(zip(map(str, rows.columns), row, strict=True)) for row in rows.to_numpy().tolist()]
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -28,6 +28,7 @@ class Shape:
     Args:
         made: the task whose samples they are; None for plain series.
         taught: whether the samples have frames that only training has.
+        classes: number of classes, where models are built for a number of them.
     """
 
     samples: int
@@ -37,6 +38,7 @@ class Shape:
     side: int
     made: Example | None = None
     taught: bool = False
+    classes: int | None = None
 
     @staticmethod
     def of(card: Card, *, samples: int = 3, leads: int = 3, bands: int = 4) -> Shape:
@@ -140,7 +142,8 @@ def rows(samples: Samples, index: list[int]) -> Samples:
     grids = tuple(samples.want.grids[i] for i in index)
     frames = {name: _pick(item, pick) for name, item in samples.given.frames.items()}
     own = {n: tuple(samples.given.grids[n][i] for i in index) for n in frames}
-    given = Given(frames, own, refs)
+    texts = tuple(samples.given.texts[i] for i in index if samples.given.texts)
+    given = Given(frames, own, refs, texts=texts)
     want = replace(samples.want, times=samples.want.times[pick].clone(), grids=grids, samples=refs)
     return Samples(given, want, _pick(samples.truth, pick))
 

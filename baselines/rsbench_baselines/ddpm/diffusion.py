@@ -132,14 +132,21 @@ class Diffusion:
             return found
         return found + sigma * needed(fresh, eta)
 
-    def times(self, count: int) -> list[int]:
-        """Return ``count`` times from T − 1 down to 0, evenly spread."""
+    def times(self, count: int, *, power: float = 1.0) -> list[int]:
+        """Return ``count`` times from T − 1 down to 0, evenly spread.
+
+        Args:
+            count: number of times.
+            power: 2 spreads their roots evenly, as in appendix D.2 of Song et al.: more of them
+                near the clean image. Times that coincide are left out.
+        """
         if not 1 <= count <= self.steps:
             raise ValueError(f"{count} sampling steps of a process of {self.steps}")
         if count == 1:
             return [self.steps - 1]
         last = self.steps - 1
-        return [round(last * (count - 1 - i) / (count - 1)) for i in range(count)]
+        places = [(count - 1 - i) / (count - 1) for i in range(count)]
+        return list(dict.fromkeys(round(last * place**power) for place in places))
 
     def posterior_step(
         self,

@@ -14,6 +14,7 @@ from rsbench.core.io import disk_errors, write_atomic
 from rsbench.evaluation.report import page, pictures
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.published import beside
+from rsbench.metrics.display import GAMMA, WHITE
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -57,7 +58,7 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
     """Return the HTML of the report, with the published tables beside each board."""
     from markupsafe import Markup
 
-    gathered = [page.gather(board, index) for index, board in enumerate(found)]
+    gathered = [page.gather(board, index, len(found)) for index, board in enumerate(found)]
     return _template().render(
         boards=gathered,
         legends=[page.legend(item) for item in gathered],
@@ -67,6 +68,8 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
         css=Markup(_text("report.css")),  # part of this package: needs no escaping
         js=Markup(_text("report.js")),
         ramp=pictures.ramp_link(),
+        white=WHITE,
+        gamma=GAMMA,
         role_names={"trivial": "reference model"},  # stored role → shown
     )
 

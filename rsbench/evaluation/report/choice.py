@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from rsbench.core.errors import Incomparable, InputError, unknown
-from rsbench.evaluation.report.board import Board, boards
+from rsbench.evaluation.report.board import Board, boards, grouped
 from rsbench.evaluation.report.paper import one_board
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import load_scores, load_tables
@@ -18,6 +18,9 @@ from rsbench.metrics.queries import in_report_order
 
 Entry = tuple[str, str]
 """(model, preset)."""
+Part = Scores | Path | str
+"""What was scored: scores, or the folder of a run."""
+Source = Part | Sequence[Part]
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ def read(paths: Sequence[Path]) -> tuple[pd.DataFrame, tuple[Scores, ...]]:
     return table, scores
 
 
-def one_source(source: Scores | Board | Path | str | Sequence[Path | str]) -> Board:
-    """Return scores, a run folder or several runs that compare as one board.
+def one_source(source: Source | Board) -> Board:
+    """Return scores, a run folder or several of them that compare as one board.
 
     Raises:
         InputError: if a folder holds no run.
@@ -78,10 +81,25 @@ def one_source(source: Scores | Board | Path | str | Sequence[Path | str]) -> Bo
     """
     if isinstance(source, Board):
         return source
-    if isinstance(source, Scores):
-        return Board(source, (), (source.run,), ({},))
-    paths = [source] if isinstance(source, Path | str) else list(source)
-    return one_board(boards(list(dict.fromkeys(Path(path) for path in paths))))
+    runs: list[tuple[Path, Scores]] = []
+    for part in parts_of(source):
+        if isinstance(part, Scores):
+            runs.append((Path(f"scores-{len(runs)}"), part))
+        elif Path(part) not in [folder for folder, _ in runs]:
+            runs.append((Path(part), Scores.load(Path(part))))
+    return one_board(grouped(runs))
+
+
+def parts_of(source: Source) -> list[Part]:
+    """Return the parts of what may be one or several.
+
+    Raises:
+        InputError: if it is none.
+    """
+    parts = [source] if isinstance(source, Scores | Path | str) else list(source)
+    if not parts:
+        raise InputError("reading runs", "none is given", "Give at least one run folder")
+    return parts
 
 
 def metrics_of(table: pd.DataFrame, names: Iterable[str]) -> list[str]:
