@@ -35,6 +35,7 @@ COMMANDS = {
     "contract": "run_contract",
     "check": "check",
     "compare": "compare",
+    "figure": "plot.save",
     "report": "report",
     "table": "table",
     "figure": "plot.strip",
