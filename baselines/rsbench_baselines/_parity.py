@@ -23,6 +23,7 @@ PARITY: Mapping[str, str] = MappingProxyType(
             ("pixel_lda", "window_lda"),
             "With scikit-learn's LinearDiscriminantAnalysis: probabilities agree to 1e-4.",
         ),
+        "bicubic": "With Pillow's cubic convolution: images agree to 1e-5.",
         "simvp": "With OpenSTL's code: gSTA (paper, mmnist, kitti) and IncepU agree to 1e-14, "
         "gradients of paper and IncepU to 4e-15 (float64); drop-path rates and initial values "
         f"agree. {_RECORDED}. Not compared: a training.",
@@ -33,6 +34,11 @@ PARITY: Mapping[str, str] = MappingProxyType(
         "posterior and samplers against theory and compare the U-Net with a second implementation "
         "in NumPy and its recorded outputs; leaving out one norm, activation or shortcut of a "
         "block changes them. Not compared: a training.",
+        "sr_ddpm": "U-Net and sampler are those of ddpm, compared there. Not compared: a training.",
+        "diffusionsat": "Written from descriptions and from classes of diffusers; the released "
+        "program was not run. The tests check the parameters of every part, the metadata numbers, "
+        "the schedule, and samplers against theory. Not compared: a forward pass, released "
+        "weights, a training.",
         "mcvd": "With the released code, after its time code and the epsilon of its norms had been "
         "adopted: paper agrees to 2e-15 (float64), the SPADE form to 6e-7 and samplers to 4e-6 "
         f"(float32); of the big and kth forms only the counts. {_RECORDED}. Not compared: a "

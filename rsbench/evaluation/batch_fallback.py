@@ -88,6 +88,7 @@ def _rows(given: Given, want: Want, index: range) -> tuple[Given, Want]:
             frames={name: _cut(frames, part) for name, frames in given.frames.items()},
             grids={name: tuple(grids[part]) for name, grids in given.grids.items()},
             samples=given.samples[part],
+            texts=given.texts[part],
         ),
         replace(want, times=want.times[part], grids=want.grids[part], samples=want.samples[part]),
     )

@@ -11,13 +11,15 @@ import torch
 from rsbench.evaluation.batch_fallback import Rolled, within_memory
 from rsbench.models.api import Card, Model
 from rsbench.models.rollout import roll
-from rsbench.tasks.base import Bound, Case, Whole
+from rsbench.tasks.base import Bound, Case, Known, Whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Answer = Iterator[tuple[int, "Tensor"]]
 """Leads from 1 on with values in the sensor's unit, ``(B, C, H, W)`` or ``(B, M, C, H, W)``."""
+PERMUTED = " · shuffled"
+"""Behind the name of a model: its control that is given the conditions of other samples."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,27 @@ def whole_entry(name: str, role: str, whole: Whole) -> ModelEntry:
             yield index + 1, _cut(whole, case, index)
 
     return ModelEntry(name, "", role, answer)
+
+
+def known_entry(known: Known) -> ModelEntry:
+    """Return the entry of answers that are known without a model."""
+
+    def answer(case: Case) -> Answer:
+        for index in range(case.truth.shape[1]):
+            yield index + 1, known.answer(case, index)
+
+    return ModelEntry(known.name, "", known.role, answer)
+
+
+def permuted_entry(entry: ModelEntry) -> ModelEntry:
+    """Return the control of an entry: its answers to the conditions of other samples."""
+
+    def answer(case: Case) -> Answer:
+        if case.permuted is None:
+            raise AssertionError("the task gives no conditions of other samples")
+        return entry.answer(replace(case, given=case.permuted))
+
+    return replace(entry, model=f"{entry.model}{PERMUTED}", role="control", answer=answer)
 
 
 def bound_entry(bound: Bound) -> ModelEntry:

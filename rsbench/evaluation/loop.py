@@ -16,7 +16,7 @@ import torch
 from rsbench.core.dates import day_number
 from rsbench.evaluation.entries import ModelEntry
 from rsbench.evaluation.pooled_metrics import PooledMetricAccumulator
-from rsbench.evaluation.set_metrics import SetMetricAccumulator
+from rsbench.evaluation.set_metrics import OfCase, SetMetricAccumulator
 from rsbench.evaluation.strata import ADDED, INPUT_VALID, PIXEL_CLASS
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, SUMS
 from rsbench.metrics.engine import exact, image_metrics, member_metrics
@@ -149,11 +149,13 @@ class ScoringHooks:
         on_answer: called with entry, case, lead and ``(B, C, H, W)`` values of each answer; of an
             ensemble with its mean and its first ``MOST_MEMBERS`` members.
         on_case: called with the number of images of each finished case.
+        of_case: functions of features of sets that need the store or the conditions.
     """
 
     layers: Layers | None = None
     on_answer: Callable[[ModelEntry, Case, int, Tensor], None] | None = None
     on_case: Callable[[int], None] | None = None
+    of_case: Mapping[str, OfCase] = field(default_factory=dict)
 
 
 def score(
@@ -221,7 +223,7 @@ class _Scorer:
             of_kind("members"), bool(of_kind("change")), value_range, rgb, hooks,
             Tally(
                 bands,
-                sets=SetMetricAccumulator(sets, value_range, rgb) if sets else None,
+                sets=SetMetricAccumulator(sets, value_range, rgb, hooks.of_case) if sets else None,
                 pooled=PooledMetricAccumulator(pooled, value_range) if pooled else None,
             ),
         )  # fmt: skip
@@ -254,7 +256,9 @@ class _Scorer:
         self, entry: ModelEntry, case: Case, lead: int, triple: _Images, classes: Tensor | None
     ) -> None:
         before, before_valid = _before(case) if self.needs_start else (None, None)
-        options = ImageOptions(display=self.rgb, before=before, before_valid=before_valid)
+        options = ImageOptions(
+            display=self.rgb, before=before, before_valid=before_valid, ratio=case.ratio
+        )
         answer, truth, valid = triple
         found = image_metrics(
             self.images, answer, truth, valid=valid, data_range=self.value_range, options=options

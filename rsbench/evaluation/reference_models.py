@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from rsbench.evaluation.entries import ModelEntry, Placement, bound_entry, model_entry
+from rsbench.evaluation.entries import (
+    ModelEntry,
+    Placement,
+    bound_entry,
+    known_entry,
+    model_entry,
+)
 from rsbench.evaluation.fit import fit
 from rsbench.evaluation.loop import score
 from rsbench.evaluation.run_info import Absent
@@ -40,6 +46,9 @@ def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> Refere
             needs = f"needs {known.min_context} {own.words.frames}"
             absent.append(Absent(name, f"{needs}, the table has {config.context}"))
             continue
+        if (why := own.unsuited(config, name)) is not None:
+            absent.append(Absent(name, why))
+            continue
         model = create_model(name, **own.model_options(config))
         if known.fitted:
             if "train" not in own.splits(config):
@@ -54,8 +63,9 @@ def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> Refere
 
 
 def bound_entries(config: EvaluationConfig) -> tuple[ModelEntry, ...]:
-    """Return the entries of oracle and noise floor, where the task and the store have them."""
-    return tuple(bound_entry(bound) for bound in task_of(config).bounds(config))
+    """Return oracle, noise floor and entries known without a model, as far as a task has them."""
+    own = task_of(config)
+    return (*map(known_entry, own.known(config)), *map(bound_entry, own.bounds(config)))
 
 
 @dataclass(frozen=True)

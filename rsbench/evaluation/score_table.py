@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rsbench.core.errors import TrainingError, unknown
+from rsbench.core.errors import InputError, TrainingError, unknown
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
@@ -71,7 +71,7 @@ def own_entry(
         InputError: if it was trained for other bands or classes than the store's, or with other
             labels than the protocol allows.
     """
-    from rsbench.evaluation.entries import model_entry
+    from rsbench.evaluation.entries import model_entry, permuted_entry
     from rsbench.evaluation.fit import fit
     from rsbench.models.checkpoint import trained_for
     from rsbench.models.registry import called, identity
@@ -90,10 +90,13 @@ def own_entry(
             own.name, called(model), "model", model, own.card, _placement(config),
             rolled=kept.roll if kept else roll,
         )  # fmt: skip
+    permutes = bool(task_of(config).partners(config))
+    shuffled = (permuted_entry(entry),) if entry is not None and permutes else ()
     return OwnEntry(
         own.name, entry, digest, own.card.citation,
         device=kept.made_on if kept else None, most_context=own.card.max_context,
-        controls=_controls(model, called(model), config), inputs=getattr(model, "inputs", None),
+        controls=(*shuffled, *_controls(model, called(model), config)),
+        inputs=getattr(model, "inputs", None),
     )  # fmt: skip
 
 
@@ -125,6 +128,7 @@ def score_table(
         on_answer: called with entry, case, lead and values of each answer.
         info: further fields of :class:`RunInfo`.
     """
+    from rsbench.evaluation.case_features import case_features
     from rsbench.evaluation.clipped import outside
     from rsbench.evaluation.loop import ScoringHooks, score
     from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
@@ -135,6 +139,8 @@ def score_table(
     for why in task_of(config).left_out(config, config.split):
         note(why)
     references = reference_entries(config, note=note)
+    if own.entry is None:
+        _require_present(own.name, references)
     own_entries = () if own.entry is None else (own.entry, *own.controls)
     entries = [*own_entries, *references.entries, *bound_entries(config)]
     run = _run_info(config, references, own, info or {})
@@ -149,7 +155,9 @@ def score_table(
     tally = score(
         entries, cases(config), config.metrics, bands=config.bands,
         value_range=config.meta.value_range, rgb=config.rgb,
-        hooks=ScoringHooks(layers, heard, _counter(len(samples), advance)),
+        hooks=ScoringHooks(
+            layers, heard, _counter(len(samples), advance), case_features(config)
+        ),
     )  # fmt: skip
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
@@ -273,6 +281,14 @@ def _placement(config: EvaluationConfig) -> Placement:
     if config.precision not in known:
         raise unknown("precision", config.precision, known)
     return Placement(config.device, known[config.precision])
+
+
+def _require_present(name: str, references: ReferenceEntries) -> None:
+    """Refuse a table of a reference model that has no place in it."""
+    for absent in references.absent:
+        if absent.model == name:
+            remedy = "Choose another model, or a store and a protocol that it can be scored on"
+            raise InputError(f"scoring {name}", absent.reason, remedy)
 
 
 def _run_info(

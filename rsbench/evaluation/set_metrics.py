@@ -9,7 +9,7 @@ left out of that metric; a model with such a prediction has no value of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,9 @@ Place = tuple[str, str, int, int]
 """Region, start, and the window's row and column: which image it is, at any lead."""
 Vectors = dict[Place, dict[str, "Tensor"]]
 """Image → feature → vector; an image that is not compared has none."""
+OfCase = Callable[["Case", Sequence[int], "Tensor", "Tensor"], "Tensor"]
+"""Takes a case, rows of its batch, and images ``(n, C, H, W)`` and masks ``(n, 1, H, W)`` of these
+rows; returns features ``(n, d)`` that need more than the images."""
 RANGE_OF_METRIC = "the range to which it clips"
 
 
@@ -51,11 +54,13 @@ class SetMetricAccumulator:
         metrics: ids of set metrics.
         value_range: the dataset's range in the unit.
         rgb: which bands are red, green and blue.
+        of_case: functions of features that need the store or the conditions.
     """
 
     metrics: tuple[str, ...]
     value_range: tuple[float, float]
     rgb: RgbMapping | None
+    of_case: Mapping[str, OfCase] = field(default_factory=dict)
     _rows: dict[Who, dict[int, Vectors]] = field(default_factory=dict)
     _truths: dict[Who | None, dict[int, Vectors]] = field(default_factory=dict)
     _offered: set[Place] = field(default_factory=set)
@@ -76,16 +81,34 @@ class SetMetricAccumulator:
         whose = who if entry.reference is not None else None
         truths = self._truths.setdefault(whose, {}).setdefault(lead, {})
         names = features_of(self.metrics)
+        fresh = any(place not in truths for place in places)
+        more = {
+            side: self._of_case(names, case, chosen, images, valid)
+            for side, images in (("prediction", values), ("truth", truth))
+            if side == "prediction" or fresh
+        }
         with exact():
             pairs = check_pairs(
                 values[chosen], truth[chosen], valid[chosen], self.value_range, None
             )
             for images in replace(pairs, rgb=self.rgb).chunks():
-                here = places[images.first : images.first + len(images.truth)]
-                _keep(own, names, images, "prediction", here)
-                if any(place not in truths for place in here):
-                    _keep(truths, names, images, "truth", here)
+                part = slice(images.first, images.first + len(images.truth))
+                here = places[part]
+                _keep(own, _extracted(names, images, "prediction", more, part), images, here)
+                if fresh:
+                    _keep(truths, _extracted(names, images, "truth", more, part), images, here)
                 self._keep_cuts((who, whose, lead), images, here)
+
+    def _of_case(
+        self, names: Sequence[str], case: Case, chosen: list[int], images: Tensor, valid: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the features that need the store or the conditions, of some rows of a batch."""
+        shown, masks = images[chosen].float(), valid[chosen].all(dim=1, keepdim=True)
+        return {
+            name: compute(case, chosen, shown, masks).double().cpu()
+            for name, compute in self.of_case.items()
+            if name in names
+        }
 
     def _keep_cuts(
         self, of: tuple[Who, Who | None, int], images: ImageBatch, places: Sequence[Place]
@@ -185,13 +208,22 @@ def _place(case: Case, b: int) -> Place:
     return (case.samples[b].region, case.starts[b].isoformat(), window.y, window.x)
 
 
+def _extracted(
+    names: Sequence[str], images: ImageBatch, side: Any,
+    more: Mapping[str, Mapping[str, Tensor]], part: slice,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return the features of one side; ``more`` has those of the whole batch already computed."""
+    of_case = {name: values[part] for name, values in more[side].items()}
+    return extract(names, images, side) | of_case
+
+
 def _keep(
-    vectors: Vectors, names: Sequence[str], images: ImageBatch, side: Any, places: Sequence[Place]
+    vectors: Vectors, found: Mapping[str, Tensor], images: ImageBatch, places: Sequence[Place]
 ) -> None:
     """Keep the features of one side; an image with too few valid pixels keeps none."""
-    found, kept = extract(names, images, side), defined(images)
+    kept = defined(images)
     for b, place in enumerate(places):
-        vectors[place] = {name: found[name][b] for name in names} if kept[b] else {}
+        vectors[place] = {name: values[b] for name, values in found.items()} if kept[b] else {}
 
 
 def _row(who: Who, metric: str, lead: int, score: SetScore, more: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The files of a task and of its answers: NumPy arrays, Zarr groups or GeoTIFFs.
 
 Frames given are written per folder and date in the sensor's unit, 0 where not valid, with the mask
-beside them, on the grid of the answer. Answers are read window by window, so that memory does not
-grow with a region.
+beside them, on the grid of the answer or on the one stated with them. Answers are read window by
+window, so that memory does not grow with a region.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class ContextFiles:
                     continue
                 values = shown.values[0, 0, place].numpy()
                 valid = shown.valid[0, 0, place, 0].numpy()
-                self._put(f"{folder}/{day}", item.grid, shown.bands, (values, valid))
+                grid = item.grids.get(sensor, item.grid)
+                self._put(f"{folder}/{day}", grid, shown.bands, (values, valid))
                 self._written.add((folder, day))
 
     def _npy(self, name: str, grid: Grid, bands: Sequence[str], arrays: Pair) -> None:

@@ -149,7 +149,9 @@ def export_task(
     chosen = load_protocol(named)
     asked = task_of(config).asked(config)
     with new_directory(out, f"exporting a task to {out}", "choose another OUT") as folder:
-        inputs = _write_frames(config, asked, ContextFiles(folder / "context", form), advance)
+        inputs, texts = _write_frames(
+            config, asked, ContextFiles(folder / "context", form), advance
+        )
         answer = AnswerNote(
             digest=store.digest, protocol=chosen.name, split=config.split, context=config.context,
             horizon=config.horizon, sensor=config.sensor, bands=config.bands, format=form,
@@ -157,7 +159,10 @@ def export_task(
         )  # fmt: skip
         (folder / "predictions").mkdir()
         _dump(folder / "predictions" / NOTE, answer.to_json())
-        _dump(folder / TASK, {**_task(config, chosen.name, form, asked), "inputs": inputs})
+        whole = _task(config, chosen.name, form, asked)
+        for entry in whole[task_of(config).words.answers]:
+            entry |= texts.get((entry["region"], entry["name"]), {})
+        _dump(folder / TASK, {**whole, "inputs": inputs})
     return out
 
 
@@ -170,20 +175,28 @@ def _stated(protocol: Protocol) -> dict[str, Any] | None:
 
 def _write_frames(
     config: EvaluationConfig, asked: Sequence[Asked[Any]], files: ContextFiles, advance: Advance
-) -> dict[str, dict[str, Any]]:
-    """Write the frames as models see them, whole regions at once; return what each sensor holds."""
+) -> tuple[dict[str, dict[str, Any]], dict[tuple[str, str], dict[str, str]]]:
+    """Write the frames as models see them, whole regions at once.
+
+    Returns:
+        Sensor → what it holds; region and name of a prediction → its text, where there is one.
+    """
     reader = task_of(config).reader(reading_of(config))
     inputs: dict[str, dict[str, Any]] = {}
+    texts: dict[tuple[str, str], dict[str, str]] = {}
     for done, item in enumerate(asked, start=1):
         if files.lacks(item):
-            given = reader.assemble([item.sample]).given
+            batch = reader.assemble([item.sample])
+            given = batch.given
+            if batch.texts:
+                texts[item.region, item.name] = {"text": batch.texts[0]}
             files.write(item, given)
             inputs |= {
                 sensor: {"bands": list(f.bands), "unit": f.unit, "value_range": list(f.value_range)}
                 for sensor, f in given.items()
             }
         advance("writing", done, len(asked))
-    return inputs
+    return inputs, texts
 
 
 def _dump(path: Path, value: Mapping[str, Any]) -> None:
@@ -216,14 +229,19 @@ def _codes(config: EvaluationConfig) -> dict[str, Any]:
 
 def _entry(config: EvaluationConfig, item: Asked[Any]) -> dict[str, Any]:
     """Return what ``task.json`` says of a prediction; ``name`` is that of its file."""
+    shown = item.given.get(config.sensor) or next(iter(item.given.values()))
     return {
         "region": item.region,
         "name": item.name,
         "start": task_of(config).unit(config, item.sample).start.isoformat(),
-        "context": [day.isoformat() for day in item.given[config.sensor]],
+        "context": [day.isoformat() for day in shown],
         "targets": [day.isoformat() for day in item.targets],
         "frames": {
-            sensor: {"folder": item.folders[sensor], "dates": [day.isoformat() for day in days]}
+            sensor: {
+                "folder": item.folders[sensor],
+                "dates": [day.isoformat() for day in days],
+                **({"grid": item.grids[sensor].to_json()} if sensor in item.grids else {}),
+            }
             for sensor, days in item.given.items()
         },
     }
@@ -312,7 +330,8 @@ def _config(
         if fault := getattr(answer, field) and label_fault(getattr(answer, field)):
             found = f"its {field} {getattr(answer, field)!r} is refused: {fault}"
             raise InputError(asked, found, f"Write another name into {NOTE}")
-    if answer.model in (*task(answer.task).reference_models, *BOUNDS):
+    own = task(answer.task)
+    if answer.model in (*own.reference_models, *own.known_names, *BOUNDS):
         raise InputError(
             asked, f"{answer.model} is an entry of every table", f"Choose another name in {NOTE}"
         )

@@ -47,10 +47,10 @@ def require_trained(config: EvaluationConfig, asked: str, trained: TrainedFor | 
     if trained is None:
         return
     require_classes(config, asked, trained.bands)
+    if task_of(config).reads_labels and not trained.imported:
+        _require_share(config, asked, trained.labels)
     if task_of(config).predicts_labels:
         given, known = config.store.sensor(config.sensor).bands, trained.inputs or None
-        if not trained.imported:
-            _require_share(config, asked, trained.labels)
     else:
         given, known = config.bands, None if trained.imported else trained.bands
     if known not in (None, given):

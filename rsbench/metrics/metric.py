@@ -92,6 +92,8 @@ class Metric:
         ranked: False for values conditioned on the truth: shown, never used to order entries.
         pixel_ratio: coarse over fine pixel size that its formula assumes. Fusion keeps, of the
             metrics that state one, those nearest to the ratio of the data.
+        coarser: whether it depends on the pixels of a coarser image that is given: the ratio of
+            pixel sizes must be stated.
         published: whether it is kept to read published tables, faults included.
         skill: whether tables hold its skill, (s − ref) / (perfect − ref).
         pixelwise: whether it has a value in a part of an image: no pixel depends on neighbours.
@@ -102,6 +104,8 @@ class Metric:
             ``package.module:function`` of (images, side) that returns features (n, d).
         statistic: for ``pooled``, what is counted: ``package.module:function`` of an
             ``ImageBatch`` that returns (n, …) float64.
+        ready: ``package.module:function`` that returns why it cannot be computed here, in one
+            sentence, or None.
         placement: where reports show it.
         options: keyword arguments of the function.
 
@@ -126,12 +130,14 @@ class Metric:
     clips: Clips | None = None
     ranked: bool = True
     pixel_ratio: int | None = None
+    coarser: bool = False
     published: bool = False
     skill: bool = False
     pixelwise: bool = False
     pixel_error: str | None = None
     features: str | None = None
     statistic: str | None = None
+    ready: str | None = None
     placement: Placement = Placement()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -146,7 +152,7 @@ class Metric:
         for value, known in ((self.direction, Direction), (self.kind, Kind), (self.clips, Clips)):
             if value is not None and value not in get_args(known):
                 return f"{value!r} is not allowed", f"Use {', '.join(get_args(known))}"
-        for name in (self.function, self.pixel_error, self.statistic):
+        for name in (self.function, self.pixel_error, self.statistic, self.ready):
             if name is not None and not _FUNCTION.fullmatch(name):
                 return f"{name!r} names no function", "As in package.module:function"
         if self.skill and self.perfect is None:

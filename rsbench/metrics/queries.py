@@ -26,6 +26,16 @@ def needs_probabilities(metric: str) -> bool:
     return definition(metric).statistic != CONFUSION
 
 
+OF_CASE = ("nearest-training", "layout", "text-image")
+"""Features of sets that need training images or conditions of a store beside the images."""
+
+
+def needs_case(metric: str) -> str | None:
+    """Return the feature of :data:`OF_CASE` that a metric compares; None where it needs none."""
+    features = definition(metric).features
+    return features if features in OF_CASE else None
+
+
 def perfect_values() -> dict[str, float]:
     """Return {id: perfect value} of the metrics whose skill tables hold, in report order."""
     found = {m.id: m.perfect for m in metric_info(probe=False) if m.skill}

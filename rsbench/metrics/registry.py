@@ -142,7 +142,8 @@ def _probed(known: MetricInfo) -> MetricInfo:
         reason = absence(name)
         if reason is not None:
             return replace(known, available=False, reason=reason)
-    return known
+    reason = imported(known.ready)() if known.ready else None
+    return known if reason is None else replace(known, available=False, reason=reason)
 
 
 @cache

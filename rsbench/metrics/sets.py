@@ -18,6 +18,7 @@ from rsbench.metrics.frechet import SetScore
 from rsbench.metrics.images import ImageBatch, ImagePairs
 from rsbench.metrics.inception import TAPS, Rounding
 from rsbench.metrics.inception import features as inception_features
+from rsbench.metrics.queries import needs_case
 from rsbench.metrics.registry import available, implementation, imported, info
 from rsbench.metrics.rgb import RgbMapping, stated_rgb
 from rsbench.metrics.texture import features as texture_features
@@ -113,9 +114,17 @@ def compute_sets(
 ) -> dict[str, SetScore]:
     """Compare two sets of images (n, C, H, W) by their distributions: {id: SetScore}.
 
-    Arguments as in `rsbench.metrics.compute`. Image i of both sets has the mask i of ``valid``;
-    invalid pixels are replaced by the truth's mean, or left out. Images with less than 70 % valid
-    pixels are left out on both sides. ``notes`` hold the share of values that a metric clips.
+    Image i of both sets has the mask i of ``valid``; invalid pixels are replaced by the truth's
+    mean, or left out. Images with less than 70 % valid pixels are left out on both sides.
+    ``notes`` hold the share of values that a metric clips.
+
+    Args:
+        ids: ids of set metrics.
+        predictions, truths: (n, C, H, W) in the data's unit.
+        valid: (n, 1|C, H, W) bool, or None where every pixel is valid.
+        data_range: the number L for values in [0, L], or a pair (low, high).
+        unit: of the values: ``reflectance``, ``kelvin`` or ``display``.
+        display: which bands are red, green and blue; not needed for three bands.
 
     Raises:
         InputError: for metrics of single images, too few bands, sets of different size, a unit that
@@ -185,6 +194,11 @@ def _check_metric(metric: str, predictions: Tensor) -> None:
         raise InputError(
             f"set metric {metric!r}", "it compares images one by one",
             "Use rsbench.metrics.compute",
+        )  # fmt: skip
+    if needs_case(metric):
+        raise InputError(
+            f"set metric {metric!r}", "it needs the training images or the conditions of a store",
+            "Use rsbench.evaluate with a protocol of the task generate",
         )  # fmt: skip
     if predictions.ndim == 4 and predictions.shape[1] < known.min_bands:
         raise InputError(

@@ -135,7 +135,7 @@ def masks_are_respected(subject: Subject) -> str:
     for name, item in subject.samples.given.frames.items():
         junk = torch.rand(item.values.shape, generator=torch.Generator().manual_seed(3)) * 50
         frames[name] = replace(item, values=torch.where(item.valid, item.values, junk))
-    given = Given(frames, subject.samples.given.grids, subject.samples.given.samples)
+    given = replace(subject.samples.given, frames=frames)
     after = subject.predict(replace(subject.samples, given=given))
     _same_bits(before, after, "other content under invalid pixels")
     nothing = {n: replace(f, valid=torch.zeros_like(f.valid)) for n, f in frames.items()}
@@ -303,7 +303,9 @@ def _join(a: Samples, b: Samples) -> Samples:
         )
     times = torch.cat([a.want.times, b.want.times])
     want = replace(a.want, times=times, grids=grids, samples=refs)
-    return Samples(Given(frames, dict.fromkeys(frames, grids), refs), want, a.truth)
+    own = {name: (*a.given.grids[name], *b.given.grids[name]) for name in frames}
+    texts = (*a.given.texts, *b.given.texts)
+    return Samples(Given(frames, own, refs, texts=texts), want, a.truth)
 
 
 def _same_bits(before: Tensor, after: Tensor, cause: str) -> None:

@@ -28,6 +28,7 @@ class Shape:
     Args:
         made: the task whose samples they are; None for plain series.
         taught: whether the samples have frames that only training has.
+        classes: number of classes, where models are built for a number of them.
     """
 
     samples: int
@@ -37,6 +38,7 @@ class Shape:
     side: int
     made: Example | None = None
     taught: bool = False
+    classes: int | None = None
 
     @staticmethod
     def of(card: Card, *, samples: int = 3, leads: int = 3, bands: int = 4) -> Shape:
@@ -139,7 +141,9 @@ def rows(samples: Samples, index: list[int]) -> Samples:
     refs = tuple(samples.want.samples[i] for i in index)
     grids = tuple(samples.want.grids[i] for i in index)
     frames = {name: _pick(item, pick) for name, item in samples.given.frames.items()}
-    given = Given(frames, dict.fromkeys(frames, grids), refs)
+    own = {n: tuple(samples.given.grids[n][i] for i in index) for n in frames}
+    texts = tuple(samples.given.texts[i] for i in index if samples.given.texts)
+    given = Given(frames, own, refs, texts=texts)
     want = replace(samples.want, times=samples.want.times[pick].clone(), grids=grids, samples=refs)
     return Samples(given, want, _pick(samples.truth, pick))
 

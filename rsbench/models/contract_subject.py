@@ -57,9 +57,9 @@ class Subject:
 
     @property
     def classes(self) -> dict[str, int]:
-        """The number of classes, where the answer is of no sensor that is given."""
-        want = self.samples.want
-        return {} if want.sensor in self.samples.given.frames else {"classes": len(want.bands)}
+        """The number of classes, where models of the task are built for a number of them."""
+        count = self.shape.classes
+        return {} if count is None else {"classes": count}
 
     def fresh(self) -> Model:
         """Build the model with seeded initial weights."""

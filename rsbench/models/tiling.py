@@ -110,7 +110,7 @@ def cut_given(given: Given, want: Want, tile: Tile) -> Given:
         window = _on_sensor(item, tile.seen, (height, width), name)
         frames[name] = _crop(item, window)
         grids[name] = _cut_grids(given.grids.get(name, ()), window)
-    return Given(frames, grids, _move(given.samples, tile.seen))
+    return Given(frames, grids, _move(given.samples, tile.seen), texts=given.texts)
 
 
 def predict_tiled(call: Call, card: Card, given: Given, want: Want) -> Prediction:

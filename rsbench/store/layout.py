@@ -41,7 +41,11 @@ SHARE = "share"
 """Unit of class probabilities, which are predicted and never stored."""
 CHUNK = 128
 REBUILD = "Run the build again (complete regions are kept), or copy the store again"
-ARRAYS = ("values", "valid", "n_valid", "odd", "even", "spread", "source", "labels")
+VALUES = "values"
+ARRAYS = (VALUES, "valid", "n_valid", "odd", "even", "spread", "source", "labels")
+IMAGE = "image"
+"""Name of the array ``values`` on disk; ``Dataset.values`` is a method of xarray. Older stores have
+an array ``values``."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

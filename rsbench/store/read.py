@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,14 +14,17 @@ import numpy.typing as npt
 
 from rsbench.core.errors import InputError, RsbenchError, StoreError, first_line, unknown
 from rsbench.core.grid import Window
+from rsbench.core.html import html_table
 from rsbench.core.io import TEMPORARY
 from rsbench.store.icechunk import open_version, repository_of
 from rsbench.store.layout import (
     ARRAYS,
+    IMAGE,
     INDEX,
     JOURNAL,
     MANIFEST,
     REBUILD,
+    VALUES,
     Array,
     SensorArrays,
     SensorMeta,
@@ -38,7 +42,10 @@ if TYPE_CHECKING:
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a finished store: a folder, or ``PATH@TAG`` for a version in an icechunk repository.
+    """Return a finished store: a folder, or ``PATH@TAG`` for a version in an icechunk repository.
+
+    Args:
+        path: the folder.
 
     Raises:
         StoreError: if the path is absent, not a store, unfinished or damaged.
@@ -115,6 +122,22 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}, recipe={self.recipe!r}, digest={self.digest[:12]!r})"
+
+    def _repr_html_(self) -> str:
+        """Return identity, sensors and splits as a table; only the index is read."""
+        count = Counter(str(entry["split"]) for entry in self.listed.values())
+        words = {"(simulated)": self.simulated, "(incomplete)": not self.complete}
+        rows = [
+            ("path", self.path),
+            ("digest", self.digest),
+            ("recipe", " ".join([self.recipe, *(w for w, true in words.items() if true)])),
+            *(
+                (f"sensor {n}", f"{m.unit}: {' '.join(m.bands)}")
+                for n, m in self.meta.sensors.items()
+            ),
+            ("regions", ", ".join(f"{n} {split}" for split, n in sorted(count.items()))),
+        ]
+        return html_table("rsbench store", (), rows)
 
     @property
     def recipe(self) -> str:
@@ -211,9 +234,10 @@ class Store:
             raise unknown(f"sensor of region {region}", sensor, held)
         return tuple(held[sensor]["arrays"])
 
-    def attributes(self, region: str, sensor: str, array: str = "values") -> Mapping[str, Any]:
+    def attributes(self, region: str, sensor: str, array: str = VALUES) -> Mapping[str, Any]:
         """Return the attributes of an array: CF attributes, and ``rsbench:classes`` of labels."""
-        kept: Mapping[str, Any] = tree_json(self.tree, f"{region}/{sensor}/{array}/zarr.json")
+        folder = self._folder(region, sensor, array)
+        kept: Mapping[str, Any] = tree_json(self.tree, f"{folder}/zarr.json")
         return dict(kept.get("attributes", {}))
 
     def read(
@@ -221,7 +245,7 @@ class Store:
         region: str,
         sensor: str,
         *,
-        array: str = "values",
+        array: str = VALUES,
         window: Window | None = None,
         times: slice | None = None,
     ) -> Array:
@@ -305,9 +329,16 @@ class Store:
                         "Build with `floor: true` in the recipe",
                     )
                 raise unknown("array", array, ARRAYS)
-            self._require_files(region, f"{sensor}/{array}/")
-            self._arrays[key] = self.tree.array(f"{region}/{sensor}/{array}")
+            folder = self._folder(region, sensor, array)
+            self._require_files(region, folder.removeprefix(f"{region}/") + "/")
+            self._arrays[key] = self.tree.array(folder)
         return self._arrays[key]
+
+    def _folder(self, region: str, sensor: str, array: str) -> str:
+        """Return the folder of an array; ``values`` is called ``image`` in newer stores."""
+        files = self.manifest(region).files
+        newer = array == VALUES and f"{sensor}/{IMAGE}/zarr.json" in files
+        return f"{region}/{sensor}/{IMAGE if newer else array}"
 
     def _require_files(self, region: str, prefix: str) -> None:
         """Raise if a file is absent or truncated; zarr reads absent shards as fill values."""

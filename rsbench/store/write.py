@@ -39,7 +39,17 @@ from rsbench.store.layout import (
 from rsbench.store.manifest import Manifest
 from rsbench.store.pixels import canonical_arrays
 from rsbench.store.plausible import OUTSIDE, outside_of
-from rsbench.store.zarr_write import CODECS, finish_writes, write_group, write_sensor
+from rsbench.store.zarr_write import (
+    CODECS,
+    consolidation,
+    finish_writes,
+    nodes_below,
+    write_group,
+    write_sensor,
+)
+
+MOST_CONSOLIDATED = 32 << 20
+"""Largest size of the root's metadata that repeats that of all regions, in bytes."""
 
 
 def write_region(
@@ -139,7 +149,7 @@ def finalise(root: Path, meta: StoreMeta, *, regions: Sequence[str] | None = Non
     }
     with _disk_errors(root):
         remove_temporaries(root)
-        write_atomic(root / "zarr.json", json.dumps(_root_group(index), indent=1))
+        write_atomic(root / "zarr.json", _root_group(root, index))
         write_atomic(root / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
     return digest
 
@@ -153,8 +163,16 @@ def read_manifests(root: Path) -> list[Manifest]:
     ]
 
 
-def _root_group(index: dict[str, Any]) -> dict[str, Any]:
-    return {"zarr_format": 3, "node_type": "group", "attributes": {ROOT_KEY: index}}
+def _root_group(root: Path, index: dict[str, Any]) -> str:
+    """Return the metadata of the root, with that of all regions unless it becomes too large."""
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {ROOT_KEY: index}}
+    nodes: dict[str, Any] = {}
+    for region in index["regions"]:
+        name = region["name"]
+        own = json.loads((root / name / "zarr.json").read_text(encoding="utf-8"))
+        nodes |= {name: own, **{f"{name}/{k}": v for k, v in nodes_below(root / name).items()}}
+    text = json.dumps(group | consolidation(nodes), indent=1)
+    return text if len(text) <= MOST_CONSOLIDATED else json.dumps(group, indent=1)
 
 
 def _listing(root: Path, manifest: Manifest) -> dict[str, Any]:

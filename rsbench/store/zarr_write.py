@@ -1,9 +1,11 @@
-"""Writing the Zarr groups and arrays of a sensor, with attributes for xarray and rioxarray."""
+"""Writing the Zarr groups and arrays of a sensor, with CF attributes for xarray and rioxarray."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,27 +15,79 @@ import numpy as np
 from rsbench.core.dates import day_numbers
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
-from rsbench.store.layout import CHUNK, ROOT_KEY, SCHEMA, Array, SensorArrays, SensorMeta
+from rsbench.store.layout import (
+    CHUNK,
+    IMAGE,
+    ROOT_KEY,
+    SCHEMA,
+    VALUES,
+    Array,
+    SensorArrays,
+    SensorMeta,
+)
 
 SETTLE_S = 10.0
 """Longest time that :func:`finish_writes` waits, in seconds."""
 CODECS = ("zstd", "lz4", "zstd-shuffle", "none")
+CF_UNITS = {"reflectance": "1", "kelvin": "K", "display": "1", "index": "1"}
+"""Unit of a sensor → unit as CF writes it."""
+LONG_NAMES = {
+    "valid": "whether the pixel is valid in all bands",
+    "n_valid": "number of valid observations",
+    "odd": "composite of the odd dates",
+    "even": "composite of the even dates",
+    "spread": "median absolute deviation of the observations",
+    "source": "number of the selected observation, from 1",
+    "labels": "class codes",
+}
 
 
-def write_group(folder: Path, attributes: dict[str, Any]) -> None:
-    """Write an empty Zarr v3 group."""
-    text = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+def write_group(
+    folder: Path, attributes: dict[str, Any], consolidated: Mapping[str, Any] | None = None
+) -> None:
+    """Write the metadata file of a Zarr v3 group.
+
+    Args:
+        folder: the group.
+        attributes: its attributes.
+        consolidated: path below the group → metadata of that array or group; readers then open one
+            file instead of one per array.
+    """
+    text: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    if consolidated is not None:
+        text |= consolidation(consolidated)
     (folder / "zarr.json").write_text(json.dumps(text, indent=1), encoding="utf-8")
+
+
+def consolidation(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of a group's metadata that repeats that of the nodes below it."""
+    held = {"kind": "inline", "must_understand": False, "metadata": dict(sorted(nodes.items()))}
+    return {"consolidated_metadata": held}
+
+
+def nodes_below(folder: Path) -> dict[str, Any]:
+    """Return path → metadata of all arrays and groups below a group, without its own."""
+    files = (path for path in folder.rglob("zarr.json") if path.parent != folder)
+    return {
+        path.parent.relative_to(folder).as_posix(): {
+            key: value
+            for key, value in json.loads(path.read_text(encoding="utf-8")).items()
+            if key != "consolidated_metadata"
+        }
+        for path in files
+    }
 
 
 def write_sensor(target: Path, arrays: SensorArrays, meta: SensorMeta, codec: str) -> None:
     """Write a sensor's arrays and coordinates into the new folder ``target``."""
     target.mkdir()
-    sensor = {"schema": SCHEMA, **meta.to_json(), "grid": arrays.grid.to_json()}
-    write_group(target, {ROOT_KEY: sensor})
     for key, array in arrays.named().items():
-        _write_cube(target, key, array, meta, codec, arrays.about.get(key, {}))
+        about = _attributes(key, arrays, meta) | dict(arrays.about.get(key, {}))
+        _write_cube(target, key, array, meta, codec, about)
     _write_coords(target, arrays, meta)
+    sensor = {"schema": SCHEMA, **meta.to_json(), "grid": arrays.grid.to_json()}
+    attributes = {"Conventions": "CF-1.11", ROOT_KEY: sensor}
+    write_group(target, attributes, nodes_below(target))
 
 
 def _write_cube(
@@ -42,7 +96,7 @@ def _write_cube(
     array: Array,
     meta: SensorMeta,
     codec: str,
-    about: Mapping[str, Any],
+    attributes: Mapping[str, Any],
 ) -> None:
     """Write one array with time and pixel axes."""
     height, width = array.shape[-2:]
@@ -52,31 +106,51 @@ def _write_cube(
     is_value = is_cube and key != "spread"
     _create(
         target,
-        key,
+        IMAGE if key == VALUES else key,
         array,
         chunks=inner,
         shards=shard,
         compressors=_compressors(codec, array.dtype.itemsize),
         fill_value=array.dtype.type(meta.nodata if is_value else 0),
         dimension_names=("time", "band", "y", "x") if is_cube else ("time", "y", "x"),
-        attributes={**_cube_attributes(is_cube, is_value, meta), **about},
+        attributes=dict(attributes),
     )
 
 
-def _cube_attributes(is_cube: bool, is_value: bool, meta: SensorMeta) -> dict[str, Any]:
+def _attributes(key: str, arrays: SensorArrays, meta: SensorMeta) -> dict[str, Any]:
+    """Return the CF attributes of an array; xarray makes physical values of them.
+
+    ``_FillValue`` is left out where a valid pixel holds the nodata number, as black does in
+    pictures; ``valid`` then tells which pixels are missing.
+    """
     # xarray reads `coordinates`, rioxarray reads `grid_mapping`.
-    attributes: dict[str, Any] = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
+    found: dict[str, Any] = {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
+    found["long_name"] = LONG_NAMES.get(key, meta.unit)
+    array = arrays.named()[key]
+    if array.ndim != 4:
+        return found
+    found["units"] = CF_UNITS[meta.unit]
     held = meta.to_json()
-    if is_value:
-        return attributes | {
-            "units": meta.unit,
-            "nodata": held["nodata"],
-            "rsbench:scale": held["scale"],
-            "rsbench:offset": held["offset"],
-        }
-    if is_cube:  # a difference of two stored numbers has no offset
-        return attributes | {"units": meta.unit, "rsbench:scale": held["scale"]}
-    return attributes
+    if held["scale"] != 1 or held["offset"] != 0:
+        found["scale_factor"] = held["scale"]
+    if key == "spread":  # a difference of two stored numbers has no offset
+        return found
+    if held["offset"] != 0:
+        found["add_offset"] = held["offset"]
+    if key != VALUES:
+        return found | {"_FillValue": _fill(held["nodata"])}
+    found |= {"nodata": held["nodata"], "ancillary_variables": "valid n_valid"}
+    frames = zip(array, arrays.valid, strict=True)
+    if any((frame[:, valid] == meta.nodata).any() for frame, valid in frames):
+        return found | {"comment": "nodata is also the number of valid pixels; see valid"}
+    return found | {"_FillValue": _fill(held["nodata"])}
+
+
+def _fill(nodata: float) -> int | str:
+    """Return a fill value as xarray writes it into the JSON of Zarr v3: floats as base64."""
+    if isinstance(nodata, int):
+        return nodata
+    return base64.standard_b64encode(struct.pack("<d", nodata)).decode()
 
 
 def _write_coords(target: Path, arrays: SensorArrays, meta: SensorMeta) -> None:
@@ -86,7 +160,12 @@ def _write_coords(target: Path, arrays: SensorArrays, meta: SensorMeta) -> None:
         "time": (
             day_numbers(arrays.times),
             ("time",),
-            {"units": "days since 1970-01-01", "calendar": "proleptic_gregorian", "axis": "T"},
+            {
+                "units": "days since 1970-01-01",
+                "calendar": "proleptic_gregorian",
+                "axis": "T",
+                "standard_name": "time",
+            },
         ),
         "band": (
             np.array(meta.bands, dtype=np.dtypes.StringDType()),

@@ -49,6 +49,8 @@ class Sample(Protocol):
         """Return the sample with another window."""
 
 
+SampleKey = tuple[str, str, "Window"]
+"""Region, key and window: which sample it is."""
 S = TypeVar("S", bound=Sample)
 Drawn = TypeVar("Drawn", bound=Sample, covariant=True)
 
@@ -82,6 +84,7 @@ class Batch(Generic[S]):
         given: sensor → frames that are passed to models.
         truth: frames that are never passed to models.
         taught: sensor → frames that only ``loss`` is given; see :class:`Reading`.
+        texts: one description per batch row; empty in tasks that give none.
     """
 
     samples: tuple[S, ...]
@@ -91,6 +94,7 @@ class Batch(Generic[S]):
     given: Mapping[str, Frames]
     truth: Frames
     taught: Mapping[str, Frames] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Self:
         """Return the batch on a device."""
@@ -200,6 +204,20 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Known:
+    """An entry whose answers are known without a model, such as a training image.
+
+    Args:
+        role: ``trivial``, ``oracle`` or ``floor``.
+        answer: takes a case and the index of a lead, from 0; returns ``(B, C, H, W)`` values.
+    """
+
+    name: str
+    role: str
+    answer: Callable[[Case, int], Tensor]
+
+
+@dataclass(frozen=True)
 class Case:
     """One batch of the evaluator; the truth is never passed to models.
 
@@ -211,6 +229,8 @@ class Case:
         curves: membership in the matched sets, ``L`` per batch row.
         conditions: the stress scenario of each batch row; empty where there is none.
         zones: name → ``(B, H, W)`` bool, parts of the images chosen from the inputs.
+        permuted: what is given with the frames and texts of other samples, in a task that permutes.
+        ratio: wanted pixels along one side of a pixel given; None where grids are equal.
     """
 
     given: Given
@@ -222,6 +242,8 @@ class Case:
     curves: tuple[tuple[str, ...], ...]
     conditions: tuple[str, ...] = ()
     zones: Mapping[str, Tensor] = field(default_factory=dict)
+    permuted: Given | None = None
+    ratio: int | None = None
 
     @property
     def samples(self) -> tuple[SampleRef, ...]:
@@ -249,10 +271,11 @@ class Asked(Generic[S]):
         key: identifier for models and noise.
         name: of the file of the answer, unique in the region.
         label: name in messages, as ``start 2019-07-01``.
-        grid: grid of the answer and of all frames given.
+        grid: grid of the answer, and of the frames given that ``grids`` does not name.
         given: sensor → dates of the frames given.
         folders: sensor → folder of these frames.
         targets: dates asked for.
+        grids: sensor → grid of its frames, where it is not that of the answer.
     """
 
     sample: S
@@ -263,6 +286,7 @@ class Asked(Generic[S]):
     given: Mapping[str, tuple[date, ...]]
     folders: Mapping[str, str]
     targets: tuple[date, ...]
+    grids: Mapping[str, Grid] = field(default_factory=dict)
 
     @property
     def region(self) -> str:
@@ -286,6 +310,14 @@ class Task(Protocol[S]):
         validation_samples: most samples on which weights are chosen.
         context: which given frames a model that takes fewer is shown.
         predicts_labels: whether the labels of the store are the truth.
+        reads_labels: whether labels are read, as the truth or as a condition, so that a protocol
+            may state a share of them.
+        permutes: whether every table has a control beside the model: its answers to the conditions
+            of other samples.
+        known_names: names of the entries of :meth:`known`.
+        case_features: features of sets of images that need the store or the conditions, and that
+            its cases have.
+        shows_start: whether a frame of what is predicted is given, as metrics of change need.
     """
 
     name: str
@@ -295,6 +327,11 @@ class Task(Protocol[S]):
     validation_samples: int = 32
     context: Context = "latest"
     predicts_labels: bool = False
+    reads_labels: bool = False
+    permutes: bool = False
+    known_names: tuple[str, ...] = ()
+    case_features: tuple[str, ...] = ()
+    shows_start: bool = True
 
     def require_protocol(self, protocol: Rules) -> None:
         """Refuse a protocol whose options are not of this task.
@@ -348,6 +385,14 @@ class Task(Protocol[S]):
         """Return how frames of other grids are brought to the predicted one; None without any."""
         return None
 
+    def pixel_ratio(self, config: EvaluationConfig) -> int | None:
+        """Return the wanted pixels along one side of a pixel given; None without coarser ones."""
+        return None
+
+    def unsuited(self, config: EvaluationConfig, name: str) -> str | None:
+        """Return why a reference model has no place in the table; None where it has."""
+        return None
+
     def zones(self, given: Given, want: Want) -> Mapping[str, Tensor]:
         """Return name → ``(B, H, W)`` bool, parts of the images chosen from the inputs."""
         return {}
@@ -355,6 +400,14 @@ class Task(Protocol[S]):
     def bounds(self, config: EvaluationConfig) -> Sequence[Bound]:
         """Return the entries that bound the reachable score, where the store has them."""
         return ()
+
+    def known(self, config: EvaluationConfig) -> Sequence[Known]:
+        """Return the entries whose answers are known without a model."""
+        return ()
+
+    def partners(self, config: EvaluationConfig) -> Mapping[SampleKey, S]:
+        """Return by key and window of a sample that whose conditions its control is given."""
+        return {}
 
     def shown(self, config: EvaluationConfig) -> str:
         """Return the inputs of every model, as written in the table."""

@@ -55,7 +55,7 @@ def require_protocol(protocol: Protocol) -> None:
     """
     own = task(protocol.task)
     own.require_protocol(protocol)
-    if protocol.labels is not None and not own.predicts_labels:
+    if protocol.labels is not None and not own.reads_labels:
         raise InputError(
             f"protocol {protocol.name}",
             f"its task is {own.name}, whose truth is no labels",

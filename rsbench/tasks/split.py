@@ -58,8 +58,11 @@ def split(batch: Batch[S], question: Question) -> tuple[Given, Want, Frames]:
         members=question.members,
         noise=question.noise,
         context=question.context,
+        unit=batch.truth.unit,
+        value_range=batch.truth.value_range,
     )
-    return Given(given, {name: batch.grids[name] for name in given}, batch.refs), want, batch.truth
+    grids = {name: batch.grids[name] for name in given}
+    return Given(given, grids, batch.refs, texts=batch.texts), want, batch.truth
 
 
 def _require_finite(batch: Batch[S], name: str, frames: Frames) -> None:

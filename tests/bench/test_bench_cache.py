@@ -172,7 +172,7 @@ def test_patches_from_the_cache_beside_zarr(
 ) -> None:
     """8 years × 4 bands × 128² at random places: the cache beside zarr-python on the same array."""
     arrays = {
-        name: zarr.open_array(store.path / name / "s2" / "values", mode="r")
+        name: zarr.open_array(store.path / name / "s2" / "image", mode="r")
         for name in store.regions
     }
     values = np.empty((BATCH, YEARS, BANDS, PATCH, PATCH), np.uint16)
@@ -225,7 +225,7 @@ def test_patches_from_the_cache_beside_zarr(
 def test_patches_from_zarr(benchmark: BenchmarkFixture, store: Store) -> None:
     """The same patches decoded from the store, beside zarr-python on the same array."""
     arrays = {
-        name: zarr.open_array(store.path / name / "s2" / "values", mode="r")
+        name: zarr.open_array(store.path / name / "s2" / "image", mode="r")
         for name in store.regions
     }
     patches = 8
@@ -254,7 +254,7 @@ def test_building_the_cache(
     """Decoding everything once; beside it, zarr-python decoding the same arrays to memory."""
     began = time.perf_counter()
     for name in store.regions:
-        for part in ("values", "valid"):
+        for part in ("image", "valid"):
             zarr.open_array(store.path / name / "s2" / part, mode="r")[...]
     decode = time.perf_counter() - began
     homes = iter(range(100))

@@ -91,7 +91,7 @@ def test_a_reader_keeps_its_pixels_while_the_cache_is_built_again(store: Store) 
 
 def test_a_damaged_store_makes_no_cache(home: Path, tmp_path: Path) -> None:
     made = toys.write_store(tmp_path / "bad", regions=2, years=3)
-    (made.path / "toy-02/s2/values/c/0/0/0/0").unlink()
+    (made.path / "toy-02/s2/image/c/0/0/0/0").unlink()
     with pytest.raises(StoreError, match="absent"):
         open_cache(made)
     assert list((home / "arrays" / made.digest).iterdir()) == []

@@ -150,19 +150,20 @@ def test_a_region_of_another_store(copy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("array", ["values", "valid"])
 def test_an_absent_shard_is_never_read_as_fill(copy: Path, array: str) -> None:
-    shutil.rmtree(copy / f"toy-02/s2/{array}/c")
-    with pytest.raises(StoreError, match=f"toy-02/s2/{array}.*absent"):
+    folder = {"values": "image"}.get(array, array)
+    shutil.rmtree(copy / f"toy-02/s2/{folder}/c")
+    with pytest.raises(StoreError, match=f"toy-02/s2/{folder}.*absent"):
         open_store(copy).read("toy-02", "s2", array=array)
     kinds = {(f.kind, f.where.split("/c/")[0]) for f in validate(copy)}
-    assert ("missing", f"toy-02/s2/{array}") in kinds
+    assert ("missing", f"toy-02/s2/{folder}") in kinds
 
 
 def test_a_cut_shard(copy: Path) -> None:
-    path = copy / "toy-02/s2/values/c/0/0/0/0"
+    path = copy / "toy-02/s2/image/c/0/0/0/0"
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(StoreError, match="bytes"):
         open_store(copy).read("toy-02", "s2")
-    assert any("toy-02/s2/values" in f.where for f in validate(copy))
+    assert any("toy-02/s2/image" in f.where for f in validate(copy))
 
 
 @pytest.mark.parametrize("codec", ["zstd", "none"])
@@ -171,7 +172,7 @@ def test_a_flipped_bit_of_pixels_is_an_error_on_reading(
     tmp_path: Path, codec: str, share: float
 ) -> None:
     toys.write_store(tmp_path / "s", regions=1, size=32, years=3, codec=codec)
-    path = tmp_path / "s/toy-01/s2/values/c/0/0/0/0"
+    path = tmp_path / "s/toy-01/s2/image/c/0/0/0/0"
     flip(path, int(path.stat().st_size * share))
     with pytest.raises(StoreError, match="damaged"):
         open_store(tmp_path / "s").read("toy-01", "s2")
@@ -238,7 +239,7 @@ def test_shifted_coordinates_are_found_though_every_hash_fits(copy: Path) -> Non
 def test_other_pixels_are_found_though_every_hash_fits(copy: Path) -> None:
     import zarr
 
-    array = zarr.open_array(copy / "toy-01/s2/values", mode="r+")
+    array = zarr.open_array(copy / "toy-01/s2/image", mode="r+")
     array[0, 0, 0, 0] = int(array[0, 0, 0, 0]) + 1
     rehash(copy, "toy-01")
     assert [(f.kind, f.where) for f in validate(copy)] == [("digest", "toy-01")]

@@ -32,7 +32,7 @@ def test_codecs_give_one_digest_and_other_bytes(tmp_path: Path) -> None:
         for codec in CODECS
     ]
     assert len({s.digest for s in stores}) == 1
-    sizes = {s.manifest("toy-01").files["s2/values/c/0/0/0/0"]["sha256"] for s in stores}
+    sizes = {s.manifest("toy-01").files["s2/image/c/0/0/0/0"]["sha256"] for s in stores}
     assert len(sizes) == len(CODECS)
 
 

@@ -15,10 +15,10 @@ from tests import toys
 def test_a_missing_chunk_is_not_zero(tmp_path: Path) -> None:
     """Zarr fills what is absent; a store must not."""
     store = toys.write_store(tmp_path, regions=1, size=32, years=2)
-    (tmp_path / "toy-01/s2/values/c/0/0/0/0").unlink()
+    (tmp_path / "toy-01/s2/image/c/0/0/0/0").unlink()
     import zarr
 
-    filled = zarr.open_array(tmp_path / "toy-01/s2/values", mode="r")[...]
+    filled = zarr.open_array(tmp_path / "toy-01/s2/image", mode="r")[...]
     assert (np.asarray(filled) == 0).all()
     with pytest.raises(StoreError, match="absent"):
         store.read("toy-01", "s2")
@@ -29,17 +29,17 @@ def test_the_crs_link_is_on_disk(tmp_path: Path) -> None:
     import json
 
     toys.write_store(tmp_path, regions=1, size=32, years=2)
-    for name in ("values", "valid", "n_valid", "odd", "even"):
+    for name in ("image", "valid", "n_valid", "odd", "even"):
         held = json.loads((tmp_path / f"toy-01/s2/{name}/zarr.json").read_text())
         assert held["attributes"]["grid_mapping"] == "spatial_ref"
 
 
-def test_integers_stay_integers_for_other_readers(tmp_path: Path) -> None:
-    """`_FillValue` makes xarray turn integers into float32."""
+def test_counts_and_masks_stay_integers_for_other_readers(tmp_path: Path) -> None:
+    """`_FillValue` makes xarray turn integers into float32: of images only, which it scales."""
     xarray = pytest.importorskip("xarray")
     toys.write_store(tmp_path, regions=1, size=32, years=2)
-    data = xarray.open_zarr(tmp_path, group="toy-01/s2", consolidated=False, chunks=None)
-    assert data["values"].dtype == np.uint16
+    data = xarray.open_zarr(tmp_path, group="toy-01/s2", chunks=None)
+    assert data["image"].dtype.kind == "f"
     assert data["n_valid"].dtype == np.uint16
     assert data["valid"].dtype == bool
 

@@ -286,6 +286,43 @@ def test_an_encoder_with_other_weights_is_fitted_anew(store: Store) -> None:
     assert digests[0] == digests[2] != digests[1]
 
 
+class Listed(torch.nn.Module):
+    """Tokens as a list, as transformers give them, behind a layer that gives a grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grid = torch.nn.Conv2d(4, 3, 4, 4)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.grid(image).flatten(2).mT[..., [2, 0, 1]]
+
+
+def test_a_layer_of_an_encoder_can_be_probed(store: Store) -> None:
+    """The discriminant does not depend on the order of channels, so that both must agree."""
+    from rsbench_baselines.encoder_probe import EncoderProbe
+
+    config, known = evaluation_config(store, "segment"), registry.card("random_encoder")
+    encoder, answers, digests = Listed(), [], []
+    for layer in ("", "grid"):
+        made = EncoderProbe(encoder, bands=4, width=3, classes=3, layer=layer)
+        registry.adopt(made, known)
+        digests.append(fit(made, config))
+        answers.append(collect(made, known, *asked(config)).values)
+    torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)
+    assert digests[0] != digests[1]
+
+
+def test_a_layer_that_is_not_there_or_has_no_tokens_is_one_sentence(store: Store) -> None:
+    from rsbench_baselines.encoder_probe import EncoderProbe
+
+    with pytest.raises(InputError, match=r"no layer of this name\. Name one of grid;"):
+        EncoderProbe(Listed(), bands=4, width=3, classes=3, layer="gird")
+    made = EncoderProbe(Listed(), bands=4, width=5, classes=3, layer="grid")
+    registry.adopt(made, registry.card("random_encoder"))
+    with pytest.raises(InputError, match=r"layer grid: it has shape .*, not \(B, 5, h, w\)"):
+        fit(made, evaluation_config(store, "segment"))
+
+
 def asked(config: Any) -> Sequence[Any]:
     from rsbench.tasks.settings import cases
 

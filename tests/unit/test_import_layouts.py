@@ -126,6 +126,7 @@ def test_many_small_patches_are_split_along_a_line_with_a_gap(tmp_path: Path) ->
     assert splits["test"] == ("p6", "p7")
     assert not {"p3", "q3", "p5"} & set(store.regions)
     assert store.read("p6", "image")[1].tolist() == image(1, 6)[:, :, :32].tolist()
+    assert store.one_scene
 
 
 def test_regions_far_apart_are_split_by_group(tmp_path: Path) -> None:
@@ -133,6 +134,7 @@ def test_regions_far_apart_are_split_by_group(tmp_path: Path) -> None:
     store = imported(patches(tmp_path / "a", places), tmp_path / "out")
     assert store.regions == ("w", "x", "y", "z")
     assert {str(r["split"]) for r in store.listed.values()} == {"train", "val", "test"}
+    assert not store.one_scene
 
 
 def test_too_few_patches_are_told_what_to_import(tmp_path: Path) -> None:

@@ -138,8 +138,8 @@ def test_xarray_and_rioxarray_read_it_without_a_warning(store: Store) -> None:
     pytest.importorskip("rioxarray")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        data = xarray.open_zarr(store.path, group="toy-02/s2", consolidated=False)
-        values = data["values"].load()
+        data = xarray.open_zarr(store.path, group="toy-02/s2", mask_and_scale=False)
+        values = data["image"].load()
     assert [str(w.message) for w in caught if "zarr" in str(w.filename)] == []
     assert values.dtype == np.uint16
     assert list(data.band.values) == list(toys.BANDS)
@@ -147,23 +147,74 @@ def test_xarray_and_rioxarray_read_it_without_a_warning(store: Store) -> None:
     assert data.rio.crs.to_epsg() == values.rio.crs.to_epsg() == 32633
     assert tuple(values.rio.transform())[:6] == toys.grid(1).transform
     assert values.x.values[0] == toys.grid(1).transform[2] + 5.0
-    assert values.attrs["rsbench:scale"] == 1e-4
+    assert values.attrs["scale_factor"] == 1e-4
     assert np.array_equal(values.values, store.read("toy-02", "s2"))
+
+
+@pytest.mark.parametrize("unit", ["reflectance", "kelvin"])
+def test_xarray_gives_physical_values_and_nan(unit: str, tmp_path: Path) -> None:
+    """Also of the folder of a sensor alone, and in one file of metadata each."""
+    xarray = pytest.importorskip("xarray")
+    stated = {"scale": 2.75e-5, "offset": -0.2} if unit == "reflectance" else {"dtype": "float32"}
+    meta = toys.sensor_meta(unit=unit, nodata=7, **stated)
+    made = toys.arrays(0, size=32, years=3, meta=meta)
+    made = replace(made, spread=made.n_valid[:, None].repeat(4, axis=1))
+    write_region(tmp_path, toys.record(years=3), {"s2": made}, {"s2": meta})
+    finalise(tmp_path, toys.store_meta({"s2": meta}))
+    store = open_store(tmp_path)
+    values, valid = store.read_physical("toy-01", "s2")
+    for where in ({"group": "toy-01/s2", "filename_or_obj": tmp_path},
+                  {"filename_or_obj": tmp_path / "toy-01/s2"}):  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            data = xarray.open_dataset(**where, engine="zarr", chunks=None).load()
+        found = data.image.transpose("time", "band", "y", "x").values
+        wide = np.broadcast_to(valid[:, None], found.shape)
+        assert (~wide).any()
+        assert np.isnan(found[~wide]).all()
+        np.testing.assert_allclose(found[wide], values[wide], rtol=1e-6)
+        assert data.image.attrs["units"] == {"reflectance": "1", "kelvin": "K"}[unit]
+        assert data.image.attrs["long_name"] == unit
+        np.testing.assert_allclose(data.odd, made.odd * meta.scale + meta.offset, rtol=1e-6)
+        np.testing.assert_allclose(data.spread, made.spread * meta.scale, rtol=1e-6)
+        assert "values" not in data.data_vars
+    root = json.loads((tmp_path / "zarr.json").read_text())
+    assert "toy-01/s2/image" in root["consolidated_metadata"]["metadata"]
+
+
+def test_a_valid_black_pixel_is_no_fill_value(tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray")
+    meta = toys.sensor_meta(dtype="uint8", unit="display", scale=1.0, value_range=(0, 255))
+    made = toys.arrays(0, size=32, years=3, meta=meta, floor=False)
+    values = np.where(made.valid[:, None], made.values, 0)
+    values[1, 2, 4, 5], made.valid[1, 4, 5] = 0, True
+    write_region(tmp_path, toys.record(years=3), {"s2": replace(made, values=values)}, {"s2": meta})
+    data = xarray.open_zarr(tmp_path / "toy-01/s2", chunks=None)
+    assert (data.image.dtype, int(data.image[1, 2, 4, 5])) == (np.dtype("uint8"), 0)
+    assert "valid" in data.image.attrs["comment"]
+
+
+def test_an_older_store_with_an_array_called_values_opens(tmp_path: Path) -> None:
+    store = open_store(Path(__file__).parents[1] / "golden/store_schema1")
+    region, sensor = store.regions[0], next(iter(store.meta.sensors))
+    assert any(f.startswith(f"{sensor}/values/") for f in store.manifest(region).files)
+    assert store.read(region, sensor).ndim == 4
+    assert store.attributes(region, sensor)["rsbench:scale"] == store.sensor(sensor).scale
 
 
 def test_odc_geo_finds_the_grid(store: Store) -> None:
     xarray = pytest.importorskip("xarray")
     pytest.importorskip("odc.geo.xr")
     data = xarray.open_zarr(store.path, group="toy-02/s2", consolidated=False)
-    for found in (data.odc.geobox, data["values"].odc.geobox):
+    for found in (data.odc.geobox, data["image"].odc.geobox):
         assert found.crs.epsg == 32633
         assert tuple(found.affine)[:6] == toys.grid(1).transform
         assert found.shape == (toys.grid(1).height, toys.grid(1).width)
 
 
 def test_the_whole_array_is_one_file(store: Store) -> None:
-    files = [f for f in store.manifest("toy-01").files if f.startswith("s2/values/c")]
-    assert files == ["s2/values/c/0/0/0/0"]
+    files = [f for f in store.manifest("toy-01").files if f.startswith("s2/image/c")]
+    assert files == ["s2/image/c/0/0/0/0"]
 
 
 def test_a_chunk_of_fill_is_written_too(tmp_path: Path) -> None:
@@ -171,7 +222,7 @@ def test_a_chunk_of_fill_is_written_too(tmp_path: Path) -> None:
     empty = replace(made, valid=np.zeros_like(made.valid), n_valid=np.zeros_like(made.n_valid))
     meta = toys.sensor_meta()
     write_region(tmp_path, toys.record(years=3), {"s2": empty}, {"s2": meta})
-    assert (tmp_path / "toy-01/s2/values/c/0/0/0/0").is_file()
+    assert (tmp_path / "toy-01/s2/image/c/0/0/0/0").is_file()
     assert (tmp_path / "toy-01/s2/valid/c/0/0/0").is_file()
 
 

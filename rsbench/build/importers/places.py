@@ -77,6 +77,15 @@ def region_splits(grids: Mapping[str, Grid]) -> dict[str, str]:
         return _along_a_line(spots)
 
 
+def is_one_scene(grids: Mapping[str, Grid]) -> bool:
+    """Return whether regions are parts of one scene: fewer than three groups 50 km apart."""
+    spots = {name: spot_of(grid) for name, grid in grids.items()}
+    try:
+        return not by_region({n: (s.longitude, s.latitude) for n, s in spots.items()})
+    except InputError:
+        return True
+
+
 def _along_a_line(spots: Mapping[str, Spot]) -> dict[str, str]:
     north = max(spots.values(), key=lambda s: s.latitude).latitude
     shrink = math.cos(math.radians(north)) * _METRES_PER_DEGREE

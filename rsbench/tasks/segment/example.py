@@ -21,7 +21,8 @@ class ImageExample:
 
     def shape(self, card: Card, samples: int, leads: int, bands: int) -> Shape:
         """Return small sizes that a card allows: one image, and one answer."""
-        return replace(SERIES.shape(card, samples, leads, bands), context=1, leads=1)
+        whole = SERIES.shape(card, samples, leads, bands)
+        return replace(whole, context=1, leads=1, classes=len(CLASSES))
 
     def make(self, shape: Shape, *, seed: int, masked: bool, members: int) -> Samples:
         """Return samples; ``masked`` marks a share of the given pixels as invalid."""

@@ -12,8 +12,7 @@ from rsbench.core.progress import Advance, silent
 from rsbench.models.api import Frames
 from rsbench.tasks.base import Reading
 from rsbench.tasks.frames import FrameReader
-from rsbench.tasks.segment.images import image_reader
-from rsbench.tasks.segment.samples import Image
+from rsbench.tasks.pairs import Image, image_reader, partners, require_pairs
 
 if TYPE_CHECKING:
     from rsbench.store.read import Store
@@ -39,33 +38,11 @@ def finer_sensor(store: Store, sensor: str) -> str:
 def paired_bands(store: Store, sensor: str, finer: str) -> tuple[str, ...]:
     """Return the bands of the finer sensor in the order of those of ``sensor``.
 
-    Bands are the same where their common names are, or, in a store that does not state these,
-    their names.
-
     Raises:
         InputError: if a band has no partner.
     """
-    stated = {str(one["name"]): one["bands"] for one in store.meta.recipe.get("sensors", ())}
-    common = {
-        name: {str(band["name"]): str(band["common_name"]) for band in stated.get(name, ())}
-        for name in (sensor, finer)
-    }
-    of = {common[finer].get(band, band): band for band in store.sensor(finer).bands}
-    wanted = [common[sensor].get(band, band) for band in store.sensor(sensor).bands]
-    if missing := [band for band in wanted if band not in of]:
-        raise InputError(
-            f"training with images of {finer} beside {sensor} on {store.path}",
-            f"{finer} has no band {', '.join(missing)}; it has {', '.join(of)}",
-            "Build the store with bands that both sensors have",
-        )
-    every = [common[finer].get(band, band) for band in store.sensor(finer).bands]
-    if twice := sorted({band for band in wanted if max(wanted.count(band), every.count(band)) > 1}):
-        raise InputError(
-            f"training with images of {finer} beside {sensor} on {store.path}",
-            f"several bands of one of them are {', '.join(twice)}",
-            "Build the store with one band of each common name",
-        )
-    return tuple(of[band] for band in wanted)
+    asked = f"training with images of {finer} beside {sensor} on {store.path}"
+    return partners(store, sensor, store.sensor(sensor).bands, finer, asked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,14 +66,9 @@ class FinerImages:
         """
         finer = finer_sensor(reading.store, sensor)
         bands = paired_bands(reading.store, sensor, finer)
-        for region in reading.store.regions:
-            counts = [len(reading.store.region(region).times[name]) for name in (sensor, finer)]
-            if counts[0] != counts[1]:
-                raise InputError(
-                    f"training with images of {finer} beside {sensor} on {reading.store.path}",
-                    f"region {region} has {counts[1]} and {counts[0]} of them, which are no pairs",
-                    "Take a preset that needs no finer images, or a store of kind pairs",
-                )
+        asked = f"training with images of {finer} beside {sensor} on {reading.store.path}"
+        remedy = "Take a preset that needs no finer images, or a store of kind pairs"
+        require_pairs(reading.store, sensor, finer, asked, remedy)
         return cls(sensor, image_reader(reading, finer, bands, advance))
 
     def taught(self, samples: Sequence[Image]) -> dict[str, Frames]:

@@ -15,8 +15,8 @@ from rsbench.tasks.labels import TrainingLabels
 if TYPE_CHECKING:
     from rsbench.catalog import Protocol
     from rsbench.store.read import Store
+    from rsbench.tasks.pairs import Image
     from rsbench.tasks.segment.reader import LabelReader
-    from rsbench.tasks.segment.samples import Image
 
 
 def training_regions(store: Store) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +11,19 @@ import numpy as np
 from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
+from rsbench.tasks.pairs import Image
 from rsbench.tasks.segment.classes import classes_of, labelled_sensor
 from rsbench.tasks.segment.labelled import (
     labelled_regions,
     training_labels,
     training_regions,
 )
-from rsbench.tasks.segment.samples import TARGET, UNIT, Image
+from rsbench.tasks.segment.pool import Images, images_of, rules_of
+from rsbench.tasks.segment.samples import TARGET, UNIT
 from rsbench.tasks.segment.words import WORDS
-from rsbench.tasks.windows import fitting, whole_window, windows_of
+from rsbench.tasks.windows import fitting, whole_window
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from rsbench.catalog import Protocol
     from rsbench.models.contract_data import Example
     from rsbench.store.layout import SensorMeta
@@ -44,9 +44,11 @@ class SegmentTask(Task[Image]):
     name = "segment"
     kinds = ("pairs", "series")
     words = WORDS
-    reference_models = ("majority", "pixel_lda", "window_lda", "random_encoder")
+    reference_models: tuple[str, ...] = ("majority", "pixel_lda", "window_lda", "random_encoder")
     context = "once"
     predicts_labels = True
+    reads_labels = True
+    shows_start = False
 
     def require_protocol(self, protocol: Protocol) -> None:
         """Refuse leads, several images, and lists of dates or conditions."""
@@ -60,7 +62,7 @@ class SegmentTask(Task[Image]):
             raise InputError(
                 f"protocol {protocol.name}, whose task is {self.name}",
                 f"its {', '.join(found)} {'is' if len(found) == 1 else 'are'} not of this task",
-                "Segmentation has context 1, horizon 1, scheme space and bands store",
+                "It has context 1, horizon 1, scheme space and bands store",
             )
 
     def sensor(self, store: Store) -> str:
@@ -96,7 +98,7 @@ class SegmentTask(Task[Image]):
 
         Of the training split these are the regions whose labels may be used.
         """
-        return [list(_images(config.store, config.protocol, config.sensor, split))]
+        return [list(images_of(config.store, config.protocol, config.sensor, split))]
 
     def left_out(self, config: EvaluationConfig, split: str) -> Iterable[str]:
         """Return how many training regions are not scored, as their labels are hidden."""
@@ -110,10 +112,14 @@ class SegmentTask(Task[Image]):
         day = config.store.region(sample.region).times[config.sensor][sample.time]
         return Unit(day, (day,), ("starts",))
 
-    def reader(self, reading: Reading, advance: Advance = silent) -> LabelReader:
+    def reader(self, reading: Reading, advance: Advance = silent) -> Reader[Image]:
+        """Return what reads images and, as truth, labels."""
+        return self.labels(reading, advance)
+
+    def labels(self, reading: Reading, advance: Advance = silent) -> LabelReader:
         """Return what reads images and labels."""
+        from rsbench.tasks.pairs import image_reader
         from rsbench.tasks.segment.finer import FinerImages
-        from rsbench.tasks.segment.images import image_reader
         from rsbench.tasks.segment.reader import LabelReader
 
         store, sensor = reading.store, reading.sensor
@@ -134,19 +140,19 @@ class SegmentTask(Task[Image]):
 
     def class_pixels(self, config: EvaluationConfig) -> Mapping[str, Mapping[str, int]]:
         """Return the pixels of every class in the windows of every split."""
-        reader = self.reader(Reading(config.store, config.protocol, config.sensor, config.bands))
+        reader = self.labels(Reading(config.store, config.protocol, config.sensor, config.bands))
         found = {}
         for split in self.splits(config):
-            samples = _images(config.store, config.protocol, config.sensor, split)
+            samples = images_of(config.store, config.protocol, config.sensor, split)
             counts = sum((reader.class_pixels(sample) for sample in samples), np.zeros(1, int))
-            found[split] = dict(zip(config.bands, counts.tolist(), strict=True))
+            found[split] = dict(zip(reader.classes.names, counts.tolist(), strict=True))
         return found
 
     def training_labels(self, config: EvaluationConfig) -> TrainingLabels | None:
         """Return the labels of the training split that the protocol allows."""
         reading = Reading(config.store, config.protocol, config.sensor, config.bands)
-        samples = _images(config.store, config.protocol, config.sensor, "train")
-        reader = self.reader(reading)
+        samples = images_of(config.store, config.protocol, config.sensor, "train")
+        reader = self.labels(reading)
         return training_labels(config.store, config.protocol, reader, samples)
 
     def notes(self, config: EvaluationConfig) -> Iterable[str]:
@@ -162,14 +168,14 @@ class SegmentTask(Task[Image]):
     ) -> Sequence[Image]:
         """Return the windows of the validation split."""
         rules = fitting(reading.protocol, reading.store, reading.sensor)
-        found = _images(reading.store, rules, reading.sensor, "val")
+        found = images_of(reading.store, rules, reading.sensor, "val")
         return [sample for sample in found if reader.usable(sample)]
 
     def solved(self, reading: Reading, reader: Reader[Image], drawing: Drawing) -> Sequence[Image]:
         """Return the windows of the training split, with sides of the crops of training."""
         side = {"window": drawing.window, "stride": drawing.window}
-        rules = _rules(reading).model_copy(update=side)
-        found = _images(reading.store, rules, reading.sensor, "train")
+        rules = rules_of(reading).model_copy(update=side)
+        found = images_of(reading.store, rules, reading.sensor, "train")
         return [sample for sample in found if reader.usable(sample)]
 
     def example(self) -> Example:
@@ -182,7 +188,17 @@ class SegmentTask(Task[Image]):
         """Return every image of the split once, as a whole region."""
         groups = self.groups(config, config.split)
         places = sorted({(sample.region, sample.time) for group in groups for sample in group})
-        return tuple(_asked(config, region, time) for region, time in places)
+        return tuple(self.asked_of(config, region, time) for region, time in places)
+
+    def asked_of(self, config: EvaluationConfig, region: str, time: int) -> Asked[Image]:
+        """Return what is asked for of one image of a region."""
+        entry, sensor = config.store.region(region), config.sensor
+        day, grid = entry.times[sensor][time], entry.grids[sensor]
+        return Asked(
+            sample=Image(region, whole_window(grid), time), key=f"{region}:{day.isoformat()}",
+            name=day.isoformat(), label=f"image {day}", grid=grid, given={sensor: (day,)},
+            folders={sensor: region}, targets=(day,),
+        )  # fmt: skip
 
     def methods(self, run: Scored) -> str:
         """Return half a sentence: the inputs of models and what they predicted."""
@@ -190,62 +206,3 @@ class SegmentTask(Task[Image]):
 
 
 TASK = SegmentTask()
-
-
-def _asked(config: EvaluationConfig, region: str, time: int) -> Asked[Image]:
-    entry, sensor = config.store.region(region), config.sensor
-    day, grid = entry.times[sensor][time], entry.grids[sensor]
-    return Asked(
-        sample=Image(region, whole_window(grid), time), key=f"{region}:{day.isoformat()}",
-        name=day.isoformat(), label=f"image {day}", grid=grid, given={sensor: (day,)},
-        folders={sensor: region}, targets=(day,),
-    )  # fmt: skip
-
-
-def _images(store: Store, protocol: Protocol, sensor: str, split: str) -> Iterator[Image]:
-    for region in _regions(store, protocol, split):
-        entry = store.region(region)
-        areas = windows_of(
-            region, entry.grids[sensor], window=protocol.window, stride=protocol.stride
-        )
-        for time in range(len(entry.times[sensor])):
-            yield from (Image(region, area, time) for area in areas)
-
-
-def _rules(reading: Reading) -> Protocol:
-    """Return the protocol; without a share of labels where no labels are read."""
-    rules = reading.protocol
-    return rules if reading.labelled else rules.model_copy(update={"labels": None})
-
-
-def _regions(store: Store, protocol: Protocol, split: str) -> tuple[str, ...]:
-    """Return the regions of a split, of training those whose labels may be used."""
-    return labelled_regions(store, protocol) if split == "train" else store.split(split)
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of a split's regions, from which training crops are cut."""
-
-    reading: Reading
-    regions: tuple[str, ...]
-    lattice: int = 1
-
-    @classmethod
-    def of(cls, reading: Reading, split: str) -> Images:
-        """Return the images of a split."""
-        return cls(reading, _regions(reading.store, _rules(reading), split))
-
-    def longest(self, leads: int) -> int:
-        """Return 1: every sample has one image."""
-        return 1
-
-    def fitting(self, context: int, leads: int) -> tuple[str, ...]:
-        """Return all regions."""
-        return self.regions
-
-    def draw(self, rng: Generator, region: str, context: int, leads: int) -> Image:
-        """Return a whole image of a region."""
-        entry, sensor = self.reading.store.region(region), self.reading.sensor
-        time = int(rng.integers(len(entry.times[sensor])))
-        return Image(region, whole_window(entry.grids[sensor]), time)

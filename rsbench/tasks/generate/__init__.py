@@ -1,0 +1,1 @@
+"""The generation task: an image from a map of classes, a text and metadata."""
