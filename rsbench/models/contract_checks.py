@@ -154,12 +154,14 @@ def card_counts(subject: Subject) -> str:
     if isinstance(module, torch.nn.Module):
         sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
         found = (sum(n for n, _ in sizes), sum(n for n, free in sizes if free))
+    if info.parameters is None:
+        return f"{found[0]} parameters, {found[1]} trainable; the card states none"
     if found != (info.parameters, info.trainable):
         raise Failed(
             f"the model has {found[0]} parameters, {found[1]} trainable; the card says "
             f"{info.parameters} and {info.trainable}"
         )
-    if info.frozen != info.parameters - info.trainable:
+    if info.frozen != found[0] - found[1]:
         raise Failed(f"frozen is {info.frozen}, not parameters − trainable")
     return f"{found[0]} parameters, {found[1]} trainable"
 
