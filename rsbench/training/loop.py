@@ -189,7 +189,7 @@ class Loop:
                 at.seconds += time.monotonic() - began
                 self._save(tools, better)
                 set_mode(self.model.module, tools.stage)
-                if self._selects(tools) and at.waited >= PATIENCE:
+                if self._selects(tools) and at.waited >= PATIENCE and not self.options.all_steps:
                     break
             elif time.monotonic() - self._saved_at > SAVE_EVERY:
                 self._save(tools, None)

@@ -31,6 +31,9 @@ class Options:
             along memory, then drops other pixels.
         compile: backend of ``torch.compile`` for the network, e.g. ``inductor``; empty for none.
         tf32: let a GPU multiply float32 with ten bits of mantissa.
+        all_steps: take every step of the budget, also where validation no longer improves.
+        also: digest of the synthetic store from which crops are drawn as well; empty for none.
+        also_share: share of the crops from it; 0 for its share of the regions, 1 for all.
     """
 
     augment: tuple[str, ...] = ()
@@ -38,6 +41,9 @@ class Options:
     channels_last: bool = False
     compile: str = ""
     tf32: bool = False
+    all_steps: bool = False
+    also: str = ""
+    also_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in self.augment:
@@ -46,6 +52,12 @@ class Options:
         if len(set(self.augment)) != len(self.augment):
             raise InputError(
                 f"augmentations {','.join(self.augment)}", "one is listed twice", "Name each once"
+            )
+        if not 0.0 <= self.also_share <= 1.0 or (self.also_share and not self.also):
+            raise InputError(
+                f"a share of {self.also_share:g} of the crops from a synthetic store",
+                "it is no share above 0 up to 1" if self.also else "no such store is given",
+                "Give --also SYNTH, and --also-share above 0 up to 1 or not at all",
             )
         if not 0.0 <= self.ema < 1.0:
             raise InputError(
