@@ -38,7 +38,6 @@ COMMANDS = {
     "figure": "plot.save",
     "report": "report",
     "table": "table",
-    "figure": "plot.strip",
     "export-task": "export_task",
     "score": "score_answers",
     "models": "cards",
