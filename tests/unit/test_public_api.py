@@ -40,6 +40,7 @@ COMMANDS = {
     "table": "table",
     "export-task": "export_task",
     "score": "score_answers",
+    "synthesize": "synthesize",
     "models": "cards",
     "metrics": "metrics.metric_info",
     "recipes": "catalog.load_recipe",
