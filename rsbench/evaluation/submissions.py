@@ -144,8 +144,8 @@ def export_task(
         protocol: name in the catalogue, path of a YAML file, or a protocol; the store's default
             where None.
         options: split, context and horizon.
-        form: ``npy``, ``zarr`` or ``geotiff``, for the frames given and the answers alike: float32
-            (C, H, W) in the sensor's unit.
+        form: ``npy``, ``zarr``, ``geotiff`` or ``envi``, of the frames given and of the answers:
+            float32 (C, H, W) in the sensor's unit.
         advance: called with ``(label, done, total)``.
 
     Raises:
