@@ -127,3 +127,14 @@ def test_the_package_passes_the_contract() -> None:
     """All but the check that trains a model until it has learned eight samples by heart."""
     checks = [check for check in CHECKS if check != "overfits_eight_samples"]
     assert [str(r) for r in run_contract("my_net", checks=checks) if not r.passed] == []
+
+
+def test_scoring_shows_how_far_it_is(store: Store) -> None:
+    seen: list[tuple[str, int, int]] = []
+    rb.evaluate(
+        rb.create_model("persistence"), store, "year1", suite="mse@1",
+        progress=lambda *told: seen.append(told),
+    )  # fmt: skip
+    scored = [told for told in seen if told[0].startswith("scoring")]
+    assert scored
+    assert scored[-1][1] == scored[-1][2]
