@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from rsbench.store.export.summary import inspect_store as inspect_store
     from rsbench.store.read import Store as Store
     from rsbench.store.read import open_store as open_store
+    from rsbench.training.api import train as train
+    from rsbench.training.callbacks import TrainingCallback as TrainingCallback
+    from rsbench.training.options import Options as Options
 
 
 # Public module names (rsbench.check, rsbench.errors, rsbench.registry) stay where packages move.
@@ -89,6 +92,9 @@ _NAMES = {
     "rsbench.store.export.geotiff": "export_geotiff",
     "rsbench.store.export.summary": "inspect_store",
     "rsbench.store.read": "Store open_store",
+    "rsbench.training.api": "train",
+    "rsbench.training.callbacks": "TrainingCallback",
+    "rsbench.training.options": "Options",
 }
 _LAZY = {name: module for module, names in _NAMES.items() for name in names.split()}
 

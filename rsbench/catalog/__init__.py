@@ -17,6 +17,7 @@ from rsbench.catalog.loaders import (
     recipe_of,
     recipe_regions,
     recipe_sensors,
+    windowed_protocol,
 )
 from rsbench.catalog.models import Lattice, Recipe, Region, SimulatedSpec, Split
 from rsbench.catalog.models_protocol import LabelShare, Primary, Protocol
@@ -69,4 +70,5 @@ __all__ = [
     "recipe_of",
     "recipe_regions",
     "recipe_sensors",
+    "windowed_protocol",
 ]

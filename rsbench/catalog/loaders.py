@@ -13,7 +13,12 @@ from rsbench.catalog.labels import LabelSet
 from rsbench.catalog.models import NamedRegion, Recipe, Region
 from rsbench.catalog.models_base import Entry
 from rsbench.catalog.models_place import TripletPlace
-from rsbench.catalog.models_protocol import DIGEST_MARK, LabelShare, Protocol
+from rsbench.catalog.models_protocol import (
+    DIGEST_MARK,
+    SMALLEST_WINDOW,
+    LabelShare,
+    Protocol,
+)
 from rsbench.catalog.models_sensor import Sensor
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
 from rsbench.core.digest import sha256_json
@@ -104,6 +109,26 @@ def labelled_protocol(
         )
     share = None if fraction == 1 else LabelShare(fraction=fraction, seed=seed or 0)
     return load_protocol(rules.model_copy(update={"labels": share}))
+
+
+def windowed_protocol(protocol: str | Path | Protocol, window: int | None) -> Protocol:
+    """Return a protocol with another window, which is its stride too.
+
+    Args:
+        window: side in pixels, at least 16; that of the protocol where None.
+
+    Raises:
+        InputError: if it is too small.
+    """
+    rules = load_protocol(protocol)
+    if window is None:
+        return rules
+    if window < SMALLEST_WINDOW:
+        raise InputError(
+            f"a window of {window} px", f"windows have at least {SMALLEST_WINDOW} px",
+            f"Give --window {SMALLEST_WINDOW} or more",
+        )  # fmt: skip
+    return load_protocol(rules.model_copy(update={"window": window, "stride": window}))
 
 
 def _catalogue_protocol(name: str) -> Protocol:

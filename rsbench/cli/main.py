@@ -26,6 +26,9 @@ ModelName = Annotated[str, typer.Option("--model", help="Name of a model, see `r
 Preset = Annotated[str | None, typer.Option(help="Preset of the model.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Path of a store.")]
 ProtocolName = Annotated[str | None, typer.Option("--protocol", help="Name or file of a protocol.")]
+Window = Annotated[
+    int | None, typer.Option(min=16, help="Window and stride in pixels, not the protocol's.")
+]
 Context = Annotated[str | None, typer.Option(help="Number of context frames, or `all`.")]
 Seed = Annotated[int, typer.Option(help="Random seed for training and sampling.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda …")]
@@ -40,6 +43,13 @@ LabelledFraction = Annotated[
     typer.Option(help="Share of training regions whose labels are used, in segmentation."),
 ]
 LabelSeed = Annotated[int | None, typer.Option(help="Seed that chooses these regions.")]
+Also = Annotated[
+    Path | None, typer.Option(help="A store of `rsbench synthesize` to train with as well.")
+]
+AlsoShare = Annotated[
+    float | None,
+    typer.Option(help="Share of crops from it; 1 for all. Default: its share of the regions."),
+]
 
 
 @app.command()
@@ -50,13 +60,39 @@ def train(
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
+    window: Window = None,
     budget: Annotated[str | None, typer.Option(help="2000steps or 10min.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate of every stage, e.g. 1e-3.")
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="adamw, adam, sgd or package.module:Class. Default: the stage's.")
+    ] = "",
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="one-cycle, cosine, linear, constant or package.module:function. "
+            "Default: the stage's."
+        ),
+    ] = "",
+    patience: Annotated[
+        int,
+        typer.Option(min=0, help="Stop after so many validations without a better one; 0: never."),
+    ] = 8,
+    validations: Annotated[
+        int | None, typer.Option(min=1, help="Validations per stage. Default: 20, fewer if short.")
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Any of tensorboard,wandb, or names of installed callbacks.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Number of devices that share a batch.")] = 1,
     precision: Precision = "32-true",
     labelled_fraction: LabelledFraction = None,
     label_seed: LabelSeed = None,
+    also: Also = None,
+    also_share: AlsoShare = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Most samples at once; gradients accumulate.")
     ] = None,
@@ -78,26 +114,35 @@ def train(
 
     card(model)  # refuses an unknown name before heavy imports
     from rsbench.evaluation.run import RunRequest, train_model
+    from rsbench.training.callbacks import named
     from rsbench.training.launch import is_first_rank
     from rsbench.training.options import Options
 
     options = Options(
-        augment=tuple(name.strip() for name in augment.split(",")) if augment else (), ema=ema,
+        augment=_names(augment), ema=ema,
         channels_last=channels_last, compile="inductor" if compiled else "", tf32=tf32,
+        learning_rate=learning_rate, optimizer=optimizer, schedule=schedule, patience=patience,
+        validations=validations,
     )  # fmt: skip
+    callbacks = named(_names(log))
     request = RunRequest(
         model=model, preset=preset, data=data, protocol=protocol, context=context, seed=seed,
         device=device, precision=precision, budget=budget, labelled_fraction=labelled_fraction,
-        label_seed=label_seed, options=dict(map(parse_option, option or ())),
+        label_seed=label_seed, window=window, options=dict(map(parse_option, option or ())),
+        also=also, also_share=also_share,
     )  # fmt: skip
     tell = note if is_first_rank() else quiet
     with progress() as advance:
         result = train_model(
-            request, devices=devices, batch_size=batch_size, options=options, note=tell,
-            advance=advance,
+            request, devices=devices, batch_size=batch_size, options=options, callbacks=callbacks,
+            note=tell, advance=advance,
         )  # fmt: skip
     if is_first_rank():
         say(str(result))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 @app.command()
@@ -108,6 +153,7 @@ def run(
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
+    window: Window = None,
     horizon: Annotated[int | None, typer.Option(help="Number of lead times to predict.")] = None,
     members: Annotated[int, typer.Option(min=1, help="Number of ensemble members.")] = 1,
     split: Annotated[str, typer.Option(help="Split: test, val or train.")] = "test",
@@ -120,6 +166,8 @@ def run(
     budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
     labelled_fraction: LabelledFraction = None,
     label_seed: LabelSeed = None,
+    also: Also = None,
+    also_share: AlsoShare = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
     as_json: Json = False,
@@ -135,8 +183,9 @@ def run(
         model=model, preset=preset, data=data, protocol=protocol, context=context, horizon=horizon,
         members=members, split=split, seed=seed, device=device, precision=precision,
         checkpoint=checkpoint, suite=suite, metrics=metrics, budget=budget,
-        labelled_fraction=labelled_fraction, label_seed=label_seed,
-        options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out,
+        labelled_fraction=labelled_fraction, label_seed=label_seed, window=window,
+        options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out, also=also,
+        also_share=also_share,
         command="rsbench " + " ".join(sys.argv[1:]),
     )  # fmt: skip
     with progress() as advance:
@@ -146,6 +195,38 @@ def run(
         return
     say(result.summary())
     say(f"report: {result.out / 'report.html'}")
+
+
+@app.command()
+def synthesize(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="Folder of the new store.")],
+    preset: Preset = None,
+    option: Option = None,
+    data: Data = None,
+    protocol: ProtocolName = "generate",
+    per_image: Annotated[int, typer.Option(min=1, help="Synthetic images per real one.")] = 1,
+    seed: Seed = 0,
+    device: Device = "auto",
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint folder.")] = None,
+    budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
+    labelled_fraction: LabelledFraction = None,
+    label_seed: LabelSeed = None,
+) -> None:
+    """Draw images with labels, to train with: `satsynth`, or `copy` for mirrored copies."""
+    from rsbench.core.progress import progress
+    from rsbench.evaluation.run import RunRequest
+    from rsbench.evaluation.synthesize import synthesize as write
+    from rsbench.models.registry import parse_option
+
+    request = RunRequest(
+        model=model, preset=preset, data=data, protocol=protocol, seed=seed, device=device,
+        checkpoint=checkpoint, budget=budget, labelled_fraction=labelled_fraction,
+        label_seed=label_seed, options=dict(map(parse_option, option or ())),
+    )  # fmt: skip
+    with progress() as advance:
+        path = write(request, per_image, out, note=note, advance=advance)
+    say(f"{path}  train with it: rsbench train --model NAME --data STORE --also {path}")
 
 
 @app.command()

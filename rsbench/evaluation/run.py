@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsbench.catalog import Protocol, labelled_protocol
+from rsbench.catalog import Protocol, labelled_protocol, windowed_protocol
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
-from rsbench.core.progress import Advance, silent
+from rsbench.core.progress import Advance, shown, silent
 from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
@@ -18,19 +18,21 @@ from rsbench.evaluation.strata import headline as headline_rows
 from rsbench.evaluation.table import records
 from rsbench.evaluation.trained_labels import require_labels
 from rsbench.metrics.queries import SELECTION, SKILL, headline
-from rsbench.models.checkpoint import plain_options
+from rsbench.models.checkpoint import plain_options, require_unseen
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task_of
-from rsbench.tasks.settings import evaluation_config
+from rsbench.tasks.settings import default_protocol, evaluation_config
 
 if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation.entries import ModelEntry
     from rsbench.models.api import Card, Model, Stage
+    from rsbench.models.checkpoint import Checkpoint
     from rsbench.models.prediction_cache import PredictionCache
     from rsbench.store.read import Store
     from rsbench.tasks.base import Case
+    from rsbench.training.callbacks import TrainingCallback
     from rsbench.training.options import Options
     from rsbench.training.train import TrainRequest
 
@@ -43,7 +45,9 @@ KEEP = ("none", "viewer", "all")
 class RunRequest(EvaluationOptions):
     """Options of a run; None means the value of the recipe or the protocol.
 
-    ``labelled_fraction``, ``label_seed``: the protocol's ``labels``.
+    ``labelled_fraction``, ``label_seed``: the protocol's ``labels``. ``window``: its ``window``
+    and ``stride`` in pixels. ``also``: a synthetic store that training draws crops from as well;
+    ``also_share``: their share, by regions where None.
     """
 
     model: str
@@ -58,6 +62,9 @@ class RunRequest(EvaluationOptions):
     command: str = ""
     labelled_fraction: float | None = None
     label_seed: int | None = None
+    window: int | None = None
+    also: Path | None = None
+    also_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,7 @@ def evaluate(
     context: str | int | None = None,
     suite: str | None = None,
     metrics: str | None = None,
+    progress: Advance | bool = False,
 ) -> Scores:
     """Score a model and the reference models of its task on a store.
 
@@ -125,7 +133,7 @@ def evaluate(
             given a card with :func:`rsbench.models.registry.adopt`.
         store: an open store.
         protocol: name in the catalogue, path of a YAML file, or a protocol; the store's default
-            where None.
+            for the task of the model where None.
         split: ``test``, ``val`` or ``train``.
         horizon: leads; the protocol's where None.
         members: ensemble members; their mean is scored.
@@ -135,24 +143,30 @@ def evaluate(
         context: context frames, or ``all``.
         suite: suites or ids of metrics; the protocol's where None.
         metrics: suites or ids in addition to these.
+        progress: True for a bar or lines on stderr, or a function of (label, done, total).
 
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
     """
+    from rsbench.models.registry import identity
+
     options = EvaluationOptions(
         split=split, context=context, horizon=horizon, members=members, seed=seed, device=device,
         precision=precision, suite=suite, metrics=metrics,
     )  # fmt: skip
-    config = evaluation_config(store, protocol or store.meta.default_protocol, options)
-    return score_table(config, own_entry(config, model))
+    named = protocol or default_protocol(store, identity(model).card.task)
+    config = evaluation_config(store, named, options)
+    with shown(progress) as advance:
+        return score_table(config, own_entry(config, model), advance=advance)
 
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
     """Find data and weights, score, and write all files, as `rsbench run` does."""
     if request.keep not in KEEP:
         raise unknown("choice of --keep-predictions", request.keep, KEEP)
-    store, config, preset = _resolve(request, note)
+    store, config, preset = resolved(request, note)
     chosen = f"-{sha256_json(plain_options(request.options))[:8]}" if request.options else ""
+    chosen += f"-also-{_extras(request).also[:8]}" if request.also else ""
     name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     key = _key(request, config, preset)
@@ -160,10 +174,14 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         if done is not None:
             note(f"{out} holds this run already; nothing was left to do")
             return RunResult(out, done)
-        model, history = _with_weights(request, config, preset, note=note, advance=advance)
+        model, checkpoint = weighted_model(request, config, preset, note=note, advance=advance)
+        if checkpoint is not None:
+            require_unseen(checkpoint, store, config.split)
+        history = {} if checkpoint is None else {request.model: checkpoint.history}
         own = own_entry(
             config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
         )
+        own = replace(own, inputs=_inputs(own.inputs, checkpoint))
         info = {"command": request.command, "history": history, "extra": {"key": key}}
         scores = publish(
             out, config, request.keep,
@@ -186,8 +204,8 @@ def publish(
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
     with whole(out) as folder:
-        inputs = config.store.sensor(config.sensor)
-        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
+        sensors = config.store.meta.sensors
+        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, sensors=sensors)
         scores = make(_keeping(config, keep, folder, viewer.add))
         viewer.close()
         table = scores.table()
@@ -249,7 +267,8 @@ def _kept(
     return cache
 
 
-def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, str]:
+def resolved(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, str]:
+    """Return store, configuration and preset of a request; say what was chosen."""
     from rsbench.core.paths import default_store
     from rsbench.models.registry import card
     from rsbench.store.read import open_store
@@ -269,9 +288,13 @@ def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, 
         note("the data are simulated: numbers from them say nothing about real places")
     if not store.complete:
         note(f"the store is incomplete: {len(store.meta.missing)} units are missing")
-    named = request.protocol or store.meta.default_protocol
-    share = request.labelled_fraction, request.label_seed
-    config = evaluation_config(store, labelled_protocol(named, *share) if named else named, request)
+    rules: str | Protocol = request.protocol or default_protocol(store, entry.task)
+    if not request.protocol and rules != store.meta.default_protocol:
+        note(f"protocol {rules}, that of the task of {request.model}")
+    if rules:
+        rules = labelled_protocol(rules, request.labelled_fraction, request.label_seed)
+        rules = windowed_protocol(rules, request.window)
+    config = evaluation_config(store, rules, request)
     for line in task_of(config).notes(config):
         note(line)
     _require_fitting(request, entry, preset, config)
@@ -319,18 +342,32 @@ def _key(request: RunRequest, config: EvaluationConfig, preset: str) -> str:
         "metrics": list(config.metrics), "budget": request.budget, "keep": request.keep,
         "checkpoint": str(request.checkpoint) if request.checkpoint else None,
         **({"options": plain_options(request.options)} if request.options else {}),
+        **({"training": _extras(request).chosen()} if request.also else {}),
     })  # fmt: skip
 
 
-def _with_weights(
+def _inputs(stated: str | None, checkpoint: Checkpoint | None) -> str | None:
+    """Return what a model was made with beside its frames: also its synthetic training data."""
+    also = checkpoint.training.get("also") if checkpoint else None
+    share = f", {checkpoint.training['also_share']:g} of the crops" if checkpoint and (
+        "also_share" in checkpoint.training) else ""  # fmt: skip
+    parts = [stated, f"trained with synthetic {also[:12]}{share}" if also else None]
+    return ", ".join(filter(None, parts)) or None
+
+
+def weighted_model(
     request: RunRequest, config: EvaluationConfig, preset: str, *, note: Note, advance: Advance
-) -> tuple[Model, Mapping[str, Any]]:
+) -> tuple[Model, Checkpoint | None]:
+    """Return a model with weights, trained first if no checkpoint fits, and its checkpoint.
+
+    Which regions it was trained on is not checked; see ``require_unseen``.
+    """
     from rsbench.models.registry import card, create_model, identity
 
     entry = card(request.model)
     options = {**task_of(config).model_options(config), **request.options}
     if not entry.trainable:
-        return create_model(request.model, preset, **options), {}
+        return create_model(request.model, preset, **options), None
     from rsbench.models.checkpoint import Checkpoint, folder_of, load_into
     from rsbench.models.checkpoint_search import CheckpointQuery, fitting_checkpoints
     from rsbench.training.train import fresh_model, train
@@ -345,6 +382,7 @@ def _with_weights(
             sensor=config.sensor, bands=config.bands, budget=request.budget,
             options=identity(model).options, stages=stages,
             preset_options=own, labels=config.protocol.label_share, precision=config.precision,
+            training=_extras(request).chosen(),
         ))  # fmt: skip
         for folder, kept in found.others:
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
@@ -361,11 +399,21 @@ def _with_weights(
         asked = _training(request, config, preset)
         path = train(model, entry.of(preset), config.store, asked, progress=advance).checkpoint
     require_labels(config, path, Checkpoint.load(folder_of(path)))
-    checkpoint = load_into(model, path, config.store, split=config.split)
+    checkpoint = load_into(model, path, config.store, split=None)
     if checkpoint.imported:
         note(f"weights imported from {checkpoint.imported}: the places and dates of their training "
              "are unknown, so their overlap with the split is not checked")  # fmt: skip
-    return model, {request.model: checkpoint.history}
+    return model, checkpoint
+
+
+def _extras(request: RunRequest) -> Options:
+    """Return the options of training that a request states: its synthetic store."""
+    from rsbench.store.read import open_store
+    from rsbench.training.options import Options
+
+    if request.also is None:
+        return Options(also_share=request.also_share or 0.0)
+    return Options(also=open_store(request.also).digest, also_share=request.also_share or 0.0)
 
 
 def _stages(model: Model) -> Sequence[Stage] | None:
@@ -384,26 +432,32 @@ def _within(request: RunRequest) -> str:
 
 def _training(request: RunRequest, config: EvaluationConfig, preset: str) -> TrainRequest:
     """Return the training that a run asks for."""
+    from rsbench.store.read import open_store
     from rsbench.training.train import TrainRequest
 
     return TrainRequest(
         preset=preset, protocol=config.protocol, sensor=config.sensor, bands=config.bands,
         context=config.context, budget=request.budget, seed=request.seed,
-        device=str(config.device), precision=request.precision,
+        device=str(config.device), precision=request.precision, options=_extras(request),
+        also=None if request.also is None else open_store(request.also),
     )  # fmt: skip
 
 
 def train_model(
     request: RunRequest, *, devices: int = 1, batch_size: int | None = None,
-    options: Options | None = None, note: Note = quiet, advance: Advance = silent,
+    options: Options | None = None, callbacks: Sequence[TrainingCallback] = (), note: Note = quiet,
+    advance: Advance = silent,
 ) -> Path:  # fmt: skip
     """Train a model as `rsbench train` does, and return the checkpoint's folder."""
     from rsbench.models.registry import card
     from rsbench.training.options import Options
     from rsbench.training.train import fresh_model, train
 
-    store, config, preset = _resolve(replace(request, horizon=request.horizon or 1), note)
+    store, config, preset = resolved(replace(request, horizon=request.horizon or 1), note)
     entry = card(request.model)
+    if options and options.learning_rate and "learning_rate" in request.options:
+        found = "--learning-rate and --option learning_rate are both given"
+        raise InputError(f"training {request.model}", found, "Give one of them")
     if not entry.trainable:
         raise InputError(
             f"training {request.model}",
@@ -414,8 +468,9 @@ def train_model(
         request.model, preset, seed=request.seed,
         **{**task_of(config).model_options(config), **request.options},
     )  # fmt: skip
+    asked, extras = _training(request, config, preset), options or Options()
     asked = replace(
-        _training(request, config, preset), devices=devices, batch_size=batch_size,
-        options=options or Options(),
+        asked, devices=devices, batch_size=batch_size, callbacks=tuple(callbacks),
+        options=replace(extras, also=asked.options.also, also_share=asked.options.also_share),
     )  # fmt: skip
     return train(model, entry.of(preset), store, asked, progress=advance).checkpoint

@@ -31,6 +31,7 @@ def compute(
     display: RgbMapping | None = None,
     before: Tensor | None = None,
     before_valid: Tensor | None = None,
+    ratio: int | None = None,
 ) -> dict[str, Tensor]:
     """Score image pairs: {id: (N,) float64}, one value per image.
 
@@ -45,12 +46,16 @@ def compute(
         display: which bands are red, green and blue; not needed for three bands.
         before: last context frame (N, C, H, W), for metrics of change.
         before_valid: its mask.
+        ratio: pixels along one side of a pixel of the coarser image that the prediction was made
+            from, for ``consistency.rmse@1`` and ``psnr.shift@1``.
 
     Raises:
         InputError: if a metric is undefined for an image or an image lies mostly outside the range
             to which the metric clips; `image_metrics` marks those images.
     """
-    options = ImageOptions(display=display, unit=unit, before=before, before_valid=before_valid)
+    options = ImageOptions(
+        display=display, unit=unit, before=before, before_valid=before_valid, ratio=ratio
+    )
     found = image_metrics(
         ids, prediction, truth, valid=valid, data_range=data_range, options=options
     )
@@ -115,7 +120,7 @@ def image_metrics(
         _check_before(options.before, options.before_valid, pairs)
         pairs = replace(
             pairs, rgb=stated_rgb(options.display, options.unit, truth.shape[1]),
-            before=options.before, before_valid=options.before_valid,
+            before=options.before, before_valid=options.before_valid, ratio=options.ratio,
         )  # fmt: skip
         for known, _ in wanted:
             _check_fits(known, pairs)
@@ -214,6 +219,13 @@ def _check_fits(known: MetricInfo, pairs: ImagePairs) -> None:
             "Give larger images, or leave the metric out",
         )
     require_rgb(known, pairs)
+    most = min(height, width) // 2
+    if known.coarser and not (pairs.ratio is not None and 2 <= pairs.ratio <= most):
+        raise InputError(
+            f"metric {metric!r}",
+            f"the ratio of pixel sizes is {pairs.ratio or 'not stated'}",
+            f"State ratio, 2 to {most}: pixels along one side of a coarser pixel",
+        )
 
 
 @contextmanager

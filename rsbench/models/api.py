@@ -213,10 +213,10 @@ class Stage:
     Args:
         name: e.g. ``fit`` or ``pretrain``.
         modules: names of the submodules that this stage trains; all if empty.
-        learning_rate: peak learning rate of AdamW under a one-cycle schedule.
+        learning_rate: peak learning rate.
         steps: default number of optimiser steps.
         batch_size: samples per step.
-        weight_decay: AdamW weight decay.
+        weight_decay: of matrices and kernels; biases and norms have none.
         clip: gradient-norm clip.
         leads: leads of ``want`` and ``truth`` that ``loss`` is given.
         watched: terms of the loss that the learning curve also takes on validation samples.
@@ -224,6 +224,10 @@ class Stage:
             labels, crops are drawn from all training regions, and no pixel of the truth is valid.
         closed_form: the stage has no optimiser steps; ``solve`` of :class:`ClosedForm` is called
             once. Its ``steps`` count as steps only where a budget is divided among stages.
+        optimizer: ``adamw``, ``adam``, ``sgd`` (momentum 0.9), or ``package.module:Class``.
+        schedule: of the learning rate: ``one-cycle``, ``cosine``, ``linear``, ``constant``, or
+            ``package.module:function`` from the share of the stage that is done (0 to 1) to the
+            share of the peak rate.
     """
 
     name: str
@@ -237,15 +241,17 @@ class Stage:
     watched: tuple[str, ...] = ()
     labelled: bool = True
     closed_form: bool = False
+    optimizer: str = "adamw"
+    schedule: str = "one-cycle"
 
     def stated(self) -> dict[str, Any]:
-        """Return the fields; ``labelled`` and ``closed_form`` only where they are not the default.
+        """Return the fields; those from ``labelled`` on only where they are not the default.
 
         So the stages of checkpoints from before these fields still compare as equal.
         """
         whole = asdict(self)
-        for name, default in (("labelled", True), ("closed_form", False)):
-            if whole[name] == default:
+        for name in ("labelled", "closed_form", "optimizer", "schedule"):
+            if whole[name] == type(self).__dataclass_fields__[name].default:
                 del whole[name]
         return whole
 
@@ -334,7 +340,8 @@ class PresetInfo:
     """One preset of a model.
 
     Args:
-        parameters: number of parameters that ``predict`` uses, without buffers.
+        parameters: number of parameters that ``predict`` uses, without buffers; None: counted
+            when the model is built.
         trainable, frozen: numbers of trainable and frozen ones; their sum is ``parameters``.
         note: input shape, sizes, and differences from the publication.
         options: constructor options.
@@ -343,8 +350,8 @@ class PresetInfo:
             reason; the contract checks that these, and only these, have none.
     """
 
-    parameters: int
-    trainable: int
+    parameters: int | None = None
+    trainable: int | None = None
     frozen: int = 0
     note: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -376,16 +383,17 @@ class Card:
             was not.
         build: ``package.module:function``, called as ``function(preset, **options)``. If the
             function accepts ``bands: int``, ``context: int`` or ``classes: int``, the harness
-            passes the dataset's number of bands, context frames or classes.
+            passes the dataset's number of bands, context frames or classes. Empty for a model
+            that only a script builds.
     """
 
     name: str
     task: str
     title: str
-    presets: Mapping[str, PresetInfo]
-    build: str
-    citation: str
-    licence: str
+    presets: Mapping[str, PresetInfo] = field(default_factory=lambda: {"default": PresetInfo()})
+    build: str = ""
+    citation: str = ""
+    licence: str = ""
     rollout: str = "native"
     tile: int | None = None
     halo: int = 0

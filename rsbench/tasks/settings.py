@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.catalog import Protocol, load_protocol
+from rsbench.catalog.loaders import names
 from rsbench.core.errors import InputError, unknown
+from rsbench.store.lineage import Lineage
 from rsbench.tasks.base import Case, Reading, Task
 from rsbench.tasks.config import SPLITS, EvaluationConfig, EvaluationOptions
 from rsbench.tasks.registry import TASKS, fitting, require_protocol, task, task_of
@@ -58,6 +60,23 @@ def evaluation_config(
     return own.settle(_with_metrics(config, asked))
 
 
+def default_protocol(store: Store, wanted: str) -> str:
+    """Return the protocol of a store for a model of a task, where none is named.
+
+    It is the store's default. Where that is of another task, and the store can be used for this
+    one, it is the catalogue's protocol of the name of the task, if there is one.
+
+    Args:
+        store: an open store.
+        wanted: name of the task of the model.
+    """
+    named = store.meta.default_protocol
+    if named and load_protocol(named).task == wanted:
+        return named
+    fits = wanted in {item.name for item in fitting(store.meta.kind)}
+    return wanted if fits and wanted in names("protocols") else named
+
+
 def _require_primary(protocol: Protocol) -> None:
     """Refuse a primary endpoint that cannot order the entries of a table."""
     from rsbench.metrics.registry import definition
@@ -81,6 +100,13 @@ def _require_task(store: Store, protocol: str | Path | Protocol) -> None:
             f"it holds {store.meta.kind}, and no installed task is made of {store.meta.kind}"
             + left_out,
             "Read them with rsbench.open_store or xarray, or take a store of kind series",
+        )
+    lineage = Lineage.of(store)
+    if lineage is not None:
+        raise InputError(
+            f"a task on {store.path}",
+            f"its images are synthetic: {lineage.model} drew them from {lineage.dataset}",
+            "Give the store of real images with --data, and this one with --also",
         )
     if protocol == "":
         raise InputError(
@@ -116,11 +142,11 @@ def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> Evaluat
         *(suite_of(asked.suite) if asked.suite else config.protocol.suite),
         *(suite_of(asked.metrics) if asked.metrics else ()),
     ]
-    display = config.meta.display
+    own, display = task_of(config), config.meta.display
     shown = display is not None and set(display) <= set(config.bands)
     ids, left_out = for_bands(
         tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members,
-        start=task_of(config).shows_start,
+        start=own.shows_start, ratio=own.pixel_ratio(config),
     )  # fmt: skip
     of_case = task_of(config).case_features
     for metric in [one for one in ids if needs_case(one) not in (None, *of_case)]:
@@ -177,13 +203,13 @@ def cases(
     from rsbench.tasks.split import Question
 
     own = task_of(config)
-    reader = own.reader(reading_of(config))
+    reader, ratio = own.reader(reading_of(config)), own.pixel_ratio(config)
     question = Question(Noise(config.seed), config.members, own.context)
     partners = own.partners(config) if own.permutes else {}
     for whole in own.groups(config, split or config.split):
         group = [sample for sample in whole if regions is None or sample.region in regions]
         for batch in batches(reader, group, batch_size):
-            case = _case(config, own, batch, question)
+            case = replace(_case(config, own, batch, question), ratio=ratio)
             chosen = [partners.get((s.region, s.key, s.window)) for s in case.samples]
             if all(chosen):
                 case = replace(case, permuted=_permuted(case, reader.assemble(chosen), question))
@@ -213,7 +239,6 @@ def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question:
         curves=tuple(unit.curves for unit in units),
         conditions=tuple(unit.condition for unit in units),
         zones=own.zones(given, want),
-        ratio=own.pixel_ratio(config),
     )
 
 
