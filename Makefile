@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types unit fuzz bench wheel readme architecture clean
+.PHONY: help demo test lint types unit fuzz bench bench-gpu wheel readme architecture clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test   set up, lint, check types, run the tests"
 	@echo "make fuzz   damage inputs of every format and command (writes results/robustness.md)"
 	@echo "make bench  measure, side by side (writes results/bench)"
+	@echo "make bench-gpu  measure the presets called paper on a CUDA device (writes results/gpu.md)"
 	@echo "make wheel  build the wheel and try it in a clean environment"
 	@echo "make readme run every command of the README"
 	@echo "make architecture  draw the packages and their imports (docs/images/architecture.svg)"
@@ -48,6 +49,9 @@ fuzz: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/bench -q --benchmark-only --benchmark-json results/bench/latest.json
 	$(BIN)/python tools/bench_table.py results/bench/latest.json > results/bench/README.md
+
+bench-gpu: $(VENV)/.test
+	$(BIN)/python tools/bench_gpu.py --device cuda --side 128 --minutes 8 --out results/gpu.md
 
 wheel: $(VENV)/.test
 	PYTHON=$(PYTHON) tools/try_wheel.sh $(BIN)/python

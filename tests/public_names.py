@@ -1,4 +1,4 @@
-"""Names that the authors of three networks give their tensors, for networks of two levels.
+"""Names that other programs give the tensors of our networks; fusion networks have two levels.
 
 Written from the authors' programs apart from the shipped tables, as replacements that are applied
 to our name one after the other.
@@ -87,7 +87,15 @@ _MAMBA: Rules = (
     (r"^join\.out", "join.proj_out"), (r"^join\.spare\.0", "join.down_conv"),
     (r"^join\.spare\.1", "join.deconv_layer"), (r"^join\.", "cross_fusion."),
 )  # fmt: skip
+# OpenSTL: a convolution with its norm is one module in an outer one of the same name.
+_SIMVP: Rules = (
+    (r"^((?:enc\.enc|dec\.dec)\.\d+)\.(conv|norm)\.", r"\1.conv.\2."),
+    (r"^(dec\.dec\.[02468])\.conv\.conv\.", r"\1.conv.conv.0."),  # of an even number of layers
+    (r"\.gate\.", ".spatial_gating_unit."), (r"\.dwconv\.", ".dwconv.dwconv."),
+)  # fmt: skip
+_PREDRNN: Rules = ((r"^(cell_list\.\d+\.conv_[xhmo])\.", r"\1.0."),)
 RULES = {
+    "simvp": _SIMVP, "predrnn": _PREDRNN,
     "swinstfm": _SWIN, "mlff_gan": _GENERATOR, "mlff_gan critic": _DISCRIMINATOR,
     "stfmamba": _MAMBA,
 }  # fmt: skip

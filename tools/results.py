@@ -35,7 +35,8 @@ from rsbench.evaluation.table import number
 from rsbench.models.registry import card
 from rsbench.store.read import Store, open_store
 
-HEADLINE = ("skill.mse@1", "rmse@1", "ssim@1", "sam@1", "spectrum.ratio@1")
+HEADLINE = ("skill.mse@1", "rmse@1", "ssim@1", "sam@1", "spectrum.ratio@1", "consistency.rmse@1",
+            "psnr.shift@1")  # fmt: skip
 KEPT = ("stratum=", "all")
 DRAWN = "mse@1"
 TRAINED = ("model", "control")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar
 
@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from rsbench import Frames, Given, InputError, Prediction, Stage, Want
 from rsbench_baselines._checks import check_bands
 from rsbench_baselines.fusion_images import SIGNED, Domain, Scene, Turn
-from rsbench_baselines.released import Layout, load_released
+from rsbench_baselines.released import LoadsReleased
 
 N = TypeVar("N", bound=nn.Module)
-RELEASED = "released weights"
-"""In the column ``inputs`` of rows whose weights were not trained by rsbench."""
 
 
 class Banded(Protocol):
@@ -29,55 +27,28 @@ class Banded(Protocol):
 S = TypeVar("S", bound=Banded)
 
 
-class FusionModel(ABC, Generic[N, S]):
+class FusionModel(LoadsReleased, Generic[N, S]):
     """A fusion network with its size and its one stage of training.
 
     A subclass states how images enter the network, and implements :meth:`estimate`,
-    :meth:`losses` and :meth:`released`.
+    :meth:`losses` and :meth:`LoadsReleased.released`.
 
     Attributes:
         name: of the card.
         references: number of reference dates.
         domain: lowest and highest value that the network is given.
         turn: how training samples are turned or mirrored; None leaves them as they are.
-        revision: of the network; None if it always computed as it does now.
-        weights_loaded: whether released weights were loaded, so that the model may be scored.
     """
 
     name: ClassVar[str]
     references: ClassVar[int] = 1
     domain: ClassVar[Domain] = SIGNED
     turn: ClassVar[Turn | None] = None
-    revision: ClassVar[str | None] = None
 
     def __init__(self, network: N, size: S, stage: Stage) -> None:
         self._network = network
         self._size = size
         self._stage = stage
-        self.weights_loaded = False
-
-    def load_released(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights that the authors' program saved, by name; they may then be scored.
-
-        Args:
-            state: tensors by name, as read from the file.
-
-        Raises:
-            InputError: if a tensor is missing, left over or of another shape; names the first ones.
-        """
-        network, layout = self.released()
-        load_released(network, state, layout)
-        self.weights_loaded = True
-
-    @property
-    def inputs(self) -> str | None:
-        """Return what is added to the column ``inputs`` of a table.
-
-        Rows of an earlier network of the same name and preset, and of released weights, are other
-        rows.
-        """
-        said = (self.revision, RELEASED if self.weights_loaded else None)
-        return ", ".join(part for part in said if part) or None
 
     @property
     def module(self) -> nn.Module:
@@ -106,10 +77,6 @@ class FusionModel(ABC, Generic[N, S]):
     @abstractmethod
     def estimate(self, scene: Scene, want: Want) -> Tensor:
         """Return ``(N, C, H, W)``, or ``(N·members, C, H, W)`` if members differ, in the domain."""
-
-    @abstractmethod
-    def released(self) -> tuple[nn.Module, Layout]:
-        """Return the network that predicts, and the layout of its released state."""
 
     @abstractmethod
     def losses(self, scene: Scene, clean: Tensor, valid: Tensor) -> Mapping[str, Tensor]:

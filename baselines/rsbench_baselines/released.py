@@ -7,9 +7,11 @@ order of the tensors in a file has no meaning.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 from rsbench import InputError
 
 SHOWN = 3
+RELEASED = "released weights"
+"""In the column ``inputs`` of rows whose weights were not trained by rsbench."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,52 @@ class Layout:
             longest applies. Names without an entry stay as they are.
         merged: last parts of our names whose first two axes are one axis in the released state.
         computed: last parts of released names whose tensors hold nothing learned; left out.
+        own: our names that a released state does not have; their tensors stay.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     merged: tuple[str, ...] = ()
     computed: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+
+
+class LoadsReleased(ABC):
+    """A model that loads weights under the names of its authors' program.
+
+    Attributes:
+        revision: of the network; None if it always computed as it does now.
+        weights_loaded: whether released weights were loaded, so that the model may be scored.
+    """
+
+    revision: ClassVar[str | None] = None
+    weights_loaded = False
+
+    @abstractmethod
+    def released(self) -> tuple[nn.Module, Layout]:
+        """Return the network that predicts, and the layout of its released state."""
+
+    def load_released(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights that the authors' program saved, by name; they may then be scored.
+
+        Args:
+            state: tensors by name, as read from the file.
+
+        Raises:
+            InputError: if a tensor is missing, left over or of another shape; names the first ones.
+        """
+        network, layout = self.released()
+        load_released(network, state, layout)
+        self.weights_loaded = True
+
+    @property
+    def inputs(self) -> str | None:
+        """Return what is added to the column ``inputs`` of a table.
+
+        Rows of an earlier network of the same name and preset, and of released weights, are other
+        rows.
+        """
+        said = (self.revision, RELEASED if self.weights_loaded else None)
+        return ", ".join(part for part in said if part) or None
 
 
 def below(theirs: str, ours: str, parts: Mapping[str, str]) -> dict[str, str]:
@@ -79,7 +124,8 @@ def load_released(
             The network is unchanged.
     """
     layout = layout if isinstance(layout, Layout) else Layout(layout or {})
-    own = network.state_dict()
+    kept = network.state_dict()
+    own = {name: tensor for name, tensor in kept.items() if name not in layout.own}
     asked = f"loading released weights into {type(network).__name__}"
     others = [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
     if others:
@@ -97,7 +143,7 @@ def load_released(
             "; ".join(faults),
             "Give the state of one network, of the preset and number of bands of this one",
         )
-    network.load_state_dict(found, strict=True)
+    network.load_state_dict({**kept, **found}, strict=True)
 
 
 def _matched(state: Iterable[str], own: Mapping[str, Tensor], layout: Layout) -> dict[str, str]:

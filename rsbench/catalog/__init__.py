@@ -4,6 +4,7 @@ from rsbench.catalog.loaders import (
     catalog_root,
     choose_regions,
     labelled_protocol,
+    load_labels,
     load_protocol,
     load_recipe,
     load_region,
@@ -16,6 +17,7 @@ from rsbench.catalog.loaders import (
     recipe_of,
     recipe_regions,
     recipe_sensors,
+    windowed_protocol,
 )
 from rsbench.catalog.models import Lattice, Recipe, Region, SimulatedSpec, Split
 from rsbench.catalog.models_protocol import LabelShare, Primary, Protocol
@@ -50,6 +52,7 @@ __all__ = [
     "catalog_root",
     "choose_regions",
     "labelled_protocol",
+    "load_labels",
     "load_protocol",
     "load_published",
     "load_recipe",
@@ -67,4 +70,5 @@ __all__ = [
     "recipe_of",
     "recipe_regions",
     "recipe_sensors",
+    "windowed_protocol",
 ]

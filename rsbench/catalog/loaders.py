@@ -13,7 +13,12 @@ from rsbench.catalog.labels import LabelSet
 from rsbench.catalog.models import NamedRegion, Recipe, Region
 from rsbench.catalog.models_base import Entry
 from rsbench.catalog.models_place import TripletPlace
-from rsbench.catalog.models_protocol import DIGEST_MARK, LabelShare, Protocol
+from rsbench.catalog.models_protocol import (
+    DIGEST_MARK,
+    SMALLEST_WINDOW,
+    LabelShare,
+    Protocol,
+)
 from rsbench.catalog.models_sensor import Sensor
 from rsbench.catalog.yamlfile import Document, load_yaml, parse
 from rsbench.core.digest import sha256_json
@@ -106,6 +111,26 @@ def labelled_protocol(
     return load_protocol(rules.model_copy(update={"labels": share}))
 
 
+def windowed_protocol(protocol: str | Path | Protocol, window: int | None) -> Protocol:
+    """Return a protocol with another window, which is its stride too.
+
+    Args:
+        window: side in pixels, at least 16; that of the protocol where None.
+
+    Raises:
+        InputError: if it is too small.
+    """
+    rules = load_protocol(protocol)
+    if window is None:
+        return rules
+    if window < SMALLEST_WINDOW:
+        raise InputError(
+            f"a window of {window} px", f"windows have at least {SMALLEST_WINDOW} px",
+            f"Give --window {SMALLEST_WINDOW} or more",
+        )  # fmt: skip
+    return load_protocol(rules.model_copy(update={"window": window, "stride": window}))
+
+
 def _catalogue_protocol(name: str) -> Protocol:
     _require("protocol", name)
     return _entry(load_yaml(catalog_root() / "protocols" / f"{name}.yaml"), Protocol)
@@ -130,6 +155,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     """Return a recipe of the catalogue, or one read from a YAML file.
 
     Names of sensors, bands, regions, provider and protocol in the recipe are checked.
+
+    Args:
+        name_or_path: name in the catalogue, or path of the file.
 
     Raises:
         UnknownName: for a name that is not in the catalogue.
@@ -240,7 +268,11 @@ def recipe_canonical(recipe: Recipe) -> dict[str, Any]:
 
 
 def load_regions() -> tuple[Region, ...]:
-    """Return the named regions of the world, sorted by name."""
+    """Return the named regions of the world, sorted by name.
+
+    Raises:
+        CatalogError: for a malformed file of the catalogue.
+    """
     return _regions(catalog_root() / "regions")
 
 
@@ -378,7 +410,15 @@ def _check_references(document: Document, recipe: Recipe) -> None:
 
 
 def load_labels(name: str | Path) -> LabelSet:
-    """Return a label set of the catalogue, or one read from a YAML file."""
+    """Return a label set of the catalogue, or one read from a YAML file.
+
+    Args:
+        name: name in the catalogue, or path of the file.
+
+    Raises:
+        UnknownName: for a name that is not in the catalogue.
+        CatalogError: for a malformed file, with the line.
+    """
     if _is_file(name):
         return parse(load_yaml(Path(name)), LabelSet)
     if name not in (known := names("labels")):

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rsbench.catalog.models_base import Entry, MetricId, Name, Text
 
+SMALLEST_WINDOW = 16
 DIGEST_MARK = "+"
 """Stands before the digest in the name of a protocol that is not in the catalogue."""
 
@@ -86,7 +87,7 @@ class Protocol(Entry):
     task: Name = "forecast"
     description: Text
     scheme: Literal["space", "time", "space-time"] = "space"
-    window: int = Field(default=128, ge=16)
+    window: int = Field(default=128, ge=SMALLEST_WINDOW)
     stride: int = Field(default=128, ge=1)
     context: int = Field(ge=1)
     horizon: int = Field(ge=1)

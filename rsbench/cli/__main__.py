@@ -1,5 +1,6 @@
 """The process `rsbench`, also as `python -m rsbench.cli`."""
 
+import hashlib  # noqa: F401 - first, as it writes a page of errors where memory runs out
 import os
 from typing import NoReturn
 

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
+from rsbench.cli.frame import App, Group, Quiet, Verbose, say_much
+from rsbench.core.progress import Detail, detail
 from rsbench.core.version import __version__
 
-app = typer.Typer(
+_BEGUN = time.monotonic()
+
+app = App(
     name="rsbench",
+    cls=Group,
     help="Build satellite-image datasets, run forecasting and fusion models, compare their scores.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-weights_app = typer.Typer(
+weights_app = App(
+    cls=Group,
     help="Weight files of perceptual metrics, and published weights of models.",
     no_args_is_help=True,
 )
-lock_app = typer.Typer(help="Lock files: frozen STAC searches.", no_args_is_help=True)
+lock_app = App(cls=Group, help="Lock files: frozen STAC searches.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 app.add_typer(lock_app, name="lock")
 
@@ -42,6 +48,13 @@ def say(text: str = "") -> None:
 
 
 def note(text: str) -> None:
+    """Write a message to standard error: none with ``-q``, with ``-v`` after the seconds gone."""
+    if detail() is not Detail.QUIET:
+        gone = time.monotonic() - _BEGUN
+        alert(f"[{gone:.1f} s] {text}" if detail() is Detail.VERBOSE else text)
+
+
+def alert(text: str) -> None:
     """Write a line to standard error; a message that cannot be written is lost."""
     with suppress(OSError):
         sys.stderr.write(text + "\n")
@@ -72,7 +85,10 @@ def only_ascii() -> bool:
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
+    say_much(verbose=verbose, quiet=quiet)
     if version:
         say(__version__)
         raise typer.Exit

@@ -29,8 +29,6 @@ def cache(
     """Print what the cache folder holds; with --prune, remove old decoded pixels and the like.
 
     Trained weights and weight files of metrics are never removed. The folder is RSBENCH_CACHE.
-
-    Examples: `rsbench cache` ; `rsbench cache --prune --older-than 7`
     """
     from rsbench.core.cache_files import cache_entries, prunable, prune
     from rsbench.core.paths import cache_dir

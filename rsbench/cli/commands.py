@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +23,16 @@ def inspect_command(path: Path, *, as_json: bool, say: Say) -> None:
     """Say what a store holds: identity, sensors, labels, regions, splits, coverage."""
     from rsbench.store.export.card_labels import label_shares
     from rsbench.store.export.coverage import coverage, picture
+    from rsbench.store.export.summary import inspect_store, store_identity
     from rsbench.store.read import open_store
 
     store = open_store(path)
-    head, labels = store_identity(store), label_shares(store)
     if as_json:
-        regions = {name: found.to_json() for name, found in coverage(store).items()}
-        stated = {"labels": labels} if labels else {}
-        say(json.dumps({**head, **stated, "regions": regions}, indent=2))
+        say(json.dumps(inspect_store(store), indent=2))
         return
-    for key, item in head.items():
+    for key, item in store_identity(store).items():
         say(f"{key:10} {_plain(item)}")
-    for sensor, found in labels.items():
+    for sensor, found in label_shares(store).items():
         shares = ", ".join(f"{name} {share:.1%}" for name, share in found["classes"].items())
         none = f"without class {found['without class']:.1%}"
         say(f"{'labels':10} {' '.join(found['labels'])} beside {sensor}: {shares}; {none}")
@@ -99,60 +97,3 @@ def _exported(store: Store, out: Path) -> bool:
         return bool(read_json(note)["digest"] == store.digest)
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def store_identity(store: Store) -> dict[str, Any]:
-    """Return what a store is: digest, recipe, sensors, dates."""
-    first = store.region(store.regions[0]).record
-    return {
-        "path": str(store.path),
-        "digest": store.digest,
-        "recipe": store.recipe,
-        "simulated": store.simulated,
-        "complete": store.complete,
-        "sensors": {n: list(m.bands) for n, m in store.meta.sensors.items()},
-        "times": [str(t) for t in first.times],
-        "step": store.meta.step,
-    }
-
-
-def doctor_lines() -> list[str]:
-    """Return versions, extras, cache, and metrics and plug-ins that cannot be used, a line each."""
-    import importlib.metadata
-    import platform
-
-    from rsbench.core.paths import cache_dir
-    from rsbench.core.version import __version__
-    from rsbench.metrics.registry import metric_info
-
-    lines = [f"rsbench {__version__}, Python {platform.python_version()}", f"cache {cache_dir()}"]
-    for extra, packages in {
-        "build": ("rasterio", "pystac-client", "planetary-computer", "stackstac", "xarray"),
-        "models": ("torch", "lightning-fabric", "safetensors"),
-        "generative": ("diffusers", "huggingface_hub", "transformers"),
-        "distributed": ("distributed",),
-    }.items():
-        states = []
-        for package in packages:
-            try:
-                states.append(f"{package} {importlib.metadata.version(package)}")
-            except importlib.metadata.PackageNotFoundError:
-                states.append(f"{package} absent")
-        lines.append(f"[{extra}] " + ", ".join(states))
-    lines += [f"metric {m.id}: unavailable: {m.reason}" for m in metric_info() if not m.available]
-    return lines + list(_broken_plug_ins())
-
-
-def _broken_plug_ins() -> Iterator[str]:
-    """Yield a line for every plug-in that is left out."""
-    from rsbench.build.importers.registry import IMPORTERS
-    from rsbench.build.read.signing import SIGNERS
-    from rsbench.catalog.kinds import KINDS
-    from rsbench.metrics import registry as metrics
-    from rsbench.models import registry as models
-    from rsbench.tasks.registry import TASKS
-
-    yield from (f"metrics {item}" for item in metrics.broken())
-    yield from (f"model {item}" for item in models.broken())
-    for group in (TASKS, KINDS, IMPORTERS, SIGNERS):
-        yield from (f"{group.noun} {item}" for item in group.broken())

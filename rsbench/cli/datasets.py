@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rsbench.cli.app import Json, app, dump, lock_app, note, say
-from rsbench.cli.imports import ImportCommand, import_command
+from rsbench.cli.app import Json, alert, app, dump, lock_app, note, say
+from rsbench.cli.imports import ImportCommand, describe_command, import_command
 
 
 def build_dataset(
@@ -100,7 +100,10 @@ def import_dataset(
     scale: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
     offset: Annotated[float | None, typer.Option(help="value = stored·scale + offset.")] = None,
     nodata: Annotated[float | None, typer.Option(help="The stored value without data.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Band names with commas, in order.")] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Band names with commas: the files' own, or new ones in their order."),
+    ] = None,
     dates: Annotated[str | None, typer.Option(help="A pattern, or a CSV of file,date.")] = None,
     crs: Annotated[str | None, typer.Option(help="EPSG code, where the files have none.")] = None,
     region_size: Annotated[int | None, typer.Option(help="Side of a region in pixels.")] = None,
@@ -137,6 +140,9 @@ def import_dataset(
     mask_valid: Annotated[
         str | None, typer.Option(help="Numbers of mask files that mean valid, e.g. 0,4-7.")
     ] = None,
+    origin_tolerance: Annotated[
+        float | None, typer.Option(help="Most pixels that origins of one grid lie apart, below 1.")
+    ] = None,
     step: Annotated[
         str | None, typer.Option(help="Make irregular dates regular: 16d, 1m, 1y.")
     ] = None,
@@ -172,6 +178,9 @@ def import_dataset(
     labels: Annotated[
         str | None, typer.Option(help="Label set of the label rasters: a name, or a .yaml file.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what each file is taken for and stop.")
+    ] = False,
 ) -> None:
     """Import dated images as a store; units are stated, never guessed."""
     from rsbench.build.importers.api import ImportOptions
@@ -184,11 +193,14 @@ def import_dataset(
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
         coarse_resampling=coarse_resampling, layout=layout, gsd=gsd,
         dates_in_file=dates_in_file, offset_from=offset_from,
-        mask=mask, mask_valid=mask_valid, step=step,
+        mask=mask, mask_valid=mask_valid, origin_tolerance=origin_tolerance, step=step,
         composite=composite, clear=clear, coarse_clear=coarse_clear, correlation=correlation,
         shift=shift, split=split,
     )  # fmt: skip
-    import_command(importer, source, out, options, say=say, note=note)
+    if dry_run:
+        describe_command(importer, source, out, options, say=say)
+    else:
+        import_command(importer, source, out, options, say=say, note=note)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -217,7 +229,7 @@ def validate(
     if as_json:
         dump([str(finding) for finding in findings])
     for finding in [] if as_json else findings:
-        note(str(finding))
+        alert(str(finding))
     if findings:
         raise typer.Exit(1)
     if not as_json:

@@ -19,9 +19,14 @@ def run_demo(out: Path, *, seed: int = 0, note: Note = quiet, advance: Advance =
     Args:
         out: folder for the store ``demo.zarr`` and the run ``run``.
         seed: random seed for training and sampling; the dataset has a fixed seed.
+        note: takes messages.
+        advance: called with ``(label, done, total)``.
 
     Returns:
         The path of the report.
+
+    Raises:
+        InputError: if the folder holds something else or is in use.
     """
     from rsbench.build.engine.builder import build
     from rsbench.core.paths import remember_store

@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 
 import typer
 
-from rsbench.cli.app import app, note
+from rsbench.cli.app import alert, app
 from rsbench.core.errors import DiskFull, InputError, LimitReached, RsbenchError, first_line
 from rsbench.core.io import FULL, remove_own_temporaries
+from rsbench.core.progress import Detail, detail, set_detail
 
 INTERRUPTED = 130
 
@@ -37,7 +38,7 @@ _UsageError: Any = typer.BadParameter.__mro__[2]
 
 
 def _report(error: RsbenchError) -> int:
-    note(f"rsbench: {' '.join(str(error).splitlines())}")  # names of files may have several lines
+    alert(f"rsbench: {' '.join(str(error).splitlines())}")  # names of files may have several lines
     return error.exit_code
 
 
@@ -55,6 +56,7 @@ def _repeat_interrupt(dropped: sys.UnraisableHookArgs) -> None:
 def run_app() -> int:
     """Run the command and return its exit code; errors are written to stderr."""
     sys.unraisablehook = _repeat_interrupt
+    set_detail(Detail.NORMAL)
     if not os.environ.get("RSBENCH_DEBUG"):
         # After a failed write, pending zarr tasks fail too; the first error is enough.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -102,7 +104,7 @@ def guarded(command: Callable[[], Any]) -> int:
         code = _unexpected(error)
     if code == INTERRUPTED and not reported:
         remove_own_temporaries()
-        note("rsbench: interrupted; no half-written file remains. Type the same command to go on.")
+        alert("rsbench: interrupted; no half-written file remains. Type the same command to go on.")
     return code
 
 
@@ -127,10 +129,10 @@ def _unexpected(error: Exception) -> int:
     foreign = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rsbench")
     if foreign and isinstance(error, ModuleNotFoundError) and error.name:
         return _report(_missing(error.name))
-    if os.environ.get("RSBENCH_DEBUG"):
+    if os.environ.get("RSBENCH_DEBUG") or detail() is Detail.VERBOSE:
         raise error
     said = " ".join(str(error).split())[:300]
-    note(f"rsbench: internal error: {type(error).__name__}: {said}. RSBENCH_DEBUG=1 shows where.")
+    alert(f"rsbench: internal error: {type(error).__name__}: {said}. RSBENCH_DEBUG=1 shows where.")
     return 70
 
 
@@ -148,7 +150,8 @@ def _scarce(error: BaseException) -> LimitReached | None:
                 "Raise the limit, e.g. with `ulimit -n 4096`, and type the same command",
             )
         foreign = isinstance(cause, RuntimeError | ImportError | OSError)
-        if isinstance(cause, MemoryError) or (foreign and _NO_MEMORY.search(str(cause))):
+        said = foreign and _NO_MEMORY.search(str(cause))
+        if isinstance(cause, MemoryError) or said or _lost(cause):
             MEMORY_RAN_OUT.set()
             return LimitReached(
                 "this command",
@@ -157,6 +160,15 @@ def _scarce(error: BaseException) -> LimitReached | None:
             )
         cause = cause.__cause__
     return None
+
+
+def _lost(error: BaseException) -> bool:
+    """Return whether C code failed without saying why, where the address space is limited."""
+    if not isinstance(error, SystemError) or "exception set" not in str(error):
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _reason(error: BaseException) -> str:
@@ -172,7 +184,7 @@ def _misused(error: Any) -> int:
         return int(error.exit_code)
     message = " ".join(error.format_message().split())
     path = error.ctx.command_path if error.ctx else "rsbench"
-    note(f"{path}: {message.rstrip('.?')}{'?' if message.endswith('?') else '.'} "
+    alert(f"{path}: {message.rstrip('.?')}{'?' if message.endswith('?') else '.'} "
           f"Type: {path} --help")  # fmt: skip
     return int(error.exit_code)
 
@@ -191,11 +203,7 @@ def _machine(error: OSError) -> RsbenchError:
 
 
 def _missing(module: str) -> InputError:
-    root = module.partition(".")[0]
-    build = {"rasterio", "pystac", "pystac_client", "xarray", "stackstac", "planetary_computer"}
-    extra = "build" if root in build else "models"
-    return InputError(
-        "this command",
-        f"the package {root} is not installed",
-        f"Type: pip install 'rsbench[{extra}]'",
-    )
+    from rsbench.core.extras import install_command
+
+    root, remedy = module.partition(".")[0], f"Type: {install_command(module)}"
+    return InputError("this command", f"the package {root} is not installed", remedy)

@@ -6,17 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperCommand
+from rsbench.cli.frame import Command
 
 if TYPE_CHECKING:
     from rsbench.build.importers.api import ImportOptions
 
 
-class ImportCommand(TyperCommand):
+class ImportCommand(Command):
     """A command whose help ends with the installed importers."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write one line per importer; they are loaded for the help only."""
+        """Write examples, and one line per importer; they are loaded for the help only."""
+        super().format_epilog(ctx, formatter)
         from rsbench.build.importers.registry import IMPORTERS
         from rsbench.core.plugins import BrokenPlugIn
 
@@ -29,6 +30,18 @@ class ImportCommand(TyperCommand):
                     for name, found in IMPORTERS.all().items()
                 ]
             )
+
+
+def describe_command(
+    importer: str, source: Path, out: Path, options: ImportOptions, *, say: Callable[[str], None]
+) -> None:
+    """Print what every file is taken for."""
+    from rsbench.build.importers.registry import describe_import
+    from rsbench.build.importers.taken import table
+
+    for line in table(describe_import(importer, source, out, options)):
+        say(line)
+    say("nothing is written, and no pixel was looked at; leave --dry-run out to import")
 
 
 def import_command(

@@ -150,24 +150,36 @@ def weights_import(
     model: Annotated[str, typer.Option(help="Model whose weights the file holds.")],
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
     preset: Annotated[str | None, typer.Option(help="Preset; default: the model's.")] = None,
-    bands: Annotated[int, typer.Option(min=1, max=1000, help="Bands of every image.")] = 6,
+    bands: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Bands of every image; default: the preset's."),
+    ] = None,
     key: Annotated[
         str | None, typer.Option(help="Entry of the file that holds the tensors, if it has more.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="Model option NAME=VALUE; repeatable.")
     ] = None,
 ) -> None:
     """Write a checkpoint with weights that the authors of a model published.
 
     Tensors are found by name. Score it with `rsbench run --checkpoint OUT`.
     """
+    from rsbench.models.registry import parse_option
     from rsbench.models.weights_import import import_weights
 
-    say(str(import_weights(file, model, preset, out, bands=bands, key=key)))
+    options = dict(map(parse_option, option or ()))
+    say(str(import_weights(file, model, preset, out, bands=bands, key=key, options=options)))
 
 
-def doctor() -> None:
-    """Print versions and which optional parts are installed."""
-    from rsbench.cli.commands import doctor_lines
+def doctor(as_json: Json = False) -> None:
+    """Print versions, GPUs, disk, optional packages, settings, and what cannot be used."""
+    from rsbench.cli.doctor import doctor as found
+    from rsbench.cli.doctor import doctor_lines
 
+    if as_json:
+        dump(found())
+        return
     for line in doctor_lines():
         say(line)
 

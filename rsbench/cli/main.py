@@ -8,10 +8,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from rsbench.cli import cache, datasets, lists, submissions
-from rsbench.cli.app import Force, Metrics, Suite, app, note, quiet, say
+from rsbench.cli import cache, datasets, lists, paper, submissions
+from rsbench.cli.app import Force, Json, Metrics, Suite, app, dump, note, quiet, say
 from rsbench.cli.exit_codes import leave, run_app
-from rsbench.core.errors import InputError
 
 
 def main() -> NoReturn:
@@ -27,6 +26,9 @@ ModelName = Annotated[str, typer.Option("--model", help="Name of a model, see `r
 Preset = Annotated[str | None, typer.Option(help="Preset of the model.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Path of a store.")]
 ProtocolName = Annotated[str | None, typer.Option("--protocol", help="Name or file of a protocol.")]
+Window = Annotated[
+    int | None, typer.Option(min=16, help="Window and stride in pixels, not the protocol's.")
+]
 Context = Annotated[str | None, typer.Option(help="Number of context frames, or `all`.")]
 Seed = Annotated[int, typer.Option(help="Random seed for training and sampling.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda …")]
@@ -58,7 +60,31 @@ def train(
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
+    window: Window = None,
     budget: Annotated[str | None, typer.Option(help="2000steps or 10min.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate of every stage, e.g. 1e-3.")
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="adamw, adam, sgd or package.module:Class. Default: the stage's.")
+    ] = "",
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="one-cycle, cosine, linear, constant or package.module:function. "
+            "Default: the stage's."
+        ),
+    ] = "",
+    patience: Annotated[
+        int,
+        typer.Option(min=0, help="Stop after so many validations without a better one; 0: never."),
+    ] = 8,
+    validations: Annotated[
+        int | None, typer.Option(min=1, help="Validations per stage. Default: 20, fewer if short.")
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Any of tensorboard,wandb, or names of installed callbacks.")
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Number of devices that share a batch.")] = 1,
@@ -81,9 +107,6 @@ def train(
     tf32: Annotated[
         bool, typer.Option("--tf32", help="Allow TF32 matrix products on a GPU.")
     ] = False,
-    all_steps: Annotated[
-        bool, typer.Option("--all-steps", help="Do not stop before the budget is used up.")
-    ] = False,
 ) -> None:
     """Train a model on the training split of a store. `run` finds the checkpoint."""
     from rsbench.core.progress import progress
@@ -91,28 +114,35 @@ def train(
 
     card(model)  # refuses an unknown name before heavy imports
     from rsbench.evaluation.run import RunRequest, train_model
+    from rsbench.training.callbacks import named
     from rsbench.training.launch import is_first_rank
     from rsbench.training.options import Options
 
     options = Options(
-        augment=tuple(name.strip() for name in augment.split(",")) if augment else (), ema=ema,
+        augment=_names(augment), ema=ema,
         channels_last=channels_last, compile="inductor" if compiled else "", tf32=tf32,
-        all_steps=all_steps,
+        learning_rate=learning_rate, optimizer=optimizer, schedule=schedule, patience=patience,
+        validations=validations,
     )  # fmt: skip
+    callbacks = named(_names(log))
     request = RunRequest(
         model=model, preset=preset, data=data, protocol=protocol, context=context, seed=seed,
         device=device, precision=precision, budget=budget, labelled_fraction=labelled_fraction,
-        label_seed=label_seed, options=dict(map(parse_option, option or ())), also=also,
-        also_share=also_share,
+        label_seed=label_seed, window=window, options=dict(map(parse_option, option or ())),
+        also=also, also_share=also_share,
     )  # fmt: skip
     tell = note if is_first_rank() else quiet
     with progress() as advance:
         result = train_model(
-            request, devices=devices, batch_size=batch_size, options=options, note=tell,
-            advance=advance,
+            request, devices=devices, batch_size=batch_size, options=options, callbacks=callbacks,
+            note=tell, advance=advance,
         )  # fmt: skip
     if is_first_rank():
         say(str(result))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",")) if text else ()
 
 
 @app.command()
@@ -123,6 +153,7 @@ def run(
     data: Data = None,
     protocol: ProtocolName = None,
     context: Context = None,
+    window: Window = None,
     horizon: Annotated[int | None, typer.Option(help="Number of lead times to predict.")] = None,
     members: Annotated[int, typer.Option(min=1, help="Number of ensemble members.")] = 1,
     split: Annotated[str, typer.Option(help="Split: test, val or train.")] = "test",
@@ -139,6 +170,7 @@ def run(
     also_share: AlsoShare = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Score a model beside the reference models; write table, scores and report."""
     from rsbench.core.progress import progress
@@ -151,13 +183,16 @@ def run(
         model=model, preset=preset, data=data, protocol=protocol, context=context, horizon=horizon,
         members=members, split=split, seed=seed, device=device, precision=precision,
         checkpoint=checkpoint, suite=suite, metrics=metrics, budget=budget,
-        labelled_fraction=labelled_fraction, label_seed=label_seed,
+        labelled_fraction=labelled_fraction, label_seed=label_seed, window=window,
         options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out, also=also,
         also_share=also_share,
         command="rsbench " + " ".join(sys.argv[1:]),
     )  # fmt: skip
     with progress() as advance:
         result = run_model(request, note=note, advance=advance)
+    if as_json:
+        dump(result.to_json())
+        return
     say(result.summary())
     say(f"report: {result.out / 'report.html'}")
 
@@ -243,9 +278,17 @@ def check(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="With --write: replace whatever is there.")
     ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(help="Also write JUnit XML here, a test case per row.")
+    ] = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option(envvar="GITHUB_STEP_SUMMARY", help="Also append Markdown to this file."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Gate: exit code 0 pass, 1 regressed, 2 bad input, 3 incomparable, 70 internal error."""
-    from rsbench.evaluation.gate import check as check_result
+    from rsbench.cli.check_output import CheckFiles, show
 
     if write:
         from rsbench.cli.commands import require_free
@@ -257,22 +300,7 @@ def check(
         rows = write_expected(scores, against, repeats=others)
         say(f"{against}: wrote {rows} expected rows; review them before you commit the file")
         return
-    outcome = check_result(result, against)
-    for line in outcome.lines:
-        say(line)
-    raise typer.Exit(outcome.exit_code)
-
-
-@app.command()
-def compare(
-    run_a: Annotated[Path, typer.Argument(help="Run folder or table.")],
-    run_b: Annotated[Path, typer.Argument(help="Second run folder or table.")],
-) -> None:
-    """Compare two runs row by row, with paired intervals over regions."""
-    from rsbench.evaluation.gate import compare as compare_runs
-
-    for line in compare_runs(run_a, run_b):
-        say(line)
+    raise typer.Exit(show(result, against, CheckFiles(junit, summary), as_json=as_json))
 
 
 @app.command()
@@ -292,44 +320,7 @@ def report(
     say(str(out))
 
 
-@app.command()
-def table(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders or tables.")],
-    latex: Annotated[bool, typer.Option("--latex", help="LaTeX.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown (default).")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="CSV, all columns.")] = False,
-    bibtex: Annotated[bool, typer.Option("--bibtex", help="BibTeX, of run folders only.")] = False,
-    methods: Annotated[
-        bool, typer.Option("--methods", help="A methods paragraph, of run folders only.")
-    ] = False,
-) -> None:
-    """Print the table of one or more runs, or text for a paper."""
-    from rsbench.evaluation.table import (
-        load_scores,
-        load_tables,
-        supported_best,
-        to_csv,
-        to_latex,
-        to_markdown,
-    )
-
-    if latex + markdown + csv + bibtex + methods > 1:
-        raise InputError("rsbench table", "more than one format", "Give one of them")
-    if bibtex or methods:
-        from rsbench.evaluation.report import boards, paper
-
-        board = paper.one_board(boards(list(dict.fromkeys(runs))))
-        say((paper.bibtex if bibtex else paper.methods)(board))
-        return
-    frame = load_tables(runs)
-    if csv:
-        say(to_csv(frame))
-        return
-    scores = load_scores(runs)
-    best = supported_best(scores[0]) if len(runs) == len(scores) == 1 else frozenset()
-    say((to_latex if latex else to_markdown)(frame, best=best, scores=scores))
-
-
+paper.register()
 submissions.register()
 lists.register()
 cache.register()

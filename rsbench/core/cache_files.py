@@ -46,7 +46,11 @@ class Entry:
 
 
 def cache_entries() -> list[Entry]:
-    """Return the files and folders of the known parts of the cache, sorted by path."""
+    """Return the files and folders of the known parts of the cache, sorted by path.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
     found = []
     for part in PARTS:
         folder = cache_dir(part)
@@ -65,6 +69,10 @@ def _entry(part: str, path: Path) -> Entry:
 def prunable(entries: Sequence[Entry], days: float) -> list[Entry]:
     """Return the entries that are made again where absent and were not used for so many days.
 
+    Args:
+        entries: those of :func:`cache_entries`.
+        days: days without use; 0 for all.
+
     Raises:
         InputError: if ``days`` is negative.
     """
@@ -76,6 +84,9 @@ def prunable(entries: Sequence[Entry], days: float) -> list[Entry]:
 
 def prune(entries: Sequence[Entry]) -> None:
     """Remove entries of the cache.
+
+    Args:
+        entries: those of :func:`prunable`.
 
     Raises:
         InputError: if one may not be removed.

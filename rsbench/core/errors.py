@@ -130,7 +130,7 @@ def other_schema(asked: str, found: object, reads: int, again: str) -> SchemaErr
 
 
 def unknown(kind: str, name: str, options: Iterable[str]) -> UnknownName:
-    """Return the error for an unknown name, with the most similar known names.
+    """Return the error for an unknown name, with the most similar names, or all if none is similar.
 
     Args:
         kind: what the name should be, e.g. ``sensor``.
@@ -145,8 +145,6 @@ def unknown(kind: str, name: str, options: Iterable[str]) -> UnknownName:
     found = f"there is no {kind} of this name"
     if close:
         remedy = f"Did you mean {' or '.join(close)}?"
-    elif len(known) <= 12:
-        remedy = f"Known: {', '.join(known) or 'none'}"
     else:
-        remedy = f"Known: {', '.join(known[:12])}, … ({len(known)} in all)"
+        remedy = f"Known: {', '.join(known) or 'none'}"
     return UnknownName(f"{kind} {name!r}", found, remedy)

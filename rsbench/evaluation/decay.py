@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -175,20 +175,25 @@ def _span(years: Sequence[str]) -> str:
 
 def styles(drawn: Sequence[Curve]) -> dict[tuple[str, str], dict[str, Any]]:
     """Return colour and dash per model: models coloured, reference models grey, bounds dotted."""
+    return styles_of((curve.model, curve.preset, curve.role) for curve in drawn)
+
+
+def styles_of(entries: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return colour and dash per (model, preset), from (model, preset, role) in drawing order."""
     result: dict[tuple[str, str], dict[str, Any]] = {}
     coloured = grey = 0
     dashes = ((6, 3), (2, 2), (8, 3, 2, 3), (4, 2, 1, 2, 1, 2))
-    for curve in drawn:
-        key = (curve.model, curve.preset)
+    for model, preset, role in entries:
+        key = (model, preset)
         if key in result:
             continue
-        if curve.role in ("model", "control"):
+        if role in ("model", "control"):
             colour = PALETTE[coloured % len(PALETTE)]
             result[key] = {"colour": colour, "dash": None, "grey": False}
             coloured += 1
         else:
-            dash = (1, 3) if curve.role in ("oracle", "floor") else dashes[grey % len(dashes)]
-            grey += curve.role == "trivial"
+            dash = (1, 3) if role in ("oracle", "floor") else dashes[grey % len(dashes)]
+            grey += role == "trivial"
             result[key] = {"colour": GREY, "dash": dash, "grey": True}
     return result
 
@@ -202,10 +207,19 @@ def figure(
     """
     from matplotlib.figure import Figure
 
+    chart = Figure(figsize=(width, width * 0.62), layout="constrained")
+    draw(chart.subplots(), drawn, simulated=simulated, unit=unit)
+    return chart
+
+
+def draw(axes: Axes, drawn: Sequence[Curve], *, simulated: bool, unit: str = "") -> None:
+    """Draw curves on axes, as :func:`figure` does.
+
+    Raises:
+        InputError: if there is no curve.
+    """
     if not drawn:
         raise InputError("a decay figure", "there are no curves", "Choose a metric that was scored")
-    chart = Figure(figsize=(width, width * 0.62), layout="constrained")
-    axes = chart.subplots()
     look = styles(drawn)
     for curve in drawn:
         _plot(axes, curve, look[(curve.model, curve.preset)])
@@ -224,7 +238,6 @@ def figure(
     axes.set_title(f"{way} · {describe(first)}", fontsize=8, color="#555555")
     if simulated:
         mark_simulated(axes)
-    return chart
 
 
 def _plot(axes: Axes, curve: Curve, style: Mapping[str, Any]) -> None:

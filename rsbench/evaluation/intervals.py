@@ -204,6 +204,17 @@ def two_sided(values: Sequence[float]) -> float | None:
     return min(2.0 * student_t_cdf(-abs(t), n - 1) for t in (turned, pivot / REACH))
 
 
+def two_sided_t(mean: float, error: float, df: int) -> float:
+    """Return the p value of a mean of 0 by Student's t, from its standard error.
+
+    It is below 1 − level where the interval of these numbers leaves 0 out. An interval that is
+    limited in ``MOST_DEVIATIONS`` may leave 0 out with a larger p.
+    """
+    if error == 0.0:
+        return 1.0 if mean == 0.0 else 0.0
+    return 2.0 * student_t_cdf(-abs(mean / error), df)
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return p values adjusted for being many (Holm 1979, Scandinavian Journal of Statistics 6).
 
@@ -228,6 +239,7 @@ class Crossed:
         between_regions: the same of the regions.
         n_seeds: seeds.
         n_regions: regions that every seed has.
+        p: two-sided p value of a mean of 0; absent where the interval is.
     """
 
     mean: float
@@ -236,6 +248,7 @@ class Crossed:
     between_regions: float
     n_seeds: int
     n_regions: int
+    p: float | None = None
 
 
 MIN_SEEDS = 3
@@ -272,18 +285,19 @@ def crossed(
         for i, a in enumerate(seeds)
         for j, b in enumerate(names)
     ) / ((r - 1) * (s - 1))
-    found = None
+    found = p = None
     if r >= MIN_REGIONS and s >= MIN_SEEDS:
         # Never below what one of the two alone would say.
         square = max(ms_regions + ms_seeds - rest, ms_regions, ms_seeds)
         parts = ms_regions**2 / (r - 1) + ms_seeds**2 / (s - 1) + rest**2 / ((r - 1) * (s - 1))
         df = max(1, math.floor(square**2 / parts)) if parts > 0 else r - 1
-        half = student_t_quantile(0.5 + 0.5 * level, df) * math.sqrt(square / (r * s))
+        error = math.sqrt(square / (r * s))
+        half, p = student_t_quantile(0.5 + 0.5 * level, df) * error, two_sided_t(mean, error, df)
         half = min(half, MOST_DEVIATIONS * math.sqrt(max(ms_regions / s, ms_seeds / r)))
         found = held(mean, half, half, bounds, f"crossed-t{level * 100:.10g}")
     return Crossed(
         mean, found, math.sqrt(max(0.0, (ms_seeds - rest) / r)),
-        math.sqrt(max(0.0, (ms_regions - rest) / s)), s, r,
+        math.sqrt(max(0.0, (ms_regions - rest) / s)), s, r, p,
     )  # fmt: skip
 
 

@@ -256,7 +256,9 @@ class _Scorer:
         self, entry: ModelEntry, case: Case, lead: int, triple: _Images, classes: Tensor | None
     ) -> None:
         before, before_valid = _before(case) if self.needs_start else (None, None)
-        options = ImageOptions(display=self.rgb, before=before, before_valid=before_valid)
+        options = ImageOptions(
+            display=self.rgb, before=before, before_valid=before_valid, ratio=case.ratio
+        )
         answer, truth, valid = triple
         found = image_metrics(
             self.images, answer, truth, valid=valid, data_range=self.value_range, options=options

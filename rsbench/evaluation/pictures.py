@@ -7,7 +7,7 @@ other units are scaled by the dataset's value range. Files are ``.npy`` without 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,18 +71,19 @@ class Viewer:
         folder: where images are written.
         meta: what is predicted.
         bands: bands of the case, along C.
-        inputs: the sensor of the frames that are given.
+        sensors: those of the store, by name, of which frames are given.
         keep: ``none``, ``viewer`` or ``all``; the images are the same for the last two.
         regions: at most so many regions.
     """
 
     def __init__(
         self, folder: Path, meta: SensorMeta, bands: tuple[str, ...], *, keep: str,
-        inputs: SensorMeta | None = None, regions: int = 6,
+        sensors: Mapping[str, SensorMeta] | None = None, regions: int = 6,
     ) -> None:  # fmt: skip
         self._folder = folder
         self._meta = meta
-        self._inputs = inputs or meta
+        self._bands = bands
+        self._sensors = sensors or {}
         self._limit = 0 if keep == "none" else regions
         self._samples: dict[str, _Sample] = {}
 
@@ -111,7 +112,8 @@ class Viewer:
         sample = case.samples[b]
         if len(self._samples) >= self._limit or (sample.window.y, sample.window.x) != (0, 0):
             return None
-        frames = _shown_frames(case)
+        name, frames = _shown_frames(case)
+        inputs = self._sensors.get(name, self._meta)
         kept = _Sample(
             region=sample.region, key=sample.key, start=case.starts[b].isoformat(),
             targets=[t.isoformat() for t in case.targets[b]],
@@ -119,7 +121,7 @@ class Viewer:
             valid=[mask[0].numpy() for mask in case.valid[b]],
             context=_picture(
                 frames.values[b, 0, self._shown(case, b)].numpy(), frames.bands,
-                replace(self._inputs, unit=SHARE) if frames.unit == SHARE else self._inputs,
+                replace(inputs, unit=SHARE) if frames.unit == SHARE else inputs,
             ),
         )  # fmt: skip
         self._samples[sample.region] = kept
@@ -128,7 +130,7 @@ class Viewer:
     @staticmethod
     def _shown(case: Case, b: int) -> int:
         """Return the index of the start's frame: the last of a context, the first of pairs."""
-        times = _shown_frames(case).times[b].tolist()
+        times = _shown_frames(case)[1].times[b].tolist()
         return times.index(day_number(case.starts[b]))
 
     def _picture(self, values: Array, bands: Sequence[str]) -> npt.NDArray[np.uint8]:
@@ -140,8 +142,9 @@ class Viewer:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         entries = [self._entry(kept) for kept in self._samples.values()]
-        bands = self._meta.unit
-        text = json.dumps({"schema": SCHEMA, "error": f"mean |error|, {bands}", "entries": entries})
+        error = f"mean |error|, {self._meta.unit}"
+        shown = list(drawn(self._bands, self._meta.display)) if self._meta.unit != SHARE else []
+        text = json.dumps({"schema": SCHEMA, "error": error, "drawn": shown, "entries": entries})
         write_atomic(self._folder / "index.json", text)
 
     def _entry(self, kept: _Sample) -> dict[str, Any]:
@@ -172,16 +175,34 @@ class Viewer:
         return f"{name}.npy"
 
 
-def _shown_frames(case: Case) -> Frames:
-    """Return the frames of the wanted sensor, or of the sensor given where it is another."""
+def _shown_frames(case: Case) -> tuple[str, Frames]:
+    """Return name and frames of the wanted sensor, or of the sensor given where it is another."""
     frames = case.given.frames
-    return frames[case.want.sensor] if case.want.sensor in frames else next(iter(frames.values()))
+    wanted = case.want.sensor
+    return (wanted, frames[wanted]) if wanted in frames else next(iter(frames.items()))
 
 
 def _picture(values: Array, bands: Sequence[str], meta: SensorMeta) -> npt.NDArray[np.uint8]:
     """Return ``(C, H, W)`` as a picture; of images the display bands, or the first ones."""
     if meta.unit == SHARE:
         return display(values, meta.unit, meta.value_range)
-    shown = meta.display if meta.display and set(meta.display) <= set(bands) else bands[:3]
-    index = [list(bands).index(band) for band in shown][: 3 if len(shown) >= 3 else 1]
+    index = [list(bands).index(band) for band in drawn(bands, meta.display)]
     return display(values[index], meta.unit, meta.value_range)
+
+
+COMPOSITES = (("red", "green", "blue"), ("nir", "red", "green"), ("nir08", "red", "green"))
+"""Bands that are drawn as red, green and blue: true colour, else false colour."""
+
+
+def drawn(bands: Sequence[str], display: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the three bands drawn as red, green and blue, or the one drawn in grey.
+
+    The display bands of a store without red, green and blue may stand in the order of its files;
+    near infrared, red and green are then drawn as the usual false colour.
+    """
+    low = {band.lower(): band for band in bands}
+    for wanted in COMPOSITES:
+        if set(wanted) <= set(low):
+            return tuple(low[name] for name in wanted)
+    shown = display if display and set(display) <= set(bands) else bands[:3]
+    return tuple(shown)[: 3 if len(shown) >= 3 else 1]

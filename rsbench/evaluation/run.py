@@ -7,19 +7,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsbench.catalog import Protocol, labelled_protocol
+from rsbench.catalog import Protocol, labelled_protocol, windowed_protocol
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
-from rsbench.core.progress import Advance, silent
+from rsbench.core.progress import Advance, shown, silent
 from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.score_table import own_entry, score_table
 from rsbench.evaluation.scores import Scores
+from rsbench.evaluation.strata import headline as headline_rows
+from rsbench.evaluation.table import records
 from rsbench.evaluation.trained_labels import require_labels
 from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options, require_unseen
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task_of
-from rsbench.tasks.settings import evaluation_config
+from rsbench.tasks.settings import default_protocol, evaluation_config
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from rsbench.models.prediction_cache import PredictionCache
     from rsbench.store.read import Store
     from rsbench.tasks.base import Case
+    from rsbench.training.callbacks import TrainingCallback
     from rsbench.training.options import Options
     from rsbench.training.train import TrainRequest
 
@@ -42,8 +45,9 @@ KEEP = ("none", "viewer", "all")
 class RunRequest(EvaluationOptions):
     """Options of a run; None means the value of the recipe or the protocol.
 
-    ``labelled_fraction``, ``label_seed``: the protocol's ``labels``. ``also``: a synthetic store
-    that training draws crops from as well; ``also_share``: their share, by regions where None.
+    ``labelled_fraction``, ``label_seed``: the protocol's ``labels``. ``window``: its ``window``
+    and ``stride`` in pixels. ``also``: a synthetic store that training draws crops from as well;
+    ``also_share``: their share, by regions where None.
     """
 
     model: str
@@ -60,6 +64,7 @@ class RunRequest(EvaluationOptions):
     label_seed: int | None = None
     also: Path | None = None
     also_share: float | None = None
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,20 @@ class RunResult:
             lines.append(f"skill is relative to {self.scores.run.reference}")
         return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `rsbench run --json` prints: places, identity, and the headline rows."""
+        run, columns = self.scores.run, ["model", "preset", "metric", "lead", "value", "lo", "hi"]
+        return {
+            "out": str(self.out),
+            "report": str(self.out / "report.html"),
+            **run.identity(),
+            "protocol": run.protocol,
+            "simulated": run.simulated,
+            "complete": run.complete,
+            "reference": run.best_trivial,
+            "rows": records(headline_rows(self.scores.table())[columns]),
+        }
+
 
 def evaluate(
     model: Model,
@@ -105,6 +124,7 @@ def evaluate(
     context: str | int | None = None,
     suite: str | None = None,
     metrics: str | None = None,
+    progress: Advance | bool = False,
 ) -> Scores:
     """Score a model and the reference models of its task on a store.
 
@@ -113,7 +133,7 @@ def evaluate(
             given a card with :func:`rsbench.models.registry.adopt`.
         store: an open store.
         protocol: name in the catalogue, path of a YAML file, or a protocol; the store's default
-            where None.
+            for the task of the model where None.
         split: ``test``, ``val`` or ``train``.
         horizon: leads; the protocol's where None.
         members: ensemble members; their mean is scored.
@@ -123,16 +143,21 @@ def evaluate(
         context: context frames, or ``all``.
         suite: suites or ids of metrics; the protocol's where None.
         metrics: suites or ids in addition to these.
+        progress: True for a bar or lines on stderr, or a function of (label, done, total).
 
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
     """
+    from rsbench.models.registry import identity
+
     options = EvaluationOptions(
         split=split, context=context, horizon=horizon, members=members, seed=seed, device=device,
         precision=precision, suite=suite, metrics=metrics,
     )  # fmt: skip
-    config = evaluation_config(store, protocol or store.meta.default_protocol, options)
-    return score_table(config, own_entry(config, model))
+    named = protocol or default_protocol(store, identity(model).card.task)
+    config = evaluation_config(store, named, options)
+    with shown(progress) as advance:
+        return score_table(config, own_entry(config, model), advance=advance)
 
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
@@ -179,8 +204,8 @@ def publish(
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
     with whole(out) as folder:
-        inputs = config.store.sensor(config.sensor)
-        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, inputs=inputs)
+        sensors = config.store.meta.sensors
+        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, sensors=sensors)
         scores = make(_keeping(config, keep, folder, viewer.add))
         viewer.close()
         table = scores.table()
@@ -263,9 +288,13 @@ def resolved(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, 
         note("the data are simulated: numbers from them say nothing about real places")
     if not store.complete:
         note(f"the store is incomplete: {len(store.meta.missing)} units are missing")
-    named = request.protocol or store.meta.default_protocol
-    share = request.labelled_fraction, request.label_seed
-    config = evaluation_config(store, labelled_protocol(named, *share) if named else named, request)
+    rules: str | Protocol = request.protocol or default_protocol(store, entry.task)
+    if not request.protocol and rules != store.meta.default_protocol:
+        note(f"protocol {rules}, that of the task of {request.model}")
+    if rules:
+        rules = labelled_protocol(rules, request.labelled_fraction, request.label_seed)
+        rules = windowed_protocol(rules, request.window)
+    config = evaluation_config(store, rules, request)
     for line in task_of(config).notes(config):
         note(line)
     _require_fitting(request, entry, preset, config)
@@ -416,7 +445,8 @@ def _training(request: RunRequest, config: EvaluationConfig, preset: str) -> Tra
 
 def train_model(
     request: RunRequest, *, devices: int = 1, batch_size: int | None = None,
-    options: Options | None = None, note: Note = quiet, advance: Advance = silent,
+    options: Options | None = None, callbacks: Sequence[TrainingCallback] = (), note: Note = quiet,
+    advance: Advance = silent,
 ) -> Path:  # fmt: skip
     """Train a model as `rsbench train` does, and return the checkpoint's folder."""
     from rsbench.models.registry import card
@@ -425,6 +455,9 @@ def train_model(
 
     store, config, preset = resolved(replace(request, horizon=request.horizon or 1), note)
     entry = card(request.model)
+    if options and options.learning_rate and "learning_rate" in request.options:
+        found = "--learning-rate and --option learning_rate are both given"
+        raise InputError(f"training {request.model}", found, "Give one of them")
     if not entry.trainable:
         raise InputError(
             f"training {request.model}",
@@ -437,7 +470,7 @@ def train_model(
     )  # fmt: skip
     asked, extras = _training(request, config, preset), options or Options()
     asked = replace(
-        asked, devices=devices, batch_size=batch_size,
+        asked, devices=devices, batch_size=batch_size, callbacks=tuple(callbacks),
         options=replace(extras, also=asked.options.also, also_share=asked.options.also_share),
     )  # fmt: skip
     return train(model, entry.of(preset), store, asked, progress=advance).checkpoint

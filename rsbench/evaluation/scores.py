@@ -13,6 +13,7 @@ from typing import Any, cast
 import pandas as pd
 
 from rsbench.core.errors import UPGRADE, Incomparable, InputError, SchemaError, first_line
+from rsbench.core.html import html_table
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.pooled_metrics import empty_counts, pooled_tables
@@ -29,7 +30,7 @@ from rsbench.evaluation.run_files import (
 from rsbench.evaluation.run_info import Absent, RunInfo, merged
 from rsbench.evaluation.table_cells import cells_of, of_blocks, set_cells, share_cells, shares
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, checked, stack
-from rsbench.metrics.queries import perfect_values
+from rsbench.metrics.queries import SELECTION, SKILL, headline, perfect_values
 
 COLUMNS = [
     "schema", "dataset", "dataset_digest", "split", "protocol", "model", "preset", "inputs",
@@ -67,6 +68,30 @@ class Scores:
         object.__setattr__(self, "units", checked(self.units, KEYS))
         if len(self.pixels):
             object.__setattr__(self, "pixels", checked(self.pixels, PIXEL_KEYS))
+
+    def __repr__(self) -> str:
+        return f"Scores({self._title()}: {', '.join(dict.fromkeys(self.units['model']))})"
+
+    def _title(self) -> str:
+        run = self.run
+        return f"{run.label}, protocol {run.protocol}, split {run.split}, leads 1 to {run.horizon}"
+
+    def _repr_html_(self) -> str:
+        """Return headline values: a row per entry, a column per metric and first or last lead."""
+        rows = strata.headline(self.table())
+        rows = rows[rows["lead"].isin((1, self.run.horizon))]
+        rows = rows[rows["metric"].isin({*headline(), SELECTION, SKILL + SELECTION})]
+        grid = rows.pivot_table(
+            index=["model", "preset"], columns=["metric", "lead"], values="value", sort=False
+        )
+        columns: list[tuple[str, int]] = grid.columns.to_numpy().tolist()
+        entries: list[tuple[str, str]] = grid.index.to_numpy().tolist()
+        head = ["model", "preset", *(f"{metric}, lead {lead}" for metric, lead in columns)]
+        cells = (
+            [*entry, *("–" if math.isnan(v) else f"{v:.4g}" for v in values)]
+            for entry, values in zip(entries, grid.to_numpy(), strict=True)
+        )
+        return html_table(self._title(), head, cells)
 
     def __add__(self, other: Scores) -> Scores:
         """Return the scores of both parts: sums and weights of equal units add."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,6 +41,12 @@ def to_parquet(table: pd.DataFrame, path: Path) -> None:
 def to_csv(table: pd.DataFrame) -> str:
     """Return the tidy table as CSV; an absent value is an empty field."""
     return str(table[COLUMNS].to_csv(index=False))
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows by column, for JSON; an absent value is None."""
+    rows = table.astype(object).where(table.notna(), None)
+    return [dict(zip(map(str, rows.columns), row, strict=True)) for row in rows.to_numpy().tolist()]
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -183,13 +190,13 @@ def to_markdown(
     """
     if table.empty:
         return "No values.\n"
-    endpoint = _endpoint(table, scores)
-    words = _words(table, scores)
-    lines = [*_preface(table, endpoint, words, scores), ""]
+    endpoint = primary_in(table, scores)
+    words = words_of(table, scores)
+    lines = [*preface(table, endpoint, words, scores), ""]
     compared = 0
     for metric, leads, rows in _blocks(table, endpoint):
         compared += len(leads) if inference.is_ranked(metric) else 0
-        about = WAYS[direction(metric)] + _size(metric, rows, scores) + _unranked(metric)
+        about = WAYS[direction(metric)] + size_of(metric, rows, scores) + unranked(metric)
         lines += [f"### {metric} ({about})", ""]
         heads = [words.lead(lead) for lead in leads]
         lines.append("| model | preset | " + " | ".join(heads) + " |")
@@ -199,7 +206,7 @@ def to_markdown(
             texts = [f"**{t}**" if marked else t for t, marked in _cells(key, cells, leads, best)]
             lines.append(f"| {model} | {preset} | " + " | ".join(texts) + " |")
         lines.append("")
-        if note := _clipped(metric, scores):
+        if note := clipped_in(metric, scores):
             lines += [f"{note[0].upper()}{note[1:]}.", ""]
     if best:
         lines += [
@@ -213,19 +220,20 @@ def to_markdown(
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _unranked(metric: str) -> str:
+def unranked(metric: str) -> str:
+    """Return why entries are not ordered by a metric; empty where they are."""
     if inference.is_published(metric):
         return "; a published convention, for comparison with old tables only"
     return "" if inference.is_ranked(metric) else "; conditioned on the truth, not ranked"
 
 
-def _clipped(metric: str, scores: Sequence[Scores]) -> str:
+def clipped_in(metric: str, scores: Sequence[Scores]) -> str:
     """Return which share of the values a metric clipped, by entry; empty where none."""
     rows = [row for one in scores for row in one.run.extra.get("counts") or []]
     return clipped_note(metric, rows, stack(*(one.sets for one in scores))) if scores else ""
 
 
-def _size(
+def size_of(
     metric: str, rows: Sequence[tuple[str, str, dict[int, pd.Series]]], scores: Sequence[Scores]
 ) -> str:
     """Return the number of images and features of a set metric, whose value depends on them."""
@@ -249,12 +257,12 @@ def to_latex(
 
     Notes for the caption are in a comment above the block of a metric.
     """
-    endpoint = _endpoint(table, scores)
-    words = _words(table, scores)
-    parts = [f"% {line}" for line in _preface(table, endpoint, words, scores)]
+    endpoint = primary_in(table, scores)
+    words = words_of(table, scores)
+    parts = [f"% {line}" for line in preface(table, endpoint, words, scores)]
     for metric, leads, rows in _blocks(table, endpoint):
-        note = _clipped(metric, scores)
-        about = _size(metric, rows, scores) + _unranked(metric) + (f"; {note}" if note else "")
+        note = clipped_in(metric, scores)
+        about = size_of(metric, rows, scores) + unranked(metric) + (f"; {note}" if note else "")
         parts.append(f"% {metric}{about}")
         parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
         parts.append(r"\toprule")
@@ -281,7 +289,7 @@ def _what(metric: str | None, lead: int | None) -> str:
     return f"{', '.join(parts)}: " if parts else ""
 
 
-def _words(table: pd.DataFrame, scores: Sequence[Scores]) -> Words:
+def words_of(table: pd.DataFrame, scores: Sequence[Scores]) -> Words:
     """Return the words of the task of the runs, or of the table's protocol if it is catalogued."""
     if scores:
         return scores[0].run.words
@@ -298,7 +306,7 @@ def _inputs(table: pd.DataFrame) -> str:
     return "; ".join([f"inputs: {usual}", *others])
 
 
-def _endpoint(table: pd.DataFrame, scores: Sequence[Scores]) -> PrimaryEndpoint:
+def primary_in(table: pd.DataFrame, scores: Sequence[Scores]) -> PrimaryEndpoint:
     """Return the primary endpoint of the runs, or of the table's protocol."""
     stated = scores[0].run.primary if scores else None
     return endpoint_of(stated, str(table["protocol"].iloc[0]), int(table["lead"].max()))
@@ -311,9 +319,10 @@ def _references(table: pd.DataFrame, scores: Sequence[Scores]) -> list[str]:
     return list(dict.fromkeys(one.run.reference for one in scores if one.run.best_trivial))
 
 
-def _preface(
+def preface(
     table: pd.DataFrame, endpoint: PrimaryEndpoint, words: Words, scores: Sequence[Scores]
 ) -> list[str]:
+    """Return what a reader of the table must know: data, endpoint, references, warnings."""
     first = table.iloc[0]
     regions = int(table["n_regions"].max())
     lines = [

@@ -70,3 +70,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(f"rsbench.metrics.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'rsbench.metrics' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those that are loaded on first use included."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

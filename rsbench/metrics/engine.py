@@ -31,6 +31,7 @@ def compute(
     display: RgbMapping | None = None,
     before: Tensor | None = None,
     before_valid: Tensor | None = None,
+    ratio: int | None = None,
 ) -> dict[str, Tensor]:
     """Score image pairs: {id: (N,) float64}, one value per image.
 
@@ -45,12 +46,16 @@ def compute(
         display: which bands are red, green and blue; not needed for three bands.
         before: last context frame (N, C, H, W), for metrics of change.
         before_valid: its mask.
+        ratio: pixels along one side of a pixel of the coarser image that the prediction was made
+            from, for ``consistency.rmse@1`` and ``psnr.shift@1``.
 
     Raises:
         InputError: if a metric is undefined for an image or an image lies mostly outside the range
             to which the metric clips; `image_metrics` marks those images.
     """
-    options = ImageOptions(display=display, unit=unit, before=before, before_valid=before_valid)
+    options = ImageOptions(
+        display=display, unit=unit, before=before, before_valid=before_valid, ratio=ratio
+    )
     found = image_metrics(
         ids, prediction, truth, valid=valid, data_range=data_range, options=options
     )
@@ -93,9 +98,19 @@ def image_metrics(
 ) -> dict[str, PerImage]:
     """Score image pairs with per-band values, definedness and counts: {id: PerImage}.
 
-    Arguments as in `compute`. Arithmetic is float32 with float64 sums, or float64 where both
-    images are float64. Images that lie mostly outside the range to which a metric clips have no
-    value and are marked in ``outside``.
+    Arithmetic is float32 with float64 sums, or float64 where both images are float64. Images that
+    lie mostly outside the range to which a metric clips have no value and are marked in
+    ``outside``.
+
+    Args:
+        ids: metric ids.
+        prediction, truth: (N, C, H, W) in the data's unit.
+        valid: (N, 1|C, H, W) bool, or None where every pixel is valid.
+        data_range: the number or pair of `compute`.
+        options: unit, display, and the frames before the images, of the same shape.
+
+    Raises:
+        InputError: if a metric is not of single images, or shapes, unit or range do not fit.
     """
     if isinstance(ids, str):
         ids = (ids,)
@@ -105,7 +120,7 @@ def image_metrics(
         _check_before(options.before, options.before_valid, pairs)
         pairs = replace(
             pairs, rgb=stated_rgb(options.display, options.unit, truth.shape[1]),
-            before=options.before, before_valid=options.before_valid,
+            before=options.before, before_valid=options.before_valid, ratio=options.ratio,
         )  # fmt: skip
         for known, _ in wanted:
             _check_fits(known, pairs)
@@ -124,7 +139,18 @@ def member_metrics(
     valid: Tensor | None = None,
     data_range: float | tuple[float, float],
 ) -> dict[str, PerImage]:
-    """Score ensembles (N, M, C, H, W), M ≥ 2, against truths (N, C, H, W): {id: PerImage}."""
+    """Score ensembles against truths: {id: PerImage}.
+
+    Args:
+        ids: ids of metrics of members.
+        members: (N, M, C, H, W), M ≥ 2, in the data's unit.
+        truth: (N, C, H, W) in the same unit.
+        valid: (N, 1|C, H, W) bool, or None where every pixel is valid.
+        data_range: the number or pair of `compute`.
+
+    Raises:
+        InputError: if a metric is not of members, there is one member, or shapes differ.
+    """
     wanted = [_runnable(m, ("members",)) for m in ((ids,) if isinstance(ids, str) else ids)]
     check_tensor("members", members)
     if members.ndim != 5 or members.shape[1] < 2:
@@ -193,6 +219,13 @@ def _check_fits(known: MetricInfo, pairs: ImagePairs) -> None:
             "Give larger images, or leave the metric out",
         )
     require_rgb(known, pairs)
+    most = min(height, width) // 2
+    if known.coarser and not (pairs.ratio is not None and 2 <= pairs.ratio <= most):
+        raise InputError(
+            f"metric {metric!r}",
+            f"the ratio of pixel sizes is {pairs.ratio or 'not stated'}",
+            f"State ratio, 2 to {most}: pixels along one side of a coarser pixel",
+        )
 
 
 @contextmanager

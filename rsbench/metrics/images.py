@@ -134,6 +134,7 @@ class ImageBatch:
         first: index of the first pair in the whole set.
         rgb: which bands are red, green and blue, where that is known.
         before, before_valid: last context frame and its mask, for metrics of change.
+        ratio: pixels along one side of a pixel of the coarser image given; None without one.
         buffers: memory for temporaries, reused from batch to batch.
     """
 
@@ -146,6 +147,7 @@ class ImageBatch:
     rgb: RgbMapping | None = None
     before: Tensor | None = None
     before_valid: Tensor | None = None
+    ratio: int | None = None
     buffers: Buffers = field(default_factory=Buffers, repr=False)
     _shared: dict[str, object] = field(default_factory=dict, repr=False)
 
@@ -259,6 +261,8 @@ class ImageOptions:
         unit: of the values, where ``display`` does not state it.
         before: last context frame (N, C, H, W), for metrics of change.
         before_valid: mask of ``before``, (N, 1|C, H, W) bool.
+        ratio: pixels along one side of a pixel of the coarser image given, for metrics that
+            depend on it.
     """
 
     bands: Sequence[str] | None = None
@@ -267,6 +271,7 @@ class ImageOptions:
     unit: str | None = None
     before: Tensor | None = None
     before_valid: Tensor | None = None
+    ratio: int | None = None
 
 
 def total(x: Tensor) -> Tensor:
@@ -291,6 +296,7 @@ class ImagePairs:
     rgb: RgbMapping | None = None
     before: Tensor | None = None
     before_valid: Tensor | None = None
+    ratio: int | None = None
 
     def chunks(self, size: int | None = None) -> Iterator[ImageBatch]:
         """Yield batches that fit the cache; values do not depend on the size.
@@ -324,7 +330,7 @@ class ImagePairs:
             self._finite("context", before, part.start)
         return ImageBatch(
             prediction, truth, valid, self.low, self.high, part.start, self.rgb, before, seen,
-            buffers,
+            self.ratio, buffers,
         )  # fmt: skip
 
     def _finite(self, name: str, x: Tensor, first: int) -> None:

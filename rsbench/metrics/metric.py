@@ -92,6 +92,8 @@ class Metric:
         ranked: False for values conditioned on the truth: shown, never used to order entries.
         pixel_ratio: coarse over fine pixel size that its formula assumes. Fusion keeps, of the
             metrics that state one, those nearest to the ratio of the data.
+        coarser: whether it depends on the pixels of a coarser image that is given: the ratio of
+            pixel sizes must be stated.
         published: whether it is kept to read published tables, faults included.
         skill: whether tables hold its skill, (s − ref) / (perfect − ref).
         pixelwise: whether it has a value in a part of an image: no pixel depends on neighbours.
@@ -128,6 +130,7 @@ class Metric:
     clips: Clips | None = None
     ranked: bool = True
     pixel_ratio: int | None = None
+    coarser: bool = False
     published: bool = False
     skill: bool = False
     pixelwise: bool = False

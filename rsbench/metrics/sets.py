@@ -114,9 +114,17 @@ def compute_sets(
 ) -> dict[str, SetScore]:
     """Compare two sets of images (n, C, H, W) by their distributions: {id: SetScore}.
 
-    Arguments as in `rsbench.metrics.compute`. Image i of both sets has the mask i of ``valid``;
-    invalid pixels are replaced by the truth's mean, or left out. Images with less than 70 % valid
-    pixels are left out on both sides. ``notes`` hold the share of values that a metric clips.
+    Image i of both sets has the mask i of ``valid``; invalid pixels are replaced by the truth's
+    mean, or left out. Images with less than 70 % valid pixels are left out on both sides.
+    ``notes`` hold the share of values that a metric clips.
+
+    Args:
+        ids: ids of set metrics.
+        predictions, truths: (n, C, H, W) in the data's unit.
+        valid: (n, 1|C, H, W) bool, or None where every pixel is valid.
+        data_range: the number L for values in [0, L], or a pair (low, high).
+        unit: of the values: ``reflectance``, ``kelvin`` or ``display``.
+        display: which bands are red, green and blue; not needed for three bands.
 
     Raises:
         InputError: for metrics of single images, too few bands, sets of different size, a unit that

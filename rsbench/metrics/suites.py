@@ -61,6 +61,12 @@ def suite(name: str) -> tuple[str, ...]:
     """Return the ids of suites and single ids, several joined by commas, each once.
 
     One metric of change adds the other metrics of change.
+
+    Args:
+        name: suites and ids.
+
+    Raises:
+        UnknownName: for a name that is neither.
     """
     found: dict[str, None] = {}
     for part in name.replace(",", " ").split():
@@ -78,13 +84,30 @@ def suite(name: str) -> tuple[str, ...]:
 
 
 def for_bands(
-    ids: tuple[str, ...], bands: int, *, rgb: bool = True, members: int = 2, start: bool = True
+    ids: tuple[str, ...],
+    bands: int,
+    *,
+    rgb: bool = True,
+    members: int = 2,
+    start: bool = True,
+    ratio: int | None = None,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Split ids into those that can run on such data and the reason for each of the others.
+    """Return the ids that can run on such data, and the reason for each of the others.
 
     ``sam@1`` needs two bands, LPIPS needs red, green and blue (``rgb``) and its weights, a metric
-    of change an earlier frame of what is predicted (``start``): without these it has no value, and
-    the reason is returned.
+    of change an earlier frame of what is predicted (``start``), a metric of coarser pixels their
+    ``ratio``: without these it has no value, and the reason is returned.
+
+    Args:
+        ids: metric ids.
+        bands: number of bands of the data.
+        rgb: whether the data name red, green and blue.
+        members: ensemble members.
+        start: whether there is an earlier frame of what is predicted.
+        ratio: predicted pixels along one side of a given pixel, where there are any.
+
+    Raises:
+        UnknownName: for an id that no installed package defines.
     """
     kept, dropped = [], {}
     for metric in ids:
@@ -95,6 +118,8 @@ def for_bands(
             dropped[metric] = "uses red, green and blue, which the data do not name"
         elif known.kind == "change" and not start:
             dropped[metric] = "needs an earlier image of what is predicted, and none is given"
+        elif known.coarser and ratio is None:
+            dropped[metric] = "needs a coarser image of the same date, and none is given"
         elif known.kind == "members" and members < 2:
             dropped[metric] = "scores ensembles, and one member was asked for (--members)"
         elif not known.available:

@@ -225,6 +225,7 @@ def fetch(
     Args:
         to: the folder; where None, ``RSBENCH_WEIGHTS`` or else the cache of rsbench.
         names: names of the weights; all where None.
+        table: the known weights.
         schemes: allowed schemes of addresses, also of redirects.
         progress: called with ``(label, bytes done, bytes in all)``.
 

@@ -50,6 +50,10 @@ class Frames:
     value_range: tuple[float, float]
     footprint: int = 1
 
+    def __repr__(self) -> str:
+        shape = tuple(self.values.shape)
+        return f"Frames({shape} in {self.unit}, bands {' '.join(self.bands)})"
+
     def to(self, device: torch.device | str) -> Self:
         """Return the frames with tensors on a device."""
         return replace(
@@ -106,6 +110,10 @@ class Given:
     samples: tuple[SampleRef, ...]
     taught: Mapping[str, Frames] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}: {frames!r}" for name, frames in self.frames.items())
+        return f"Given({shown}, {len(self.samples)} samples)"
 
     def to(self, device: torch.device | str) -> Self:
         """Return the input with tensors on a device."""
@@ -173,6 +181,11 @@ class Want:
     unit: str = ""
     value_range: tuple[float, float] | None = None
 
+    def __repr__(self) -> str:
+        size, times = "×".join(map(str, self.size)), tuple(self.times.shape)
+        what = f"{self.sensor}: {' '.join(self.bands)}"
+        return f"Want({what}, {size} px, times {times}, M={self.members})"
+
     def to(self, device: torch.device | str) -> Self:
         """Return the description with tensors on a device."""
         return replace(self, times=self.times.to(device))
@@ -189,6 +202,9 @@ class Prediction:
 
     values: Tensor
 
+    def __repr__(self) -> str:
+        return f"Prediction({tuple(self.values.shape)})"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -197,10 +213,10 @@ class Stage:
     Args:
         name: e.g. ``fit`` or ``pretrain``.
         modules: names of the submodules that this stage trains; all if empty.
-        learning_rate: peak learning rate of AdamW under a one-cycle schedule.
+        learning_rate: peak learning rate.
         steps: default number of optimiser steps.
         batch_size: samples per step.
-        weight_decay: AdamW weight decay.
+        weight_decay: of matrices and kernels; biases and norms have none.
         clip: gradient-norm clip.
         leads: leads of ``want`` and ``truth`` that ``loss`` is given.
         watched: terms of the loss that the learning curve also takes on validation samples.
@@ -208,6 +224,10 @@ class Stage:
             labels, crops are drawn from all training regions, and no pixel of the truth is valid.
         closed_form: the stage has no optimiser steps; ``solve`` of :class:`ClosedForm` is called
             once. Its ``steps`` count as steps only where a budget is divided among stages.
+        optimizer: ``adamw``, ``adam``, ``sgd`` (momentum 0.9), or ``package.module:Class``.
+        schedule: of the learning rate: ``one-cycle``, ``cosine``, ``linear``, ``constant``, or
+            ``package.module:function`` from the share of the stage that is done (0 to 1) to the
+            share of the peak rate.
     """
 
     name: str
@@ -221,15 +241,17 @@ class Stage:
     watched: tuple[str, ...] = ()
     labelled: bool = True
     closed_form: bool = False
+    optimizer: str = "adamw"
+    schedule: str = "one-cycle"
 
     def stated(self) -> dict[str, Any]:
-        """Return the fields; ``labelled`` and ``closed_form`` only where they are not the default.
+        """Return the fields; those from ``labelled`` on only where they are not the default.
 
         So the stages of checkpoints from before these fields still compare as equal.
         """
         whole = asdict(self)
-        for name, default in (("labelled", True), ("closed_form", False)):
-            if whole[name] == default:
+        for name in ("labelled", "closed_form", "optimizer", "schedule"):
+            if whole[name] == type(self).__dataclass_fields__[name].default:
                 del whole[name]
         return whole
 
@@ -351,6 +373,9 @@ class Card:
             predicts from each, and the predictions are averaged.
         sampler_tolerance: largest allowed change of a float32 prediction with the other samples
             or the size of the batch, as a share of the value range.
+        overfit_share: the contract trains each stage on eight samples until its loss is below this
+            share of its start. More than the default is for losses that have a lower bound above 0,
+            as the noise in images that are drawn without a condition.
         taught: whether training has frames that predictions do not have (``Given.taught``).
         shared: options that no stage before the first labelled one depends on. Models that differ
             in them alone take these stages from one training.
@@ -380,11 +405,15 @@ class Card:
     trainable: bool = False
     fitted: bool = False
     sampler_tolerance: float = 1e-5
+    overfit_share: float = 0.05
     taught: bool = False
     shared: tuple[str, ...] = ()
     published: tuple[tuple[str, str, str] | Mapping[str, Any], ...] = ()
     parity: str = ""
     default_preset: str = "default"
+
+    def __repr__(self) -> str:
+        return f"Card({self.name!r}, {self.task}, presets {', '.join(self.presets)})"
 
     def of(self, preset: str | None = None) -> Card:
         """Return the card with the fields of one preset.

@@ -280,7 +280,7 @@ def require_unseen(note: Checkpoint, store: Store, split: str) -> None:
 
 
 def _require_same_model(model: Model, note: Checkpoint, folder: Path) -> None:
-    from rsbench.models.registry import identity
+    from rsbench.models.registry import FACTS, identity
 
     own = identity(model)
     asked = f"the checkpoint {folder} for {own.name}, preset {own.preset}"
@@ -291,6 +291,8 @@ def _require_same_model(model: Model, note: Checkpoint, folder: Path) -> None:
             f"Give --model {note.model} --preset {note.preset}, or another --checkpoint",
         )
     mine, theirs = plain_options(own.options), dict(note.options)
+    if note.imported:  # facts of a dataset that the file does not state; shapes are compared
+        mine = {n: v for n, v in mine.items() if n not in FACTS or n in theirs}
     wrong = sorted(n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n))
     if wrong:
         raise InputError(

@@ -41,7 +41,12 @@ class CheckResult:
 def run_contract(
     name: str, preset: str | None = None, *, checks: Sequence[str] | None = None
 ) -> list[CheckResult]:
-    """Run checks, by default all, on one preset of an installed model.
+    """Run checks on one preset of an installed model and return their results.
+
+    Args:
+        name: name of the model.
+        preset: the card's default where None.
+        checks: names of checks; all where None.
 
     Raises:
         UnknownName: if a model, preset or check is unknown.

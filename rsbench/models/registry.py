@@ -22,8 +22,6 @@ from rsbench.models.api import Card, Model
 _PLUG_INS: PlugIns[Card] = PlugIns(
     "rsbench.models", "model", "the fields of a rsbench.Card", lambda value: isinstance(value, Card)
 )
-EXTRAS = {"torch": "models", "safetensors": "models", "diffusers": "generative",
-          "huggingface_hub": "generative", "transformers": "generative"}  # fmt: skip
 FACTS = ("bands", "inputs", "context", "classes")
 """Options that the harness takes from the dataset; a builder may leave them out."""
 
@@ -71,7 +69,7 @@ def card(name: str) -> Card:
 
 
 def create_model(name: str, preset: str | None = None, **options: Any) -> Model:
-    """Build a model.
+    """Build and return a model.
 
     Args:
         name: a name of :func:`cards`.
@@ -278,11 +276,12 @@ def _builder(entry: Card) -> Any:
     try:
         return entry.builder()
     except (ImportError, AttributeError) as error:
+        from rsbench.core.extras import extra_of, install_command
+
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        extra = EXTRAS.get((missing or "").partition(".")[0])
         remedy = (
-            f"Install it with: pip install 'rsbench[{extra}]'"
-            if extra
+            f"Install it with: {install_command(missing)}"
+            if missing and extra_of(missing)
             else f"Repair the package that holds {entry.build}"
         )
         raise InputError(f"model {entry.name!r}", f"it cannot be built: {error}", remedy) from error

@@ -37,16 +37,25 @@ class Released(Model, Protocol):
 
 
 def import_weights(
-    file: Path, name: str, preset: str | None, out: Path, *, bands: int, key: str | None = None
+    file: Path,
+    name: str,
+    preset: str | None,
+    out: Path,
+    *,
+    bands: int | None = None,
+    key: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint with weights of another program; return its folder.
 
     Args:
         file: safetensors, or a file of ``torch.save``; no code in it is executed.
-        name, preset: of the model; the card's default preset where None.
+        name: name of the model.
+        preset: the card's default where None.
         out: folder of the checkpoint; must not exist or be empty.
-        bands: number of bands of every image.
+        bands: number of bands of every image; that of the preset where None.
         key: entry of the file that holds the tensors, where it holds more.
+        options: of the model, as ``hid_T``; `rsbench run` needs the same.
 
     Raises:
         InputError: if the file is damaged, the tensors do not agree with the network, the model
@@ -55,7 +64,8 @@ def import_weights(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"writing a checkpoint to {out}", "it is in use", "Give another --out")
     card(name).of(preset or card(name).default_preset)
-    model = create_model(name, preset, bands=bands)
+    stated = {} if bands is None else {"bands": bands}
+    model = create_model(name, preset, **stated, **(options or {}))
     if not isinstance(model, Released):
         raise InputError(
             f"importing weights of {name}",

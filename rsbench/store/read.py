@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from rsbench.core.errors import InputError, RsbenchError, StoreError, first_line, unknown
 from rsbench.core.grid import Window
+from rsbench.core.html import html_table
 from rsbench.core.io import TEMPORARY
 from rsbench.store.icechunk import open_version, repository_of
 from rsbench.store.layout import (
@@ -40,7 +42,10 @@ if TYPE_CHECKING:
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a finished store: a folder, or ``PATH@TAG`` for a version in an icechunk repository.
+    """Return a finished store: a folder, or ``PATH@TAG`` for a version in an icechunk repository.
+
+    Args:
+        path: the folder.
 
     Raises:
         StoreError: if the path is absent, not a store, unfinished or damaged.
@@ -117,6 +122,22 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}, recipe={self.recipe!r}, digest={self.digest[:12]!r})"
+
+    def _repr_html_(self) -> str:
+        """Return identity, sensors and splits as a table; only the index is read."""
+        count = Counter(str(entry["split"]) for entry in self.listed.values())
+        words = {"(simulated)": self.simulated, "(incomplete)": not self.complete}
+        rows = [
+            ("path", self.path),
+            ("digest", self.digest),
+            ("recipe", " ".join([self.recipe, *(w for w, true in words.items() if true)])),
+            *(
+                (f"sensor {n}", f"{m.unit}: {' '.join(m.bands)}")
+                for n, m in self.meta.sensors.items()
+            ),
+            ("regions", ", ".join(f"{n} {split}" for split, n in sorted(count.items()))),
+        ]
+        return html_table("rsbench store", (), rows)
 
     @property
     def recipe(self) -> str:

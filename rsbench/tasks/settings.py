@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.catalog import Protocol, load_protocol
+from rsbench.catalog.loaders import names
 from rsbench.core.errors import InputError, unknown
 from rsbench.store.lineage import Lineage
 from rsbench.tasks.base import Case, Reading, Task
@@ -57,6 +58,23 @@ def evaluation_config(
         seed=asked.seed, device=_device(asked.device), precision=asked.precision,
     )  # fmt: skip
     return own.settle(_with_metrics(config, asked))
+
+
+def default_protocol(store: Store, wanted: str) -> str:
+    """Return the protocol of a store for a model of a task, where none is named.
+
+    It is the store's default. Where that is of another task, and the store can be used for this
+    one, it is the catalogue's protocol of the name of the task, if there is one.
+
+    Args:
+        store: an open store.
+        wanted: name of the task of the model.
+    """
+    named = store.meta.default_protocol
+    if named and load_protocol(named).task == wanted:
+        return named
+    fits = wanted in {item.name for item in fitting(store.meta.kind)}
+    return wanted if fits and wanted in names("protocols") else named
 
 
 def _require_primary(protocol: Protocol) -> None:
@@ -124,11 +142,11 @@ def _with_metrics(config: EvaluationConfig, asked: EvaluationOptions) -> Evaluat
         *(suite_of(asked.suite) if asked.suite else config.protocol.suite),
         *(suite_of(asked.metrics) if asked.metrics else ()),
     ]
-    display = config.meta.display
+    own, display = task_of(config), config.meta.display
     shown = display is not None and set(display) <= set(config.bands)
     ids, left_out = for_bands(
         tuple(dict.fromkeys(wanted)), len(config.bands), rgb=shown, members=config.members,
-        start=task_of(config).shows_start,
+        start=own.shows_start, ratio=own.pixel_ratio(config),
     )  # fmt: skip
     of_case = task_of(config).case_features
     for metric in [one for one in ids if needs_case(one) not in (None, *of_case)]:
@@ -185,13 +203,13 @@ def cases(
     from rsbench.tasks.split import Question
 
     own = task_of(config)
-    reader = own.reader(reading_of(config))
+    reader, ratio = own.reader(reading_of(config)), own.pixel_ratio(config)
     question = Question(Noise(config.seed), config.members, own.context)
     partners = own.partners(config) if own.permutes else {}
     for whole in own.groups(config, split or config.split):
         group = [sample for sample in whole if regions is None or sample.region in regions]
         for batch in batches(reader, group, batch_size):
-            case = _case(config, own, batch, question)
+            case = replace(_case(config, own, batch, question), ratio=ratio)
             chosen = [partners.get((s.region, s.key, s.window)) for s in case.samples]
             if all(chosen):
                 case = replace(case, permuted=_permuted(case, reader.assemble(chosen), question))
@@ -221,7 +239,6 @@ def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question:
         curves=tuple(unit.curves for unit in units),
         conditions=tuple(unit.condition for unit in units),
         zones=own.zones(given, want),
-        ratio=own.pixel_ratio(config),
     )
 
 

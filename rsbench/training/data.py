@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rsbench.catalog import Protocol as Rules
     from rsbench.models.api import Card, Frames, Given, Model, Noise, Stage, Trainable, Want
     from rsbench.store.read import Store
+    from rsbench.tasks.base import Batch
     from rsbench.training.plan import Plan
 
 T = TypeVar("T")
@@ -256,9 +257,10 @@ class Crops:
 class Validation:
     """A fixed, evenly spread part of the validation windows."""
 
-    def __init__(self, data: TrainingData, card: Card) -> None:
+    def __init__(self, data: TrainingData, card: Card, advance: Advance = silent) -> None:
         self._data = data
         self._card = card
+        self._advance = advance
         found = data.task.validation(data.reading, data.reader, data.plan)
         self.samples = spread_evenly(found, data.task.validation_samples)
 
@@ -271,8 +273,16 @@ class Validation:
         question = Question(noise, context=self._data.task.context)
         found = batches(self._data.reader, self.samples, VALIDATION_BATCH)
         return mean_squared(
-            model, self._card, (TrainingBatch(*split(b, question)) for b in found), device
-        )
+            model, self._card, (TrainingBatch(*split(b, question)) for b in self._told(found)),
+            device,
+        )  # fmt: skip
+
+    def _told(self, found: Iterable[Batch[Any]]) -> Iterator[Batch[Any]]:
+        label, done = f"validating {self._card.name}", 0
+        for batch in found:
+            yield batch
+            done += len(batch.samples)
+            self._advance(label, done, len(self.samples))
 
 
 def mean_squared(

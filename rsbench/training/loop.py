@@ -6,18 +6,21 @@ import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from rsbench.core.errors import TrainingError
+from rsbench.core.progress import Advance, describe
 from rsbench.models.noise import Noise, Scoped
 from rsbench.training.augment import augmented
+from rsbench.training.callbacks import Callbacks
 from rsbench.training.data import Checked, Source, TrainingBatch, mean_terms
+from rsbench.training.optimisers import Rate, schedule
 from rsbench.training.options import Average, Options
-from rsbench.training.plan import Budget, Plan, one_cycle
+from rsbench.training.plan import Budget, Plan
 from rsbench.training.shared import SharedStages
 from rsbench.training.signals import Interrupted, StopSign, derive, is_out_of_memory, seed_all
 from rsbench.training.stages import LossModule, closed_form, focused, optimizer_of, set_mode
@@ -26,13 +29,8 @@ from rsbench.training.state import Position, StateFolder, pack, unpack
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from rsbench.core.progress import Advance
     from rsbench.models.api import Stage, Trainable
 
-POINTS = 20
-"""Validations of one stage."""
-PATIENCE = 8
-"""Validations without a better one before the last stage stops early."""
 WATCHED = 32
 """Validation samples of watched terms."""
 SAVE_EVERY = 300.0
@@ -51,6 +49,8 @@ class Tools:
     optimizer: torch.optim.Optimizer
     fabric_optimizer: Any
     average: Average
+    rate: Rate
+    points: int
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,20 @@ class Sources:
     watched: Source | None = None
 
 
+@dataclass(frozen=True)
+class Listeners:
+    """What is told about a training: a progress bar and callbacks."""
+
+    advance: Advance
+    callbacks: Callbacks = field(default_factory=Callbacks)
+
+
 class Loop:
     """Trains all stages from a position on; interrupted or not, the weights end the same."""
 
     def __init__(
         self, fabric: Fabric, model: Trainable, plan: Plan, sources: Sources, *,
-        states: StateFolder, advance: Advance, shared: SharedStages | None = None,
+        states: StateFolder, listeners: Listeners, shared: SharedStages | None = None,
     ) -> None:  # fmt: skip
         self.fabric = fabric
         self.model = model
@@ -77,7 +85,8 @@ class Loop:
         self.validation = sources.validation
         self.watched = sources.watched
         self.states = states
-        self.advance = advance
+        self.advance = listeners.advance
+        self.callbacks = listeners.callbacks
         self.shared = shared
         self.position = Position()
         self._saved_at = time.monotonic()
@@ -118,7 +127,7 @@ class Loop:
                     average = Average(self.model.module, self.options.ema)
             tools = Tools(
                 index, stage, self.plan.budgets[index], wrapped, optimizer, fabric_optimizer,
-                average,
+                average, schedule(stage.schedule), self.plan.points[index],
             )  # fmt: skip
             with ThreadPoolExecutor(1, thread_name_prefix="rsbench-crops") as pool:
                 self._steps(tools, pool, sign)
@@ -152,6 +161,7 @@ class Loop:
             value = at.history[-1]["validation"] = self._validate()
             at.best = {"metric": "mse", "value": value, "step": at.steps}
             self._save(None, self._weights())
+        self.callbacks.point(at.history[-1])
 
     def _weights(self) -> dict[str, Tensor]:
         return {n: t.detach().cpu().clone() for n, t in self.model.module.state_dict().items()}
@@ -179,6 +189,8 @@ class Loop:
             current, ahead = ahead, pool.submit(self._batches, tools, at.step + 1)
             loss = self._guarded_step(tools, current)
             at.step += 1
+            self.callbacks.step(at.steps, dict(loss))
+            self._describe(tools, loss["total"])
             at.loss = (at.loss[0] + loss.pop("total"), at.loss[1] + 1)
             for name, value in loss.items():
                 at.terms[name] = at.terms.get(name, 0.0) + value
@@ -188,8 +200,9 @@ class Loop:
                 better = self._point(tools)
                 at.seconds += time.monotonic() - began
                 self._save(tools, better)
+                self.callbacks.point(at.history[-1])
                 set_mode(self.model.module, tools.stage)
-                if self._selects(tools) and at.waited >= PATIENCE and not self.options.all_steps:
+                if self._selects(tools) and 0 < self.options.patience <= at.waited:
                     break
             elif time.monotonic() - self._saved_at > SAVE_EVERY:
                 self._save(tools, None)
@@ -205,7 +218,7 @@ class Loop:
         return float(self.fabric.broadcast(share)) if self.fabric.world_size > 1 else share
 
     def _due(self, tools: Tools) -> bool:
-        return int(self._share(tools) * POINTS + 1e-9) > self.position.points
+        return int(self._share(tools) * tools.points + 1e-9) > self.position.points
 
     def _selects(self, tools: Tools) -> bool:
         return tools.index + 1 == len(self.plan.stages)
@@ -228,8 +241,16 @@ class Loop:
         error.exit_code = 128 + (sign.received or 2)
         return error
 
+    def _label(self, tools: Tools) -> str:
+        return f"training {self.plan.model}, {tools.stage.name}"
+
+    def _describe(self, tools: Tools, loss: float) -> None:
+        best = self.position.best
+        more = "" if best is None else f", best validation {best['value']:.4g}"
+        describe(self.advance, self._label(tools), f"loss {loss:.4g}{more}")
+
     def _report(self, tools: Tools) -> None:
-        label = f"training {self.plan.model}, {tools.stage.name}"
+        label = self._label(tools)
         if tools.budget.steps is not None:
             self.advance(label, self.position.step, tools.budget.steps)
         else:
@@ -262,7 +283,7 @@ class Loop:
         at = self.position
         # Seeding by number makes a step the same whether or not the ones before ran here.
         seed_all(derive(self.plan.seed, "step", tools.index, at.step, self.fabric.global_rank))
-        rate = tools.stage.learning_rate * one_cycle(self._share(tools))
+        rate = tools.stage.learning_rate * tools.rate(self._share(tools))
         for group in tools.optimizer.param_groups:
             group["lr"] = rate
         count = sum(len(p.want.samples) for p in batches)
@@ -348,7 +369,7 @@ class Loop:
     def _point(self, tools: Tools) -> dict[str, Tensor] | None:
         """Validate, note a point of the curve, and return the weights if they are the best."""
         at = self.position
-        at.points = int(self._share(tools) * POINTS + 1e-9)
+        at.points = int(self._share(tools) * tools.points + 1e-9)
         point: dict[str, Any] = {
             "stage": tools.stage.name,
             "step": at.steps,

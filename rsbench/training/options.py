@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from rsbench.core.errors import InputError, unknown
 from rsbench.metrics.precision import products
+from rsbench.models.api import Stage
 
 AUGMENTATIONS = ("flips", "rotations", "mixup", "cutmix", "cutout")
 PREFIX = "average/"
@@ -31,9 +33,12 @@ class Options:
             along memory, then drops other pixels.
         compile: backend of ``torch.compile`` for the network, e.g. ``inductor``; empty for none.
         tf32: let a GPU multiply float32 with ten bits of mantissa.
-        all_steps: take every step of the budget, also where validation no longer improves.
         also: digest of the synthetic store from which crops are drawn as well; empty for none.
         also_share: share of the crops from it; 0 for its share of the regions, 1 for all.
+        learning_rate, optimizer, schedule: in place of those of every stage, see
+            :class:`rsbench.Stage`; None and empty for the stage's own.
+        patience: validations without a better one before the last stage stops; 0 for never.
+        validations: of each stage; None for 20, and fewer in a stage of less than 200 steps.
     """
 
     augment: tuple[str, ...] = ()
@@ -41,9 +46,13 @@ class Options:
     channels_last: bool = False
     compile: str = ""
     tf32: bool = False
-    all_steps: bool = False
     also: str = ""
     also_share: float = 0.0
+    learning_rate: float | None = None
+    optimizer: str = ""
+    schedule: str = ""
+    patience: int = 8
+    validations: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.augment:
@@ -65,6 +74,22 @@ class Options:
                 "1 and more would never move, and below 0 it would overshoot",
                 "Give a rate from 0 to below 1, as 0.999",
             )
+        rate = self.learning_rate
+        if rate is not None and not 0.0 < rate < math.inf:
+            raise InputError(f"a learning rate of {rate:g}", "it is not positive", "Give e.g. 1e-3")
+        if self.patience < 0 or (self.validations is not None and self.validations < 1):
+            raise InputError(
+                f"patience {self.patience}, validations {self.validations}",
+                "one of them is too small",
+                "Give a patience of at least 0 (never stop early) and at least 1 validation",
+            )
+
+    def applied(self, stage: Stage) -> Stage:
+        """Return a stage with the learning rate, optimiser and schedule that were asked for."""
+        if stage.closed_form:
+            return stage
+        asked = ("learning_rate", "optimizer", "schedule")
+        return replace(stage, **{name: v for name in asked if (v := getattr(self, name))})
 
     def chosen(self) -> dict[str, Any]:
         """Return what was turned on."""

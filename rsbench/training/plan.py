@@ -20,6 +20,10 @@ WARMUP = 0.3
 START_SHARE = 1 / 25
 END_SHARE = 1e-4
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+POINTS = 20
+"""Validations of one stage."""
+STEPS_PER_POINT = 10
+"""Steps between the validations of a stage that is shorter than `POINTS` times this."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,10 @@ class Budget:
         for i in range(1, len(stages)):
             edges[i] = min(max(edges[i], edges[i - 1] + 1), steps - (len(stages) - i))
         return tuple(type(self)(steps=b - a) for a, b in pairwise(edges))
+
+    def points(self) -> int:
+        """Return the number of validations: one in at least `STEPS_PER_POINT` steps."""
+        return POINTS if self.steps is None else min(POINTS, max(1, self.steps // STEPS_PER_POINT))
 
     def done(self, *, steps: int, seconds: float) -> float:
         """Return the share that is used up, from 0 to 1."""
@@ -133,18 +141,31 @@ class Plan:
     trainer: int = TRAINER
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The fields, stages as they are stated."""
+        return {**asdict(self), "stages": [stage.stated() for stage in self.stages]}
+
+    @property
     def digest(self) -> str:
         """Digest of the plan; what is off, or does not concern a task, leaves no trace in it."""
-        whole = {**asdict(self), "stages": [stage.stated() for stage in self.stages]}
+        whole = self.settings
         for name in ("resampling", "labels", "extras"):
             if not whole[name]:
                 del whole[name]
+        if set(self.points) != {POINTS} and "validations" not in self.extras:
+            whole["points"] = list(self.points)  # a short stage had `POINTS` before
         return sha256_json(whole)
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
         """The budget of each stage."""
         return Budget.parse(self.budget, self.stages).share(self.stages)
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """The number of validations of each stage."""
+        asked = self.extras.get("validations")
+        return tuple(asked or budget.points() for budget in self.budgets)
 
 
 def leads_of(card: Card, stage: Stage) -> int:

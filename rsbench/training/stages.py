@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rsbench.core.errors import TrainingError
 from rsbench.models.api import ClosedForm
 from rsbench.training.data import TrainingBatch
+from rsbench.training.optimisers import optimizer
 
 if TYPE_CHECKING:
     from rsbench.models.api import Stage, Trainable
@@ -67,7 +68,7 @@ def optimizer_of(module: nn.Module, stage: Stage, plan: Plan) -> torch.optim.Opt
     ]
     groups = [g for g in groups if g["params"]]
     # Fused, a step over all tensors is one call; under float16 the scaler must come between.
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, fused=plan.precision != "16-mixed")
+    return optimizer(stage.optimizer)(groups, stage.learning_rate, plan.precision != "16-mixed")
 
 
 def set_mode(module: nn.Module, stage: Stage) -> None:

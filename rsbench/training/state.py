@@ -204,6 +204,8 @@ def pack(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str
     names = {id(p): name for name, p in module.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
+            if value is None:
+                continue
             tensors[f"optimizer/{names[id(parameter)]}/{key}"] = torch.as_tensor(value)
     return tensors
 
@@ -224,6 +226,9 @@ def unpack(
             continue
         owner, _, key = rest.rpartition("/")
         parameter = parameters[owner]
+        if key != "step" and tensor.shape != parameter.shape:
+            optimizer.state[parameter][key] = tensor.to(parameter.device, copy=True)
+            continue
         if key != "step":
             # A fused optimiser needs the memory layout of the parameter.
             optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor)

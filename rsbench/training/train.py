@@ -35,9 +35,11 @@ from rsbench.models.registry import adopt, create_model, identity
 from rsbench.tasks.registry import require_protocol, task
 from rsbench.tasks.settings import evaluation_config
 from rsbench.training.also import JoinedCrops, require_lineage
+from rsbench.training.callbacks import Callbacks, HistoryFile, TrainingCallback, TrainingStart
 from rsbench.training.data import Crops, Source, TrainingData, Validation, require_splits
 from rsbench.training.launch import Launch
-from rsbench.training.loop import Loop, Sources
+from rsbench.training.loop import Listeners, Loop, Sources
+from rsbench.training.optimisers import optimizer, schedule
 from rsbench.training.options import Options, faster
 from rsbench.training.plan import PRECISIONS, Budget, Plan, leads_of, shortest_context, window_of
 from rsbench.training.shared import SharedStages
@@ -93,10 +95,11 @@ class TrainRequest:
             processes it started, on all of its nodes, which then share the cache's folder.
         batch_size: most samples at once on a device; the gradient of a larger batch is gathered
             in parts, so the plan of training stays the same apart from rounding.
-        options: augmentation, averaged weights and what makes it faster.
+        options: augmentation, averaged weights, optimiser, and what makes it faster.
         also: a synthetic store from which crops are drawn as well; ``options.also`` has its digest.
         out_dir: the checkpoint's folder; a folder of the plan under the cache where None.
         resume: go on where an interrupted training stopped, and keep a finished one.
+        callbacks: told every step and every point of the learning curve, in the first process.
     """
 
     preset: str
@@ -114,6 +117,7 @@ class TrainRequest:
     also: Store | None = None
     out_dir: Path | None = None
     resume: bool = True
+    callbacks: tuple[TrainingCallback, ...] = ()
 
     @property
     def rules(self) -> Protocol:
@@ -175,9 +179,14 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
         begun = shared.load(model.module)
     before = begun[0].steps if begun else 0
     sources = _sources(sitting, card, advance)
-    loop = Loop(fabric, model, plan, sources, states=states, advance=advance, shared=shared)
+    heard = Callbacks((HistoryFile(), *sitting.request.callbacks) if fabric.is_global_zero else ())
+    listeners = Listeners(advance, heard)
+    loop = Loop(fabric, model, plan, sources, states=states, listeners=listeners, shared=shared)
     extras = Options.of(plan.extras)
-    with seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras):
+    with (
+        heard.during(_start(sitting, begun[0] if begun else Position())),
+        seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras),
+    ):  # fmt: skip
         position = loop.run(begun)
     inputs = sitting.store.sensor(plan.sensor).bands
     mark_trained(model, TrainedFor(plan.bands, inputs, plan.labels))
@@ -187,6 +196,14 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
     return _result(sitting.folder, position, before)
 
 
+def _start(sitting: Sitting, position: Position) -> TrainingStart:
+    plan = sitting.plan
+    return TrainingStart(
+        plan.model, plan.preset, sitting.folder, plan.settings, tuple(position.history),
+        position.steps,
+    )  # fmt: skip
+
+
 def _sources(sitting: Sitting, card: Card, advance: Advance) -> Sources:
     """Return training crops, validation set and the samples of watched terms."""
     data = TrainingData.open(
@@ -194,7 +211,7 @@ def _sources(sitting: Sitting, card: Card, advance: Advance) -> Sources:
     )
     watches = any(stage.watched for stage in sitting.plan.stages)
     watched = Crops(data, "val") if watches else None
-    return Sources(_crops(data, sitting, card, advance), Validation(data, card), watched)
+    return Sources(_crops(data, sitting, card, advance), Validation(data, card, advance), watched)
 
 
 def _crops(data: TrainingData, sitting: Sitting, card: Card, advance: Advance) -> Source:
@@ -290,7 +307,7 @@ def _known(model: Model, card: Card, preset: str) -> None:
 def _stages(model: Trainable, card: Card, request: TrainRequest, devices: int) -> tuple[Stage, ...]:
     """Return the stages of a model, after checking that they can be trained as asked."""
     try:
-        stages = tuple(model.stages())
+        stages = tuple(request.options.applied(stage) for stage in model.stages())
     except ValueError as error:
         asked = f"training {card.name}, preset {request.preset}"
         raise TrainingError(asked, str(error), "Or choose another preset") from error
@@ -305,6 +322,8 @@ def _stages(model: Trainable, card: Card, request: TrainRequest, devices: int) -
             f"stage {small[0]} has too few samples or steps",
             "Use fewer devices, or a preset with larger batches",
         )
+    for stage in stages:  # a name that is not known is refused before training
+        optimizer(stage.optimizer), schedule(stage.schedule)
     if request.options.augment and getattr(model, "reads_places", False):
         raise InputError(
             f"training {card.name} with {', '.join(request.options.augment)}",

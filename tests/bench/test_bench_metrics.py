@@ -32,7 +32,12 @@ FOUR = ("ssim@1", "psnr@1", "ergas.r1@1", "sam@1")
 OTHERS = tuple(
     m.id
     for m in metric_info(probe=False)
-    if m.available and m.kind == "image" and not m.needs and m.id not in FOUR and not m.published
+    if m.available
+    and m.kind == "image"
+    and not m.needs
+    and not m.coarser
+    and m.id not in FOUR
+    and not m.published
 )
 ROUNDS = 15
 THREADS = 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import toys
 from fusion_toys import write_triplets
 from public_names import public_name
 from safetensors.torch import save_file
@@ -71,12 +72,33 @@ def test_a_safetensors_file_is_imported_and_no_folder_is_overwritten(tmp_path: P
         import_weights(*asked, bands=2)
 
 
+def test_a_checkpoint_of_openstl_is_imported_and_scored_by_the_command_line(
+    shell: Shell, tmp_path: Path
+) -> None:
+    sizes = ("--option", "hid_S=4", "--option", "hid_T=4", "--option", "N_S=2", "--option", "N_T=2")
+    options = {"hid_S": 4, "hid_T": 4, "N_S": 2, "N_T": 2}
+    own = trainable(fresh_model("simvp", "paper", seed=0, bands=4, **options)).module.state_dict()
+    state = {f"model.{public_name('simvp', n)}": t.clone() for n, t in own.items()}
+    torch.save({"state_dict": state, "epoch": 1}, tmp_path / "best.ckpt")
+    asked = ("--model", "simvp", "--preset", "paper", *sizes)
+    given = ("weights", "import", "best.ckpt", "--key", "state_dict", "--out", "kept")
+    code, said = shell(*given, *asked)
+    assert code == 2
+    assert "model.enc.enc.0.conv.conv.weight [4, 4, 3, 3], not [4, 3, 3, 3]" in said
+    assert shell(*given, *asked, "--bands", "4") == (0, "kept\n")
+    toys.write_store(tmp_path / "toy", size=32, years=4, simulation=None, floor=False)
+    code, said = shell("run", *asked, "--data", "toy", "--protocol", "year1", "--window", "32",
+                       "--suite", "pixel", "--checkpoint", "kept", "--out", "run")  # fmt: skip
+    assert code == 0, said
+    assert "weights imported from best.ckpt" in said
+
+
 @pytest.mark.parametrize(
     ("name", "model", "more", "told"),
     [
         ("list.pt", "swinstfm", {}, "holds a list, no tensors by name"),
         ("none.pt", "swinstfm", {}, "there is no such file"),
-        ("list.pt", "simvp", {}, "no table of the names in released files"),
+        ("list.pt", "mcvd", {}, "no table of the names in released files"),
         ("list.pt", "swinstfm", {"preset": "no"}, "preset of swinstfm"),
         ("list.pt", "swinstfm", {"key": "a"}, "has no entry a"),
         ("code.pt", "swinstfm", {}, "holds more than tensors"),

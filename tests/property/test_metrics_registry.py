@@ -71,7 +71,7 @@ def scores(
     """Every metric of images and of ensembles, of data in another scale."""
     p, t = p * scale, t * scale
     unit = "reflectance" if scale == 1.0 else "display"
-    options = ImageOptions(unit=unit, before=change_of(t), before_valid=valid)
+    options = ImageOptions(unit=unit, before=change_of(t), before_valid=valid, ratio=4)
     # display@1 has no other unit of reflectance.
     ids = [m for m in IMAGES if scale == 1.0 or info(m).clips != "display"]
     found = image_metrics(ids, p, t, valid=valid, data_range=scale, options=options)

@@ -88,11 +88,11 @@ def test_autocast_is_refused() -> None:
 def test_a_process_that_allows_bf16_products_gets_the_same_bits_and_its_setting_back() -> None:
     t = scenes()
     p = t * 0.9
-    expected = rb.metrics.compute(READY, p, t, data_range=1.0)
+    expected = rb.metrics.compute(READY, p, t, data_range=1.0, ratio=2)
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("medium")
-        found = rb.metrics.compute(READY, p, t, data_range=1.0)
+        found = rb.metrics.compute(READY, p, t, data_range=1.0, ratio=2)
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
@@ -145,7 +145,7 @@ def test_gradients_and_inputs_are_left_alone() -> None:
     t = scenes()
     p = (t * 0.9).requires_grad_()
     kept = p.detach().clone(), t.clone()
-    found = rb.metrics.compute(READY, p, t, data_range=1.0)
+    found = rb.metrics.compute(READY, p, t, data_range=1.0, ratio=2)
     assert not any(v.requires_grad for v in found.values())
     assert torch.equal(p.detach(), kept[0])
     assert torch.equal(t, kept[1])

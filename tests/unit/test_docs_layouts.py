@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "importers.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="not run from a checkout")
 LAYOUTS, KINDS = "test_import_layouts", "test_import_file_kinds"
+STATED = "test_import_stated"
 STACKS, TRIPLETS = "test_import_stacks", "test_import_triplets"
 TESTS = {
     "one file per date, all bands in it": ("test_build_importers", "blocks_hold_the_files_pixels"),
@@ -31,6 +32,10 @@ TESTS = {
     "JPEG 2000": (KINDS, "jpeg_2000_is_read"),
     "ENVI, a flat binary with a header": (KINDS, "envi_files_are_read"),
     "NetCDF": (KINDS, "variables_of_netcdf_are_bands"),
+    "bands in another order": (STATED, "bands_are_found_by_the_names_that_files_give_them"),
+    "origins that differ by a part of a pixel": (
+        STATED, "origins_within_a_stated_part_of_a_pixel_are_one_grid",
+    ),
     "integers of 32 bits": (KINDS, "integers_of_32_bits_are_stored_exactly_or_refused"),
     "NDVI and other indices": (KINDS, "an_index_is_a_unit_of_its_own"),
     "first row in the south": (KINDS, "south_up_images_are_turned"),
@@ -46,7 +51,8 @@ TESTS = {
     "one scene, to train on too (triplets)": (
         "test_import_remedies", "one_scene_is_enough_to_train_and_test_a_fusion_model",
     ),
-    "Zarr, HDF and other kinds of files": (KINDS, "other_kinds_of_files_are_named"),
+    "Zarr cubes": ("test_import_cubes", "cubes_are_read_with_their_place_and_dates"),
+    "HDF and other kinds of files": (KINDS, "other_kinds_of_files_are_named"),
 }  # fmt: skip
 
 

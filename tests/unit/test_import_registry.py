@@ -17,7 +17,7 @@ from rsbench.core.plugins import BrokenPlugIn
 from rsbench.store.read import open_store
 
 OURS = ("ahb", "cia", "geotiff-pairs", "geotiff-series", "geotiff-triplets", "lgc",
-        "sat-jepa-diff")  # fmt: skip
+        "netcdf-series", "sat-jepa-diff")  # fmt: skip
 GROUP = "rsbench.importers"
 
 GREY = """

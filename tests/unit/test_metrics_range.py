@@ -47,8 +47,9 @@ def test_every_metric_that_clips_states_it() -> None:
     p[..., :4] = 1.0 + noise(1)[..., :4]  # an eighth of the pixels
     t[..., :4] = 2.0 + noise(2)[..., :4]
     ready = [m.id for m in metric_info(probe=False) if m.kind == "image" and not m.needs]
-    clipped = image_metrics(ready, p.clamp(0, 1), t.clamp(0, 1), data_range=1.0)
-    plain = image_metrics(ready, p, t, data_range=1.0)
+    options = ImageOptions(ratio=4)
+    clipped = image_metrics(ready, p.clamp(0, 1), t.clamp(0, 1), data_range=1.0, options=options)
+    plain = image_metrics(ready, p, t, data_range=1.0, options=options)
     hidden = {m for m in ready if torch.equal(clipped[m].value, plain[m].value)}
     assert hidden <= set(CLIPPING)
     for metric in CLIPPING:

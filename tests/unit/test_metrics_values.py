@@ -22,6 +22,8 @@ READY = tuple(
 )
 PINNED = {
     "brier@1",
+    "consistency.rmse@1",
+    "psnr.shift@1",
     "mae@1",
     "mse@1",
     "rmse@1",
@@ -193,7 +195,9 @@ def test_an_image_without_valid_pixels_is_undefined_everywhere() -> None:
     t = scenes(2, 3, 48)
     valid = torch.ones(2, 1, 48, 48, dtype=torch.bool)
     valid[0] = False
-    found = rb.metrics.image_metrics(READY, t * 0.9, t, valid=valid, data_range=1.0)
+    found = rb.metrics.image_metrics(
+        READY, t * 0.9, t, valid=valid, data_range=1.0, options=ImageOptions(ratio=4)
+    )
     for metric, result in found.items():
         assert result.ok.tolist() == [False, True], metric
         assert math.isfinite(float(result.value[1])), metric
@@ -271,7 +275,7 @@ def test_too_few_bands_or_pixels_name_the_axis() -> None:
 def test_the_smallest_allowed_side_is_enough(metric: str) -> None:
     side = info(metric).min_side
     p, t = scenes(1, 3, side), scenes(1, 3, side, seed=1)
-    assert math.isfinite(one(metric, p + 0.01, t + 0.01))
+    assert math.isfinite(one(metric, p + 0.01, t + 0.01, ratio=2))
 
 
 def test_a_non_finite_value_inside_the_valid_area_names_image_and_band() -> None:

@@ -16,5 +16,7 @@ def test_lines_are_printed_at_intervals(
         for done in (1, 2, 3, 4):
             advance("training", done, 400)
     told = capsys.readouterr()
-    assert told.err.splitlines() == ["training: 2 of 400", "training: 4 of 400"]
+    assert told.err.splitlines() == [
+        "training: 2 of 400, about 2.3 h left", "training: 4 of 400, about 1.9 h left",
+    ]  # fmt: skip
     assert told.out == ""

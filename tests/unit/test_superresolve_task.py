@@ -22,7 +22,7 @@ from rsbench.models.registry import create_model
 from rsbench.store.layout import SensorMeta
 from rsbench.store.read import Store
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions
-from rsbench.tasks.settings import cases, evaluation_config
+from rsbench.tasks.settings import cases, default_protocol, evaluation_config
 from rsbench.tasks.superresolve.samples import fitted, given_bands, sensor_pair
 
 PIXELS = "mae@1,mse@1"
@@ -148,6 +148,14 @@ def test_bands_given_are_the_wanted_ones_first(store: Store) -> None:
     case = next(iter(cases(own)))
     assert case.given.frames[toys.MR].bands == ("B08", "B02", "B03", "B04")
     assert case.want.bands == ("B08", "B02")
+
+
+def test_a_store_of_another_default_is_scored_by_the_protocol_of_the_task(store: Store) -> None:
+    assert store.meta.default_protocol == "segment"
+    scores = rb.evaluate(create_model("nearest_fitted"), store, suite=PIXELS)
+    assert (scores.run.task, scores.run.protocol) == ("superresolve", "superresolve")
+    assert default_protocol(store, "segment") == "segment"
+    assert default_protocol(store, "fusion") == "segment"  # pairs are no triplets: refused later
 
 
 class Sized:

@@ -28,8 +28,8 @@ from rsbench.models.checkpoint_search import (
     fitting_checkpoints,
 )
 from rsbench.store.read import Store
-from rsbench.training.loop import POINTS
 from rsbench.training.options import Options
+from rsbench.training.plan import POINTS
 from rsbench.training.train import Interrupted
 
 
@@ -125,7 +125,7 @@ def test_the_best_is_kept_not_the_last(store: Store, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Validation, "mse", mse)
     made = tt.model()
-    result = tt.run(made, store, budget="40steps")
+    result = tt.run(made, store, budget="40steps", options=Options(validations=20))
     assert result.best_val == 2.0
     best = made.module.state_dict()
     assert all(torch.equal(best[n], t) for n, t in seen[1].items())

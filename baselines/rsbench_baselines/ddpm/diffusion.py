@@ -26,6 +26,7 @@ Draw = Callable[[str], Tensor]
 """Takes a name; returns standard normal noise ``(N, C, H, W)``."""
 COSINE_OFFSET = 0.008
 LARGEST_BETA = 0.999
+SCALED_BETAS = (0.00085, 0.012)
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,16 @@ class Diffusion:
 
     Args:
         steps: number of steps T.
-        kind: ``linear`` (β from 1e-4 to 0.02 at T = 1000, as published) or ``cosine``.
+        kind: ``linear`` (β from 1e-4 to 0.02 at T = 1000, as published), ``cosine``, or ``scaled``
+            (√β linear from √0.00085 to √0.012, as in Stable Diffusion 1 and 2).
     """
 
     steps: int = 1000
-    kind: Literal["linear", "cosine"] = "linear"
+    kind: Literal["linear", "cosine", "scaled"] = "linear"
 
     def __post_init__(self) -> None:
-        if self.kind not in ("linear", "cosine"):
-            raise ValueError(f"schedule is {self.kind!r}: it is linear or cosine")
+        if self.kind not in ("linear", "cosine", "scaled"):
+            raise ValueError(f"schedule is {self.kind!r}: it is scaled, linear or cosine")
         if self.steps < 2:
             raise ValueError(f"diffusion over {self.steps} steps: at least 2 are needed")
 
@@ -56,6 +58,10 @@ class Diffusion:
                 1e-4 * scale, 0.02 * scale, self.steps, dtype=torch.float64, device="cpu"
             )
             return line.clamp(max=LARGEST_BETA)
+        if self.kind == "scaled":
+            first, last = (math.sqrt(beta) for beta in SCALED_BETAS)
+            roots = torch.linspace(first, last, self.steps, dtype=torch.float64, device="cpu")
+            return roots.square()
         places = torch.arange(self.steps + 1, dtype=torch.float64, device="cpu") / self.steps
         share = (places + COSINE_OFFSET) / (1 + COSINE_OFFSET)
         kept = torch.cos(share * math.pi / 2).square()
@@ -126,14 +132,21 @@ class Diffusion:
             return found
         return found + sigma * needed(fresh, eta)
 
-    def times(self, count: int) -> list[int]:
-        """Return ``count`` times from T − 1 down to 0, evenly spread."""
+    def times(self, count: int, *, power: float = 1.0) -> list[int]:
+        """Return ``count`` times from T − 1 down to 0, evenly spread.
+
+        Args:
+            count: number of times.
+            power: 2 spreads their roots evenly, as in appendix D.2 of Song et al.: more of them
+                near the clean image. Times that coincide are left out.
+        """
         if not 1 <= count <= self.steps:
             raise ValueError(f"{count} sampling steps of a process of {self.steps}")
         if count == 1:
             return [self.steps - 1]
         last = self.steps - 1
-        return [round(last * (count - 1 - i) / (count - 1)) for i in range(count)]
+        places = [(count - 1 - i) / (count - 1) for i in range(count)]
+        return list(dict.fromkeys(round(last * place**power) for place in places))
 
     def posterior_step(
         self,

@@ -16,6 +16,8 @@ from rsbench_baselines.persistence.model import bands_of
 from rsbench_baselines.predrnn import card
 from rsbench_baselines.predrnn.frames import Sampling, fill_causally
 from rsbench_baselines.predrnn.network import Increments, PredRNN, State
+from rsbench_baselines.predrnn.released import layout
+from rsbench_baselines.released import Layout, LoadsReleased
 
 REPAIRED = ("tiny", "tiny_v2", "fixed", "fixed_v1")
 RESTARTS = ("paper", "paper_v2")
@@ -85,7 +87,7 @@ class Memory:
     value_range: tuple[float, float]
 
 
-class PredRNNModel:
+class PredRNNModel(LoadsReleased):
     """PredRNN as a model of the benchmark."""
 
     def __init__(self, network: PredRNN, variant: Variant) -> None:
@@ -103,6 +105,10 @@ class PredRNNModel:
     def stages(self) -> Sequence[Stage]:
         """Return the one stage: mean squared error of all one-step predictions."""
         return (self._variant.stage,)
+
+    def released(self) -> tuple[nn.Module, Layout]:
+        """Return the network, and the layout of OpenSTL's checkpoints."""
+        return self._network, layout(len(self._network.cell_list))
 
     def start(self, given: Given, want: Want) -> Memory:
         """Read all context frames but the last, which is the input of the first step."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rsbench import Frames, Given, InputError, Prediction, Stage, Want
 from rsbench_baselines._checks import check_bands, check_leads
+from rsbench_baselines._latent import rgb_order
 from rsbench_baselines.persistence.model import bands_of, fill
 from rsbench_baselines.sat_jepa_diff import losses, pretrained
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
@@ -30,7 +31,6 @@ PRIOR = Stage("prior", learning_rate=4e-3, steps=350, batch_size=8, modules=("tr
 GENERATOR = Stage(
     "generator", learning_rate=4e-3, steps=200, batch_size=8, modules=("adapter", "lora")
 )
-RGB = (("B04", "B03", "B02"), ("red", "green", "blue"))
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class LatentModel(ABC):
         self._network.eval()
         frames = given.frames[want.sensor]
         self._check(want)
-        order = _order(want.bands, self._variant.bands)
+        order = rgb_order(want.bands, self._variant.bands)
         image = self._images(frames, want.bands)[:, :, -1][:, :, order]
         B, known = image.shape[:2]
         latents = self.drawn(image.flatten(0, 1), want.members // known, want)
@@ -101,7 +101,7 @@ class LatentModel(ABC):
         return Prediction(values[:, :, back].unsqueeze(2).contiguous())
 
     def _pair(self, frames: Frames, truth: Frames, want: Want) -> Pair:
-        order = _order(want.bands, self._variant.bands)
+        order = rgb_order(want.bands, self._variant.bands)
         now = self._images(frames, want.bands)[:, 0, -1][:, order]
         values, valid = bands_of(truth, want.bands)
         low, high = truth.value_range
@@ -176,14 +176,6 @@ def normal(name: str, want: Want, channels: int = LATENT) -> Tensor:
     return want.noise.normal(name, want, channels=channels, downscale=LATENT_SIDE).flatten(0, 1)
 
 
-def _order(bands: tuple[str, ...], count: int) -> list[int]:
-    """Return the indices of red, green and blue if these are the bands, else all in order."""
-    for names in RGB:
-        if sorted(bands) == sorted(names):
-            return [bands.index(name) for name in names]
-    return list(range(count))
-
-
 def sizes_of(options: Mapping[str, Any], bands: int | None) -> tuple[Sizes, int]:
     """Return the sizes of a preset and the number of bands.
 
@@ -233,5 +225,5 @@ def variant_of(
 
 def load_prior(network: Autoencoder, sizes: Sizes, weights: str | None) -> None:
     """Load the weights of a frozen prior; nothing on the meta device, which has shapes only."""
-    if network.frozen_base and network.base.device.type != "meta":
+    if network.frozen and network.base.device.type != "meta":
         pretrained.load(network, Path(weights) if weights else None, sizes)

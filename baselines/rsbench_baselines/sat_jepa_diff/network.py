@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from rsbench_baselines._frozen import PartlyFrozen
 from rsbench_baselines._teacher import Teacher
 from rsbench_baselines._vit import Encoder, Predictor, Start, init
 from rsbench_baselines.sat_jepa_diff import generator
@@ -17,39 +17,20 @@ from rsbench_baselines.sat_jepa_diff.lora import Lora
 from rsbench_baselines.sat_jepa_diff.objective import plain_norm
 from rsbench_baselines.sat_jepa_diff.sizes import EMBEDDING, Sizes
 
-BASE = ("transformer.", "vae.")
 
+class Autoencoder(PartlyFrozen):
+    """The VAE of latent diffusion; a prior that was loaded is frozen."""
 
-class Autoencoder(nn.Module):
-    """The VAE of latent diffusion.
-
-    A prior that was loaded is frozen and no part of the state dict; in its place ``base``, the
-    SHA-256 of its files, says which one the other weights were trained with.
-    """
-
-    base: Tensor
+    PARTS: ClassVar[tuple[str, ...]] = ("vae",)
 
     def __init__(self, sizes: Sizes, bands: int) -> None:
-        super().__init__()
-        self.frozen_base = not sizes.own_prior
-        with self._place():
+        super().__init__(() if sizes.own_prior else self.PARTS)
+        with self.place("vae"):
             self.vae = generator.vae(sizes.vae, bands)
         if sizes.own_prior:
             generator.start_linear(self.vae)
-        self.register_buffer("base", torch.zeros(32, dtype=torch.uint8))
-        if self.frozen_base:
+        else:
             self.vae.requires_grad_(False)
-            self.register_state_dict_post_hook(_without_base)  # type: ignore[no-untyped-call]
-            self.register_load_state_dict_pre_hook(_with_own_base)  # type: ignore[no-untyped-call]
-
-    def _place(self) -> AbstractContextManager[object]:
-        """Build on the meta device what files will fill: 10 GB are not initialised first."""
-        return torch.device("meta") if self.frozen_base else nullcontext()
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of the modules that a loaded prior fills."""
-        return tuple(n for n in ("transformer", "vae") if hasattr(self, n))
 
     @property
     def latents(self) -> Latents:
@@ -68,6 +49,8 @@ class Generator(Autoencoder):
         updates: with low-rank updates of the transformer.
     """
 
+    PARTS = ("transformer", "vae")
+
     def __init__(
         self, sizes: Sizes, bands: int, *, kind: str | None, history: bool = False,
         updates: bool = True,
@@ -81,11 +64,11 @@ class Generator(Autoencoder):
             sizes.width, bands, hidden=sizes.hidden, joint=joint, pooled=pooled, kind=kind,
             history=history,
         )  # fmt: skip
-        with self._place():
+        with self.place("transformer"):
             self.transformer = generator.transformer(sizes.transformer)
         self.lora = Lora(self.transformer, rank=sizes.rank, alpha=sizes.alpha) if updates else None
         self.prompt = Prompt(joint, pooled, text=sizes.text)
-        if self.frozen_base:
+        if self.frozen:
             self.transformer.requires_grad_(False)
 
     def grid(self, image: Tensor) -> tuple[int, int]:
@@ -147,22 +130,3 @@ class Network(Generator):
         """Return normalised tokens ``(B, n, W)`` of the next year at the wanted positions."""
         seen = self.encoder(image, kept)
         return plain_norm(self.predictor(seen, kept, wanted, self.grid(image)))
-
-
-def _without_base(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    for name in [n for n in state if n.startswith(tuple(prefix + head for head in BASE))]:
-        del state[name]
-
-
-def _with_own_base(
-    module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any, strict: bool,
-    missing: list[str], unexpected: list[str], errors: list[str],
-) -> None:  # fmt: skip
-    given = state.get(prefix + "base")
-    own = cast(Tensor, module.base)
-    if given is not None and not torch.equal(given.cpu(), own.cpu()):
-        errors.append("the weights were trained with another frozen prior")
-    for head in cast(Autoencoder, module).parts:
-        part = module.get_submodule(head)
-        for name, tensor in part.state_dict().items():
-            state.setdefault(f"{prefix}{head}.{name}", tensor)

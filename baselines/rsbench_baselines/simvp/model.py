@@ -13,8 +13,10 @@ from rsbench import Frames, Given, InputError, Prediction, Stage, Want
 from rsbench_baselines._checks import check_bands, check_leads
 from rsbench_baselines._options import TRAINING, trained
 from rsbench_baselines.persistence.model import bands_of, fill
+from rsbench_baselines.released import Layout, LoadsReleased
 from rsbench_baselines.simvp import card
 from rsbench_baselines.simvp.network import SimVP
+from rsbench_baselines.simvp.released import layout
 
 REPAIRED = ("tiny", "tiny_incepu", "fixed")
 MAX_SLOTS = 7
@@ -51,7 +53,7 @@ class Variant:
     stage: Stage
 
 
-class SimVPModel:
+class SimVPModel(LoadsReleased):
     """SimVP as a model of the benchmark."""
 
     def __init__(self, network: SimVP, variant: Variant) -> None:
@@ -66,6 +68,10 @@ class SimVPModel:
     def stages(self) -> Sequence[Stage]:
         """Return the one stage: mean squared error of one prediction."""
         return (self._variant.stage,)
+
+    def released(self) -> tuple[nn.Module, Layout]:
+        """Return the network, and the layout of OpenSTL's checkpoints."""
+        return self._network, layout(self._network)
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Predict one block of ``outputs`` lead times."""

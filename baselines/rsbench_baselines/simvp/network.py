@@ -334,6 +334,7 @@ class SimVP(nn.Module):
         T, C = int(in_shape[0]), int(in_shape[1])
         self.frames_in = T
         self.frames_out = out_frames or T
+        self.blocks = N_T
         self.factor = math.prod(strides(N_S))
         self.enc = Encoder(C, hid_S, N_S)
         self.dec = Decoder(hid_S, out_channels or C, N_S)

@@ -46,7 +46,7 @@ def resampled(frames: Frames, size: tuple[int, int], kernel: Kernel) -> tuple[Te
 
 
 def line_sums(x: Tensor, y: Tensor, shown: Tensor) -> Tensor:
-    """Return number, Σx, Σy, Σx² and Σxy per band over the pixels shown: ``(5, C)`` float64.
+    """Return number, Σx, Σy, Σx², Σxy and Σy² per band over the pixels shown: ``(6, C)`` float64.
 
     Args:
         x, y: ``(B, C, H, W)``.
@@ -54,7 +54,7 @@ def line_sums(x: Tensor, y: Tensor, shown: Tensor) -> Tensor:
     """
     weight = shown.expand_as(x).double()
     x, y = (torch.where(shown, part, 0).double() for part in (x, y))
-    return torch.stack([part.sum((0, 2, 3)) for part in (weight, x, y, x * x, x * y)])
+    return torch.stack([part.sum((0, 2, 3)) for part in (weight, x, y, x * x, x * y, y * y)])
 
 
 def line(sums: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ def line(sums: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: if a band has no pixel.
     """
-    n, x, y, xx, xy = sums
+    n, x, y, xx, xy, _ = sums
     if not bool((n > 0).all()):
         raise ValueError("a band has no pixel that is valid in both images")
     spread, together = xx - x * x / n, xy - x * y / n

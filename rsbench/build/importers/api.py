@@ -18,7 +18,15 @@ SENSOR_OPTIONS = frozenset(
     {"unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size", "value_range"}
 )
 STEP_OPTIONS = ("step", "composite")
-LAYOUT_OPTIONS = ("layout", "gsd", "dates_in_file", "offset_from", "mask", "mask_valid")
+LAYOUT_OPTIONS = (
+    "layout",
+    "gsd",
+    "dates_in_file",
+    "offset_from",
+    "mask",
+    "mask_valid",
+    "origin_tolerance",
+)
 GATE_OPTIONS = ("clear", "coarse_clear", "correlation", "shift")
 COMMON_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -77,7 +85,8 @@ class ImportOptions:
         scale: ``value = stored · scale + offset``; needed for integers unless the files state it.
         offset: likewise; 0 where nothing is stated.
         nodata: stored number of missing pixels, beside what the files state.
-        bands: names of the bands, in the files' order.
+        bands: names of the bands: those that the files give them, in any order, or new ones in the
+            files' order.
         dates: pattern or CSV file, see :func:`rsbench.build.importers.dates.file_dates`.
         crs: coordinate system of files that state none, as ``EPSG:code`` or a number.
         region_size: side of a region, in pixels of the finest sensor.
@@ -92,6 +101,7 @@ class ImportOptions:
         offset_from: a date, and the offset of the files from that date on.
         mask: how the names of mask files end, or which band of a layout they are.
         mask_valid: numbers of mask files that mean valid, as ``0,4-7``.
+        origin_tolerance: most pixels that origins of one grid may lie apart, below 1.
         step: time between the dates of the store, as ``16d``, ``1m`` or ``1y``.
         composite: how images near a step become one: ``nearest`` or ``median``.
         clear: smallest share of valid pixels of the fine image of a date of triplets.
@@ -126,6 +136,7 @@ class ImportOptions:
     offset_from: tuple[str, float] | None = None
     mask: str | None = None
     mask_valid: str | None = None
+    origin_tolerance: float | None = None
     step: str | None = None
     composite: str | None = None
     clear: float | None = None
@@ -161,21 +172,31 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """One import: which importer, from where, to where, and what is stated."""
+    """One import: which importer, from where, to where, and what is stated.
+
+    ``assumed``: options with example values, with which a check goes on after a refusal.
+    """
 
     importer: str
     source: Path
     out: Path
     options: ImportOptions
+    assumed: frozenset[str] = frozenset()
+    dry_run: bool = False
 
     def command(self, **changes: Any) -> str:
         """Return the command line of this import, with some options changed."""
-        options = replace(self.options, **changes)
+        options = replace(self.options, **self.named(changes))
         parts = ["rsbench", "import-dataset", self.importer, str(self.source)]
         parts += ["--out", str(self.out)]
         for name, value in options.given().items():
             parts += [flag(name), *_words(name, value)]
+        parts += ["--dry-run"] if self.dry_run else []
         return shlex.join(parts)
+
+    def named(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return options of the sensor that is read under the names of the whole import."""
+        return dict(changes)
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
 
+from rsbench.build.importers.lacks import NotStatedError
 from rsbench.core.errors import InputError
 
 # In file names: a date in full, with or without separators; one whose months and days may lack
@@ -89,10 +90,15 @@ def one_per_date(dates: Mapping[Path, date], for_bands: str = "") -> None:
         if when in seen:
             raise InputError(
                 "dates of the series",
-                f"{seen[when].name} and {file.name} both have {when}",
+                f"{_told(seen[when], file)} and {_told(file, seen[when])} both have {when}",
                 f"{keep} one file per date, or state dates with --dates FILE.csv",
             )
         seen[when] = file
+
+
+def _told(file: Path, other: Path) -> str:
+    """Return a file's name, with that of its folder where another file has the same name."""
+    return file.name if file.name != other.name else f"{file.parent.name}/{file.name}"
 
 
 def is_dated(name: str) -> bool:
@@ -114,7 +120,12 @@ def date_in(text: str, where: str) -> date:
     try:
         return _from_name(Path(f"{text}.x"))
     except InputError as error:
-        raise InputError(f"the date of {where}", error.found, error.remedy) from error
+        asked = f"the date of {where}"
+        if not isinstance(error, NotStatedError):
+            raise InputError(asked, error.found, error.remedy) from error
+        raise NotStatedError(
+            asked, error.found, error.remedy, lacks=asked, assumed=error.assumed
+        ) from error
 
 
 def _from_path(file: Path, folder: Path | None) -> date:
@@ -156,10 +167,12 @@ def _from_name(file: Path) -> date:
             _require_alone(file, match)
         found = {date(int(m[1]), 7, 1) for m in years}
     if len(found) != 1:
-        raise InputError(
+        raise NotStatedError(
             f"the date of {file.name}",
             f"its name holds {'no date' if not found else f'{len(found)} dates'}",
             _REMEDY,
+            lacks=f"the date of {file.name}",
+            assumed={"dates": "FILE.csv"},
         )
     return found.pop()
 
@@ -169,11 +182,13 @@ def _require_alone(file: Path, year: re.Match[str]) -> None:
     before, after = year.string[: year.start()], year.string[year.end() :]
     beside = _BEFORE.search(before) or _AFTER.search(after)
     if beside is not None:
-        raise InputError(
+        raise NotStatedError(
             f"the date of {file.name}",
             f"its name holds the year {year[1]} beside {beside[0].strip('-_. ')!r}, which may be a "
             "part of the date",
             _REMEDY,
+            lacks=f"the date of {file.name}",
+            assumed={"dates": "FILE.csv"},
         )
 
 

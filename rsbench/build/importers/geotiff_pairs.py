@@ -19,6 +19,7 @@ from rsbench.build.importers.api import (
     ImportRequest,
 )
 from rsbench.build.importers.label_files import Labels
+from rsbench.build.importers.lacks import NotStatedError
 from rsbench.build.importers.layout import Images
 from rsbench.build.importers.pair_files import (
     COARSE,
@@ -35,8 +36,8 @@ from rsbench.build.importers.places import whole_regions
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files
 from rsbench.build.importers.stated import SensorIdentity, stated_of
+from rsbench.catalog import names
 from rsbench.catalog.loaders import load_labels
-from rsbench.core.errors import InputError
 
 
 class GeoTiffPairs:
@@ -44,16 +45,27 @@ class GeoTiffPairs:
 
     title = "folders fine/, coarse/ and labels/ of GeoTIFFs, one pair per date and region"
     takes = SENSOR_OPTIONS.union(
-        PAIR_OPTIONS, ("coarse_scale", "coarse_offset", "coarse_nodata", "layout")
+        PAIR_OPTIONS,
+        (
+            "coarse_scale",
+            "coarse_offset",
+            "coarse_nodata",
+            "coarse_gsd",
+            "gsd",
+            "layout",
+            "origin_tolerance",
+        ),
     )
     reasons = MappingProxyType(
         {
             "split": "its split follows from places",
-            "coarse_gsd": "the coarse grid tells it",
             "coarse_resampling": "coarse images are never resampled",
             **dict.fromkeys(STEP_OPTIONS, "pairs are of any dates"),
             **dict.fromkeys(GATE_OPTIONS, "pairs are described, and you choose them"),
-            **dict.fromkeys(sorted({*LAYOUT_OPTIONS} - {"layout"}), "each file is one whole image"),
+            **dict.fromkeys(
+                sorted({*LAYOUT_OPTIONS} - {"layout", "gsd", "origin_tolerance"}),
+                "each file is one whole image",
+            ),
         }
     )
 
@@ -90,11 +102,13 @@ def _labels(request: ImportRequest) -> Labels | None:
     if request.options.labels is not None:
         return Labels.of(request, load_labels(request.options.labels))
     if any(path.name.lower().startswith(LABELS) for path in request.folder().iterdir()):
-        raise InputError(
+        raise NotStatedError(
             f"importing {request.source}",
             "it holds labels, and no label set is stated",
             f"State which codes are which classes: {request.command(labels='NAME')} ; `rsbench "
             "labels` lists the label sets, and a .yaml file states one of your own",
+            lacks="the label set (see `rsbench labels`)",
+            assumed={"labels": names("labels")[0]},
         )
     return None
 

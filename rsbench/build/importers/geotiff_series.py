@@ -7,7 +7,7 @@ the grid.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,16 +24,19 @@ from rsbench.build.importers.api import (
     imported_meta,
 )
 from rsbench.build.importers.blocks import Block, cut
+from rsbench.build.importers.common import brought_together
 from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.layout import images_of
+from rsbench.build.importers.left_over import left_below
 from rsbench.build.importers.offsets import one_offset, require_one_offset
 from rsbench.build.importers.places import is_one_scene, whole_regions
 from rsbench.build.importers.plausibility import Plausibility
-from rsbench.build.importers.raster import left_below, open_all
+from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.regular import Regular, regular
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files, read_block
 from rsbench.build.importers.stacks import require_bands
 from rsbench.build.importers.stated import SENSOR, SensorIdentity, stated_of
+from rsbench.build.importers.taken import Taken, split_text
 from rsbench.build.importers.validity import may_differ
 from rsbench.core.dates import uneven, usual_step
 from rsbench.store.layout import RegionRecord
@@ -52,18 +55,24 @@ class GeoTiffSeries:
         }
     )
 
+    def rasters(self, request: ImportRequest) -> tuple[Path, Sequence[Raster]]:
+        """Return the folder of the files, and what each says of itself."""
+        folder = request.folder()
+        return folder, open_all(folder, request.options)
+
     def prepare(self, request: ImportRequest) -> PreparedSeries:
         """See :class:`rsbench.build.importers.api.Importer`."""
         given, options = request.options.sensor(), request.options
-        folder = request.folder()
-        regions = one_offset(request, images_of(request, folder, open_all(folder, options)))
+        folder, found = self.rasters(request)
+        together = brought_together(request, images_of(request, folder, found))
+        regions = one_offset(request, together)
         if options.offset_from is not None:
             given = replace(given, offset=None)
         if options.dates_in_file is None:
             for images in regions.values():
                 require_bands(request, images.rasters)
         rasters = [images.rasters for images in regions.values()]
-        require_regions_alike(rasters, but=may_differ(given))
+        require_regions_alike(request, rasters, but=may_differ(given))
         stated = stated_of(request, rasters[0][0], given)
         series = {
             name: dated_files(request, images, stated, given, SensorIdentity())
@@ -113,6 +122,12 @@ class PreparedSeries:
     request: ImportRequest
     places: tuple[Place, ...]
 
+    def taken(self) -> Iterator[Taken]:
+        """See :class:`rsbench.build.importers.taken.Describes`."""
+        for place in self.places:
+            name = place.names[0] if len(self.places) > 1 else ""
+            yield from place.series.taken(name, split_text(b.split for b in place.blocks))
+
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`; empty blocks are skipped and noted."""
         meta = self.places[0].series.meta
@@ -127,7 +142,7 @@ class PreparedSeries:
             empty += gone
             found.require()
             require_one_offset(self.request, place.series, found)
-            notes += found.notes()
+            notes += [*found.notes(), *place.series.moved()]
         steps = {_step(place) for place in self.places}
         step = steps.pop() if len(steps) == 1 else "irregular"
         recipe = self._recipe() | ({"left_out": dict(empty)} if empty else {})
@@ -141,7 +156,8 @@ class PreparedSeries:
             f"of the whole area {sum(shares) / len(shares):.1%} is valid"
             for split, count in empty.items()
         ]
-        below = left_below(self.request.folder())
+        folder = self.request.source
+        below = left_below(folder) if folder.is_dir() else []
         return Written(store, written, [*gone_notes, *below, *self._on_dates(), *notes])
 
     def _recipe(self) -> dict[str, Any]:

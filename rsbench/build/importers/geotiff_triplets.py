@@ -22,6 +22,8 @@ from rsbench.build.importers.api import (
     ImportRequest,
     SensorOptions,
 )
+from rsbench.build.importers.common import brought_together
+from rsbench.build.importers.lacks import NotStatedError
 from rsbench.build.importers.layout import Images, images_of
 from rsbench.build.importers.offsets import one_offset
 from rsbench.build.importers.onto import require_way
@@ -57,7 +59,8 @@ class GeoTiffTriplets:
         given = (options.sensor(), options.coarse())
         if options.offset_from is not None:
             given = (replace(given[0], offset=None), given[1])
-        fine, low = _images(request, FINE, given[0]), _images(request, COARSE, given[1])
+        fine = _images(request, FINE, given[0])
+        low = _images(request, COARSE, given[1], fine.rasters[0])
         if options.coarse_resampling is not None:
             require_way(options.coarse_resampling)
             low = _onto(low, fine.rasters[0].grid)
@@ -79,7 +82,9 @@ class GeoTiffTriplets:
         return prepare_triplets(request, pair)
 
 
-def _images(request: ImportRequest, sensor: str, given: SensorOptions) -> Images:
+def _images(
+    request: ImportRequest, sensor: str, given: SensorOptions, fine: Raster | None = None
+) -> Images:
     """Find one sensor's folder and describe its images, which are of one place."""
     folder = request.folder()
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir()]
@@ -92,7 +97,10 @@ def _images(request: ImportRequest, sensor: str, given: SensorOptions) -> Images
             f"{', '.join(p.name for p in inside) or 'no folders'}",
             "Put the fine images into fine/ and the coarse ones into coarse/",
         )
-    places = images_of(request, found[0], open_all(found[0], request.options))
+    rasters = open_all(found[0], request.options)
+    if fine is not None:
+        rasters = [_own_pixels(request, raster, fine) for raster in rasters]
+    places = brought_together(request, images_of(request, found[0], rasters))
     if sensor == FINE:
         places = one_offset(request, places)
     if len(places) > 1:
@@ -104,8 +112,26 @@ def _images(request: ImportRequest, sensor: str, given: SensorOptions) -> Images
     images = next(iter(places.values()))
     if request.options.dates_in_file is None:
         require_bands(request, images.rasters)
-    require_alike(images.rasters, but=may_differ(given))
+    require_alike(images.rasters, but=may_differ(given), request=request)
     return images
+
+
+def _own_pixels(request: ImportRequest, low: Raster, fine: Raster) -> Raster:
+    """Return a coarse image without a place on a grid of the pixel size stated for it."""
+    height, width = low.grid.height, low.grid.width
+    if low.placed or (height, width) == (fine.grid.height, fine.grid.width):
+        return low
+    size = request.options.coarse_gsd
+    if size is None:
+        raise NotStatedError(
+            f"importing {low.path}",
+            f"it has no place, and {width}×{height} px, not those of {fine.path.name}",
+            "State what its pixels measure in metres, e.g. --coarse-gsd 500",
+            lacks=f"what a pixel of {low.path.name} measures",
+            assumed={"coarse_gsd": fine.grid.transform[0] * fine.grid.width / width},
+        )
+    place = (size, 0.0, 0.0, 0.0, -size, size * height)
+    return replace(low, grid=Grid(low.grid.crs, place, height, width))
 
 
 def _onto(low: Images, fine: Grid) -> Images:
@@ -154,10 +180,12 @@ def _coarse_gsd(low: Raster, ratio: int, given: float | None) -> float:
     own = grid_gsd(low.native or low.grid)
     if ratio == 1 and low.native is None:
         if given is None:
-            raise InputError(
+            raise NotStatedError(
                 "the size of a coarse pixel",
                 f"{low.path.name} lies on the fine grid, which does not tell what it measured",
                 "State it in metres, e.g. --coarse-gsd 500",
+                lacks=f"what a coarse pixel of {low.path.name} measured",
+                assumed={"coarse_gsd": 500.0},
             )
         return given
     if given is not None and abs(given - own) > _GSD_TOLERANCE * own:

@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 from rsbench.build.importers.alike import same_grid
@@ -60,6 +60,8 @@ def images_of(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -
     layout = request.options.layout
     rasters = with_masks(request, rasters)
     along = [r for r in rasters if r.times]
+    for raster in along:
+        _require_dates(raster)
     rasters = [r for r in rasters if not r.times]
     named = _by_layout(request, folder, rasters) if layout else _by_name(request, folder, rasters)
     if request.options.dates_in_file is not None:
@@ -95,8 +97,27 @@ def images_of(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -
 def _by_name(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -> list[Named]:
     if dates_are_in_files(request.options.dates_in_file):
         return [Named(r, _region(r.path, folder), date.min) for r in rasters]
-    when = file_dates([r.path for r in rasters], request.options.dates, folder)
+    when = _dates(request, rasters, folder)
     return [Named(r, _region(r.path, folder), when[r.path], r.variable) for r in rasters]
+
+
+def _require_dates(raster: Raster) -> None:
+    """Refuse a variable with two images of one date."""
+    for day in raster.times:
+        if raster.times.count(day) > 1:
+            raise InputError(
+                f"importing {raster.path}",
+                f"{raster.variable or 'it'} has {raster.times.count(day)} images of {day}",
+                "Keep one of each date, or composite them first, e.g. with xarray: "
+                "cube.resample(time='1D').first()",
+            )
+
+
+def _dates(request: ImportRequest, rasters: Sequence[Raster], folder: Path) -> Mapping[Path, date]:
+    """Return the date of every file; where they are not known, examples."""
+    if "dates" in request.assumed:
+        return {r.path: date(2000, 1, 1) + timedelta(at) for at, r in enumerate(rasters)}
+    return file_dates([r.path for r in rasters], request.options.dates, folder)
 
 
 def _region(path: Path, folder: Path) -> str:
@@ -108,7 +129,7 @@ def _by_layout(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) 
     layout = str(request.options.layout)
     pattern = compiled(layout)
     dated = "{date}" in layout
-    when = {} if dated else file_dates([r.path for r in rasters], request.options.dates, folder)
+    when = {} if dated else _dates(request, rasters, folder)
     named = []
     for raster in rasters:
         shown = raster.path.relative_to(folder).as_posix()

@@ -40,6 +40,8 @@ def with_masks(request: ImportRequest, rasters: Sequence[Raster]) -> list[Raster
         return list(rasters)
     if options.layout is not None and "{band}" in options.layout:
         return list(rasters)
+    if any(raster.variable for raster in rasters):
+        return list(rasters)  # the mask is a variable, as bands are
     end = core(options.mask)
     masks = {
         (raster.path.parent, image): raster

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rsbench.build.importers.alike import require_regions_alike
-from rsbench.build.importers.api import ImportRequest, SensorOptions
+from rsbench.build.importers.api import ImportRequest, SensorOptions, flag
+from rsbench.build.importers.common import brought_together
 from rsbench.build.importers.dates import date_in, is_dated
+from rsbench.build.importers.lacks import NotStatedError
 from rsbench.build.importers.layout import Images, images_of
 from rsbench.build.importers.raster import Raster, describe, is_image, open_all
 from rsbench.build.importers.stacks import require_bands
@@ -20,7 +22,7 @@ from rsbench.core.errors import InputError
 FINE, COARSE, LABELS = "fine", "coarse", "labels"
 NAMES = {FINE: ("fine", "hr"), COARSE: ("coarse", "mr"), LABELS: ("labels",)}
 """Names of the folders, or beginnings of the names of the files, of each part."""
-SENSOR_FIELDS = ("unit", "scale", "offset", "nodata", "bands", "value_range")
+SENSOR_FIELDS = ("unit", "scale", "offset", "nodata", "bands", "value_range", "gsd")
 """Options of one sensor; those of the coarse one begin with ``coarse_``."""
 
 
@@ -31,7 +33,7 @@ class CoarseRequest(ImportRequest):
     ``whole``: the import as it was asked for, of which commands are made.
     """
 
-    whole: ImportRequest
+    whole: ImportRequest = field(kw_only=True)
 
     @classmethod
     def of(cls, request: ImportRequest) -> CoarseRequest:
@@ -39,12 +41,18 @@ class CoarseRequest(ImportRequest):
         stated = request.options
         own = {name: getattr(stated, f"coarse_{name}") for name in SENSOR_FIELDS}
         options = replace(stated, **own)
-        return cls(request.importer, request.source, request.out, options, request)
+        return cls(
+            request.importer, request.source, request.out, options, request.assumed,
+            request.dry_run, whole=request,
+        )  # fmt: skip
 
     def command(self, **changes: Any) -> str:
         """Return the command line of the import, with some options of the coarse sensor changed."""
-        named = {f"coarse_{n}" if n in SENSOR_FIELDS else n: v for n, v in changes.items()}
-        return self.whole.command(**named)
+        return self.whole.command(**self.named(changes))
+
+    def named(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """See :meth:`rsbench.build.importers.api.ImportRequest.named`."""
+        return {f"coarse_{n}" if n in SENSOR_FIELDS else n: v for n, v in changes.items()}
 
 
 def images_in(request: ImportRequest, part: str, given: SensorOptions) -> dict[str, Images]:
@@ -59,16 +67,29 @@ def images_in(request: ImportRequest, part: str, given: SensorOptions) -> dict[s
         InputError: if there are none, or they differ in bands, type or unit.
     """
     folder, files = source_of(request.folder(), part)
-    rasters: Sequence[Raster] = (
-        [describe(path, request.options) for path in files]
-        if files
-        else open_all(folder, request.options)
-    )
-    found = images_of(request, folder, rasters)
+    rasters = _described(request, folder, files)
+    found = brought_together(request, images_of(request, folder, rasters))
     for images in found.values():
         _require_bands(request, images.rasters)
-    require_regions_alike([images.rasters for images in found.values()], but=may_differ(given))
+    rasters_of = [images.rasters for images in found.values()]
+    require_regions_alike(request, rasters_of, but=may_differ(given))
     return found
+
+
+def _described(request: ImportRequest, folder: Path, files: Sequence[Path]) -> list[Raster]:
+    """Return what the files say of themselves; a refusal names the options of their sensor."""
+    try:
+        if files:
+            return [describe(path, request.options) for path in files]
+        return open_all(folder, request.options)
+    except NotStatedError as error:
+        assumed = request.named(error.assumed)
+        remedy = error.remedy
+        for name in set(assumed) - set(error.assumed):
+            remedy = remedy.replace(flag(name.removeprefix("coarse_")), flag(name))
+        raise NotStatedError(
+            error.asked, error.found, remedy, lacks=error.lacks, assumed=assumed
+        ) from error
 
 
 def _require_bands(request: ImportRequest, rasters: Sequence[Raster]) -> None:

@@ -15,10 +15,12 @@ from rsbench.build.compose.pair_agreement import centred, correlations, shift
 from rsbench.build.importers.api import ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import Block
 from rsbench.build.importers.label_files import Codes, Labels
+from rsbench.build.importers.left_over import left_below, left_beside
 from rsbench.build.importers.pair_files import COARSE, FINE
 from rsbench.build.importers.places import is_one_scene
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.sensor_files import SensorFiles, read_block
+from rsbench.build.importers.taken import Taken, split_text
 from rsbench.build.kinds.labels_recipe import PROTOCOL
 from rsbench.build.kinds.pairs.search import tier_of
 from rsbench.core.errors import PixelError
@@ -62,6 +64,13 @@ class PreparedPairs:
     ratio: int
     labels: Labels | None
 
+    def taken(self) -> Iterator[Taken]:
+        """See :class:`rsbench.build.importers.taken.Describes`."""
+        for place in self.places:
+            split = split_text(block.split for block in place.blocks.values())
+            for sensor in (place.fine, place.coarse):
+                yield from sensor.taken(place.name, split)
+
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
         written: list[str] = []
@@ -77,6 +86,7 @@ class PreparedPairs:
             for sensor in found:
                 sensor.require()
                 notes += sensor.notes()
+            notes += [*place.fine.moved(), *place.coarse.moved()]
         if not written:
             raise PixelError(
                 f"importing {self.request.source}",
@@ -84,7 +94,7 @@ class PreparedPairs:
                 "Give images with valid pixels, or another --region-size",
             )
         blocks = sum(len(place.blocks) for place in self.places)
-        said = [*self._said(len(written), blocks), *_remarks(looks), *notes]
+        said = [*self._said(len(written), blocks), *_remarks(looks), *notes, *self._left()]
         return Written(self._meta(), written, said)
 
     def _write(
@@ -127,6 +137,18 @@ class PreparedPairs:
         return imported_meta(
             "pairs", recipe, metas, step="irregular", preset="default", protocol=protocol
         )
+
+    def _left(self) -> list[str]:
+        """Say which images in the folders of the source are not taken."""
+        source = self.request.source
+        first = self.places[0]
+        parts = [s.folder for s in (first.fine, first.coarse) if s.folder]
+        parts += [self.labels.folder] if self.labels else []
+        if source not in parts:
+            return [*left_beside(source, parts), *(n for p in parts for n in left_below(p))]
+        labels = self.labels.files.values() if self.labels else ()
+        files = [p for s in (first.fine, first.coarse) for r in s.files for p in r.paths]
+        return left_beside(source, [*files, *labels])
 
     def _said(self, written: int, blocks: int) -> list[str]:
         said = [

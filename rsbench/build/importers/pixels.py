@@ -13,6 +13,7 @@ import numpy as np
 from rsbench.build.importers.flat_files import ARRAY, open_array
 from rsbench.build.importers.onto import part_of
 from rsbench.build.importers.raster import Mask, Pixels, Raster, opened
+from rsbench.build.importers.zarr_cubes import ZARR, read_band
 from rsbench.build.read.blocks import DamagedBlockError
 from rsbench.build.read.opened import DRIVER, checked
 from rsbench.core.errors import InputError
@@ -49,6 +50,10 @@ def read_part(raster: Raster, window: Window) -> tuple[Pixels, Mask]:
         rows, columns = window.slices
         part = open_array(raster.path, raster.bands)[:, rows, columns]
         pixels = np.ascontiguousarray(part.astype(part.dtype.newbyteorder("="), copy=False))
+        return pixels, np.ones(pixels.shape[1:], np.bool_)
+    if raster.driver == ZARR:
+        at = raster.only[0] - 1 if raster.only else None
+        pixels = read_band(raster.path, raster.source, raster.variable, at, window)
         return pixels, np.ones(pixels.shape[1:], np.bool_)
     with opened(raster.path, raster.driver, raster.source) as data, damage_refused(raster.path):
         area = Part(window.x, window.y, window.width, window.height)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -24,6 +24,7 @@ from rsbench.build.importers.flat_files import (
     open_array,
     require_size,
 )
+from rsbench.build.importers.placing import placed_grid
 from rsbench.build.read.opened import DRIVER, GDAL_ENV
 from rsbench.build.read.radiometry import alike, radiometry_of
 from rsbench.core.errors import InputError
@@ -47,6 +48,7 @@ _ENV = GDAL_ENV | {
     "GDAL_PAM_ENABLED": "YES",
     "GDAL_GEOREF_SOURCES": "PAM,INTERNAL,WORLDFILE",
 }
+_ROWS = _ENV | {"GDAL_NETCDF_BOTTOMUP": "NO"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,10 @@ class Raster:
         mask, mask_valid: a mask that is a file of its own, and its numbers that mean valid.
         source, variable, times: of a NetCDF, what GDAL opens, and the dates of its bands.
         native: grid of the file, where ``grid`` is another one.
+        moved: pixels right and down that the file's own origin lies of that of ``grid``.
         added: what brings its numbers to the offset of the others.
+        masked: whether the file has a mask of its own.
+        placed: whether the file states its place; else ``grid`` is one at the origin.
         south_up: whether the first row of the file is the southernmost; ``grid`` is north-up.
     """
 
@@ -85,7 +90,10 @@ class Raster:
     parts: tuple[Raster, ...] = ()
     only: tuple[int, ...] = ()
     south_up: bool = False
+    masked: bool = False
+    placed: bool = True
     added: float = 0.0
+    moved: tuple[float, float] = (0.0, 0.0)
     mask: Raster | None = None
     mask_valid: tuple[int, ...] = ()
     native: Grid | None = None
@@ -128,29 +136,16 @@ def open_all(folder: Path, options: ImportOptions) -> list[Raster]:
     files = files or sorted(p for p in folder.rglob("*") if is_image(p))
     if not files:
         raise _no_image(folder)
-    return [raster for path in files for raster in _described(path, options)]
+    return [raster for path in files for raster in described(path, options)]
 
 
-def left_below(folder: Path) -> list[str]:
-    """Return one line that says how many images in folders below are not taken, if some are not."""
-    if not any(is_image(p) for p in folder.iterdir()):
-        return []
-    below = [p for p in sorted(folder.rglob("*")) if p.parent != folder and is_image(p)]
-    if not below:
-        return []
-    first = below[0].relative_to(folder)
-    return [
-        f"{len(below)} images in folders below {folder} are not taken, the first: {first}. To take "
-        "them, move the images that lie beside these folders into one of their own"
-    ]
-
-
-def _described(path: Path, options: ImportOptions) -> list[Raster]:
+def described(path: Path, options: ImportOptions) -> list[Raster]:
     """Return what a file says of itself, of a NetCDF every variable that is a band."""
     if path.suffix.lower() not in netcdf.SUFFIXES:
         return [describe(path, options)]
     with opened(path, netcdf.DRIVER) as data:
-        sources = netcdf.sources(path, data.subdatasets, options.bands)
+        held = {name.rpartition(":")[2]: name for name in data.subdatasets}
+    sources = netcdf.sources(path, held, options.bands, options.mask)
     return [describe(path, options, source=s, variable=v) for v, s in sources.items()]
 
 
@@ -184,7 +179,7 @@ def _no_image(folder: Path) -> InputError:
         "Write each date to a GeoTIFF first, e.g. with gdal_translate or rioxarray's rio.to_raster"
     )
     if kind == ".zarr":
-        remedy += ", or all to a NetCDF: xarray.open_zarr(…).rio.write_crs(…).to_netcdf(…)"
+        remedy = "A Zarr cube is imported by netcdf-series: rsbench import-dataset netcdf-series …"
     return InputError(
         f"importing {folder}",
         f"it holds no GeoTIFF, but {len(other)} {kind} files, which are not read",
@@ -213,6 +208,8 @@ def describe(
         InputError: if it cannot be read or placed, its bands differ in type or scale, its numbers
             are indices of a palette, or it holds several images.
     """
+    from rasterio.enums import MaskFlags
+
     if known is not None and path.suffix.lower() == ".npy":
         return _describe_array(path, known)
     driver = DRIVERS.get(path.suffix.lower(), ENVI)
@@ -223,11 +220,15 @@ def describe(
         bands = int(data.count) - (alpha is not None)
         _require_one_image(path, data, bands, known)
         stated = radiometry_of(path, data, bands)
-        grid, south_up = _grid_of(path, data, options, known, driver)
+        if driver == netcdf.DRIVER and data.transform.is_identity:
+            driver = netcdf.ROWS
+        grid, place = _grid_of(path, data, options, known, driver)
         return Raster(
             path=path,
             grid=grid,
-            south_up=south_up,
+            south_up=place is not None and place[4] > 0,
+            masked=MaskFlags.per_dataset in data.mask_flag_enums[0] and alpha is None,
+            placed=place is not None,
             bands=bands,
             dtype=alike(path, "types", data.dtypes[:bands]),
             nodata=_nodata_tag(data),
@@ -240,7 +241,7 @@ def describe(
             alpha=alpha,
             source=source,
             variable=variable,
-            times=netcdf.times(path, data) if driver == netcdf.DRIVER else (),
+            times=netcdf.times(path, data) if driver in (netcdf.DRIVER, netcdf.ROWS) else (),
         )
 
 
@@ -310,6 +311,7 @@ def _describe_array(path: Path, known: Known) -> Raster:
     return Raster(
         path=path,
         grid=known.place(*values.shape[1:]),
+        placed=False,
         bands=known.bands,
         dtype=values.dtype.newbyteorder("=").name,
         nodata=None,
@@ -328,12 +330,13 @@ def opened(path: Path, driver: str, source: str = "") -> Iterator[Any]:
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+    env, plain = (_ENV, driver) if driver != netcdf.ROWS else (_ROWS, netcdf.DRIVER)
     try:
         with (
             # A file without a place is an error of ours, or is placed by what is known of it.
             warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning),
-            rasterio.Env(**_ENV),
-            rasterio.open(source or path, driver=driver) as data,
+            rasterio.Env(**env),
+            rasterio.open(source or path, driver=plain) as data,
         ):
             yield data
     except (RasterioError, CPLE_BaseError) as error:  # GDAL's own errors are no RasterioErrors
@@ -342,7 +345,7 @@ def opened(path: Path, driver: str, source: str = "") -> Iterator[Any]:
             f"reading {header_of(path) if header else path}",
             "samples, lines, bands, data type and interleave cannot be read from it"
             if header
-            else f"it cannot be read as {NAMES[driver]} ({type(error).__name__})",
+            else f"it cannot be read as {NAMES[plain]} ({type(error).__name__})",
             "Repair the header" if header else "Remove it from the folder, or repair it",
         ) from error
 
@@ -352,8 +355,8 @@ def opened(path: Path, driver: str, source: str = "") -> Iterator[Any]:
 
 def _grid_of(
     path: Path, data: Any, options: ImportOptions, known: Known | None, driver: str
-) -> tuple[Grid, bool]:
-    """Return a file's grid with north up, and whether its first row is the southernmost."""
+) -> tuple[Grid, Sequence[float] | None]:
+    """Return a file's grid with north up, and the affine transform that it states, if any."""
     from rasterio.crs import CRS
 
     held = data.crs
@@ -362,61 +365,10 @@ def _grid_of(
         require_size(path, data, header)
         text = header_crs(header)
         held = CRS.from_string(text) if text else None
-    placed = bool(held)
-    if known is not None and not placed:
-        return known.place(data.height, data.width), False
-    if not placed and data.transform.is_identity:
-        return _not_placed(path, data, options), False
-    crs_text = _crs(path, held, options.crs)
-    a, b, c, d, e, f = (float(v) for v in tuple(data.transform)[:6])
-    if b or d or a <= 0:
-        raise InputError(
-            f"importing {path}",
-            "its grid is rotated or mirrored",
-            "Warp it to north-up first, e.g. with gdalwarp",
-        )
-    if e > 0:
-        f, e = f + e * data.height, -e
-    place = (a, 0.0, c, 0.0, e, f)
-    return Grid(crs_text, place, data.height, data.width), float(data.transform.e) > 0
-
-
-def _not_placed(path: Path, data: Any, options: ImportOptions) -> Grid:
-    """Return a grid of the stated pixel size at the origin of the stated coordinate system."""
-    if options.crs is None or options.gsd is None:
-        raise InputError(
-            f"importing {path}",
-            "it has no CRS and no place",
-            "State a CRS in metres and the pixel size, e.g. --crs EPSG:3857 --gsd 10; the images "
-            "then lie at its origin, and no map shows where they are",
-        )
-    size = options.gsd
-    place = (size, 0.0, 0.0, 0.0, -size, size * data.height)
-    return Grid(_crs(path, None, options.crs), place, data.height, data.width)
-
-
-def _crs(path: Path, held: Any, given: str | None) -> str:
-    from rasterio.crs import CRS
-    from rasterio.errors import CRSError
-
-    stated = None
-    if given is not None:
-        try:
-            stated = CRS.from_user_input(f"EPSG:{given}" if given.isdigit() else given)
-        except CRSError as error:
-            raise InputError(
-                f"--crs {given}", "it names no coordinate system", "Give EPSG:code"
-            ) from error
-    if not held and stated is None:
-        raise InputError(
-            f"importing {path}",
-            "it has no CRS",
-            "State it with --crs EPSG:code if you know it; without it nothing can be placed",
-        )
-    if held and stated is not None and held != stated:
-        raise InputError(
-            f"--crs {given}", f"{path.name} states {held.to_string()[:60]}", "Leave --crs out"
-        )
-    crs: Any = held or stated
-    code = crs.to_epsg()
-    return f"EPSG:{code}" if code else str(crs.to_wkt())
+    if known is not None and not held:
+        return known.place(data.height, data.width), None
+    place = None if data.transform.is_identity else tuple(data.transform)[:6]
+    if driver == netcdf.ROWS:
+        place = netcdf.place(path, data.shape)
+    grid = placed_grid(path, (data.height, data.width), place, held, options)
+    return grid, place

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from rsbench.build.engine.builder import BuildResult
 from rsbench.build.importers.api import Importer, ImportOptions, ImportRequest, flag
+from rsbench.build.importers.not_stated import checked, told_with_command
+from rsbench.build.importers.taken import Describes, Taken
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import new_directory
 from rsbench.core.plugins import PlugIns
@@ -50,8 +52,12 @@ def import_dataset(
     request = ImportRequest(importer, Path(source), Path(out), options)
     _require_taken(chosen, request)
     _require_numbers(options)
-    prepared = chosen.prepare(request)
-    with new_directory(request.out, f"a new store in {out}", "choose another --out") as root:
+    with told_with_command(chosen, request):
+        prepared = checked(chosen, request)
+    with (
+        told_with_command(chosen, request),
+        new_directory(request.out, f"a new store in {out}", "choose another --out") as root,
+    ):
         written = prepared.write(root)
         digest = finalise(root, _with_range(written.meta, options), regions=written.regions)
         write_card(root, request.out.resolve().name)
@@ -59,6 +65,32 @@ def import_dataset(
         if note is not None:
             note(text)
     return BuildResult(request.out, digest, complete=True)
+
+
+def describe_import(
+    importer: str, source: Path | str, out: Path | str, options: ImportOptions
+) -> tuple[Taken, ...]:
+    """Return what every file is taken for, date by date; nothing is written.
+
+    Arguments and errors as of :func:`import_dataset`. Pixels are not read, so that what only they
+    show, such as implausible values, is not found.
+
+    Raises:
+        InputError: also if the importer does not describe its files.
+    """
+    chosen = IMPORTERS.get(importer)
+    request = ImportRequest(importer, Path(source), Path(out), options, dry_run=True)
+    _require_taken(chosen, request)
+    _require_numbers(options)
+    with told_with_command(chosen, request):
+        prepared = checked(chosen, request)
+    if not isinstance(prepared, Describes):
+        raise InputError(
+            f"import-dataset {importer} --dry-run",
+            "this importer does not describe its files",
+            "Import them, and look at the data card; its author can add `taken`",
+        )
+    return tuple(prepared.taken())
 
 
 def _with_range(meta: StoreMeta, options: ImportOptions) -> StoreMeta:

@@ -21,6 +21,7 @@ from rsbench.build.importers.api import (
     Written,
     imported_meta,
 )
+from rsbench.build.importers.lacks import NotStatedError
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sat_jepa_layout import Place, find_places
 from rsbench.build.importers.sensor_files import SensorFiles, read_block
@@ -42,6 +43,7 @@ from rsbench.build.importers.stated import (
     meta_of,
     stated_of,
 )
+from rsbench.build.importers.taken import Taken
 from rsbench.build.importers.validity import Read, declared_nodata, valid_reader
 from rsbench.core.digest import sha256_file
 from rsbench.core.errors import InputError, unknown
@@ -69,10 +71,10 @@ class SatJepaDiff:
     """A folder per region of yearly RGB images, see ``sat_jepa_layout``."""
 
     title = "the published layout of Sat-JEPA-Diff: a folder per region, a file per year"
-    takes = SENSOR_OPTIONS - {"dates"} | {"split"}
+    takes = SENSOR_OPTIONS - {"dates"} | {"split", "gsd"}
     reasons = MappingProxyType(
         {
-            **COMMON_REASONS,
+            **{name: why for name, why in COMMON_REASONS.items() if name != "gsd"},
             "dates": "the year stands in the names of the layout",
             **ONE_SENSOR_REASONS,
         }
@@ -120,6 +122,11 @@ class PreparedRegions:
     recipe: Mapping[str, Any]
     nodata: float | None
 
+    def taken(self) -> Iterator[Taken]:
+        """See :class:`rsbench.build.importers.taken.Describes`."""
+        for cut in self.cuts:
+            yield from _files(cut, self).taken(cut.name, cut.split)
+
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
         notes = [note for cut in self.cuts for note in _write(root, cut, self)]
@@ -162,12 +169,15 @@ def _first(entry: Place) -> Raster:
 def _stated(request: ImportRequest, first: Raster) -> Stated:
     given = request.options.sensor()
     if given.unit in (None, "reflectance") and given.scale is None and not has_scale(first):
-        command = request.command(unit="reflectance", scale=0.0001)
-        raise InputError(
+        usual = {"unit": "reflectance", "scale": 0.0001}
+        command = request.command(**usual)
+        raise NotStatedError(
             f"importing {request.source}",
             f"no value scale is stated for the {first.dtype} numbers in {first.path.name}, and "
             "the published scripts disagree on it",
             f"Type, with the scale that is true: {command} ; 1 if they are reflectance already",
+            lacks=f"the scale of the {first.dtype} numbers in {first.path.name}",
+            assumed=usual,
         )
     return stated_of(request, first, given)
 
@@ -275,15 +285,18 @@ def _centre(entry: Place) -> tuple[float, float]:
 # Writing --------------------------------------------------------------------------------
 
 
-def _write(root: Path, cut: _Cut, prepared: PreparedRegions) -> list[str]:
-    meta = prepared.meta
+def _files(cut: _Cut, prepared: PreparedRegions) -> SensorFiles:
     times = tuple(date(year, 7, 1) for year in cut.years)
     files = tuple(cut.place.images[year] for year in cut.years)
-    sensor = SensorFiles(files, times, meta, prepared.nodata, prepared.read)
+    return SensorFiles(files, times, prepared.meta, prepared.nodata, prepared.read)
+
+
+def _write(root: Path, cut: _Cut, prepared: PreparedRegions) -> list[str]:
+    meta, sensor = prepared.meta, _files(cut, prepared)
     found = sensor.plausibility()
     arrays = read_block(sensor, cut.window, found)
     found.require()
-    record = RegionRecord(cut.name, cut.split, {}, times)
+    record = RegionRecord(cut.name, cut.split, {}, sensor.times)
     write_region(root, record, {SENSOR: arrays}, {SENSOR: meta})
     return [f"{cut.name}: {note}" for note in found.notes()]
 

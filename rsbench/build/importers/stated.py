@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsbench.build.importers.api import ImportRequest, SensorOptions
+from rsbench.build.importers.lacks import NotStatedError
 from rsbench.build.importers.raster import Raster
 from rsbench.build.read.radiometry import FLOAT32
 from rsbench.core.errors import InputError, unknown
@@ -50,13 +51,17 @@ def stated_of(request: ImportRequest, first: Raster, given: SensorOptions) -> St
     """
     if given.unit is None:
         index = request.command(unit="index", **_usual(first, given))
-        reflectance = request.command(unit="reflectance", **_usual(first, given))
-        raise InputError(
+        usual = {"unit": "reflectance", **_usual(first, given)}
+        reflectance = request.command(**usual)
+        numbers = f"the {first.dtype} numbers in {first.path.name}"
+        raise NotStatedError(
             f"importing {request.source}",
             f"no unit is stated for the {first.dtype} numbers in {first.path.name}",
             f"If they are display values, type: {request.command(unit='display')} ; "
             f"if they are reflectance, type: {reflectance} with the scale that is true; "
             f"if they are NDVI or another index, type: {index} with the scale that is true",
+            lacks=f"unit and scale of {numbers}" if len(usual) > 1 else f"the unit of {numbers}",
+            assumed=request.named(usual),
         )
     if given.unit not in UNITS:
         raise unknown("unit", given.unit, UNITS)
@@ -64,10 +69,12 @@ def stated_of(request: ImportRequest, first: Raster, given: SensorOptions) -> St
     if tagged:
         _require_agreement(first, given)
     if given.scale is None and not tagged and given.unit != "display" and not _is_float(first):
-        raise InputError(
+        raise NotStatedError(
             f"importing {request.source} as {given.unit}",
             f"no scale is stated for the {first.dtype} numbers in {first.path.name}",
             f"Type, with the scale that is true: {request.command(**_usual(first, given))}",
+            lacks=f"the scale of the {first.dtype} numbers in {first.path.name}",
+            assumed=request.named(_usual(first, given)),
         )
     return Stated(
         given.unit,
@@ -193,11 +200,14 @@ def _value_range(request: ImportRequest, first: Raster, stated: Stated) -> tuple
         return RANGES[stated.unit]
     bits = 8 if first.dtype == "uint8" and first.bits is None else first.bits
     if bits is None:
-        command = request.command(value_range=(0.0, 4095.0))
-        raise InputError(
+        usual = {"value_range": (0.0, 4095.0)}
+        command = request.command(**usual)
+        raise NotStatedError(
             f"importing {request.source} as display values",
             f"no file says which range the {first.dtype} numbers have",
             f"Type, with the range that is true: {command}",
+            lacks=f"the value range of the {first.dtype} numbers in {first.path.name}",
+            assumed=request.named(usual),
         )
     ends = (stated.offset, (2.0**bits - 1) * stated.scale + stated.offset)
     return (min(ends), max(ends))

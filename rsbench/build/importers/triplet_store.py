@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -13,10 +13,12 @@ import numpy as np
 from rsbench.build.importers.api import GATE_OPTIONS, ImportRequest, Written, imported_meta
 from rsbench.build.importers.blocks import LEAST_SIDE, Block, cut, largest_side
 from rsbench.build.importers.date_gate import Gate, Images, judge, open_gate
+from rsbench.build.importers.left_over import left_below, left_beside
 from rsbench.build.importers.offsets import require_one_offset
 from rsbench.build.importers.plausibility import Plausibility
-from rsbench.build.importers.raster import Raster, left_below
+from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sensor_files import SensorFiles, read_block
+from rsbench.build.importers.taken import Taken, split_text
 from rsbench.core.errors import InputError, PixelError
 from rsbench.core.grid import Window, nesting
 from rsbench.store.layout import RegionRecord
@@ -44,6 +46,12 @@ class PreparedTriplets:
     pair: Pair
     ratio: int
     blocks: tuple[Block, ...]
+
+    def taken(self) -> Iterator[Taken]:
+        """See :class:`rsbench.build.importers.taken.Describes`."""
+        split = split_text(block.split for block in self.blocks)
+        for sensor in self.pair:
+            yield from sensor.taken("", split)
 
     def write(self, root: Path) -> Written:
         """See :class:`rsbench.build.importers.api.Prepared`."""
@@ -90,8 +98,13 @@ class PreparedTriplets:
         )
         notes = [*gate.notes(), *found[0].notes(), *found[1].notes()]
         for one in self.pair:
+            notes += one.moved()
             notes += one.repeated(recipe[one.meta.name]["files"])
             notes += left_below(one.folder) if one.folder else []
+        if all(one.folder for one in self.pair):
+            notes += left_beside(
+                self.request.source, [one.folder for one in self.pair if one.folder]
+            )
         return Written(store, written, [*notes, *self._on_training()])
 
     def _on_training(self) -> list[str]:

@@ -40,6 +40,7 @@ __all__ = [
     "SKILL",
     "TIGHT",
     "CheckResult",
+    "Finding",
     "Side",
     "Tolerance",
     "Waiver",
@@ -57,13 +58,43 @@ PASS, REGRESSED, BAD_INPUT, INCOMPARABLE, INTERNAL = 0, 1, 2, 3, 70
 
 
 @dataclass(frozen=True)
+class Finding:
+    """One finding: ``leak``, ``regressed``, ``waived``, ``not there`` or ``note``, in words.
+
+    ``key`` is the row; None where the finding is about none.
+    """
+
+    state: str
+    text: str
+    key: Key | None = None
+
+
+@dataclass(frozen=True)
 class CheckResult:
-    """Result of a check; ``lines`` describe it."""
+    """Result of a check; ``lines`` describe it, ``rows`` are the expected rows."""
 
     exit_code: int
-    lines: tuple[str, ...]
-    regressed: tuple[Key, ...] = ()
-    incomparable: tuple[Key, ...] = ()
+    title: str
+    findings: tuple[Finding, ...] = ()
+    rows: tuple[Key, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines that the command prints."""
+        return (self.title, *(f"  {one.state:10} {one.text}" for one in self.findings))
+
+    @property
+    def regressed(self) -> tuple[Key, ...]:
+        """Keys of the rows that regressed."""
+        return self._keys("regressed")
+
+    @property
+    def incomparable(self) -> tuple[Key, ...]:
+        """Keys of the rows that cannot be compared."""
+        return self._keys("not there")
+
+    def _keys(self, state: str) -> tuple[Key, ...]:
+        return tuple(one.key for one in self.findings if one.key and one.state == state)
 
     @property
     def ok(self) -> bool:
@@ -71,7 +102,7 @@ class CheckResult:
         return self.exit_code == PASS
 
 
-def check(result: Path, against: Path, *, today: date | None = None) -> CheckResult:
+def check(result: str | Path, against: str | Path, *, today: date | None = None) -> CheckResult:
     """Compare a run or table with a run, a table or an ``expected.toml``.
 
     Every value of ``against`` must be present and not be worse. With equal provenance the tight
@@ -79,13 +110,21 @@ def check(result: Path, against: Path, *, today: date | None = None) -> CheckRes
     threshold and, with ≥ 8 shared regions on both sides, by more than the paired interval. The exit
     code of a regression takes precedence over that of a value that cannot be compared. A better
     value never fails. A value that matches a waiver of ``expected.toml`` may be worse until the
-    waiver's last day. ``today`` is given in tests only.
+    waiver's last day.
+
+    Args:
+        result: run folder or table; values are in the unit of each metric.
+        against: run folder, table or ``expected.toml``.
+        today: given in tests only.
+
+    Returns:
+        The exit code of ``rsbench check``, and lines that describe every finding.
 
     Raises:
         InputError: one side cannot be read (exit code 2).
         Incomparable: the two sides differ in identity (exit code 3).
     """
-    new, old = load(result), load(against)
+    new, old = load(Path(result)), load(Path(against))
     same_identity(new, old)
     found = _Findings()
     for key, row in old.rows.items():
@@ -124,27 +163,24 @@ def _compare_row(key: Key, row: Row, new: Side, old: Side, found: _Findings) -> 
 
 
 def _verdict(
-    old: Side, found: _Findings, leaks: Sequence[str], waived: Sequence[str]
+    old: Side, found: _Findings, leaks: Sequence[str], waived: Sequence[tuple[Key, str]]
 ) -> CheckResult:
     regressed, missing = found.regressed, found.missing
-    total = sum(row.value is not None for row in old.rows.values())
+    rows = tuple(key for key, row in old.rows.items() if row.value is not None)
     code = REGRESSED if regressed or leaks else INCOMPARABLE if missing else PASS
-    if not total:
+    if not rows:
         raise InputError(f"checking against {old.name}", "it has no rows", "Write it again")
     word = {PASS: "pass", REGRESSED: "regressed", INCOMPARABLE: "incomparable"}[code]
-    counts = [f"{total} rows compared with {old.name}"]
+    counts = [f"{len(rows)} rows compared with {old.name}"]
     counts += [f"{len(regressed)} regressed"] if regressed else []
     counts += [f"{len(waived)} waived"] if waived else []
     counts += [f"{len(missing)} not there"] if missing else []
     counts += [f"{len(leaks)} leaks"] if leaks else []
-    lines = [f"{word}: {', '.join(counts)}"]
-    lines += [f"  leak       {text}" for text in leaks]
-    lines += [f"  regressed  {text}" for _, text in regressed]
-    lines += [f"  waived     {text}" for text in waived]
-    lines += [f"  not there  {text}" for _, text in missing]
-    lines += [f"  note       {text}" for text in found.notes]
-    keys = tuple(key for key, _ in regressed), tuple(key for key, _ in missing)
-    return CheckResult(code, tuple(lines), *keys)
+    findings = [Finding("leak", text) for text in leaks]
+    for state, some in (("regressed", regressed), ("waived", waived), ("not there", missing)):
+        findings += [Finding(state, text, key) for key, text in some]
+    findings += [Finding("note", text) for text in found.notes]
+    return CheckResult(code, f"{word}: {', '.join(counts)}", tuple(findings), rows)
 
 
 def assert_passes(result: Path | str, against: Path | str) -> None:

@@ -75,17 +75,18 @@ Failed = Sequence[tuple[Key, str]]
 
 def waive(
     failed: Failed, waivers: Sequence[Waiver], today: date
-) -> tuple[list[tuple[Key, str]], list[str], list[str]]:
+) -> tuple[list[tuple[Key, str]], list[tuple[Key, str]], list[str]]:
     """Split failures into (remaining, waived, notes on waivers)."""
     kept: list[tuple[Key, str]] = []
-    waived: list[str] = []
+    waived: list[tuple[Key, str]] = []
     used: set[int] = set()
     for key, text in failed:
         places = [i for i, waiver in enumerate(waivers) if waiver.covers(key)]
         used.update(places)
         holds = [waivers[i] for i in places if today <= waivers[i].until]
         if holds:
-            waived.append(f"{text} (until {holds[0].until.isoformat()}: {holds[0].reason})")
+            until = f"until {holds[0].until.isoformat()}: {holds[0].reason}"
+            waived.append((key, f"{text} ({until})"))
         else:
             kept.append((key, text))
     notes = []

@@ -57,7 +57,7 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
     """Return the HTML of the report, with the published tables beside each board."""
     from markupsafe import Markup
 
-    gathered = [page.gather(board, index) for index, board in enumerate(found)]
+    gathered = [page.gather(board, index, len(found)) for index, board in enumerate(found)]
     return _template().render(
         boards=gathered,
         legends=[page.legend(item) for item in gathered],

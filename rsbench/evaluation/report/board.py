@@ -53,12 +53,16 @@ class Board:
 
 def boards(folders: Sequence[Path]) -> tuple[Board, ...]:
     """Read run folders and group comparable runs, in the order of first appearance."""
-    grouped: dict[str, list[tuple[Path, Scores]]] = {}
-    for folder in folders:
-        scores = Scores.load(folder)
+    return grouped([(folder, Scores.load(folder)) for folder in folders])
+
+
+def grouped(runs: Sequence[tuple[Path, Scores]]) -> tuple[Board, ...]:
+    """Group comparable runs, in the order of first appearance; a run is (folder, scores)."""
+    found: dict[str, list[tuple[Path, Scores]]] = {}
+    for folder, scores in runs:
         key = repr((sorted(scores.run.identity().items()), scores.run.horizon))
-        grouped.setdefault(key, []).append((folder, scores))
-    return tuple(_merged(members) for members in grouped.values())
+        found.setdefault(key, []).append((folder, scores))
+    return tuple(_merged(members) for members in found.values())
 
 
 def _merged(members: Sequence[tuple[Path, Scores]]) -> Board:

@@ -17,6 +17,7 @@ from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.report.charts import minus
 from rsbench.evaluation.run_info import RunInfo
 from rsbench.evaluation.table import Cell, number
+from rsbench.evaluation.unit_table import RANKED_ROLES
 from rsbench.metrics.queries import derived, direction, in_report_order
 
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→0"}
@@ -24,7 +25,7 @@ ROLE_RANK = {"model": 0, "control": 1, "trivial": 2, "oracle": 3, "floor": 4}
 
 
 def rows_of(board: Board) -> list[dict[str, Any]]:
-    """Return the rows: models first, then reference models, then oracle and noise floor."""
+    """Return the rows in order of the primary endpoint; those without a value come last."""
     run = board.run
     parts = [p for p in (board.scores.units, board.scores.sets) if len(p)]
     columns = ["model", "preset", "role"]
@@ -51,9 +52,9 @@ def rows_of(board: Board) -> list[dict[str, Any]]:
     shown = replace(run.endpoint, metric=first_metric(board, []))
     losses = shown.losses(board.scores.table())
 
-    def rank(row: Mapping[str, Any]) -> tuple[int, float, str]:
+    def rank(row: Mapping[str, Any]) -> tuple[float, int, str]:
         own = losses.get((row["model"], row["preset"]), math.inf)
-        return ROLE_RANK.get(row["role"], 9), own, row["key"]
+        return own, ROLE_RANK.get(row["role"], 9), row["key"]
 
     return sorted(found, key=rank)
 
@@ -88,7 +89,7 @@ def tiles(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         own = rows[(rows["model"] == row["model"]) & (rows["preset"] == row["preset"])]
         for lead in endpoint.leads:
             found = own[own["lead"] == lead]
-            if len(found):
+            if len(found) and found["value"].notna().all():
                 name = f", {board.run.words.lead(lead)}" if board.run.words.curves else ""
                 cells.append({"lead": name, **cell_text(found.iloc[0].to_dict())})
         if cells:
@@ -149,6 +150,7 @@ def compact(
     return {
         "words": named, "models": shown, "bands": bands, "strata": order, "leads": leads,
         "metrics": [described(name, board) for name in metrics], "rows": rows,
+        "ranked": [inference.is_ranked(name) for name in metrics],
     }  # fmt: skip
 
 
@@ -173,14 +175,39 @@ def first_view(
         cells = [
             {
                 **cell_text(by_lead.get(n)),
+                "number": _short(by_lead.get(n, {}).get("value")),
                 "best": (model["model"], model["preset"], metric, "all", n, strata.HEADLINE)
                 in best,
             }
             for n in leads
         ]
         shown.append({**model, "cells": cells})
+    for i in range(len(leads)):
+        values = [row["cells"][i]["number"] for row in shown]
+        for row, place in zip(shown, places(shown, values, metric), strict=True):
+            row["cells"][i]["place"] = place
     heads = [board.run.words.lead(lead) for lead in leads]
     return {"metric": metric, "leads": heads, "rows": shown}
+
+
+def places(
+    models: Sequence[Mapping[str, Any]], values: Sequence[float | None], metric: str
+) -> list[str]:
+    """Return ``first``, ``second`` or nothing per entry: its place by a metric.
+
+    Oracle, floor and controls have no place, and nothing has one by a metric that does not rank.
+    """
+    if not inference.is_ranked(metric):
+        return [""] * len(models)
+    losses = [
+        inference.loss(metric, value) if value is not None and row["role"] in RANKED_ROLES else None
+        for row, value in zip(models, values, strict=True)
+    ]
+    order = sorted({loss for loss in losses if loss is not None})[:2]
+    if sum(loss is not None for loss in losses) < 2:
+        return [""] * len(models)
+    names = dict(zip(order, ("first", "second"), strict=False))
+    return [names.get(loss, "") if loss is not None else "" for loss in losses]
 
 
 def first_metric(board: Board, metrics: Sequence[str]) -> str:

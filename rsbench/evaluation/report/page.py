@@ -20,6 +20,7 @@ from rsbench.evaluation.report import (
     places,
     planes,
     ranks,
+    result,
     seeds,
 )
 from rsbench.evaluation.report import page_training as training
@@ -37,8 +38,9 @@ from rsbench.evaluation.report.leaderboard import (
 from rsbench.evaluation.table import Cell, number, supported_best, to_latex
 from rsbench.metrics.queries import direction, in_report_order, perfect_values
 
-LARGEST_PICTURES = 12_000_000
-"""Largest total of picture characters per board, so that the page opens quickly."""
+LARGEST_PICTURES = 6_000_000
+LARGEST_OF_ALL = 9_000_000
+"""Most characters of pictures of a board, and of all boards, so that the page opens quickly."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Panel:
     charts: tuple[tuple[str, Markup], ...]
 
 
-def gather(board: Board, index: int) -> dict[str, Any]:
-    """Return everything the template needs for one board."""
+def gather(board: Board, index: int, boards: int = 1) -> dict[str, Any]:
+    """Return everything the template needs for one of so many boards."""
     scores, run = board.scores, board.run
     best = supported_best(scores)
     models = rows_of(board)
@@ -61,7 +63,8 @@ def gather(board: Board, index: int) -> dict[str, Any]:
     regions = int(scores.table()["n_regions"].max()) if len(scores.table()) else 0
     words = run.words
     return {
-        "words": words, "id": f"b{index}", "run": run, "notes": board.notes,
+        "words": words, "result": result.sentence(board, models),
+        "explained": result.explained(models), "id": f"b{index}", "run": run, "notes": board.notes,
         "facts": _facts(board, regions), "endpoint": run.endpoint, "tiles": tiles(board, models),
         "models": models, "looks": looks,
         "metrics": [described(name, board) for name in metrics],
@@ -77,7 +80,8 @@ def gather(board: Board, index: int) -> dict[str, Any]:
         "classes": classes(board, models), "plane": planes.plane(board, looks),
         "spectra": spectra, "spectra_note": planes.sentence(spectra),
         "interval_note": decay.interval_note(regions, one_scene=run.one_scene),
-        "ranks": ranks.histograms(board, looks), "strips": _strips(board, models),
+        "ranks": ranks.histograms(board, looks),
+        "strips": _strips(board, models, min(LARGEST_PICTURES, LARGEST_OF_ALL // boards)),
         **_sources(board, best),
     }  # fmt: skip
 
@@ -241,8 +245,8 @@ def _matching(board: Board) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------------- pictures, training
 
 
-def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return strips of models, reference and oracle, up to ``LARGEST_PICTURES`` characters."""
+def _strips(board: Board, models: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Return strips of models, reference and oracle, up to so many characters."""
     names = [m["model"] for m in models if m["role"] == "model"]
     names += [m["model"] for m in models if m["reference"]]
     names += [m["model"] for m in models if m["model"] == "persistence" and len(names) < 2]
@@ -253,7 +257,7 @@ def _strips(board: Board, models: Sequence[Mapping[str, Any]]) -> list[dict[str,
     weight = 0
     for strip in pictures.strips(folders, simulated=board.run.simulated, shown=shown):
         weight += strip.weight
-        if weight > LARGEST_PICTURES and found:
+        if weight > most and found:
             return found
         found.append({"strip": strip, "top": number(strip.error_max, 3)})
     return found

@@ -215,7 +215,7 @@ def one_board(found: Sequence[Board]) -> Board:
 
     if len(found) != 1:
         raise Incomparable(
-            "one paragraph on several runs", f"they form {len(found)} groups that do not compare",
-            "Write one for each group",
+            "one text on several runs", f"they form {len(found)} groups that do not compare",
+            "Name runs of equal data, split, protocol, context and horizon",
         )  # fmt: skip
     return found[0]

@@ -1,7 +1,8 @@
 """Image strips: truth, prediction and error per lead, from a run's ``viewer`` folder.
 
-``viewer/index.json``: ``{"schema": 1, "error": LABEL, "entries": [ENTRY, …]}``; an entry is
-``{"region", "start", "leads": [1, …], "targets": [ISO dates], "truth": FILE, "context": FILE,
+``viewer/index.json``: ``{"schema": 1, "error": LABEL, "drawn": BANDS, "entries": [ENTRY, …]}``;
+``drawn``, optional, are the bands drawn as red, green and blue, or the one drawn in grey. An entry
+is ``{"region", "start", "leads": [1, …], "targets": [ISO dates], "truth": FILE, "context": FILE,
 "valid": FILE, "models": [{"model", "preset", "prediction": FILE, "error": FILE}]}``.
 Files are ``.npy`` without pickles: truth and prediction uint8 ``(leads, H, W, 3)`` as
 ``display@1``; context, optional, uint8 ``(H, W, 3)``; valid, optional, bool ``(leads, H, W)``;
@@ -29,6 +30,8 @@ from rsbench.core.io import read_json
 Image = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
 SCHEMA = 1
+SHADES = 64
+"""Colours of an error map: few enough for a palette that has them with a word over them, too."""
 LARGEST = 256
 """Longest side of a picture on the page, in pixels; larger ones are thinned."""
 
@@ -58,6 +61,7 @@ class Strip:
 
     Args:
         context: the last context frame, if kept.
+        drawn: bands drawn as red, green and blue, or in grey; empty where that is not known.
         error_max: error at the bright end of the scale, shared by the strip.
     """
 
@@ -69,6 +73,7 @@ class Strip:
     context: str | None
     error_label: str
     error_max: float
+    drawn: tuple[str, ...] = ()
 
     @property
     def weight(self) -> int:
@@ -92,7 +97,7 @@ def strips(
     for folder, names in folders:
         with told_if_damaged(folder):
             for place, label, entry in entries(folder):
-                kept = [_Model(place, _page_name(str(m["model"]), names), m)
+                kept = [_Model(place, page_name(str(m["model"]), names), m)
                         for m in entry["models"]]  # fmt: skip
                 parts = ("leads", "targets")
                 key = (entry["region"], entry["start"], *(tuple(entry.get(n, ())) for n in parts))
@@ -125,7 +130,8 @@ class _Kept:
     models: Sequence[_Model]
 
 
-def _page_name(model: str, names: Mapping[str, str]) -> str:
+def page_name(model: str, names: Mapping[str, str]) -> str:
+    """Return the name on the page of a model or a member, from those of the run's models."""
     base, member, number = model.partition(MEMBER)
     return names.get(model, names.get(base, base) + member + number)
 
@@ -139,7 +145,10 @@ def _order(shown: Sequence[str]) -> Callable[[_Model], tuple[int, int]]:
 
 
 def entries(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
-    """Yield (viewer folder, what its errors are, entry) of a run folder; none without pictures."""
+    """Yield (viewer folder, what its errors are, entry) of a run folder; none without pictures.
+
+    An entry has the bands that are drawn as ``drawn``.
+    """
     index = _index(folder)
     if not index.is_file():
         return
@@ -151,7 +160,8 @@ def entries(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
             "Run it again",
         )
     for entry in text["entries"]:
-        yield index.parent, str(text.get("error", "error")), entry
+        drawn = text.get("drawn", ())
+        yield index.parent, str(text.get("error", "error")), {**entry, "drawn": drawn}
 
 
 def _index(folder: Path) -> Path:
@@ -186,7 +196,7 @@ def _strip(kept: _Kept, models: Sequence[_Model], *, simulated: bool) -> Strip:
         )
         if item.get("error"):
             errors.append((model.name, load(place, item["error"]).astype(np.float32)))
-    top = _top([values for _, values in errors])
+    top = error_top([values for _, values in errors])
     for name, values in errors:
         coloured = np.stack([colour(frame, top) for frame in values])
         rows.append(
@@ -202,7 +212,7 @@ def _strip(kept: _Kept, models: Sequence[_Model], *, simulated: bool) -> Strip:
     targets = tuple(str(target) for target in entry.get("targets", ()))
     return Strip(
         str(entry["region"]), str(entry["start"]), leads, targets, tuple(rows), context,
-        kept.label, top,
+        kept.label, top, tuple(str(band) for band in entry["drawn"]),
     )  # fmt: skip
 
 
@@ -232,12 +242,12 @@ def _row(
 ) -> Row:
     pictures = []
     for number, frame in enumerate(frames):
-        shown = frame if valid is None else _hatched(frame, valid[number])
+        shown = frame if valid is None else hatched(frame, valid[number])
         pictures.append(link(_finish(shown, simulated=simulated)))
     return Row(name, kind, tuple(pictures), model)
 
 
-def _hatched(frame: Image, valid: Array) -> Image:
+def hatched(frame: Image, valid: Array) -> Image:
     """Draw grey stripes where there is no truth, so that no colour is taken for data."""
     y, x = np.indices(valid.shape)
     stripes = np.where(((x + y) // 3) % 2 == 0, 150, 110).astype(np.uint8)
@@ -245,7 +255,7 @@ def _hatched(frame: Image, valid: Array) -> Image:
     return shown
 
 
-def _top(errors: Sequence[Array]) -> float:
+def error_top(errors: Sequence[Array]) -> float:
     """Return the shared end of the error scale: the largest 99th percentile of any row."""
     tops = [float(np.nanpercentile(e, 99)) for e in errors if np.isfinite(e).any()]
     return max([*tops, 1e-6])
@@ -254,8 +264,9 @@ def _top(errors: Sequence[Array]) -> float:
 def colour(error: Array, top: float) -> Image:
     """Paint an error map, dark = 0, bright = ``top`` and above; masked pixels are grey."""
     share = np.clip(np.nan_to_num(error, nan=0.0) / top, 0.0, 1.0)
-    painted = _ramp()[(share * 255).astype(np.uint8)]
-    return _hatched(painted, np.isfinite(error))
+    steps = (share * (SHADES - 1)).round() * (255 / (SHADES - 1))
+    painted = _ramp()[steps.astype(np.uint8)]
+    return hatched(painted, np.isfinite(error))
 
 
 @lru_cache(maxsize=1)
@@ -278,7 +289,8 @@ def _finish(frame: Image, *, simulated: bool) -> Image:
 
 def burn(frame: Image, word: str) -> Image:
     """Write a word into the pixels of a picture, so that it stays when the picture is copied."""
-    mask = _word(word, frame.shape[0], frame.shape[1])[..., None]
+    soft = _word(word, frame.shape[0], frame.shape[1])[..., None]
+    mask = np.sign(soft) * (np.abs(soft) > 0.25)  # few colours, for a palette
     white = frame + (255.0 - frame) * 0.55 * np.clip(mask, 0, 1)
     burned: Image = np.clip(white * (1 - 0.45 * np.clip(-mask, 0, 1)), 0, 255).astype(np.uint8)
     return burned
@@ -307,16 +319,25 @@ def link(image: Image) -> str:
 
 
 def png(image: Image) -> bytes:
-    """Encode ``(H, W, 3)`` uint8 as PNG (RFC 2083), each row as difference to the one above."""
+    """Encode ``(H, W, 3)`` uint8 as PNG (RFC 2083), with a palette where it has up to 256 colours.
+
+    Other pictures have each row as difference to the one above.
+    """
     height, width, _ = image.shape
-    rows = image.reshape(height, width * 3)
-    above = np.vstack([np.zeros((1, width * 3), np.uint8), rows[:-1]])
-    filtered = np.empty((height, width * 3 + 1), np.uint8)
-    filtered[:, 0] = 2
-    filtered[:, 1:] = rows - above  # wraps at 256, as the filter wants
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(filtered.tobytes(), 9)
-    chunks = ((b"IHDR", head), (b"IDAT", body), (b"IEND", b""))
+    packed = image.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    colours, index = np.unique(packed, return_inverse=True)
+    indexed = len(colours) <= 256
+    rows = index.reshape(height, width).astype(np.uint8) if indexed else image.reshape(height, -1)
+    filtered = np.zeros((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 1:] = rows
+    if not indexed:
+        filtered[:, 0] = 2
+        filtered[1:, 1:] -= rows[:-1]  # wraps at 256, as the filter wants
+    head = struct.pack(">IIBBBBB", width, height, 8, 3 if indexed else 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(filtered.tobytes(), 9)), (b"IEND", b"")]
+    if indexed:
+        palette = b"".join(int(colour).to_bytes(3, "big") for colour in colours)
+        chunks.insert(1, (b"PLTE", palette))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks

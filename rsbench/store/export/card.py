@@ -112,6 +112,22 @@ def _head(store: Store) -> Iterator[str]:
     counts = {split: sum(r["split"] == split for r in store.listed.values()) for split in SPLITS}
     yield f"| regions | {', '.join(f'{n} {split}' for split, n in counts.items() if n)} |"
     yield ""
+    yield from _grids(meta.recipe)
+
+
+def _grids(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how the grids of imported files were stated: of the recipe, or of its sensors."""
+    held = [part for part in (recipe, *recipe.values()) if isinstance(part, Mapping)]
+    if any(part.get("unplaced") for part in held):
+        yield "**No place**: files state none; their grid is as stated, at the origin of its CRS."
+        yield ""
+    if moved := {name: apart for part in held for name, apart in part.get("origins", {}).items()}:
+        most = max(abs(number) for apart in moved.values() for number in apart)
+        yield (
+            f"**Origins**: {len(moved)} files lie up to {most:.2g} px beside the first and were "
+            "taken as on its grid, as stated at the import."
+        )
+        yield ""
 
 
 def _lack(missing: Sequence[Mapping[str, Any]]) -> str:

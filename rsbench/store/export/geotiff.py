@@ -23,6 +23,11 @@ def export_geotiff(store: Store, out: Path, region: str | None = None) -> tuple[
     validity as an internal GDAL mask. The files of a sensor have a nodata tag only if no valid
     pixel of the exported regions holds that number. A file is written aside and renamed when whole.
 
+    Args:
+        store: an open store.
+        out: the folder.
+        region: export this region only.
+
     Raises:
         InputError: if rasterio is not installed.
         UnknownName: if the store has no region of this name.

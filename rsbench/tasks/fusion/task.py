@@ -136,6 +136,10 @@ class FusionTask(Task[Triplet]):
         caches = {name: open_cache(reading.store, name, progress=advance) for name in sensors}
         return FrameReader(reading, caches, lambda sample: _requests(reading.store, pair, sample))
 
+    def pixel_ratio(self, config: EvaluationConfig) -> int:
+        """Return how many fine pixels a coarse measurement spans along one side."""
+        return require_ratio(config.store)
+
     def resampled(self, protocol: Protocol) -> str:
         """Return how coarse images are brought to the fine grid."""
         return protocol.resampling

@@ -37,7 +37,7 @@ class SuperResolveTask(Task[Image]):
     kinds = ("pairs",)
     words = WORDS
     reference_models = ("bicubic_fitted", "nearest_fitted", "bicubic")
-    validation_samples = 16
+    validation_samples = 8
     context = "once"
     shows_start = False
 

@@ -6,7 +6,7 @@ from rsbench.tasks.words import Words
 
 WORDS = Words(
     frames="coarse images",
-    column="all images",
+    column="fine image",
     choice="Images",
     shared="images that every entry shares",
     sets={"all": "same images"},

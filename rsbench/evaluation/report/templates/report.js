@@ -100,7 +100,22 @@
       return row;
     }
 
-    function line(model, shown) {
+    // First and second value of a column among models and reference models; equal values share a place.
+    function places(column) {
+      const found = new Map();
+      if (!data.ranked[column.metric]) return found;
+      const losses = data.models.map((info, i) => {
+        const own = cell(i, column);
+        return ["model", "trivial"].includes(info.role) && own && own[0] !== null ? turned(data.metrics[column.metric], own[0]) : null;
+      });
+      const known = losses.filter((value) => value !== null);
+      if (known.length < 2) return found;
+      const order = [...new Set(known)].sort((a, b) => a - b);
+      losses.forEach((value, i) => { if (value !== null && order.indexOf(value) < 2) found.set(i, ["first", "second"][order.indexOf(value)]); });
+      return found;
+    }
+
+    function line(model, shown, placed) {
       const info = data.models[model];
       const row = element("tr", undefined, `role-${info.role}`);
       const th = element("th");
@@ -113,6 +128,8 @@
       for (const column of shown) {
         const found = cell(model, column);
         const td = element("td", undefined, "num");
+        const place = placed.get(column).get(model);
+        if (place) td.classList.add(place);
         if (!found || found[0] === null) {
           td.append(element("span", "–", "value"));
         } else {
@@ -129,6 +146,7 @@
 
     function draw() {
       const shown = columns();
+      const placed = new Map(shown.map((column) => [column, places(column)]));
       const text = pick("filter").value.trim().toLowerCase();
       let order = data.models.map((_, i) => i).filter((i) => {
         const info = data.models[i];
@@ -146,7 +164,7 @@
         }).map((pair) => pair[1]);
       }
       one("thead", table).replaceChildren(head(shown));
-      one("tbody", table).replaceChildren(...order.map((i) => line(i, shown)));
+      one("tbody", table).replaceChildren(...order.map((i) => line(i, shown, placed)));
       all("[data-for]", controls).forEach((node) => { node.hidden = node.dataset.for !== state.view; });
       const metric = data.metrics[+pick("metric").value];
       const what = state.view === "leads" ? `${metric.id}${data.words.by}, ${metric.way}` : `every metric at ${pick("lead").selectedOptions[0].text}`;

@@ -1,0 +1,127 @@
+"""Figures of runs as files: PDF, SVG or PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsbench.core.errors import InputError, unknown
+from rsbench.core.io import atomic_file, disk_errors
+from rsbench.evaluation.plot import charts
+from rsbench.evaluation.plot.strip import Zoom, strip
+from rsbench.evaluation.report.choice import Choice, one_source
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from rsbench.evaluation.report.board import Board
+
+FORMATS = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
+"""Suffix → metadata without dates, so that equal figures are equal files."""
+STYLE: dict[Any, Any] = {
+    "backend": "agg", "pdf.fonttype": 42, "svg.hashsalt": "rsbench", "font.size": 9,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a figure shows beside the choice of metrics, leads and entries.
+
+    Args:
+        region: of a strip: whose pictures; the first where None.
+        zoom: of a strip: x, y, width and height of an enlarged part, in pixels.
+        errors: of a strip: with error maps.
+        width: inches; the usual width of the figure where None.
+    """
+
+    region: str | None = None
+    zoom: Zoom | None = None
+    errors: bool = True
+    width: float | None = None
+
+
+def _strip(board: Board, choice: Choice, drawing: Drawing) -> Axes:
+    _only(choice.metrics, 0, "a strip", "it shows pictures")
+    return strip(
+        board, region=drawing.region, entries=choice.entries, leads=choice.leads,
+        zoom=drawing.zoom, errors=drawing.errors,
+    )  # fmt: skip
+
+
+def _decay(board: Board, choice: Choice, drawing: Drawing) -> Axes:
+    _only(choice.leads, 0, "a decay curve", "it shows all lead times")
+    _only(choice.metrics, 1, "a decay curve", "it shows one metric")
+    return charts.decay(board, *choice.metrics, entries=choice.entries)
+
+
+def _ranking(board: Board, choice: Choice, drawing: Drawing) -> Axes:
+    _only(choice.metrics, 1, "a ranking", "it shows one metric")
+    _only(choice.leads, 1, "a ranking", "it shows one lead time")
+    lead = choice.leads[0] if choice.leads else None
+    return charts.ranking(board, *choice.metrics, lead=lead, entries=choice.entries)
+
+
+def _plane(board: Board, choice: Choice, drawing: Drawing) -> Axes:
+    _only(choice.leads, 1, "a plane", "it shows one lead time, or all")
+    lead = choice.leads[0] if choice.leads else None
+    return charts.perception_distortion(board, choice.metrics, lead=lead, entries=choice.entries)
+
+
+Draw = Callable[["Board", Choice, Drawing], "Axes"]
+KINDS: dict[str, Draw] = {
+    "strip": _strip, "decay": _decay, "ranking": _ranking, "perception-distortion": _plane,
+}  # fmt: skip
+
+
+def _only(given: Sequence[Any], most: int, what: str, why: str) -> None:
+    """Raise InputError for more metrics or leads than a figure shows."""
+    if len(given) > most:
+        remedy = f"Give {most} of them" if most else "Leave them out"
+        raise InputError(f"{what} of {', '.join(map(str, given))}", why, remedy)
+
+
+def save(
+    kind: str, runs: Sequence[Path], out: Path, *, choice: Choice, drawing: Drawing,
+    force: bool = False,
+) -> Path:  # fmt: skip
+    """Draw a figure of run folders and write it as PDF, SVG or PNG, by the suffix of ``out``.
+
+    Raises:
+        InputError: if the kind, the suffix or anything chosen is unknown, or the file exists.
+        Incomparable: if the runs do not compare.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of figure", kind, KINDS)
+    asked = f"writing the figure {out}"
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(asked, f"a figure is no {out.suffix or 'file without suffix'}",
+                         f"Name a file ending in {', '.join(FORMATS)}")  # fmt: skip
+    if out.exists() and not force:
+        raise InputError(asked, "a file of this name exists", "Add --force, or name another")
+    if kind != "strip" and (drawing.region or drawing.zoom or not drawing.errors):
+        raise InputError("--region, --zoom and --no-error", "they are of strips",
+                         "Leave them out")  # fmt: skip
+    from matplotlib import rc_context
+
+    with rc_context(STYLE):
+        axes = KINDS[kind](one_source(runs), choice, drawing)
+        _write(axes, out, drawing.width)
+    return out
+
+
+def _write(axes: Axes, out: Path, width: float | None) -> None:
+    from matplotlib import pyplot
+
+    figure = axes.figure.get_figure(root=True)
+    assert figure is not None
+    if width is not None:
+        now = figure.get_size_inches()
+        figure.set_size_inches(width, width * now[1] / now[0])
+    suffix = out.suffix.lower()
+    try:
+        with disk_errors(f"writing {out}", "name another file"), atomic_file(out) as temporary:
+            figure.savefig(temporary, format=suffix[1:], dpi=200, metadata=FORMATS[suffix])
+    finally:
+        pyplot.close(figure)
