@@ -62,9 +62,9 @@ class RunRequest(EvaluationOptions):
     command: str = ""
     labelled_fraction: float | None = None
     label_seed: int | None = None
+    window: int | None = None
     also: Path | None = None
     also_share: float | None = None
-    window: int | None = None
 
 
 @dataclass(frozen=True)

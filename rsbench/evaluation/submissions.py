@@ -140,7 +140,7 @@ def export_task(
 
     Args:
         options: split, context and horizon.
-        form: ``npy``, ``zarr`` or ``geotiff``, for the frames given and the answers alike.
+        form: ``npy``, ``zarr``, ``geotiff`` or ``envi``, of the frames given and of the answers.
     """
     if out.exists():
         raise InputError(f"exporting a task to {out}", "it exists already", "Choose another OUT")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsbench.catalog import Protocol
+from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, shown
 from rsbench.models.api import Model
 from rsbench.models.registry import identity
@@ -69,6 +70,11 @@ def train(
         InputError: if the model is not known, or does not fit the protocol.
     """
     own = identity(model)
+    if not own.card.trainable:
+        raise InputError(
+            f"training {own.name}", "its card does not say trainable",
+            "State trainable=True in the card; the table then names the weights",
+        )  # fmt: skip
     asked = EvaluationOptions(context=context, horizon=1, seed=seed, device=device)
     config = evaluation_config(store, protocol or store.meta.default_protocol, asked)
     told = tuple(named([one])[0] if isinstance(one, str) else one for one in log)

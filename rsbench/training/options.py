@@ -33,12 +33,12 @@ class Options:
             along memory, then drops other pixels.
         compile: backend of ``torch.compile`` for the network, e.g. ``inductor``; empty for none.
         tf32: let a GPU multiply float32 with ten bits of mantissa.
-        also: digest of the synthetic store from which crops are drawn as well; empty for none.
-        also_share: share of the crops from it; 0 for its share of the regions, 1 for all.
         learning_rate, optimizer, schedule: in place of those of every stage, see
             :class:`rsbench.Stage`; None and empty for the stage's own.
         patience: validations without a better one before the last stage stops; 0 for never.
         validations: of each stage; None for 20, and fewer in a stage of less than 200 steps.
+        also: digest of the synthetic store from which crops are drawn as well; empty for none.
+        also_share: share of the crops from it; 0 for its share of the regions, 1 for all.
     """
 
     augment: tuple[str, ...] = ()
@@ -46,13 +46,13 @@ class Options:
     channels_last: bool = False
     compile: str = ""
     tf32: bool = False
-    also: str = ""
-    also_share: float = 0.0
     learning_rate: float | None = None
     optimizer: str = ""
     schedule: str = ""
     patience: int = 8
     validations: int | None = None
+    also: str = ""
+    also_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in self.augment:

@@ -186,6 +186,104 @@ def test_a_stratum_and_a_filter_change_the_table(tab: Page, html: Path) -> None:
     assert "pixel land cover: water" in text(tab, ".caption")
 
 
+PIXEL = """(async (selector, x, y) => {
+  const img = document.querySelector(selector); await img.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = img.naturalWidth; canvas.height = img.naturalHeight;
+  const context = canvas.getContext("2d"); context.drawImage(img, 0, 0);
+  return [...context.getImageData(x, y, 1, 1).data].slice(0, 3); })"""
+
+
+def open_viewer(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    tab.run("document.querySelector('.kind-prediction[data-model=\"simvp\"] .shot').click()")
+    tab.run("Promise.all([...document.querySelectorAll('.strip-box img')].map((i) => i.decode()))")
+
+
+def test_zoom_is_linked_and_moves_by_keys(tab: Page, html: Path) -> None:
+    open_viewer(tab, html)
+    choose(tab, "#viewer-beside", "simvp (seed 1)")
+    tab.run("document.querySelector('#viewer-zoom').focus()")
+    tab.key("ArrowRight", 4)
+    moves = "[...document.querySelectorAll('.viewer-grid img')].map((i) => i.style.transform)"
+    found = tab.run(moves)
+    assert set(found) == {"scale(3) translate(0%, 0%)"}
+    tab.run(
+        "document.querySelector('#viewer-zoom').dispatchEvent(new KeyboardEvent('keydown', "
+        "{ key: 'ArrowRight', shiftKey: true, bubbles: true, cancelable: true }))"
+    )
+    assert len(set(tab.run(moves))) == 1
+    assert tab.run(moves) != found
+    tab.run("document.querySelector('#viewer-full').click()")
+    size = tab.run("document.querySelector('#viewer').getBoundingClientRect().width")
+    assert size >= 1380
+    assert tab.faults == []
+
+
+def test_the_signed_error_and_the_series_of_a_pixel(tab: Page, html: Path) -> None:
+    open_viewer(tab, html)
+    tab.run("document.querySelector('input[value=signed]').click()")
+    truth = tab.run(f"{PIXEL}('#viewer-truth', 60, 30)")
+    guess = tab.run(f"{PIXEL}('.kind-prediction[data-model=simvp] .shot img', 60, 30)")
+    shade = tab.run(f"{PIXEL}('#viewer-other', 60, 30)")
+    above = sum((a / 255) ** 2.2 for a in guess) > sum((a / 255) ** 2.2 for a in truth)
+    assert (shade[0] > shade[2]) == above
+    tab.run("document.querySelector('#viewer-zoom').focus()")
+    tab.key("Enter")  # the pixel in the middle of the view
+    said = text(tab, "#viewer-series-text")
+    assert said.startswith("Pixel 48, 48, mean of the drawn bands")
+    middle = tab.run(f"{PIXEL}('#viewer-truth', 48, 48)")
+    value = sum(0.6 * (v / 255) ** 2.2 for v in middle) / 3
+    assert abs(float(said.split("now truth ")[1].split(",")[0]) - value) < 2e-3
+    assert tab.run("document.querySelectorAll('#viewer-series circle').length") == 6
+    assert tab.faults == []
+
+
+def test_swipe_stretch_and_play(tab: Page, html: Path) -> None:
+    open_viewer(tab, html)
+    plain = tab.run("document.querySelector('#viewer-other').src")
+    tab.run("document.querySelector('#viewer-stretch').click()")
+    assert tab.run("document.querySelector('#viewer-other').src") != plain
+    tab.run("document.querySelector('#viewer-stretch').click()")
+    assert tab.run("document.querySelector('#viewer-other').src") == plain
+    tab.run("document.querySelector('#viewer-swipe').click()")
+    choose(tab, "#viewer-mix", "30")
+    assert (
+        tab.run("document.querySelector('#viewer-other').style.clipPath")
+        == "inset(0px 70% 0px 0px)"
+    )
+    tab.run("document.querySelector('#viewer-swipe').click()")
+    tab.run("document.querySelector('#viewer-play').click()")
+    tab.run("new Promise((done) => setTimeout(done, 900))")
+    assert tab.run("document.querySelector('#viewer-lead').value") != "0"
+    tab.run("document.querySelector('#viewer').close()")
+    at = tab.run("document.querySelector('#viewer-lead').value")
+    tab.run("new Promise((done) => setTimeout(done, 900))")
+    assert tab.run("document.querySelector('#viewer-lead').value") == at  # closing stops it
+
+
+def test_best_and_second_follow_the_metric_and_charts_are_saved(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    choose(tab, "[data-pick=metric]", str(tab.run(
+        "[...document.querySelector('[data-pick=metric]').options]"
+        ".find((o) => o.text.startsWith('mse@1')).value"
+    )))  # fmt: skip
+    marks = tab.run(
+        "['first', 'second'].map((c) => document.querySelector(`.leaderboard td.${c}`)"
+        ".closest('tr').querySelector('th').textContent)"
+    )
+    assert marks[0].startswith("simvp")
+    assert not any("oracle" in mark or "floor" in mark for mark in marks)
+    tab.run(
+        "HTMLAnchorElement.prototype.click = "
+        "function () { window.saved = [this.download, this.href]; }"
+    )
+    tab.run("document.querySelector('figure .save').click()")
+    name, link = tab.run("window.saved")
+    assert name.endswith(".svg")
+    assert link.startswith("blob:")
+
+
 CONTRAST = """(() => {
   const rgb = (c) => c.match(/[\\d.]+/g).slice(0, 3)
     .map((v) => (c.startsWith("color(") ? +v : v / 255))

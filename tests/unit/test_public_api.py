@@ -35,6 +35,7 @@ COMMANDS = {
     "contract": "run_contract",
     "check": "check",
     "compare": "compare",
+    "figure": "plot.save",
     "report": "report",
     "table": "table",
     "export-task": "export_task",
@@ -54,7 +55,7 @@ COMMANDS = {
 """Words of a command → the function that does the same."""
 ELSEWHERE = {"train"}
 """Commands whose function is tested with the model interface."""
-WRITTEN_ELSEWHERE = {"compare", "evaluate", "export_task", "score_answers"}
+WRITTEN_ELSEWHERE = {"evaluate", "export_task", "score_answers"}
 PLAIN = {"Store.validate", "cards", "metrics.metric_info", "metrics.weights.status"}
 """Functions that raise nothing of their own."""
 KEPT: dict[str, Any] = {"metrics": ("mse@1", "psnr@1"), "bands": ("all",)}
@@ -72,7 +73,11 @@ def get(name: str) -> Any:
 
 def functions() -> Iterator[str]:
     """Yield every public function by its dotted name."""
-    names = [*rb.__all__, *(f"metrics.{name}" for name in rb.metrics.__all__)]
+    parts = {"metrics": rb.metrics, "plot": rb.plot}
+    names = [
+        *rb.__all__,
+        *(f"{part}.{n}" for part, module in parts.items() for n in module.__all__),
+    ]
     yield from (name for name in names if inspect.isroutine(get(name)))
     yield from (name for name in COMMANDS.values() if name not in names)
 

@@ -114,3 +114,13 @@ def test_pictures_stay_within_the_limit(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(gather(made, 0)["strips"]) == 2
     monkeypatch.setattr(page, "LARGEST_OF_ALL", 2 * 150_000)
     assert len(gather(made, 0, 2)["strips"]) == 1
+
+
+def test_the_matrix_counts_what_is_significant_in_each_pair() -> None:
+    found = gather(board(), 0)["matrix"]
+    names = [model for model, _ in found["names"]]
+    assert names == ["simvp", "damped_persistence", "persistence"]  # no bounds
+    assert [row[i]["text"] for i, row in enumerate(found["rows"])] == ["", "", ""]
+    assert found["rows"][0][1]["text"] == "9 of 9"
+    assert found["rows"][1][0]["text"] == "0 of 9"
+    assert gather(board(regions=5), 0)["matrix"] is None

@@ -268,12 +268,13 @@ def rgb_only(bands: int, *, fold: int) -> int:
 
 
 def budgeted(stages: tuple[Stage, ...], steps: Sequence[int] | int | None) -> tuple[Stage, ...]:
-    """Return the stages with other numbers of steps, one for each."""
+    """Return the stages with other numbers of steps, one for each that is trained by gradient."""
     if steps is None:
         return stages
-    counts = (steps,) if isinstance(steps, int) else tuple(steps)
-    if len(counts) != len(stages):
+    counts = [steps] if isinstance(steps, int) else list(steps)
+    trained = sum(not stage.closed_form for stage in stages)
+    if len(counts) != trained:
         raise InputError(
-            f"steps of {len(counts)} stages", f"there are {len(stages)}", "Give one for each"
+            f"steps of {len(counts)} stages", f"there are {trained}", "Give one for each"
         )
-    return tuple(replace(s, steps=n) for s, n in zip(stages, counts, strict=True))
+    return tuple(s if s.closed_form else replace(s, steps=counts.pop(0)) for s in stages)

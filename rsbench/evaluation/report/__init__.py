@@ -14,6 +14,7 @@ from rsbench.core.io import disk_errors, write_atomic
 from rsbench.evaluation.report import page, pictures
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.published import beside
+from rsbench.metrics.display import GAMMA, WHITE
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -67,6 +68,8 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
         css=Markup(_text("report.css")),  # part of this package: needs no escaping
         js=Markup(_text("report.js")),
         ramp=pictures.ramp_link(),
+        white=WHITE,
+        gamma=GAMMA,
         role_names={"trivial": "reference model"},  # stored role → shown
     )
 

@@ -15,6 +15,7 @@ from rsbench.evaluation.intervals import WAYS
 from rsbench.evaluation.report import (
     comparisons,
     groups,
+    matrix,
     paper,
     pictures,
     places,
@@ -64,6 +65,7 @@ def gather(board: Board, index: int, boards: int = 1) -> dict[str, Any]:
     words = run.words
     return {
         "words": words, "result": result.sentence(board, models),
+        "matrix": matrix.matrix(board, models),
         "explained": result.explained(models), "id": f"b{index}", "run": run, "notes": board.notes,
         "facts": _facts(board, regions), "endpoint": run.endpoint, "tiles": tiles(board, models),
         "models": models, "looks": looks,
@@ -259,7 +261,7 @@ def _strips(board: Board, models: Sequence[Mapping[str, Any]], most: int) -> lis
         weight += strip.weight
         if weight > most and found:
             return found
-        found.append({"strip": strip, "top": number(strip.error_max, 3)})
+        found.append({"strip": strip, "top": number(strip.error_max, 3), "word": strip.word})
     return found
 
 

@@ -62,6 +62,7 @@ class Strip:
     Args:
         context: the last context frame, if kept.
         drawn: bands drawn as red, green and blue, or in grey; empty where that is not known.
+        word: picture that is white where a word covers the pictures, empty where none does.
         error_max: error at the bright end of the scale, shared by the strip.
     """
 
@@ -74,6 +75,7 @@ class Strip:
     error_label: str
     error_max: float
     drawn: tuple[str, ...] = ()
+    word: str = ""
 
     @property
     def weight(self) -> int:
@@ -210,9 +212,10 @@ def _strip(kept: _Kept, models: Sequence[_Model], *, simulated: bool) -> Strip:
         frame = load(folder, entry["context"])
         context = link(_finish(frame if frame.ndim == 3 else frame[-1], simulated=simulated))
     targets = tuple(str(target) for target in entry.get("targets", ()))
+    word = link(covered(truth[0].shape)) if simulated else ""
     return Strip(
         str(entry["region"]), str(entry["start"]), leads, targets, tuple(rows), context,
-        kept.label, top, tuple(str(band) for band in entry["drawn"]),
+        kept.label, top, tuple(str(band) for band in entry["drawn"]), word,
     )  # fmt: skip
 
 
@@ -294,6 +297,13 @@ def burn(frame: Image, word: str) -> Image:
     white = frame + (255.0 - frame) * 0.55 * np.clip(mask, 0, 1)
     burned: Image = np.clip(white * (1 - 0.45 * np.clip(-mask, 0, 1)), 0, 255).astype(np.uint8)
     return burned
+
+
+def covered(shape: tuple[int, ...]) -> Image:
+    """Return a picture that is white where a word covers pictures of frames of this shape."""
+    plain = np.full((*shape[:2], 3), 128, np.uint8)
+    changed = (_finish(plain, simulated=True) != 128).any(-1)
+    return np.where(changed[..., None], 255, 0).astype(np.uint8).repeat(3, axis=-1)
 
 
 @lru_cache(maxsize=16)

@@ -24,6 +24,8 @@ Cell = tuple[str, int]
 """(metric, lead)."""
 Side = Mapping[int, Entry]
 """Seed → (name on the board, preset)."""
+SideValues = Mapping[Cell, Mapping[int, Mapping[str, float]]]
+"""(metric, lead) → seed → region → value."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,17 @@ def _p_text(p: float | None) -> str:
 
 
 def compare(a: Source, b: Source, *, models: Sequence[str] = ()) -> ModelComparison:
-    """Compare two models on the regions that both were scored on, by every metric and lead.
+    """Return the comparison of two models by every metric and lead, paired over regions.
 
     Args:
         a: scores, a run folder, or several of them, such as seeds.
         b: the same of the second model.
         models: two names, ``MODEL`` or ``MODEL/PRESET``, found in all runs; or one, in the first
             run and in the others. Without names, the first and the last run have one model each.
+
+    Returns:
+        A row per metric and lead: means and their difference in the unit of the metric, interval,
+        effect size and p values.
 
     Raises:
         UnknownName: if a model is not there.
@@ -168,7 +174,14 @@ def compare_cells(
     board: Board, sides: tuple[Side, Side], cells: Sequence[Cell]
 ) -> tuple[PairedRow, ...]:
     """Compare two sides by these metrics and leads, with Holm's correction over them."""
-    ours, theirs = (_values(board, side) for side in sides)
+    means = region_values(board)
+    return compare_values(values_of(means, sides[0]), values_of(means, sides[1]), cells)
+
+
+def compare_values(
+    ours: SideValues, theirs: SideValues, cells: Sequence[Cell]
+) -> tuple[PairedRow, ...]:
+    """Compare the values of two sides; see :func:`compare_cells`."""
     raw = [
         _row(cell, ours[cell], theirs[cell]) for cell in cells if cell in ours and cell in theirs
     ]
@@ -200,10 +213,15 @@ def cells_of(board: Board) -> list[Cell]:
     ]  # fmt: skip
 
 
-def _values(board: Board, side: Side) -> dict[Cell, dict[int, dict[str, float]]]:
-    """Return (metric, lead) → seed → region → value of one side."""
+def region_values(board: Board) -> pd.DataFrame:
+    """Return the values per region of all entries, on the headline set."""
     rows = strata.headline(board.scores.region_means())
-    rows = rows[rows["value"].notna()]
+    return rows[rows["value"].notna()]
+
+
+def values_of(means: pd.DataFrame, side: Side) -> SideValues:
+    """Return (metric, lead) → seed → region → value of one side."""
+    rows = means[means["model"].isin([model for model, _ in side.values()])]
     seeds = {entry: seed for seed, entry in side.items()}
     columns = ["model", "preset", "metric", "lead", "region", "value"]
     found: dict[Cell, dict[int, dict[str, float]]] = {}
