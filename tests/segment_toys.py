@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from support.kept_stores import kept
 
 from rsbench.core.grid import Grid
 from rsbench.store.layout import RegionRecord, SensorArrays, SensorMeta, StoreMeta
@@ -66,6 +67,7 @@ def region(number: int, size: int = 32, **changes: Any) -> dict[str, SensorArray
     }  # fmt: skip
 
 
+@kept
 def write_store(
     root: Path, *, regions: int = 20, kind: str = "pairs", finer: bool = True, **changes: Any
 ) -> Store:

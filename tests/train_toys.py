@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import toys
+from support.kept_stores import kept
 from torch import Tensor, nn
 
 from rsbench.catalog import Protocol, load_protocol
@@ -118,9 +119,12 @@ def protocol(window: int = SIDE, **changes: Any) -> Protocol:
     return load_protocol("year7").model_copy(update=update)
 
 
+_kept_store = kept(toys.write_store)
+
+
 def store(path: Path, **options: Any) -> Store:
     """Three regions to train on, one to validate on, two to test on."""
-    return toys.write_store(path, **{"size": 2 * SIDE, "floor": False, **options})
+    return _kept_store(path, **{"size": 2 * SIDE, "floor": False, **options})
 
 
 def model(preset: str = "default", *, seed: int = 0, **options: Any) -> ToyModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -20,11 +20,22 @@ TRAINING = ("learning_rate", "steps", "batch_size")
 """Options of every trainable model; fields of :class:`rsbench.Stage`."""
 
 
-def accepts(*names: str) -> Callable[[Callable[..., M]], Callable[..., M]]:
+Source = type | Mapping[str, Any]
+"""A class whose constructor has options, or by preset what has them, as attributes or entries."""
+
+
+def accepts(
+    *names: str, of: Sequence[Source] = (), **defaults: Any
+) -> Callable[[Callable[..., M]], Callable[..., M]]:
     """Declare the options of a builder ``build(preset, **options)``.
 
     The names become its signature, which the registry reads. An option that is None counts as
     not given.
+
+    Args:
+        names: of the options.
+        of: where their values stand if they are not given; the first that has a name counts.
+        defaults: values that stand nowhere else.
 
     Raises:
         TypeError: when the builder is called with another option.
@@ -33,7 +44,17 @@ def accepts(*names: str) -> Callable[[Callable[..., M]], Callable[..., M]]:
     def declare(build: Callable[..., M]) -> Callable[..., M]:
         first = next(iter(inspect.signature(build).parameters.values()))
         keyword = inspect.Parameter.KEYWORD_ONLY
-        options = [inspect.Parameter(name, keyword, default=None) for name in names]
+        hints = {
+            name: parameter.annotation
+            for source in reversed(of) if isinstance(source, type)
+            for name, parameter in inspect.signature(source).parameters.items()
+        }  # fmt: skip
+        options = [
+            inspect.Parameter(
+                name, keyword, default=None, annotation=hints.get(name, inspect.Parameter.empty)
+            )
+            for name in names
+        ]
         signature = inspect.Signature([first, *options])
 
         @functools.wraps(build)
@@ -43,9 +64,34 @@ def accepts(*names: str) -> Callable[[Callable[..., M]], Callable[..., M]]:
             return build(*bound.args, **stated)
 
         builder.__signature__ = signature  # type: ignore[attr-defined]
+        builder.stated = functools.partial(_stated, names, of, defaults)  # type: ignore[attr-defined]
         return builder
 
     return declare
+
+
+def _stated(
+    names: Sequence[str], of: Sequence[Source], defaults: Mapping[str, Any], preset: str
+) -> dict[str, Any]:
+    """Return the values of the options that are not given, by name, as far as they are known."""
+    found = dict(defaults)
+    for source in reversed(of):
+        if isinstance(source, Mapping):
+            entry = source[preset]
+            known = TRAINING if isinstance(entry, Stage) else names
+            values = (
+                entry
+                if isinstance(entry, Mapping)
+                else {name: getattr(entry, name) for name in known if hasattr(entry, name)}
+            )
+            found |= {name: values[name] for name in names if name in values}
+        else:
+            found |= {
+                name: parameter.default
+                for name, parameter in inspect.signature(source).parameters.items()
+                if name in names and parameter.default is not inspect.Parameter.empty
+            }
+    return found
 
 
 def trained(stage: Stage, options: Mapping[str, Any]) -> Stage:

@@ -42,7 +42,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "rsbench check run --against expected.toml",
         "rsbench check run --against expected.toml --junit gate.xml --summary summary.md",
     ),
-    "compare": ("rsbench compare run-a run-b", "rsbench compare run-a run-b/table.parquet"),
+    "compare": (
+        "rsbench compare run-a run-b",
+        "rsbench compare a-s0 a-s1 a-s2 b --model simvp --model predrnn --json",
+    ),
     "report": (
         "rsbench report run --out report.html",
         "rsbench report run-a run-b --published sat-jepa-diff --out both.html --force",
@@ -52,8 +55,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         'rsbench table run-a run-b --metric ssim,rmse --lead 1,3 --latex --caption "Scores"',
     ),
     "figure": (
-        "rsbench figure run strip --out strip.pdf",
-        "rsbench figure run-a run-b decay --out decay.svg",
+        "rsbench figure run strip --zoom 10,20,40,40 --out strip.pdf",
+        "rsbench figure run-a run-b ranking --metric ssim --lead 1 --out ranking.svg",
     ),
     "synthesize": (
         "rsbench synthesize --model satsynth --data pairs.zarr --out synthetic.zarr",

@@ -16,22 +16,22 @@ from rsbench.core.progress import Detail, set_detail
 
 PANELS: Mapping[str, str] = {
     "Data": "recipe provider regions years labels exclude lock data protocol window split context "
-    "horizon also from_store",
+    "horizon region also from_store",
     "Model": "model preset option checkpoint members citation",
     "Training": "budget batch_size augment ema labelled_fraction label_seed learning_rate "
-    "optimizer schedule early_stopping patience validate_every log",
+    "optimizer schedule early_stopping patience validations log",
     "Computing": "seed device devices precision channels_last compiled tf32 workers scheduler "
     "parts finalise yes dry_run allow_incomplete",
     "Metrics": "suite metrics metric lead rows",
     "Values of the files": "unit scale offset nodata value_range offset_from mask mask_valid",
     "Dates, bands and grid of the files": "bands dates dates_in_file step composite layout crs gsd "
-    "region_size split_by variables tolerance",
+    "region_size split_by variables origin_tolerance",
     "Coarse images": "coarse_unit coarse_scale coarse_offset coarse_nodata coarse_value_range "
     "coarse_bands coarse_gsd coarse_resampling",
     "Choice of dates": "clear coarse_clear correlation shift",
     "Output": "out store release format form keep_predictions force older_than remove as_json "
     "junit summary write "
-    "overwrite latex markdown csv bibtex methods caption label best "
+    "overwrite zoom no_error width latex markdown csv bibtex methods caption label best "
     "no_interval linked published",
     "Messages": "verbose quiet",
 }

@@ -3,29 +3,76 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rsbench.cli.app import Json, app, dump, say, weights_app
 
 
-def models(as_json: Json = False) -> None:
-    """List the models and their presets."""
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model, to print its presets and options.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="With a model: the preset whose options are printed.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the models and their presets, or print one model with its options."""
     from rsbench.models.registry import models_json
 
+    if name is not None:
+        _model(name, preset, as_json=as_json)
+        return
     rows = models_json()
     if as_json:
         dump(rows)
         return
     for row in rows:
         presets = ", ".join(
-            f"{name} ({_count(info['parameters'])})" for name, info in row["presets"].items()
+            f"{name} ({_count(info['parameters'])})" if info["parameters"] is not None else name
+            for name, info in row["presets"].items()
         )
         say(f"{row['name']:20} {row['task']:9} {presets}")
 
 
-def _count(parameters: int) -> str:
+def _model(name: str, preset: str | None, *, as_json: bool) -> None:
+    """Print the card of a model, and the options of a preset."""
+    from dataclasses import asdict
+
+    from rsbench.models.registry import FACTS, card, card_json, model_options
+
+    entry = card(name)
+    chosen = preset or entry.default_preset
+    options, row = model_options(entry, chosen), card_json(entry)
+    if as_json:
+        dump({**row, "preset": chosen, "options": [asdict(one) for one in options]})
+        return
+    say(f"{name}: {entry.title}")
+    say(f"task {entry.task}; rollout {entry.of(chosen).rollout}; licence {entry.licence}")
+    say(entry.citation)
+    say(f"\npresets, {entry.default_preset} by default:")
+    for label, info in entry.presets.items():
+        say(f"  {label:16} {_count(info.parameters):>9}  {info.note}")
+    say(f"\noptions of preset {chosen}, as --option NAME=VALUE:" if options else "\nno options")
+    for one in options:
+        if one.name in ("bands", "context") or (one.name in FACTS and one.default is None):
+            value = "as the dataset has"
+        else:
+            value = "the preset's own" if one.default is None else _value(one.default)
+        say(f"  {one.name:18} {one.kind:14} {value}")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) + ("," if len(value) < 2 else "")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _count(parameters: int | None) -> str:
+    if parameters is None:
+        return ""
     return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else str(parameters)
 
 

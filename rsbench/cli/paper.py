@@ -72,9 +72,6 @@ def compare(
     p values have Holm's correction over all metrics and leads; the effect is Cohen's d of paired
     samples. Several seeds of a model are crossed with the regions. Two files, or two runs without
     --model, are also compared row by row.
-
-    Examples: `rsbench compare runs/a runs/b` and
-    `rsbench compare runs/a-s0 runs/a-s1 runs/a-s2 runs/b --model simvp --model predrnn`.
     """
     from rsbench.evaluation.gate import compare as compare_rows
     from rsbench.evaluation.report.versus import compare_models
@@ -121,7 +118,7 @@ def table(
     latex: Annotated[bool, typer.Option("--latex", help="LaTeX with booktabs.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown (default).")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="CSV, all columns.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, all columns.")] = False,
+    as_json: Json = False,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="BibTeX, of run folders only.")] = False,
     methods: Annotated[
         bool, typer.Option("--methods", help="A methods paragraph, of run folders only.")
@@ -196,11 +193,7 @@ def figure(
     width: Annotated[float | None, typer.Option(min=0.5, max=40.0, help="Width in inches.")] = None,
     force: Force = False,
 ) -> None:
-    """Draw a figure of one or more runs for a paper.
-
-    Examples: `rsbench figure runs/a strip --zoom 10,20,40,40 --out strip.pdf` and
-    `rsbench figure runs/a runs/b ranking --metric ssim --lead 1 --out ranking.svg`.
-    """
+    """Draw a figure of one or more runs for a paper."""
     from rsbench.evaluation.plot.files import Drawing, save
 
     drawing = Drawing(region, _part(zoom), not no_error, width)

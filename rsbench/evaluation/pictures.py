@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rsbench.core.class_colours import class_colours
 from rsbench.core.dates import date_of, day_number
 from rsbench.core.io import atomic_file, write_atomic, write_npy
-from rsbench.metrics.display import GAMMA, WHITE
+from rsbench.metrics.rgb import GAMMA, WHITE
 from rsbench.store.layout import SHARE
 
 if TYPE_CHECKING:

@@ -340,7 +340,8 @@ class PresetInfo:
     """One preset of a model.
 
     Args:
-        parameters: number of parameters that ``predict`` uses, without buffers.
+        parameters: number of parameters that ``predict`` uses, without buffers; None: counted
+            when the model is built.
         trainable, frozen: numbers of trainable and frozen ones; their sum is ``parameters``.
         note: input shape, sizes, and differences from the publication.
         options: constructor options.
@@ -349,8 +350,8 @@ class PresetInfo:
             reason; the contract checks that these, and only these, have none.
     """
 
-    parameters: int
-    trainable: int
+    parameters: int | None = None
+    trainable: int | None = None
     frozen: int = 0
     note: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -373,6 +374,9 @@ class Card:
             predicts from each, and the predictions are averaged.
         sampler_tolerance: largest allowed change of a float32 prediction with the other samples
             or the size of the batch, as a share of the value range.
+        overfit_share: the contract trains each stage on eight samples until its loss is below this
+            share of its start. More than the default is for losses that have a lower bound above 0,
+            as the noise in images that are drawn without a condition.
         taught: whether training has frames that predictions do not have (``Given.taught``).
         shared: options that no stage before the first labelled one depends on. Models that differ
             in them alone take these stages from one training.
@@ -382,16 +386,17 @@ class Card:
             was not.
         build: ``package.module:function``, called as ``function(preset, **options)``. If the
             function accepts ``bands: int``, ``context: int`` or ``classes: int``, the harness
-            passes the dataset's number of bands, context frames or classes.
+            passes the dataset's number of bands, context frames or classes. Empty for a model
+            that only a script builds.
     """
 
     name: str
     task: str
     title: str
-    presets: Mapping[str, PresetInfo]
-    build: str
-    citation: str
-    licence: str
+    presets: Mapping[str, PresetInfo] = field(default_factory=lambda: {"default": PresetInfo()})
+    build: str = ""
+    citation: str = ""
+    licence: str = ""
     rollout: str = "native"
     tile: int | None = None
     halo: int = 0
@@ -402,6 +407,7 @@ class Card:
     trainable: bool = False
     fitted: bool = False
     sampler_tolerance: float = 1e-5
+    overfit_share: float = 0.05
     taught: bool = False
     shared: tuple[str, ...] = ()
     published: tuple[tuple[str, str, str] | Mapping[str, Any], ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import torch
 
 from rsbench.models.api import Card, Fitted, Given, Model, Stage, Trainable, Want
 from rsbench.models.contract_data import Samples, Shape, make_samples
-from rsbench.models.contract_train import seeded, train_stage
+from rsbench.models.contract_train import WARM_STEPS, mean_loss, seeded, solve, train_briefly
 from rsbench.models.registry import card as find_card
 from rsbench.models.registry import create_model
 from rsbench.models.rollout import block_length, collect
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OVERFIT_SAMPLES = 8
-WARM_STEPS = (60, 400)
-"""Fewest and most steps of training before the checks; a quarter of a stage's own in between."""
 
 
 class Failed(AssertionError):
@@ -29,6 +27,20 @@ class Failed(AssertionError):
 
 class Skipped(Exception):
     """A check does not apply; the text gives the reason."""
+
+
+@dataclass(frozen=True)
+class StageFit:
+    """The mean loss of a stage before and after training on eight samples."""
+
+    stage: str
+    start: float
+    end: float
+    steps: int
+
+    def __str__(self) -> str:
+        share = f"{self.end / self.start:.1%}"
+        return f"{self.stage}: {self.start:.2e} → {self.end:.2e} ({share}) in {self.steps} steps"
 
 
 class Subject:
@@ -57,20 +69,56 @@ class Subject:
                 **self.classes,
             )  # fmt: skip
 
-    @cached_property
+    @property
     def ready(self) -> Model:
-        """The model after fitting or a few training steps; zeros of initial weights hide faults."""
+        """The model after fitting, or after a few steps of training on eight samples."""
+        return self._trained[0]
+
+    @property
+    def fits(self) -> tuple[StageFit, ...]:
+        """The losses of the stages that are trained by gradient on the truth."""
+        return self._trained[1]
+
+    @cached_property
+    def _trained(self) -> tuple[Model, tuple[StageFit, ...]]:
         model = self.fresh()
+        fits: tuple[StageFit, ...] = ()
         if isinstance(model, Fitted):
             data = make_samples(replace(self.shape, samples=4), seed=1)
             model.fit([(data.given, data.want, data.truth)])
         if isinstance(model, Trainable):
-            with seeded(0):
-                for stage in model.stages():
-                    steps = min(max(WARM_STEPS[0], stage.steps // 4), WARM_STEPS[1])
-                    train_stage(model, self.training(stage, seed=1), stage, steps=steps)
+            fits = self._fit_stages(model)
             model.module.eval()
-        return model
+        return model, fits
+
+    def _fit_stages(self, model: Trainable) -> tuple[StageFit, ...]:
+        """Train all stages, and go back to the weights after the first steps of the last one.
+
+        A stage with labels is trained until its loss is a small share of its start. One without
+        labels is trained for its steps, or for a few if no stage with labels is trained on it.
+        """
+        stages = [(stage, self.training(stage, seed=1)) for stage in model.stages()]
+        start = {
+            stage.name: mean_loss(model, data, stage)
+            for stage, data in stages
+            if stage.labelled and not stage.closed_form
+        }
+        fits, warm = [], None
+        for stage, data in stages:
+            with seeded(0):
+                if stage.closed_form:
+                    solve(model, data, stage)
+                    warm = None
+                    continue
+                few = stage if start else replace(stage, steps=min(stage.steps, WARM_STEPS))
+                first = start.get(stage.name, 0.0)
+                trained = train_briefly(model, data, few, stop=self.card.overfit_share * first)
+                warm = trained.warm
+            if first:
+                fits.append(StageFit(stage.name, first, trained.end, trained.steps))
+        if warm is not None:
+            model.module.load_state_dict(warm)
+        return tuple(fits)
 
     def trainable(self) -> Trainable:
         """Return the ready model.

@@ -7,10 +7,11 @@ A package adds a model with an entry point in the group ``rsbench.models`` that 
 from __future__ import annotations
 
 import inspect
+import re
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -101,16 +102,78 @@ def create_model(name: str, preset: str | None = None, **options: Any) -> Model:
     return model
 
 
+@dataclass(frozen=True)
+class ModelOption:
+    """An option of a model: name, type, and value of the preset; None if the builder decides."""
+
+    name: str
+    kind: str
+    default: Any
+
+
+def model_options(entry: Card, preset: str) -> tuple[ModelOption, ...]:
+    """Return the options that the builder of a model accepts, in its order.
+
+    A builder may have a function ``stated(preset)`` that returns values by name; otherwise the
+    defaults of its signature count. Options of the preset come first.
+
+    Raises:
+        UnknownName: if there is no such preset.
+        InputError: if the builder cannot be imported.
+    """
+    entry.of(preset)
+    builder = _builder(entry)
+    stated: Mapping[str, Any] = getattr(builder, "stated", lambda preset: {})(preset)
+    values = {**stated, **entry.presets[preset].options}
+    found = []
+    for one in list(inspect.signature(builder).parameters.values())[1:]:
+        if one.kind is inspect.Parameter.VAR_KEYWORD:
+            continue
+        default = None if one.default is one.empty else one.default
+        value = values.get(one.name, default)
+        found.append(ModelOption(one.name, _kind(one, value), value))
+    return tuple(found)
+
+
+def _kind(parameter: inspect.Parameter, value: Any) -> str:
+    """Return a word for the type of an option, from its value or else from its annotation."""
+    if isinstance(value, list | tuple):
+        return f"list of {type(value[0]).__name__}" if value else "list"
+    if value is not None:
+        return "text" if isinstance(value, str) else type(value).__name__
+    if parameter.annotation is inspect.Parameter.empty:
+        return "int" if parameter.name in FACTS else ""
+    text = str(parameter.annotation).replace(" | None", "")
+    listed = re.fullmatch(r"(?:Sequence|tuple|list)\[(\w+).*\]", text)
+    return f"list of {listed[1]}" if listed else {"str": "text"}.get(text, text)
+
+
 def adopt(
     model: Model, entry: Card, preset: str | None = None, options: Mapping[str, Any] | None = None
 ) -> Identity:
-    """Register the card and preset of a model that ``create_model`` did not build."""
+    """Register the card and preset of a model that ``create_model`` did not build.
+
+    Parameters that the card does not count are counted.
+    """
     chosen = preset or entry.default_preset
-    identity = Identity(entry.name, chosen, entry.of(chosen), dict(options or {}))
+    known = _counted(entry.of(chosen), chosen, model)
+    identity = Identity(entry.name, chosen, known, dict(options or {}))
     key = id(model)
     _IDENTITIES[key] = identity
     weakref.finalize(model, _IDENTITIES.pop, key, None)
     return identity
+
+
+def _counted(entry: Card, preset: str, model: Model) -> Card:
+    """Return a card whose preset states the number of parameters; counted where it did not."""
+    info = entry.presets[preset]
+    module: Any = getattr(model, "module", None)
+    if info.parameters is not None or not hasattr(module, "parameters"):
+        return entry
+    sizes = [(p.numel(), p.requires_grad) for p in module.parameters()]
+    every, free = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
+    counted = replace(info, parameters=every, trainable=free, frozen=every - free)
+    return replace(entry, presets={**entry.presets, preset: counted})
 
 
 def called(model: Model) -> str:
@@ -132,6 +195,8 @@ def _short(value: Any) -> str:
 def parse_option(text: str) -> tuple[str, Any]:
     """Parse ``NAME=VALUE``: a number, true, false, a list separated by commas, or text.
 
+    A comma at the end makes a list of one element, a comma alone an empty one.
+
     Raises:
         InputError: if the name or the value is missing.
     """
@@ -140,8 +205,9 @@ def parse_option(text: str) -> tuple[str, Any]:
         raise InputError(
             f"--option {text}", "it is not NAME=VALUE", "Example: --option sampler=sjd-fm"
         )
-    parts = [_plain(part) for part in value.split(",")]
-    return name, parts[0] if len(parts) == 1 else tuple(parts)
+    whole = value.removesuffix(",")
+    parts = tuple(_plain(part) for part in whole.split(",")) if whole else ()
+    return name, parts if "," in value else parts[0]
 
 
 def _plain(text: str) -> Any:
@@ -267,12 +333,19 @@ def _fault(name: str, entry: Card, found: Mapping[str, Card]) -> str | None:
             return f"its {kind} {label!r} is refused: {fault}"
     if found.get(name, entry) != entry:  # an editable install may be found twice
         return "the name is taken by another package"
+    if not entry.build:
+        return "its card names no builder: state build='package.module:function'"
     if entry.default_preset not in entry.presets:
         return f"its default preset {entry.default_preset!r} is not among its presets"
     return None
 
 
 def _builder(entry: Card) -> Any:
+    if not entry.build:
+        raise InputError(
+            f"model {entry.name!r}", "its card names no builder",
+            "State build='package.module:function' in the card",
+        )  # fmt: skip
     try:
         return entry.builder()
     except (ImportError, AttributeError) as error:

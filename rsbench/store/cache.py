@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +28,32 @@ from rsbench.core.io import (
     write_npy,
 )
 from rsbench.core.paths import cache_dir
-from rsbench.store.layout import SensorMeta
-from rsbench.store.read import Store, require_inside
+from rsbench.store.layout import SensorMeta, StoreMeta
+from rsbench.store.pixels import require_inside
 
 Array = npt.NDArray[Any]
 FORMAT = 1
 MARK = "cache.json"
 ARRAYS = ("values", "valid")
 Progress = Callable[[str, int, int], None]
+
+
+class Cached(Protocol):
+    """The parts of a store that are cached."""
+
+    digest: str
+    meta: StoreMeta
+    listed: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions."""
+
+    def sensor(self, name: str) -> SensorMeta:
+        """Return a sensor's metadata."""
+
+    def read(self, region: str, sensor: str, *, array: str = "values") -> Array:
+        """Return a decoded array."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ class Cache:
     Each process opens its own maps; a pickled cache has the path only.
     """
 
-    def __init__(self, store: Store, sensor: str, info: CacheInfo) -> None:
+    def __init__(self, store: Cached, sensor: str, info: CacheInfo) -> None:
         self.store = store
         self.sensor = sensor
         self.info = info
@@ -118,7 +136,7 @@ def _as_slice(times: Sequence[int], count: int, region: str) -> Any:
 
 
 def open_cache(
-    store: Store, sensor: str | None = None, *, progress: Progress | None = None
+    store: Cached, sensor: str | None = None, *, progress: Progress | None = None
 ) -> Cache:
     """Open the cache of a store and sensor; build it if it is absent or damaged.
 
@@ -149,7 +167,7 @@ def open_cache(
     return Cache(store, name, CacheInfo(target, size, time.perf_counter() - began))
 
 
-def _intact_bytes(target: Path, store: Store, sensor: str) -> int | None:
+def _intact_bytes(target: Path, store: Cached, sensor: str) -> int | None:
     """Return the size of an intact cache in bytes, None if it is absent or damaged.
 
     Size and modification time of every file must equal those recorded. Digests are not compared,
@@ -172,7 +190,7 @@ def _intact_bytes(target: Path, store: Store, sensor: str) -> int | None:
         return None
 
 
-def _build(folder: Path, store: Store, sensor: str, progress: Progress | None) -> None:
+def _build(folder: Path, store: Cached, sensor: str, progress: Progress | None) -> None:
     files: dict[str, list[int]] = {}
     for done, region in enumerate(store.regions):
         if progress is not None:
@@ -188,7 +206,7 @@ def _build(folder: Path, store: Store, sensor: str, progress: Progress | None) -
         progress("decoding", len(store.regions), len(store.regions))
 
 
-def _swap(folder: Path, target: Path, store: Store, sensor: str) -> None:
+def _swap(folder: Path, target: Path, store: Cached, sensor: str) -> None:
     """Rename the folder to ``target`` unless another process has finished a cache there."""
     for attempt in range(8):
         try:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.errors import InputError, PixelError
+from rsbench.core.grid import Window
 from rsbench.store.layout import Array, SensorArrays, SensorMeta
 
 
@@ -94,3 +95,17 @@ def physical(
     if valid is not None:
         np.copyto(result, np.float32(0), where=~valid[..., None, :, :])
     return result
+
+
+def require_inside(window: Window, height: int, width: int, region: str) -> None:
+    """Raise if a window is not inside its region; slices would be truncated silently.
+
+    Raises:
+        InputError: if a pixel of the window is outside ``height`` × ``width``.
+    """
+    if not (0 <= window.y <= height - window.height and 0 <= window.x <= width - window.width):
+        raise InputError(
+            f"window {window.height}×{window.width} at row {window.y}, column {window.x}",
+            f"region {region} has {height}×{width} pixels",
+            "Choose a window inside the region",
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -32,13 +32,14 @@ from rsbench.store.layout import (
     store_digest,
 )
 from rsbench.store.manifest import Manifest, RegionEntry, require_schema
-from rsbench.store.pixels import physical
+from rsbench.store.pixels import physical, require_inside
 from rsbench.store.tree import Folder, Tree, tree_json
 
 if TYPE_CHECKING:
     import zarr
 
     from rsbench.store.integrity import Finding
+    from rsbench.store.torch_data import StoreWindows
 
 
 def open_store(path: str | Path) -> Store:
@@ -298,6 +299,37 @@ class Store:
         }
         return SensorArrays(times=entry.times[sensor], grid=entry.grids[sensor], **found)
 
+    def torch_dataset(
+        self, *, split: str, window: int, context: int, leads: int | Sequence[int],
+        stride: int | None = None, sensor: str | None = None,
+    ) -> StoreWindows:  # fmt: skip
+        """Return all windows of a split for a PyTorch ``DataLoader``, which may have workers.
+
+        The store is decoded once into the cache folder. Splits are those of the regions; the
+        protocol of a benchmark is not applied.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            window: side of a window in pixels.
+            context: number of frames given.
+            leads: steps of the store to predict, e.g. ``(1, 3)``; a number for all up to it.
+            stride: pixels between windows, by default ``window``; the last ends at the edge.
+            sensor: which one; the first where None.
+
+        Returns:
+            A data set whose samples are as in :class:`rsbench.store.torch_data.Sample`.
+
+        Raises:
+            InputError: if a number is not positive, or no region has such windows and dates.
+            UnknownName: if there is no such split or sensor.
+        """
+        from rsbench.store.torch_data import WindowOptions, store_windows
+
+        options = WindowOptions(
+            split=split, window=window, context=context, leads=leads, stride=stride, sensor=sensor
+        )
+        return store_windows(self, options)
+
     def validate(self) -> list[Finding]:
         """Check all files, digests, grids and dates; return an empty list for an intact store."""
         from rsbench.store.integrity import check
@@ -349,17 +381,3 @@ class Store:
             if size != held["size"]:
                 found = "it is absent" if size is None else f"{size} of {held['size']} bytes"
                 raise StoreError(f"reading {self.path / region / name}", found, REBUILD)
-
-
-def require_inside(window: Window, height: int, width: int, region: str) -> None:
-    """Raise if a window is not inside its region; slices would be truncated silently.
-
-    Raises:
-        InputError: if a pixel of the window is outside ``height`` × ``width``.
-    """
-    if not (0 <= window.y <= height - window.height and 0 <= window.x <= width - window.width):
-        raise InputError(
-            f"window {window.height}×{window.width} at row {window.y}, column {window.x}",
-            f"region {region} has {height}×{width} pixels",
-            "Choose a window inside the region",
-        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsbench.catalog import Protocol
+from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, shown
 from rsbench.models.api import Model
 from rsbench.models.registry import identity
@@ -39,10 +40,11 @@ def train(
     log: Sequence[str | TrainingCallback] = (),
     progress: Advance | bool = False,
 ) -> TrainResult:
-    """Train a model on the training split of a store; it ends with the best weights.
+    """Train a model on the training split of a store; return the checkpoint's folder and curve.
 
-    The weights are chosen by the mean squared error on the validation split. An interrupted
-    training goes on with the same call from the same first weights.
+    The model ends with the best weights. They are chosen by the mean squared error on the
+    validation split. An interrupted training goes on with the same call from the same first
+    weights.
 
     Args:
         model: of :func:`rsbench.create_model`, or any object with ``predict``, ``module``,
@@ -63,12 +65,20 @@ def train(
         log: names of callbacks, as ``tensorboard``, or callbacks.
         progress: True for a bar or lines on stderr, or a function of (label, done, total).
 
+    Returns:
+        The checkpoint's folder, and how the training went.
+
     Raises:
         TrainingError: if the store has no split to train or validate on, a loss is not finite,
             or memory runs out.
         InputError: if the model is not known, or does not fit the protocol.
     """
     own = identity(model)
+    if not own.card.trainable:
+        raise InputError(
+            f"training {own.name}", "its card does not say trainable",
+            "State trainable=True in the card; the table then names the weights",
+        )  # fmt: skip
     asked = EvaluationOptions(context=context, horizon=1, seed=seed, device=device)
     config = evaluation_config(store, protocol or store.meta.default_protocol, asked)
     told = tuple(named([one])[0] if isinstance(one, str) else one for one in log)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
 import torch
 
 import rsbench
+from rsbench.core import plugins
 from rsbench.core.errors import InputError, UnknownName
 from rsbench.metrics.registry import info as metric_of
 from rsbench.models import registry
@@ -49,6 +52,25 @@ class Model:
 def build(preset, *, bands=3):
     return Model(bands)
 """
+
+
+def test_packages_are_read_once_until_one_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+
+    def entry_points() -> EntryPoints:
+        reads.append(1)
+        return importlib.metadata.entry_points()
+
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(3):
+        assert "stranger" not in registry.cards()
+    assert len(reads) == 1
+    install(tmp_path, "stranger_package", {"stranger": "stranger_package:card"}, GOOD)
+    assert "stranger" in registry.cards()
+    assert len(reads) == 2
 
 
 def test_the_shipped_models_are_there() -> None:

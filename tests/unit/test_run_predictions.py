@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import toys
+from support.kept_stores import kept
 
 from rsbench.core.digest import sealed
 from rsbench.core.errors import InputError
@@ -25,11 +26,13 @@ from rsbench.tasks.base import Reader
 from rsbench.tasks.forecast.samples import Sample
 from rsbench_baselines.simvp.model import SimVPModel
 
+kept_store = kept(toys.write_store)
+
 
 @pytest.fixture
 def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunRequest:
     monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
-    toys.write_store(tmp_path / "toy", size=32, years=4, simulated=False, simulation=None)
+    kept_store(tmp_path / "toy", size=32, years=4, simulated=False, simulation=None)
     return RunRequest(
         model="simvp", preset="tiny", data=tmp_path / "toy", horizon=2, budget="2steps",
         keep="all", out=tmp_path / "run",

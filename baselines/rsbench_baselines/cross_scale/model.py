@@ -46,6 +46,15 @@ STAGES: Mapping[str, tuple[Stage, ...]] = {
 }
 """The stages without labels; peak rates as published, on the schedule of the harness."""
 PROBE_STEPS = {"tiny": 300, "paper": 5000}
+OWN: Mapping[str, Mapping[str, Any]] = {
+    name: {
+        "probe_steps": PROBE_STEPS[str(info.options["scale"])],
+        **{option: getattr(stage, option) for option in TRAINING if not stage.closed_form},
+    }
+    for name, info in card.presets.items()
+    for stage in STAGES[str(info.options["stages"])][-1:]
+}
+"""Options of training by preset; without pretraining there are no others."""
 
 
 class Network(nn.Module):
@@ -156,7 +165,10 @@ class CrossScale:
 OPTIONS = tuple(field.name for field in fields(Pretraining) if field.name != "base")
 
 
-@accepts("bands", "classes", *OPTIONS, "head", "freeze", "probe_steps", *TRAINING)
+@accepts(
+    *("bands", "classes", *OPTIONS, "head", "freeze", "probe_steps", *TRAINING),
+    of=(OWN, Pretraining), head="lda", freeze=True,
+)  # fmt: skip
 def build(preset: str, **options: Any) -> CrossScale:
     """Build the model.
 

@@ -71,7 +71,9 @@ class DiffusionModel(PixelDiffusion[UNet, Sampler]):
 @accepts(
     *("bands", "context", "base", "mult", "num_res_blocks", "attention", "diffusion_steps"),
     *("schedule", "sampling_steps", "eta", "guidance", "condition_dropout", "gain", *TRAINING),
-)
+    of=(STAGES, UNet, Diffusion, Sampler), condition_dropout=0.0, gain=0.0, diffusion_steps=1000,
+    schedule="linear",
+)  # fmt: skip
 def build(
     preset: str, *, bands: int = 3, context: int | None = None, **asked: Any
 ) -> DiffusionModel:

@@ -8,7 +8,7 @@ UNET, CONTROL, VAE = 880_264_644, 433_183_100, 83_653_863
 _LAYERS = "a skip without a temporal layer has no use for its share"
 _FIXED = (1, 2, 4, 5, 7, 8, 10, 11)
 """Skips of the published U-Net without a temporal layer."""
-_PAPER: dict[str, object] = {
+PUBLISHED: dict[str, object] = {
     "schedule": "scaled",
     "kind": "v",
     "sampling_steps": 50,
@@ -17,6 +17,7 @@ _PAPER: dict[str, object] = {
     "dropout": 0.1,
     "at_once": 4,
 }
+"""Options of the presets of published size."""
 
 
 def _idle(places: tuple[int, ...]) -> dict[str, str]:
@@ -29,7 +30,7 @@ def _large(trainable: int, note: str) -> PresetInfo:
         total, trainable, total - trainable,
         f"{note}; U-Net 880.26 M, 3-D control branch 433.18 M, VAE 83.65 M; the text encoder is "
         "not counted; weights are not shipped; red, green and blue only",
-        _PAPER, {"multiple_of": 64, "tile": 256, "halo": 32}, _idle(_FIXED),
+        PUBLISHED, {"multiple_of": 64, "tile": 256, "halo": 32}, _idle(_FIXED),
     )  # fmt: skip
 
 

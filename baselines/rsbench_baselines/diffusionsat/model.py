@@ -208,7 +208,7 @@ class DiffusionSat(SatDiffusion):
         grids = tuple(grid for grid in want.grids for _ in range(known))
         dated = metadata(grids, dates, cloud.flatten(0, 1))
         wanted = metadata(want.grids, want.times, torch.zeros(want.times.shape))[:, 0]
-        texts: tuple[str, ...] = tuple(getattr(given, "texts", ()))
+        texts: tuple[str, ...] = given.texts
         inputs = Inputs(
             torch.cat(parts, dim=3).flatten(0, 1)[:, index],
             dated[:, index],
@@ -268,12 +268,13 @@ def rgb_only(bands: int, *, fold: int) -> int:
 
 
 def budgeted(stages: tuple[Stage, ...], steps: Sequence[int] | int | None) -> tuple[Stage, ...]:
-    """Return the stages with other numbers of steps, one for each."""
+    """Return the stages with other numbers of steps, one for each that is trained by gradient."""
     if steps is None:
         return stages
-    counts = (steps,) if isinstance(steps, int) else tuple(steps)
-    if len(counts) != len(stages):
+    counts = [steps] if isinstance(steps, int) else list(steps)
+    trained = sum(not stage.closed_form for stage in stages)
+    if len(counts) != trained:
         raise InputError(
-            f"steps of {len(counts)} stages", f"there are {len(stages)}", "Give one for each"
+            f"steps of {len(counts)} stages", f"there are {trained}", "Give one for each"
         )
-    return tuple(replace(s, steps=n) for s, n in zip(stages, counts, strict=True))
+    return tuple(s if s.closed_form else replace(s, steps=counts.pop(0)) for s in stages)

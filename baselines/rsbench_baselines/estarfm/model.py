@@ -354,7 +354,17 @@ def _deviation(band: Tensor, seen: Tensor) -> Tensor:
     return known.std(correction=0) if known.numel() else band.new_zeros(())
 
 
-@accepts("half", "classes", "reach", "similar", "least_change", "largest", "engine", "significant")
+@accepts(
+    "half",
+    "classes",
+    "reach",
+    "similar",
+    "least_change",
+    "largest",
+    "engine",
+    "significant",
+    of=(Estarfm,),
+)
 def build(preset: str, **asked: Any) -> Estarfm:
     """Build the model; options are the fields of :class:`Estarfm`, the preset's where not given."""
     model = Estarfm(**{**card.presets[preset].options, **asked})

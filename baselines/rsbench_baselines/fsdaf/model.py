@@ -261,7 +261,7 @@ def _deviation(band: Tensor, seen: Tensor) -> Tensor:
     return known.std(correction=0) if len(known) else known.new_zeros(())
 
 
-@accepts("half", "similar", "classes", "pure", "tail")
+@accepts("half", "similar", "classes", "pure", "tail", of=(Fsdaf,))
 def build(preset: str, **asked: Any) -> Fsdaf:
     """Build the model; options are the fields of :class:`Fsdaf`, the preset's where not given."""
     return Fsdaf(**{**card.presets[preset].options, **asked})

@@ -113,7 +113,8 @@ class MCVDModel(PixelDiffusion[UNet, Sampler]):
 @accepts(
     *("bands", "context", *SIZES, "sampler", "subsample", "eta", "denoise", "gain"),
     *("prob_mask_cond", *TRAINING),
-)
+    of=(STAGES, UNet, Sampler), gain=0.0, prob_mask_cond=0.0,
+)  # fmt: skip
 def build(
     preset: str, *, bands: int | None = None, context: int | None = None, **asked: Any
 ) -> MCVDModel:

@@ -107,7 +107,7 @@ class MLFFGANModel(FusionModel[Pair, Size]):
         return degraded(image.clamp(min=0), self._size.ratio)
 
 
-@accepts("bands", "widths", "critic", "dropout", *TRAINING)
+@accepts("bands", "widths", "critic", "dropout", *TRAINING, of=(STAGES, SIZES))
 def build(preset: str, **options: Any) -> MLFFGANModel:
     """Build the model; an option that is not given is the preset's.
 

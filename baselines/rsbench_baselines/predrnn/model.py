@@ -233,7 +233,8 @@ def _processes() -> int:
     return 1
 
 
-@accepts("bands", "num_hidden", "filter_size", "patch_size", "stride", "decouple_beta", *TRAINING)
+@accepts("bands", "num_hidden", "filter_size", "patch_size", "stride", "decouple_beta", *TRAINING,
+         of=(STAGES, PredRNN), decouple_beta=0.0)  # fmt: skip
 def build(preset: str, *, bands: int | None = None, **asked: Any) -> PredRNNModel:
     """Build the model; an option that is not given is the preset's.
 

@@ -73,6 +73,7 @@ def _condition(scene: Scene) -> Tensor:
 @accepts(
     *("bands", "base", "mult", "groups", "objective", "sum_scale", "sampling_steps", "eta"),
     *TRAINING,
+    of=(STAGES, SIZES),
 )
 def build(preset: str, **options: Any) -> RDDMModel:
     """Build the model; an option that is not given is the preset's.

@@ -127,6 +127,7 @@ def _references(scene: Scene) -> References:
 @accepts(
     *("bands", "base", "mult", "groups", "mode", "variant", "schedule", "start"),
     *("sampling_steps", "eta", "perceptual", *TRAINING),
+    of=(STAGES, SIZES),
 )
 def build(preset: str, **options: Any) -> SASTFModel:
     """Build the model; an option that is not given is the preset's.

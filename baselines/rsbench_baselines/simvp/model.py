@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from rsbench import Frames, Given, InputError, Prediction, Stage, Want
 from rsbench_baselines._checks import check_bands, check_leads
-from rsbench_baselines._options import TRAINING, trained
+from rsbench_baselines._options import TRAINING, accepts, trained
 from rsbench_baselines.persistence.model import bands_of, fill
 from rsbench_baselines.released import Layout, LoadsReleased
 from rsbench_baselines.simvp import card
 from rsbench_baselines.simvp.network import SimVP
 from rsbench_baselines.simvp.released import layout
 
+SIZES = ("hid_S", "hid_T", "N_S", "N_T", "model_type", "mlp_ratio", "drop_path")
 REPAIRED = ("tiny", "tiny_incepu", "fixed")
 MAX_SLOTS = 7
 PUBLISHED_FRAMES = {"mmnist": 10, "incepu": 10, "kitti": 10}
@@ -138,6 +139,7 @@ def _right_align(x: Tensor, slots: int) -> Tensor:
     return torch.cat([empty, x], dim=2)
 
 
+@accepts("bands", "context", *SIZES, *TRAINING, of=(STAGES, SimVP))
 def build(
     preset: str, *, bands: int | None = None, context: int | None = None, **sizes: Any
 ) -> SimVPModel:

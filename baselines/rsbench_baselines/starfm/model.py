@@ -131,7 +131,7 @@ class Starfm:
         return (box_sum(apart * apart, self.half) / count - mean * mean).clamp(min=0).sqrt()
 
 
-@accepts("half", "classes", "reach", "uncertainty", "steepness", "engine")
+@accepts("half", "classes", "reach", "uncertainty", "steepness", "engine", of=(Starfm,))
 def build(preset: str, **asked: Any) -> Starfm:
     """Build the model; options are the fields of :class:`Starfm`, the preset's where not given."""
     model = Starfm(**{**card.presets[preset].options, **asked})

@@ -63,7 +63,7 @@ class STFDiffModel(FusionModel[STFDiff, Size]):
         return {"total": total}
 
 
-@accepts("bands", "base", "mult", "groups", "sampling_steps", "eta", *TRAINING)
+@accepts("bands", "base", "mult", "groups", "sampling_steps", "eta", *TRAINING, of=(STAGES, SIZES))
 def build(preset: str, **options: Any) -> STFDiffModel:
     """Build the model; an option that is not given is the preset's.
 

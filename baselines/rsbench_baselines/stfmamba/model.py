@@ -52,7 +52,7 @@ class STFMambaModel(FusionModel[STFMamba, Size]):
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
 
-@accepts("bands", "widths", "pairs", "middle", "state", *TRAINING)
+@accepts("bands", "widths", "pairs", "middle", "state", *TRAINING, of=(STAGES, SIZES))
 def build(preset: str, **options: Any) -> STFMambaModel:
     """Build the model; an option that is not given is the preset's.
 

@@ -49,7 +49,7 @@ class SwinSTFMModel(FusionModel[SwinSTFM, Size]):
         return {"total": structural(hidden(estimate, valid), hidden(clean, valid))}
 
 
-@accepts("bands", "widths", "depths", "up_depths", "window", "head", *TRAINING)
+@accepts("bands", "widths", "depths", "up_depths", "window", "head", *TRAINING, of=(STAGES, SIZES))
 def build(preset: str, **options: Any) -> SwinSTFMModel:
     """Build the model; an option that is not given is the preset's.
 

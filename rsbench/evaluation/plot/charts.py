@@ -51,7 +51,10 @@ def decay(
         source: scores, or one or several run folders.
         metric: id with or without version; that of the primary endpoint where None.
         entries: ``MODEL`` or ``MODEL/PRESET``; all where empty.
-        ax: matplotlib axes to draw on.
+        ax: matplotlib axes to draw on; those of a new figure where None.
+
+    Returns:
+        The axes.
 
     Raises:
         UnknownName: if the metric or an entry is not there.
@@ -77,7 +80,10 @@ def ranking(
         metric: id with or without version; that of the primary endpoint where None.
         lead: from 1; the first lead of the primary endpoint where None.
         entries: ``MODEL`` or ``MODEL/PRESET``; all where empty.
-        ax: matplotlib axes to draw on.
+        ax: matplotlib axes to draw on; those of a new figure where None.
+
+    Returns:
+        The axes.
 
     Raises:
         InputError: if the metric, lead or an entry is not there, or has no value.
@@ -118,7 +124,10 @@ def perception_distortion(
         metrics: two ids, distortion and perception; the first scored ones of each kind where empty.
         lead: one lead only.
         entries: ``MODEL`` or ``MODEL/PRESET``; all where empty.
-        ax: matplotlib axes to draw on.
+        ax: matplotlib axes to draw on; those of a new figure where None.
+
+    Returns:
+        The axes.
 
     Raises:
         InputError: if no metric of perception or of distortion was scored.

@@ -60,7 +60,10 @@ def strip(
         leads: lead times; all where empty.
         zoom: x, y, width and height of a part, in pixels, drawn enlarged beside each picture.
         errors: draw the absolute error of each entry below it.
-        ax: matplotlib axes to draw on.
+        ax: matplotlib axes to draw on; those of a new figure where None.
+
+    Returns:
+        The axes.
 
     Raises:
         InputError: if no pictures were kept, or a region, entry, lead or part is not there.

@@ -140,6 +140,10 @@ def compare(a: Source, b: Source, *, models: Sequence[str] = ()) -> ModelCompari
         models: two names, ``MODEL`` or ``MODEL/PRESET``, found in all runs; or one, in the first
             run and in the others. Without names, the first and the last run have one model each.
 
+    Returns:
+        A row per metric and lead: means and their difference in the unit of the metric, interval,
+        effect size and p values.
+
     Raises:
         UnknownName: if a model is not there.
         InputError: if the models are not two, or one of them has two results of one seed.

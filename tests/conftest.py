@@ -1,0 +1,17 @@
+"""Settings of all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_flush(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Do not wait for the disk, which only a power failure would show; benchmarks do wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "bench" not in request.path.parts:
+            patch.setattr(os, "fsync", lambda handle: None)
+        yield

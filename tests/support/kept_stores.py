@@ -1,0 +1,38 @@
+"""Stores that many tests need alike: written once per process, then copied."""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+from rsbench.store.read import Store, open_store
+
+
+@cache
+def _home() -> Path:
+    folder = tempfile.mkdtemp(prefix="rsbench-test-stores-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def kept(write: Callable[..., Store]) -> Callable[..., Store]:
+    """Return ``write(path, **options)`` that writes equal options once and then copies files."""
+    masters: dict[bytes, Path] = {}
+
+    @wraps(write)
+    def copied(path: Path, **options: Any) -> Store:
+        key = pickle.dumps(sorted(options.items()))
+        if key not in masters:
+            master = _home() / f"{write.__module__}-{len(masters)}"
+            write(master, **options)
+            masters[key] = master
+        shutil.copytree(masters[key], path, dirs_exist_ok=True)
+        return open_store(path)
+
+    return copied
