@@ -65,6 +65,9 @@ def train(
         log: names of callbacks, as ``tensorboard``, or callbacks.
         progress: True for a bar or lines on stderr, or a function of (label, done, total).
 
+    Returns:
+        The checkpoint's folder, and how the training went.
+
     Raises:
         TrainingError: if the store has no split to train or validate on, a loss is not finite,
             or memory runs out.

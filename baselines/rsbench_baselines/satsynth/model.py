@@ -20,7 +20,7 @@ from rsbench_baselines.satsynth.bits import bits_of, decode, encode
 from rsbench_baselines.standardise import frames_of, image_of
 
 STAGES = {
-    "tiny": Stage("fit", learning_rate=4e-3, steps=1500, batch_size=16),
+    "tiny": Stage("fit", learning_rate=4e-3, steps=1000, batch_size=16),
     "paper": Stage("fit", learning_rate=1e-4, steps=200_000, batch_size=32),
 }
 FACTOR = 2
@@ -38,7 +38,7 @@ class Sampler:
         eta: 0 is DDIM without noise between steps; 1 adds the noise of DDPM.
     """
 
-    sampling_steps: int = 25
+    sampling_steps: int = 10
     eta: float = 0.0
 
 
