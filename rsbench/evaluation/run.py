@@ -145,6 +145,9 @@ def evaluate(
         metrics: suites or ids in addition to these.
         progress: True for a bar or lines on stderr, or a function of (label, done, total).
 
+    Returns:
+        Sums per unit, with ``table()``; values are in the unit of each metric.
+
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
     """

@@ -85,6 +85,11 @@ def synthesize(
         request: generator, data, protocol, seed and labels; ``copy`` as model for mirrored copies.
         per_image: synthetic images per image of a labelled training region.
         out: the new store.
+        note: called with one line of text at a time.
+        advance: called with a label, the regions done and their number.
+
+    Returns:
+        ``out``.
 
     Raises:
         InputError: if the model draws no labels, was trained on validation or test regions or with
