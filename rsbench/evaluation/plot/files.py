@@ -141,7 +141,7 @@ def _write_film(board: Board, out: Path, choice: Choice, drawing: Drawing) -> No
     frames = []
     for lead in choice.leads or leads_kept(board, drawing.region):
         figure = _sized(_strip(board, replace(choice, leads=(lead,)), drawing), drawing.width)
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
         pyplot.close(figure)
