@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types unit fuzz bench bench-gpu wheel readme architecture clean
+.PHONY: help demo test lint types unit fuzz bench bench-gpu wheel readme docs architecture clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,9 +15,11 @@ help:
 	@echo "make bench-gpu  measure the presets called paper on a CUDA device (writes results/gpu.md)"
 	@echo "make wheel  build the wheel and try it in a clean environment"
 	@echo "make readme run every command of the README"
+	@echo "make docs   build the site of the documentation, with executed notebooks (.site/html)"
 	@echo "make architecture  draw the packages and their imports (docs/images/architecture.svg)"
 
 $(VENV)/.base: pyproject.toml constraints.txt
+	@echo "installing into $(VENV): about 3 GB, a minute or two after downloads" >&2
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt -e ".[build,models]"
 	@touch $@
@@ -38,9 +40,10 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# Two processes of one thread each: more threads than cores are slower.
+# Two processes of one thread each: more threads than cores are slower. Tests start many processes,
+# which would each compile all modules if no bytecode were kept.
 unit: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # The tests hold a small part of it; this is all, about five minutes.
 fuzz: $(VENV)/.test
@@ -59,8 +62,16 @@ wheel: $(VENV)/.test
 readme: $(VENV)/.test
 	$(BIN)/python tools/readme_commands.py README.md
 
+$(VENV)/.docs: $(VENV)/.base
+	$(PIP) install -q -c constraints.txt -e ".[build,models,docs]"
+	@touch $@
+
+# The site fails at the first warning: a dead link, a page that is not listed, a faulty docstring.
+docs: $(VENV)/.docs
+	$(BIN)/python tools/site.py
+
 architecture:
 	$(PYTHON) tools/architecture.py docs/images/architecture.svg
 
 clean:
-	rm -rf $(VENV) demo dist
+	rm -rf $(VENV) .site demo dist

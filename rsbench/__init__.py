@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rsbench.evaluation.scores import Scores as Scores
     from rsbench.evaluation.submissions import export_task as export_task
     from rsbench.evaluation.submissions import score_answers as score_answers
+    from rsbench.evaluation.synthesize import synthesize as synthesize
     from rsbench.models.api import Card as Card
     from rsbench.models.api import Frames as Frames
     from rsbench.models.api import Given as Given
@@ -81,6 +82,7 @@ _NAMES = {
     "rsbench.evaluation.results": "report run table",
     "rsbench.evaluation.run": "RunRequest evaluate",
     "rsbench.evaluation.scores": "Scores",
+    "rsbench.evaluation.synthesize": "synthesize",
     "rsbench.evaluation.submissions": "export_task score_answers",
     "rsbench.models.api": (
         "Card Frames Given Model Noise Prediction PresetInfo SampleRef Stage Stateful Trainable "

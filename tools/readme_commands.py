@@ -1,4 +1,10 @@
-"""Run every command of the README's ``sh`` blocks, in order, and stop at the first that fails."""
+"""Run the commands in the ``sh`` blocks of pages, in order, and stop at the first that fails.
+
+Usage: python tools/readme_commands.py PAGE.md... [COMMAND...]
+
+Commands that are given are skipped: they were run already. `tests/unit/test_docs_pages.py` parses
+the commands of all pages, also of those that need a network, data of one's own or hours.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +24,11 @@ def commands(text: str) -> list[str]:
 
 
 def main() -> int:
-    """Run the commands of a page; skip those given as further arguments (already run)."""
-    path = Path(sys.argv[1])
-    done = set(sys.argv[2:])
+    """Run the commands of pages; skip those given as further arguments (already run)."""
+    pages = [Path(word) for word in sys.argv[1:] if word.endswith(".md")]
+    done = set(sys.argv[1:]) - set(map(str, pages))
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for command in commands(path.read_text(encoding="utf-8")):
+    for command in (c for page in pages for c in commands(page.read_text(encoding="utf-8"))):
         if command in done:
             print(f"$ {command}   (already run)", flush=True)
             continue

@@ -47,6 +47,12 @@ PARITY: Mapping[str, str] = MappingProxyType(
         "crs_diff": "Written from descriptions and from classes of diffusers; the released program "
         "was not run. The tests check the parameters of every part and the metadata numbers. Not "
         "compared: a forward pass, released weights, a training.",
+        **dict.fromkeys(
+            ("satsynth", "satsynth_sr"),
+            "Schedule, sampler and U-Net are those of ddpm, compared there. The tests check the "
+            "bit planes by hand and drawing under a map of classes against theory. Not compared: "
+            "a training; no code of the authors is public.",
+        ),
         "mcvd": "With the released code, after its time code and the epsilon of its norms had been "
         "adopted: paper agrees to 2e-15 (float64), the SPADE form to 6e-7 and samplers to 4e-6 "
         f"(float32); of the big and kth forms only the counts. {_RECORDED}. Not compared: a "

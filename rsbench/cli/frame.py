@@ -19,7 +19,7 @@ PANELS: Mapping[str, str] = {
     "horizon region also from_store",
     "Model": "model preset option checkpoint members citation",
     "Training": "budget batch_size augment ema labelled_fraction label_seed learning_rate "
-    "optimizer schedule early_stopping patience validate_every log",
+    "optimizer schedule early_stopping patience validations log",
     "Computing": "seed device devices precision channels_last compiled tf32 workers scheduler "
     "parts finalise yes dry_run allow_incomplete",
     "Metrics": "suite metrics metric lead rows",

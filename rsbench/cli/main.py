@@ -43,6 +43,13 @@ LabelledFraction = Annotated[
     typer.Option(help="Share of training regions whose labels are used, in segmentation."),
 ]
 LabelSeed = Annotated[int | None, typer.Option(help="Seed that chooses these regions.")]
+Also = Annotated[
+    Path | None, typer.Option(help="A store of `rsbench synthesize` to train with as well.")
+]
+AlsoShare = Annotated[
+    float | None,
+    typer.Option(help="Share of crops from it; 1 for all. Default: its share of the regions."),
+]
 
 
 @app.command()
@@ -84,6 +91,8 @@ def train(
     precision: Precision = "32-true",
     labelled_fraction: LabelledFraction = None,
     label_seed: LabelSeed = None,
+    also: Also = None,
+    also_share: AlsoShare = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Most samples at once; gradients accumulate.")
     ] = None,
@@ -120,6 +129,7 @@ def train(
         model=model, preset=preset, data=data, protocol=protocol, context=context, seed=seed,
         device=device, precision=precision, budget=budget, labelled_fraction=labelled_fraction,
         label_seed=label_seed, window=window, options=dict(map(parse_option, option or ())),
+        also=also, also_share=also_share,
     )  # fmt: skip
     tell = note if is_first_rank() else quiet
     with progress() as advance:
@@ -156,6 +166,8 @@ def run(
     budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
     labelled_fraction: LabelledFraction = None,
     label_seed: LabelSeed = None,
+    also: Also = None,
+    also_share: AlsoShare = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
     as_json: Json = False,
@@ -172,7 +184,8 @@ def run(
         members=members, split=split, seed=seed, device=device, precision=precision,
         checkpoint=checkpoint, suite=suite, metrics=metrics, budget=budget,
         labelled_fraction=labelled_fraction, label_seed=label_seed, window=window,
-        options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out,
+        options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out, also=also,
+        also_share=also_share,
         command="rsbench " + " ".join(sys.argv[1:]),
     )  # fmt: skip
     with progress() as advance:
@@ -182,6 +195,38 @@ def run(
         return
     say(result.summary())
     say(f"report: {result.out / 'report.html'}")
+
+
+@app.command()
+def synthesize(
+    model: ModelName,
+    out: Annotated[Path, typer.Option(help="Folder of the new store.")],
+    preset: Preset = None,
+    option: Option = None,
+    data: Data = None,
+    protocol: ProtocolName = "generate",
+    per_image: Annotated[int, typer.Option(min=1, help="Synthetic images per real one.")] = 1,
+    seed: Seed = 0,
+    device: Device = "auto",
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint folder.")] = None,
+    budget: Annotated[str | None, typer.Option(help="If it must train: 2000steps, 10min.")] = None,
+    labelled_fraction: LabelledFraction = None,
+    label_seed: LabelSeed = None,
+) -> None:
+    """Draw images with labels, to train with: `satsynth`, or `copy` for mirrored copies."""
+    from rsbench.core.progress import progress
+    from rsbench.evaluation.run import RunRequest
+    from rsbench.evaluation.synthesize import synthesize as write
+    from rsbench.models.registry import parse_option
+
+    request = RunRequest(
+        model=model, preset=preset, data=data, protocol=protocol, seed=seed, device=device,
+        checkpoint=checkpoint, budget=budget, labelled_fraction=labelled_fraction,
+        label_seed=label_seed, options=dict(map(parse_option, option or ())),
+    )  # fmt: skip
+    with progress() as advance:
+        path = write(request, per_image, out, note=note, advance=advance)
+    say(f"{path}  train with it: rsbench train --model NAME --data STORE --also {path}")
 
 
 @app.command()

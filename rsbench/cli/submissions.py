@@ -18,7 +18,7 @@ def export_task(
     context: Annotated[str | None, typer.Option(help="Context frames k, or `all`.")] = None,
     horizon: Annotated[int | None, typer.Option(help="Leads to predict.")] = None,
     split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
-    form: Annotated[str, typer.Option("--format", help="npy, zarr or geotiff.")] = "npy",
+    form: Annotated[str, typer.Option("--format", help="npy, zarr, geotiff or envi.")] = "npy",
 ) -> None:
     """Write the inputs of a task as files, for models in other languages."""
     from rsbench.core.progress import progress

@@ -18,7 +18,7 @@ from rsbench.evaluation.strata import headline as headline_rows
 from rsbench.evaluation.table import records
 from rsbench.evaluation.trained_labels import require_labels
 from rsbench.metrics.queries import SELECTION, SKILL, headline
-from rsbench.models.checkpoint import plain_options
+from rsbench.models.checkpoint import plain_options, require_unseen
 from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task_of
 from rsbench.tasks.settings import default_protocol, evaluation_config
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from rsbench.evaluation.entries import ModelEntry
     from rsbench.models.api import Card, Model, Stage
+    from rsbench.models.checkpoint import Checkpoint
     from rsbench.models.prediction_cache import PredictionCache
     from rsbench.store.read import Store
     from rsbench.tasks.base import Case
@@ -45,7 +46,8 @@ class RunRequest(EvaluationOptions):
     """Options of a run; None means the value of the recipe or the protocol.
 
     ``labelled_fraction``, ``label_seed``: the protocol's ``labels``. ``window``: its ``window``
-    and ``stride`` in pixels.
+    and ``stride`` in pixels. ``also``: a synthetic store that training draws crops from as well;
+    ``also_share``: their share, by regions where None.
     """
 
     model: str
@@ -61,6 +63,8 @@ class RunRequest(EvaluationOptions):
     labelled_fraction: float | None = None
     label_seed: int | None = None
     window: int | None = None
+    also: Path | None = None
+    also_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,9 @@ def evaluate(
         metrics: suites or ids in addition to these.
         progress: True for a bar or lines on stderr, or a function of (label, done, total).
 
+    Returns:
+        Sums per unit, with ``table()``; values are in the unit of each metric.
+
     Raises:
         TrainingError: if the model is trainable and its weights were neither trained nor loaded.
     """
@@ -160,8 +167,9 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     """Find data and weights, score, and write all files, as `rsbench run` does."""
     if request.keep not in KEEP:
         raise unknown("choice of --keep-predictions", request.keep, KEEP)
-    store, config, preset = _resolve(request, note)
+    store, config, preset = resolved(request, note)
     chosen = f"-{sha256_json(plain_options(request.options))[:8]}" if request.options else ""
+    chosen += f"-also-{_extras(request).also[:8]}" if request.also else ""
     name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     key = _key(request, config, preset)
@@ -169,10 +177,14 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         if done is not None:
             note(f"{out} holds this run already; nothing was left to do")
             return RunResult(out, done)
-        model, history = _with_weights(request, config, preset, note=note, advance=advance)
+        model, checkpoint = weighted_model(request, config, preset, note=note, advance=advance)
+        if checkpoint is not None:
+            require_unseen(checkpoint, store, config.split)
+        history = {} if checkpoint is None else {request.model: checkpoint.history}
         own = own_entry(
             config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
         )
+        own = replace(own, inputs=_inputs(own.inputs, checkpoint))
         info = {"command": request.command, "history": history, "extra": {"key": key}}
         scores = publish(
             out, config, request.keep,
@@ -258,7 +270,8 @@ def _kept(
     return cache
 
 
-def _resolve(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, str]:
+def resolved(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, str]:
+    """Return store, configuration and preset of a request; say what was chosen."""
     from rsbench.core.paths import default_store
     from rsbench.models.registry import card
     from rsbench.store.read import open_store
@@ -332,18 +345,32 @@ def _key(request: RunRequest, config: EvaluationConfig, preset: str) -> str:
         "metrics": list(config.metrics), "budget": request.budget, "keep": request.keep,
         "checkpoint": str(request.checkpoint) if request.checkpoint else None,
         **({"options": plain_options(request.options)} if request.options else {}),
+        **({"training": _extras(request).chosen()} if request.also else {}),
     })  # fmt: skip
 
 
-def _with_weights(
+def _inputs(stated: str | None, checkpoint: Checkpoint | None) -> str | None:
+    """Return what a model was made with beside its frames: also its synthetic training data."""
+    also = checkpoint.training.get("also") if checkpoint else None
+    share = f", {checkpoint.training['also_share']:g} of the crops" if checkpoint and (
+        "also_share" in checkpoint.training) else ""  # fmt: skip
+    parts = [stated, f"trained with synthetic {also[:12]}{share}" if also else None]
+    return ", ".join(filter(None, parts)) or None
+
+
+def weighted_model(
     request: RunRequest, config: EvaluationConfig, preset: str, *, note: Note, advance: Advance
-) -> tuple[Model, Mapping[str, Any]]:
+) -> tuple[Model, Checkpoint | None]:
+    """Return a model with weights, trained first if no checkpoint fits, and its checkpoint.
+
+    Which regions it was trained on is not checked; see ``require_unseen``.
+    """
     from rsbench.models.registry import card, create_model, identity
 
     entry = card(request.model)
     options = {**task_of(config).model_options(config), **request.options}
     if not entry.trainable:
-        return create_model(request.model, preset, **options), {}
+        return create_model(request.model, preset, **options), None
     from rsbench.models.checkpoint import Checkpoint, folder_of, load_into
     from rsbench.models.checkpoint_search import CheckpointQuery, fitting_checkpoints
     from rsbench.training.train import fresh_model, train
@@ -358,6 +385,7 @@ def _with_weights(
             sensor=config.sensor, bands=config.bands, budget=request.budget,
             options=identity(model).options, stages=stages,
             preset_options=own, labels=config.protocol.label_share, precision=config.precision,
+            training=_extras(request).chosen(),
         ))  # fmt: skip
         for folder, kept in found.others:
             how = "".join(f", {name} {value}" for name, value in kept.training.items())
@@ -374,11 +402,21 @@ def _with_weights(
         asked = _training(request, config, preset)
         path = train(model, entry.of(preset), config.store, asked, progress=advance).checkpoint
     require_labels(config, path, Checkpoint.load(folder_of(path)))
-    checkpoint = load_into(model, path, config.store, split=config.split)
+    checkpoint = load_into(model, path, config.store, split=None)
     if checkpoint.imported:
         note(f"weights imported from {checkpoint.imported}: the places and dates of their training "
              "are unknown, so their overlap with the split is not checked")  # fmt: skip
-    return model, {request.model: checkpoint.history}
+    return model, checkpoint
+
+
+def _extras(request: RunRequest) -> Options:
+    """Return the options of training that a request states: its synthetic store."""
+    from rsbench.store.read import open_store
+    from rsbench.training.options import Options
+
+    if request.also is None:
+        return Options(also_share=request.also_share or 0.0)
+    return Options(also=open_store(request.also).digest, also_share=request.also_share or 0.0)
 
 
 def _stages(model: Model) -> Sequence[Stage] | None:
@@ -397,12 +435,14 @@ def _within(request: RunRequest) -> str:
 
 def _training(request: RunRequest, config: EvaluationConfig, preset: str) -> TrainRequest:
     """Return the training that a run asks for."""
+    from rsbench.store.read import open_store
     from rsbench.training.train import TrainRequest
 
     return TrainRequest(
         preset=preset, protocol=config.protocol, sensor=config.sensor, bands=config.bands,
         context=config.context, budget=request.budget, seed=request.seed,
-        device=str(config.device), precision=request.precision,
+        device=str(config.device), precision=request.precision, options=_extras(request),
+        also=None if request.also is None else open_store(request.also),
     )  # fmt: skip
 
 
@@ -416,7 +456,7 @@ def train_model(
     from rsbench.training.options import Options
     from rsbench.training.train import fresh_model, train
 
-    store, config, preset = _resolve(replace(request, horizon=request.horizon or 1), note)
+    store, config, preset = resolved(replace(request, horizon=request.horizon or 1), note)
     entry = card(request.model)
     if options and options.learning_rate and "learning_rate" in request.options:
         found = "--learning-rate and --option learning_rate are both given"
@@ -431,8 +471,9 @@ def train_model(
         request.model, preset, seed=request.seed,
         **{**task_of(config).model_options(config), **request.options},
     )  # fmt: skip
+    asked, extras = _training(request, config, preset), options or Options()
     asked = replace(
-        _training(request, config, preset), devices=devices, batch_size=batch_size,
-        options=options or Options(), callbacks=tuple(callbacks),
+        asked, devices=devices, batch_size=batch_size, callbacks=tuple(callbacks),
+        options=replace(extras, also=asked.options.also, also_share=asked.options.also_share),
     )  # fmt: skip
     return train(model, entry.of(preset), store, asked, progress=advance).checkpoint

@@ -1,4 +1,4 @@
-"""The files of a task and of its answers: NumPy arrays, Zarr groups or GeoTIFFs.
+"""The files of a task and of its answers: NumPy arrays, Zarr groups, GeoTIFFs or ENVI files.
 
 Frames given are written per folder and date in the sensor's unit, 0 where not valid, with the mask
 beside them, on the grid of the answer or on the one stated with them. Answers are read window by
@@ -7,6 +7,7 @@ window, so that memory does not grow with a region.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.build.importers.flat_files import header_of, require_size
 from rsbench.core.errors import InputError, PixelError, RsbenchError, first_line, unknown
 from rsbench.core.grid import Grid, Window
 from rsbench.core.io import write_npy
 from rsbench.evaluation.submission_maps import is_class_map, one_hot
+from rsbench.store.export.envi_file import write_envi
 from rsbench.store.export.geotiff_file import geotiff, profile_of
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Pair = tuple[Array, Mask]
 GRID_TOLERANCE = 1e-6  # of a pixel's side
+SUFFIXES = (".dat", ".img", ".bsq", ".bil", ".bip", "")
+"""Ends of the names of flat binaries with an ENVI header."""
 
 
 class ContextFiles:
@@ -46,6 +51,7 @@ class ContextFiles:
         "npy": "context/<folder>/<date>.npy float32 (C, H, W) and <date>.valid.npy bool (H, W)",
         "zarr": "context is a Zarr group; <folder>/<date> float32 (C, H, W), <folder>/<date>.valid",
         "geotiff": "context/<folder>/<date>.tif float32, a band each, mask inside the file",
+        "envi": "context/<folder>/<date>.dat float32 BSQ, <date>.valid.dat uint8 0 or 1, with .hdr",
     }
 
     def __init__(self, folder: Path, form: str) -> None:
@@ -53,7 +59,8 @@ class ContextFiles:
             raise unknown("format", form, self.LAYOUT)
         folder.mkdir(parents=True)
         self._folder = folder
-        self._put = {"npy": self._npy, "zarr": self._zarr, "geotiff": self._geotiff}[form]
+        self._put = {"npy": self._npy, "zarr": self._zarr, "geotiff": self._geotiff,
+                     "envi": self._envi}[form]  # fmt: skip
         self._written: set[tuple[str, date]] = set()
 
     def lacks(self, item: Asked[Any]) -> bool:
@@ -97,6 +104,13 @@ class ContextFiles:
             file.write_mask(np.where(arrays[1], 255, 0).astype(np.uint8))
             file.descriptions = tuple(bands)
 
+    def _envi(self, name: str, grid: Grid, bands: Sequence[str], arrays: Pair) -> None:
+        place = self._folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_envi(place.with_name(f"{place.name}.dat"), arrays[0], grid, bands)
+        valid = arrays[1][None].astype(np.uint8)
+        write_envi(place.with_name(f"{place.name}.valid.dat"), valid, grid, ("valid",))
+
 
 class AnswerFiles(ABC):
     """Reads predictions made elsewhere, in the sensor's unit.
@@ -111,6 +125,8 @@ class AnswerFiles(ABC):
         "npy": "<region>/<name>.npy float32 (L, C, H, W) or (L, M, C, H, W) with members",
         "zarr": "a Zarr group; <region>/<name> float32 (L, C, H, W) or (L, M, C, H, W)",
         "geotiff": "<region>/<name>/<target>.tif float32, a band each, on the region's grid",
+        "envi": "<region>/<name>/<target>.dat float32, a band each, any interleave, with .hdr; its "
+        "place may be left out",
     }
 
     def __init__(
@@ -280,21 +296,24 @@ class _GeoTiff(AnswerFiles):
         return all(self._path(item, index).is_file() for index in range(len(item.targets)))
 
     def _check(self, item: Asked[Any]) -> bool:
-        rasterio, maps = _rasterio(), set()
+        maps = set()
         for index in range(len(item.targets)):
             with self._open(item, index) as file:
                 shape = (len(item.targets), file.count, file.height, file.width)
                 maps.add(self._require_shape(item, shape, file.dtypes[0]))
-                wanted = rasterio.Affine(*item.grid.transform)
-                near = wanted.almost_equals(file.transform, GRID_TOLERANCE * abs(wanted.a))
-                same = file.crs == rasterio.crs.CRS.from_user_input(item.grid.crs)
-            if not (near and same):
-                raise InputError(
-                    f"the prediction of {item}",
-                    f"{self._path(item, index).name} lies on another grid than the region",
-                    "Write it with the crs and transform that task.json names",
-                )
+                self._require_grid(item, index, file)
         return maps == {True}
+
+    def _require_grid(self, item: Asked[Any], index: int, file: Any) -> None:
+        rasterio = _rasterio()
+        wanted = rasterio.Affine(*item.grid.transform)
+        near = wanted.almost_equals(file.transform, GRID_TOLERANCE * abs(wanted.a))
+        if not near or file.crs != rasterio.crs.CRS.from_user_input(item.grid.crs):
+            raise InputError(
+                f"the prediction of {item}",
+                f"{self._path(item, index).name} lies on another grid than the region",
+                "Write it with the crs and transform that task.json names",
+            )
 
     def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]:
         from rsbench.build.read.opened import checked
@@ -317,6 +336,37 @@ class _GeoTiff(AnswerFiles):
             ) from error  # fmt: skip
 
 
+class _Envi(_GeoTiff):
+    _form = "envi"
+
+    def _path(self, item: Asked[Any], index: int) -> Path:
+        """Return the flat binary: ``.dat``, or ``.img``, ``.bsq``, ``.bil``, ``.bip`` or bare."""
+        place = self._folder / item.region / item.name / item.targets[index].isoformat()
+        places = [place.with_name(place.name + suffix) for suffix in SUFFIXES]
+        return next((path for path in places if path.is_file()), places[0])
+
+    def _there(self, item: Asked[Any]) -> bool:
+        return super()._there(item) and all(
+            header_of(self._path(item, index)).is_file() for index in range(len(item.targets))
+        )
+
+    def _require_grid(self, item: Asked[Any], index: int, file: Any) -> None:
+        if file.crs or not file.transform.is_identity:
+            super()._require_grid(item, index, file)
+
+    def _cut(self, item: Asked[Any], index: int, window: Window) -> npt.NDArray[Any]:
+        part = _rasterio().windows.Window(window.x, window.y, window.width, window.height)
+        with self._open(item, index) as file:
+            return np.asarray(file.read(window=part))
+
+    def _open(self, item: Asked[Any], index: int) -> Any:
+        path = self._path(item, index)
+        with warnings.catch_warnings(action="ignore"):  # a file without a place is allowed
+            file = _rasterio().open(path, driver="ENVI")
+        require_size(path, file, file.tags(ns="ENVI"))
+        return file
+
+
 @contextmanager
 def _readable(item: Asked[Any]) -> Iterator[None]:
     """Convert whatever a decoder raises for a damaged file."""
@@ -333,7 +383,8 @@ def open_answers(
     form: str, folder: Path, bands: tuple[str, ...], codes: Mapping[int, int] | None = None
 ) -> AnswerFiles:
     """Return what reads answers of a format; ``codes``: see :class:`AnswerFiles`."""
-    kinds: dict[str, type[AnswerFiles]] = {"npy": _Npy, "zarr": _Zarr, "geotiff": _GeoTiff}
+    kinds: dict[str, type[AnswerFiles]] = {"npy": _Npy, "zarr": _Zarr, "geotiff": _GeoTiff,
+                                         "envi": _Envi}  # fmt: skip
     if form not in kinds:
         raise unknown("format", form, kinds)
     return kinds[form](folder, bands, codes)

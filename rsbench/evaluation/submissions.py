@@ -136,11 +136,21 @@ def export_task(
     form: str = "npy",
     advance: Advance = silent,
 ) -> Path:
-    """Write the inputs of a task as files; the folder is written whole or not at all.
+    """Write the inputs of a task as files and return the folder; it is whole or absent.
 
     Args:
+        store: an open store.
+        out: the folder; must not exist.
+        protocol: name in the catalogue, path of a YAML file, or a protocol; the store's default
+            where None.
         options: split, context and horizon.
-        form: ``npy``, ``zarr`` or ``geotiff``, for the frames given and the answers alike.
+        form: ``npy``, ``zarr``, ``geotiff`` or ``envi``, of the frames given and of the answers:
+            float32 (C, H, W) in the sensor's unit.
+        advance: called with ``(label, done, total)``.
+
+    Raises:
+        InputError: if the folder exists or the form is unknown.
+        HorizonError: if context or horizon exceed the data.
     """
     if out.exists():
         raise InputError(f"exporting a task to {out}", "it exists already", "Choose another OUT")
@@ -274,6 +284,17 @@ def score_answers(
     advance: Advance = silent,
 ) -> RunResult:
     """Check the answers as `rsbench score` does, and score them with the reference models.
+
+    Args:
+        predictions: folder of the answers: (C, H, W) each, in the sensor's unit.
+        store: the store that they were made for.
+        out: folder of the run.
+        options: metrics, and the command that is recorded.
+        note: takes messages.
+        advance: called with ``(label, done, total)``.
+
+    Returns:
+        The folder of the run and its scores.
 
     Raises:
         Incomparable: if they were made for another dataset.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class CheckpointQuery:
         stages, preset_options: of the current preset, compared only if given. A checkpoint that
             differs in them is listed under :attr:`FittingCheckpoints.others`.
         precision: of training, compared in the same way; that of imported weights is not known.
+        training: training options that differ from their defaults, compared in the same way.
     """
 
     model: str
@@ -40,6 +41,7 @@ class CheckpointQuery:
     preset_options: Mapping[str, Any] | None = None
     labels: Mapping[str, Any] | None = None
     precision: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -64,7 +66,7 @@ class CheckpointQuery:
         """Return whether training now would repeat the training of a checkpoint that fits."""
         return (
             _within(note, self.budget)
-            and not note.training
+            and plain_options(note.training) == plain_options(self.training)
             and (note.imported is not None or self.precision in (None, note.precision))
             and (self.stages is None or note.trained_by(self.stages))
             and (self.preset_options is None or note.built_by(self.preset_options))

@@ -51,8 +51,9 @@ def _requests(reading: Reading, sample: Image) -> Requests:
 
 
 def partners(
-    store: Store, sensor: str, bands: Sequence[str], other: str, asked: str
-) -> tuple[str, ...]:
+    store: Store, sensor: str, bands: Sequence[str], other: str, asked: str,
+    remedy: str = "Build the store with bands that both sensors have",
+) -> tuple[str, ...]:  # fmt: skip
     """Return the band of another sensor that is equal to each band of a sensor, in their order.
 
     Bands are the same where their common names are, or, in a store that does not state these,
@@ -60,6 +61,7 @@ def partners(
 
     Args:
         asked: what is asked for, in the error.
+        remedy: what helps where a band has no partner.
 
     Raises:
         InputError: if a band has no partner, or several bands have one common name.
@@ -76,7 +78,7 @@ def partners(
         raise InputError(
             asked,
             f"{other} has no band {', '.join(missing)}; it has {', '.join(of)}",
-            "Build the store with bands that both sensors have",
+            remedy,
         )
     if twice := sorted({band for band in wanted if max(wanted.count(band), every.count(band)) > 1}):
         raise InputError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.catalog.loaders import names
 from rsbench.core.errors import InputError, unknown
+from rsbench.store.lineage import Lineage
 from rsbench.tasks.base import Case, Reading, Task
 from rsbench.tasks.config import SPLITS, EvaluationConfig, EvaluationOptions
 from rsbench.tasks.registry import TASKS, fitting, require_protocol, task, task_of
@@ -99,6 +100,13 @@ def _require_task(store: Store, protocol: str | Path | Protocol) -> None:
             f"it holds {store.meta.kind}, and no installed task is made of {store.meta.kind}"
             + left_out,
             "Read them with rsbench.open_store or xarray, or take a store of kind series",
+        )
+    lineage = Lineage.of(store)
+    if lineage is not None:
+        raise InputError(
+            f"a task on {store.path}",
+            f"its images are synthetic: {lineage.model} drew them from {lineage.dataset}",
+            "Give the store of real images with --data, and this one with --also",
         )
     if protocol == "":
         raise InputError(

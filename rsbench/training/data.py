@@ -188,6 +188,11 @@ class Crops:
         """Regions that hold enough dates for every stage with the shortest context, sorted."""
         return tuple(sorted({region for pool in self._pools for region in pool.regions}))
 
+    @property
+    def seed(self) -> int:
+        """Seed of the draws."""
+        return self._data.plan.seed
+
     def _require_room(self, region: str) -> None:
         grid = self._data.reading.store.region(region).grids[self._data.plan.sensor]
         if min(grid.height, grid.width) < self._data.plan.window:

@@ -37,6 +37,8 @@ class Options:
             :class:`rsbench.Stage`; None and empty for the stage's own.
         patience: validations without a better one before the last stage stops; 0 for never.
         validations: of each stage; None for 20, and fewer in a stage of less than 200 steps.
+        also: digest of the synthetic store from which crops are drawn as well; empty for none.
+        also_share: share of the crops from it; 0 for its share of the regions, 1 for all.
     """
 
     augment: tuple[str, ...] = ()
@@ -49,6 +51,8 @@ class Options:
     schedule: str = ""
     patience: int = 8
     validations: int | None = None
+    also: str = ""
+    also_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name in self.augment:
@@ -57,6 +61,12 @@ class Options:
         if len(set(self.augment)) != len(self.augment):
             raise InputError(
                 f"augmentations {','.join(self.augment)}", "one is listed twice", "Name each once"
+            )
+        if not 0.0 <= self.also_share <= 1.0 or (self.also_share and not self.also):
+            raise InputError(
+                f"a share of {self.also_share:g} of the crops from a synthetic store",
+                "it is no share above 0 up to 1" if self.also else "no such store is given",
+                "Give --also SYNTH, and --also-share above 0 up to 1 or not at all",
             )
         if not 0.0 <= self.ema < 1.0:
             raise InputError(

@@ -34,8 +34,9 @@ from rsbench.models.checkpoint_files import tensors_digest, write_json, write_te
 from rsbench.models.registry import adopt, create_model, identity
 from rsbench.tasks.registry import require_protocol, task
 from rsbench.tasks.settings import evaluation_config
+from rsbench.training.also import JoinedCrops, require_lineage
 from rsbench.training.callbacks import Callbacks, HistoryFile, TrainingCallback, TrainingStart
-from rsbench.training.data import Crops, TrainingData, Validation, require_splits
+from rsbench.training.data import Crops, Source, TrainingData, Validation, require_splits
 from rsbench.training.launch import Launch
 from rsbench.training.loop import Listeners, Loop, Sources
 from rsbench.training.optimisers import optimizer, schedule
@@ -95,6 +96,7 @@ class TrainRequest:
         batch_size: most samples at once on a device; the gradient of a larger batch is gathered
             in parts, so the plan of training stays the same apart from rounding.
         options: augmentation, averaged weights, optimiser, and what makes it faster.
+        also: a synthetic store from which crops are drawn as well; ``options.also`` has its digest.
         out_dir: the checkpoint's folder; a folder of the plan under the cache where None.
         resume: go on where an interrupted training stopped, and keep a finished one.
         callbacks: told every step and every point of the learning curve, in the first process.
@@ -112,6 +114,7 @@ class TrainRequest:
     precision: str = "32-true"
     batch_size: int | None = None
     options: Options = field(default_factory=Options)
+    also: Store | None = None
     out_dir: Path | None = None
     resume: bool = True
     callbacks: tuple[TrainingCallback, ...] = ()
@@ -208,7 +211,18 @@ def _sources(sitting: Sitting, card: Card, advance: Advance) -> Sources:
     )
     watches = any(stage.watched for stage in sitting.plan.stages)
     watched = Crops(data, "val") if watches else None
-    return Sources(Crops(data), Validation(data, card, advance), watched)
+    return Sources(_crops(data, sitting, card, advance), Validation(data, card, advance), watched)
+
+
+def _crops(data: TrainingData, sitting: Sitting, card: Card, advance: Advance) -> Source:
+    """Return the training crops of the store, joined with those of a synthetic one if asked."""
+    also = sitting.request.also
+    if also is None:
+        return Crops(data)
+    rules = sitting.protocol.model_copy(update={"labels": None})  # all of its labels are drawn
+    synthetic = TrainingData.open(also, sitting.plan, rules, advance, taught=card.taught)
+    share = Options.of(sitting.plan.extras).also_share
+    return JoinedCrops(Crops(data), Crops(synthetic), share or None)
 
 
 def _result(folder: Path, position: Position, before: int) -> TrainResult:
@@ -249,6 +263,19 @@ def _require(card: Card, store: Store, protocol: Protocol, request: TrainRequest
         evaluation_config(store, protocol)  # refuses too few labels
     store.sensor(request.sensor)
     require_splits(store)
+    if request.options.also != ("" if request.also is None else request.also.digest):
+        raise InputError(
+            f"training {card.name}", "the options name another synthetic store than is given",
+            "Set Options.also to the digest of TrainRequest.also",
+        )  # fmt: skip
+    if request.also is not None:
+        if card.taught:
+            raise InputError(
+                f"training {card.name}, preset {request.preset}, with a synthetic store",
+                "its training has finer images, which synthetic stores do not have",
+                "Take a preset without finer images, or leave --also out",
+            )
+        require_lineage(request.also, store, protocol, request.sensor)
     if protocol.scheme == "time":
         raise InputError(
             f"training under the protocol {protocol.name}",

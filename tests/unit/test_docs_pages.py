@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from rsbench.core.version import __version__
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+PLACEHOLDER = re.compile(r"\.\.\.|…|[<\[{]|-- ?[A-Z]")
+"""What a command has that stands for other words, and is no option's value."""
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="not run from a checkout")
 
 
@@ -82,6 +86,45 @@ def test_commands_and_options_exist(page: Path) -> None:
         assert names, line
         options = set(re.findall(r"(?<= )--[a-z0-9-]+", line)) - {"--help"}
         assert options <= known[names[0]], line
+
+
+def typed_lines(page: Path) -> list[str]:
+    """Return the commands that a page shows on lines of their own, continuation lines joined."""
+    text = re.sub(r" *\\\n\s*", " ", page.read_text(encoding="utf-8"))
+    lines = (re.sub(r"\s+#.*$", "", line).strip() for line in text.splitlines())
+    return [line for line in lines if line.startswith(("rsbench ", "$ rsbench "))]
+
+
+def parsed(line: str) -> None:
+    """Parse a command as the command line does, without running it."""
+    command, words = typer.main.get_command(app), shlex.split(line.removeprefix("$ "))[1:]
+    words = list(itertools.takewhile(lambda word: word not in (">", "|", "&&", ";"), words))
+    while hasattr(command, "commands") and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context("rsbench", list(words))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_line_of_its_own_can_be_typed(page: Path) -> None:
+    for line in typed_lines(page):
+        if not PLACEHOLDER.search(line):
+            try:
+                parsed(line)
+            except Exception as error:
+                raise AssertionError(f"{page.name}: {line}: {error}") from error
+
+
+@pytest.mark.parametrize(
+    "line", ["rsbench run --model x --horizon many", "rsbench run --data x", "rsbench compare a"]
+)
+def test_a_command_that_cannot_be_typed_is_found(line: str) -> None:
+    with pytest.raises(Exception, match=r"integer|horizon|Missing|missing|run_b|model"):
+        parsed(line)
+
+
+def test_most_commands_are_parsed() -> None:
+    lines = [line for page in PAGES for line in typed_lines(page)]
+    assert sum(PLACEHOLDER.search(line) is None for line in lines) > 0.8 * len(lines) > 40
 
 
 def test_the_protocol_of_the_page_has_the_name_it_states() -> None:

@@ -60,7 +60,7 @@ def exported(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     root = tmp_path_factory.mktemp("tasks")
     return {
         form: export_task(store, root / form, options=ASKED, form=form)
-        for form in ("npy", "zarr", "geotiff")
+        for form in ("npy", "zarr", "geotiff", "envi")
     }
 
 
@@ -73,7 +73,8 @@ def frame(folder: Path, form: str, region: str, day: str) -> np.ndarray[Any, Any
         return np.asarray(zarr.open_array(folder / "context", path=f"{region}/{day}")[...])
     import rasterio
 
-    with rasterio.open(folder / "context" / region / f"{day}.tif") as file:
+    suffix = {"geotiff": "tif", "envi": "dat"}[form]
+    with rasterio.open(folder / "context" / region / f"{day}.{suffix}") as file:
         return np.asarray(file.read())
 
 
@@ -88,6 +89,15 @@ def write_answer(
         import zarr
 
         zarr.save_array(place / region / start, values)
+    elif form == "envi":  # as MATLAB's multibandwrite does, with a header by hand
+        (place / region / start).mkdir()
+        for day, image in zip(item["targets"], values, strict=True):
+            path = place / region / start / f"{day}.img"
+            path.write_bytes(image.transpose(1, 0, 2).astype(">f4").tobytes())
+            head = {"samples": SIDE, "lines": SIDE, "bands": len(image), "data type": 4,
+                    "interleave": "bil", "byte order": 1}  # fmt: skip
+            lines = ["ENVI", *(f"{key} = {held}" for key, held in head.items())]
+            path.with_suffix(".hdr").write_text("\n".join(lines))
     else:
         import rasterio
 
@@ -123,7 +133,7 @@ def units(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.filterwarnings("error:The given NumPy array is not writable")
-@pytest.mark.parametrize("form", ["npy", "zarr", "geotiff"])
+@pytest.mark.parametrize("form", ["npy", "zarr", "geotiff", "envi"])
 def test_answers_score_as_the_model_itself_does(
     store: Store, exported: dict[str, Path], form: str, tmp_path: Path
 ) -> None:
@@ -302,6 +312,25 @@ def test_a_single_answer_outside_the_range_has_no_similarity(
     # What was clipped stands with the metric.
     assert "Values clipped: copy 39 %." in (run.out / "table.md").read_text(encoding="utf-8")
     assert "values clipped: copy 39 %" in page
+
+
+def test_envi_files_of_another_size_or_place_are_refused(
+    store: Store, exported: dict[str, Path], tmp_path: Path
+) -> None:
+    place = answer(exported["envi"], tmp_path / "mine", "envi")
+    path = next(place.rglob("*.img"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4])
+    with pytest.raises(InputError, match="its header states"):
+        score_answers(place, store, tmp_path / "run")
+    path.write_bytes(whole)
+    header = path.with_suffix(".hdr")
+    header.write_text(header.read_text() + "\nmap info = {UTM, 1, 1, 5, 9, 10, 10, 33, North}")
+    with pytest.raises(InputError, match="lies on another grid"):
+        score_answers(place, store, tmp_path / "run")
+    header.unlink()
+    with pytest.raises(InputError, match="Put its ENVI header there"):
+        score_answers(place, store, tmp_path / "run")
 
 
 def test_a_geotiff_on_another_grid_is_refused(

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import segment_toys as toys
 import torch
 
+import rsbench as rb
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import InputError
 from rsbench.models.api import Stage
@@ -187,3 +189,20 @@ def test_a_training_solves_the_scales_first(tmp_path: Path) -> None:
     scale = model.module.get_submodule("scale").state_dict()
     assert not torch.allclose(scale["gain"], torch.ones(4, 1, 1))
     assert (Path(result.checkpoint) / "weights.safetensors").is_file()
+    table = rb.evaluate(model, data, rules, members=2, suite="mse@1,crps.fair@1").table()
+    own = table[(table["model"] == "sr_ddpm") & (table["band"] == "all")].set_index("metric")
+    assert own.loc["crps.fair@1", "value"] > 0
+    assert own.loc["mse@1", "value"] > 0
+
+
+TABLE = Path(__file__).parents[2] / "results" / "demo-pairs" / "superresolve" / "table.csv"
+
+
+@pytest.mark.skipif(not TABLE.is_file(), reason="not run from a checkout")
+def test_the_recorded_table_shows_detail_beside_its_error() -> None:
+    """Drawn images have more of the fine power than a fitted line, and larger errors."""
+    table = pd.read_csv(TABLE)
+    mean = table[table["stratum"] == "all"].groupby(["model", "metric"])["value"].mean().abs()
+    assert mean["sr_ddpm", "spectrum.ratio@1"] < 0.2 * mean["bicubic_fitted", "spectrum.ratio@1"]
+    assert mean["sr_ddpm", "rmse@1"] > mean["bicubic_fitted", "rmse@1"]
+    assert table[table["model"] == "sr_ddpm"]["seed"].nunique() == 3

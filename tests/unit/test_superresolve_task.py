@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import rsbench as rb
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import InputError
 from rsbench.evaluation.fit import training_pairs
+from rsbench.evaluation.run import RunRequest, run_model
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submissions import ScoreOptions, export_task, score_answers
 from rsbench.models.registry import create_model
@@ -224,7 +226,7 @@ def test_a_band_without_partner_is_refused(tmp_path: Path, monkeypatch: Any) -> 
 
     monkeypatch.setattr(toys, "meta", renamed)
     odd = toys.write_store(tmp_path / "odd", regions=5)
-    with pytest.raises(InputError, match="s2 has no band B12"):
+    with pytest.raises(InputError, match=r"s2 has no band B12.*`bands` in a protocol file"):
         evaluation_config(odd, "superresolve")
     assert evaluation_config(odd, changed(bands=own[:3])).bands == own[:3]
 
@@ -234,8 +236,6 @@ def test_answers_from_elsewhere_are_scored(
     config: EvaluationConfig, store: Store, scores: Scores, tmp_path: Path, form: str
 ) -> None:
     out = export_task(store, tmp_path / "task", protocol="superresolve", form=form)
-    import json
-
     task = json.loads((out / "task.json").read_text(encoding="utf-8"))
     entry = task["predictions"][0]
     shown = entry["frames"][toys.MR]
@@ -262,3 +262,21 @@ def test_answers_from_elsewhere_are_scored(
     ).scores.table()
     rows = found[found["metric"] == "mse@1"].set_index(["model", "band"])["value"]
     assert rows["elsewhere", "all"] == pytest.approx(rows["bicubic_fitted", "all"], rel=1e-6)
+
+
+def test_the_report_shows_the_coarse_image_in_its_own_pixels_and_colours(
+    store: Store, tmp_path: Path
+) -> None:
+    request = RunRequest(
+        model="nearest_fitted", data=store.path, out=tmp_path / "run", suite=PIXELS, device="cpu"
+    )
+    run_model(request)
+    viewer = tmp_path / "run" / "viewer"
+    entry = json.loads((viewer / "index.json").read_text(encoding="utf-8"))["entries"][0]
+    shown, truth = (np.load(viewer / entry[name]) for name in ("context", "truth"))
+    assert (shown.shape, truth.shape) == ((32, 32, 3), (1, 128, 128, 3))
+    values = store.read(entry["region"], toys.MR)[0][[2, 1, 0], :-1] * 1e-4
+    expected = np.clip(values / 0.6, 0, 1) ** (1 / 2.2) * 255  # reflectance, as display@1
+    assert np.abs(shown[:-1] - expected.transpose(1, 2, 0)).max() <= 1
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "coarse image" in page

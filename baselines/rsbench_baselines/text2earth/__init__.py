@@ -35,5 +35,6 @@ card = trained_card(
     licence="Apache-2.0 (written from descriptions); weights MIT, for academic purposes only",
     multiple_of=8,
     sampler_tolerance=SAMPLER_TOLERANCE,
+    overfit_share=0.2,
     published=(("paper", "text2earth-rsicd", "Text2Earth"),),
 )  # fmt: skip

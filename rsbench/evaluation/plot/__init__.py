@@ -8,6 +8,8 @@ figure, and returns the axes. Figures of simulated data say so.
 from __future__ import annotations
 
 from rsbench.evaluation.plot.charts import decay, perception_distortion, ranking
+from rsbench.evaluation.plot.files import Drawing, save
 from rsbench.evaluation.plot.strip import strip
+from rsbench.evaluation.report.choice import Choice
 
-__all__ = ["decay", "perception_distortion", "ranking", "strip"]
+__all__ = ["Choice", "Drawing", "decay", "perception_distortion", "ranking", "save", "strip"]

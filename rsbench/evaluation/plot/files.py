@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from rsbench.evaluation.report.board import Board
+    from rsbench.evaluation.report.choice import Source
 
 FORMATS = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
 """Suffix → metadata without dates, so that equal figures are equal files."""
@@ -83,10 +84,18 @@ def _only(given: Sequence[Any], most: int, what: str, why: str) -> None:
 
 
 def save(
-    kind: str, runs: Sequence[Path], out: Path, *, choice: Choice, drawing: Drawing,
-    force: bool = False,
+    kind: str, runs: Source, out: Path | str, *, choice: Choice = Choice(),  # noqa: B008, frozen
+    drawing: Drawing = Drawing(), force: bool = False,
 ) -> Path:  # fmt: skip
-    """Draw a figure of run folders and write it as PDF, SVG or PNG, by the suffix of ``out``.
+    """Draw a figure of runs, write it as a file and return its path.
+
+    Args:
+        kind: ``strip``, ``decay``, ``ranking`` or ``perception-distortion``.
+        runs: scores, or one or several run folders.
+        out: a file ending in ``.pdf``, ``.svg`` or ``.png``.
+        choice: metrics, leads and entries; all or the usual ones where empty.
+        drawing: region, enlarged part in pixels, error maps and width in inches.
+        force: replace a file that is there.
 
     Raises:
         InputError: if the kind, the suffix or anything chosen is unknown, or the file exists.
@@ -94,6 +103,7 @@ def save(
     """
     if kind not in KINDS:
         raise unknown("kind of figure", kind, KINDS)
+    out = Path(out)
     asked = f"writing the figure {out}"
     if out.suffix.lower() not in FORMATS:
         raise InputError(asked, f"a figure is no {out.suffix or 'file without suffix'}",

@@ -132,7 +132,7 @@ def _p_text(p: float | None) -> str:
 
 
 def compare(a: Source, b: Source, *, models: Sequence[str] = ()) -> ModelComparison:
-    """Compare two models on the regions that both were scored on, by every metric and lead.
+    """Return the comparison of two models by every metric and lead, paired over regions.
 
     Args:
         a: scores, a run folder, or several of them, such as seeds.

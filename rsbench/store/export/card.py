@@ -18,6 +18,7 @@ from rsbench.core.io import disk_errors, target_of, write_atomic
 from rsbench.store.export.card_labels import label_lines
 from rsbench.store.export.coverage import Coverage, coverage, svg
 from rsbench.store.layout import CARD, COVERAGE, SPLITS
+from rsbench.store.lineage import Lineage
 from rsbench.store.plausible import MOST_OUTSIDE, implausible_images
 from rsbench.store.read import Store, open_store
 from rsbench.store.tree import provenance
@@ -90,6 +91,14 @@ def _head(store: Store) -> Iterator[str]:
     yield ""
     if store.simulated:
         yield "**Simulated**: made-up pixels that say nothing about real places."
+        yield ""
+    if (lineage := Lineage.of(store)) is not None:
+        weights = f", weights `{lineage.weights[:12]}`" if lineage.weights else ""
+        yield (
+            f"**Synthetic**: drawn by {lineage.model} {lineage.preset}{weights} from the training "
+            f"regions of {lineage.dataset} (`{lineage.source[:12]}`), {lineage.per_image} per "
+            "image. For training beside that store; it is refused as test data."
+        )
         yield ""
     if not store.complete:
         yield f"**Incomplete**: {_lack(meta.missing)}, listed below."

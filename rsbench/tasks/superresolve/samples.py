@@ -65,7 +65,8 @@ def given_bands(store: Store, pair: SensorPair, bands: tuple[str, ...]) -> tuple
         InputError: if the coarse sensor lacks a wanted band.
     """
     asked = f"super-resolution of {', '.join(bands)} of {pair.fine} on {store.path}"
-    first = partners(store, pair.fine, bands, pair.coarse, asked)
+    remedy = "List bands that both have as `bands` in a protocol file, or build the store with them"
+    first = partners(store, pair.fine, bands, pair.coarse, asked, remedy)
     return (*first, *(band for band in store.sensor(pair.coarse).bands if band not in first))
 
 
