@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rsbench.evaluation.scores import Scores as Scores
     from rsbench.evaluation.submissions import export_task as export_task
     from rsbench.evaluation.submissions import score_answers as score_answers
+    from rsbench.evaluation.synthesize import synthesize as synthesize
     from rsbench.models.api import Card as Card
     from rsbench.models.api import Frames as Frames
     from rsbench.models.api import Given as Given
@@ -82,6 +83,7 @@ _NAMES = {
     "rsbench.evaluation.run": "RunRequest evaluate",
     "rsbench.evaluation.scores": "Scores",
     "rsbench.evaluation.submissions": "export_task score_answers",
+    "rsbench.evaluation.synthesize": "synthesize",
     "rsbench.models.api": (
         "Card Frames Given Model Noise Prediction PresetInfo SampleRef Stage Stateful Trainable "
         "Want"

@@ -84,7 +84,12 @@ def synthesize(
     Args:
         request: generator, data, protocol, seed and labels; ``copy`` as model for mirrored copies.
         per_image: synthetic images per image of a labelled training region.
-        out: the new store.
+        out: the new store; its images are (C, H, W) in the units of the source.
+        note: takes messages.
+        advance: called with ``(label, done, total)``.
+
+    Returns:
+        The path of the store.
 
     Raises:
         InputError: if the model draws no labels, was trained on validation or test regions or with

@@ -33,6 +33,7 @@ COMMANDS = {
     "train": "train",
     "run": "run",
     "demo": "run_demo",
+    "synthesize": "synthesize",
     "contract": "run_contract",
     "check": "check",
     "compare": "compare",
