@@ -40,9 +40,10 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# Two processes of one thread each: more threads than cores are slower.
+# Two processes of one thread each: more threads than cores are slower. Tests start many processes,
+# which would each compile all modules if no bytecode were kept.
 unit: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # The tests hold a small part of it; this is all, about five minutes.
 fuzz: $(VENV)/.test

@@ -82,8 +82,8 @@ _NAMES = {
     "rsbench.evaluation.results": "report run table",
     "rsbench.evaluation.run": "RunRequest evaluate",
     "rsbench.evaluation.scores": "Scores",
-    "rsbench.evaluation.submissions": "export_task score_answers",
     "rsbench.evaluation.synthesize": "synthesize",
+    "rsbench.evaluation.submissions": "export_task score_answers",
     "rsbench.models.api": (
         "Card Frames Given Model Noise Prediction PresetInfo SampleRef Stage Stateful Trainable "
         "Want"

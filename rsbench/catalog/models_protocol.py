@@ -60,8 +60,9 @@ class Protocol(Entry):
     """One frozen way to score, the same for all entries of a table.
 
     ``scheme``: how the split separates training from test data. ``window``, ``stride``: side of
-    the windows that are scored, and the step between them, in pixels; in fusion whole regions are
-    scored, and ``window`` is the side of training crops. ``context``: number of frames given; in
+    the windows that are scored, and the step between them, in pixels, in super-resolution those of
+    the finer sensor; in fusion whole regions are scored, and ``window`` is the side of training
+    crops. ``context``: number of frames given; in
     fusion the number of reference dates. ``horizon``: largest lead time; 1 in fusion.
     ``starts``: every start is scored; ``all`` is the only value. ``direction``: ``past`` asks for
     earlier frames from later ones, lead 1 the latest of them. ``bands``: ``store`` for all bands

@@ -203,10 +203,12 @@ def parse(document: Document, model: type[M], at: Loc = ()) -> M:
     try:
         return model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise _first_problem(document, at, error) from error
+        raise _first_problem(document, at, error, model) from error
 
 
-def _first_problem(document: Document, at: Loc, error: ValidationError) -> CatalogError:
+def _first_problem(
+    document: Document, at: Loc, error: ValidationError, model: type[BaseModel]
+) -> CatalogError:
     problems = error.errors(include_url=False, include_context=True)
     # Of the branches of a union, report the one with the deepest match.
     ranked = sorted(
@@ -215,18 +217,21 @@ def _first_problem(document: Document, at: Loc, error: ValidationError) -> Catal
     )
     problem = ranked[0]
     loc = (*at, *problem["loc"])
-    text, remedy = _words(document, loc, problem)
+    keys = set(model.model_fields) if len(problem["loc"]) == 1 else _all_keys()
+    text, remedy = _words(document, loc, problem, keys)
     lines = {document.line((*at, *p["loc"])) for p in problems}
     if len(lines) > 1:
         remedy += f" ({len(lines)} lines of this file have problems)"
     return CatalogError(document.path, document.line(loc), text, remedy)
 
 
-def _words(document: Document, loc: Loc, problem: ErrorDetails) -> tuple[str, str]:
+def _words(
+    document: Document, loc: Loc, problem: ErrorDetails, keys: Iterable[str]
+) -> tuple[str, str]:
     name = ".".join(str(part) for part in document.known(loc)) or "the file"
     kind = problem["type"]
     if kind == "extra_forbidden":
-        return f"there is no key {str(loc[-1])!r} here", _did_you_mean(str(loc[-1]), _all_keys())
+        return f"there is no key {str(loc[-1])!r} here", _did_you_mean(str(loc[-1]), keys)
     if kind == "missing":
         return f"{name} has no {str(loc[-1])!r}", _HINTS["missing"]
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")

@@ -163,7 +163,8 @@ def import_dataset(
         float | None, typer.Option(min=0, help="Most coarse pixels that fine and coarse lie apart.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Of sat-jepa-diff: space, time or published.")
+        str | None,
+        typer.Option(help="test: test on the whole; of sat-jepa-diff space, time or published."),
     ] = None,
     coarse_unit: Annotated[
         str | None, typer.Option(help="Unit of coarse images, where it is their own (pairs).")

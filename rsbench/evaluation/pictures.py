@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.class_colours import class_colours
-from rsbench.core.dates import day_number
+from rsbench.core.dates import date_of, day_number
 from rsbench.core.io import atomic_file, write_atomic, write_npy
-from rsbench.metrics.display import GAMMA, WHITE
+from rsbench.metrics.rgb import GAMMA, WHITE
 from rsbench.store.layout import SHARE
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
+MOST_INPUTS = 6
+"""More frames given for one target date are shown by one of them only."""
 Array = npt.NDArray[Any]
 
 
@@ -60,6 +62,7 @@ class _Sample:
     truth: list[Array]
     valid: list[Array]
     context: Array
+    inputs: list[tuple[str, str, Array]]
     predictions: dict[tuple[str, str], list[Array]] = field(default_factory=dict)
     errors: dict[tuple[str, str], list[Array]] = field(default_factory=dict)
 
@@ -123,9 +126,26 @@ class Viewer:
                 frames.values[b, 0, self._shown(case, b)].numpy(), frames.bands,
                 replace(inputs, unit=SHARE) if frames.unit == SHARE else inputs,
             ),
+            inputs=self._inputs(case, b),
         )  # fmt: skip
         self._samples[sample.region] = kept
         return kept
+
+    def _inputs(self, case: Case, b: int) -> list[tuple[str, str, Array]]:
+        """Return (sensor, ISO date, picture) of the frames given for a single target date.
+
+        A series of context frames has none: it is shown by its last frame.
+        """
+        if len(case.targets[b]) > 1:
+            return []
+        found = []
+        for name, frames in case.given.frames.items():
+            meta = self._sensors.get(name, self._meta)
+            meta = replace(meta, unit=SHARE) if frames.unit == SHARE else meta
+            for t, day in enumerate(frames.times[b].tolist()):
+                shown = _picture(frames.values[b, 0, t].numpy(), frames.bands, meta)
+                found.append((name, date_of(day).isoformat(), shown))
+        return found if 1 < len(found) <= MOST_INPUTS else []
 
     @staticmethod
     def _shown(case: Case, b: int) -> int:
@@ -156,6 +176,10 @@ class Viewer:
             "truth": self._save(f"{kept.region}-truth", np.stack(kept.truth)),
             "context": self._save(f"{kept.region}-context", kept.context),
             "valid": self._save(f"{kept.region}-valid", np.stack(kept.valid)),
+            "inputs": [
+                {"sensor": name, "date": day, "picture": self._save(f"{kept.region}-in{n}", shown)}
+                for n, (name, day, shown) in enumerate(kept.inputs)
+            ],
             "models": [
                 {
                     "model": model,

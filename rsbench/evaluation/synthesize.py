@@ -84,12 +84,12 @@ def synthesize(
     Args:
         request: generator, data, protocol, seed and labels; ``copy`` as model for mirrored copies.
         per_image: synthetic images per image of a labelled training region.
-        out: the new store; its images are (C, H, W) in the units of the source.
-        note: takes messages.
-        advance: called with ``(label, done, total)``.
+        out: the new store.
+        note: called with one line of text at a time.
+        advance: called with a label, the regions done and their number.
 
     Returns:
-        The path of the store.
+        ``out``.
 
     Raises:
         InputError: if the model draws no labels, was trained on validation or test regions or with

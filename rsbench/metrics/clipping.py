@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import InputError
-from rsbench.metrics.display import WHITE, rgb_of, shown_range
+from rsbench.metrics.display import rgb_of, shown_range
 from rsbench.metrics.images import ImageBatch, PerImage
 from rsbench.metrics.metric import MARGIN, MOST_OUTSIDE, MOST_SATURATED, OUTSIDE, Metric
+from rsbench.metrics.rgb import WHITE
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 
 from rsbench.catalog.models_sensor import Unit
 from rsbench.core.errors import InputError
-from rsbench.metrics.rgb import RgbMapping
+from rsbench.metrics.rgb import GAMMA, WHITE, RgbMapping
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rsbench.metrics.images import ImageBatch, ImagePairs
     from rsbench.metrics.metric import Metric
 
-WHITE = 0.6
-GAMMA = 2.2
 SMALLEST_VALID = 0.7
 """Share of valid pixels below which an image has no value of a network-based metric."""
 

@@ -12,6 +12,11 @@ from rsbench.core.errors import InputError, unknown
 if TYPE_CHECKING:
     import torch
 
+WHITE = 0.6
+"""Reflectance shown as white by ``display@1``."""
+GAMMA = 2.2
+"""Its exponent is 1 / 2.2."""
+
 
 @dataclass(frozen=True)
 class RgbMapping:

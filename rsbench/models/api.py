@@ -374,6 +374,9 @@ class Card:
             predicts from each, and the predictions are averaged.
         sampler_tolerance: largest allowed change of a float32 prediction with the other samples
             or the size of the batch, as a share of the value range.
+        overfit_share: the contract trains each stage on eight samples until its loss is below this
+            share of its start. More than the default is for losses that have a lower bound above 0,
+            as the noise in images that are drawn without a condition.
         taught: whether training has frames that predictions do not have (``Given.taught``).
         shared: options that no stage before the first labelled one depends on. Models that differ
             in them alone take these stages from one training.
@@ -404,6 +407,7 @@ class Card:
     trainable: bool = False
     fitted: bool = False
     sampler_tolerance: float = 1e-5
+    overfit_share: float = 0.05
     taught: bool = False
     shared: tuple[str, ...] = ()
     published: tuple[tuple[str, str, str] | Mapping[str, Any], ...] = ()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OVERFIT_SAMPLES = 8
-OVERFIT_SHARE = 0.05
 
 
 class Failed(AssertionError):
@@ -113,7 +112,7 @@ class Subject:
                     continue
                 few = stage if start else replace(stage, steps=min(stage.steps, WARM_STEPS))
                 first = start.get(stage.name, 0.0)
-                trained = train_briefly(model, data, few, stop=OVERFIT_SHARE * first)
+                trained = train_briefly(model, data, few, stop=self.card.overfit_share * first)
                 warm = trained.warm
             if first:
                 fits.append(StageFit(stage.name, first, trained.end, trained.steps))

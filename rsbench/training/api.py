@@ -40,10 +40,11 @@ def train(
     log: Sequence[str | TrainingCallback] = (),
     progress: Advance | bool = False,
 ) -> TrainResult:
-    """Train a model on the training split of a store; it ends with the best weights.
+    """Train a model on the training split of a store; return the checkpoint's folder and curve.
 
-    The weights are chosen by the mean squared error on the validation split. An interrupted
-    training goes on with the same call from the same first weights.
+    The model ends with the best weights. They are chosen by the mean squared error on the
+    validation split. An interrupted training goes on with the same call from the same first
+    weights.
 
     Args:
         model: of :func:`rsbench.create_model`, or any object with ``predict``, ``module``,
@@ -65,7 +66,7 @@ def train(
         progress: True for a bar or lines on stderr, or a function of (label, done, total).
 
     Returns:
-        The folder of the checkpoint, and how the training ended.
+        The checkpoint's folder, and how the training went.
 
     Raises:
         TrainingError: if the store has no split to train or validate on, a loss is not finite,

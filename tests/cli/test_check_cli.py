@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from scores_fixtures import MODELS, make_scores, save_run
+from support.shell import rsbench
 
 from rsbench.evaluation.gate import write_expected
-
-RUN = "import sys; from rsbench.cli.main import main; sys.exit(main())"
-
-
-def rsbench(*args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", RUN, *args], capture_output=True, text=True, check=False, timeout=120
-    )
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +29,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     [("good", "expected.toml", 0), ("worse", "expected.toml", 1), ("worse", "good", 1),
      ("empty", "good", 2), ("good", "empty", 2), ("other", "expected.toml", 3)],
 )  # fmt: skip
-def test_exit_codes(places: dict[str, str], result: str, against: str, code: int) -> None:
-    done = rsbench("check", places[result], "--against", places[against])
+def test_exit_codes(
+    places: dict[str, str], result: str, against: str, code: int, tmp_path: Path
+) -> None:
+    done = rsbench(tmp_path, "check", places[result], "--against", places[against])
     assert done.returncode == code, done.stderr
     if code in (0, 1):
         assert done.stdout.startswith("pass:" if code == 0 else "regressed:")
@@ -50,9 +43,9 @@ def test_exit_codes(places: dict[str, str], result: str, against: str, code: int
 
 def test_report_and_table_commands(places: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "r.html"
-    assert rsbench("report", places["good"], "--out", str(out)).returncode == 0
-    again = rsbench("report", places["good"], "--out", str(out))
+    assert rsbench(tmp_path, "report", places["good"], "--out", str(out)).returncode == 0
+    again = rsbench(tmp_path, "report", places["good"], "--out", str(out))
     assert again.returncode == 2
     assert "--force" in again.stderr
-    assert "psnr@1" in rsbench("table", places["good"], "--markdown").stdout
-    assert rsbench("table", places["good"], places["other"]).returncode == 3
+    assert "psnr@1" in rsbench(tmp_path, "table", places["good"], "--markdown").stdout
+    assert rsbench(tmp_path, "table", places["good"], places["other"]).returncode == 3

@@ -56,8 +56,9 @@ def write(
             continue
         place = folder / region / item["name"]
         place.mkdir(parents=True)
+        suffix, driver = (".dat", "ENVI") if form == "envi" else (".tif", "GTiff")
         with rasterio.open(
-            place / f"{day}.tif", "w", driver="GTiff", width=grid.width, height=grid.height,
+            place / f"{day}{suffix}", "w", driver=driver, width=grid.width, height=grid.height,
             count=1, dtype=dtype, crs=grid.crs, transform=rasterio.Affine(*grid.transform),
         ) as file:  # fmt: skip
             file.write(values, 1)
@@ -69,7 +70,9 @@ def test_the_task_states_the_codes_of_every_class(task: Path) -> None:
     assert stated["codes"] == {"water": [1], "trees": [2], "crops": [5]}
 
 
-@pytest.mark.parametrize(("dtype", "form"), [("uint8", "geotiff"), ("int32", "npy")])
+@pytest.mark.parametrize(
+    ("dtype", "form"), [("uint8", "geotiff"), ("int32", "npy"), ("int16", "envi")]
+)
 def test_codes_are_scored_without_probabilities(
     store: Store, task: Path, tmp_path: Path, dtype: str, form: str
 ) -> None:

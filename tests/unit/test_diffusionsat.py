@@ -225,9 +225,7 @@ def test_words_change_the_image_after() -> None:
 
 
 def with_texts(data: Samples, text: str) -> Any:
-    given = replace(data.given)
-    object.__setattr__(given, "texts", (text,) * len(data.want.samples))
-    return given
+    return replace(data.given, texts=(text,) * len(data.want.samples))
 
 
 SMALL = {**TOY, "in_channels": 4, "out_channels": 4}

@@ -148,6 +148,38 @@ def test_a_dry_run_of_pairs_names_both_sensors(tmp_path: Path) -> None:
     assert rows[0].split.startswith("train")
 
 
+# Small places ----------------------------------------------------------------------------
+
+
+def test_a_place_too_small_to_be_split_is_one_to_test_on(tmp_path: Path) -> None:
+    small = np.random.default_rng(0).integers(400, 2400, (2, 6, 6)).astype(np.uint16)
+    write_raster(tmp_path / "in/coarse/2020-07-01.tif", small)
+    write_raster(tmp_path / "in/fine/2020-07-01.tif", small.repeat(5, 1).repeat(5, 2), gsd=2.0)
+    stated = ["--unit", "reflectance", "--scale", "1e-4", "--coarse-unit", "reflectance"]
+    words = ["geotiff-pairs", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *stated]
+    told = refused(*words, "--coarse-scale", "1e-4")
+    assert "6×6 coarse pixels are too few for train, val and test" in told
+    command = re.search(r"to only test on the whole of it, type: rsbench (.*)", told)
+    assert command is not None
+    assert CliRunner().invoke(app, shlex.split(command[1])).exit_code == 0
+    store = open_store(tmp_path / "out")
+    assert store.split("test") == store.regions == ("in-r00c00",)
+    assert "--split test with --region-size" in refused(*words, "--coarse-scale", "1e-4", "--split",
+                                                        "test", "--region-size", "30")  # fmt: skip
+    assert "--split space" in refused(*words, "--coarse-scale", "1e-4", "--split", "space")
+
+
+def test_a_small_series_and_few_patches_are_tested_on_whole(tmp_path: Path) -> None:
+    for at, day in enumerate(DAYS):
+        for name in ("a", "b"):
+            place = (ORIGIN[0] + 400 * (name == "b"), ORIGIN[1])
+            write_raster(tmp_path / f"in/{name}/{day}.tif", image(at)[:, :, :32], origin=place)
+    one = imported(tmp_path / "in/a", tmp_path / "one", split="test", dates=None)
+    assert one.split("test") == one.regions
+    two = imported(tmp_path / "in", tmp_path / "two", split="test")
+    assert two.split("test") == ("a", "b")
+
+
 # Bands and origins -----------------------------------------------------------------------
 
 

@@ -13,12 +13,13 @@ import scores_fixtures as fixtures
 import toys
 
 import rsbench as rb
-from rsbench.catalog import Protocol, load_protocol
+from rsbench.catalog import Protocol, load_protocol, windowed_protocol
 from rsbench.core.errors import CatalogError, Incomparable, InputError
 from rsbench.evaluation.endpoint import endpoint_of
 from rsbench.evaluation.gate import compare
 from rsbench.evaluation.report.board import boards
 from rsbench.evaluation.report.leaderboard import first_metric, rows_of
+from rsbench.evaluation.run import RunRequest, _resolve
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submissions import NOTE, ScoreOptions, export_task, score_answers
 from rsbench.evaluation.table import to_latex, to_markdown
@@ -74,7 +75,11 @@ def test_the_catalogue_s_own_content_keeps_its_name_and_no_other_takes_it(tmp_pa
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("context:", "contxt:", "mine.yaml:3: there is no key 'contxt' here"),
+        (
+            "context:",
+            "contxt:",
+            r"mine.yaml:3: there is no key 'contxt' here\. Did you mean context\?",
+        ),
         ("horizon: 2", "horizon: two", "mine.yaml:4"),
         ("suite: [mae@1, mse@1]", "suite: [mae]", "mine.yaml:7"),
         ("name: mine", "name: year3/w32", "mine.yaml:1"),
@@ -88,6 +93,19 @@ def test_a_wrong_file_is_named_with_its_line(tmp_path: Path, old: str, new: str,
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"absent\.yaml: the file cannot be read"):
         load_protocol(tmp_path / "absent.yaml")
+
+
+def test_another_window_is_another_protocol_and_the_same_one_is_not(store: Store) -> None:
+    own = load_protocol("year3")
+    assert windowed_protocol(own, None) == windowed_protocol(own, own.window) == own
+    half = windowed_protocol("year3", 64)
+    assert (half.window, half.stride) == (64, 64)
+    assert half.name.startswith("year3+")
+    with pytest.raises(InputError, match="Give --window 16 or more"):
+        windowed_protocol(own, 8)
+    request = RunRequest(model="persistence", data=store.path, protocol="year1", window=16)
+    config = _resolve(request, lambda _: None)[1]
+    assert (config.protocol.window, config.protocol.stride) == (16, 16)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_the_bits_of_the_map_are_set_before_every_step() -> None:
     model._network.pairs = oracle  # type: ignore[assignment]
     data = make_samples(Shape.of(card("satsynth"), samples=2), members=2)
     drawn = model.predict(data.given, data.want).values
-    assert drawn.shape == (2, 2, 1, 4, 32, 32)
+    assert drawn.shape == (2, 2, 1, 4, 16, 16)
     labels = data.given.frames["labels"]
     known = labels.valid[:, 0, 0]
     planes = encode(labels.values[:, 0, 0].argmax(1), 5)
@@ -113,8 +113,8 @@ def test_a_drawn_pair_has_legal_classes() -> None:
     assert isinstance(model, JointDiffusion)
     data = make_samples(Shape.of(card("satsynth_sr"), samples=2), members=3)
     image, index, illegal = model.synthesise(data.given, data.want)
-    assert image.values.shape == (2, 3, 1, 4, 32, 32)
-    assert index.shape == illegal.shape == (2, 3, 32, 32)
+    assert image.values.shape == (2, 3, 1, 4, 16, 16)
+    assert index.shape == illegal.shape == (2, 3, 16, 16)
     assert int(index.max()) < 5
     assert 0 < float(illegal.float().mean()) < 1  # untrained bits are often no class
     assert not torch.equal(image.values[:, 0], image.values[:, 1])

@@ -208,7 +208,7 @@ class DiffusionSat(SatDiffusion):
         grids = tuple(grid for grid in want.grids for _ in range(known))
         dated = metadata(grids, dates, cloud.flatten(0, 1))
         wanted = metadata(want.grids, want.times, torch.zeros(want.times.shape))[:, 0]
-        texts: tuple[str, ...] = tuple(getattr(given, "texts", ()))
+        texts: tuple[str, ...] = given.texts
         inputs = Inputs(
             torch.cat(parts, dim=3).flatten(0, 1)[:, index],
             dated[:, index],

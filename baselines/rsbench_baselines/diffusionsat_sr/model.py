@@ -88,7 +88,7 @@ class DiffusionSatSR(SatDiffusion):
         (grids,) = given.grids.values()
         dated = metadata(grids, frames.times.to(want.times.device), cloud)
         wanted = metadata(want.grids, want.times, torch.zeros(want.times.shape))[:, 0]
-        texts: tuple[str, ...] = tuple(getattr(given, "texts", ()))
+        texts: tuple[str, ...] = given.texts
         base = (_resized(image[:, : len(want.bands)], want.size) + 1) / 2
         order = rgb_order(want.bands, len(want.bands))
         return Shown(Inputs(half[:, None], dated, wanted, texts), base[:, order])

@@ -15,7 +15,7 @@ from rsbench_baselines._checks import check_bands
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
 from rsbench_baselines.ddpm.diffusion import Diffusion, Draw
 from rsbench_baselines.ddpm.network import UNet
-from rsbench_baselines.satsynth import card
+from rsbench_baselines.satsynth import card, super_resolved
 from rsbench_baselines.satsynth.bits import bits_of, decode, encode
 from rsbench_baselines.standardise import frames_of, image_of
 
@@ -256,7 +256,8 @@ _OPTIONS = (
 def _build(
     preset: str, *, enlarge: bool, bands: int = 4, classes: int = 5, **asked: Any
 ) -> JointDiffusion:
-    options: dict[str, Any] = {**card.presets[preset].options, **asked}
+    known = super_resolved if enlarge else card
+    options: dict[str, Any] = {**known.presets[preset].options, **asked}
     channels = bands + bits_of(classes)
 
     def network(inputs: int) -> UNet:

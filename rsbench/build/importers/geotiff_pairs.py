@@ -32,7 +32,7 @@ from rsbench.build.importers.pair_files import (
 )
 from rsbench.build.importers.pair_grids import blocks_of, one_ratio
 from rsbench.build.importers.pair_store import Place, PreparedPairs
-from rsbench.build.importers.places import whole_regions
+from rsbench.build.importers.places import blocks_of_place, whole_regions
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files
 from rsbench.build.importers.stated import SensorIdentity, stated_of
@@ -54,11 +54,11 @@ class GeoTiffPairs:
             "gsd",
             "layout",
             "origin_tolerance",
+            "split",
         ),
     )
     reasons = MappingProxyType(
         {
-            "split": "its split follows from places",
             "coarse_resampling": "coarse images are never resampled",
             **dict.fromkeys(STEP_OPTIONS, "pairs are of any dates"),
             **dict.fromkeys(GATE_OPTIONS, "pairs are described, and you choose them"),
@@ -123,7 +123,10 @@ def _places(
             for name, region, block in whole_regions(request, grids)
         )
     ((name, pair),) = pairs.items()
-    blocks = blocks_of(request, grids[name], ratio)
+    grid = grids[name]
+    blocks = blocks_of_place(
+        request, (grid.height, grid.width), lambda: blocks_of(request, grid, ratio)
+    )
     named = {block.name(request.name): block for block in blocks}
     return (Place(name, *pair, named),)
 

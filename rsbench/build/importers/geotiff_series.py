@@ -29,7 +29,7 @@ from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.layout import images_of
 from rsbench.build.importers.left_over import left_below
 from rsbench.build.importers.offsets import one_offset, require_one_offset
-from rsbench.build.importers.places import is_one_scene, whole_regions
+from rsbench.build.importers.places import blocks_of_place, is_one_scene, whole_regions
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.regular import Regular, regular
@@ -47,10 +47,9 @@ class GeoTiffSeries:
     """Images of one place, cut into blocks with a split in space, or of many regions."""
 
     title = "a folder of GeoTIFFs of one place, one file per date, or of many regions"
-    takes = SENSOR_OPTIONS.union(STEP_OPTIONS, LAYOUT_OPTIONS)
+    takes = SENSOR_OPTIONS.union(STEP_OPTIONS, LAYOUT_OPTIONS, {"split"})
     reasons = MappingProxyType(
         {
-            "split": "its split follows from places or dates",
             **ONE_SENSOR_REASONS,
         }
     )
@@ -102,7 +101,10 @@ def _one_place(request: ImportRequest, regions: Mapping[str, SensorFiles]) -> tu
     """Return one place in blocks, which are split in space."""
     (series,) = regions.values()
     grid = series.files[0].grid
-    blocks = cut(grid.height, grid.width, request.options.region_size)
+    size = request.options.region_size
+    blocks = blocks_of_place(
+        request, (grid.height, grid.width), lambda: cut(grid.height, grid.width, size)
+    )
     return (_place(request, series, {block.name(request.name): block for block in blocks}),)
 
 

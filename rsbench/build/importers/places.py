@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -14,6 +14,7 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid, Window
 from rsbench.core.names import as_folder
 
+TEST = "test"
 _METRES_PER_DEGREE = 111_320.0
 
 
@@ -41,6 +42,50 @@ def spot_of(grid: Grid) -> Spot:
     return Spot(float(east), float(north), side * _METRES_PER_DEGREE)
 
 
+def is_for_test(request: ImportRequest) -> bool:
+    """Return whether all places are to be the split test, without training on them.
+
+    Raises:
+        InputError: if another split, or a size of blocks beside it, is stated.
+    """
+    stated = request.options.split
+    if stated is None:
+        return False
+    if stated != TEST:
+        raise InputError(
+            f"--split {stated}",
+            f"the split of {request.importer} follows from places",
+            f"Leave --split out, or give --split {TEST} to test on the whole",
+        )
+    if request.options.region_size is not None:
+        raise InputError(
+            f"--split {TEST} with --region-size {request.options.region_size}",
+            "places are taken whole to test on",
+            "Leave one of them out",
+        )
+    return True
+
+
+def blocks_of_place(
+    request: ImportRequest, shape: tuple[int, int], cut: Callable[[], tuple[Block, ...]]
+) -> tuple[Block, ...]:
+    """Return the blocks of a single place; a refusal tells how to test on it without training.
+
+    Args:
+        request: the import.
+        shape: rows and columns of the place.
+        cut: makes blocks for training, validation and test, or raises an :class:`InputError`.
+    """
+    if is_for_test(request):
+        return (Block(0, 0, Window(0, 0, *shape), TEST),)
+    try:
+        return cut()
+    except InputError as error:
+        command = request.command(split=TEST, region_size=None)
+        remedy = f"{error.remedy} ; to only test on the whole of it, type: {command}"
+        raise InputError(error.asked, error.found, remedy) from error
+
+
 def whole_regions(
     request: ImportRequest, grids: Mapping[str, Grid]
 ) -> Iterator[tuple[str, str, Block]]:
@@ -55,7 +100,8 @@ def whole_regions(
             f"{request.source} holds {len(grids)} regions, which are taken whole",
             "Leave --region-size out",
         )
-    for name, split in sorted(region_splits(grids).items()):
+    splits = dict.fromkeys(grids, TEST) if is_for_test(request) else region_splits(grids)
+    for name, split in sorted(splits.items()):
         whole = Window(0, 0, grids[name].height, grids[name].width)
         yield name, as_folder(name, "region"), Block(0, 0, whole, split)
 

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rsbench.core.errors import Incomparable, InputError
@@ -150,7 +151,7 @@ def _compare_row(key: Key, row: Row, new: Side, old: Side, found: _Findings) -> 
     own = new.rows.get(key)
     if own is None:
         if not strata.is_derived(key[3], key[6]):  # older tables have none
-            found.missing.append((key, f"{_label(key)}: {_nearest(key, new.rows)}"))
+            found.missing.append((key, f"{_label(key)}: {_nearest(key, new)}"))
     elif _sizes_differ(own, row):
         text = f"n = {own.n} images against {row.n}: its value depends on n"
         found.missing.append((key, f"{_label(key)}: {text}"))
@@ -272,11 +273,11 @@ def _label(key: Key) -> str:
     return f"{model}/{preset} {metric} {where}" + (f", {stratum}" if stratum != "all" else "")
 
 
-def _nearest(key: Key, rows: Mapping[Key, Row]) -> str:
+def _nearest(key: Key, new: Side) -> str:
     """Return which part of the identity no row of the result has."""
-    best = max(rows, key=lambda k: sum(a == b for a, b in zip(k, key, strict=True)), default=None)
-    if best is None:
+    if not new.rows:
         return "the result has no rows"
+    best = new.keys[(new.keys == np.array(key, dtype=object)).sum(axis=1).argmax()]
     differ = [
         f"{name} {theirs!r} asked, {ours!r} there"
         for name, theirs, ours in zip(ROW, key, best, strict=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rsbench.core.errors import InputError
 from rsbench.evaluation.gate.waivers import ROW, Key, Waiver, key_of
@@ -73,6 +76,11 @@ class Side:
     tight: Tolerance = TIGHT
     scores: Scores | None = None
     waivers: tuple[Waiver, ...] = ()
+
+    @cached_property
+    def keys(self) -> NDArray[np.object_]:
+        """The keys of all rows as an array, ``(n, 7)``."""
+        return np.array(list(self.rows), dtype=object)
 
 
 def read_side(path: Path) -> Side:

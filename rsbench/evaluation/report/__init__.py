@@ -14,7 +14,7 @@ from rsbench.core.io import disk_errors, write_atomic
 from rsbench.evaluation.report import page, pictures
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.published import beside
-from rsbench.metrics.display import GAMMA, WHITE
+from rsbench.metrics.rgb import GAMMA, WHITE
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -3,7 +3,8 @@
 ``viewer/index.json``: ``{"schema": 1, "error": LABEL, "drawn": BANDS, "entries": [ENTRY, …]}``;
 ``drawn``, optional, are the bands drawn as red, green and blue, or the one drawn in grey. An entry
 is ``{"region", "start", "leads": [1, …], "targets": [ISO dates], "truth": FILE, "context": FILE,
-"valid": FILE, "models": [{"model", "preset", "prediction": FILE, "error": FILE}]}``.
+"valid": FILE, "inputs": [{"sensor", "date", "picture": FILE}], "models": [{"model", "preset",
+"prediction": FILE, "error": FILE}]}``; ``inputs``, optional, are all frames given.
 Files are ``.npy`` without pickles: truth and prediction uint8 ``(leads, H, W, 3)`` as
 ``display@1``; context, optional, uint8 ``(H, W, 3)``; valid, optional, bool ``(leads, H, W)``;
 error float16 ``(leads, H, W)``, NaN where the truth is masked.
@@ -62,6 +63,7 @@ class Strip:
     Args:
         context: the last context frame, if kept.
         drawn: bands drawn as red, green and blue, or in grey; empty where that is not known.
+        inputs: (sensor, ISO date, picture) of all frames given, for a single target date.
         word: picture that is white where a word covers the pictures, empty where none does.
         error_max: error at the bright end of the scale, shared by the strip.
     """
@@ -76,11 +78,14 @@ class Strip:
     error_max: float
     drawn: tuple[str, ...] = ()
     word: str = ""
+    inputs: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def weight(self) -> int:
         """Characters its pictures take on the page."""
-        return sum(len(picture) for row in self.rows for picture in row.pictures)
+        return sum(len(picture) for row in self.rows for picture in row.pictures) + sum(
+            len(picture) for *_, picture in self.inputs
+        )
 
 
 def strips(
@@ -211,11 +216,16 @@ def _strip(kept: _Kept, models: Sequence[_Model], *, simulated: bool) -> Strip:
     if entry.get("context"):
         frame = load(folder, entry["context"])
         context = link(_finish(frame if frame.ndim == 3 else frame[-1], simulated=simulated))
+    inputs = tuple(
+        (str(item["sensor"]), str(item["date"]),
+         link(_finish(load(folder, item["picture"]), simulated=simulated)))
+        for item in entry.get("inputs", ())
+    )  # fmt: skip
     targets = tuple(str(target) for target in entry.get("targets", ()))
     word = link(covered(truth[0].shape)) if simulated else ""
     return Strip(
         str(entry["region"]), str(entry["start"]), leads, targets, tuple(rows), context,
-        kept.label, top, tuple(str(band) for band in entry["drawn"]), word,
+        kept.label, top, tuple(str(band) for band in entry["drawn"]), word, inputs,
     )  # fmt: skip
 
 

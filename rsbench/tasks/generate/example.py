@@ -11,6 +11,7 @@ from rsbench.models.contract_data import SENSOR, SERIES, Samples, Shape
 from rsbench.tasks.segment.samples import TARGET, UNIT
 
 CLASSES = ("lowest", "low", "middle", "high", "highest")
+LEAST_SIDE = 16
 LIMITS = (0.2, 0.27, 0.33, 0.4)
 
 
@@ -20,7 +21,9 @@ class ConditionExample:
     def shape(self, card: Card, samples: int, leads: int, bands: int) -> Shape:
         """Return small sizes that a card allows: one map, and one answer."""
         whole = SERIES.shape(card, samples, leads, bands)
-        return replace(whole, context=1, leads=1, classes=len(CLASSES))
+        unit = card.multiple_of
+        side = card.fixed_size or -(-max(LEAST_SIDE, 4 * card.halo) // unit) * unit
+        return replace(whole, context=1, leads=1, side=side, classes=len(CLASSES))
 
     def make(self, shape: Shape, *, seed: int, masked: bool, members: int) -> Samples:
         """Return samples; ``masked`` marks a share of the map's pixels as without a class."""
