@@ -152,7 +152,7 @@ class CrsDiff(SatDiffusion):
             maps = torch.cat([shown, seen.to(shown)], dim=1)
         else:
             maps = coloured(shown, MAPS["paper"].channels)
-        takes = self._network.adapter.features.stem[0].in_channels  # type: ignore[union-attr]
+        takes = self._network.adapter.features.stem[0].in_channels
         if maps.shape[1] != takes:
             raise InputError(
                 f"a map of {one_hot.shape[1]} classes given to {self.name}",
