@@ -18,7 +18,10 @@ from rsbench.evaluation.report.page import gather
 from rsbench.evaluation.report.paper import bibtex, methods
 from rsbench.evaluation.report.planes import BINS, LARGEST, _middle, plane, radial, spectra
 from rsbench.evaluation.report.ranks import histograms
+from rsbench.evaluation.report.references import known, parts, reference
 from rsbench.evaluation.scores import Scores
+from rsbench.metrics.registry import metric_info
+from rsbench.models.registry import cards
 
 LOOKS = {
     "simvp/tiny": {"style": "c0", "dash": ""},
@@ -90,7 +93,7 @@ def entries(text: str) -> dict[str, dict[str, str]]:
     """A small reader of BibTeX; braces must balance."""
     found = {}
     for kind, key, body in re.findall(r"@(\w+)\{([^,\s]+),\n(.*?)\n\}", text, re.S):
-        assert kind == "misc"
+        assert kind in ("misc", "article", "inproceedings", "book")
         assert key not in found
         fields = dict(re.findall(r"^  (\w+) = \{(.*)\},$", body, re.M))
         for value in fields.values():
@@ -117,6 +120,33 @@ def test_bibtex_has_one_entry_per_source(tmp_path: Path) -> None:
     assert found["data-s2"]["doi"] == "10.5270/S2_-742ikth"
     assert "year" not in found["data-s2"]
     assert found["metric-ssim-1"]["keywords"] == "ssim@1"
+
+
+def test_known_publications_have_author_title_year_and_doi(tmp_path: Path) -> None:
+    citations = {name: card.citation for name, card in cards().items()}
+    found = entries(bibtex(board(tmp_path, citations=citations)))
+    assert found["metric-ssim-1"]["author"].startswith("Wang, Zhou and Bovik, Alan C.")
+    assert found["metric-ssim-1"]["doi"] == "10.1109/TIP.2003.819861"
+    assert found["model-simvp"]["title"].startswith("{SimVP}: Simpler yet better")
+    assert found["model-simvp-2"]["eprint"] == "2211.12509"
+    assert found["model-climatology"]["keywords"] == "climatology, damped_persistence"
+    assert found["model-starfm"]["journal"].startswith("IEEE Transactions on Geoscience")
+    assert all("author" in one or "note" in one for one in found.values())
+
+
+def test_every_known_publication_is_whole_and_cited() -> None:
+    cited = [card.citation for card in cards().values()]
+    cited += [info.source for info in metric_info(probe=False)]
+    for one in known():
+        assert {"author", "title", "year"} <= set(one.fields), one.match
+        assert any(reference(part) is one for text in cited for part in parts(text)), one.match
+    matches = [one.match for one in known()]
+    assert len(matches) == len(set(matches))
+
+
+def test_a_card_may_cite_in_bibtex(tmp_path: Path) -> None:
+    own = "@article{me2026,\n  title = {Mine; all of it},\n}"
+    assert own in bibtex(board(tmp_path, citations={"odd": own}))
 
 
 def test_the_command_prints_both_and_refuses_two_groups(tmp_path: Path) -> None:

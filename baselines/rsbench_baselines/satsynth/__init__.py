@@ -5,7 +5,7 @@ from rsbench_baselines._card import SAMPLER_TOLERANCE, preset
 from rsbench_baselines._parity import PARITY
 
 _TINY: dict[str, object] = {
-    "base": 8, "mult": (1, 2, 2), "num_res_blocks": 1, "attention": (), "sampling_steps": 10,
+    "base": 8, "mult": (1, 2, 2), "num_res_blocks": 1, "attention": (), "sampling_steps": 25,
 }  # fmt: skip
 _PAPER: dict[str, object] = {
     "base": 128, "mult": (1, 1, 2, 3, 4), "num_res_blocks": 2, "attention": (3, 4),
@@ -31,7 +31,7 @@ card = _card(
     "satsynth",
     "Diffusion of images joined with bit planes of their label map",
     {
-        "tiny": preset(73_543, f"8·(1, 2, 2), 10 steps; {_COUNTED}", _TINY, {"multiple_of": 4}),
+        "tiny": preset(73_543, f"8·(1, 2, 2), 25 steps; {_COUNTED}", _TINY, {"multiple_of": 4}),
         "paper": preset(
             95_001_991, "128·(1, 1, 2, 3, 4), two blocks, attention at the last two sizes, 128 px, "
             f"100 steps: the sizes are ours, as the paper's could not be read; {_COUNTED}",
@@ -44,7 +44,8 @@ super_resolved = _card(
     "SatSynth at half the size, enlarged by a second diffusion of the pair",
     {
         "tiny": preset(
-            147_590, f"both networks 8·(1, 2, 2), 10 steps; {_COUNTED}", _TINY, {"multiple_of": 8}
+            147_590, f"both networks 8·(1, 2, 2), 8 steps each; {_COUNTED}",
+            {**_TINY, "sampling_steps": 8}, {"multiple_of": 8},
         ),
         "paper": preset(
             190_012_046, "128 px, enlarged to 256 px; both networks as in satsynth; sizes are "

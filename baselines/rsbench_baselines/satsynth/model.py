@@ -15,12 +15,12 @@ from rsbench_baselines._checks import check_bands
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
 from rsbench_baselines.ddpm.diffusion import Diffusion, Draw
 from rsbench_baselines.ddpm.network import UNet
-from rsbench_baselines.satsynth import card
+from rsbench_baselines.satsynth import card, super_resolved
 from rsbench_baselines.satsynth.bits import bits_of, decode, encode
 from rsbench_baselines.standardise import frames_of, image_of
 
 STAGES = {
-    "tiny": Stage("fit", learning_rate=4e-3, steps=1000, batch_size=16),
+    "tiny": Stage("fit", learning_rate=4e-3, steps=1500, batch_size=16),
     "paper": Stage("fit", learning_rate=1e-4, steps=200_000, batch_size=32),
 }
 FACTOR = 2
@@ -38,7 +38,7 @@ class Sampler:
         eta: 0 is DDIM without noise between steps; 1 adds the noise of DDPM.
     """
 
-    sampling_steps: int = 10
+    sampling_steps: int = 25
     eta: float = 0.0
 
 
@@ -256,7 +256,8 @@ _OPTIONS = (
 def _build(
     preset: str, *, enlarge: bool, bands: int = 4, classes: int = 5, **asked: Any
 ) -> JointDiffusion:
-    options: dict[str, Any] = {**card.presets[preset].options, **asked}
+    known = super_resolved if enlarge else card
+    options: dict[str, Any] = {**known.presets[preset].options, **asked}
     channels = bands + bits_of(classes)
 
     def network(inputs: int) -> UNet:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.report.board import Board, of_row
+from rsbench.evaluation.report.references import joined, reference
 from rsbench.evaluation.run_info import RunInfo
 from rsbench.evaluation.scores import HALVES
 from rsbench.evaluation.table import tex
@@ -163,26 +164,38 @@ def _list(words: Iterable[str]) -> str:
 
 
 def bibtex(board: Board) -> str:
-    """Return BibTeX entries of software, models, data and metrics of a board, one per source.
+    """Return BibTeX entries of software, models, data and metrics of a board, one per publication.
 
-    The field ``note`` holds the citation as the card states it. Year, DOI and arXiv number are
-    also separate fields. Nothing is guessed from names and titles.
+    Author, title, year and DOI or arXiv number come from ``references.bib``. Of other publications
+    the field ``note`` holds the citation as the card states it, and year, DOI and arXiv number are
+    also separate fields. A citation that is a BibTeX entry is printed as it is. Nothing is guessed
+    from names and titles.
     """
     run = board.run
     entries = [_entry("rsbench", "rsbench", _version(run))]
-    for model, citation in sorted(run.citations.items()):
-        if citation:
-            entries.append(_entry(f"model-{model}", citation))
+    models = joined([(m, c) for m, c in sorted(run.citations.items()) if c])
+    entries += _numbered("model", models)
     for sensor, licence in sorted(run.licences.items()):
         if licence.get("citation"):
             entries.append(_entry(f"data-{sensor}", licence["citation"]))
-    sources: dict[str, list[str]] = {}
-    for info in _metrics(_scored(board)):
-        if info.source not in OWN:
-            sources.setdefault(info.source, []).append(info.id)
-    entries += [_entry(f"metric-{ids[0]}", source, {"keywords": ", ".join(ids)})
-                for source, ids in sources.items()]  # fmt: skip
+    infos = [info for info in _metrics(_scored(board)) if info.source not in OWN]
+    entries += _numbered("metric", joined([(info.id, info.source) for info in infos]))
     return "\n\n".join(dict.fromkeys(entries)) + "\n"
+
+
+def _numbered(prefix: str, sources: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return an entry per publication, named by what cites it first."""
+    entries: list[str] = []
+    used: dict[str, int] = {}
+    for citation, names in sources.items():
+        if citation.lstrip().startswith("@"):
+            entries.append(citation.strip())
+            continue
+        number = used[names[0]] = used.get(names[0], 0) + 1
+        key = f"{prefix}-{names[0]}" + (f"-{number}" if number > 1 else "")
+        more = {"keywords": ", ".join(names)} if prefix == "metric" or len(names) > 1 else {}
+        entries.append(_entry(key, citation, more))
+    return entries
 
 
 def _version(run: RunInfo) -> Mapping[str, str]:
@@ -191,6 +204,9 @@ def _version(run: RunInfo) -> Mapping[str, str]:
 
 
 def _entry(key: str, citation: str, more: Mapping[str, str] | None = None) -> str:
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", key).strip("-")
+    if (found := reference(citation)) is not None:
+        return _set(found.kind, name, {**found.fields, **(more or {})})
     fields: dict[str, str] = {"note": tex(citation)}
     year = re.search(
         r"\b(?:18|19|20)\d\d\b", re.sub(r"10\.\d{4,}/\S+|\d{4}\.\d{4,5}", "", citation)
@@ -203,10 +219,12 @@ def _entry(key: str, citation: str, more: Mapping[str, str] | None = None) -> st
         fields["doi"] = doi.group(0).rstrip(".")
     if arxiv:
         fields |= {"eprint": arxiv.group(1), "archiveprefix": "arXiv"}
-    fields |= more or {}
-    name = re.sub(r"[^A-Za-z0-9.-]+", "-", key).strip("-")
+    return _set("misc", name, {**fields, **(more or {})})
+
+
+def _set(kind: str, name: str, fields: Mapping[str, str]) -> str:
     lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
-    return "\n".join([f"@misc{{{name},", *lines, "}"])
+    return "\n".join([f"@{kind}{{{name},", *lines, "}"])
 
 
 def one_board(found: Sequence[Board]) -> Board:
