@@ -68,7 +68,7 @@ $(VENV)/.docs: $(VENV)/.base
 
 # The site fails at the first warning: a dead link, a page that is not listed, a faulty docstring.
 docs: $(VENV)/.docs
-	$(BIN)/python tools/site.py
+	$(BIN)/python tools/docs_site.py
 
 architecture:
 	$(PYTHON) tools/architecture.py docs/images/architecture.svg

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import typer
 
+from rsbench.build.read import engines
 from rsbench.cli import app as output
 from rsbench.cli import doctor
 from rsbench.cli.examples import EXAMPLES
 from rsbench.cli.exit_codes import _missing, run_app
 from rsbench.cli.main import app
 from rsbench.core import progress
+from rsbench.core.errors import InputError
 from rsbench.core.extras import distribution, extra_of, install_command
 
 
@@ -129,12 +131,19 @@ def test_doctor_states_devices_disk_packages_and_settings(
 @pytest.mark.parametrize(
     ("module", "extra"),
     [("rasterio.windows", "build"), ("torch", "models"), ("lightning_fabric", "models"),
-     ("transformers", "generative"), ("huggingface_hub.utils", "generative"), ("numba", "compiled"),
-     ("distributed", "distributed"), ("icechunk", "icechunk"), ("zlib_ng", "build")],
+     ("transformers", "generative"), ("huggingface_hub.utils", "generative"),
+     ("numba", "compiled"), ("distributed", "distributed"), ("icechunk", "icechunk"),
+     ("zlib_ng", "build"), ("wandb", "wandb"), ("stackstac", "stackstac")],
 )  # fmt: skip
 def test_what_is_not_installed_is_named_with_its_extra(module: str, extra: str) -> None:
     assert extra_of(module) == extra
     assert _missing(module).remedy == f"Type: pip install 'rsbench[{extra}]'"
+
+
+def test_an_absent_second_engine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'rsbench\[stackstac\]'"):
+        engines.make_engine("stackstac", "folder", "none")
 
 
 def test_what_no_extra_has_is_named_by_its_package() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from rsbench.build.read.raster import Engine, RasterioEngine
 from rsbench.build.read.stackstac import StackstacEngine
 from rsbench.core.errors import InputError
+from rsbench.core.extras import install_command
 
 
 def make_engine(name: str, catalogue: str, signing: str) -> Engine:
@@ -26,5 +29,8 @@ def make_engine(name: str, catalogue: str, signing: str) -> Engine:
     if name == "rasterio":
         return RasterioEngine(catalogue, signing)
     if name == "stackstac":
+        if find_spec("stackstac") is None:
+            remedy = f"Type: {install_command('stackstac')}, or use the engine rasterio"
+            raise InputError("engine 'stackstac'", "stackstac is not installed", remedy)
         return StackstacEngine(catalogue, signing)
     raise InputError(f"engine {name!r}", "there is no such engine", "Use rasterio or stackstac")

@@ -1,6 +1,6 @@
 """Build the site of the documentation: pages, executed notebooks, reference from docstrings.
 
-Usage: python tools/site.py [--keep-notebooks]
+Usage: python tools/docs_site.py [--keep-notebooks]
 
 The pages are copied to ``.site/pages`` in the folders that they have in the repository, so that
 their links hold there too; ``mkdocs build --strict`` makes ``.site/html`` of them and fails where
@@ -60,11 +60,20 @@ def write(path: Path, text: str) -> None:
 
 
 def copy_page(page: Path) -> None:
-    """Copy a page and what it links to that is no page; a notebook's link leads to its page."""
+    """Copy a page, with what it links to."""
+    text = with_links(page.read_text(encoding="utf-8"), page.parent)
+    write(PAGES / page.relative_to(ROOT), text)
+
+
+def with_links(text: str, folder: Path) -> str:
+    """Return a text whose links hold on the site, and copy what they lead to that is no page.
+
+    A link to a notebook leads to its page, one to a folder to the folder's README.
+    """
 
     def link(found: re.Match[str]) -> str:
         head, target, anchor = found[1], found[2], found[3] or ""
-        place = (page.parent / target).resolve()
+        place = (folder / target).resolve()
         if "://" in target or target.startswith("mailto:") or not place.is_relative_to(ROOT):
             return found[0]
         if place.suffix == ".ipynb":
@@ -77,8 +86,7 @@ def copy_page(page: Path) -> None:
             shutil.copyfile(place, copy)
         return found[0]
 
-    text = LINK.sub(link, page.read_text(encoding="utf-8"))
-    write(PAGES / page.relative_to(ROOT), text)
+    return LINK.sub(link, text)
 
 
 def write_notebook(path: Path, *, execute: bool) -> None:
@@ -94,9 +102,8 @@ def write_notebook(path: Path, *, execute: bool) -> None:
     text, extra = MarkdownExporter().from_notebook_node(
         notebook, resources={"output_files_dir": f"{path.stem}_files"}
     )
-    write(
-        PAGES / "examples" / f"{path.stem}.md", re.sub(r"<style.*?</style>", "", text, flags=re.S)
-    )
+    plain = re.sub(r"<style.*?</style>", "", text, flags=re.S)
+    write(PAGES / "examples" / f"{path.stem}.md", with_links(plain, path.parent))
     for name, content in extra["outputs"].items():
         place = PAGES / "examples" / name
         place.parent.mkdir(parents=True, exist_ok=True)
