@@ -41,6 +41,12 @@ PARITY: Mapping[str, str] = MappingProxyType(
         "weights, a training.",
         "diffusionsat_sr": "The parts are those of diffusionsat, tested there. Not compared: a "
         "forward pass, released weights, a training.",
+        "text2earth": "The U-Net is that of diffusers, the sampler that of diffusionsat. The tests "
+        "check levels and parameters. Not compared: the number of levels, released weights, a "
+        "training.",
+        "crs_diff": "Written from descriptions and from classes of diffusers; the released program "
+        "was not run. The tests check the parameters of every part and the metadata numbers. Not "
+        "compared: a forward pass, released weights, a training.",
         **dict.fromkeys(
             ("satsynth", "satsynth_sr"),
             "Schedule, sampler and U-Net are those of ddpm, compared there. The tests check the "

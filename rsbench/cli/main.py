@@ -311,12 +311,15 @@ def report(
         list[str] | None,
         typer.Option(help="Published table to show beside the runs, e.g. sat-jepa-diff."),
     ] = None,
+    linked: Annotated[
+        bool, typer.Option("--linked", help="Write pictures beside the page, for hosting.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Write the HTML report of one or more runs."""
     from rsbench.evaluation.report import write_report
 
-    write_report(runs, out, force=force, published=published or ())
+    write_report(runs, out, force=force, published=published or (), linked=linked)
     say(str(out))
 
 

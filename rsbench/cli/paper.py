@@ -179,7 +179,10 @@ def _table(
 def figure(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     kind: Annotated[str, typer.Argument(help="strip, decay, ranking or perception-distortion.")],
-    out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg or .png.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="File to write: .pdf, .svg, .png; a strip also .gif."),
+    ],
     metric: MetricNames = None,
     lead: Leads = None,
     rows: Rows = None,

@@ -67,14 +67,16 @@ def report(
     out: str | Path = "report.html",
     *,
     published: Sequence[str] = (),
+    linked: bool = False,
     force: bool = False,
 ) -> Path:
-    """Write one self-contained HTML page about run folders, as ``rsbench report`` does.
+    """Write one HTML page about run folders, as ``rsbench report`` does.
 
     Args:
         runs: one or more run folders.
         out: the HTML file.
         published: names of published tables to show beside the runs.
+        linked: write the pictures as files beside the page, for hosting.
         force: overwrite what is there.
 
     Returns:
@@ -86,7 +88,7 @@ def report(
     """
     from rsbench.evaluation.report import write_report
 
-    return write_report(_paths(runs), Path(out), published=published, force=force)
+    return write_report(_paths(runs), Path(out), published=published, linked=linked, force=force)
 
 
 def table(runs: Paths) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image, ImageSequence
 from scores_fixtures import make_run, make_scores, make_units, save_run
 from typer.testing import CliRunner
 
@@ -127,7 +128,20 @@ def test_what_is_not_there_is_refused_in_one_sentence(
 
 def test_a_file_is_not_replaced_and_its_kind_is_known(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(b"mine")
-    for name, said in (("a.pdf", "exists"), ("a.gif", "ending in .pdf, .svg, .png")):
+    for name, said in (
+        ("a.pdf", "exists"),
+        ("a.gif", "a decay does not move"),
+        ("a.tif", "ending in .pdf"),
+    ):
         typed = ["figure", str(folder), "decay", "--out", str(tmp_path / name)]
         assert said in str(CliRunner().invoke(app, typed).exception)
     assert (tmp_path / "a.pdf").read_bytes() == b"mine"
+
+
+def test_a_strip_moves_over_the_lead_times(folder: Path, tmp_path: Path) -> None:
+    typed = ["figure", str(folder), "strip", "--rows", "simvp", "--out", str(tmp_path / "a.gif")]
+    assert CliRunner().invoke(app, [*typed, "--width", "2"]).exit_code == 0
+    with Image.open(tmp_path / "a.gif") as film:
+        frames = [np.asarray(one.convert("RGB")) for one in ImageSequence.Iterator(film)]
+    assert len(frames) == 3
+    assert (frames[0] != frames[2]).any()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 from scores_fixtures import MODELS, make_run, make_scores, make_units, save_run
 
 from rsbench.evaluation.pictures import drawn
-from rsbench.evaluation.report import pictures
+from rsbench.evaluation.report import pictures, write_report
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.leaderboard import places, rows_of, tiles
 from rsbench.evaluation.report.page import gather
@@ -124,3 +126,18 @@ def test_the_matrix_counts_what_is_significant_in_each_pair() -> None:
     assert found["rows"][0][1]["text"] == "9 of 9"
     assert found["rows"][1][0]["text"] == "0 of 9"
     assert gather(board(regions=5), 0)["matrix"] is None
+
+
+def test_a_linked_page_has_its_pictures_beside_it(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", make_scores(regions=8), viewer=True)
+    page = write_report([run], tmp_path / "my page.html", linked=True)
+    text = page.read_text(encoding="utf-8")
+    assert "data:image/png" not in text
+    links = set(re.findall(r"my%20page-files/[0-9a-f]+\.png", text))
+    assert len(links) > 10
+    assert {unquote(link) for link in links} == {
+        str(path.relative_to(tmp_path)) for path in (tmp_path / "my page-files").iterdir()
+    }
+    for link in links:
+        with Image.open(tmp_path / unquote(link)) as picture:
+            assert picture.format == "PNG"

@@ -205,4 +205,3 @@ def test_the_recorded_table_shows_detail_beside_its_error() -> None:
     mean = table[table["stratum"] == "all"].groupby(["model", "metric"])["value"].mean().abs()
     assert mean["sr_ddpm", "spectrum.ratio@1"] < 0.2 * mean["bicubic_fitted", "spectrum.ratio@1"]
     assert mean["sr_ddpm", "rmse@1"] > mean["bicubic_fitted", "rmse@1"]
-    assert table[table["model"] == "sr_ddpm"]["seed"].nunique() == 3

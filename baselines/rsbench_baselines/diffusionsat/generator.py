@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -51,7 +51,8 @@ class Conditions:
 
     def rows(self, index: Tensor) -> Conditions:
         """Return the conditions of some images."""
-        return Conditions(*(getattr(self, f.name)[index] for f in fields(self)))
+        whole = (self.tokens, self.added, self.stem, self.code)
+        return Conditions(*(part[index] for part in whole))
 
 
 class Generator(PartlyFrozen):
@@ -72,12 +73,16 @@ class Generator(PartlyFrozen):
         self.loaded = ("unet", "vae") if not sizes.fold else ()
         with torch.device("meta") if self.loaded else nullcontext():
             config = {**sizes.unet, "in_channels": channels, "out_channels": channels}
-            self.unet = unet(config)
+            self.unet: Any = self.make_unet(config)
             if not sizes.fold:
                 self.vae = vae(bands)
         self.words = Words(int(sizes.unet["cross_attention_dim"])) if sizes.words else None
         self.clip: TextEncoder | None = None
         self.register_buffer("copied", torch.tensor(False))
+
+    def make_unet(self, config: Mapping[str, Any]) -> nn.Module:
+        """Build the U-Net of a configuration."""
+        return unet(config)
 
     def add_control(self, channels: int) -> None:
         """Add the branch that sees condition frames of so many channels, as a copy."""

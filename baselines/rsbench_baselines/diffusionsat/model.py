@@ -92,14 +92,6 @@ class SatDiffusion(ABC):
         """Return the stages of training, in order."""
         return self._variant.stages
 
-    def load_released(self, state: Mapping[str, Tensor]) -> None:
-        """Load a control branch by the names of the released program.
-
-        Raises:
-            InputError: if a tensor is missing, left over or of another shape.
-        """
-        self._network.load_control(self._source, dict(state))
-
     @abstractmethod
     def shown(self, given: Given, want: Want) -> Shown:
         """Return what the generator is told, and the image that changes are counted from."""
@@ -167,7 +159,16 @@ class SatDiffusion(ABC):
         return {"total": total}
 
     def _range(self, given: Given, want: Want) -> tuple[float, float]:
-        return given.frames[want.sensor].value_range
+        """Return the range of the wanted sensor; its frames need not be given."""
+        if want.sensor in given.frames:
+            return given.frames[want.sensor].value_range
+        if want.value_range is None:
+            raise InputError(
+                f"an image of {want.sensor} by {self.name}",
+                "its value range is not stated",
+                "Set value_range of the request",
+            )
+        return want.value_range
 
     def _check(self, want: Want) -> None:
         check_bands(self.name, self._network.bands, want)
@@ -187,7 +188,19 @@ def dropped(inputs: Inputs, share: float) -> Inputs:
     return replace(inputs, dated=kept(inputs.dated), metadata=kept(inputs.metadata), texts=texts)
 
 
-class DiffusionSat(SatDiffusion):
+class Branched(SatDiffusion):
+    """A generator with a control branch that can be loaded as released."""
+
+    def load_released(self, state: Mapping[str, Tensor]) -> None:
+        """Load a control branch by the names of the released program.
+
+        Raises:
+            InputError: if a tensor is missing, left over or of another shape.
+        """
+        self._network.load_control(self._source, dict(state))
+
+
+class DiffusionSat(Branched):
     """DiffusionSat with its 3-D control branch, as a model of the benchmark."""
 
     name = "diffusionsat"

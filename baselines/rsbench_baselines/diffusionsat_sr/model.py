@@ -18,7 +18,7 @@ from rsbench_baselines.diffusionsat.model import (
     CONTROL,
     OPTIONS,
     RELEASED,
-    SatDiffusion,
+    Branched,
     Shown,
     Variant,
     budgeted,
@@ -56,7 +56,7 @@ class Scaled(Generator):
         self.scale = Standardise(inputs)
 
 
-class DiffusionSatSR(SatDiffusion):
+class DiffusionSatSR(Branched):
     """A coarse image controls the fine one; scales of its bands come from the training split."""
 
     name = "diffusionsat_sr"
@@ -92,15 +92,6 @@ class DiffusionSatSR(SatDiffusion):
         base = (_resized(image[:, : len(want.bands)], want.size) + 1) / 2
         order = rgb_order(want.bands, len(want.bands))
         return Shown(Inputs(half[:, None], dated, wanted, texts), base[:, order])
-
-    def _range(self, given: Given, want: Want) -> tuple[float, float]:
-        if want.value_range is None:
-            raise InputError(
-                f"an image of {want.sensor} by {self.name}",
-                "its value range is not stated",
-                "Set value_range of the request",
-            )
-        return want.value_range
 
 
 def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.io import atomic_file, disk_errors
 from rsbench.evaluation.plot import charts
-from rsbench.evaluation.plot.strip import Zoom, strip
+from rsbench.evaluation.plot.strip import Zoom, leads_kept, strip
 from rsbench.evaluation.report.choice import Choice, one_source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from rsbench.evaluation.report.board import Board
     from rsbench.evaluation.report.choice import Source
 
-FORMATS = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}
+GIF, MILLISECONDS = ".gif", 700
+FORMATS = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}, GIF: {}}
 """Suffix → metadata without dates, so that equal figures are equal files."""
+STILL = ", ".join(name for name in FORMATS if name != GIF)
 STYLE: dict[Any, Any] = {
     "backend": "agg", "pdf.fonttype": 42, "svg.hashsalt": "rsbench", "font.size": 9,
 }  # fmt: skip
@@ -92,7 +97,8 @@ def save(
     Args:
         kind: ``strip``, ``decay``, ``ranking`` or ``perception-distortion``.
         runs: scores, or one or several run folders.
-        out: a file ending in ``.pdf``, ``.svg`` or ``.png``.
+        out: a file ending in ``.pdf``, ``.svg`` or ``.png``; of a strip also ``.gif``, which
+            shows one lead time after another.
         choice: metrics, leads and entries; all or the usual ones where empty.
         drawing: region, enlarged part in pixels, error maps and width in inches.
         force: replace a file that is there.
@@ -110,26 +116,54 @@ def save(
                          f"Name a file ending in {', '.join(FORMATS)}")  # fmt: skip
     if out.exists() and not force:
         raise InputError(asked, "a file of this name exists", "Add --force, or name another")
+    if out.suffix.lower() == GIF and kind != "strip":
+        raise InputError(asked, f"a {kind} does not move", f"Name a file ending in {STILL}")
     if kind != "strip" and (drawing.region or drawing.zoom or not drawing.errors):
         raise InputError("--region, --zoom and --no-error", "they are of strips",
                          "Leave them out")  # fmt: skip
     from matplotlib import rc_context
 
     with rc_context(STYLE):
-        axes = KINDS[kind](one_source(runs), choice, drawing)
-        _write(axes, out, drawing.width)
+        board = one_source(runs)
+        if out.suffix.lower() == GIF:
+            _write_film(board, out, choice, drawing)
+        else:
+            _write(KINDS[kind](board, choice, drawing), out, drawing.width)
     return out
 
 
-def _write(axes: Axes, out: Path, width: float | None) -> None:
+def _write_film(board: Board, out: Path, choice: Choice, drawing: Drawing) -> None:
+    """Write a strip as an animation, a lead time after another."""
     from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
 
+    frames = []
+    for lead in choice.leads or leads_kept(board, drawing.region):
+        figure = _sized(_strip(board, replace(choice, leads=(lead,)), drawing), drawing.width)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))  # type: ignore[no-untyped-call]
+        pyplot.close(figure)
+    with disk_errors(f"writing {out}", "name another file"), atomic_file(out) as temporary:
+        frames[0].save(temporary, format="GIF", save_all=True, append_images=frames[1:],
+                       duration=MILLISECONDS, loop=0)  # fmt: skip
+
+
+def _sized(axes: Axes, width: float | None) -> Figure:
+    """Return the figure of axes, of this width in inches and in its proportions."""
     figure = axes.figure.get_figure(root=True)
     assert figure is not None
     if width is not None:
         now = figure.get_size_inches()
         figure.set_size_inches(width, width * now[1] / now[0])
-    suffix = out.suffix.lower()
+    return figure
+
+
+def _write(axes: Axes, out: Path, width: float | None) -> None:
+    from matplotlib import pyplot
+
+    figure, suffix = _sized(axes, width), out.suffix.lower()
     try:
         with disk_errors(f"writing {out}", "name another file"), atomic_file(out) as temporary:
             figure.savefig(temporary, format=suffix[1:], dpi=200, metadata=FORMATS[suffix])

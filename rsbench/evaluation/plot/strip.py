@@ -97,6 +97,11 @@ def strip(
     return ax
 
 
+def leads_kept(source: Source | Board, region: str | None = None) -> tuple[int, ...]:
+    """Return the lead times of which pictures of a region were kept."""
+    return _of_region(one_source(source), region).leads
+
+
 def _of_region(board: Board, region: str | None) -> _Kept:
     """Read the pictures of one region from every run that kept the same frames of it."""
     found: dict[str, list[tuple[Path, Path, str, Mapping[str, Any], Mapping[str, str]]]] = {}

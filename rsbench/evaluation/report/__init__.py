@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from rsbench.catalog.published import PublishedTable, load_published
 from rsbench.core.errors import InputError
-from rsbench.core.io import disk_errors, write_atomic
+from rsbench.core.io import atomic_file, disk_errors, write_atomic
 from rsbench.evaluation.report import page, pictures
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.published import beside
@@ -23,15 +27,18 @@ __all__ = ["Board", "boards", "render", "write_report"]
 
 
 def write_report(
-    runs: Sequence[Path], out: Path, *, force: bool = False, published: Sequence[str] = ()
-) -> Path:
-    """Write one self-contained HTML page about one or more run folders.
+    runs: Sequence[Path], out: Path, *, force: bool = False, published: Sequence[str] = (),
+    linked: bool = False,
+) -> Path:  # fmt: skip
+    """Write one HTML page about one or more run folders.
 
     Args:
         runs: folders written by ``rsbench run --out``.
         out: the HTML file.
         force: overwrite what is there.
         published: names of published tables to show beside the runs.
+        linked: write the pictures as files into a folder beside the page, for hosting; otherwise
+            the page holds everything.
 
     Returns:
         The path of the file.
@@ -50,8 +57,26 @@ def write_report(
     tables = [load_published(name) for name in dict.fromkeys(published)]
     text = render(boards(list(dict.fromkeys(runs))), tables)
     with disk_errors(f"writing the report {target}", "give another --out"):
-        write_atomic(target, text)
+        write_atomic(target, _linked(text, target) if linked else text)
     return target
+
+
+PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+
+
+def _linked(text: str, target: Path) -> str:
+    """Write the pictures of a page into the folder beside it; return the page that links them."""
+    folder = target.with_name(f"{target.stem}-files")
+    folder.mkdir(exist_ok=True)
+
+    def written(found: re.Match[str]) -> str:
+        data = base64.b64decode(found[1])
+        name = f"{hashlib.sha256(data).hexdigest()[:20]}.png"
+        with atomic_file(folder / name) as temporary:
+            temporary.write_bytes(data)
+        return f"{quote(folder.name)}/{name}"
+
+    return PICTURE.sub(written, text).replace("img-src data:", "img-src 'self' file: data:", 1)
 
 
 def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> str:

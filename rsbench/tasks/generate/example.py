@@ -40,7 +40,10 @@ class ConditionExample:
         )  # fmt: skip
         grids, refs = clear.given.grids[SENSOR], clear.given.samples
         texts = tuple(f"a satellite image, number {row}" for row in range(shape.samples))
-        want = replace(plain.want, times=image.times.clone(), context="once")
+        want = replace(
+            plain.want, times=image.times.clone(), context="once", unit=image.unit,
+            value_range=image.value_range,
+        )  # fmt: skip
         return Samples(Given({TARGET: given}, {TARGET: grids}, refs, texts=texts), want, image)
 
 

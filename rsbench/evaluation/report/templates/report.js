@@ -270,7 +270,11 @@
     canvas.height = img.naturalHeight;
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(img, 0, 0);
-    return context.getImageData(0, 0, canvas.width, canvas.height);
+    try {
+      return context.getImageData(0, 0, canvas.width, canvas.height);
+    } catch { // a linked page opened from disk may not read its pictures
+      return null;
+    }
   };
   const drawnAs = (data) => {
     canvas.width = data.width;
