@@ -27,6 +27,7 @@ from rsbench_baselines.crs_diff.network import (
 from rsbench_baselines.diffusionsat.generator import Conditions, Generator, Inputs
 from rsbench_baselines.diffusionsat.metadata import EPOCH, place_of
 from rsbench_baselines.diffusionsat.model import (
+    FROM,
     OPTIONS,
     SatDiffusion,
     Shown,
@@ -184,7 +185,7 @@ def coloured(one_hot: Tensor, channels: int) -> Tensor:
     return torch.nn.functional.pad(colours, (0, 0, 0, 0, channels - COLOURS, 0))
 
 
-@accepts("bands", "classes", *OPTIONS, "dropout")
+@accepts("bands", "classes", *OPTIONS, "dropout", of=FROM)
 def build(preset: str, *, bands: int = 3, classes: int = 5, **asked: Any) -> CrsDiff:
     """Build the model; an option that is not given is the preset's.
 
