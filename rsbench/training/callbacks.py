@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rsbench.core.errors import InputError
-from rsbench.core.io import write_atomic
+from rsbench.core.io import disk_errors, write_atomic
 from rsbench.core.plugins import PlugIns
 
 HISTORY = "history.csv"
@@ -142,7 +142,8 @@ class HistoryFile(TrainingCallback):
         writer = csv.DictWriter(text, sorted(found, key=_place), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._points)
-        write_atomic(self._path, text.getvalue())
+        with disk_errors(f"writing {self._path}", "set RSBENCH_CACHE to another device"):
+            write_atomic(self._path, text.getvalue())
 
 
 class TensorBoard(TrainingCallback):

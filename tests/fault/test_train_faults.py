@@ -17,6 +17,7 @@ import train_toys as tt
 from rsbench.core.errors import DiskFull, HorizonError, InputError, RsbenchError, TrainingError
 from rsbench.models.api import Stage
 from rsbench.store.read import Store
+from rsbench.training.options import Options
 from rsbench.training.train import Interrupted
 
 
@@ -49,7 +50,7 @@ def wait_for(process: subprocess.Popen[str], step: int) -> None:
 
 def test_killed_outright_it_goes_on_to_the_same_bits(store: Store, tmp_path: Path) -> None:
     whole = tt.run(tt.model(), store, budget="40steps", out_dir=tmp_path / "a")
-    for step in (9, 27):
+    for step in (13, 31):  # a state is kept at every tenth step
         process = start(store, tmp_path / "b")
         wait_for(process, step)
         process.kill()
@@ -62,7 +63,7 @@ def test_killed_outright_it_goes_on_to_the_same_bits(store: Store, tmp_path: Pat
     assert tt.digest(parts) == tt.digest(whole)
     assert tt.curve(parts) == tt.curve(whole)
     left = {p.name for p in (tmp_path / "b").iterdir()}
-    assert left == {"weights.safetensors", "checkpoint.json", ".lock"}
+    assert left == {"weights.safetensors", "checkpoint.json", "history.csv", ".lock"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -119,14 +120,15 @@ def fail_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_full_disk_keeps_what_was_written(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:
-    whole = tt.run(tt.model(), store, out_dir=tmp_path / "a")
+    often = Options(validations=20)
+    whole = tt.run(tt.model(), store, out_dir=tmp_path / "a", options=often)
     with monkeypatch.context() as patch:
         fail_after(calls, patch)
         with pytest.raises(DiskFull, match="no room left"):
-            tt.run(tt.model(), store, out_dir=tmp_path / "b")
+            tt.run(tt.model(), store, out_dir=tmp_path / "b", options=often)
     assert not list((tmp_path / "b").glob(".tmp-*"))
     assert not (tmp_path / "b" / "checkpoint.json").exists()
-    parts = tt.run(tt.model(), store, out_dir=tmp_path / "b")
+    parts = tt.run(tt.model(), store, out_dir=tmp_path / "b", options=often)
     assert tt.digest(parts) == tt.digest(whole)
 
 

@@ -409,6 +409,10 @@
     if (part("beside").value) lines.push(["c1", "prediction", part("beside").value]);
     const found = lines.map(([style, kind, model]) => [style, model || "truth", leads.map((_, i) => mean(kind, model, i))]);
     const known = found.flatMap((line) => line[2]).filter((v) => v !== null);
+    if (!known.length) {
+      part("series-text").textContent = `${place}: no value can be read. It is masked, or this page was opened from disk with its pictures beside it.`;
+      return;
+    }
     const low = Math.min(...known), high = Math.max(...known, low + 1e-6);
     const make = (name, values) => {
       const node = document.createElementNS("http://www.w3.org/2000/svg", name);
