@@ -48,7 +48,7 @@ SIZES: Mapping[str, Sizes] = {
     "paper": Sizes(SD15, _NONE, frozen=("unet", "vae")),
 }
 MAPS: Mapping[str, MapSize] = {
-    "tiny": MapSize(0, stem=(8, 16), strides=(2,), inject=(16, 24)),
+    "tiny": MapSize(0, stem=(8, 16), strides=(2,), inject=(16, 24), attend=3.0),
     "paper": MapSize(18),
 }
 STAGES: Mapping[str, tuple[Stage, ...]] = {
