@@ -6,8 +6,6 @@ import errno
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from build_fixtures import random_folder, recipe, write_raster
+from support import programs
 from support.stac_server import Fault, Request, serve
 
 from rsbench.build.engine import journal as journal_module
@@ -295,18 +294,15 @@ def test_a_killed_build_goes_on_and_ends_equal(
     out = tmp_path / "out"
     tests = str(Path(__file__).parents[1])
     text = SCRIPT.format(tests=tests, pause=0.6, out=str(out), folder=str(folder))
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(
-        [sys.executable, "-c", text], stdout=subprocess.PIPE, text=True, env=env
-    ) as process:
-        assert process.stdout is not None
-        if after:
-            for _ in range(after):
-                assert process.stdout.readline() == "saved\n"
-        else:
-            while not (out / ".rsbench-journal" / "build.json").exists():
-                time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
+    process = programs.start(text)
+    if after:
+        for _ in range(after):
+            assert process.stdout.readline() == "saved\n"
+    else:
+        while not (out / ".rsbench-journal" / "build.json").exists():
+            time.sleep(0.005)
+    process.kill()
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
     with pytest.raises(InputError, match="unfinished"):
         open_store(out)

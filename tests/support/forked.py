@@ -1,9 +1,11 @@
 """Commands in forks of one process that has loaded the heavy libraries.
 
-Each line of standard input is a request in JSON: ``args``, ``folder``, ``environment``, ``limit``
-(largest file in bytes, 0: any) and ``timeout`` in seconds. Each is answered by one line: ``code``,
-``out`` and ``err``. A command has a working folder, environment, standard streams and random state
-of its own; only the imports are shared.
+Each line of standard input is a request in JSON: ``args`` or ``code`` in Python, ``folder``,
+``environment``, and optionally ``limit`` (largest file in bytes) and ``timeout`` in seconds. It is
+answered by one line when the command has ended: ``code``, ``out`` and ``err``. A request with
+``end``, ``out`` and ``err`` names three pipes and is answered at once: the streams go into the last
+two, the number of the process and its exit code into the first. A command has a working folder,
+environment, standard streams and random state of its own; only the imports are shared.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import resource
 import selectors
 import signal
 import sys
-from typing import Any
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
 
 import icechunk  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
@@ -35,19 +39,58 @@ from rsbench.cli.exit_codes import run_app
 
 
 def command(case: dict[str, Any]) -> int:
-    """Run one command in this process and return its exit code."""
+    """Run one command, or Python code, in this process and return its exit code."""
     os.environ.clear()
     os.environ.update(case["environment"])
     os.chdir(case["folder"])
-    sys.argv = ["rsbench", *case["args"]]
+    sys.argv = ["rsbench", *case.get("args", ())]
     random.seed()
     np.random.seed()  # noqa: NPY002
-    if case["limit"]:
+    if case.get("limit"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (case["limit"], case["limit"]))
-    signal.alarm(case["timeout"])
-    code = run_app()
+    signal.alarm(case.get("timeout", 0))
+    code = _run(case["code"]) if "code" in case else run_app()
     atexit._run_exitfuncs()
     return code
+
+
+def _run(text: str) -> int:
+    try:
+        exec(compile(text, "<code>", "exec"), {"__name__": "__main__"})
+    except SystemExit as end:
+        return int(end.code or 0)
+    except BaseException:  # noqa: BLE001 - as the interpreter does
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def started(case: dict[str, Any]) -> dict[str, Any]:
+    """Start one program beside the requests that follow; a process of its own waits for its end."""
+    if os.fork():
+        return {}
+    with Path(case["end"]).open("w") as end:
+        child = os.fork()
+        if not child:
+            os.close(end.fileno())
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            _end_with(case, [os.open(case[name], os.O_WRONLY) for name in ("out", "err")])
+        end.write(f"{child}\n")
+        end.flush()
+        end.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+    os._exit(0)
+
+
+def _end_with(case: dict[str, Any], writes: list[int]) -> NoReturn:
+    """Run one command in this process, with its output into some pipes, and end it."""
+    code = 99
+    try:
+        _take_streams(writes)
+        code = command(case)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def forked(case: dict[str, Any]) -> dict[str, Any]:
@@ -55,14 +98,7 @@ def forked(case: dict[str, Any]) -> dict[str, Any]:
     pipes = [os.pipe(), os.pipe()]
     child = os.fork()
     if not child:
-        code = 99
-        try:
-            _take_streams([write for _, write in pipes])
-            code = command(case)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        _end_with(case, [write for _, write in pipes])
     for _, write in pipes:
         os.close(write)
     out, err = _read([read for read, _ in pipes])
@@ -95,5 +131,7 @@ def _read(reads: list[int]) -> list[str]:
 
 if __name__ == "__main__":
     for line in sys.stdin.buffer:
-        sys.stdout.write(json.dumps(forked(json.loads(line))) + "\n")
+        request = json.loads(line)
+        answer = started(request) if "end" in request else forked(request)
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -12,16 +12,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 Shell = Callable[..., tuple[int, str]]
 FORKED = Path(__file__).with_name("forked.py")
 
 
 def rsbench(
-    folder: Path, *args: str, largest_file: int = 0, timeout: int = 120, **settings: str
+    folder: Path, *args: str, largest_file: int = 0, timeout: int = 300, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `rsbench` with some words in a folder.
 
@@ -34,12 +35,7 @@ def rsbench(
     own = {"RSBENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", **settings}
     case = {"args": args, "folder": str(folder), "environment": {**kept, **own},
             "limit": largest_file, "timeout": timeout}  # fmt: skip
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(json.dumps(case) + "\n")
-    server.stdin.flush()
-    done = json.loads(server.stdout.readline())
+    done = ask(case)
     return subprocess.CompletedProcess(["rsbench", *args], done["code"], done["out"], done["err"])
 
 
@@ -51,6 +47,17 @@ def shell_in(folder: Path) -> Shell:
         return done.returncode, done.stdout + done.stderr
 
     return typed
+
+
+def ask(case: Mapping[str, object]) -> dict[str, Any]:
+    """Send a request to the server and return its answer."""
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps(case) + "\n")
+    server.stdin.flush()
+    answer: dict[str, Any] = json.loads(server.stdout.readline())
+    return answer
 
 
 @cache

@@ -27,6 +27,7 @@ from rsbench_baselines.crs_diff.network import (
 from rsbench_baselines.diffusionsat.generator import Conditions, Generator, Inputs
 from rsbench_baselines.diffusionsat.metadata import EPOCH, place_of
 from rsbench_baselines.diffusionsat.model import (
+    FROM,
     OPTIONS,
     SatDiffusion,
     Shown,
@@ -47,7 +48,7 @@ SIZES: Mapping[str, Sizes] = {
     "paper": Sizes(SD15, _NONE, frozen=("unet", "vae")),
 }
 MAPS: Mapping[str, MapSize] = {
-    "tiny": MapSize(0, stem=(8, 16), strides=(2,), inject=(16, 24)),
+    "tiny": MapSize(0, stem=(8, 16), strides=(2,), inject=(16, 24), attend=3.0),
     "paper": MapSize(18),
 }
 STAGES: Mapping[str, tuple[Stage, ...]] = {
@@ -184,7 +185,7 @@ def coloured(one_hot: Tensor, channels: int) -> Tensor:
     return torch.nn.functional.pad(colours, (0, 0, 0, 0, channels - COLOURS, 0))
 
 
-@accepts("bands", "classes", *OPTIONS, "dropout")
+@accepts("bands", "classes", *OPTIONS, "dropout", of=FROM)
 def build(preset: str, *, bands: int = 3, classes: int = 5, **asked: Any) -> CrsDiff:
     """Build the model; an option that is not given is the preset's.
 

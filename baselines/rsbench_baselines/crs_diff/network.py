@@ -37,12 +37,15 @@ class MapSize:
         stem: widths of the layers that take in maps.
         strides: of the layers between two widths of the stem.
         inject: width of the features of each level.
+        attend: length of the first weights of each query and key; 0 draws them as usual, with
+            which a toy network hardly attends.
     """
 
     channels: int
     stem: tuple[int, ...] = (32, 64, 128)
     strides: tuple[int, ...] = (2, 2)
     inject: tuple[int, ...] = (192, 256, 384, 512)
+    attend: float = 0.0
 
 
 def numbers(
@@ -154,6 +157,12 @@ class Injected(nn.Module):
         self.conv1, self.conv2 = block.conv1, block.conv2
         self.time_emb_proj, self.conv_shortcut = block.time_emb_proj, block.conv_shortcut
 
+    def sharpen(self, length: float) -> None:
+        """Draw queries and keys of both injections with orthogonal weights of a length."""
+        for norm in (self.norm1, self.norm2):
+            for layer in (norm.query, norm.key):
+                nn.init.orthogonal_(layer.weight, gain=length)
+
     def forward(self, x: Tensor, emb: Tensor, features: Tensor) -> Tensor:
         """Map ``(N, C, h, w)`` as the residual block does."""
         y = self.conv1(F.silu(self.norm1(x, features)))
@@ -176,6 +185,8 @@ class MapAdapter(nn.Module):
         self.mid_block = copy.deepcopy(unet.mid_block)
         for block, width in zip(self.down_blocks, size.inject, strict=True):
             block.resnets[0] = Injected(block.resnets[0], width, config.norm_num_groups)
+            if size.attend:
+                block.resnets[0].sharpen(size.attend)
         widths, _ = skip_widths(config)
         self.gates = nn.ModuleList(zeroed(nn.Conv2d(w, w, 1)) for w in widths)
         self.middle_gate = zeroed(nn.Conv2d(widths[-1], widths[-1], 1))

@@ -234,7 +234,18 @@ class DiffusionSat(Branched):
 OPTIONS = ("sampling_steps", "eta", "guidance", "at_once", "weights", "steps")
 
 
-@accepts("bands", *OPTIONS, "gain", "dropout")
+@dataclass(frozen=True)
+class Asked:
+    """Options without a value of their own: a folder of weights, steps of the stages in order."""
+
+    weights: str | None = None
+    steps: tuple[int, ...] | None = None
+
+
+FROM = (Process, Asked)
+
+
+@accepts("bands", *OPTIONS, "gain", "dropout", of=FROM, gain=0.0)
 def build(preset: str, *, bands: int = 3, **asked: Any) -> DiffusionSat:
     """Build the model; an option that is not given is the preset's.
 

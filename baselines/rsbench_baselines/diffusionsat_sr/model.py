@@ -16,6 +16,7 @@ from rsbench_baselines.diffusionsat.generator import Generator, Inputs
 from rsbench_baselines.diffusionsat.metadata import metadata
 from rsbench_baselines.diffusionsat.model import (
     CONTROL,
+    FROM,
     OPTIONS,
     RELEASED,
     Branched,
@@ -98,7 +99,7 @@ def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(image, size=size, mode="bilinear", antialias=True)
 
 
-@accepts("bands", "inputs", *OPTIONS, "dropout")
+@accepts("bands", "inputs", *OPTIONS, "dropout", of=FROM)
 def build(
     preset: str, *, bands: int = 3, inputs: int | None = None, **asked: Any
 ) -> DiffusionSatSR:

@@ -247,6 +247,7 @@ def _enlarged(small: Tensor) -> Tensor:
     return small.repeat_interleave(FACTOR, -2).repeat_interleave(FACTOR, -1)
 
 
+_FROM = (STAGES, UNet, Diffusion, Sampler)
 _OPTIONS = (
     "bands", "classes", "base", "mult", "num_res_blocks", "attention", "diffusion_steps",
     "schedule", "sampling_steps", "eta", *TRAINING,
@@ -274,7 +275,7 @@ def _build(
     return JointDiffusion(module, diffusion, sampler, bands=bands, classes=classes, stage=stage)
 
 
-@accepts(*_OPTIONS)
+@accepts(*_OPTIONS, of=_FROM, diffusion_steps=1000, schedule="linear")
 def satsynth(preset: str, **options: Any) -> JointDiffusion:
     """Build the diffusion of pairs; an option that is not given is the preset's.
 
@@ -288,7 +289,7 @@ def satsynth(preset: str, **options: Any) -> JointDiffusion:
     return _build(preset, enlarge=False, **options)
 
 
-@accepts(*_OPTIONS)
+@accepts(*_OPTIONS, of=_FROM, diffusion_steps=1000, schedule="linear")
 def satsynth_sr(preset: str, **options: Any) -> JointDiffusion:
     """Build the diffusion of pairs of half the size and the one that enlarges them."""
     return _build(preset, enlarge=True, **options)

@@ -179,7 +179,8 @@ def _parts(want: Want) -> Iterator[tuple[slice, Want]]:
 @accepts(
     *("bands", "inputs", "base", "mult", "num_res_blocks", "attention", "diffusion_steps"),
     *("schedule", "sampling_steps", "eta", *TRAINING),
-)
+    of=(STAGES, UNet, Diffusion, Sampler), diffusion_steps=1000, schedule="linear",
+)  # fmt: skip
 def build(
     preset: str, *, bands: int = 4, inputs: int | None = None, **asked: Any
 ) -> SuperResolution:

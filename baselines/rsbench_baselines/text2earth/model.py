@@ -17,6 +17,7 @@ from rsbench_baselines._snapshot import Snapshot
 from rsbench_baselines.diffusionsat.generator import Conditions, Generator, Inputs
 from rsbench_baselines.diffusionsat.metadata import place_of
 from rsbench_baselines.diffusionsat.model import (
+    FROM,
     OPTIONS,
     SatDiffusion,
     Shown,
@@ -103,7 +104,7 @@ class Text2Earth(SatDiffusion):
         return Shown(inputs, grey)
 
 
-@accepts("bands", *OPTIONS, "dropout")
+@accepts("bands", *OPTIONS, "dropout", of=FROM)
 def build(preset: str, *, bands: int = 3, **asked: Any) -> Text2Earth:
     """Build the model; an option that is not given is the preset's.
 

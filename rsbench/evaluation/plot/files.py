@@ -141,9 +141,9 @@ def _write_film(board: Board, out: Path, choice: Choice, drawing: Drawing) -> No
     frames = []
     for lead in choice.leads or leads_kept(board, drawing.region):
         figure = _sized(_strip(board, replace(choice, leads=(lead,)), drawing), drawing.width)
-        canvas: Any = FigureCanvasAgg(figure)
-        canvas.draw()
-        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))  # type: ignore[no-untyped-call]
         pyplot.close(figure)
     with disk_errors(f"writing {out}", "name another file"), atomic_file(out) as temporary:
         frames[0].save(temporary, format="GIF", save_all=True, append_images=frames[1:],
