@@ -197,7 +197,10 @@ PIXEL = """(async (selector, x, y) => {
 def open_viewer(tab: Page, html: Path) -> None:
     tab.open(html, 1400)
     tab.run("document.querySelector('.kind-prediction[data-model=\"simvp\"] .shot').click()")
-    tab.run("Promise.all([...document.querySelectorAll('.strip-box img')].map((i) => i.decode()))")
+    tab.run(
+        "Promise.all([...document.querySelector('.strip-box').querySelectorAll('img')]"
+        ".map((i) => i.decode()))"
+    )
 
 
 def test_zoom_is_linked_and_moves_by_keys(tab: Page, html: Path) -> None:
