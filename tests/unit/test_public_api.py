@@ -65,10 +65,11 @@ UNIT = re.compile(r"unit|range|metre|pixel|seconds|bytes|share|days", re.IGNOREC
 
 
 def get(name: str) -> Any:
+    """Return a public function; ``check`` is its module too once that has been imported."""
     found: Any = rb
     for part in name.split("."):
         found = getattr(found, part)
-    return found
+    return found.check if inspect.ismodule(found) and name == "check" else found
 
 
 def functions() -> Iterator[str]:
