@@ -20,6 +20,7 @@ import rsbench as rb
 from rsbench.cli.main import app
 from rsbench.core.errors import UnknownName
 from rsbench.core.grid import Window
+from rsbench.evaluation import gate
 from rsbench.store.read import Store
 
 COMMANDS = {
@@ -69,7 +70,7 @@ def get(name: str) -> Any:
     found: Any = rb
     for part in name.split("."):
         found = getattr(found, part)
-    return found.check if inspect.ismodule(found) and name == "check" else found
+    return gate.check if inspect.ismodule(found) and name == "check" else found
 
 
 def functions() -> Iterator[str]:
