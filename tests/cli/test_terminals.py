@@ -94,15 +94,17 @@ def limited(kind: int, most: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(kind, (most, most))
 
 
-@pytest.mark.parametrize("limit", [90, 100, 110, 120])
-def test_a_limit_of_address_space_is_one_sentence(limit: int) -> None:
-    """A library may stop the process itself below some limit; then the system ends it."""
-    done = rsbench("recipes", preexec_fn=limited(resource.RLIMIT_AS, limit << 20))
-    if done.returncode == 0:
-        pytest.skip("the command needs less than this limit here")
+def test_a_limit_of_address_space_is_one_sentence() -> None:
+    """Below some limit a library stops the process itself; above it the command says why.
+
+    The process then ends at once: finalisers without memory write a line each, or never return.
+    """
+    for limit in range(100, 220, 5):
+        done = rsbench("recipes", preexec_fn=limited(resource.RLIMIT_AS, limit << 20))
+        if b"there is too little memory" in done.stderr:
+            break
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1), done.stderr
-    says = (b"there is too little memory", b"OpenBLAS error: Memory allocation")
-    assert any(text in done.stderr for text in says), done.stderr
+    assert b"there is too little memory" in done.stderr
 
 
 @pytest.mark.parametrize(
