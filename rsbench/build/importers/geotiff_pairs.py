@@ -32,7 +32,7 @@ from rsbench.build.importers.pair_files import (
 )
 from rsbench.build.importers.pair_grids import blocks_of, one_ratio
 from rsbench.build.importers.pair_store import Place, PreparedPairs
-from rsbench.build.importers.places import blocks_of_place, whole_regions
+from rsbench.build.importers.places import blocks_of_place, is_for_test, whole_regions
 from rsbench.build.importers.raster import Raster
 from rsbench.build.importers.sensor_files import SensorFiles, dated_files
 from rsbench.build.importers.stated import SensorIdentity, stated_of
@@ -71,6 +71,7 @@ class GeoTiffPairs:
 
     def prepare(self, request: ImportRequest) -> PreparedPairs:
         """See :class:`rsbench.build.importers.api.Importer`."""
+        is_for_test(request)  # another split is refused before files are read
         low = CoarseRequest.of(request)
         given = request.options.sensor(), low.options.coarse()
         fine, coarse = images_in(request, FINE, given[0]), images_in(low, COARSE, given[1])

@@ -29,7 +29,7 @@ from rsbench.build.importers.dates import step_between
 from rsbench.build.importers.layout import images_of
 from rsbench.build.importers.left_over import left_below
 from rsbench.build.importers.offsets import one_offset, require_one_offset
-from rsbench.build.importers.places import blocks_of_place, is_one_scene, whole_regions
+from rsbench.build.importers.places import blocks_of_place, is_for_test, is_one_scene, whole_regions
 from rsbench.build.importers.plausibility import Plausibility
 from rsbench.build.importers.raster import Raster, open_all
 from rsbench.build.importers.regular import Regular, regular
@@ -61,6 +61,7 @@ class GeoTiffSeries:
 
     def prepare(self, request: ImportRequest) -> PreparedSeries:
         """See :class:`rsbench.build.importers.api.Importer`."""
+        is_for_test(request)  # another split is refused before files are read
         given, options = request.options.sensor(), request.options
         folder, found = self.rasters(request)
         together = brought_together(request, images_of(request, folder, found))
