@@ -15,3 +15,11 @@ def _no_flush(request: pytest.FixtureRequest) -> Iterator[None]:
         if "bench" not in request.path.parts:
             patch.setattr(os, "fsync", lambda handle: None)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _normal_detail() -> None:
+    """A command called in this process leaves how much it printed; a process starts anew."""
+    from rsbench.core.progress import Detail, set_detail
+
+    set_detail(Detail.NORMAL)

@@ -37,7 +37,7 @@ def kept(write: Callable[..., Store]) -> Callable[..., Store]:
             return write(path, **options)
         key = pickle.dumps(sorted(options.items()))
         if key not in masters:
-            master = _home() / f"{write.__module__}-{len(masters)}"
+            master = Path(tempfile.mkdtemp(dir=_home())) / "store"
             write(master, **options)
             masters[key] = master
         shutil.copytree(masters[key], path, dirs_exist_ok=True)

@@ -10,7 +10,7 @@ import pytest
 from rsbench.build.engine.builder import build
 from rsbench.build.kinds.triplets.recipe import TripletsRecipe
 from rsbench.catalog import Recipe, load_protocol, load_recipe
-from rsbench.evaluation.run import RunRequest, _resolve
+from rsbench.evaluation.run import RunRequest, resolved
 from rsbench.simulate.api import TripletSpec, simulated_regions
 from rsbench.simulate.triplet_slots import APART, LATER, MIDDLES, STRESS, kinds_of, slots
 from rsbench.store.read import Store, open_store
@@ -91,7 +91,7 @@ def test_models_of_the_demos_take_their_tiny_preset(store: Store) -> None:
     """As the recipe says where no preset is typed, and a model without one its own."""
     said: list[str] = []
     for model, preset in (("sa_stf", "tiny"), ("starfm", "default")):
-        found = _resolve(RunRequest(model, data=store.path), said.append)
+        found = resolved(RunRequest(model, data=store.path), said.append)
         assert found[2] == preset
     assert "preset tiny, the recipe's" in said[0]
     assert load_recipe("demo-fusion").default_preset == "tiny"

@@ -19,7 +19,7 @@ from rsbench.evaluation.endpoint import endpoint_of
 from rsbench.evaluation.gate import compare
 from rsbench.evaluation.report.board import boards
 from rsbench.evaluation.report.leaderboard import first_metric, rows_of
-from rsbench.evaluation.run import RunRequest, _resolve
+from rsbench.evaluation.run import RunRequest, resolved
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submissions import NOTE, ScoreOptions, export_task, score_answers
 from rsbench.evaluation.table import to_latex, to_markdown
@@ -104,7 +104,7 @@ def test_another_window_is_another_protocol_and_the_same_one_is_not(store: Store
     with pytest.raises(InputError, match="Give --window 16 or more"):
         windowed_protocol(own, 8)
     request = RunRequest(model="persistence", data=store.path, protocol="year1", window=16)
-    config = _resolve(request, lambda _: None)[1]
+    config = resolved(request, lambda _: None)[1]
     assert (config.protocol.window, config.protocol.stride) == (16, 16)
 
 
