@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -10,8 +10,11 @@ from rsbench.core.errors import InputError
 from rsbench.core.grid import Window
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Reading
+from rsbench.tasks.windows import whole_window
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
+
     from rsbench.store.read import Store
     from rsbench.tasks.frames import FrameReader, Requests
 
@@ -27,6 +30,40 @@ class Image:
     def at(self, window: Window) -> Self:
         """Return the sample with another window."""
         return replace(self, window=window)
+
+
+@dataclass(frozen=True)
+class ImagePool:
+    """The images of a split's regions, from which training crops are cut.
+
+    Args:
+        reading: what is read.
+        regions: of the split.
+        lattice: crops begin at multiples of so many pixels.
+    """
+
+    reading: Reading
+    regions: tuple[str, ...]
+    lattice: int = 1
+
+    def longest(self, leads: int) -> int:
+        """Return 1: every sample has one image."""
+        return 1
+
+    def fitting(self, context: int, leads: int) -> tuple[str, ...]:
+        """Return all regions."""
+        return self.regions
+
+    def draw(self, rng: Generator, region: str, context: int, leads: int) -> Image:
+        """Return a whole image of a region."""
+        entry, sensor = self.reading.store.region(region), self.reading.sensor
+        time = int(rng.integers(len(entry.times[sensor])))
+        return Image(region, whole_window(entry.grids[sensor]), time)
+
+
+def whole_images(groups: Iterable[Iterable[Image]]) -> list[tuple[str, int]]:
+    """Return region and date index of every image that windows are cut from, sorted."""
+    return sorted({(sample.region, sample.time) for group in groups for sample in group})
 
 
 def image_reader(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsbench.tasks.pairs import Image
+from rsbench.tasks.pairs import Image, ImagePool
 from rsbench.tasks.segment.labelled import labelled_regions
-from rsbench.tasks.windows import whole_window, windows_of
+from rsbench.tasks.windows import windows_of
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from rsbench.catalog import Protocol
     from rsbench.store.read import Store
     from rsbench.tasks.base import Reading
@@ -40,29 +37,6 @@ def _regions(store: Store, protocol: Protocol, split: str) -> tuple[str, ...]:
     return labelled_regions(store, protocol) if split == "train" else store.split(split)
 
 
-@dataclass(frozen=True)
-class Images:
-    """The images of a split's regions, from which training crops are cut."""
-
-    reading: Reading
-    regions: tuple[str, ...]
-    lattice: int = 1
-
-    @classmethod
-    def of(cls, reading: Reading, split: str) -> Images:
-        """Return the images of a split."""
-        return cls(reading, _regions(reading.store, rules_of(reading), split))
-
-    def longest(self, leads: int) -> int:
-        """Return 1: every sample has one image."""
-        return 1
-
-    def fitting(self, context: int, leads: int) -> tuple[str, ...]:
-        """Return all regions."""
-        return self.regions
-
-    def draw(self, rng: Generator, region: str, context: int, leads: int) -> Image:
-        """Return a whole image of a region."""
-        entry, sensor = self.reading.store.region(region), self.reading.sensor
-        time = int(rng.integers(len(entry.times[sensor])))
-        return Image(region, whole_window(entry.grids[sensor]), time)
+def pool_of(reading: Reading, split: str) -> ImagePool:
+    """Return the images of a split, from which training crops are cut."""
+    return ImagePool(reading, _regions(reading.store, rules_of(reading), split))

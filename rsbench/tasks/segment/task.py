@@ -11,14 +11,14 @@ import numpy as np
 from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
-from rsbench.tasks.pairs import Image
+from rsbench.tasks.pairs import Image, whole_images
 from rsbench.tasks.segment.classes import classes_of, labelled_sensor
 from rsbench.tasks.segment.labelled import (
     labelled_regions,
     training_labels,
     training_regions,
 )
-from rsbench.tasks.segment.pool import Images, images_of, rules_of
+from rsbench.tasks.segment.pool import images_of, pool_of, rules_of
 from rsbench.tasks.segment.samples import TARGET, UNIT
 from rsbench.tasks.segment.words import WORDS
 from rsbench.tasks.windows import fitting, whole_window
@@ -161,7 +161,7 @@ class SegmentTask(Task[Image]):
 
     def pool(self, reading: Reading, drawing: Drawing, split: str) -> Pool[Image]:
         """Return the images of a split's regions."""
-        return Images.of(reading, split)
+        return pool_of(reading, split)
 
     def validation(
         self, reading: Reading, reader: Reader[Image], drawing: Drawing
@@ -186,8 +186,7 @@ class SegmentTask(Task[Image]):
 
     def asked(self, config: EvaluationConfig) -> Sequence[Asked[Image]]:
         """Return every image of the split once, as a whole region."""
-        groups = self.groups(config, config.split)
-        places = sorted({(sample.region, sample.time) for group in groups for sample in group})
+        places = whole_images(self.groups(config, config.split))
         return tuple(self.asked_of(config, region, time) for region, time in places)
 
     def asked_of(self, config: EvaluationConfig, region: str, time: int) -> Asked[Image]:

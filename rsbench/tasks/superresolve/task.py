@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
-from rsbench.tasks.pairs import Image
+from rsbench.tasks.pairs import Image, ImagePool, whole_images
 from rsbench.tasks.superresolve.samples import fitted, given_bands, images, sensor_pair
 from rsbench.tasks.superresolve.words import WORDS
 from rsbench.tasks.windows import whole_window
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-
     from rsbench.catalog import Protocol
     from rsbench.models.contract_data import Example
     from rsbench.store.read import Store
@@ -130,7 +128,7 @@ class SuperResolveTask(Task[Image]):
                 f"a coarse pixel spans {ratio} fine pixels",
                 f"Take a protocol whose window is a multiple of {ratio}",
             )
-        return Pairs(reading, reading.store.split(split), ratio)
+        return ImagePool(reading, reading.store.split(split), ratio)
 
     def validation(
         self, reading: Reading, reader: Reader[Image], drawing: Drawing
@@ -155,8 +153,7 @@ class SuperResolveTask(Task[Image]):
 
     def asked(self, config: EvaluationConfig) -> Sequence[Asked[Image]]:
         """Return every image of the split once, as a whole region."""
-        groups = self.groups(config, config.split)
-        places = sorted({(sample.region, sample.time) for group in groups for sample in group})
+        places = whole_images(self.groups(config, config.split))
         return tuple(_asked(config, region, time) for region, time in places)
 
     def methods(self, run: Scored) -> str:
@@ -182,26 +179,3 @@ def _asked(config: EvaluationConfig, region: str, time: int) -> Asked[Image]:
         label=f"image {target}", grid=grids[fine], given={coarse: (start,)},
         folders={coarse: f"{region}/{coarse}"}, targets=(target,), grids={coarse: grids[coarse]},
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The pairs of a split's regions; crops lie on the lattice of coarse pixels."""
-
-    reading: Reading
-    regions: tuple[str, ...]
-    lattice: int
-
-    def longest(self, leads: int) -> int:
-        """Return 1: every sample has one image."""
-        return 1
-
-    def fitting(self, context: int, leads: int) -> tuple[str, ...]:
-        """Return all regions."""
-        return self.regions
-
-    def draw(self, rng: Generator, region: str, context: int, leads: int) -> Image:
-        """Return a whole image of a region."""
-        entry, sensor = self.reading.store.region(region), self.reading.sensor
-        time = int(rng.integers(len(entry.times[sensor])))
-        return Image(region, whole_window(entry.grids[sensor]), time)
