@@ -18,9 +18,8 @@ from rsbench.metrics.images import ImagePairs
 from rsbench.metrics.queries import needs_case
 from rsbench.models.api import Frames, Given, Model
 from rsbench.models.registry import create_model
+from rsbench.tasks.classes import TARGET, classes_of
 from rsbench.tasks.config import EvaluationConfig
-from rsbench.tasks.segment.classes import classes_of
-from rsbench.tasks.segment.samples import TARGET
 from rsbench.tasks.settings import evaluation_config
 
 if TYPE_CHECKING:

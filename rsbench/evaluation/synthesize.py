@@ -24,11 +24,11 @@ from rsbench.store.layout import RegionRecord, SensorArrays, StoreMeta
 from rsbench.store.lineage import Lineage
 from rsbench.store.write import finalise, write_region
 from rsbench.tasks.base import Reading
+from rsbench.tasks.classes import classes_of
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
+from rsbench.tasks.labels import labelled_regions
 from rsbench.tasks.pairs import Image
 from rsbench.tasks.registry import task_of
-from rsbench.tasks.segment.classes import classes_of
-from rsbench.tasks.segment.labelled import labelled_regions
 from rsbench.tasks.split import Question, split
 from rsbench.tasks.windows import whole_window
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rsbench.models.api import Frames
     from rsbench.models.checkpoint import Checkpoint
     from rsbench.store.layout import SensorMeta
-    from rsbench.tasks.segment.classes import Classes
+    from rsbench.tasks.classes import Classes
 
 COPY = "copy"
 """In place of a model: mirrored copies of the training images, a control."""

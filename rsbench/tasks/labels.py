@@ -1,10 +1,16 @@
-"""What models may know of the labels of the training split."""
+"""The labels of the training split: whose may be used, and what models may know of them."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rsbench.catalog import Protocol
+    from rsbench.store.read import Store
 
 
 @dataclass(frozen=True)
@@ -48,3 +54,24 @@ class TrainingLabels:
     def from_json(cls, value: Mapping[str, Any]) -> TrainingLabels:
         """Read the JSON form."""
         return cls(**{**value, "regions": tuple(value["regions"])})
+
+
+def training_regions(store: Store) -> tuple[str, ...]:
+    """Return the regions of the training split; none where the store has no such split."""
+    names = (str(e["name"]) for e in store.listed.values() if e["split"] == "train")
+    return tuple(sorted(names))
+
+
+def labelled_regions(store: Store, protocol: Protocol) -> tuple[str, ...]:
+    """Return the training regions whose labels may be used, sorted.
+
+    Regions are ordered by the SHA-256 of seed and name; the first ones are taken, so that a larger
+    fraction contains a smaller one. Their number is the nearest to the fraction, and at least one.
+    """
+    names, share = training_regions(store), protocol.labels
+    if share is None:
+        return names
+    count = max(1, math.floor(share.fraction * len(names) + 0.5))
+    seed = share.seed
+    order = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
+    return tuple(sorted(order[:count]))

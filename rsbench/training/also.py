@@ -12,7 +12,7 @@ import torch
 from rsbench.core.errors import InputError
 from rsbench.models.api import Frames, Given, Noise, Want
 from rsbench.store.lineage import Lineage
-from rsbench.tasks.segment.labelled import labelled_regions
+from rsbench.tasks.labels import labelled_regions
 from rsbench.training.data import Crops, TrainingBatch
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from rsbench.models.checkpoint import TrainedFor, mark_trained
 from rsbench.models.registry import card, create_model
 from rsbench.store.read import Store
 from rsbench.tasks.config import EvaluationConfig
+from rsbench.tasks.labels import labelled_regions
 from rsbench.tasks.registry import require_protocol, task_of
-from rsbench.tasks.segment.labelled import labelled_regions
 from rsbench.tasks.settings import cases, evaluation_config, reading_of
 from rsbench.training.train import TrainRequest, train
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rsbench.tasks.classes import TARGET
 from rsbench.tasks.pairs import Image
-from rsbench.tasks.segment.samples import TARGET
 
 if TYPE_CHECKING:
     from torch import Tensor

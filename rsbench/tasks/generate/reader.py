@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from rsbench.tasks.base import Batch
+from rsbench.tasks.classes import TARGET
 from rsbench.tasks.generate.texts import caption
 from rsbench.tasks.pairs import Image
 from rsbench.tasks.segment.reader import LabelReader
-from rsbench.tasks.segment.samples import TARGET
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rsbench.core.progress import Advance, silent
 from rsbench.metrics.queries import OF_CASE, needs_case
 from rsbench.tasks.base import Asked, Known, Reader, Reading, SampleKey
+from rsbench.tasks.classes import TARGET, classes_of
 from rsbench.tasks.generate.words import REAL, TRAIN_IMAGE, WORDS
+from rsbench.tasks.labels import training_regions
 from rsbench.tasks.pairs import Image
-from rsbench.tasks.segment.classes import classes_of
-from rsbench.tasks.segment.labelled import training_regions
-from rsbench.tasks.segment.samples import TARGET
 from rsbench.tasks.segment.task import SegmentTask
 
 if TYPE_CHECKING:

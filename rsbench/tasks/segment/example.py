@@ -8,7 +8,7 @@ import torch
 
 from rsbench.models.api import Card, Frames
 from rsbench.models.contract_data import SENSOR, SERIES, Samples, Shape
-from rsbench.tasks.segment.samples import TARGET, UNIT
+from rsbench.tasks.classes import TARGET, UNIT
 
 CLASSES = ("low", "middle", "high")
 LIMITS = (0.25, 0.45)

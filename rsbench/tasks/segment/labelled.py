@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,34 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsbench.core.errors import InputError
-from rsbench.tasks.labels import TrainingLabels
+from rsbench.tasks.labels import TrainingLabels, labelled_regions, training_regions
 
 if TYPE_CHECKING:
     from rsbench.catalog import Protocol
     from rsbench.store.read import Store
     from rsbench.tasks.pairs import Image
     from rsbench.tasks.segment.reader import LabelReader
-
-
-def training_regions(store: Store) -> tuple[str, ...]:
-    """Return the regions of the training split; none where the store has no such split."""
-    names = (str(e["name"]) for e in store.listed.values() if e["split"] == "train")
-    return tuple(sorted(names))
-
-
-def labelled_regions(store: Store, protocol: Protocol) -> tuple[str, ...]:
-    """Return the training regions whose labels may be used, sorted.
-
-    Regions are ordered by the SHA-256 of seed and name; the first ones are taken, so that a larger
-    fraction contains a smaller one. Their number is the nearest to the fraction, and at least one.
-    """
-    names, share = training_regions(store), protocol.labels
-    if share is None:
-        return names
-    count = max(1, math.floor(share.fraction * len(names) + 0.5))
-    seed = share.seed
-    order = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
-    return tuple(sorted(order[:count]))
 
 
 def training_labels(

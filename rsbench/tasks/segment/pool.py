@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from rsbench.tasks.labels import labelled_regions
 from rsbench.tasks.pairs import Image, ImagePool
-from rsbench.tasks.segment.labelled import labelled_regions
 from rsbench.tasks.windows import windows_of
 
 if TYPE_CHECKING:

@@ -13,11 +13,10 @@ import torch
 
 from rsbench.models.api import Frames
 from rsbench.tasks.base import Batch, Reading
+from rsbench.tasks.classes import IGNORED, TARGET, UINT8, UNIT, Classes
 from rsbench.tasks.frames import FrameReader
 from rsbench.tasks.pairs import Image
-from rsbench.tasks.segment.classes import IGNORED, UINT8, Classes
 from rsbench.tasks.segment.finer import FinerImages
-from rsbench.tasks.segment.samples import TARGET, UNIT
 
 if TYPE_CHECKING:
     from rsbench.store.read import Store

@@ -11,15 +11,11 @@ import numpy as np
 from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.tasks.base import Asked, Drawing, Pool, Reader, Reading, Task, Unit
+from rsbench.tasks.classes import TARGET, UNIT, classes_of, labelled_sensor
+from rsbench.tasks.labels import labelled_regions, training_regions
 from rsbench.tasks.pairs import Image, whole_images
-from rsbench.tasks.segment.classes import classes_of, labelled_sensor
-from rsbench.tasks.segment.labelled import (
-    labelled_regions,
-    training_labels,
-    training_regions,
-)
+from rsbench.tasks.segment.labelled import training_labels
 from rsbench.tasks.segment.pool import images_of, pool_of, rules_of
-from rsbench.tasks.segment.samples import TARGET, UNIT
 from rsbench.tasks.segment.words import WORDS
 from rsbench.tasks.windows import fitting, whole_window
 

@@ -10,10 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rsbench.core.errors import InputError
+from rsbench.store.layout import SHARE
 
 if TYPE_CHECKING:
     from rsbench.store.read import Store
 
+TARGET = "labels"
+"""Name of class maps among frames, in place of a sensor."""
+UNIT = SHARE
+"""Unit of class maps: the probability of each class."""
 IGNORED = 255
 """Index of pixels that are not scored: without a label, or of a code that the label set ignores."""
 UINT8 = npt.NDArray[np.uint8]
