@@ -92,7 +92,7 @@ def labelled_sensor(store: Store) -> str:
         if "labels" in store.arrays(region, name):
             return name
     raise InputError(
-        f"segmentation on {store.path}",
+        f"class maps of {store.path}",
         "the store has no labels",
         "Build it with labels: NAME in the recipe; `rsbench labels` lists the label sets",
     )
@@ -110,14 +110,14 @@ def classes_of(store: Store) -> Classes:
     for name, own in found.items():
         if own != first:
             raise InputError(
-                f"segmentation on {store.path}",
+                f"class maps of {store.path}",
                 f"regions {store.regions[0]} and {name} have different classes: "
                 f"{', '.join(first.names)} and {', '.join(own.names)}",
                 "Build all regions with one label set",
             )
     if len(first.names) < 2:
         raise InputError(
-            f"segmentation on {store.path}",
+            f"class maps of {store.path}",
             f"the labels {first.labels} have the classes {', '.join(first.names) or 'none'}",
             "Take a label set with two classes or more",
         )
