@@ -7,6 +7,7 @@ other units are scaled by the dataset's value range. Files are ``.npy`` without 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rsbench.tasks.base import Case
 
 SCHEMA = 1
+INDEX = "index.json"
 ROLES = ("model", "trivial", "oracle")
 MOST_INPUTS = 6
 """More frames given for one target date are shown by one of them only."""
@@ -164,8 +166,8 @@ class Viewer:
         entries = [self._entry(kept) for kept in self._samples.values()]
         error = f"mean |error|, {self._meta.unit}"
         shown = list(drawn(self._bands, self._meta.display)) if self._meta.unit != SHARE else []
-        text = json.dumps({"schema": SCHEMA, "error": error, "drawn": shown, "entries": entries})
-        write_atomic(self._folder / "index.json", text)
+        index = {"schema": SCHEMA, "error": error, "drawn": shown, "entries": entries}
+        write_atomic(self._folder / INDEX, json.dumps(index))
 
     def _entry(self, kept: _Sample) -> dict[str, Any]:
         return {
@@ -197,6 +199,33 @@ class Viewer:
         with atomic_file(self._folder / f"{name}.npy") as temporary:
             write_npy(temporary, array)
         return f"{name}.npy"
+
+
+def joined_viewers(folders: Sequence[Path], target: Path, regions: int) -> None:
+    """Write the images of the first regions that several viewers kept, in order, into a folder."""
+    there = [folder for folder in folders if (folder / INDEX).is_file()]
+    indices = [json.loads((folder / INDEX).read_text("utf-8")) for folder in there]
+    entries = [
+        (folder, entry)
+        for folder, index in zip(there, indices, strict=True)
+        for entry in index["entries"]
+    ][:regions]
+    if not entries:
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for folder, entry in entries:
+        for name in _files(entry):
+            shutil.copyfile(folder / name, target / name)
+    write_atomic(
+        target / INDEX, json.dumps({**indices[0], "entries": [entry for _, entry in entries]})
+    )
+
+
+def _files(entry: dict[str, Any]) -> list[str]:
+    """Return the names of the files of an entry of an index."""
+    names = [entry["truth"], entry["context"], entry["valid"]]
+    names += [given["picture"] for given in entry["inputs"]]
+    return names + [one[kind] for one in entry["models"] for kind in ("prediction", "error")]
 
 
 def _shown_frames(case: Case) -> tuple[str, Frames]:

@@ -81,6 +81,11 @@ class PooledMetricAccumulator:
             columns: dict[str, Any] = dict(zip(COUNT_COLUMNS[:11], whose, strict=True))
             yield pd.DataFrame({**columns, "place": places, "count": counts[places]})
 
+    def add_frame(self, counts: pd.DataFrame) -> None:
+        """Add counts of other images, as :meth:`frame` returns them."""
+        if len(counts):
+            self._parts.append(counts)
+
     def frame(self) -> pd.DataFrame:
         """Return one row per image and position of a statistic whose count is not 0."""
         return pd.concat(self._parts, ignore_index=True) if self._parts else empty_counts()

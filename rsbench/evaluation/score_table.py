@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from rsbench.metrics.queries import needs_probabilities
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
-from rsbench.tasks.settings import cases, start_dates
+from rsbench.tasks.settings import start_dates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     from rsbench.evaluation.entries import ModelEntry, Placement
     from rsbench.evaluation.loop import Tally
+    from rsbench.evaluation.pieces import Collected
+    from rsbench.evaluation.pixel_strata import PixelLayers
     from rsbench.evaluation.reference_models import ReferenceEntries
+    from rsbench.evaluation.set_metrics import OfCase
     from rsbench.models.api import Card, Model
     from rsbench.models.prediction_cache import PredictionCache
     from rsbench.tasks.base import Case
@@ -128,10 +131,42 @@ def score_table(
         on_answer: called with entry, case, lead and values of each answer.
         info: further fields of :class:`RunInfo`.
     """
+    from rsbench.tasks.blocks import Blocks
+
+    scoring = prepared(config, own, note=note, info=info)
+    blocks = Blocks.of(config)
+    count = _counter(blocks.count(blocks.numbers), advance)
+    found = collect(scoring, blocks.cases(blocks.numbers), on_answer=on_answer, on_case=count)
+    return completed(config, own.name, scoring.run, found, note=note)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What the images of a table are scored with.
+
+    Args:
+        run: identity and provenance, before anything is scored.
+        of_case: functions of features that need the store or the conditions.
+    """
+
+    config: EvaluationConfig
+    entries: tuple[ModelEntry, ...]
+    run: RunInfo
+    layers: PixelLayers
+    of_case: Mapping[str, OfCase]
+
+
+def prepared(
+    config: EvaluationConfig, own: OwnEntry, *, note: Note = quiet,
+    info: Mapping[str, Any] | None = None, select: bool = True,
+) -> Scoring:  # fmt: skip
+    """Return one entry with reference models, controls and bounds, ready to be scored.
+
+    Args:
+        info: further fields of :class:`RunInfo`.
+        select: whether the reference of skill is chosen, which scores the validation split.
+    """
     from rsbench.evaluation.case_features import case_features
-    from rsbench.evaluation.clipped import outside
-    from rsbench.evaluation.loop import ScoringHooks, score
-    from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
     from rsbench.evaluation.reference_models import bound_entries, reference_entries
 
     for metric, why in config.left_out.items():
@@ -142,24 +177,59 @@ def score_table(
     if own.entry is None:
         _require_present(own.name, references)
     own_entries = () if own.entry is None else (own.entry, *own.controls)
-    entries = [*own_entries, *references.entries, *bound_entries(config)]
+    entries = (*own_entries, *references.entries, *bound_entries(config))
     run = _run_info(config, references, own, info or {})
-    samples = [s for group in task_of(config).groups(config, config.split) for s in group]
-    scored = {sample.region for sample in samples}
-    regions = [name for name in config.store.regions if name in scored]
-    layers = pixel_layers(
-        config.store, config.sensor, regions, labels=not task_of(config).predicts_labels
-    )
-    answers = AnswerDigests() if task_of(config).predicts_labels else None
-    heard = _heard(on_answer, answers)
+    if select:
+        run = _with_reference(run, config, references)
+    return Scoring(config, entries, run, _layers(config), case_features(config))
+
+
+def collect(
+    scoring: Scoring, cases: Iterable[Case], *, on_answer: OnAnswer | None = None,
+    on_case: Callable[[int], None] | None = None,
+) -> Collected:  # fmt: skip
+    """Return the sums, counts and features of some cases.
+
+    Args:
+        on_answer: called with entry, case, lead and values of each answer.
+        on_case: called with the number of images of each finished case.
+    """
+    from rsbench.evaluation.loop import ScoringHooks, score
+    from rsbench.evaluation.pieces import Collected
+
+    config = scoring.config
+    answers = _answers(config)
     tally = score(
-        entries, cases(config), config.metrics, bands=config.bands,
+        scoring.entries, cases, config.metrics, bands=config.bands,
         value_range=config.meta.value_range, rgb=config.rgb,
-        hooks=ScoringHooks(
-            layers, heard, _counter(len(samples), advance), case_features(config)
-        ),
+        hooks=ScoringHooks(scoring.layers, _heard(on_answer, answers), on_case, scoring.of_case),
     )  # fmt: skip
-    strata, no_season = region_strata(config.store, config.sensor, regions, layers)
+    return Collected(tally, answers)
+
+
+def nothing(config: EvaluationConfig) -> Collected:
+    """Return what is collected before any case is scored."""
+    from rsbench.evaluation.loop import empty_tally
+    from rsbench.evaluation.pieces import Collected
+
+    tally = empty_tally(config.metrics, config.bands, config.meta.value_range, config.rgb)
+    return Collected(tally, _answers(config))
+
+
+def completed(
+    config: EvaluationConfig, own: str, run: RunInfo, found: Collected, *, note: Note = quiet
+) -> Scores:
+    """Return the scores of all that was collected.
+
+    Args:
+        own: name of the entry that the table is about.
+        run: as :func:`prepared` returns it, with the reference of skill.
+    """
+    from rsbench.evaluation.clipped import outside
+    from rsbench.evaluation.pixel_strata import region_strata
+
+    layers, tally = _layers(config), found.tally
+    strata, no_season = region_strata(config.store, config.sensor, _regions(config), layers)
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
     counts = _counts(tally.counts)
@@ -169,12 +239,30 @@ def score_table(
     labels = task_of(config).training_labels(config)
     if labels is not None:
         extra |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
-    if answers is not None:
-        extra |= {ANSWERS: answers.digests()}
-        require_distinct(own.name, extra[ANSWERS])
+    if found.answers is not None:
+        extra |= {ANSWERS: found.answers.digests()}
+        require_distinct(own, extra[ANSWERS])
     if tally.sets is not None:
         note("comparing sets of images")
     return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+def _regions(config: EvaluationConfig) -> list[str]:
+    """Return the regions that are scored, in the order of the store."""
+    groups = task_of(config).groups(config, config.split)
+    scored = {sample.region for group in groups for sample in group}
+    return [name for name in config.store.regions if name in scored]
+
+
+def _layers(config: EvaluationConfig) -> PixelLayers:
+    from rsbench.evaluation.pixel_strata import pixel_layers
+
+    labels = not task_of(config).predicts_labels
+    return pixel_layers(config.store, config.sensor, _regions(config), labels=labels)
+
+
+def _answers(config: EvaluationConfig) -> AnswerDigests | None:
+    return AnswerDigests() if task_of(config).predicts_labels else None
 
 
 def _heard(on_answer: OnAnswer | None, answers: AnswerDigests | None) -> OnAnswer | None:
@@ -183,7 +271,7 @@ def _heard(on_answer: OnAnswer | None, answers: AnswerDigests | None) -> OnAnswe
         return on_answer
 
     def heard(entry: ModelEntry, case: Case, lead: int, values: torch.Tensor) -> None:
-        answers.add(entry, values)
+        answers.add(entry, [sample.region for sample in case.samples], values)
         if on_answer is not None:
             on_answer(entry, case, lead, values)
 
@@ -298,7 +386,6 @@ def _run_info(
     info: Mapping[str, Any],
 ) -> RunInfo:
     from rsbench.core.provenance import versions
-    from rsbench.evaluation.reference_models import select_reference
 
     store, meta = config.store, config.meta
     absent = [Absent("*", why, metric) for metric, why in config.left_out.items()]
@@ -306,7 +393,6 @@ def _run_info(
         lacking = [metric for metric in config.metrics if needs_probabilities(metric)]
         absent += [Absent(own.name, NO_PROBABILITIES, metric) for metric in lacking]
     absent += [Absent("*", why) for why in task_of(config).left_out(config, config.split)]
-    selected = select_reference(config, references.entries)
     return RunInfo(
         dataset=store.recipe, dataset_digest=store.digest, task=config.protocol.task,
         split=config.split, protocol=config.protocol.name, context=config.context,
@@ -321,11 +407,19 @@ def _run_info(
         licences={config.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
         citations={**references.citations, own.name: own.citation},
         absent=(*references.absent, *absent),
-        best_trivial=selected.model,
-        selection={n: v for n, v in asdict(selected).items() if n != "model"},
         primary=stated_by(config.protocol),
         **dict(info),
     )  # fmt: skip
+
+
+def _with_reference(
+    run: RunInfo, config: EvaluationConfig, references: ReferenceEntries
+) -> RunInfo:
+    """Return the run with the reference of skill, and how it was selected."""
+    from rsbench.evaluation.reference_models import select_reference
+
+    found = asdict(select_reference(config, references.entries))
+    return replace(run, best_trivial=found.pop("model"), selection=found)
 
 
 def _weights(

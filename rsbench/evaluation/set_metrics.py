@@ -9,7 +9,7 @@ left out of that metric; a model with such a prediction has no value of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,13 @@ OfCase = Callable[["Case", Sequence[int], "Tensor", "Tensor"], "Tensor"]
 """Takes a case, rows of its batch, and images ``(n, C, H, W)`` and masks ``(n, 1, H, W)`` of these
 rows; returns features ``(n, d)`` that need more than the images."""
 RANGE_OF_METRIC = "the range to which it clips"
+NOBODY: Who = ("", "", "")
+TRUTH_OF = "truth of"
+_IMAGE = ["region", "start", "y", "x"]
+VECTOR_COLUMNS = [
+    "side", "model", "preset", "role", "lead", *_IMAGE, "feature", "dtype", "vector",
+]  # fmt: skip
+CUT_COLUMNS = ["side", "model", "preset", "role", "lead", "metric", *_IMAGE, "share", "mostly"]
 
 
 @dataclass
@@ -120,10 +127,51 @@ class SetMetricAccumulator:
             if cut is None:
                 continue
             shares, mostly = cut.clipped.mean(2).tolist(), cut.mostly.any(2).tolist()
-            for name, side in ((who, 0), (("truth of", whose), 1)):
+            for name, side in ((who, 0), ((TRUTH_OF, whose), 1)):
                 kept = self._cuts.setdefault((name, lead, metric), {})
                 for b, place in enumerate(places):
                     kept[place] = (shares[b][side], mostly[b][side])
+
+    def vectors(self) -> pd.DataFrame:
+        """Return one row per image, side and feature; an image that is not compared has no vector.
+
+        The rows of truths that are not an entry's own name no entry.
+        """
+        sides = (("prediction", self._rows), ("truth", self._truths))
+        rows = [
+            (side, *(who or NOBODY), lead, *place, name, str(vector.dtype), vector.numpy())
+            for side, found in sides
+            for who, leads in found.items()
+            for lead, places in leads.items()
+            for place, features in places.items()
+            for name, vector in (features or {"": torch.zeros(0)}).items()
+        ]
+        return pd.DataFrame(rows, columns=VECTOR_COLUMNS)
+
+    def cuts(self) -> pd.DataFrame:
+        """Return one row per image, side and metric: the share that the metric clips of it."""
+        rows = [
+            (*(("truth", *(name[1] or NOBODY)) if name[0] == TRUTH_OF else ("prediction", *name)),
+             lead, metric, *place, *cut)
+            for (name, lead, metric), places in self._cuts.items()
+            for place, cut in places.items()
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=CUT_COLUMNS)
+
+    def add_frames(self, vectors: pd.DataFrame, cuts: pd.DataFrame) -> None:
+        """Add the features of other images, as :meth:`vectors` and :meth:`cuts` return them."""
+        for side, *own, lead, region, start, y, x, name, kind, vector in _rows_of(vectors):
+            who, place = _who(own), (region, start, y, x)
+            sides: dict[Any, dict[int, Vectors]] = self._truths if side == "truth" else self._rows
+            kept = sides.setdefault(who, {}).setdefault(lead, {}).setdefault(place, {})
+            if name:
+                kept[name] = torch.from_numpy(vector.copy()).to(_dtype(kind))
+            if side == "prediction":
+                self._offered.add(place)
+        for side, *own, lead, metric, region, start, y, x, share, mostly in _rows_of(cuts):
+            of = (TRUTH_OF, _who(own)) if side == "truth" else _who(own)
+            found = self._cuts.setdefault((of, lead, metric), {})
+            found[region, start, y, x] = (share, mostly)
 
     def frame(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
         """Return the values of set metrics, and why some are absent."""
@@ -146,9 +194,7 @@ class SetMetricAccumulator:
         """Return the images compared at every lead, in an order that does not depend on batches."""
         leads = self._truths.get(whose, {})
         kept = set.intersection(*(set(vectors) for vectors in leads.values())) if leads else set()
-        far = {
-            place for lead in leads for place in self._outside(("truth of", whose), lead, metric)
-        }
+        far = {place for lead in leads for place in self._outside((TRUTH_OF, whose), lead, metric)}
         return sorted(
             place for place in kept - far if all(vectors[place] for vectors in leads.values())
         )
@@ -160,7 +206,7 @@ class SetMetricAccumulator:
     def _without(self, metric: str) -> Absent | None:
         """Return how many images the truths of a metric leave out, if any."""
         leads = self._truths.get(None, {})
-        far = {place for lead in leads for place in self._outside(("truth of", None), lead, metric)}
+        far = {place for lead in leads for place in self._outside((TRUTH_OF, None), lead, metric)}
         why = f"{len(far)} images are left out: their truth lies mostly outside {RANGE_OF_METRIC}"
         return Absent("*", why, metric) if far else None
 
@@ -194,13 +240,27 @@ class SetMetricAccumulator:
         self, of: tuple[Who, Who | None], lead: int, metric: str, places: Sequence[Place]
     ) -> dict[str, float]:
         """Return the mean share of values that a metric clips, of predictions and of truths."""
-        names = {"clipped_prediction": of[0], "clipped_truth": ("truth of", of[1])}
+        names = {"clipped_prediction": of[0], "clipped_truth": (TRUTH_OF, of[1])}
         found = {name: self._cuts.get((key, lead, metric)) for name, key in names.items()}
         return {
             name: sum(cuts[place][0] for place in places) / len(places)
             for name, cuts in found.items()
             if cuts is not None
         }
+
+
+def _who(names: Sequence[str]) -> Who | None:
+    found = (names[0], names[1], names[2])
+    return None if found == NOBODY else found
+
+
+def _rows_of(frame: pd.DataFrame) -> Iterable[tuple[Any, ...]]:
+    return zip(*(frame[name].tolist() for name in frame.columns), strict=True)
+
+
+def _dtype(name: str) -> torch.dtype:
+    known = {str(kind): kind for kind in (torch.float64, torch.float32, torch.float16)}
+    return known[name]
 
 
 def _place(case: Case, b: int) -> Place:

@@ -21,7 +21,8 @@ from rsbench.core.io import read_json
 from rsbench.core.names import label_fault
 from rsbench.core.progress import Advance, silent
 from rsbench.core.typed import typed
-from rsbench.evaluation.run import RunResult, publish
+from rsbench.evaluation.publish import kept_answers, publish
+from rsbench.evaluation.run import RunResult
 from rsbench.evaluation.run_folder import reserved
 from rsbench.evaluation.score_table import OwnEntry, score_table
 from rsbench.evaluation.submission_digests import require_digests
@@ -40,7 +41,6 @@ from rsbench.tasks.settings import evaluation_config, reading_of
 if TYPE_CHECKING:
     from rsbench.core.grid import Window
     from rsbench.evaluation.entries import Answer, ModelEntry
-    from rsbench.evaluation.score_table import OnAnswer
     from rsbench.evaluation.scores import Scores
     from rsbench.evaluation.submission_files import Array
     from rsbench.store.read import Store
@@ -333,12 +333,13 @@ def score_answers(
         )
         info = {"command": chosen.command, "extra": {"key": key}}
 
-        def scored(on_answer: OnAnswer) -> Scores:
-            return score_table(
-                config, own, note=note, advance=advance, on_answer=on_answer, info=info
-            )
+        def made(folder: Path) -> Scores:
+            with kept_answers(config, chosen.keep, folder) as on_answer:
+                return score_table(
+                    config, own, note=note, advance=advance, on_answer=on_answer, info=info
+                )
 
-        return RunResult(out, publish(out, config, chosen.keep, scored))
+        return RunResult(out, publish(out, made))
 
 
 def _config(
