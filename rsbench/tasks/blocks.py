@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rsbench.tasks.base import Case, Sample
     from rsbench.tasks.config import EvaluationConfig
 
+MOST_BATCHES = 8
+"""Whole batches that the samples of a block would fill, at which it ends."""
 Groups = Mapping[int, Sequence["Sample"]]
 """Number of a group → its samples of one region."""
 
@@ -22,8 +24,9 @@ Groups = Mapping[int, Sequence["Sample"]]
 class Blocks:
     """The samples of a split by block of regions; no batch has samples of two blocks.
 
-    A block has regions one after the other, as many as fill a batch of the largest group. Batches
-    are the same samples in every process, so that a prediction has the same bits in all of them.
+    A block has regions one after the other, as many as fill a batch of the largest group, or as
+    have ``MOST_BATCHES`` batches of samples. Batches are the same samples in every process, so that
+    a prediction has the same bits in all of them.
 
     Args:
         regions: the regions of each block.
@@ -69,7 +72,7 @@ def _blocks(samples: Mapping[str, Groups], batch_size: int) -> Iterator[tuple[st
     for name, groups in samples.items():
         names.append(name)
         sizes.update({number: len(group) for number, group in groups.items()})
-        if max(sizes.values()) >= batch_size:
+        if max(sizes.values()) >= batch_size or sizes.total() >= MOST_BATCHES * batch_size:
             yield tuple(names)
             names.clear()
             sizes.clear()
