@@ -135,7 +135,8 @@ class ReferenceCache:
                 write_run(folder, value, _frames(tally, models))
                 replace_directory(folder, self.folder)
         except RsbenchError as error:
-            note(f"the reference entries are not kept: {error}")
+            why = error.found.partition(" (")[0]
+            note(f"the reference entries are not kept in {self.folder}: {why}")
 
 
 def _functions(metric: MetricInfo) -> list[str]:

@@ -260,7 +260,8 @@ def test_a_full_disk_keeps_the_scores_of_the_run(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(reference_cache, "write_run", full)
-    assert any("are not kept" in line for line in made(config).said)
+    said = f"the reference entries are not kept in {folder_of(config)}: the device has no room left"
+    assert said in made(config).said
 
 
 def test_a_run_writes_where_its_time_went(config: EvaluationConfig, tmp_path: Path) -> None:
