@@ -182,6 +182,7 @@ def import_dataset(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what each file is taken for and stop.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Import dated images as a store; units are stated, never guessed."""
     from rsbench.build.importers.api import ImportOptions
@@ -199,9 +200,9 @@ def import_dataset(
         shift=shift, split=split,
     )  # fmt: skip
     if dry_run:
-        describe_command(importer, source, out, options, say=say)
+        describe_command(importer, source, out, options, as_json=as_json, say=say)
     else:
-        import_command(importer, source, out, options, say=say, note=note)
+        import_command(importer, source, out, options, as_json=as_json, say=say, note=note)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
