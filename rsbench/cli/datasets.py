@@ -238,6 +238,17 @@ def validate(
         say(f"{store}: all files and digests are correct")
 
 
+def add_texts(
+    store: Annotated[Path, typer.Argument(help="Path of a store.")],
+    texts: Annotated[Path, typer.Argument(help="CSV file with the columns region,date,text.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new store.")],
+) -> None:
+    """Write a copy of a store that holds descriptions of its images."""
+    from rsbench.cli.commands import add_texts_command
+
+    add_texts_command(store, texts, out, say=say)
+
+
 def export(
     store: Annotated[Path, typer.Argument(help="Path of a store.")],
     out: Annotated[Path, typer.Option(help="Output folder.")],
@@ -269,6 +280,6 @@ def register() -> None:
     app.command("build-dataset")(build_dataset)
     app.command()(download)
     app.command("import-dataset", cls=ImportCommand)(import_dataset)
-    for command in (inspect, validate, export):
+    for command in (inspect, validate, add_texts, export):
         app.command()(command)
     lock_app.command("diff")(lock_diff)

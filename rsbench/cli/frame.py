@@ -37,7 +37,7 @@ PANELS: Mapping[str, str] = {
 }
 """Heading of the help → names of parameters; others stand below ``Options``."""
 GROUPS: Mapping[str, str] = {
-    "Data": "build-dataset download import-dataset inspect validate export lock",
+    "Data": "build-dataset download import-dataset inspect validate add-texts export lock",
     "Models": "models train run score export-task synthesize contract weights demo",
     "Results": "check compare report table figure",
     "Lists": "metrics recipes protocols labels regions",
