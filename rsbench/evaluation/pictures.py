@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.core.band_colours import FALSE_COLOUR, TRUE_COLOUR, bands_of
 from rsbench.core.class_colours import class_colours
 from rsbench.core.dates import date_of, day_number
 from rsbench.core.io import atomic_file, write_atomic, write_npy
@@ -207,26 +208,22 @@ def _shown_frames(case: Case) -> tuple[str, Frames]:
 
 
 def _picture(values: Array, bands: Sequence[str], meta: SensorMeta) -> npt.NDArray[np.uint8]:
-    """Return ``(C, H, W)`` as a picture; of images the display bands, or the first ones."""
+    """Return ``(C, H, W)`` as a picture; of images the bands that are drawn."""
     if meta.unit == SHARE:
         return display(values, meta.unit, meta.value_range)
     index = [list(bands).index(band) for band in drawn(bands, meta.display)]
     return display(values[index], meta.unit, meta.value_range)
 
 
-COMPOSITES = (("red", "green", "blue"), ("nir", "red", "green"), ("nir08", "red", "green"))
-"""Bands that are drawn as red, green and blue: true colour, else false colour."""
-
-
 def drawn(bands: Sequence[str], display: Sequence[str] | None) -> tuple[str, ...]:
     """Return the three bands drawn as red, green and blue, or the one drawn in grey.
 
-    The display bands of a store without red, green and blue may stand in the order of its files;
-    near infrared, red and green are then drawn as the usual false colour.
+    The display bands of a store; without them true or false colour by the names of the bands, else
+    the first band. Imports of earlier versions stated the first three bands as display bands where
+    their names were others: false colour is then drawn if the names say which bands it takes.
     """
-    low = {band.lower(): band for band in bands}
-    for wanted in COMPOSITES:
-        if set(wanted) <= set(low):
-            return tuple(low[name] for name in wanted)
-    shown = display if display and set(display) <= set(bands) else bands[:3]
-    return tuple(shown)[: 3 if len(shown) >= 3 else 1]
+    by_name = bands_of(bands, TRUE_COLOUR) or bands_of(bands, FALSE_COLOUR)
+    stated = tuple(display) if display and set(display) <= set(bands) else None
+    if stated is None or (by_name is not None and stated == tuple(bands[:3])):
+        return by_name or tuple(bands[:1])
+    return stated
