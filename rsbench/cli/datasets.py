@@ -104,6 +104,10 @@ def import_dataset(
         str | None,
         typer.Option(help="Band names with commas: the files' own, or new ones in their order."),
     ] = None,
+    rgb: Annotated[
+        str | None,
+        typer.Option(help="Bands shown as red, green, blue: needed if names do not say."),
+    ] = None,
     dates: Annotated[str | None, typer.Option(help="A pattern, or a CSV of file,date.")] = None,
     crs: Annotated[str | None, typer.Option(help="EPSG code, where the files have none.")] = None,
     region_size: Annotated[int | None, typer.Option(help="Side of a region in pixels.")] = None,
@@ -189,7 +193,7 @@ def import_dataset(
 
     options = ImportOptions(
         unit=unit, scale=scale, offset=offset, nodata=nodata,
-        bands=_names(bands), dates=dates, coarse_unit=coarse_unit,
+        bands=_names(bands), rgb=_names(rgb), dates=dates, coarse_unit=coarse_unit,
         coarse_bands=_names(coarse_bands), coarse_value_range=coarse_value_range, labels=labels,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,

@@ -24,8 +24,8 @@ PANELS: Mapping[str, str] = {
     "parts finalise yes dry_run allow_incomplete fresh_references",
     "Metrics": "suite metrics metric lead rows",
     "Values of the files": "unit scale offset nodata value_range offset_from mask mask_valid",
-    "Dates, bands and grid of the files": "bands dates dates_in_file step composite layout crs gsd "
-    "region_size split_by variables origin_tolerance",
+    "Dates, bands and grid of the files": "bands rgb dates dates_in_file step composite layout crs "
+    "gsd region_size split_by variables origin_tolerance",
     "Coarse images": "coarse_unit coarse_scale coarse_offset coarse_nodata coarse_value_range "
     "coarse_bands coarse_gsd coarse_resampling",
     "Choice of dates": "clear coarse_clear correlation shift",
