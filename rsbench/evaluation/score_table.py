@@ -15,7 +15,7 @@ from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, REUSE
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
 from rsbench.evaluation.trained_labels import require_trained
-from rsbench.metrics.queries import needs_probabilities
+from rsbench.metrics.queries import needs_case, needs_probabilities
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
@@ -317,12 +317,15 @@ def _counter(total: int, advance: Advance) -> Callable[[int], None]:
 
 def _networks(metrics: Sequence[str]) -> dict[str, Any]:
     """Return the weight files that metrics were computed with."""
+    from rsbench.metrics import clip
     from rsbench.metrics.registry import info
     from rsbench.metrics.weights import find
 
     names = sorted({name for metric in metrics for name in info(metric).needs})
     found = {name: find(name) for name in names}
     files = {name: {"file": path.name, "sha256": digest} for name, (path, digest) in found.items()}
+    if any(needs_case(metric) == clip.FEATURES for metric in metrics):
+        files[clip.FOLDER] = clip.weights()
     return {"metric_weights": files} if files else {}
 
 

@@ -195,7 +195,7 @@ def _write_frames(
     inputs: dict[str, dict[str, Any]] = {}
     texts: dict[tuple[str, str], dict[str, str]] = {}
     for done, item in enumerate(asked, start=1):
-        if files.lacks(item):
+        if files.lacks(item) or texts:
             batch = reader.assemble([item.sample])
             given = batch.given
             if batch.texts:

@@ -71,6 +71,7 @@ class Raster:
         moved: pixels right and down that the file's own origin lies of that of ``grid``.
         added: what brings its numbers to the offset of the others.
         masked: whether the file has a mask of its own.
+        colours: what the file marks its bands as, e.g. ``red``, in their order.
         placed: whether the file states its place; else ``grid`` is one at the origin.
         south_up: whether the first row of the file is the southernmost; ``grid`` is north-up.
     """
@@ -100,6 +101,7 @@ class Raster:
     source: str = ""
     variable: str = ""
     times: tuple[date, ...] = ()
+    colours: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -257,6 +259,7 @@ def describe(
             bits=stated.bits,
             driver=driver,
             alpha=alpha,
+            colours=tuple(kind.name for kind in data.colorinterp[:bands]),
             source=source,
             variable=variable,
             times=netcdf.times(path, data) if driver in (netcdf.DRIVER, netcdf.ROWS) else (),
