@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from rsbench.core.errors import InputError, LimitReached, RsbenchError, TrainingError, first_line
+from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.parts import Part, PartResult, finalise_run, run_part
 from rsbench.evaluation.reference_models import reference_entries
@@ -77,7 +78,7 @@ def run_on_devices(
     kind = job.config.device.type
     _require_devices(job.config.device.index, kind, devices)
     if finished(job.out, job.key) is None:
-        own_of(job, note=note, advance=advance)
+        own_of(job, Phases(), note=note, advance=advance)
         reference_entries(job.config, note=note)
         placed = [
             replace(request, device=f"{kind}:{i}" if kind == "cuda" else kind)

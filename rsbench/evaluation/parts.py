@@ -18,6 +18,7 @@ from rsbench.core.digest import is_intact, sealed
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import target_lock
 from rsbench.core.io import atomic_directory, disk_errors, read_json, write_atomic
+from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.class_map_files import MAPS
 from rsbench.evaluation.pictures import INDEX, joined_viewers
@@ -107,7 +108,7 @@ def run_part(
             f"Run --parts 1/{part.count} first, which trains it, or `rsbench train` with the same "
             "--model, --data, --seed and --budget; then type this command again"
         )  # fmt: skip
-        entry, info = own_of(job, note=note, advance=advance, trains=trains)
+        entry, info = own_of(job, Phases(), note=note, advance=advance, trains=trains)
         scoring = prepared(job.config, entry, note=note, info=info, select=part.number == 1)
         _keep_note(folder, job, part, scoring.run)
         _score(job, part, blocks, left, scoring, advance)
@@ -149,6 +150,7 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
             weights or versions.
     """
     job = job_of(replace(request, device="cpu"), note)  # nothing is predicted
+    phases = Phases()
     with reserved(job.out, job.key) as done:
         if done is not None:
             note(f"{job.out} holds this run already; nothing was left to do")
@@ -164,11 +166,12 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
                 if (place / MAPS).is_dir():
                     shutil.copytree(place / MAPS, folder / MAPS, dirs_exist_ok=True)
             joined_viewers([place / "viewer" for place in places], folder / "viewer", MOST_REGIONS)
-            return completed(job.config, request.model, run, found, note=note)
+            with phases.time("metrics"):
+                return completed(job.config, request.model, run, found, note=note)
 
-        scores = publish(job.out, made)
+        scores = publish(job.out, made, phases)
         shutil.rmtree(job.out / PARTS)
-    return RunResult(job.out, scores)
+    return RunResult(job.out, scores, phases.seconds())
 
 
 def _whole_parts(job: Job, blocks: Blocks) -> tuple[list[Path], RunInfo]:

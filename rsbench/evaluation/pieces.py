@@ -42,7 +42,7 @@ class Collected:
         if tally.pooled is not None:
             frames["counts"] = tally.pooled.frame()
         if tally.sets is not None:
-            frames |= {"vectors": tally.sets.vectors(), "cuts": tally.sets.cuts()}
+            frames["sets"] = tally.sets.state()
         for name, frame in frames.items():
             write_parquet(frame, folder / f"{name}.parquet")
         files = {f"{name}.parquet": sha256_file(folder / f"{name}.parquet") for name in frames}
@@ -62,7 +62,7 @@ class Collected:
         if tally.pooled is not None:
             tally.pooled.add_frame(frames["counts"])
         if tally.sets is not None:
-            tally.sets.add_frames(frames["vectors"], frames["cuts"])
+            tally.sets.add_state(frames["sets"])
         for model, metric, what, number in note["counts"]:
             key = (model, metric, what)
             tally.counts[key] = tally.counts.get(key, 0) + number

@@ -81,14 +81,20 @@ class PooledMetricAccumulator:
             columns: dict[str, Any] = dict(zip(COUNT_COLUMNS[:11], whose, strict=True))
             yield pd.DataFrame({**columns, "place": places, "count": counts[places]})
 
+    def frame(self) -> pd.DataFrame:
+        """Return one row per image and position of a statistic whose count is not 0.
+
+        Rows are ordered by entry, and in an entry as they were added.
+        """
+        if not self._parts:
+            return empty_counts()
+        rows = pd.concat(self._parts, ignore_index=True)
+        return rows.sort_values(ENTRY, kind="stable", ignore_index=True)
+
     def add_frame(self, counts: pd.DataFrame) -> None:
-        """Add counts of other images, as :meth:`frame` returns them."""
+        """Add counts of other entries or images, as :meth:`frame` returns them."""
         if len(counts):
             self._parts.append(counts)
-
-    def frame(self) -> pd.DataFrame:
-        """Return one row per image and position of a statistic whose count is not 0."""
-        return pd.concat(self._parts, ignore_index=True) if self._parts else empty_counts()
 
 
 def empty_counts() -> pd.DataFrame:

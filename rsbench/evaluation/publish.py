@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rsbench.core.phases import Phases
 from rsbench.evaluation.run_folder import whole
+from rsbench.evaluation.run_info import PHASES
 from rsbench.tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -23,34 +25,42 @@ MOST_REGIONS = 6
 """Most regions whose images a report shows."""
 
 
-def publish(out: Path, make: Callable[[Path], Scores]) -> Scores:
+def publish(out: Path, make: Callable[[Path], Scores], phases: Phases) -> Scores:
     """Write table, scores and report of what ``make`` scores; all of it or nothing.
 
     Args:
         out: held with :func:`rsbench.evaluation.run_folder.reserved`.
         make: takes the folder to which it writes images.
+        phases: to which the time of ``make`` is added already, and that of writing is added.
     """
     from rsbench.evaluation.report import write_report
     from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
 
     with whole(out) as folder:
         scores = make(folder)
-        table = scores.table()
-        to_parquet(table, folder / "table.parquet")
-        text = to_markdown(table, best=supported_best(scores), scores=[scores])
-        (folder / "table.md").write_text(text, encoding="utf-8")
-        scores.save(folder)
-        write_report([folder], folder / "report.html", force=True)
+        with phases.time("intervals"):
+            table = scores.table()
+            best = supported_best(scores)
+        with phases.time("write"):
+            to_parquet(table, folder / "table.parquet")
+            text = to_markdown(table, best=best, scores=[scores])
+            (folder / "table.md").write_text(text, encoding="utf-8")
+        scores.save(folder, {PHASES: phases.seconds()})
+        with phases.time("report"):
+            write_report([folder], folder / "report.html", force=True)
     return scores
 
 
 @contextmanager
 def kept_answers(
-    config: EvaluationConfig, keep: str, folder: Path, regions: int = MOST_REGIONS
-) -> Iterator[OnAnswer]:
+    config: EvaluationConfig, keep: str, folder: Path, regions: int = MOST_REGIONS,
+    phases: Phases | None = None,
+) -> Iterator[OnAnswer]:  # fmt: skip
     """Yield what keeps answers as images of a report, written at the end of the block.
 
-    ``regions``: of at most so many regions.
+    Args:
+        regions: most regions of which images are kept.
+        phases: to which the time of writing is added.
     """
     from rsbench.evaluation.pictures import Viewer
 
@@ -59,7 +69,8 @@ def kept_answers(
         sensors=config.store.meta.sensors, regions=regions,
     )  # fmt: skip
     yield _keeping(config, keep, folder, viewer.add)
-    viewer.close()
+    with (phases or Phases()).time("write"):
+        viewer.close()
 
 
 def _keeping(config: EvaluationConfig, keep: str, folder: Path, shown: OnAnswer) -> OnAnswer:

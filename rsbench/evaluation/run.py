@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rsbench.catalog import Protocol, labelled_protocol, windowed_protocol
 from rsbench.core.digest import canonical_json, sha256_json
 from rsbench.core.errors import InputError, TrainingError, unknown
+from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, shown, silent
 from rsbench.evaluation.publish import kept_answers, publish
 from rsbench.evaluation.run_folder import reserved
-from rsbench.evaluation.score_table import OwnEntry, own_entry, score_table
+from rsbench.evaluation.run_info import REUSED
+from rsbench.evaluation.score_table import OwnEntry, Working, own_entry, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.strata import headline as headline_rows
 from rsbench.evaluation.table import records
@@ -43,7 +45,8 @@ class RunRequest(EvaluationOptions):
 
     ``labelled_fraction``, ``label_seed``: the protocol's ``labels``. ``window``: its ``window``
     and ``stride`` in pixels. ``also``: a synthetic store that training draws crops from as well;
-    ``also_share``: their share, by regions where None.
+    ``also_share``: their share, by regions where None. ``fresh_references``: scores of reference
+    models are computed, even where an earlier run of equal configuration kept them.
     """
 
     model: str
@@ -61,14 +64,16 @@ class RunRequest(EvaluationOptions):
     window: int | None = None
     also: Path | None = None
     also_share: float | None = None
+    fresh_references: bool = False
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """The folder of a run, and its scores."""
+    """The folder of a run, its scores, and phase → seconds of what was done now."""
 
     out: Path
     scores: Scores
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return a short table for the terminal: headline metrics at the first and last lead.
@@ -92,7 +97,10 @@ class RunResult:
         return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `rsbench run --json` prints: places, identity, and the headline rows."""
+        """Return what `rsbench run --json` prints: places, identity, and the headline rows.
+
+        ``reused`` says whose scores come from the cache, ``phases`` where the time went.
+        """
         run, columns = self.scores.run, ["model", "preset", "metric", "lead", "value", "lo", "hi"]
         return {
             "out": str(self.out),
@@ -102,6 +110,8 @@ class RunResult:
             "simulated": run.simulated,
             "complete": run.complete,
             "reference": run.best_trivial,
+            "reused": run.extra.get(REUSED),
+            "phases": dict(self.phases),
             "rows": records(headline_rows(self.scores.table())[columns]),
         }
 
@@ -161,22 +171,23 @@ def evaluate(
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
     """Find data and weights, score, and write all files, as `rsbench run` does."""
-    if request.keep not in KEEP:
-        raise unknown("choice of --keep-predictions", request.keep, KEEP)
-    job = job_of(request, note)
+    job, phases = job_of(request, note), Phases()
     with reserved(job.out, job.key) as done:
         if done is not None:
             note(f"{job.out} holds this run already; nothing was left to do")
             return RunResult(job.out, done)
-        own, info = own_of(job, note=note, advance=advance)
+        own, info = own_of(job, phases, note=note, advance=advance)
+        working = Working(not request.fresh_references, phases)
 
         def made(folder: Path) -> Scores:
-            with kept_answers(job.config, request.keep, folder) as on_answer:
+            with kept_answers(job.config, request.keep, folder, phases=phases) as on_answer:
                 return score_table(
-                    job.config, own, note=note, advance=advance, on_answer=on_answer, info=info
-                )
+                    job.config, own, note=note, advance=advance, on_answer=on_answer, info=info,
+                    working=working,
+                )  # fmt: skip
 
-        return RunResult(job.out, publish(job.out, made))
+        scores = publish(job.out, made, phases)
+    return RunResult(job.out, scores, phases.seconds())
 
 
 @dataclass(frozen=True)
@@ -213,23 +224,26 @@ def job_of(request: RunRequest, note: Note) -> Job:
 
 
 def own_of(
-    job: Job, *, note: Note, advance: Advance, trains: str = ""
+    job: Job, phases: Phases, *, note: Note, advance: Advance, trains: str = ""
 ) -> tuple[OwnEntry, Mapping[str, Any]]:
     """Return the entry of the model with weights, and further fields of :class:`RunInfo`.
 
     Args:
+        phases: to which the time of training, fits and transfers is added.
         trains: what trains the model if no checkpoint fits, in words; empty: this process does.
     """
     request, config, preset = job.request, job.config, job.preset
-    model, checkpoint = weighted_model(
-        request, config, preset, note=note, advance=advance, trains=trains
-    )
+    with phases.time("train"):
+        model, checkpoint = weighted_model(
+            request, config, preset, note=note, advance=advance, trains=trains
+        )
     if checkpoint is not None:
         require_unseen(checkpoint, config.store, config.split)
     history = {} if checkpoint is None else {request.model: checkpoint.history}
     own = own_entry(
-        config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
-    )
+        config, model, lambda weights: _kept(request, config, preset, weights, note), note=note,
+        phases=phases,
+    )  # fmt: skip
     info = {"command": request.command, "history": history, "extra": {"key": job.key}}
     return replace(own, inputs=_inputs(own.inputs, checkpoint)), info
 

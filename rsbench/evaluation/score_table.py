@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import InputError, TrainingError, unknown
+from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
-from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, Absent, RunInfo
+from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, REUSED, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
 from rsbench.evaluation.trained_labels import require_trained
-from rsbench.metrics.queries import needs_probabilities
+from rsbench.metrics.queries import needs_case, needs_probabilities
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from rsbench.evaluation.loop import Tally
     from rsbench.evaluation.pieces import Collected
     from rsbench.evaluation.pixel_strata import PixelLayers
-    from rsbench.evaluation.reference_models import ReferenceEntries
+    from rsbench.evaluation.reference_cache import KeptReferences, ReferenceCache
+    from rsbench.evaluation.reference_models import ReferenceEntries, Selection
     from rsbench.evaluation.set_metrics import OfCase
     from rsbench.models.api import Card, Model
     from rsbench.models.prediction_cache import PredictionCache
@@ -61,13 +63,28 @@ class OwnEntry:
     inputs: str | None = None
 
 
+@dataclass(frozen=True)
+class Working:
+    """How a table is made; no value depends on it.
+
+    Args:
+        reuse: whether scores of reference models are taken from the cache, and kept in it.
+        phases: to which the time of each phase is added.
+    """
+
+    reuse: bool = False
+    phases: Phases = field(default_factory=Phases)
+
+
 def own_entry(
-    config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet
-) -> OwnEntry:
+    config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet,
+    phases: Phases | None = None,
+) -> OwnEntry:  # fmt: skip
     """Return the entry of a model, fitted first if its card says so.
 
     Args:
         keep: called with the digest of its weights; returns what stores its predictions.
+        phases: to which the time of the fit and of transfers is added.
 
     Raises:
         TrainingError: if it is trainable and has no weights, or cannot be fitted.
@@ -80,17 +97,18 @@ def own_entry(
     from rsbench.models.registry import called, identity
     from rsbench.models.rollout import roll
 
-    own = identity(model)
+    own, timed = identity(model), phases or Phases()
     require_trained(config, f"scoring {own.name}", trained_for(model))
     entry, digest = None, weights_of(model, own.card)
     reference = own.name in task_of(config).reference_models
     if own.card.fitted and not reference:
         note(f"fitting {own.name} on the training split")
-        digest = fit(model, config)
+        with timed.time("fit"):
+            digest = fit(model, config)
     kept = keep(digest) if keep else None
     if not reference:
         entry = model_entry(
-            own.name, called(model), "model", model, own.card, _placement(config),
+            own.name, called(model), "model", model, own.card, _placement(config, timed),
             rolled=kept.roll if kept else roll,
         )  # fmt: skip
     permutes = bool(task_of(config).partners(config))
@@ -98,22 +116,24 @@ def own_entry(
     return OwnEntry(
         own.name, entry, digest, own.card.citation,
         device=kept.made_on if kept else None, most_context=own.card.max_context,
-        controls=(*shuffled, *_controls(model, called(model), config)),
+        controls=(*shuffled, *_controls(model, called(model), _placement(config, timed))),
         inputs=getattr(model, "inputs", None),
     )  # fmt: skip
 
 
-def _controls(model: Model, preset: str, config: EvaluationConfig) -> tuple[ModelEntry, ...]:
+def _controls(model: Model, preset: str, placed: Placement) -> tuple[ModelEntry, ...]:
     from rsbench.evaluation.entries import model_entry
-    from rsbench.models.api import Controlled
-    from rsbench.models.registry import card
+    from rsbench.models.api import OF_ITSELF, Controlled
+    from rsbench.models.registry import card, identity
 
     if not isinstance(model, Controlled):
         return ()
-    return tuple(
-        model_entry(name, preset, "control", control, card(name), _placement(config))
-        for name, control in model.controls().items()
-    )  # fmt: skip
+    own, found = identity(model), []
+    for name, control in model.controls().items():
+        itself = name.startswith(OF_ITSELF)
+        whose, called = (own.card, own.name + name) if itself else (card(name), name)
+        found.append(model_entry(called, preset, "control", control, whose, placed))
+    return tuple(found)
 
 
 def score_table(
@@ -124,20 +144,26 @@ def score_table(
     advance: Advance = silent,
     on_answer: OnAnswer | None = None,
     info: Mapping[str, Any] | None = None,
+    working: Working | None = None,
 ) -> Scores:
     """Score one entry with reference models, controls and bounds.
 
     Args:
         on_answer: called with entry, case, lead and values of each answer.
         info: further fields of :class:`RunInfo`.
+        working: whether scores of reference models are reused, and where the time is added.
     """
     from rsbench.tasks.blocks import Blocks
 
-    scoring = prepared(config, own, note=note, info=info)
-    blocks = Blocks.of(config)
+    how = working or Working()
+    scoring = prepared(config, own, note=note, info=info, working=how)
+    entries, blocks = scoring.entries, Blocks.of(config)
     count = _counter(blocks.count(blocks.numbers), advance)
     found = collect(scoring, blocks.cases(blocks.numbers), on_answer=on_answer, on_case=count)
-    return completed(config, own.name, scoring.run, found, note=note)
+    entries.exchange(found.tally, note)
+    run = replace(scoring.run, extra={**scoring.run.extra, **entries.reused})
+    with how.phases.time("metrics"):
+        return completed(config, own.name, run, found, note=note)
 
 
 @dataclass(frozen=True)
@@ -150,38 +176,38 @@ class Scoring:
     """
 
     config: EvaluationConfig
-    entries: tuple[ModelEntry, ...]
+    entries: _Entries
     run: RunInfo
     layers: PixelLayers
     of_case: Mapping[str, OfCase]
+    phases: Phases
 
 
 def prepared(
     config: EvaluationConfig, own: OwnEntry, *, note: Note = quiet,
-    info: Mapping[str, Any] | None = None, select: bool = True,
+    info: Mapping[str, Any] | None = None, working: Working | None = None, select: bool = True,
 ) -> Scoring:  # fmt: skip
     """Return one entry with reference models, controls and bounds, ready to be scored.
 
     Args:
         info: further fields of :class:`RunInfo`.
+        working: whether scores of reference models are reused, and where the time is added.
         select: whether the reference of skill is chosen, which scores the validation split.
     """
     from rsbench.evaluation.case_features import case_features
-    from rsbench.evaluation.reference_models import bound_entries, reference_entries
+    from rsbench.evaluation.reference_models import reference_entries
 
+    how = working or Working()
     for metric, why in config.left_out.items():
         note(f"{metric} is unavailable: {why}")
     for why in task_of(config).left_out(config, config.split):
         note(why)
-    references = reference_entries(config, note=note)
+    references = reference_entries(config, note=note, phases=how.phases)
     if own.entry is None:
         _require_present(own.name, references)
-    own_entries = () if own.entry is None else (own.entry, *own.controls)
-    entries = (*own_entries, *references.entries, *bound_entries(config))
-    run = _run_info(config, references, own, info or {})
-    if select:
-        run = _with_reference(run, config, references)
-    return Scoring(config, entries, run, _layers(config), case_features(config))
+    entries = _entries(config, own, references, how, note, select=select)
+    run = _run_info(config, references, own, entries.selected, info or {})
+    return Scoring(config, entries, run, _layers(config), case_features(config), how.phases)
 
 
 def collect(
@@ -190,6 +216,9 @@ def collect(
 ) -> Collected:  # fmt: skip
     """Return the sums, counts and features of some cases.
 
+    Of reference models whose scores are reused, only the answers are passed on, where a picture or
+    a digest needs them.
+
     Args:
         on_answer: called with entry, case, lead and values of each answer.
         on_case: called with the number of images of each finished case.
@@ -197,12 +226,15 @@ def collect(
     from rsbench.evaluation.loop import ScoringHooks, score
     from rsbench.evaluation.pieces import Collected
 
-    config = scoring.config
+    config, entries = scoring.config, scoring.entries
     answers = _answers(config)
     tally = score(
-        scoring.entries, cases, config.metrics, bands=config.bands,
-        value_range=config.meta.value_range, rgb=config.rgb,
-        hooks=ScoringHooks(scoring.layers, _heard(on_answer, answers), on_case, scoring.of_case),
+        entries.own if entries.kept else (*entries.own, *entries.always), cases, config.metrics,
+        bands=config.bands, value_range=config.meta.value_range, rgb=config.rgb,
+        hooks=ScoringHooks(
+            scoring.layers, _heard(on_answer, answers), on_case, scoring.of_case,
+            heard=entries.always if entries.kept else (), phases=scoring.phases,
+        ),
     )  # fmt: skip
     return Collected(tally, answers)
 
@@ -245,6 +277,59 @@ def completed(
     if tally.sets is not None:
         note("comparing sets of images")
     return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The entries of a table, the reference of skill, and what is cached of the reference models.
+
+    Args:
+        own: the entry that the table is about, and its controls.
+        always: reference models and bounds.
+    """
+
+    own: tuple[ModelEntry, ...]
+    always: tuple[ModelEntry, ...]
+    selected: Selection
+    cache: ReferenceCache | None = None
+    kept: KeptReferences | None = None
+
+    @property
+    def reused(self) -> dict[str, Any]:
+        """What ``run.json`` states of reused scores."""
+        if self.cache is None or self.kept is None:
+            return {}
+        models = [entry.model for entry in self.always]
+        return {REUSED: {"models": models, "from": self.cache.name}}
+
+    def exchange(self, tally: Tally, note: Note) -> None:
+        """Add cached sums of the reference models, or keep those that were computed."""
+        models = [entry.model for entry in self.always]
+        if self.cache is not None and self.kept is not None:
+            self.kept.add_to(tally)
+            note(f"scores of {', '.join(models)} are reused from {self.cache.folder}; "
+                 "--fresh-references computes them again")  # fmt: skip
+        elif self.cache is not None:
+            self.cache.write(tally, models, self.selected, note)
+
+
+def _entries(
+    config: EvaluationConfig, own: OwnEntry, references: ReferenceEntries, how: Working, note: Note,
+    *, select: bool,
+) -> _Entries:  # fmt: skip
+    """Return what is scored. The scores of a table of a reference model are made, not reused."""
+    from rsbench.evaluation.reference_cache import ReferenceCache
+    from rsbench.evaluation.reference_models import Selection, bound_entries, select_reference
+
+    chosen = () if own.entry is None else (own.entry, *own.controls)
+    networks = _networks(config.metrics)
+    cache = ReferenceCache.of(config, references, networks) if how.reuse else None
+    kept = cache.read(note) if cache is not None and chosen else None
+    selected = kept.selection if kept else Selection(None)
+    if select and not kept:
+        with how.phases.time("metrics"):
+            selected = select_reference(config, references.entries)
+    return _Entries(chosen, (*references.entries, *bound_entries(config)), selected, cache, kept)
 
 
 def _regions(config: EvaluationConfig) -> list[str]:
@@ -323,12 +408,15 @@ def _counter(total: int, advance: Advance) -> Callable[[int], None]:
 
 def _networks(metrics: Sequence[str]) -> dict[str, Any]:
     """Return the weight files that metrics were computed with."""
+    from rsbench.metrics import clip
     from rsbench.metrics.registry import info
     from rsbench.metrics.weights import find
 
     names = sorted({name for metric in metrics for name in info(metric).needs})
     found = {name: find(name) for name in names}
     files = {name: {"file": path.name, "sha256": digest} for name, (path, digest) in found.items()}
+    if any(needs_case(metric) == clip.FEATURES for metric in metrics):
+        files[clip.FOLDER] = clip.weights()
     return {"metric_weights": files} if files else {}
 
 
@@ -360,7 +448,7 @@ def weights_of(model: Model, card: Card) -> str | None:
     return digest
 
 
-def _placement(config: EvaluationConfig) -> Placement:
+def _placement(config: EvaluationConfig, phases: Phases) -> Placement:
     import torch
 
     from rsbench.evaluation.entries import Placement
@@ -368,7 +456,7 @@ def _placement(config: EvaluationConfig) -> Placement:
     known = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     if config.precision not in known:
         raise unknown("precision", config.precision, known)
-    return Placement(config.device, known[config.precision])
+    return Placement(config.device, known[config.precision], phases)
 
 
 def _require_present(name: str, references: ReferenceEntries) -> None:
@@ -383,6 +471,7 @@ def _run_info(
     config: EvaluationConfig,
     references: ReferenceEntries,
     own: OwnEntry,
+    selected: Selection,
     info: Mapping[str, Any],
 ) -> RunInfo:
     from rsbench.core.provenance import versions
@@ -407,19 +496,11 @@ def _run_info(
         licences={config.sensor: {"licence": meta.licence, "attribution": meta.attribution}},
         citations={**references.citations, own.name: own.citation},
         absent=(*references.absent, *absent),
+        best_trivial=selected.model,
+        selection={n: v for n, v in asdict(selected).items() if n != "model"},
         primary=stated_by(config.protocol),
         **dict(info),
     )  # fmt: skip
-
-
-def _with_reference(
-    run: RunInfo, config: EvaluationConfig, references: ReferenceEntries
-) -> RunInfo:
-    """Return the run with the reference of skill, and how it was selected."""
-    from rsbench.evaluation.reference_models import select_reference
-
-    found = asdict(select_reference(config, references.entries))
-    return replace(run, best_trivial=found.pop("model"), selection=found)
 
 
 def _weights(

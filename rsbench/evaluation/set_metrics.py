@@ -9,7 +9,7 @@ left out of that metric; a model with such a prediction has no value of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +44,14 @@ OfCase = Callable[["Case", Sequence[int], "Tensor", "Tensor"], "Tensor"]
 """Takes a case, rows of its batch, and images ``(n, C, H, W)`` and masks ``(n, 1, H, W)`` of these
 rows; returns features ``(n, d)`` that need more than the images."""
 RANGE_OF_METRIC = "the range to which it clips"
-NOBODY: Who = ("", "", "")
 TRUTH_OF = "truth of"
-_IMAGE = ["region", "start", "y", "x"]
-VECTOR_COLUMNS = [
-    "side", "model", "preset", "role", "lead", *_IMAGE, "feature", "dtype", "vector",
+SHARED: Who = ("", "", "")
+"""Stands for the entry of truths that are not an entry's own."""
+STATE_COLUMNS = [
+    "side", "model", "preset", "role", "lead", "region", "start", "y", "x", "name", "dtype",
+    "values",
 ]  # fmt: skip
-CUT_COLUMNS = ["side", "model", "preset", "role", "lead", "metric", *_IMAGE, "share", "mostly"]
+"""Columns of what is kept of entries: a feature vector, or the share that a metric clips."""
 
 
 @dataclass
@@ -132,46 +133,48 @@ class SetMetricAccumulator:
                 for b, place in enumerate(places):
                     kept[place] = (shares[b][side], mostly[b][side])
 
-    def vectors(self) -> pd.DataFrame:
-        """Return one row per image, side and feature; an image that is not compared has no vector.
+    def state(self, models: Collection[str] | None = None) -> pd.DataFrame:
+        """Return what is kept of some entries: a row per image and feature or metric.
 
-        The rows of truths that are not an entry's own name no entry.
+        For None of all entries, and of the truths that they share, whose rows name no entry.
         """
-        sides = (("prediction", self._rows), ("truth", self._truths))
+
+        def asked(who: Who | None) -> bool:
+            return models is None or (who is not None and who[0] in models)
+
         rows = [
-            (side, *(who or NOBODY), lead, *place, name, str(vector.dtype), vector.numpy())
-            for side, found in sides
-            for who, leads in found.items()
-            for lead, places in leads.items()
-            for place, features in places.items()
-            for name, vector in (features or {"": torch.zeros(0)}).items()
+            (side, *(who or SHARED), lead, *place, name, str(vector.dtype), vector.tolist())
+            for side, kept in (("prediction", self._rows), ("truth", self._truths))
+            for who, leads in kept.items()
+            if asked(who)
+            for lead, vectors in leads.items()
+            for place, features in vectors.items()
+            for name, vector in (features or {"": torch.empty(0)}).items()
         ]
-        return pd.DataFrame(rows, columns=VECTOR_COLUMNS)
+        for (who, lead, metric), cuts in self._cuts.items():
+            side, whose = ("truth cut", who[1]) if who[0] == TRUTH_OF else ("prediction cut", who)
+            if asked(whose):
+                rows += [(side, *(whose or SHARED), lead, *place, metric, "", [*map(float, cut)])
+                         for place, cut in cuts.items()]  # fmt: skip
+        return pd.DataFrame(rows, columns=STATE_COLUMNS)
 
-    def cuts(self) -> pd.DataFrame:
-        """Return one row per image, side and metric: the share that the metric clips of it."""
-        rows = [
-            (*(("truth", *(name[1] or NOBODY)) if name[0] == TRUTH_OF else ("prediction", *name)),
-             lead, metric, *place, *cut)
-            for (name, lead, metric), places in self._cuts.items()
-            for place, cut in places.items()
-        ]  # fmt: skip
-        return pd.DataFrame(rows, columns=CUT_COLUMNS)
-
-    def add_frames(self, vectors: pd.DataFrame, cuts: pd.DataFrame) -> None:
-        """Add the features of other images, as :meth:`vectors` and :meth:`cuts` return them."""
-        for side, *own, lead, region, start, y, x, name, kind, vector in _rows_of(vectors):
-            who, place = _who(own), (region, start, y, x)
-            sides: dict[Any, dict[int, Vectors]] = self._truths if side == "truth" else self._rows
-            kept = sides.setdefault(who, {}).setdefault(lead, {}).setdefault(place, {})
-            if name:
-                kept[name] = torch.from_numpy(vector.copy()).to(_dtype(kind))
+    def add_state(self, state: pd.DataFrame) -> None:
+        """Add what was kept of other entries, as :meth:`state` returns it."""
+        kept: Mapping[str, Any] = {"prediction": self._rows, "truth": self._truths}
+        for side, model, preset, role, lead, *at in state.itertuples(index=False, name=None):
+            named, place, (name, dtype, values) = (model, preset, role), tuple(at[:4]), at[4:]
+            who = None if named == SHARED else named
             if side == "prediction":
                 self._offered.add(place)
-        for side, *own, lead, metric, region, start, y, x, share, mostly in _rows_of(cuts):
-            of = (TRUTH_OF, _who(own)) if side == "truth" else _who(own)
-            found = self._cuts.setdefault((of, lead, metric), {})
-            found[region, start, y, x] = (share, mostly)
+            if side in kept:
+                features = kept[side].setdefault(who, {}).setdefault(lead, {}).setdefault(place, {})
+                if name:
+                    kind = getattr(torch, dtype.removeprefix("torch."))
+                    features[name] = torch.tensor(values, dtype=kind)
+            else:
+                whose = (TRUTH_OF, who) if side == "truth cut" else who
+                cuts = self._cuts.setdefault((whose, lead, name), {})
+                cuts[place] = (float(values[0]), bool(values[1]))
 
     def frame(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
         """Return the values of set metrics, and why some are absent."""
@@ -247,20 +250,6 @@ class SetMetricAccumulator:
             for name, cuts in found.items()
             if cuts is not None
         }
-
-
-def _who(names: Sequence[str]) -> Who | None:
-    found = (names[0], names[1], names[2])
-    return None if found == NOBODY else found
-
-
-def _rows_of(frame: pd.DataFrame) -> Iterable[tuple[Any, ...]]:
-    return zip(*(frame[name].tolist() for name in frame.columns), strict=True)
-
-
-def _dtype(name: str) -> torch.dtype:
-    known = {str(kind): kind for kind in (torch.float64, torch.float32, torch.float16)}
-    return known[name]
 
 
 def _place(case: Case, b: int) -> Place:
