@@ -13,10 +13,11 @@ from rsbench.core.digest import canonical_json, sha256_json
 from rsbench.core.errors import InputError, TrainingError, unknown
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, shown, silent
+from rsbench.evaluation.own_entry import OwnEntry, own_entry
 from rsbench.evaluation.publish import kept_answers, publish
 from rsbench.evaluation.run_folder import reserved
 from rsbench.evaluation.run_info import REUSED
-from rsbench.evaluation.score_table import OwnEntry, Working, own_entry, score_table
+from rsbench.evaluation.score_table import Working, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.strata import headline as headline_rows
 from rsbench.evaluation.table import records

@@ -21,10 +21,11 @@ from rsbench.core.io import read_json
 from rsbench.core.names import label_fault
 from rsbench.core.progress import Advance, silent
 from rsbench.core.typed import typed
+from rsbench.evaluation.own_entry import OwnEntry
 from rsbench.evaluation.publish import kept_answers, publish
 from rsbench.evaluation.run import RunResult
 from rsbench.evaluation.run_folder import reserved
-from rsbench.evaluation.score_table import OwnEntry, Working, score_table
+from rsbench.evaluation.score_table import Working, score_table
 from rsbench.evaluation.submission_digests import require_digests
 from rsbench.evaluation.submission_files import (
     NOTE,

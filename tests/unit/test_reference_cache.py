@@ -20,8 +20,9 @@ from rsbench.core.io import disk_errors
 from rsbench.core.source import source_digest
 from rsbench.evaluation import reference_cache
 from rsbench.evaluation.entries import Answer, ModelEntry
+from rsbench.evaluation.own_entry import OwnEntry
 from rsbench.evaluation.run_info import PHASES, REUSED
-from rsbench.evaluation.score_table import OwnEntry, Working, score_table
+from rsbench.evaluation.score_table import Working, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.metrics import engine
 from rsbench.store.read import Store
