@@ -99,6 +99,18 @@ def inverted(frames: Frames) -> Frames:
     return replace(frames, values=1 - frames.values)
 
 
+def test_training_reaches_every_adapter() -> None:
+    model, data = tiny("crs_diff"), samples()
+    (stage,) = model.stages()
+    model.loss(stage, data.given, data.want, data.truth)["total"].backward()
+    without = {name.split(".")[0] for name, part in model.module.named_parameters()
+               if part.grad is None and not name.endswith("key.bias")}  # fmt: skip
+    assert without == set()
+    gate = model.module.adapter.middle_gate.weight
+    assert gate.grad is not None
+    assert float(gate.grad.abs().max()) > 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_conditions_are_encoded_once_per_sample(name: str) -> None:
     model, data = tiny(name, at_once=2, sampling_steps=2), samples()
@@ -127,6 +139,19 @@ def test_a_map_of_other_classes_is_refused() -> None:
     data = samples()
     with pytest.raises(InputError, match=r"a map of 5 classes.*Build it with classes=5"):
         tiny("crs_diff", classes=4).predict(data.given, data.want)
+
+
+@pytest.mark.parametrize("name", ["crs_diff", "satsynth", "class_mean"])
+def test_a_map_of_another_grid_is_refused(name: str) -> None:
+    model = create_model(name, classes=5) if name == "class_mean" else tiny(name, classes=5)
+    data = samples()
+    half = data.given.each(lambda f: replace(f, values=f.values[..., ::2, ::2],
+                                             valid=f.valid[..., ::2, ::2]))  # fmt: skip
+    with pytest.raises(InputError, match=r"the map labels has 16×16 px\. Bring the map"):
+        model.predict(half, data.want)
+    moved = {"labels": tuple(replace(g, crs="EPSG:32601") for g in data.given.grids["labels"])}
+    with pytest.raises(InputError, match="the map labels is on another grid"):
+        model.predict(replace(data.given, grids=moved), data.want)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsbench import Frames, Given, Prediction, Stage, Want
-from rsbench_baselines._checks import check_bands
+from rsbench_baselines._checks import check_bands, check_map
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
 from rsbench_baselines.ddpm.diffusion import Diffusion, Draw, Sampler
 from rsbench_baselines.ddpm.network import UNet
@@ -149,6 +149,7 @@ class JointDiffusion:
     def predict(self, given: Given, want: Want) -> Prediction:
         """Draw images under the map of classes; members differ by their noise."""
         check_bands("satsynth", self._bands, want)
+        check_map("satsynth", given, want)
         return Prediction(self._image(self._drawn(want, self._layout(given, want.members)), want))
 
     def synthesise(self, given: Given, want: Want) -> tuple[Prediction, Tensor, Tensor]:
