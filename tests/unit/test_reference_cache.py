@@ -20,6 +20,7 @@ from rsbench.core.io import disk_errors
 from rsbench.core.source import source_digest
 from rsbench.evaluation import reference_cache
 from rsbench.evaluation.entries import Answer, ModelEntry
+from rsbench.evaluation.pictures import Viewer
 from rsbench.evaluation.run_info import PHASES, REUSED
 from rsbench.evaluation.score_table import OwnEntry, Working, score_table
 from rsbench.evaluation.scores import Scores
@@ -120,6 +121,38 @@ def test_reused_scores_are_equal_bit_for_bit(
     assert replace(again.scores.run, extra=extra) == fresh.scores.run
     # Pictures and digests of answers need the answers themselves.
     assert sorted(again.heard) == sorted(fresh.heard)
+
+
+class Counted(Viewer):
+    """Pictures of the report, and how many answers they were made of."""
+
+    def __call__(self, entry: ModelEntry, *answer: Any) -> None:
+        self.heard = [*getattr(self, "heard", ()), entry.model]
+        self.add(entry, *answer)
+
+
+def test_pictures_are_equal_and_made_of_few_answers(
+    first: tuple[EvaluationConfig, Made], tmp_path: Path
+) -> None:
+    config = first[0]
+    own = OwnEntry("flat", ModelEntry("flat", "", "model", flat), None, "")
+    heard: list[list[str]] = []
+    for reuse in (False, True):
+        viewer = Counted(
+            tmp_path / str(reuse), config.meta, config.bands, keep="viewer",
+            sensors=config.store.meta.sensors, regions=1,
+        )  # fmt: skip
+        scores = score_table(config, own, on_answer=viewer, working=Working(reuse=reuse))
+        assert (REUSED in scores.run.extra) is reuse
+        viewer.close()
+        heard.append(viewer.heard)
+    assert set(heard[0]) == set(heard[1])
+    if config.protocol.task == "forecast":  # elsewhere digests are made of all answers
+        assert len(heard[1]) < len(heard[0])
+    files = sorted(path.name for path in (tmp_path / "False").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "True").iterdir())
+    for name in files:
+        assert (tmp_path / "False" / name).read_bytes() == (tmp_path / "True" / name).read_bytes()
 
 
 def test_a_table_of_reference_models_is_never_reused(
