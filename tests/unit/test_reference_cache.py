@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import pytest
 import segment_toys
 import torch
 import toys
+from support.damage import spoiled
 
 from rsbench.core.digest import sealed
 from rsbench.core.io import disk_errors
@@ -187,14 +189,18 @@ CHANGES: dict[str, Callable[[EvaluationConfig], EvaluationConfig]] = {
 }
 
 
-def folder_of(config: EvaluationConfig) -> Path:
+def cache_of(config: EvaluationConfig) -> reference_cache.ReferenceCache:
     from rsbench.evaluation.reference_models import reference_entries
     from rsbench.evaluation.score_table import _networks
 
     networks = _networks(config.metrics)
     found = reference_cache.ReferenceCache.of(config, reference_entries(config), networks)
     assert found is not None
-    return found.folder
+    return found
+
+
+def folder_of(config: EvaluationConfig) -> Path:
+    return cache_of(config).folder
 
 
 @pytest.fixture
@@ -263,6 +269,31 @@ def test_a_damaged_entry_is_computed_again(
     assert len([line for line in again.said if "computed again" in line]) == 1
     assert again.scores.units.equals(fresh.scores.units)
     assert made(config).reused  # it was written whole again
+
+
+def test_no_damage_of_an_entry_is_read(
+    config: EvaluationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(config)
+    folder = folder_of(config)
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path))
+    entry, draw = cache_of(config), random.Random(0)
+    shutil.copytree(folder, entry.folder)
+    whole = entry.read(pytest.fail)
+    assert whole is not None
+    for path in sorted(entry.folder.iterdir()):
+        content = path.read_bytes()
+        for _ in range(15):
+            path.write_bytes(spoiled(content, draw))
+            said: list[str] = []
+            found = entry.read(said.append)
+            if found is None:
+                assert len(said) == 1
+                continue
+            assert path.suffix == ".json"  # a space between two values
+            assert (found.counts, found.selection) == (whole.counts, whole.selection)
+        path.write_bytes(content)
+    assert entry.read(pytest.fail) is not None
 
 
 def test_a_folder_that_was_not_finished_is_not_read(
