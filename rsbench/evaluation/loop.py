@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import pandas as pd
 import torch
@@ -128,6 +128,18 @@ def _unit(entry: ModelEntry, case: Case, lead: int, b: int) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """An ``on_answer`` that needs the answers of some cases only."""
+
+    def wants(self, case: Case) -> bool:
+        """Return whether it needs the answers of other entries to a case.
+
+        Called after the answers of the entry that the table is about.
+        """
+        ...
+
+
 class Layers(Protocol):
     """Classes of pixels, fixed from inputs or an earlier catalogue, never from the truth."""
 
@@ -194,13 +206,18 @@ def score(
             for lead, values in _asked(entry, case, phases):
                 with phases.time("metrics"):
                     scorer.add(entry, case, lead, values, classes)
-        for entry in called.heard if called.on_answer is not None else ():
+        for entry in called.heard if _listens(called.on_answer, case) else ():
             for lead, values in _asked(entry, case, phases):
                 for scored, answer in _answers(entry, values):
                     scorer.hear(scored, case, lead, answer)
         if called.on_case is not None:
             called.on_case(len(case.samples))
     return scorer.tally
+
+
+def _listens(on_answer: object, case: Case) -> bool:
+    """Return whether answers to a case are needed beside their scores."""
+    return on_answer.wants(case) if isinstance(on_answer, Selective) else on_answer is not None
 
 
 def _asked(entry: ModelEntry, case: Case, phases: Phases) -> Answer:

@@ -225,7 +225,7 @@ def publish(
     with whole(out) as folder:
         sensors = config.store.meta.sensors
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, sensors=sensors)
-        scores = make(_keeping(config, keep, folder, viewer.add))
+        scores = make(_keeping(config, keep, folder, viewer))
         with phases.time("intervals"):
             table = scores.table()
             best = supported_best(scores)

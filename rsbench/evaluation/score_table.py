@@ -158,10 +158,7 @@ def score_table(
 
     how = working or Working()
     phases = how.phases
-    for metric, why in config.left_out.items():
-        note(f"{metric} is unavailable: {why}")
-    for why in task_of(config).left_out(config, config.split):
-        note(why)
+    _say_left_out(config, note)
     references = reference_entries(config, note=note, phases=phases)
     if own.entry is None:
         _require_present(own.name, references)
@@ -185,17 +182,36 @@ def score_table(
     counts = _counts(tally.counts)
     run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
     extra = {"counts": counts, "strata": known, **networks, **entries.reused}
-    extra |= _implausible(config, tally.frame({}))
-    labels = task_of(config).training_labels(config)
-    if labels is not None:
-        extra |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
-    if answers is not None:
-        extra |= {ANSWERS: answers.digests()}
-        require_distinct(own.name, extra[ANSWERS])
+    extra |= _of_truth(config, tally) | _of_answers(own.name, answers)
     if tally.sets is not None:
         note("comparing sets of images")
     with phases.time("metrics"):
         return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+def _say_left_out(config: EvaluationConfig, note: Note) -> None:
+    """Note which metrics and samples are left out, and why."""
+    for metric, why in config.left_out.items():
+        note(f"{metric} is unavailable: {why}")
+    for why in task_of(config).left_out(config, config.split):
+        note(why)
+
+
+def _of_truth(config: EvaluationConfig, tally: Tally) -> dict[str, Any]:
+    """Return what ``run.json`` states of implausible images, training labels and classes."""
+    found, labels = _implausible(config, tally.frame({})), task_of(config).training_labels(config)
+    if labels is not None:
+        found |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
+    return found
+
+
+def _of_answers(name: str, answers: AnswerDigests | None) -> dict[str, Any]:
+    """Return the digests of the answers; InputError if two entries gave the same ones."""
+    if answers is None:
+        return {}
+    digests = answers.digests()
+    require_distinct(name, digests)
+    return {ANSWERS: digests}
 
 
 @dataclass(frozen=True)
