@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from rsbench.core.dates import day_number
-from rsbench.evaluation.entries import ModelEntry
+from rsbench.evaluation.entries import Answer, ModelEntry
 from rsbench.evaluation.pooled_metrics import PooledMetricAccumulator
 from rsbench.evaluation.set_metrics import OfCase, SetMetricAccumulator
 from rsbench.evaluation.strata import ADDED, INPUT_VALID, PIXEL_CLASS
@@ -140,6 +140,10 @@ class Layers(Protocol):
         ...
 
 
+def _own_answer(entry: ModelEntry, case: Case) -> Answer:
+    return entry.answer(case)
+
+
 @dataclass(frozen=True)
 class ScoringHooks:
     """What else is computed or called while the cases are scored.
@@ -150,12 +154,14 @@ class ScoringHooks:
             ensemble with its mean and its first ``MOST_MEMBERS`` members.
         on_case: called with the number of images of each finished case.
         of_case: functions of features of sets that need the store or the conditions.
+        answer: called for the answers of an entry to a case, in place of ``entry.answer``.
     """
 
     layers: Layers | None = None
     on_answer: Callable[[ModelEntry, Case, int, Tensor], None] | None = None
     on_case: Callable[[int], None] | None = None
     of_case: Mapping[str, OfCase] = field(default_factory=dict)
+    answer: Callable[[ModelEntry, Case], Answer] = _own_answer
 
 
 def score(
@@ -184,7 +190,7 @@ def score(
     for case in cases:
         classes = scorer.classes(case)
         for entry in entries:
-            for lead, values in entry.answer(case):
+            for lead, values in called.answer(entry, case):
                 if any(curve[lead - 1] != "none" for curve in case.curves):
                     scorer.add(entry, case, lead, values, classes)
         if called.on_case is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from rsbench.evaluation.costs import Made, made
 from rsbench.evaluation.entries import (
     ModelEntry,
     Placement,
@@ -32,6 +33,7 @@ class ReferenceEntries:
     citations: Mapping[str, str]
     weights: Mapping[str, str | None]
     inputs: Mapping[str, str] = field(default_factory=dict)
+    made: Mapping[str, Made] = field(default_factory=dict)
 
 
 def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> ReferenceEntries:
@@ -39,6 +41,7 @@ def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> Refere
     own = task_of(config)
     entries, absent, citations = [], [], {}
     weights: dict[str, str | None] = {}
+    costs: dict[str, Made] = {}
     for name in own.reference_models:
         known = card(name)
         citations[name] = known.citation
@@ -56,10 +59,11 @@ def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> Refere
                 continue
             note(f"fitting {name} on the training split")
             weights[name] = fit(model, config)
+        costs[name] = made(model)
         placed = Placement(config.device)
         entries.append(model_entry(name, known.default_preset, "trivial", model, known, placed))
     shown = dict.fromkeys(own.reference_models, own.shown(config))
-    return ReferenceEntries(tuple(entries), tuple(absent), citations, weights, shown)
+    return ReferenceEntries(tuple(entries), tuple(absent), citations, weights, shown, costs)
 
 
 def bound_entries(config: EvaluationConfig) -> tuple[ModelEntry, ...]:

@@ -12,7 +12,7 @@ from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.progress import Advance, shown, silent
 from rsbench.evaluation.run_folder import reserved, whole
-from rsbench.evaluation.score_table import own_entry, score_table
+from rsbench.evaluation.score_table import OwnEntry, own_entry, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.strata import headline as headline_rows
 from rsbench.evaluation.table import records
@@ -26,6 +26,7 @@ from rsbench.tasks.settings import default_protocol, evaluation_config
 if TYPE_CHECKING:
     import torch
 
+    from rsbench.evaluation.costs import Made
     from rsbench.evaluation.entries import ModelEntry
     from rsbench.models.api import Card, Model, Stage
     from rsbench.models.checkpoint import Checkpoint
@@ -184,7 +185,7 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
         own = own_entry(
             config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
         )
-        own = replace(own, inputs=_inputs(own.inputs, checkpoint))
+        own = replace(own, inputs=_inputs(own.inputs, checkpoint), made=_made(own, checkpoint))
         info = {"command": request.command, "history": history, "extra": {"key": key}}
         scores = publish(
             out, config, request.keep,
@@ -347,6 +348,17 @@ def _key(request: RunRequest, config: EvaluationConfig, preset: str) -> str:
         **({"options": plain_options(request.options)} if request.options else {}),
         **({"training": _extras(request).chosen()} if request.also else {}),
     })  # fmt: skip
+
+
+def _made(own: OwnEntry, checkpoint: Checkpoint | None) -> Made:
+    """Return how an entry came about, with the seconds of its training."""
+    if checkpoint is None:
+        return own.made
+    if checkpoint.imported or not checkpoint.seconds:
+        why = {"training_seconds": "its weights were trained by another program"}
+        return replace(own.made, why={**own.made.why, **why})
+    why = {name: text for name, text in own.made.why.items() if name != "training_seconds"}
+    return replace(own.made, training_seconds=checkpoint.seconds, why=why)
 
 
 def _inputs(stated: str | None, checkpoint: Checkpoint | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import InputError, TrainingError, unknown
 from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.costs import COSTS, Made, Meter, made, made_elsewhere
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
 from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, Absent, RunInfo
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     Keep = Callable[[str | None], PredictionCache | None]
 
 
+MADE_ELSEWHERE = made_elsewhere("its predictions were made elsewhere")
+
+
 @dataclass(frozen=True)
 class OwnEntry:
     """The entry that a table is about.
@@ -46,6 +50,7 @@ class OwnEntry:
         most_context: most context frames it takes; None for any number.
         controls: entries made of its weights, scored with it.
         inputs: what it was made with in addition to the frames that it is given.
+        made: how it came about, for its cost.
     """
 
     name: str
@@ -56,6 +61,14 @@ class OwnEntry:
     most_context: int | None = None
     controls: tuple[ModelEntry, ...] = ()
     inputs: str | None = None
+    made: Made = MADE_ELSEWHERE
+
+    def part(self, name: str) -> Made:
+        """Return how the entry, or a control that is made of its weights, came about."""
+        if name.startswith(self.name):
+            return self.made
+        reason = f"it is made of the weights of {self.name}"
+        return Made(why={"parameters": reason, "training_seconds": reason})
 
 
 def own_entry(
@@ -97,6 +110,8 @@ def own_entry(
         device=kept.made_on if kept else None, most_context=own.card.max_context,
         controls=(*shuffled, *_controls(model, called(model), config)),
         inputs=getattr(model, "inputs", None),
+        made=made_elsewhere("predictions made earlier were read", known=made(model))
+        if kept and kept.made_on else made(model),
     )  # fmt: skip
 
 
@@ -150,13 +165,14 @@ def score_table(
     layers = pixel_layers(
         config.store, config.sensor, regions, labels=not task_of(config).predicts_labels
     )
+    meter = Meter(config.device)
     answers = AnswerDigests() if task_of(config).predicts_labels else None
     heard = _heard(on_answer, answers)
     tally = score(
         entries, cases(config), config.metrics, bands=config.bands,
         value_range=config.meta.value_range, rgb=config.rgb,
         hooks=ScoringHooks(
-            layers, heard, _counter(len(samples), advance), case_features(config)
+            layers, heard, _counter(len(samples), advance), case_features(config), meter.answer
         ),
     )  # fmt: skip
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
@@ -166,6 +182,8 @@ def score_table(
     run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
     extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
     extra |= _implausible(config, tally.frame({}))
+    known_costs = {entry.model: own.part(entry.model) for entry in own_entries}
+    extra |= {COSTS: meter.costs(entries, known_costs | dict(references.made))}
     labels = task_of(config).training_labels(config)
     if labels is not None:
         extra |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}

@@ -10,6 +10,7 @@ import pytest
 from browser import BROWSER, Page, page
 from scores_fixtures import make_run, make_units, pixel_parts, save_run
 
+from rsbench.evaluation.costs import Cost
 from rsbench.evaluation.report import write_report
 from rsbench.evaluation.scores import Scores
 
@@ -31,7 +32,12 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one model, one of them an ensemble, on one board."""
     folder = tmp_path_factory.mktemp("runs")
     units = make_units()
-    first = Scores(units, make_run(), pixels=pixel_parts(units, {"water": 0.3, "crops": 0.7}))
+    cost = Cost("simvp", "tiny", 1_234_567, 75.0, 0.0123, 786_000_000, "cpu, 2 threads")
+    first = Scores(
+        units,
+        make_run(extra={"costs": [vars(cost)]}),
+        pixels=pixel_parts(units, {"water": 0.3, "crops": 0.7}),
+    )
     weights = {**make_run().weights, "simvp": "77" * 32}
     second = Scores(make_units(seed=5), make_run(seed=1, weights=weights))
     runs = [
@@ -61,7 +67,8 @@ def choose(tab: Page, selector: str, value: str) -> None:
 def shown(tab: Page) -> dict[str, Any]:
     """Return which pictures the viewer shows, by the row and column of the strip they are from."""
     return dict(
-        tab.run("""(() => {
+        tab.run("""(async () => {
+      await document.querySelector("#viewer-other").decode().catch(() => null);
       const from = (img) => { const same = [...document.querySelectorAll(".strip-box .shot")]
         .filter((s) => s.querySelector("img").src === img.src)
         .map((s) => [s.closest("tr").className, s.closest("tr").dataset.model, +s.dataset.column,
@@ -354,6 +361,23 @@ def test_best_and_second_follow_the_metric_and_charts_are_saved(tab: Page, html:
     name, link = tab.run("window.saved")
     assert name.endswith(".svg")
     assert link.startswith("blob:")
+
+
+def test_costs_are_columns_of_the_table(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    tab.run("document.querySelector('input[value=cost]').click()")
+    heads = tab.run("[...document.querySelectorAll('.leaderboard thead th')].map(n => n.innerText)")
+    assert heads[2:] == [
+        "Parameters", "Training", "Prediction per window", "Peak memory", "Device",
+    ]  # fmt: skip
+    rows = tab.run(
+        "[...document.querySelectorAll('.leaderboard tbody tr')].map((r) => "
+        "[...[...r.children].map((n) => n.innerText), r.lastChild.title])"
+    )
+    found = {row[0].split("\n")[0]: row[2:] for row in rows}
+    assert found["simvp tiny"] == ["1.23 M", "75 s", "12 ms", "786 MB", "cpu, 2 threads", ""]
+    assert found["persistence fixed"] == [*["–"] * 5, "the run did not record it"]
+    assert tab.faults == []
 
 
 CONTRAST = """(() => {
