@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rsbench.evaluation.entries import ModelEntry
     from rsbench.models.api import Model
+    from rsbench.models.checkpoint import Checkpoint
     from rsbench.tasks.base import Case
 
     Entry = tuple[str, str]
@@ -83,6 +84,17 @@ def made(model: Model, training_seconds: float | None = None) -> Made:
     return Made(parameters, training_seconds, why)
 
 
+def made_by(known: Made, checkpoint: Checkpoint | None) -> Made:
+    """Return how an entry came about, with the seconds of the training of its checkpoint."""
+    if checkpoint is None:
+        return known
+    if checkpoint.imported or not checkpoint.seconds:
+        why = {"training_seconds": "its weights were trained by another program"}
+        return replace(known, training_seconds=None, why={**known.why, **why})
+    why = {name: text for name, text in known.why.items() if name != "training_seconds"}
+    return replace(known, training_seconds=checkpoint.seconds, why=why)
+
+
 def made_elsewhere(reason: str, *, known: Made | None = None) -> Made:
     """Return how an entry came about whose predictions are not made here."""
     own = known or Made(why=dict.fromkeys(("parameters", "training_seconds"), reason))
@@ -139,6 +151,9 @@ class Meter:
             }
             measured |= dict.fromkeys(measured.keys() & own.why.keys())
             why = {} if peak else {"peak_bytes": "it is not measured on this system"}
+            if taken is None:
+                why = dict.fromkeys(measured, "its scores were reused, and it did not predict")
+                measured = dict.fromkeys(measured)
             rows.append(asdict(Cost(
                 entry.model, entry.preset, own.parameters, own.training_seconds, **measured,
                 why={**why, **own.why},

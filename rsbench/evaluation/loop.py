@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from rsbench.core.dates import day_number
+from rsbench.core.phases import Phases
 from rsbench.evaluation.entries import Answer, ModelEntry
 from rsbench.evaluation.pooled_metrics import PooledMetricAccumulator
 from rsbench.evaluation.set_metrics import OfCase, SetMetricAccumulator
@@ -155,6 +156,8 @@ class ScoringHooks:
         on_case: called with the number of images of each finished case.
         of_case: functions of features of sets that need the store or the conditions.
         answer: called for the answers of an entry to a case, in place of ``entry.answer``.
+        heard: entries whose sums are known: ``on_answer`` is called, and nothing is summed.
+        phases: to which the time of reading, predicting and scoring is added.
     """
 
     layers: Layers | None = None
@@ -162,6 +165,8 @@ class ScoringHooks:
     on_case: Callable[[int], None] | None = None
     of_case: Mapping[str, OfCase] = field(default_factory=dict)
     answer: Callable[[ModelEntry, Case], Answer] = _own_answer
+    heard: Sequence[ModelEntry] = ()
+    phases: Phases = field(default_factory=Phases)
 
 
 def score(
@@ -186,16 +191,29 @@ def score(
         hooks: what else is computed or called.
     """
     called = hooks or ScoringHooks()
+    phases = called.phases
     scorer = _Scorer.of(metrics, bands, value_range, rgb, called)
-    for case in cases:
-        classes = scorer.classes(case)
+    for case in phases.each("read", cases):
+        with phases.time("read"):
+            classes = scorer.classes(case)
         for entry in entries:
-            for lead, values in called.answer(entry, case):
-                if any(curve[lead - 1] != "none" for curve in case.curves):
+            for lead, values in _asked(entry, case, called):
+                with phases.time("metrics"):
                     scorer.add(entry, case, lead, values, classes)
+        for entry in called.heard if called.on_answer is not None else ():
+            for lead, values in _asked(entry, case, called):
+                for scored, answer in _answers(entry, values):
+                    scorer.hear(scored, case, lead, answer)
         if called.on_case is not None:
             called.on_case(len(case.samples))
     return scorer.tally
+
+
+def _asked(entry: ModelEntry, case: Case, called: ScoringHooks) -> Answer:
+    """Yield the answers of an entry at the leads that are scored."""
+    for lead, values in called.phases.each("forward", called.answer(entry, case)):
+        if any(curve[lead - 1] != "none" for curve in case.curves):
+            yield lead, values
 
 
 @dataclass(frozen=True)
@@ -251,7 +269,7 @@ class _Scorer:
         if self.hooks.on_answer is not None:
             for m in range(1, min(values.shape[1], MOST_MEMBERS)):  # member 0 is an entry
                 named = replace(entry, model=member(entry.model, m))
-                self.hooks.on_answer(named, case, lead, values[:, m])
+                self.hear(named, case, lead, values[:, m])
         if self.ensembles:
             found = member_metrics(
                 self.ensembles, values, truth, valid=valid, data_range=self.value_range
@@ -287,8 +305,13 @@ class _Scorer:
             self.tally.sets.add(entry, case, lead, answer, truth, valid)
         if self.tally.pooled is not None:
             self.tally.pooled.add(entry, case, lead, answer, truth, valid)
+        self.hear(entry, case, lead, answer)
+
+    def hear(self, entry: ModelEntry, case: Case, lead: int, answer: Tensor) -> None:
+        """Pass an answer ``(B, C, H, W)`` on to what listens."""
         if self.hooks.on_answer is not None:
-            self.hooks.on_answer(entry, case, lead, answer)
+            with self.hooks.phases.time("write"):
+                self.hooks.on_answer(entry, case, lead, answer)
 
 
 class _Images(NamedTuple):

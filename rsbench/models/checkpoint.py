@@ -82,6 +82,7 @@ class Checkpoint:
         weights_digest: SHA-256 of the tensors (see ``tensors_digest``).
         history: points of the learning curve.
         plan: digest of everything that determines the weights.
+        provenance: of the last sitting: versions, machine, and phase → seconds under ``phases``.
         training: training options that differ from their defaults.
         labels: fraction and seed of the labels of training; None for all, or none.
         finished: UTC time at the end of training.

@@ -409,6 +409,11 @@ class Task(Protocol[S]):
         """Return by key and window of a sample that whose conditions its control is given."""
         return {}
 
+    def permuted(self, given: Given, reader: Reader[S], others: Sequence[S]) -> Given:
+        """Return what is given with the frames and texts of other samples, one per batch row."""
+        found = reader.assemble(others)
+        return replace(given, frames=found.given, texts=found.texts)
+
     def shown(self, config: EvaluationConfig) -> str:
         """Return the inputs of every model, as written in the table."""
         return f"{config.sensor} k={config.context}"

@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+import toys
 from torch import Tensor, nn
 
 pytest.importorskip("diffusers")
 
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
+from rsbench.evaluation.run import RunRequest, run_model
 from rsbench.models.contract_data import Samples, Shape, make_samples
 from rsbench.models.registry import create_model
+from rsbench.store.add_texts import add_texts
 from rsbench_baselines import _latent, _text
 from rsbench_baselines._snapshot import STEM, Snapshot
 from rsbench_baselines.diffusionsat import generator
@@ -222,6 +225,34 @@ def test_words_change_the_image_after() -> None:
             outputs.append(model.predict(given, data.want).values)
     assert not torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[1], outputs[2])
+
+
+def test_words_reach_it_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One frame, one date and the text of the wanted image, from a store to a table."""
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    split = ("train", "val", "test", "test")
+    store = toys.write_store(
+        tmp_path / "a", size=32, years=2, floor=False, split=split, simulation=None
+    )
+    texts = {name: {"2018-07-01": f"after a flood of {name}"} for name in store.regions}
+    told = add_texts(store, texts, tmp_path / "b")
+    seen: list[str] = []
+
+    def noted(word: bytes) -> int:
+        seen.append(word.decode())
+        return len(word)
+
+    monkeypatch.setattr(_text, "crc32", noted)
+    rules = tmp_path / "after.yaml"
+    rules.write_text("name: after\ndescription: One date ahead.\ncontext: 1\nhorizon: 1\n"
+                     "window: 32\nstride: 32\nsuite: [mse@1]\n")  # fmt: skip
+    request = RunRequest(
+        model="diffusionsat", preset="tiny", data=told.path, protocol=str(rules), budget="2steps",
+        device="cpu", keep="none", options={"sampling_steps": 1}, out=tmp_path / "run",
+    )  # fmt: skip
+    scores = run_model(request).scores
+    assert {"diffusionsat", "diffusionsat · shuffled"} <= set(scores.units["model"])
+    assert {"flood", *store.regions} <= {*seen}  # in training, validation and scoring
 
 
 def with_texts(data: Samples, text: str) -> Any:

@@ -364,3 +364,15 @@ def test_writing_a_report_loads_neither_torch_nor_rasterio(tmp_path: Path) -> No
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_provenance_says_where_time_went_and_what_was_reused(tmp_path: Path) -> None:
+    extra = {
+        "phases": {"train": 30.0, "metrics": 10.0},
+        "reused": {"models": ["persistence", "floor"], "from": "references/0123"},
+    }
+    run = make_run(extra=extra, history={})
+    units = make_units(regions=2, metrics=("mse@1",), bands=("all",))
+    text = words(page(tmp_path, Scores(units, run)))
+    assert "Phase Seconds Share train 30.0 75 % metrics 10.0 25 %" in text
+    assert "Reused scores persistence, floor: references/0123 in the cache" in text

@@ -37,7 +37,7 @@ from rsbench.evaluation.report.leaderboard import (
     tiles,
     unit_in,
 )
-from rsbench.evaluation.run_info import RunInfo
+from rsbench.evaluation.run_info import PHASES, REUSED, RunInfo
 from rsbench.evaluation.table import Cell, number, supported_best, to_latex
 from rsbench.metrics.queries import direction, in_report_order, perfect_values
 
@@ -326,9 +326,17 @@ def _sets(board: Board) -> list[dict[str, Any]]:
 def _provenance(board: Board) -> list[dict[str, Any]]:
     return [
         {"folder": folder.name, "run": run, "versions": sorted(run.versions.items()),
-         "missing": [_missing(item) for item in run.missing[:20]], "n_missing": len(run.missing)}
+         "missing": [_missing(item) for item in run.missing[:20]], "n_missing": len(run.missing),
+         "reused": run.extra.get(REUSED), "phases": _phases(run.extra.get(PHASES) or {})}
         for folder, run in zip(board.folders, board.runs, strict=True)
     ]  # fmt: skip
+
+
+def _phases(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
+    """Return (phase, seconds, share of all), the longest first."""
+    total = sum(seconds.values()) or 1.0
+    rows = sorted(seconds.items(), key=lambda row: -row[1])
+    return [(name, value, value / total) for name, value in rows]
 
 
 def _missing(item: Mapping[str, Any]) -> str:
