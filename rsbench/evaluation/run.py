@@ -14,7 +14,7 @@ from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, shown, silent
 from rsbench.evaluation.costs import made_by
 from rsbench.evaluation.run_folder import reserved, whole
-from rsbench.evaluation.run_info import PHASES
+from rsbench.evaluation.run_info import PHASES, REUSED
 from rsbench.evaluation.score_table import Working, own_entry, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.strata import headline as headline_rows
@@ -102,7 +102,10 @@ class RunResult:
         return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `rsbench run --json` prints: places, identity, and the headline rows."""
+        """Return what `rsbench run --json` prints: places, identity, and the headline rows.
+
+        ``reused`` says whose scores come from the cache, ``phases`` where the time went.
+        """
         run, columns = self.scores.run, ["model", "preset", "metric", "lead", "value", "lo", "hi"]
         return {
             "out": str(self.out),
@@ -112,6 +115,8 @@ class RunResult:
             "simulated": run.simulated,
             "complete": run.complete,
             "reference": run.best_trivial,
+            "reused": run.extra.get(REUSED),
+            "phases": dict(self.phases),
             "rows": records(headline_rows(self.scores.table())[columns]),
         }
 
