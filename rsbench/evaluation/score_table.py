@@ -12,6 +12,7 @@ from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.costs import COSTS, Made, Meter, made, made_elsewhere
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
+from rsbench.evaluation.positions import PLACES, positions
 from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, REUSED, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
@@ -205,6 +206,7 @@ def score_table(
     extra |= _implausible(config, tally.frame({}))
     known_costs = {entry.model: own.part(entry.model) for entry in entries.own}
     known_costs |= {entry.model: references.made[entry.model] for entry in references.entries}
+    extra |= {PLACES: positions(config.store, config.sensor, regions)}
     extra |= {COSTS: meter.costs((*entries.own, *entries.always), known_costs)}
     labels = task_of(config).training_labels(config)
     if labels is not None:

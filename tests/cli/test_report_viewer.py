@@ -363,6 +363,23 @@ def test_best_and_second_follow_the_metric_and_charts_are_saved(tab: Page, html:
     assert link.startswith("blob:")
 
 
+def test_a_region_chooses_its_pictures_and_figures(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    rows = "[...document.querySelectorAll('[data-regions] tr[data-region]')]"
+    rows += ".filter((r) => !r.hidden)"
+    assert tab.run(f"{rows}.length") == 12
+    tab.run("document.querySelector('.region-grid [data-region=sim-02]').focus()")
+    tab.key("Enter")
+    assert tab.run(f"{rows}.map((r) => r.dataset.region)") == ["sim-02"]
+    strip = "[...document.querySelectorAll('.strip-box')].find((b) => !b.hidden).dataset.place"
+    assert tab.run(strip) == "sim-02"
+    tab.run("document.querySelector('[data-regions] .legend button').click()")
+    assert tab.run(f"{rows}.length") == 6
+    tab.run("document.querySelector('[data-all]').click()")
+    assert tab.run(f"{rows}.length") == 12
+    assert tab.faults == []
+
+
 def test_costs_are_columns_of_the_table(tab: Page, html: Path) -> None:
     tab.open(html, 1400)
     tab.run("document.querySelector('input[value=cost]').click()")
