@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from browser import BROWSER, Page, page
-from scores_fixtures import make_run, make_units, pixel_parts, save_run
+from scores_fixtures import make_run, make_units, pixel_parts, save_run, save_viewer
 
 from rsbench.evaluation.costs import Cost
 from rsbench.evaluation.report import write_report
@@ -395,6 +395,31 @@ def test_costs_are_columns_of_the_table(tab: Page, html: Path) -> None:
     assert found["simvp tiny"] == ["1.23 M", "75 s", "12 ms", "786 MB", "cpu, 2 threads", ""]
     assert found["persistence fixed"] == [*["–"] * 5, "the run did not record it"]
     assert tab.faults == []
+
+
+def test_pages_are_small_and_paint_within_a_second(tab: Page, tmp_path: Path) -> None:
+    """Boards with pictures of noise, which no codec makes small."""
+    runs = [
+        save_run(tmp_path / name, Scores(make_units(), make_run(dataset_digest=name * 64)))
+        for name in ("a", "b")
+    ]
+    for run in runs:
+        save_viewer(run, Scores.load(run), ("simvp",), 256, masked=False, noise=True)
+    sizes, paints = [], []
+    for count in (1, 2):
+        found = write_report(runs[:count], tmp_path / f"{count}.html")
+        sizes.append(found.stat().st_size)
+        times = [tab.open(found, 1400).run(
+            "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? "
+            "new Promise((done) => new PerformanceObserver((list) => "
+            "done(list.getEntriesByName('first-contentful-paint')[0]?.startTime))"
+            ".observe({ type: 'paint', buffered: true }))"
+        ) for _ in range(3)]  # fmt: skip
+        paints.append(min(times))
+    print(f"bytes {sizes}, first paint in ms {paints}")
+    assert 4_000_000 < sizes[0] <= 8_000_000
+    assert sizes[0] < sizes[1] <= 12_000_000
+    assert max(paints) <= 1000
 
 
 CONTRAST = """(() => {
