@@ -174,7 +174,7 @@ def _extent(dots: Sequence[_Dot]) -> tuple[float, float, float, float]:
         return WORLD
     middle = (min(latitudes) + max(latitudes)) / 2
     shrink = max(math.cos(math.radians(middle)), 0.1)
-    half = max(1.25 * high / 2, 1.25 * wide * shrink * HEIGHT / WIDTH / 2, 0.05)
+    half = max(1.25 * high / 2, 1.25 * wide * shrink * HEIGHT / WIDTH / 2, 0.01)
     across = half * WIDTH / HEIGHT / shrink
     x = (min(longitudes) + max(longitudes)) / 2
     return x - across, x + across, middle - half, middle + half
