@@ -71,28 +71,26 @@ class Made:
     training_seconds: float | None = None
     why: Mapping[str, str] = field(default_factory=dict)
 
+    def by(self, checkpoint: Checkpoint | None) -> Made:
+        """Return the same, with the seconds of the training of a checkpoint."""
+        if checkpoint is None:
+            return self
+        if checkpoint.imported or not checkpoint.seconds:
+            why = {"training_seconds": "its weights were trained by another program"}
+            return replace(self, training_seconds=None, why={**self.why, **why})
+        why = {name: text for name, text in self.why.items() if name != "training_seconds"}
+        return replace(self, training_seconds=checkpoint.seconds, why=why)
 
-def made(model: Model, training_seconds: float | None = None) -> Made:
-    """Return what is known of a model that predicts here."""
+
+def made(model: Model) -> Made:
+    """Return what is known of a model that predicts here, without its training."""
     from rsbench.models.registry import identity
 
     own = identity(model)
     parameters = own.card.presets[own.preset].parameters
     untrained = "nothing is trained" if not own.card.trainable else "its training is not known"
     why = {} if parameters is not None else {"parameters": "it has no network"}
-    why |= {} if training_seconds is not None else {"training_seconds": untrained}
-    return Made(parameters, training_seconds, why)
-
-
-def made_by(known: Made, checkpoint: Checkpoint | None) -> Made:
-    """Return how an entry came about, with the seconds of the training of its checkpoint."""
-    if checkpoint is None:
-        return known
-    if checkpoint.imported or not checkpoint.seconds:
-        why = {"training_seconds": "its weights were trained by another program"}
-        return replace(known, training_seconds=None, why={**known.why, **why})
-    why = {name: text for name, text in known.why.items() if name != "training_seconds"}
-    return replace(known, training_seconds=checkpoint.seconds, why=why)
+    return Made(parameters, None, {**why, "training_seconds": untrained})
 
 
 def made_elsewhere(reason: str, *, known: Made | None = None) -> Made:

@@ -12,7 +12,6 @@ from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, shown, silent
-from rsbench.evaluation.costs import made_by
 from rsbench.evaluation.run_folder import reserved, whole
 from rsbench.evaluation.run_info import PHASES, REUSED
 from rsbench.evaluation.score_table import Working, own_entry, score_table
@@ -197,17 +196,14 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
             config, model, lambda weights: _kept(request, config, preset, weights, note),
             note=note, phases=phases,
         )  # fmt: skip
-        own = replace(
-            own, inputs=_inputs(own.inputs, checkpoint), made=made_by(own.made, checkpoint)
-        )
+        own = replace(own, inputs=_inputs(own.inputs, checkpoint), made=own.made.by(checkpoint))
         info = {"command": request.command, "history": history, "extra": {"key": key}}
         working = Working(not request.fresh_references, phases)
         scores = publish(
             out, config, request.keep,
-            lambda on_answer: score_table(
-                config, own, note=note, advance=advance, on_answer=on_answer, info=info,
-                working=working,
-            ), phases,
+            lambda heard: score_table(config, own, note=note, advance=advance, on_answer=heard,
+                                      info=info, working=working),
+            phases,
         )  # fmt: skip
     return RunResult(out, scores, phases.seconds())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -66,3 +67,13 @@ def test_earlier_runs_and_bounds_give_their_reason(tmp_path: Path) -> None:
     assert by_name["simvp"]["why"]["peak_bytes"] == "it is not measured on this system"
     assert by_name["persistence"]["why"]["parameters"] == "the run did not record it"
     assert by_name["oracle"]["why"]["device"] == "no model predicts it"
+
+
+def test_training_counts_where_the_checkpoint_states_it() -> None:
+    known = costs.Made(7, None, {"training_seconds": "its training is not known"})
+    trained = known.by(SimpleNamespace(imported=None, seconds=12.5))  # type: ignore[arg-type]
+    assert (trained.training_seconds, trained.why) == (12.5, {})
+    imported = known.by(SimpleNamespace(imported="a.pth", seconds=0.0))  # type: ignore[arg-type]
+    assert imported.training_seconds is None
+    assert imported.why["training_seconds"] == "its weights were trained by another program"
+    assert known.by(None) is known
