@@ -196,15 +196,14 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
             config, model, lambda weights: _kept(request, config, preset, weights, note),
             note=note, phases=phases,
         )  # fmt: skip
-        own = replace(own, inputs=_inputs(own.inputs, checkpoint))
+        own = replace(own, inputs=_inputs(own.inputs, checkpoint), made=own.made.by(checkpoint))
         info = {"command": request.command, "history": history, "extra": {"key": key}}
         working = Working(not request.fresh_references, phases)
         scores = publish(
             out, config, request.keep,
-            lambda on_answer: score_table(
-                config, own, note=note, advance=advance, on_answer=on_answer, info=info,
-                working=working,
-            ), phases,
+            lambda heard: score_table(config, own, note=note, advance=advance, on_answer=heard,
+                                      info=info, working=working),
+            phases,
         )  # fmt: skip
     return RunResult(out, scores, phases.seconds())
 

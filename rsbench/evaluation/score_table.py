@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rsbench.core.errors import InputError, TrainingError, unknown
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.costs import COSTS, Made, Meter, made, made_elsewhere
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
+from rsbench.evaluation.positions import PLACES, positions
 from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, REUSED, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     Keep = Callable[[str | None], PredictionCache | None]
 
 
+MADE_ELSEWHERE = made_elsewhere("its predictions were made elsewhere")
+
+
 @dataclass(frozen=True)
 class OwnEntry:
     """The entry that a table is about.
@@ -48,6 +53,7 @@ class OwnEntry:
         most_context: most context frames it takes; None for any number.
         controls: entries made of its weights, scored with it.
         inputs: what it was made with in addition to the frames that it is given.
+        made: how it came about, for its cost.
     """
 
     name: str
@@ -58,6 +64,14 @@ class OwnEntry:
     most_context: int | None = None
     controls: tuple[ModelEntry, ...] = ()
     inputs: str | None = None
+    made: Made = MADE_ELSEWHERE
+
+    def part(self, name: str) -> Made:
+        """Return how the entry, or a control that is made of its weights, came about."""
+        if name.startswith(self.name):
+            return self.made
+        reason = f"it is made of the weights of {self.name}"
+        return Made(why={"parameters": reason, "training_seconds": reason})
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,8 @@ def own_entry(
         device=kept.made_on if kept else None, most_context=own.card.max_context,
         controls=(*shuffled, *_controls(model, called(model), _placement(config, timed))),
         inputs=getattr(model, "inputs", None),
+        made=made_elsewhere("predictions made earlier were read", known=made(model))
+        if kept and kept.made_on else made(model),
     )  # fmt: skip
 
 
@@ -171,10 +187,12 @@ def score_table(
     layers = pixel_layers(
         config.store, config.sensor, regions, labels=not task_of(config).predicts_labels
     )
+    meter = Meter(config.device)
     answers = AnswerDigests() if task_of(config).predicts_labels else None
     heard = _heard(on_answer, answers)
     counter = _counter(len(samples), advance)
-    hooks = ScoringHooks(layers, heard, counter, case_features(config), phases=phases)
+    hooks = ScoringHooks(layers, heard, counter, case_features(config), phases=phases,
+                         answer=meter.answer)  # fmt: skip
     tally = _tally(config, entries, hooks, note)
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
@@ -183,6 +201,10 @@ def score_table(
     run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
     extra = {"counts": counts, "strata": known, **networks, **entries.reused}
     extra |= _of_truth(config, tally) | _of_answers(own.name, answers)
+    known_costs = {entry.model: own.part(entry.model) for entry in entries.own}
+    known_costs |= {entry.model: references.made[entry.model] for entry in references.entries}
+    extra |= {PLACES: positions(config.store, config.sensor, regions)}
+    extra |= {COSTS: meter.costs((*entries.own, *entries.always), known_costs)}
     if tally.sets is not None:
         note("comparing sets of images")
     with phases.time("metrics"):
