@@ -10,7 +10,7 @@ import torch
 
 from rsbench.core.phases import Phases
 from rsbench.evaluation.batch_fallback import Rolled, within_memory
-from rsbench.models.api import Card, Model
+from rsbench.models.api import OF_ITSELF, Card, Model
 from rsbench.models.rollout import roll
 from rsbench.tasks.base import Bound, Case, Known, Whole
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Answer = Iterator[tuple[int, "Tensor"]]
 """Leads from 1 on with values in the sensor's unit, ``(B, C, H, W)`` or ``(B, M, C, H, W)``."""
-PERMUTED = " · shuffled"
+PERMUTED = f"{OF_ITSELF}shuffled"
 """Behind the name of a model: its control that is given the conditions of other samples."""
 
 

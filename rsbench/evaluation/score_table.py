@@ -120,15 +120,17 @@ def own_entry(
 
 def _controls(model: Model, preset: str, placed: Placement) -> tuple[ModelEntry, ...]:
     from rsbench.evaluation.entries import model_entry
-    from rsbench.models.api import Controlled
-    from rsbench.models.registry import card
+    from rsbench.models.api import OF_ITSELF, Controlled
+    from rsbench.models.registry import card, identity
 
     if not isinstance(model, Controlled):
         return ()
-    return tuple(
-        model_entry(name, preset, "control", control, card(name), placed)
-        for name, control in model.controls().items()
-    )  # fmt: skip
+    own, found = identity(model), []
+    for name, control in model.controls().items():
+        itself = name.startswith(OF_ITSELF)
+        whose, called = (own.card, own.name + name) if itself else (card(name), name)
+        found.append(model_entry(called, preset, "control", control, whose, placed))
+    return tuple(found)
 
 
 def score_table(

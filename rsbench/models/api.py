@@ -326,12 +326,20 @@ class ClosedForm(Trainable, Protocol):
         ...
 
 
+OF_ITSELF = " · "
+"""Between the name of a model and that of its control that differs from it in one thing."""
+
+
 @runtime_checkable
 class Controlled(Model, Protocol):
     """A model with controls made of its own weights; every table lists them beside it."""
 
     def controls(self) -> Mapping[str, Model]:
-        """Return the controls by the names of their cards."""
+        """Return the controls by the names of their cards.
+
+        A name that begins with ``OF_ITSELF`` is put behind the name of the model, whose card the
+        control then has.
+        """
         ...
 
 

@@ -42,9 +42,9 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def samples(**changed: Any) -> Samples:
+def samples(seed: int = 3, **changed: Any) -> Samples:
     shape = Shape(**{"samples": 2, "context": 3, "leads": 1, "bands": 3, "side": 32, **changed})
-    return make_samples(shape, seed=3)
+    return make_samples(shape, seed=seed)
 
 
 def tiny(**options: Any) -> Any:
@@ -149,6 +149,29 @@ def test_at_the_start_the_branch_changes_no_bit() -> None:
     assert float(moved.abs().max()) > 0
 
 
+def test_the_control_without_branch_sees_no_frame() -> None:
+    model, data = tiny(gain=0.0), samples()
+    (name,) = model.controls()
+    assert name == " · without branch"
+    with torch.no_grad():
+        assert torch.equal(*drawn_by(model, data))
+        branch = model.module.control
+        for gate in (branch.controlnet_mid_block, branch.controlnet_cond_embedding.conv_out):
+            gate.weight.fill_(0.1)
+        with_branch, without = drawn_by(model, data)
+        assert not torch.equal(with_branch, without)
+        later = replace(data, given=samples(seed=4).given)
+        assert torch.equal(drawn_by(model, later)[1], without)
+        assert not torch.equal(drawn_by(model, later)[0], with_branch)
+
+
+def drawn_by(model: Any, data: Samples) -> tuple[Tensor, Tensor]:
+    """Return the images of a model and of its control."""
+    (control,) = model.controls().values()
+    own, other = (one.predict(data.given, data.want).values for one in (model, control))
+    return own, other
+
+
 def test_the_branch_starts_as_a_copy_of_the_trained_encoder_once() -> None:
     model, data = tiny(), samples()
     prior, control = model.stages()
@@ -251,7 +274,8 @@ def test_words_reach_it_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         device="cpu", keep="none", options={"sampling_steps": 1}, out=tmp_path / "run",
     )  # fmt: skip
     scores = run_model(request).scores
-    assert {"diffusionsat", "diffusionsat · shuffled"} <= set(scores.units["model"])
+    own = {"diffusionsat", "diffusionsat · shuffled", "diffusionsat · without branch"}
+    assert own <= set(scores.units["model"])
     assert {"flood", *store.regions} <= {*seen}  # in training, validation and scoring
 
 

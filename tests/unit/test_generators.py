@@ -15,6 +15,7 @@ import torch
 pytest.importorskip("diffusers")
 
 from rsbench.core.errors import InputError
+from rsbench.models.api import Frames
 from rsbench.models.contract_data import Samples, Shape, make_samples
 from rsbench.models.registry import create_model
 from rsbench.tasks.generate.example import CLASSES, EXAMPLE
@@ -92,6 +93,20 @@ def test_at_the_start_maps_change_no_bit() -> None:
         assert torch.equal(network.answer(conditions)(noisy, times), plain)
         network.adapter.middle_gate.bias.fill_(0.1)
         assert not torch.equal(network.answer(conditions)(noisy, times), plain)
+        assert torch.equal(network.answer(conditions, controlled=False)(noisy, times), plain)
+        (control,) = model.controls().values()
+        drawn = [
+            control.predict(given, data.want).values
+            for given in (
+                data.given,
+                replace(data.given, frames=data.given.clone().each(inverted).frames),
+            )
+        ]
+    assert torch.equal(*drawn)  # the map is not seen
+
+
+def inverted(frames: Frames) -> Frames:
+    return replace(frames, values=1 - frames.values)
 
 
 @pytest.mark.parametrize("name", NAMES)

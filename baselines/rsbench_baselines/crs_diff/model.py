@@ -29,8 +29,8 @@ from rsbench_baselines.diffusionsat.metadata import EPOCH, place_of
 from rsbench_baselines.diffusionsat.model import (
     FROM,
     OPTIONS,
-    SatDiffusion,
     Shown,
+    Steered,
     Variant,
     budgeted,
     process_of,
@@ -109,15 +109,20 @@ class Network(Generator):
         return replace(conditions, tokens=self._with_content(self.tokens(nothing)))
 
     def answer(self, conditions: Conditions, *, controlled: bool = True) -> Answer:
-        """Return the network under conditions."""
+        """Return the network under conditions, with or without the adapter of the maps."""
         features = cast(MapConditions, conditions).features
 
         def call(noisy: Tensor, times: Tensor) -> Tensor:
-            added = self.adapter(noisy, times, conditions.tokens, features)
+            told: dict[str, Any] = {}
+            if controlled:
+                added = self.adapter(noisy, times, conditions.tokens, features)
+                told = {
+                    "down_block_additional_residuals": added.skips,
+                    "mid_block_additional_residual": added.middle,
+                }
             found: Tensor = self.unet(
                 noisy, times, conditions.tokens, class_labels=conditions.added, return_dict=False,
-                down_block_additional_residuals=added.skips,
-                mid_block_additional_residual=added.middle,
+                **told,
             )[0]  # fmt: skip
             return found.float()
 
@@ -130,7 +135,7 @@ class Network(Generator):
         return torch.cat([tokens, self.content(vector)], dim=1)
 
 
-class CrsDiff(SatDiffusion):
+class CrsDiff(Steered):
     """An image under a map of classes, a text, place and date."""
 
     name = "crs_diff"
