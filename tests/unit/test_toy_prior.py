@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import cast
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 pytest.importorskip("diffusers")
 
+from rsbench.core.errors import InputError
+from rsbench.models.checkpoint import NOTE, load_into
 from rsbench.models.registry import card, create_model
+from rsbench.store.read import Store
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator
 from rsbench_baselines.sat_jepa_diff.sizes import LARGE, SMALL
@@ -62,3 +69,23 @@ def test_toy_presets_state_the_revision_and_large_ones_do_not(name: str) -> None
     presets = card(name).presets
     revised = {n: p.options.get("revision") for n, p in presets.items()}
     assert revised == {n: 2 if n.startswith("tiny") else None for n in presets}
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_checkpoints_of_the_earlier_toy_networks_are_refused_by_name(
+    name: str, tmp_path: Path
+) -> None:
+    presets = card(name).presets["tiny"].options
+    note = {
+        "schema": 1, "model": name, "preset": "tiny", "options": {"bands": 3}, "dataset": "demo",
+        "dataset_digest": "0" * 64, "scheme": "space", "sensor": "s2", "bands": ["a"] * 3,
+        "context": 1, "window": 32, "regions": [], "selected_on": [], "seed": 0, "steps": 1,
+        "stages": [], "precision": "32-true", "budget": None, "selection": {}, "plan": "0" * 64,
+        "weights_digest": "0" * 64, "history": [],
+        "preset_options": {n: v for n, v in presets.items() if n != "revision"},
+    }  # fmt: skip
+    (tmp_path / NOTE).write_text(json.dumps(note))
+    asked = rf"{tmp_path} for {name}, preset tiny: .*\(network revision 1, now 2\)"
+    with pytest.raises(InputError, match=asked) as refused:
+        load_into(create_model(name, "tiny", bands=3), tmp_path, cast(Store, None), split=None)
+    assert "Train again" in str(refused.value)
