@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from rsbench.models.registry import cards as cards
     from rsbench.models.registry import create_model as create_model
     from rsbench.models.weights_import import import_weights as import_weights
+    from rsbench.store.add_texts import add_texts as add_texts
     from rsbench.store.export.geotiff import export_geotiff as export_geotiff
     from rsbench.store.export.summary import inspect_store as inspect_store
     from rsbench.store.read import Store as Store
@@ -91,6 +92,7 @@ _NAMES = {
     "rsbench.models.contract": "run_contract",
     "rsbench.models.registry": "cards create_model",
     "rsbench.models.weights_import": "import_weights",
+    "rsbench.store.add_texts": "add_texts",
     "rsbench.store.export.geotiff": "export_geotiff",
     "rsbench.store.export.summary": "inspect_store",
     "rsbench.store.read": "Store open_store",

@@ -188,12 +188,14 @@ def save_viewer(
         base = _scene(rng, size)
         truth = np.stack([_grow(base, lead) for lead in leads])
         np.save(target / f"{region}.truth.npy", truth)
+        np.save(target / f"{region}.nir.npy", 255 - truth[:, None, ..., 0])
         entry: dict[str, Any] = {
             "region": region,
             "start": "2017-07-01",
             "targets": [f"{2017 + lead}-07-01" for lead in leads],
             "leads": leads,
             "truth": f"{region}.truth.npy",
+            "truth_others": f"{region}.nir.npy",
             "models": [],
         }
         if masked:
@@ -208,11 +210,13 @@ def save_viewer(
             error = np.abs(guess.astype(float) - truth).mean(-1).astype(np.float16) / 255
             np.save(target / f"{region}.{model}.npy", guess)
             np.save(target / f"{region}.{model}.error.npy", error)
+            np.save(target / f"{region}.{model}.nir.npy", 255 - guess[:, None, ..., 0])
             entry["models"].append(
                 {
                     "model": model,
                     "preset": MODELS[model.partition(" · ")[0]][1],
                     "prediction": f"{region}.{model}.npy",
+                    "prediction_others": f"{region}.{model}.nir.npy",
                     "error": f"{region}.{model}.error.npy",
                 }
             )
@@ -220,6 +224,8 @@ def save_viewer(
     index = {
         "schema": 1,
         "error": "mean absolute error over bands, in reflectance",
+        "drawn": ["red", "green", "blue"],
+        "others": ["nir"],
         "entries": entries,
     }
     (target / "index.json").write_text(json.dumps(index))

@@ -29,6 +29,7 @@ TITLES = {
     "rsbench.cli": "This installation and the demo", "rsbench.core": "Cache and errors",
 }  # fmt: skip
 """Beginning of a module's name → heading of the reference; in this order."""
+ROLE = re.compile(r":(?:class|func|meth|mod|data|attr|exc):<code>~?([\w.]+)</code>")
 LINK = re.compile(r"(!?\[[^\]]*\]\()([^)\s#]+)(#[^)]*)?\)")
 
 
@@ -50,7 +51,26 @@ def main() -> int:
     write(SITE / "mkdocs.yml", yaml.safe_dump(config, sort_keys=False))
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", "mkdocs.yml"]
     env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # a notice of the theme, not of the pages
-    return subprocess.run(command, cwd=SITE, env=env, check=False).returncode
+    done = subprocess.run(command, cwd=SITE, env=env, check=False).returncode
+    for page in [*Path(config["site_dir"]).rglob("*.html"), *SITE.glob("html/search/*.json")]:
+        write(page, without_roles(page.read_text(encoding="utf-8")))
+    return done
+
+
+def without_roles(page: str) -> str:
+    """Return HTML in which a role of a docstring is code, and leads to its entry on the page.
+
+    An entry is found by its full name, or by its last part if one entry alone ends with it.
+    """
+    ids = re.findall(r'id="(rsbench[\w.]+)"', page)
+
+    def code(found: re.Match[str]) -> str:
+        name = found[1]
+        ends = [one for one in ids if one.rpartition(".")[2] == name.rpartition(".")[2]]
+        target = name if name in ids else ends[0] if len(set(ends)) == 1 else None
+        return f'<a href="#{target}"><code>{name}</code></a>' if target else f"<code>{name}</code>"
+
+    return ROLE.sub(code, page)
 
 
 def write(path: Path, text: str) -> None:

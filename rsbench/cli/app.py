@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from rsbench.cli.frame import App, Group, Quiet, Verbose, say_much
+from rsbench.core.phases import phase_lines
 from rsbench.core.progress import Detail, detail
 from rsbench.core.version import __version__
 
@@ -40,6 +42,13 @@ Suite = Annotated[
     str | None, typer.Option(help="Suites or metric ids that replace those of the protocol.")
 ]
 Metrics = Annotated[str | None, typer.Option(help="Further suites or metric ids.")]
+FreshReferences = Annotated[
+    bool,
+    typer.Option(
+        "--fresh-references",
+        help="Compute the scores of reference models, even where an earlier run kept them.",
+    ),
+]
 
 
 def say(text: str = "") -> None:
@@ -52,6 +61,13 @@ def note(text: str) -> None:
     if detail() is not Detail.QUIET:
         gone = time.monotonic() - _BEGUN
         alert(f"[{gone:.1f} s] {text}" if detail() is Detail.VERBOSE else text)
+
+
+def say_phases(seconds: Mapping[str, float]) -> None:
+    """With ``-v``, write where the time went to standard error: a line per phase."""
+    if detail() is Detail.VERBOSE:
+        for line in phase_lines(seconds):
+            alert(f"  {line}")
 
 
 def alert(text: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsbench.cli.app import only_ascii
+from rsbench.cli.app import only_ascii, say_phases
 from rsbench.core.progress import Advance, progress_workers
 
 if TYPE_CHECKING:
@@ -105,10 +105,12 @@ def end(result: BuildResult, to: Output) -> None:
                 digest=result.digest,
                 complete=result.complete,
                 failed=failed,
+                phases=dict(result.phases),
                 release=None if to.release is None else str(to.release),
             )
         )
         return
+    say_phases(result.phases)
     to.say(f"{result.path}  digest {result.digest}" + ("" if result.complete else "  INCOMPLETE"))
 
 

@@ -51,6 +51,19 @@ def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def add_texts_command(path: Path, texts: Path, out: Path, *, say: Say) -> None:
+    """Write a copy of a store with texts, and say how many images have one."""
+    from rsbench.core.progress import progress
+    from rsbench.store.add_texts import add_texts, read_texts
+    from rsbench.store.read import open_store
+    from rsbench.store.texts import described
+
+    read = read_texts(texts)
+    with progress() as advance:
+        store = add_texts(open_store(path), read, out, advance=advance)
+    say(f"{out}  {described(store)}; digest {store.digest[:12]}")
+
+
 def export_command(path: Path, out: Path, *, region: str | None, say: Say) -> None:
     """Write GeoTIFFs into a new folder, or again into that of the same store."""
     from rsbench.store.export.geotiff import export_geotiff

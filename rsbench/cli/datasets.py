@@ -104,6 +104,10 @@ def import_dataset(
         str | None,
         typer.Option(help="Band names with commas: the files' own, or new ones in their order."),
     ] = None,
+    rgb: Annotated[
+        str | None,
+        typer.Option(help="Bands shown as red, green, blue: needed if names do not say."),
+    ] = None,
     dates: Annotated[str | None, typer.Option(help="A pattern, or a CSV of file,date.")] = None,
     crs: Annotated[str | None, typer.Option(help="EPSG code, where the files have none.")] = None,
     region_size: Annotated[int | None, typer.Option(help="Side of a region in pixels.")] = None,
@@ -182,13 +186,14 @@ def import_dataset(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what each file is taken for and stop.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Import dated images as a store; units are stated, never guessed."""
     from rsbench.build.importers.api import ImportOptions
 
     options = ImportOptions(
         unit=unit, scale=scale, offset=offset, nodata=nodata,
-        bands=_names(bands), dates=dates, coarse_unit=coarse_unit,
+        bands=_names(bands), rgb=_names(rgb), dates=dates, coarse_unit=coarse_unit,
         coarse_bands=_names(coarse_bands), coarse_value_range=coarse_value_range, labels=labels,
         crs=crs, region_size=region_size, value_range=value_range, coarse_scale=coarse_scale,
         coarse_offset=coarse_offset, coarse_nodata=coarse_nodata, coarse_gsd=coarse_gsd,
@@ -199,9 +204,9 @@ def import_dataset(
         shift=shift, split=split,
     )  # fmt: skip
     if dry_run:
-        describe_command(importer, source, out, options, say=say)
+        describe_command(importer, source, out, options, as_json=as_json, say=say)
     else:
-        import_command(importer, source, out, options, say=say, note=note)
+        import_command(importer, source, out, options, as_json=as_json, say=say, note=note)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -237,6 +242,17 @@ def validate(
         say(f"{store}: all files and digests are correct")
 
 
+def add_texts(
+    store: Annotated[Path, typer.Argument(help="Path of a store.")],
+    texts: Annotated[Path, typer.Argument(help="CSV file with the columns region,date,text.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new store.")],
+) -> None:
+    """Write a copy of a store that holds descriptions of its images."""
+    from rsbench.cli.commands import add_texts_command
+
+    add_texts_command(store, texts, out, say=say)
+
+
 def export(
     store: Annotated[Path, typer.Argument(help="Path of a store.")],
     out: Annotated[Path, typer.Option(help="Output folder.")],
@@ -268,6 +284,6 @@ def register() -> None:
     app.command("build-dataset")(build_dataset)
     app.command()(download)
     app.command("import-dataset", cls=ImportCommand)(import_dataset)
-    for command in (inspect, validate, export):
+    for command in (inspect, validate, add_texts, export):
         app.command()(command)
     lock_app.command("diff")(lock_diff)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rsbench.cli.app import say_phases
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.run import RunRequest, run_model
 from rsbench.tasks.config import Note, quiet
@@ -36,10 +37,12 @@ def run_demo(out: Path, *, seed: int = 0, note: Note = quiet, advance: Advance =
     store = build(RECIPE, out / "demo.zarr", progress=advance)
     remember_store(store.path, note)
     note(f"{store.path}  digest {store.digest}")
+    say_phases(store.phases)
     request = RunRequest(
         model=MODEL, preset="tiny", data=store.path, horizon=HORIZON, seed=seed, out=out / "run",
         command=f"rsbench demo --out {out.name} --seed {seed}",
     )  # fmt: skip
     result = run_model(request, note=note, advance=advance)
     note(result.summary())
+    say_phases(result.phases)
     return result.out / "report.html"

@@ -20,6 +20,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "inspect": ("rsbench inspect demo.zarr", "rsbench inspect demo.zarr --json"),
     "validate": ("rsbench validate demo.zarr", "rsbench validate demo.zarr --json"),
+    "add-texts": (
+        "rsbench add-texts demo.zarr texts.csv --out described.zarr",
+        "rsbench add-texts before-after.zarr disasters.csv --out disasters.zarr",
+    ),
     "export": (
         "rsbench export demo.zarr --out tiffs",
         "rsbench export demo.zarr --out tiffs --region sim-01",

@@ -21,11 +21,11 @@ PANELS: Mapping[str, str] = {
     "Training": "budget batch_size augment ema labelled_fraction label_seed learning_rate "
     "optimizer schedule early_stopping patience validations log",
     "Computing": "seed device devices precision channels_last compiled tf32 workers scheduler "
-    "parts finalise yes dry_run allow_incomplete",
+    "parts finalise yes dry_run allow_incomplete fresh_references",
     "Metrics": "suite metrics metric lead rows",
     "Values of the files": "unit scale offset nodata value_range offset_from mask mask_valid",
-    "Dates, bands and grid of the files": "bands dates dates_in_file step composite layout crs gsd "
-    "region_size split_by variables origin_tolerance",
+    "Dates, bands and grid of the files": "bands rgb dates dates_in_file step composite layout crs "
+    "gsd region_size split_by variables origin_tolerance",
     "Coarse images": "coarse_unit coarse_scale coarse_offset coarse_nodata coarse_value_range "
     "coarse_bands coarse_gsd coarse_resampling",
     "Choice of dates": "clear coarse_clear correlation shift",
@@ -37,7 +37,7 @@ PANELS: Mapping[str, str] = {
 }
 """Heading of the help → names of parameters; others stand below ``Options``."""
 GROUPS: Mapping[str, str] = {
-    "Data": "build-dataset download import-dataset inspect validate export lock",
+    "Data": "build-dataset download import-dataset inspect validate add-texts export lock",
     "Models": "models train run score export-task synthesize contract weights demo",
     "Results": "check compare report table figure",
     "Lists": "metrics recipes protocols labels regions",
@@ -54,7 +54,29 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and er
 
 
 class Command(TyperCommand):
-    """A command whose help has its options in groups, and examples below them."""
+    """A command whose help has its options in groups, and examples below them.
+
+    Its options are read from its function on first use: a list of all commands needs none.
+    """
+
+    def __init__(self, function: Callable[..., Any], **named: Any) -> None:
+        self._function: Callable[..., Any] | None = None
+        super().__init__(**named)
+        self._function = function
+
+    @property
+    def params(self) -> list[Any]:
+        """Arguments and options; with them the callback that takes them."""
+        if self._function is not None:
+            alone = typer.Typer(add_completion=False)
+            alone.command()(_framed(self._function))
+            self._function, whole = None, typer.main.get_command(alone)
+            self._params, self.callback = whole.params, whole.callback
+        return self._params
+
+    @params.setter
+    def params(self, params: list[Any]) -> None:
+        self._params = params
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, and options group by group."""
@@ -101,10 +123,14 @@ class App(typer.Typer):
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
         """Return a decorator that registers a command, as typer's does."""
-        register = super().command(name, **{"cls": Command, **options})
 
         def add(function: Any) -> Any:
-            register(_framed(function))
+            def described() -> None:
+                """Stand for the function, whose options are not read yet."""
+
+            described.__name__, described.__doc__ = function.__name__, function.__doc__
+            kind: Any = functools.partial(options.pop("cls", Command), function)
+            super(App, self).command(name, cls=kind, **options)(described)
             return function
 
         return add

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsbench.cli.app import dump
 from rsbench.cli.frame import Command
 
 if TYPE_CHECKING:
@@ -33,13 +34,20 @@ class ImportCommand(Command):
 
 
 def describe_command(
-    importer: str, source: Path, out: Path, options: ImportOptions, *, say: Callable[[str], None]
-) -> None:
+    importer: str, source: Path, out: Path, options: ImportOptions, *, as_json: bool,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
     """Print what every file is taken for."""
+    from dataclasses import asdict
+
     from rsbench.build.importers.registry import describe_import
     from rsbench.build.importers.taken import table
 
-    for line in table(describe_import(importer, source, out, options)):
+    found = describe_import(importer, source, out, options)
+    if as_json:
+        dump({"images": [{**asdict(one), "date": one.date.isoformat()} for one in found]})
+        return
+    for line in table(found):
         say(line)
     say("nothing is written, and no pixel was looked at; leave --dry-run out to import")
 
@@ -50,6 +58,7 @@ def import_command(
     out: Path,
     options: ImportOptions,
     *,
+    as_json: bool,
     say: Callable[[str], None],
     note: Callable[[str], None],
 ) -> None:
@@ -59,4 +68,7 @@ def import_command(
 
     result = import_dataset(importer, source, out, options, note=note)
     remember_store(result.path, note)
+    if as_json:
+        dump({"path": str(result.path), "digest": result.digest})
+        return
     say(f"{result.path}  digest {result.digest}")

@@ -9,7 +9,19 @@ from typing import Annotated, NoReturn
 import typer
 
 from rsbench.cli import cache, datasets, lists, paper, submissions
-from rsbench.cli.app import Force, Json, Metrics, Suite, app, dump, note, quiet, say
+from rsbench.cli.app import (
+    Force,
+    FreshReferences,
+    Json,
+    Metrics,
+    Suite,
+    app,
+    dump,
+    note,
+    quiet,
+    say,
+    say_phases,
+)
 from rsbench.cli.exit_codes import leave, run_app
 
 
@@ -114,6 +126,7 @@ def train(
 
     card(model)  # refuses an unknown name before heavy imports
     from rsbench.evaluation.run import RunRequest, train_model
+    from rsbench.models.checkpoint import Checkpoint
     from rsbench.training.callbacks import named
     from rsbench.training.launch import is_first_rank
     from rsbench.training.options import Options
@@ -138,6 +151,7 @@ def train(
             note=tell, advance=advance,
         )  # fmt: skip
     if is_first_rank():
+        say_phases(Checkpoint.load(result).provenance.get("phases") or {})
         say(str(result))
 
 
@@ -169,6 +183,7 @@ def run(
     also: Also = None,
     also_share: AlsoShare = None,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
+    fresh_references: FreshReferences = False,
     out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -185,7 +200,7 @@ def run(
         checkpoint=checkpoint, suite=suite, metrics=metrics, budget=budget,
         labelled_fraction=labelled_fraction, label_seed=label_seed, window=window,
         options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out, also=also,
-        also_share=also_share,
+        also_share=also_share, fresh_references=fresh_references,
         command="rsbench " + " ".join(sys.argv[1:]),
     )  # fmt: skip
     with progress() as advance:
@@ -194,6 +209,7 @@ def run(
         dump(result.to_json())
         return
     say(result.summary())
+    say_phases(result.phases)
     say(f"report: {result.out / 'report.html'}")
 
 

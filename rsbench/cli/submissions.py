@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rsbench.cli.app import Metrics, Suite, app, note, say
+from rsbench.cli.app import FreshReferences, Metrics, Suite, app, note, say, say_phases
 
 
 def export_task(
@@ -44,6 +44,7 @@ def score(
     out: Annotated[Path, typer.Option(help="Output folder.")],
     suite: Suite = None,
     metrics: Metrics = None,
+    fresh_references: FreshReferences = False,
 ) -> None:
     """Score prediction files beside the reference models, as `run` does."""
     from rsbench.core.progress import progress
@@ -51,13 +52,15 @@ def score(
     from rsbench.store.read import open_store
 
     options = ScoreOptions(
-        suite=suite, metrics=metrics, command="rsbench " + " ".join(sys.argv[1:])
-    )
+        suite=suite, metrics=metrics, command="rsbench " + " ".join(sys.argv[1:]),
+        fresh_references=fresh_references,
+    )  # fmt: skip
     with progress() as advance:
         result = score_answers(
             predictions, open_store(data), out, options, note=note, advance=advance
         )
     say(result.summary())
+    say_phases(result.phases)
     say(f"report: {result.out / 'report.html'}")
 
 

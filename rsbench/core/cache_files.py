@@ -18,11 +18,12 @@ PARTS = {
     "simulated": "scenes of simulated recipes",
     "searches": "pages of catalogues, of unfinished searches",
     "fitted": "fitted parameters",
+    "references": "scores of reference models",
     "checkpoints": "trained weights",
     "weights": "weight files of metrics",
 }
 """Folder in the cache → what is in it."""
-REMADE = ("arrays", "predictions", "simulated", "searches", "fitted")
+REMADE = ("arrays", "predictions", "simulated", "searches", "fitted", "references")
 """Those that commands make again where they are absent. Training and downloads take longer."""
 DAY_S = 86_400.0
 

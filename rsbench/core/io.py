@@ -20,12 +20,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import DiskFull, InputError, RsbenchError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 TEMPORARY = ".tmp-"
 """Prefix of the names of temporary files and folders."""
@@ -55,6 +55,8 @@ def write_atomic(path: Path, content: bytes | memoryview | str) -> None:
 
 def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
     """Write a new ``.npy`` file; ``ndarray.tofile`` would lose the reason of a failed write."""
+    import numpy as np
+
     whole = np.asarray(array, order="C")
     with path.open("xb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))

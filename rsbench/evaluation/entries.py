@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from rsbench.core.phases import Phases
 from rsbench.evaluation.batch_fallback import Rolled, within_memory
-from rsbench.models.api import Card, Model
+from rsbench.models.api import OF_ITSELF, Card, Model
 from rsbench.models.rollout import roll
 from rsbench.tasks.base import Bound, Case, Known, Whole
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Answer = Iterator[tuple[int, "Tensor"]]
 """Leads from 1 on with values in the sensor's unit, ``(B, C, H, W)`` or ``(B, M, C, H, W)``."""
-PERMUTED = " · shuffled"
+PERMUTED = f"{OF_ITSELF}shuffled"
 """Behind the name of a model: its control that is given the conditions of other samples."""
 
 
@@ -40,10 +41,16 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class Placement:
-    """The device on which a model predicts, and the type of autocast, None for none."""
+    """The device on which a model predicts, and how.
+
+    Args:
+        autocast: its type, None for none.
+        phases: to which the time of transfers to and from the device is added.
+    """
 
     device: torch.device
     autocast: torch.dtype | None = None
+    phases: Phases = field(default_factory=Phases)
 
 
 def model_entry(
@@ -51,14 +58,18 @@ def model_entry(
     rolled: Rolled = roll,
 ) -> ModelEntry:  # fmt: skip
     """Return the entry of a model, which is rolled out with all its members."""
-    device, autocast = placement.device, placement.autocast
+    device, autocast, phases = placement.device, placement.autocast, placement.phases
     predict = within_memory(rolled)
 
     def answer(case: Case) -> Answer:
-        given, want = case.given.to(device), case.want.to(device)
+        with phases.time("transfer"):
+            given, want = case.given.to(device), case.want.to(device)
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
             for lead, prediction in predict(model, card, given, want):
-                values = prediction.values[:, :, 0].float().cpu()
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)  # the copy would wait for it
+                with phases.time("transfer"):
+                    values = prediction.values[:, :, 0].float().cpu()
                 yield lead, values if values.shape[1] > 1 else values[:, 0]
 
     return ModelEntry(name, preset, role, answer)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import pandas as pd
 import torch
 
 from rsbench.core.dates import day_number
-from rsbench.evaluation.entries import ModelEntry
+from rsbench.core.phases import Phases
+from rsbench.evaluation.entries import Answer, ModelEntry
 from rsbench.evaluation.pooled_metrics import PooledMetricAccumulator
 from rsbench.evaluation.set_metrics import OfCase, SetMetricAccumulator
 from rsbench.evaluation.strata import ADDED, INPUT_VALID, PIXEL_CLASS
@@ -127,6 +128,18 @@ def _unit(entry: ModelEntry, case: Case, lead: int, b: int) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """An ``on_answer`` that needs the answers of some cases only."""
+
+    def wants(self, case: Case) -> bool:
+        """Return whether it needs the answers of other entries to a case.
+
+        Called after the answers of the entry that the table is about.
+        """
+        ...
+
+
 class Layers(Protocol):
     """Classes of pixels, fixed from inputs or an earlier catalogue, never from the truth."""
 
@@ -150,12 +163,16 @@ class ScoringHooks:
             ensemble with its mean and its first ``MOST_MEMBERS`` members.
         on_case: called with the number of images of each finished case.
         of_case: functions of features of sets that need the store or the conditions.
+        heard: entries whose sums are known: ``on_answer`` is called, and nothing is summed.
+        phases: to which the time of reading, predicting and scoring is added.
     """
 
     layers: Layers | None = None
     on_answer: Callable[[ModelEntry, Case, int, Tensor], None] | None = None
     on_case: Callable[[int], None] | None = None
     of_case: Mapping[str, OfCase] = field(default_factory=dict)
+    heard: Sequence[ModelEntry] = ()
+    phases: Phases = field(default_factory=Phases)
 
 
 def score(
@@ -180,16 +197,34 @@ def score(
         hooks: what else is computed or called.
     """
     called = hooks or ScoringHooks()
+    phases = called.phases
     scorer = _Scorer.of(metrics, bands, value_range, rgb, called)
-    for case in cases:
-        classes = scorer.classes(case)
+    for case in phases.each("read", cases):
+        with phases.time("read"):
+            classes = scorer.classes(case)
         for entry in entries:
-            for lead, values in entry.answer(case):
-                if any(curve[lead - 1] != "none" for curve in case.curves):
+            for lead, values in _asked(entry, case, phases):
+                with phases.time("metrics"):
                     scorer.add(entry, case, lead, values, classes)
+        for entry in called.heard if _listens(called.on_answer, case) else ():
+            for lead, values in _asked(entry, case, phases):
+                for scored, answer in _answers(entry, values):
+                    scorer.hear(scored, case, lead, answer)
         if called.on_case is not None:
             called.on_case(len(case.samples))
     return scorer.tally
+
+
+def _listens(on_answer: object, case: Case) -> bool:
+    """Return whether answers to a case are needed beside their scores."""
+    return on_answer.wants(case) if isinstance(on_answer, Selective) else on_answer is not None
+
+
+def _asked(entry: ModelEntry, case: Case, phases: Phases) -> Answer:
+    """Yield the answers of an entry at the leads that are scored."""
+    for lead, values in phases.each("forward", entry.answer(case)):
+        if any(curve[lead - 1] != "none" for curve in case.curves):
+            yield lead, values
 
 
 @dataclass(frozen=True)
@@ -245,7 +280,7 @@ class _Scorer:
         if self.hooks.on_answer is not None:
             for m in range(1, min(values.shape[1], MOST_MEMBERS)):  # member 0 is an entry
                 named = replace(entry, model=member(entry.model, m))
-                self.hooks.on_answer(named, case, lead, values[:, m])
+                self.hear(named, case, lead, values[:, m])
         if self.ensembles:
             found = member_metrics(
                 self.ensembles, values, truth, valid=valid, data_range=self.value_range
@@ -281,8 +316,13 @@ class _Scorer:
             self.tally.sets.add(entry, case, lead, answer, truth, valid)
         if self.tally.pooled is not None:
             self.tally.pooled.add(entry, case, lead, answer, truth, valid)
+        self.hear(entry, case, lead, answer)
+
+    def hear(self, entry: ModelEntry, case: Case, lead: int, answer: Tensor) -> None:
+        """Pass an answer ``(B, C, H, W)`` on to what listens."""
         if self.hooks.on_answer is not None:
-            self.hooks.on_answer(entry, case, lead, answer)
+            with self.hooks.phases.time("write"):
+                self.hooks.on_answer(entry, case, lead, answer)
 
 
 class _Images(NamedTuple):

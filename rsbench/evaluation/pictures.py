@@ -1,7 +1,8 @@
 """Images of a run for the report: truth, predictions and errors of a few samples.
 
 ``display@1`` of reflectance ρ is ``clip(ρ / 0.6, 0, 1) ** (1 / 2.2)`` on red, green and blue;
-other units are scaled by the dataset's value range. Files are ``.npy`` without pickles.
+other units are scaled by the dataset's value range. Bands that are not drawn are kept in the same
+way, one by one. Files are ``.npy`` without pickles.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.core.band_colours import FALSE_COLOUR, TRUE_COLOUR, bands_of
 from rsbench.core.class_colours import class_colours
 from rsbench.core.dates import date_of, day_number
 from rsbench.core.io import atomic_file, write_atomic, write_npy
@@ -33,6 +35,8 @@ SCHEMA = 1
 ROLES = ("model", "trivial", "oracle")
 MOST_INPUTS = 6
 """More frames given for one target date are shown by one of them only."""
+MOST_OTHERS = 6
+"""Most bands that are kept beside the drawn ones, near infrared first."""
 Array = npt.NDArray[Any]
 
 
@@ -44,13 +48,26 @@ def display(values: Array, unit: str, value_range: tuple[float, float]) -> npt.N
     if unit == SHARE:
         coloured: npt.NDArray[np.uint8] = class_colours(len(values))[values.argmax(0)]
         return coloured
+    picture = _coded(values, unit, value_range).transpose(1, 2, 0)
+    return picture if picture.shape[2] == 3 else np.repeat(picture[..., :1], 3, axis=2)
+
+
+def _coded(values: Array, unit: str, value_range: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    """Return values as 8-bit brightness, band by band."""
     if unit == "reflectance":
         shown = np.clip(values / WHITE, 0.0, 1.0) ** (1.0 / GAMMA)
     else:
         low, high = value_range
         shown = np.clip((values - low) / (high - low), 0.0, 1.0)
-    picture = np.round(shown * 255).astype(np.uint8).transpose(1, 2, 0)
-    return picture if picture.shape[2] == 3 else np.repeat(picture[..., :1], 3, axis=2)
+    return np.round(shown * 255).astype(np.uint8)
+
+
+@dataclass
+class _Frame:
+    """A picture ``(H, W, 3)``, and the bands that it does not show ``(n, H, W)``; both uint8."""
+
+    picture: Array
+    others: Array | None
 
 
 @dataclass
@@ -59,11 +76,11 @@ class _Sample:
     key: str
     start: str
     targets: list[str]
-    truth: list[Array]
+    truth: list[_Frame]
     valid: list[Array]
-    context: Array
-    inputs: list[tuple[str, str, Array]]
-    predictions: dict[tuple[str, str], list[Array]] = field(default_factory=dict)
+    context: _Frame
+    inputs: list[tuple[str, str, _Frame]]
+    predictions: dict[tuple[str, str], list[_Frame]] = field(default_factory=dict)
     errors: dict[tuple[str, str], list[Array]] = field(default_factory=dict)
 
 
@@ -89,6 +106,8 @@ class Viewer:
         self._sensors = sensors or {}
         self._limit = 0 if keep == "none" else regions
         self._samples: dict[str, _Sample] = {}
+        self._drawn = drawn(bands, meta.display) if meta.unit != SHARE else ()
+        self._others = others(bands, self._drawn) if meta.unit != SHARE else ()
 
     def add(self, entry: ModelEntry, case: Case, lead: int, values: Tensor) -> None:
         """Keep the images of one lead of one batch that the report shows."""
@@ -98,18 +117,29 @@ class Viewer:
             if case.curves[b][0] not in ("starts", "both"):
                 continue
             kept = self._samples.get(sample.region) or self._begin(case, b)
-            targets = [t.isoformat() for t in case.targets[b]]
-            own = (sample.key, case.starts[b].isoformat(), targets)
-            if kept is None or (kept.key, kept.start, kept.targets) != own:
-                continue
-            if (sample.window.y, sample.window.x) != (0, 0):
+            if kept is None or not self._shows(kept, case, b):
                 continue
             key = (entry.model, entry.preset)
             answer, truth = values[b].numpy(), case.truth[b, lead - 1].numpy()
             valid = case.valid[b, lead - 1, 0].numpy()
             error = np.where(valid, np.abs(answer - truth).mean(axis=0), np.nan)
-            kept.predictions.setdefault(key, []).append(self._picture(answer, case.want.bands))
+            kept.predictions.setdefault(key, []).append(self._frame(answer, case.want.bands))
             kept.errors.setdefault(key, []).append(error.astype(np.float16))
+
+    __call__ = add
+
+    def wants(self, case: Case) -> bool:
+        """Return whether a case has a sample that is shown."""
+        kept = [self._samples.get(sample.region) for sample in case.samples]
+        return any(one is not None and self._shows(one, case, b) for b, one in enumerate(kept))
+
+    @staticmethod
+    def _shows(kept: _Sample, case: Case, b: int) -> bool:
+        """Return whether a sample of a batch is the one that is kept of its region."""
+        sample = case.samples[b]
+        own = (sample.key, case.starts[b].isoformat(), [t.isoformat() for t in case.targets[b]])
+        at = (sample.window.y, sample.window.x)
+        return at == (0, 0) and own == (kept.key, kept.start, kept.targets)
 
     def _begin(self, case: Case, b: int) -> _Sample | None:
         sample = case.samples[b]
@@ -120,9 +150,9 @@ class Viewer:
         kept = _Sample(
             region=sample.region, key=sample.key, start=case.starts[b].isoformat(),
             targets=[t.isoformat() for t in case.targets[b]],
-            truth=[self._picture(frame.numpy(), case.want.bands) for frame in case.truth[b]],
+            truth=[self._frame(frame.numpy(), case.want.bands) for frame in case.truth[b]],
             valid=[mask[0].numpy() for mask in case.valid[b]],
-            context=_picture(
+            context=self._frame(
                 frames.values[b, 0, self._shown(case, b)].numpy(), frames.bands,
                 replace(inputs, unit=SHARE) if frames.unit == SHARE else inputs,
             ),
@@ -131,7 +161,7 @@ class Viewer:
         self._samples[sample.region] = kept
         return kept
 
-    def _inputs(self, case: Case, b: int) -> list[tuple[str, str, Array]]:
+    def _inputs(self, case: Case, b: int) -> list[tuple[str, str, _Frame]]:
         """Return (sensor, ISO date, picture) of the frames given for a single target date.
 
         A series of context frames has none: it is shown by its last frame.
@@ -143,7 +173,7 @@ class Viewer:
             meta = self._sensors.get(name, self._meta)
             meta = replace(meta, unit=SHARE) if frames.unit == SHARE else meta
             for t, day in enumerate(frames.times[b].tolist()):
-                shown = _picture(frames.values[b, 0, t].numpy(), frames.bands, meta)
+                shown = self._frame(frames.values[b, 0, t].numpy(), frames.bands, meta)
                 found.append((name, date_of(day).isoformat(), shown))
         return found if 1 < len(found) <= MOST_INPUTS else []
 
@@ -153,8 +183,14 @@ class Viewer:
         times = _shown_frames(case)[1].times[b].tolist()
         return times.index(day_number(case.starts[b]))
 
-    def _picture(self, values: Array, bands: Sequence[str]) -> npt.NDArray[np.uint8]:
-        return _picture(values, bands, self._meta)
+    def _frame(self, values: Array, bands: Sequence[str], meta: SensorMeta | None = None) -> _Frame:
+        """Return ``(C, H, W)`` as a picture and its other bands, None where one is not there."""
+        meta = meta or self._meta
+        picture = _picture(values, bands, meta)
+        if meta.unit == SHARE or not self._others or not set(self._others) <= set(bands):
+            return _Frame(picture, None)
+        index = [list(bands).index(band) for band in self._others]
+        return _Frame(picture, _coded(values[index], meta.unit, meta.value_range))
 
     def close(self) -> None:
         """Write the images and, last, their index."""
@@ -163,9 +199,9 @@ class Viewer:
         self._folder.mkdir(parents=True, exist_ok=True)
         entries = [self._entry(kept) for kept in self._samples.values()]
         error = f"mean |error|, {self._meta.unit}"
-        shown = list(drawn(self._bands, self._meta.display)) if self._meta.unit != SHARE else []
-        text = json.dumps({"schema": SCHEMA, "error": error, "drawn": shown, "entries": entries})
-        write_atomic(self._folder / "index.json", text)
+        text = {"schema": SCHEMA, "error": error, "drawn": self._drawn, "others": self._others,
+                "entries": entries}  # fmt: skip
+        write_atomic(self._folder / "index.json", json.dumps(text))
 
     def _entry(self, kept: _Sample) -> dict[str, Any]:
         return {
@@ -173,24 +209,38 @@ class Viewer:
             "start": kept.start,
             "leads": list(range(1, len(kept.targets) + 1)),
             "targets": kept.targets,
-            "truth": self._save(f"{kept.region}-truth", np.stack(kept.truth)),
-            "context": self._save(f"{kept.region}-context", kept.context),
+            **self._save_frames("truth", f"{kept.region}-truth", kept.truth),
+            **self._save_frames("context", f"{kept.region}-context", kept.context),
             "valid": self._save(f"{kept.region}-valid", np.stack(kept.valid)),
             "inputs": [
-                {"sensor": name, "date": day, "picture": self._save(f"{kept.region}-in{n}", shown)}
+                {"sensor": name, "date": day,
+                 **self._save_frames("picture", f"{kept.region}-in{n}", shown)}
                 for n, (name, day, shown) in enumerate(kept.inputs)
             ],
             "models": [
                 {
                     "model": model,
                     "preset": preset,
-                    "prediction": self._save(f"{kept.region}-{number}", np.stack(pictures)),
+                    **self._save_frames("prediction", f"{kept.region}-{number}", frames),
                     "error": self._save(
                         f"{kept.region}-{number}-error", np.stack(kept.errors[model, preset])
                     ),
                 }
-                for number, ((model, preset), pictures) in enumerate(kept.predictions.items())
+                for number, ((model, preset), frames) in enumerate(kept.predictions.items())
             ],
+        }  # fmt: skip
+
+    def _save_frames(self, key: str, name: str, frames: _Frame | list[_Frame]) -> dict[str, str]:
+        """Save the pictures of one frame or one per lead as ``key``, their other bands as well."""
+        several = frames if isinstance(frames, list) else [frames]
+        parts = {key: [one.picture for one in several]}
+        bands = [one.others for one in several if one.others is not None]
+        parts |= {f"{key}_others": bands} if bands else {}
+        return {
+            part: self._save(
+                name + part.removeprefix(key), np.stack(kept) if several is frames else kept[0]
+            )
+            for part, kept in parts.items()
         }
 
     def _save(self, name: str, array: Array) -> str:
@@ -207,26 +257,29 @@ def _shown_frames(case: Case) -> tuple[str, Frames]:
 
 
 def _picture(values: Array, bands: Sequence[str], meta: SensorMeta) -> npt.NDArray[np.uint8]:
-    """Return ``(C, H, W)`` as a picture; of images the display bands, or the first ones."""
+    """Return ``(C, H, W)`` as a picture; of images the bands that are drawn."""
     if meta.unit == SHARE:
         return display(values, meta.unit, meta.value_range)
     index = [list(bands).index(band) for band in drawn(bands, meta.display)]
     return display(values[index], meta.unit, meta.value_range)
 
 
-COMPOSITES = (("red", "green", "blue"), ("nir", "red", "green"), ("nir08", "red", "green"))
-"""Bands that are drawn as red, green and blue: true colour, else false colour."""
+def others(bands: Sequence[str], shown: Sequence[str]) -> tuple[str, ...]:
+    """Return the bands that are kept beside those shown, in their order, near infrared first."""
+    nir = bands_of(bands, ("nir",)) or ()
+    left = [band for band in dict.fromkeys((*nir, *bands)) if band not in shown]
+    return tuple(left[:MOST_OTHERS])
 
 
 def drawn(bands: Sequence[str], display: Sequence[str] | None) -> tuple[str, ...]:
     """Return the three bands drawn as red, green and blue, or the one drawn in grey.
 
-    The display bands of a store without red, green and blue may stand in the order of its files;
-    near infrared, red and green are then drawn as the usual false colour.
+    The display bands of a store; without them true or false colour by the names of the bands, else
+    the first band. Imports of earlier versions stated the first three bands as display bands where
+    their names were others: false colour is then drawn if the names say which bands it takes.
     """
-    low = {band.lower(): band for band in bands}
-    for wanted in COMPOSITES:
-        if set(wanted) <= set(low):
-            return tuple(low[name] for name in wanted)
-    shown = display if display and set(display) <= set(bands) else bands[:3]
-    return tuple(shown)[: 3 if len(shown) >= 3 else 1]
+    by_name = bands_of(bands, TRUE_COLOUR) or bands_of(bands, FALSE_COLOUR)
+    stated = tuple(display) if display and set(display) <= set(bands) else None
+    if stated is None or (by_name is not None and stated == tuple(bands[:3])):
+        return by_name or tuple(bands[:1])
+    return stated

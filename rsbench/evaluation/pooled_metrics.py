@@ -82,8 +82,19 @@ class PooledMetricAccumulator:
             yield pd.DataFrame({**columns, "place": places, "count": counts[places]})
 
     def frame(self) -> pd.DataFrame:
-        """Return one row per image and position of a statistic whose count is not 0."""
-        return pd.concat(self._parts, ignore_index=True) if self._parts else empty_counts()
+        """Return one row per image and position of a statistic whose count is not 0.
+
+        Rows are ordered by entry, and in an entry as they were added.
+        """
+        if not self._parts:
+            return empty_counts()
+        rows = pd.concat(self._parts, ignore_index=True)
+        return rows.sort_values(ENTRY, kind="stable", ignore_index=True)
+
+    def add_frame(self, counts: pd.DataFrame) -> None:
+        """Add the counts of other entries, as :meth:`frame` returns them."""
+        if len(counts):
+            self._parts.append(counts)
 
 
 def empty_counts() -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from rsbench.core.phases import Phases
 from rsbench.evaluation.entries import (
     ModelEntry,
     Placement,
@@ -25,19 +26,22 @@ from rsbench.tasks.settings import cases
 
 @dataclass(frozen=True)
 class ReferenceEntries:
-    """The reference models of a table, and why others are absent."""
+    """The reference models of a table, why others are absent, and the classes of the models."""
 
     entries: tuple[ModelEntry, ...]
     absent: tuple[Absent, ...]
     citations: Mapping[str, str]
     weights: Mapping[str, str | None]
     inputs: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[type, ...] = ()
 
 
-def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> ReferenceEntries:
+def reference_entries(
+    config: EvaluationConfig, *, note: Note = quiet, phases: Phases | None = None
+) -> ReferenceEntries:
     """Return the reference models that the context allows; the others are absent with a reason."""
-    own = task_of(config)
-    entries, absent, citations = [], [], {}
+    own, timed = task_of(config), phases or Phases()
+    entries, absent, citations, kinds = [], [], {}, []
     weights: dict[str, str | None] = {}
     for name in own.reference_models:
         known = card(name)
@@ -55,11 +59,13 @@ def reference_entries(config: EvaluationConfig, *, note: Note = quiet) -> Refere
                 absent.append(Absent(name, "the store has no training split to fit on"))
                 continue
             note(f"fitting {name} on the training split")
-            weights[name] = fit(model, config)
-        placed = Placement(config.device)
+            with timed.time("fit"):
+                weights[name] = fit(model, config)
+        placed = Placement(config.device, phases=timed)
+        kinds.append(type(model))
         entries.append(model_entry(name, known.default_preset, "trivial", model, known, placed))
     shown = dict.fromkeys(own.reference_models, own.shown(config))
-    return ReferenceEntries(tuple(entries), tuple(absent), citations, weights, shown)
+    return ReferenceEntries(tuple(entries), tuple(absent), citations, weights, shown, tuple(kinds))
 
 
 def bound_entries(config: EvaluationConfig) -> tuple[ModelEntry, ...]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rsbench.catalog import Protocol, labelled_protocol, windowed_protocol
 from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError, unknown
+from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, shown, silent
 from rsbench.evaluation.run_folder import reserved, whole
-from rsbench.evaluation.score_table import own_entry, score_table
+from rsbench.evaluation.run_info import PHASES, REUSED
+from rsbench.evaluation.score_table import Working, own_entry, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.strata import headline as headline_rows
 from rsbench.evaluation.table import records
@@ -47,7 +49,8 @@ class RunRequest(EvaluationOptions):
 
     ``labelled_fraction``, ``label_seed``: the protocol's ``labels``. ``window``: its ``window``
     and ``stride`` in pixels. ``also``: a synthetic store that training draws crops from as well;
-    ``also_share``: their share, by regions where None.
+    ``also_share``: their share, by regions where None. ``fresh_references``: scores of reference
+    models are computed, even where an earlier run of equal configuration kept them.
     """
 
     model: str
@@ -65,14 +68,16 @@ class RunRequest(EvaluationOptions):
     window: int | None = None
     also: Path | None = None
     also_share: float | None = None
+    fresh_references: bool = False
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """The folder of a run, and its scores."""
+    """The folder of a run, its scores, and phase → seconds of what was done now."""
 
     out: Path
     scores: Scores
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Return a short table for the terminal: headline metrics at the first and last lead.
@@ -96,7 +101,10 @@ class RunResult:
         return "\n".join([*lines, *filter(None, [self.scores.run.implausible])])
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `rsbench run --json` prints: places, identity, and the headline rows."""
+        """Return what `rsbench run --json` prints: places, identity, and the headline rows.
+
+        ``reused`` says whose scores come from the cache, ``phases`` where the time went.
+        """
         run, columns = self.scores.run, ["model", "preset", "metric", "lead", "value", "lo", "hi"]
         return {
             "out": str(self.out),
@@ -106,6 +114,8 @@ class RunResult:
             "simulated": run.simulated,
             "complete": run.complete,
             "reference": run.best_trivial,
+            "reused": run.extra.get(REUSED),
+            "phases": dict(self.phases),
             "rows": records(headline_rows(self.scores.table())[columns]),
         }
 
@@ -172,35 +182,41 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     chosen += f"-also-{_extras(request).also[:8]}" if request.also else ""
     name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
-    key = _key(request, config, preset)
+    key, phases = _key(request, config, preset), Phases()
     with reserved(out, key) as done:
         if done is not None:
             note(f"{out} holds this run already; nothing was left to do")
             return RunResult(out, done)
-        model, checkpoint = weighted_model(request, config, preset, note=note, advance=advance)
+        with phases.time("train"):
+            model, checkpoint = weighted_model(request, config, preset, note=note, advance=advance)
         if checkpoint is not None:
             require_unseen(checkpoint, store, config.split)
         history = {} if checkpoint is None else {request.model: checkpoint.history}
         own = own_entry(
-            config, model, lambda weights: _kept(request, config, preset, weights, note), note=note
-        )
+            config, model, lambda weights: _kept(request, config, preset, weights, note),
+            note=note, phases=phases,
+        )  # fmt: skip
         own = replace(own, inputs=_inputs(own.inputs, checkpoint))
         info = {"command": request.command, "history": history, "extra": {"key": key}}
+        working = Working(not request.fresh_references, phases)
         scores = publish(
             out, config, request.keep,
             lambda on_answer: score_table(
-                config, own, note=note, advance=advance, on_answer=on_answer, info=info
-            ),
+                config, own, note=note, advance=advance, on_answer=on_answer, info=info,
+                working=working,
+            ), phases,
         )  # fmt: skip
-    return RunResult(out, scores)
+    return RunResult(out, scores, phases.seconds())
 
 
 def publish(
-    out: Path, config: EvaluationConfig, keep: str, make: Callable[[OnAnswer], Scores]
-) -> Scores:
+    out: Path, config: EvaluationConfig, keep: str, make: Callable[[OnAnswer], Scores],
+    phases: Phases,
+) -> Scores:  # fmt: skip
     """Write table, scores, images and report of what ``make`` scores; all of it or nothing.
 
     ``out``: held with :func:`rsbench.evaluation.run_folder.reserved`.
+    ``phases``: to which the time of ``make`` is added already, and that of writing is added.
     """
     from rsbench.evaluation.pictures import Viewer
     from rsbench.evaluation.report import write_report
@@ -209,14 +225,18 @@ def publish(
     with whole(out) as folder:
         sensors = config.store.meta.sensors
         viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, sensors=sensors)
-        scores = make(_keeping(config, keep, folder, viewer.add))
-        viewer.close()
-        table = scores.table()
-        to_parquet(table, folder / "table.parquet")
-        text = to_markdown(table, best=supported_best(scores), scores=[scores])
-        (folder / "table.md").write_text(text, encoding="utf-8")
-        scores.save(folder)
-        write_report([folder], folder / "report.html", force=True)
+        scores = make(_keeping(config, keep, folder, viewer))
+        with phases.time("intervals"):
+            table = scores.table()
+            best = supported_best(scores)
+        with phases.time("write"):
+            viewer.close()
+            to_parquet(table, folder / "table.parquet")
+            text = to_markdown(table, best=best, scores=[scores])
+            (folder / "table.md").write_text(text, encoding="utf-8")
+        scores.save(folder, {PHASES: phases.seconds()})
+        with phases.time("report"):
+            write_report([folder], folder / "report.html", force=True)
     return scores
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import InputError, TrainingError, unknown
+from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
-from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, Absent, RunInfo
+from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, REUSED, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
 from rsbench.evaluation.trained_labels import require_trained
-from rsbench.metrics.queries import needs_probabilities
+from rsbench.metrics.queries import needs_case, needs_probabilities
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     import torch
 
     from rsbench.evaluation.entries import ModelEntry, Placement
-    from rsbench.evaluation.loop import Tally
-    from rsbench.evaluation.reference_models import ReferenceEntries
+    from rsbench.evaluation.loop import ScoringHooks, Tally
+    from rsbench.evaluation.reference_cache import KeptReferences, ReferenceCache
+    from rsbench.evaluation.reference_models import ReferenceEntries, Selection
     from rsbench.models.api import Card, Model
     from rsbench.models.prediction_cache import PredictionCache
     from rsbench.tasks.base import Case
@@ -58,13 +60,28 @@ class OwnEntry:
     inputs: str | None = None
 
 
+@dataclass(frozen=True)
+class Working:
+    """How a table is made; no value depends on it.
+
+    Args:
+        reuse: whether scores of reference models are taken from the cache, and kept in it.
+        phases: to which the time of each phase is added.
+    """
+
+    reuse: bool = False
+    phases: Phases = field(default_factory=Phases)
+
+
 def own_entry(
-    config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet
-) -> OwnEntry:
+    config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet,
+    phases: Phases | None = None,
+) -> OwnEntry:  # fmt: skip
     """Return the entry of a model, fitted first if its card says so.
 
     Args:
         keep: called with the digest of its weights; returns what stores its predictions.
+        phases: to which the time of the fit and of transfers is added.
 
     Raises:
         TrainingError: if it is trainable and has no weights, or cannot be fitted.
@@ -77,17 +94,18 @@ def own_entry(
     from rsbench.models.registry import called, identity
     from rsbench.models.rollout import roll
 
-    own = identity(model)
+    own, timed = identity(model), phases or Phases()
     require_trained(config, f"scoring {own.name}", trained_for(model))
     entry, digest = None, weights_of(model, own.card)
     reference = own.name in task_of(config).reference_models
     if own.card.fitted and not reference:
         note(f"fitting {own.name} on the training split")
-        digest = fit(model, config)
+        with timed.time("fit"):
+            digest = fit(model, config)
     kept = keep(digest) if keep else None
     if not reference:
         entry = model_entry(
-            own.name, called(model), "model", model, own.card, _placement(config),
+            own.name, called(model), "model", model, own.card, _placement(config, timed),
             rolled=kept.roll if kept else roll,
         )  # fmt: skip
     permutes = bool(task_of(config).partners(config))
@@ -95,22 +113,24 @@ def own_entry(
     return OwnEntry(
         own.name, entry, digest, own.card.citation,
         device=kept.made_on if kept else None, most_context=own.card.max_context,
-        controls=(*shuffled, *_controls(model, called(model), config)),
+        controls=(*shuffled, *_controls(model, called(model), _placement(config, timed))),
         inputs=getattr(model, "inputs", None),
     )  # fmt: skip
 
 
-def _controls(model: Model, preset: str, config: EvaluationConfig) -> tuple[ModelEntry, ...]:
+def _controls(model: Model, preset: str, placed: Placement) -> tuple[ModelEntry, ...]:
     from rsbench.evaluation.entries import model_entry
-    from rsbench.models.api import Controlled
-    from rsbench.models.registry import card
+    from rsbench.models.api import OF_ITSELF, Controlled
+    from rsbench.models.registry import card, identity
 
     if not isinstance(model, Controlled):
         return ()
-    return tuple(
-        model_entry(name, preset, "control", control, card(name), _placement(config))
-        for name, control in model.controls().items()
-    )  # fmt: skip
+    own, found = identity(model), []
+    for name, control in model.controls().items():
+        itself = name.startswith(OF_ITSELF)
+        whose, called = (own.card, own.name + name) if itself else (card(name), name)
+        found.append(model_entry(called, preset, "control", control, whose, placed))
+    return tuple(found)
 
 
 def score_table(
@@ -121,29 +141,30 @@ def score_table(
     advance: Advance = silent,
     on_answer: OnAnswer | None = None,
     info: Mapping[str, Any] | None = None,
+    working: Working | None = None,
 ) -> Scores:
     """Score one entry with reference models, controls and bounds.
 
     Args:
         on_answer: called with entry, case, lead and values of each answer.
         info: further fields of :class:`RunInfo`.
+        working: whether scores of reference models are reused, and where the time is added.
     """
     from rsbench.evaluation.case_features import case_features
     from rsbench.evaluation.clipped import outside
-    from rsbench.evaluation.loop import ScoringHooks, score
+    from rsbench.evaluation.loop import ScoringHooks
     from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
-    from rsbench.evaluation.reference_models import bound_entries, reference_entries
+    from rsbench.evaluation.reference_models import reference_entries
 
-    for metric, why in config.left_out.items():
-        note(f"{metric} is unavailable: {why}")
-    for why in task_of(config).left_out(config, config.split):
-        note(why)
-    references = reference_entries(config, note=note)
+    how = working or Working()
+    phases = how.phases
+    _say_left_out(config, note)
+    references = reference_entries(config, note=note, phases=phases)
     if own.entry is None:
         _require_present(own.name, references)
-    own_entries = () if own.entry is None else (own.entry, *own.controls)
-    entries = [*own_entries, *references.entries, *bound_entries(config)]
-    run = _run_info(config, references, own, info or {})
+    networks = _networks(config.metrics)
+    entries = _entries(config, own, references, networks, how, note)
+    run = _run_info(config, references, own, entries.selected, info or {})
     samples = [s for group in task_of(config).groups(config, config.split) for s in group]
     scored = {sample.region for sample in samples}
     regions = [name for name in config.store.regions if name in scored]
@@ -152,29 +173,108 @@ def score_table(
     )
     answers = AnswerDigests() if task_of(config).predicts_labels else None
     heard = _heard(on_answer, answers)
-    tally = score(
-        entries, cases(config), config.metrics, bands=config.bands,
-        value_range=config.meta.value_range, rgb=config.rgb,
-        hooks=ScoringHooks(
-            layers, heard, _counter(len(samples), advance), case_features(config)
-        ),
-    )  # fmt: skip
+    counter = _counter(len(samples), advance)
+    hooks = ScoringHooks(layers, heard, counter, case_features(config), phases=phases)
+    tally = _tally(config, entries, hooks, note)
     strata, no_season = region_strata(config.store, config.sensor, regions, layers)
     sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
     known = {"sources": sources, "absent": {**layers.absent, **no_season}}
     counts = _counts(tally.counts)
     run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
-    extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
-    extra |= _implausible(config, tally.frame({}))
-    labels = task_of(config).training_labels(config)
-    if labels is not None:
-        extra |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
-    if answers is not None:
-        extra |= {ANSWERS: answers.digests()}
-        require_distinct(own.name, extra[ANSWERS])
+    extra = {"counts": counts, "strata": known, **networks, **entries.reused}
+    extra |= _of_truth(config, tally) | _of_answers(own.name, answers)
     if tally.sets is not None:
         note("comparing sets of images")
-    return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+    with phases.time("metrics"):
+        return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
+
+
+def _say_left_out(config: EvaluationConfig, note: Note) -> None:
+    """Note which metrics and samples are left out, and why."""
+    for metric, why in config.left_out.items():
+        note(f"{metric} is unavailable: {why}")
+    for why in task_of(config).left_out(config, config.split):
+        note(why)
+
+
+def _of_truth(config: EvaluationConfig, tally: Tally) -> dict[str, Any]:
+    """Return what ``run.json`` states of implausible images, training labels and classes."""
+    found, labels = _implausible(config, tally.frame({})), task_of(config).training_labels(config)
+    if labels is not None:
+        found |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
+    return found
+
+
+def _of_answers(name: str, answers: AnswerDigests | None) -> dict[str, Any]:
+    """Return the digests of the answers; InputError if two entries gave the same ones."""
+    if answers is None:
+        return {}
+    digests = answers.digests()
+    require_distinct(name, digests)
+    return {ANSWERS: digests}
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The entries of a table, the reference of skill, and what is cached of the reference models.
+
+    Args:
+        own: the entry that the table is about, and its controls.
+        always: reference models and bounds.
+    """
+
+    own: tuple[ModelEntry, ...]
+    always: tuple[ModelEntry, ...]
+    selected: Selection
+    cache: ReferenceCache | None = None
+    kept: KeptReferences | None = None
+
+    @property
+    def reused(self) -> dict[str, Any]:
+        """What ``run.json`` states of reused scores."""
+        if self.cache is None or self.kept is None:
+            return {}
+        models = [entry.model for entry in self.always]
+        return {REUSED: {"models": models, "from": self.cache.name}}
+
+
+def _entries(
+    config: EvaluationConfig, own: OwnEntry, references: ReferenceEntries,
+    networks: Mapping[str, Any], how: Working, note: Note,
+) -> _Entries:  # fmt: skip
+    """Return what is scored. The scores of a table of a reference model are made, not reused."""
+    from rsbench.evaluation.reference_cache import ReferenceCache
+    from rsbench.evaluation.reference_models import bound_entries, select_reference
+
+    chosen = () if own.entry is None else (own.entry, *own.controls)
+    cache = ReferenceCache.of(config, references, networks) if how.reuse else None
+    kept = cache.read(note) if cache is not None and chosen else None
+    with how.phases.time("metrics"):
+        selected = kept.selection if kept else select_reference(config, references.entries)
+    return _Entries(chosen, (*references.entries, *bound_entries(config)), selected, cache, kept)
+
+
+def _tally(config: EvaluationConfig, entries: _Entries, hooks: ScoringHooks, note: Note) -> Tally:
+    """Return the sums of all entries; those of reference models from the cache where it has them.
+
+    The answers of reference models are made in any case where a picture or a digest needs them.
+    """
+    from rsbench.evaluation.loop import score
+
+    cache, kept = entries.cache, entries.kept
+    tally = score(
+        entries.own if kept else (*entries.own, *entries.always), cases(config), config.metrics,
+        bands=config.bands, value_range=config.meta.value_range, rgb=config.rgb,
+        hooks=replace(hooks, heard=entries.always if kept else ()),
+    )  # fmt: skip
+    models = [entry.model for entry in entries.always]
+    if cache is not None and kept is not None:
+        kept.add_to(tally)
+        note(f"scores of {', '.join(models)} are reused from {cache.folder}; "
+             "--fresh-references computes them again")  # fmt: skip
+    elif cache is not None:
+        cache.write(tally, models, entries.selected, note)
+    return tally
 
 
 def _heard(on_answer: OnAnswer | None, answers: AnswerDigests | None) -> OnAnswer | None:
@@ -235,12 +335,15 @@ def _counter(total: int, advance: Advance) -> Callable[[int], None]:
 
 def _networks(metrics: Sequence[str]) -> dict[str, Any]:
     """Return the weight files that metrics were computed with."""
+    from rsbench.metrics import clip
     from rsbench.metrics.registry import info
     from rsbench.metrics.weights import find
 
     names = sorted({name for metric in metrics for name in info(metric).needs})
     found = {name: find(name) for name in names}
     files = {name: {"file": path.name, "sha256": digest} for name, (path, digest) in found.items()}
+    if any(needs_case(metric) == clip.FEATURES for metric in metrics):
+        files[clip.FOLDER] = clip.weights()
     return {"metric_weights": files} if files else {}
 
 
@@ -272,7 +375,7 @@ def weights_of(model: Model, card: Card) -> str | None:
     return digest
 
 
-def _placement(config: EvaluationConfig) -> Placement:
+def _placement(config: EvaluationConfig, phases: Phases) -> Placement:
     import torch
 
     from rsbench.evaluation.entries import Placement
@@ -280,7 +383,7 @@ def _placement(config: EvaluationConfig) -> Placement:
     known = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     if config.precision not in known:
         raise unknown("precision", config.precision, known)
-    return Placement(config.device, known[config.precision])
+    return Placement(config.device, known[config.precision], phases)
 
 
 def _require_present(name: str, references: ReferenceEntries) -> None:
@@ -295,10 +398,10 @@ def _run_info(
     config: EvaluationConfig,
     references: ReferenceEntries,
     own: OwnEntry,
+    selected: Selection,
     info: Mapping[str, Any],
 ) -> RunInfo:
     from rsbench.core.provenance import versions
-    from rsbench.evaluation.reference_models import select_reference
 
     store, meta = config.store, config.meta
     absent = [Absent("*", why, metric) for metric, why in config.left_out.items()]
@@ -306,7 +409,6 @@ def _run_info(
         lacking = [metric for metric in config.metrics if needs_probabilities(metric)]
         absent += [Absent(own.name, NO_PROBABILITIES, metric) for metric in lacking]
     absent += [Absent("*", why) for why in task_of(config).left_out(config, config.split)]
-    selected = select_reference(config, references.entries)
     return RunInfo(
         dataset=store.recipe, dataset_digest=store.digest, task=config.protocol.task,
         split=config.split, protocol=config.protocol.name, context=config.context,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -169,15 +169,18 @@ class Scores:
             self._made[name] = strata.matchings(self.units, self.run.horizon, stratum)
         return cast("tuple[strata.Matching, ...]", self._made[name])
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, more: Mapping[str, Any] | None = None) -> None:
         """Write ``scores.parquet`` and ``run.json`` into a folder, each whole or not at all.
 
         ``sets.parquet``, ``pixels.parquet`` and ``counts.parquet`` are written if there are such
         scores. ``run.json`` is written last and has the digests of the others and of itself.
+        ``more``: further keys of ``run.json``.
         """
         folder.mkdir(parents=True, exist_ok=True)
         run = replace(self.run, absent=tuple(dict.fromkeys(self.absences())))
-        write_run(folder, run.to_json(), {"scores": self.units, **self._further()})
+        write_run(
+            folder, {**run.to_json(), **(more or {})}, {"scores": self.units, **self._further()}
+        )
 
     def _further(self) -> dict[str, pd.DataFrame]:
         return {name: part for name in PARTS if len(part := getattr(self, name))}

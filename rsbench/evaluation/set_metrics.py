@@ -9,7 +9,7 @@ left out of that metric; a model with such a prediction has no value of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,12 @@ OfCase = Callable[["Case", Sequence[int], "Tensor", "Tensor"], "Tensor"]
 """Takes a case, rows of its batch, and images ``(n, C, H, W)`` and masks ``(n, 1, H, W)`` of these
 rows; returns features ``(n, d)`` that need more than the images."""
 RANGE_OF_METRIC = "the range to which it clips"
+TRUTH_OF = "truth of"
+STATE_COLUMNS = [
+    "side", "model", "preset", "role", "lead", "region", "start", "y", "x", "name", "dtype",
+    "values",
+]  # fmt: skip
+"""Columns of what is kept of entries: a feature vector, or the share that a metric clips."""
 
 
 @dataclass
@@ -120,10 +126,43 @@ class SetMetricAccumulator:
             if cut is None:
                 continue
             shares, mostly = cut.clipped.mean(2).tolist(), cut.mostly.any(2).tolist()
-            for name, side in ((who, 0), (("truth of", whose), 1)):
+            for name, side in ((who, 0), ((TRUTH_OF, whose), 1)):
                 kept = self._cuts.setdefault((name, lead, metric), {})
                 for b, place in enumerate(places):
                     kept[place] = (shares[b][side], mostly[b][side])
+
+    def state(self, models: Collection[str]) -> pd.DataFrame:
+        """Return what is kept of some entries: a row per image and feature or metric."""
+        rows = [
+            (side, *who, lead, *place, name, str(vector.dtype), vector.tolist())
+            for side, kept in (("prediction", self._rows), ("truth", self._truths))
+            for who, leads in kept.items()
+            if who is not None and who[0] in models
+            for lead, vectors in leads.items()
+            for place, features in vectors.items()
+            for name, vector in (features or {"": torch.empty(0)}).items()
+        ]
+        for (who, lead, metric), cuts in self._cuts.items():
+            side, whose = ("truth cut", who[1]) if who[0] == TRUTH_OF else ("prediction cut", who)
+            if whose is not None and whose[0] in models:
+                rows += [(side, *whose, lead, *place, metric, "", [*map(float, cut)])
+                         for place, cut in cuts.items()]  # fmt: skip
+        return pd.DataFrame(rows, columns=STATE_COLUMNS)
+
+    def add_state(self, state: pd.DataFrame) -> None:
+        """Add what was kept of other entries, as :meth:`state` returns it."""
+        kept: Mapping[str, Any] = {"prediction": self._rows, "truth": self._truths}
+        for side, model, preset, role, lead, *at in state.itertuples(index=False, name=None):
+            who, place, (name, dtype, values) = (model, preset, role), tuple(at[:4]), at[4:]
+            if side in kept:
+                features = kept[side].setdefault(who, {}).setdefault(lead, {}).setdefault(place, {})
+                if name:
+                    kind = getattr(torch, dtype.removeprefix("torch."))
+                    features[name] = torch.tensor(values, dtype=kind)
+            else:
+                whose = (TRUTH_OF, who) if side == "truth cut" else who
+                cuts = self._cuts.setdefault((whose, lead, name), {})
+                cuts[place] = (float(values[0]), bool(values[1]))
 
     def frame(self) -> tuple[pd.DataFrame, tuple[Absent, ...]]:
         """Return the values of set metrics, and why some are absent."""
@@ -146,9 +185,7 @@ class SetMetricAccumulator:
         """Return the images compared at every lead, in an order that does not depend on batches."""
         leads = self._truths.get(whose, {})
         kept = set.intersection(*(set(vectors) for vectors in leads.values())) if leads else set()
-        far = {
-            place for lead in leads for place in self._outside(("truth of", whose), lead, metric)
-        }
+        far = {place for lead in leads for place in self._outside((TRUTH_OF, whose), lead, metric)}
         return sorted(
             place for place in kept - far if all(vectors[place] for vectors in leads.values())
         )
@@ -160,7 +197,7 @@ class SetMetricAccumulator:
     def _without(self, metric: str) -> Absent | None:
         """Return how many images the truths of a metric leave out, if any."""
         leads = self._truths.get(None, {})
-        far = {place for lead in leads for place in self._outside(("truth of", None), lead, metric)}
+        far = {place for lead in leads for place in self._outside((TRUTH_OF, None), lead, metric)}
         why = f"{len(far)} images are left out: their truth lies mostly outside {RANGE_OF_METRIC}"
         return Absent("*", why, metric) if far else None
 
@@ -194,7 +231,7 @@ class SetMetricAccumulator:
         self, of: tuple[Who, Who | None], lead: int, metric: str, places: Sequence[Place]
     ) -> dict[str, float]:
         """Return the mean share of values that a metric clips, of predictions and of truths."""
-        names = {"clipped_prediction": of[0], "clipped_truth": ("truth of", of[1])}
+        names = {"clipped_prediction": of[0], "clipped_truth": (TRUTH_OF, of[1])}
         found = {name: self._cuts.get((key, lead, metric)) for name, key in names.items()}
         return {
             name: sum(cuts[place][0] for place in places) / len(places)

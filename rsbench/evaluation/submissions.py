@@ -23,7 +23,7 @@ from rsbench.core.progress import Advance, silent
 from rsbench.core.typed import typed
 from rsbench.evaluation.run import RunResult, publish
 from rsbench.evaluation.run_folder import reserved
-from rsbench.evaluation.score_table import OwnEntry, score_table
+from rsbench.evaluation.score_table import OwnEntry, Working, score_table
 from rsbench.evaluation.submission_digests import require_digests
 from rsbench.evaluation.submission_files import (
     NOTE,
@@ -195,7 +195,7 @@ def _write_frames(
     inputs: dict[str, dict[str, Any]] = {}
     texts: dict[tuple[str, str], dict[str, str]] = {}
     for done, item in enumerate(asked, start=1):
-        if files.lacks(item):
+        if files.lacks(item) or texts:
             batch = reader.assemble([item.sample])
             given = batch.given
             if batch.texts:
@@ -266,12 +266,14 @@ class ScoreOptions:
         metrics: suites or ids in addition to these.
         keep: which predictions are kept: ``none``, ``viewer`` or ``all``.
         command: the command line, for the report.
+        fresh_references: compute the scores of reference models, even where they are kept.
     """
 
     suite: str | None = None
     metrics: str | None = None
     keep: str = "viewer"
     command: str = ""
+    fresh_references: bool = False
 
 
 def score_answers(
@@ -332,13 +334,16 @@ def score_answers(
             "elsewhere",
         )
         info = {"command": chosen.command, "extra": {"key": key}}
+        working = Working(reuse=not chosen.fresh_references)
 
         def scored(on_answer: OnAnswer) -> Scores:
             return score_table(
-                config, own, note=note, advance=advance, on_answer=on_answer, info=info
-            )
+                config, own, note=note, advance=advance, on_answer=on_answer, info=info,
+                working=working,
+            )  # fmt: skip
 
-        return RunResult(out, publish(out, config, chosen.keep, scored))
+        scores = publish(out, config, chosen.keep, scored, working.phases)
+        return RunResult(out, scores, working.phases.seconds())
 
 
 def _config(

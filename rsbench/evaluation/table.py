@@ -253,35 +253,47 @@ def size_of(
 def to_latex(
     table: pd.DataFrame, *, best: frozenset[Cell] = frozenset(), scores: Sequence[Scores] = ()
 ) -> str:
-    """Return the headline table for a paper (needs ``booktabs``): one block per metric.
+    """Return the headline table for a paper: one block per metric, shrunk to a column.
 
-    Notes for the caption are in a comment above the block of a metric.
+    It needs ``booktabs`` and ``graphicx``. Notes for the caption are in a comment above the block
+    of a metric.
     """
     endpoint = primary_in(table, scores)
     words = words_of(table, scores)
-    parts = [f"% {line}" for line in preface(table, endpoint, words, scores)]
+    parts = ["% needs the packages booktabs and graphicx"]
+    parts += [f"% {line}" for line in preface(table, endpoint, words, scores)]
     for metric, leads, rows in _blocks(table, endpoint):
         note = clipped_in(metric, scores)
         about = size_of(metric, rows, scores) + unranked(metric) + (f"; {note}" if note else "")
         parts.append(f"% {metric}{about}")
-        parts.append(r"\begin{tabular}{ll" + "r" * len(leads) + "}")
+        parts += [FIT, r"\begin{tabular}{ll" + "r" * len(leads) + "}"]
         parts.append(r"\toprule")
-        head = " & ".join(words.lead(lead) for lead in leads)
+        head = " & ".join(tex(words.lead(lead)) for lead in leads)
         parts += [rf"{tex(metric)} & preset & {head} \\", r"\midrule"]
         for model, preset, cells in rows:
             shown = _cells((model, preset, metric), cells, leads, best)
-            plain = [(text.replace("–", "--"), marked) for text, marked in shown]
+            plain = [(text.replace("-", "$-$").replace("–", "--"), m) for text, m in shown]
             texts = [rf"\textbf{{{text}}}" if marked else text for text, marked in plain]
             parts.append(rf"{tex(model)} & {tex(preset)} & " + " & ".join(texts) + r" \\")
-        parts += [r"\bottomrule", r"\end{tabular}", ""]
+        parts += [r"\bottomrule", r"\end{tabular}}", ""]
     return "\n".join(parts) + "\n"
+
+
+FIT = r"\noindent\resizebox{\ifdim\width>\columnwidth\columnwidth\else\width\fi}{!}{%"
+"""Shrinks a table that is wider than a column; needs the package graphicx."""
+SPECIAL = {
+    **{c: "\\" + c for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "–": "--", "−": "$-$", "·": r"$\cdot$",
+    "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$",
+    "→": r"$\rightarrow$", "←": r"$\leftarrow$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+}  # fmt: skip
+"""Characters that TeX reads as commands, or that its usual fonts lack → what prints them."""
 
 
 def tex(text: str) -> str:
     """Escape the characters that are special in TeX, braces included."""
-    special = {c: "\\" + c for c in "&%$#_{}"}
-    special |= {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}"}
-    return "".join(special.get(c, c) for c in text)
+    return "".join(SPECIAL.get(c, c) for c in text)
 
 
 def _what(metric: str | None, lead: int | None) -> str:

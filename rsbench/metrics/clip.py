@@ -9,6 +9,7 @@ the SHA-256 of its weights.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
@@ -22,7 +23,10 @@ from rsbench.metrics.weights import SETTING, folders
 if TYPE_CHECKING:
     from torch import Tensor
 
+FEATURES = "text-image"
+"""Name of the similarity among the features of sets of images."""
 FOLDER, NETWORK = "clip", "model.safetensors"
+FILES = (NETWORK, "config.json", "preprocessor_config.json")
 
 
 def folder() -> Path | None:
@@ -35,12 +39,14 @@ def absence() -> str | None:
     """Return why no similarity can be computed here; None where it can."""
     if importlib.util.find_spec("transformers") is None:
         return "transformers is not installed: type `pip install 'rsbench[generative]'`"
-    if folder() is None:
+    place = folder()
+    if place is None:
         return (
             f"there is no CLIP network: put a folder {FOLDER} with {NETWORK}, configuration and "
             f"tokenizer into a folder that {SETTING} names"
         )
-    return None
+    absent = [name for name in FILES if not (place / name).is_file()]
+    return f"{place} lacks {', '.join(absent)}" if absent else None
 
 
 def weights() -> dict[str, str]:
@@ -80,8 +86,25 @@ def _required() -> Path:
 
 @cache
 def _loaded(place: str) -> tuple[Any, Any]:
-    from transformers import CLIPModel, CLIPProcessor
+    """Return network and processor.
 
-    model = CLIPModel.from_pretrained(place, local_files_only=True, use_safetensors=True)
-    processor = CLIPProcessor.from_pretrained(place, local_files_only=True)
+    Raises:
+        MetricUnavailable: if a file cannot be read, or the network in it is not CLIP.
+    """
+    from safetensors import SafetensorError
+
+    transformers: Any = importlib.import_module("transformers")
+    asked, remedy = "metric 'text.image@1'", "Give a folder that save_pretrained of CLIPModel wrote"
+    transformers.logging.disable_progress_bar()
+    try:
+        model, told = transformers.CLIPModel.from_pretrained(
+            place, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+        processor = transformers.CLIPProcessor.from_pretrained(place, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        found = f"the network in {place} cannot be loaded ({type(error).__name__})"
+        raise MetricUnavailable(asked, found, remedy) from error
+    absent = sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]]))
+    if absent:
+        raise MetricUnavailable(asked, f"the network in {place} lacks {absent[0]}", remedy)
     return model.eval(), processor

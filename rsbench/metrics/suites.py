@@ -115,7 +115,10 @@ def for_bands(
         if bands < known.min_bands:
             dropped[metric] = f"needs {known.min_bands} bands, the data have {bands}"
         elif known.rgb and not rgb:
-            dropped[metric] = "uses red, green and blue, which the data do not name"
+            dropped[metric] = (
+                "uses red, green and blue, which the data do not name; "
+                "import-dataset --rgb NAMES states them"
+            )
         elif known.kind == "change" and not start:
             dropped[metric] = "needs an earlier image of what is predicted, and none is given"
         elif known.coarser and ratio is None:

@@ -326,12 +326,20 @@ class ClosedForm(Trainable, Protocol):
         ...
 
 
+OF_ITSELF = " · "
+"""Between the name of a model and that of its control that differs from it in one thing."""
+
+
 @runtime_checkable
 class Controlled(Model, Protocol):
     """A model with controls made of its own weights; every table lists them beside it."""
 
     def controls(self) -> Mapping[str, Model]:
-        """Return the controls by the names of their cards."""
+        """Return the controls by the names of their cards.
+
+        A name that begins with ``OF_ITSELF`` is put behind the name of the model, whose card the
+        control then has.
+        """
         ...
 
 
@@ -375,8 +383,8 @@ class Card:
         sampler_tolerance: largest allowed change of a float32 prediction with the other samples
             or the size of the batch, as a share of the value range.
         overfit_share: the contract trains each stage on eight samples until its loss is below this
-            share of its start. More than the default is for losses that have a lower bound above 0,
-            as the noise in images that are drawn without a condition.
+            share of its start. More than the default is for a loss that reaches it in the last
+            steps of the preset or not at all; the card then states what it reaches.
         taught: whether training has frames that predictions do not have (``Given.taught``).
         shared: options that no stage before the first labelled one depends on. Models that differ
             in them alone take these stages from one training.

@@ -204,12 +204,16 @@ class SensorArrays:
 
 @dataclass(frozen=True)
 class RegionRecord:
-    """Name, split, strata (biome, stratum, country …) and dates of a region."""
+    """Name, split, strata (biome, stratum, country …), dates and texts of a region.
+
+    ``texts``: ISO date → description of the image of that date.
+    """
 
     name: str
     split: str
     strata: Mapping[str, str]
     times: tuple[date, ...]
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_name("region", self.name)
@@ -225,13 +229,14 @@ class RegionRecord:
             "split": self.split,
             "strata": dict(sorted(self.strata.items())),
             "times": [t.isoformat() for t in self.times],
+            **({"texts": dict(sorted(self.texts.items()))} if self.texts else {}),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read the JSON form."""
-        times = iso_dates(value["times"])
-        return cls(value["name"], value["split"], dict(value["strata"]), times)
+        """Read the JSON form; only stores with texts have the key ``texts``."""
+        times, texts = iso_dates(value["times"]), dict(value.get("texts", {}))
+        return cls(value["name"], value["split"], dict(value["strata"]), times, texts)
 
 
 @dataclass(frozen=True)

@@ -171,8 +171,8 @@ def _root_group(root: Path, index: dict[str, Any]) -> str:
         name = region["name"]
         own = json.loads((root / name / "zarr.json").read_text(encoding="utf-8"))
         nodes |= {name: own, **{f"{name}/{k}": v for k, v in nodes_below(root / name).items()}}
-    text = json.dumps(group | consolidation(nodes), indent=1)
-    return text if len(text) <= MOST_CONSOLIDATED else json.dumps(group, indent=1)
+    text = json.dumps(group | consolidation(nodes))
+    return text if len(text) <= MOST_CONSOLIDATED else json.dumps(group)
 
 
 def _listing(root: Path, manifest: Manifest) -> dict[str, Any]:

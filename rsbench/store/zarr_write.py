@@ -56,7 +56,7 @@ def write_group(
     text: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
     if consolidated is not None:
         text |= consolidation(consolidated)
-    (folder / "zarr.json").write_text(json.dumps(text, indent=1), encoding="utf-8")
+    (folder / "zarr.json").write_text(json.dumps(text), encoding="utf-8")
 
 
 def consolidation(nodes: Mapping[str, Any]) -> dict[str, Any]:

@@ -352,6 +352,10 @@ class Task(Protocol[S]):
         """Return the constructor options that follow from the data."""
         return {"bands": len(config.bands), "context": config.context}
 
+    def bands_given(self, store: Store, sensor: str, bands: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the bands of the images given, where ``bands`` of ``sensor`` are predicted."""
+        return bands
+
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
         """Check that the data allow what is asked; return the configuration as it is scored.
 
@@ -408,6 +412,11 @@ class Task(Protocol[S]):
     def partners(self, config: EvaluationConfig) -> Mapping[SampleKey, S]:
         """Return by key and window of a sample that whose conditions its control is given."""
         return {}
+
+    def permuted(self, given: Given, reader: Reader[S], others: Sequence[S]) -> Given:
+        """Return what is given with the frames and texts of other samples, one per batch row."""
+        found = reader.assemble(others)
+        return replace(given, frames=found.given, texts=found.texts)
 
     def shown(self, config: EvaluationConfig) -> str:
         """Return the inputs of every model, as written in the table."""

@@ -48,11 +48,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Requests:
-    """All frames that a sample takes, and the key of its noise."""
+    """All frames that a sample takes, the key of its noise, and its text where texts are given."""
 
     key: str
     given: tuple[Request, ...]
     truth: Request
+    text: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,8 @@ class FrameReader(Generic[S]):
             for sample, one in zip(samples, asked, strict=True)
         )
         on = dict.fromkeys((wanted, *given), grids)
-        return Batch(tuple(samples), refs, wanted, on, given, truth)
+        texts = tuple(one.text for one in asked if one.text is not None)
+        return Batch(tuple(samples), refs, wanted, on, given, truth, texts=texts)
 
     def usable(self, sample: S) -> bool:
         """Return whether truth, the frames given and every required one have a valid pixel."""

@@ -18,7 +18,6 @@ from rsbench.tasks.registry import TASKS, fitting, require_protocol, task, task_
 if TYPE_CHECKING:
     import torch
 
-    from rsbench.models.api import Given
     from rsbench.store.read import Store
     from rsbench.tasks.base import Batch
     from rsbench.tasks.split import Question
@@ -212,16 +211,8 @@ def cases(
             case = replace(_case(config, own, batch, question), ratio=ratio)
             chosen = [partners.get((s.region, s.key, s.window)) for s in case.samples]
             if all(chosen):
-                case = replace(case, permuted=_permuted(case, reader.assemble(chosen), question))
+                case = replace(case, permuted=own.permuted(case.given, reader, chosen))
             yield case
-
-
-def _permuted(case: Case, other: Batch[Any], question: Question) -> Given:
-    """Return what is given in a case, with the frames and texts of other samples."""
-    from rsbench.tasks.split import split
-
-    found = split(other, question)[0]
-    return replace(case.given, frames=found.frames, texts=found.texts)
 
 
 def _case(config: EvaluationConfig, own: Task[Any], batch: Batch[Any], question: Question) -> Case:

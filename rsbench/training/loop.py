@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rsbench.core.errors import TrainingError
+from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, describe
 from rsbench.models.noise import Noise, Scoped
 from rsbench.training.augment import augmented
@@ -64,10 +65,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class Listeners:
-    """What is told about a training: a progress bar and callbacks."""
+    """What is told about a training: a progress bar, callbacks, and where the time goes."""
 
     advance: Advance
     callbacks: Callbacks = field(default_factory=Callbacks)
+    phases: Phases = field(default_factory=Phases)
 
 
 class Loop:
@@ -87,6 +89,7 @@ class Loop:
         self.states = states
         self.advance = listeners.advance
         self.callbacks = listeners.callbacks
+        self.phases = listeners.phases
         self.shared = shared
         self.position = Position()
         self._saved_at = time.monotonic()
@@ -111,7 +114,8 @@ class Loop:
     def _stage(self, index: int, tensors: Mapping[str, Tensor] | None, sign: StopSign) -> None:
         stage = self.plan.stages[index]
         if stage.closed_form:
-            self._solve(index, tensors)
+            with self.phases.time("step"):
+                self._solve(index, tensors)
             self._next_stage(index)
             return
         with focused(self.model.module, stage, self.plan.model):
@@ -269,9 +273,11 @@ class Loop:
         return [augmented(batch, self.options.augment, seed + i) for i, batch in parts]
 
     def _guarded_step(self, tools: Tools, made: Future[list[TrainingBatch]]) -> dict[str, float]:
-        ready = made.result()
+        with self.phases.time("read"):
+            ready = made.result()
         try:
-            return self._step(tools, ready)
+            with self.phases.time("step"):
+                return self._step(tools, ready)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -290,7 +296,9 @@ class Loop:
         loss: dict[str, float] = {}
         for number, batch in enumerate(batches, start=1):
             with self.fabric.no_backward_sync(tools.wrapped, enabled=number < len(batches)):
-                terms = tools.wrapped(batch.to(self.fabric.device))
+                with self.phases.time("transfer"):
+                    shown = batch.to(self.fabric.device)
+                terms = tools.wrapped(shown)
                 total = self._total(terms, tools)
                 part = len(batch.want.samples) / count
                 self.fabric.backward(total * part)
@@ -408,13 +416,14 @@ class Loop:
         # Every step seeds anew: what is drawn here changes none.
         seed_all(derive(self.plan.seed, "watch", tools.index))
         self.model.module.eval()
-        with tools.average.shown(), self.fabric.autocast():
+        shown = tools.average.shown()
+        with self.phases.time("validation"), shown, self.fabric.autocast():
             return mean_terms(self.model, tools.stage, batches, self.fabric.device)
 
     def _validate(self) -> float:
         value = 0.0
         if self.fabric.is_global_zero:
-            with self.fabric.autocast():
+            with self.phases.time("validation"), self.fabric.autocast():
                 value = self.validation.mse(self.model, Noise(self.plan.seed), self.fabric.device)
         if self.fabric.world_size > 1:
             value = float(self.fabric.broadcast(value))
@@ -439,7 +448,8 @@ class Loop:
             self.position.scaler = self._scaler_state()
             tensors = pack(self.model.module, tools.optimizer if tools else None)
             tensors |= tools.average.tensors() if tools else {}
-            self.states.save(self.position, tensors, best)
+            with self.phases.time("write"):
+                self.states.save(self.position, tensors, best)
         if self.fabric.world_size > 1:
             self.fabric.barrier()
         self._saved_at = time.monotonic()

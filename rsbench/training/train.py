@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.errors import InputError, TrainingError, unknown
+from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
 from rsbench.core.provenance import provenance
 from rsbench.models.api import Card, Model, Trainable
@@ -178,9 +179,11 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
     if begun is None and shared is not None and sitting.request.resume:
         begun = shared.load(model.module)
     before = begun[0].steps if begun else 0
-    sources = _sources(sitting, card, advance)
+    phases = Phases()
+    with phases.time("read"):
+        sources = _sources(sitting, card, advance)
     heard = Callbacks((HistoryFile(), *sitting.request.callbacks) if fabric.is_global_zero else ())
-    listeners = Listeners(advance, heard)
+    listeners = Listeners(advance, heard, phases)
     loop = Loop(fabric, model, plan, sources, states=states, listeners=listeners, shared=shared)
     extras = Options.of(plan.extras)
     with (
@@ -188,10 +191,9 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
         seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras),
     ):  # fmt: skip
         position = loop.run(begun)
-    inputs = sitting.store.sensor(plan.sensor).bands
-    mark_trained(model, TrainedFor(plan.bands, inputs, plan.labels))
+    mark_trained(model, TrainedFor(plan.bands, _inputs(sitting), plan.labels))
     if fabric.is_global_zero:
-        _write(model, sitting, position, sources.crops.regions)
+        _write(model, sitting, position, sources.crops.regions, phases)
         states.clear()
     return _result(sitting.folder, position, before)
 
@@ -401,10 +403,12 @@ def _fabric(device: str, launch: Launch, precision: str) -> Fabric:
     return fabric
 
 
-def _write(model: Trainable, sitting: Sitting, position: Position, regions: Sequence[str]) -> None:
+def _write(
+    model: Trainable, sitting: Sitting, position: Position, regions: Sequence[str], phases: Phases
+) -> None:
     store, plan, folder = sitting.store, sitting.plan, sitting.folder
     tensors = model.module.state_dict()
-    device = str(sitting.fabric.device)
+    made = provenance(device=str(sitting.fabric.device), precision=plan.precision, seed=plan.seed)
     note = Checkpoint(
         model=plan.model, preset=plan.preset, options=plan.options,
         preset_options=plan.preset_options, dataset=store.recipe, dataset_digest=store.digest,
@@ -412,15 +416,22 @@ def _write(model: Trainable, sitting: Sitting, position: Position, regions: Sequ
         window=plan.window, regions=_footprints(store, plan, regions),
         selected_on=store.split("val"), seed=plan.seed, steps=position.steps,
         stages=tuple(stage.stated() for stage in plan.stages), precision=plan.precision,
-        budget=sitting.request.budget, training=plan.extras, labels=plan.labels,
+        inputs=_inputs(sitting), budget=sitting.request.budget, training=plan.extras,
+        labels=plan.labels,
         selection=dict(position.best or {}), weights_digest=tensors_digest(tensors),
         plan=plan.digest, simulated=store.simulated,
         seconds=position.seconds_before + position.seconds, history=tuple(position.history),
-        provenance=provenance(device=device, precision=plan.precision, seed=plan.seed).to_json(),
+        provenance={**made.to_json(), "phases": phases.seconds()},
         finished=datetime.now(UTC).isoformat(timespec="microseconds"),
     )  # fmt: skip
     write_tensors(folder / WEIGHTS, tensors)
     write_json(folder / NOTE, note.to_json())
+
+
+def _inputs(sitting: Sitting) -> tuple[str, ...]:
+    """Return the bands of the images that the model is given."""
+    plan = sitting.plan
+    return task(sitting.protocol.task).bands_given(sitting.store, plan.sensor, plan.bands)
 
 
 def _footprints(store: Store, plan: Plan, regions: Sequence[str]) -> tuple[Footprint, ...]:

@@ -242,6 +242,75 @@ def test_the_signed_error_and_the_series_of_a_pixel(tab: Page, html: Path) -> No
     assert tab.faults == []
 
 
+def view(tab: Page, name: str) -> None:
+    choose(tab, "#viewer-view", name)
+    tab.run("new Promise((done) => setTimeout(done, 300))")
+
+
+def test_views_are_composed_of_the_bands(tab: Page, html: Path) -> None:
+    open_viewer(tab, html)
+    views = tab.run("[...document.querySelector('#viewer-view').options].map((o) => o.value)")
+    assert views == [
+        "true colour: red, green, blue", "false colour: nir, red, green", "NDVI",
+        "red", "green", "blue", "nir",
+    ]  # fmt: skip
+    red, green, _ = tab.run(f"{PIXEL}('#viewer-truth', 60, 30)")
+    view(tab, "false colour: nir, red, green")
+    false = tab.run(f"{PIXEL}('#viewer-truth', 60, 30)")
+    assert false == [255 - red, red, green]  # the near infrared of these pictures is 255 − red
+    strip = "document.querySelector('.strip-box .kind-truth img')"
+    assert tab.run(f"{strip}.src") == tab.run("document.querySelector('#viewer-truth').src")
+    view(tab, "nir")
+    assert tab.run(f"{PIXEL}('#viewer-truth', 60, 30)") == [255 - red] * 3
+    view(tab, "NDVI")
+    tab.run("document.querySelector('#viewer-zoom').focus()")
+    tab.key("Enter")
+    said = text(tab, "#viewer-series-text")
+    middle = tab.run(f"{PIXEL}('.strip-box .kind-truth img', 48, 48)")
+    assert len(set(middle)) > 1  # a colour of the scale
+    view(tab, "red")
+    level = tab.run(f"{PIXEL}('#viewer-truth', 48, 48)")[0]
+    near, low = (0.6 * (v / 255) ** 2.2 for v in (255 - level, level))
+    ndvi = float(said.split("now truth ")[1].split(",")[0].replace("−", "-"))
+    assert abs(ndvi - (near - low) / (near + low)) < 2e-3
+    tab.run("document.querySelector('input[value=signed]').click()")
+    assert "red · " in text(tab, "#viewer-name")
+    view(tab, views[0])
+    tab.run("document.querySelector('#viewer').close()")
+    assert tab.faults == []
+
+
+def test_a_crop_is_the_same_part_of_every_picture(tab: Page, html: Path) -> None:
+    open_viewer(tab, html)
+    tab.run("new Promise((done) => setTimeout(done, 300))")
+    first = text(tab, "#viewer-crops .crop-text")
+    assert first.startswith("Crops of 24 × 24 pixels at column")
+    assert "the largest error of simvp" in first
+    names = tab.run(
+        "[...document.querySelectorAll('#viewer-crops figcaption')].map((n) => n.textContent)"
+    )
+    assert set(names) == {"truth", *MEMBERS[:-1], "simvp (seed 1)"}
+    tab.run("document.querySelector('#viewer-crop').click()")
+    edge = tab.run("(() => { const r = document.querySelector('.viewer-grid figure')"
+                   ".getBoundingClientRect(); return [r.left, r.top, r.width]; })()")  # fmt: skip
+    for kind, share in (("mousePressed", 0.25), ("mouseMoved", 0.4), ("mouseReleased", 0.5)):
+        at = {name: edge[i] + share * edge[2] for i, name in enumerate(("x", "y"))}
+        tab.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
+    said = text(tab, "#viewer-crops .crop-text")
+    assert said.startswith("Crops of 24 × 24 pixels at column 24, row 24, year +1")
+    assert said == text(tab, ".strip-box .crop-text")
+    assert "as chosen" in said
+    shades = tab.run(
+        "[...document.querySelectorAll('#viewer-crops canvas')].map((c) => "
+        "[...c.getContext('2d').getImageData(132, 132, 1, 1).data].slice(0, 3))"
+    )
+    assert shades[0] == tab.run(f"{PIXEL}('.strip-box .kind-truth img', 36, 36)")
+    tab.run("document.querySelector('#viewer-crop-view').click()")  # by keys: what is seen
+    assert text(tab, "#viewer-crops .crop-text").startswith("Crops of 96 × 96 pixels")
+    tab.run("document.querySelector('#viewer').close()")
+    assert tab.faults == []
+
+
 def test_swipe_stretch_and_play(tab: Page, html: Path) -> None:
     open_viewer(tab, html)
     plain = tab.run("document.querySelector('#viewer-other').src")

@@ -13,7 +13,7 @@ import typer
 
 from rsbench.build.read import engines
 from rsbench.cli import app as output
-from rsbench.cli import doctor
+from rsbench.cli import doctor, frame
 from rsbench.cli.examples import EXAMPLES
 from rsbench.cli.exit_codes import _missing, run_app
 from rsbench.cli.main import app
@@ -46,6 +46,21 @@ def test_a_command_has_two_examples_that_parse(words: str) -> None:
         typed_words = shlex.split(example.partition(" > ")[0])[1:]
         assert typed_words[: len(words.split())] == words.split()
         ALL[words].make_context(words, typed_words[len(words.split()) :])
+
+
+def test_options_are_read_for_the_named_command_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    framed = frame._framed
+
+    def noted(function: Any) -> Any:
+        read.append(function.__name__)
+        return framed(function)
+
+    monkeypatch.setattr(frame, "_framed", noted)
+    assert typed("--help", monkeypatch=monkeypatch) == 0
+    assert read == []
+    assert typed("lock", "diff", "--help", monkeypatch=monkeypatch) == 0
+    assert read == ["lock_diff"]
 
 
 def test_help_has_groups_and_examples(

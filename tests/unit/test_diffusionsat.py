@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,14 +10,20 @@ from typing import Any
 
 import pytest
 import torch
+import toys
 from torch import Tensor, nn
 
 pytest.importorskip("diffusers")
 
+import generator_toys
+from generator_toys import SOURCE
+
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
+from rsbench.evaluation.run import RunRequest, run_model
 from rsbench.models.contract_data import Samples, Shape, make_samples
 from rsbench.models.registry import create_model
+from rsbench.store.add_texts import add_texts
 from rsbench_baselines import _latent, _text
 from rsbench_baselines._snapshot import STEM, Snapshot
 from rsbench_baselines.diffusionsat import generator
@@ -28,25 +33,16 @@ from rsbench_baselines.diffusionsat.model import CONTROL, PRIOR, SLOTS
 from rsbench_baselines.diffusionsat.network import Control, MetadataUNet, Stem, unet
 from rsbench_baselines.diffusionsat.sizes import SD21, TOY, ControlSize, Sizes
 
-SOURCE = Snapshot("loading a test", "nobody/nothing")
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def samples(**changed: Any) -> Samples:
+def samples(seed: int = 3, **changed: Any) -> Samples:
     shape = Shape(**{"samples": 2, "context": 3, "leads": 1, "bands": 3, "side": 32, **changed})
-    return make_samples(shape, seed=3)
+    return make_samples(shape, seed=seed)
 
 
 def tiny(**options: Any) -> Any:
-    torch.manual_seed(0)
-    return create_model("diffusionsat", "tiny", bands=3, **options)
+    return generator_toys.tiny("diffusionsat", **options)
 
 
 def count(module: nn.Module) -> int:
@@ -146,6 +142,29 @@ def test_at_the_start_the_branch_changes_no_bit() -> None:
     assert float(moved.abs().max()) > 0
 
 
+def test_the_control_without_branch_sees_no_frame() -> None:
+    model, data = tiny(gain=0.0), samples()
+    (name,) = model.controls()
+    assert name == " · without branch"
+    with torch.no_grad():
+        assert torch.equal(*drawn_by(model, data))
+        branch = model.module.control
+        for gate in (branch.controlnet_mid_block, branch.controlnet_cond_embedding.conv_out):
+            gate.weight.fill_(0.1)
+        with_branch, without = drawn_by(model, data)
+        assert not torch.equal(with_branch, without)
+        later = replace(data, given=samples(seed=4).given)
+        assert torch.equal(drawn_by(model, later)[1], without)
+        assert not torch.equal(drawn_by(model, later)[0], with_branch)
+
+
+def drawn_by(model: Any, data: Samples) -> tuple[Tensor, Tensor]:
+    """Return the images of a model and of its control."""
+    (control,) = model.controls().values()
+    own, other = (one.predict(data.given, data.want).values for one in (model, control))
+    return own, other
+
+
 def test_the_branch_starts_as_a_copy_of_the_trained_encoder_once() -> None:
     model, data = tiny(), samples()
     prior, control = model.stages()
@@ -222,6 +241,35 @@ def test_words_change_the_image_after() -> None:
             outputs.append(model.predict(given, data.want).values)
     assert not torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[1], outputs[2])
+
+
+def test_words_reach_it_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One frame, one date and the text of the wanted image, from a store to a table."""
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
+    split = ("train", "val", "test", "test")
+    store = toys.write_store(
+        tmp_path / "a", size=32, years=2, floor=False, split=split, simulation=None
+    )
+    texts = {name: {"2018-07-01": f"after a flood of {name}"} for name in store.regions}
+    told = add_texts(store, texts, tmp_path / "b")
+    seen: list[str] = []
+
+    def noted(word: bytes) -> int:
+        seen.append(word.decode())
+        return len(word)
+
+    monkeypatch.setattr(_text, "crc32", noted)
+    rules = tmp_path / "after.yaml"
+    rules.write_text("name: after\ndescription: One date ahead.\ncontext: 1\nhorizon: 1\n"
+                     "window: 32\nstride: 32\nsuite: [mse@1]\n")  # fmt: skip
+    request = RunRequest(
+        model="diffusionsat", preset="tiny", data=told.path, protocol=str(rules), budget="2steps",
+        device="cpu", keep="none", options={"sampling_steps": 1}, out=tmp_path / "run",
+    )  # fmt: skip
+    scores = run_model(request).scores
+    own = {"diffusionsat", "diffusionsat · shuffled", "diffusionsat · without branch"}
+    assert own <= set(scores.units["model"])
+    assert {"flood", *store.regions} <= {*seen}  # in training, validation and scoring
 
 
 def with_texts(data: Samples, text: str) -> Any:

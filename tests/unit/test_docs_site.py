@@ -51,6 +51,19 @@ def test_the_reference_has_every_public_name_and_command(tool: dict[str, Any]) -
     assert "## lock diff\n" in commands
 
 
+def test_roles_of_docstrings_are_links_or_code(tool: dict[str, Any]) -> None:
+    page = (
+        '<h3 id="rsbench.a.train"></h3> see :func:<code>rsbench.train</code> and '
+        ":class:<code>~rsbench.a.Other</code>; <code>:func:`x`</code>"
+    )
+    assert tool["without_roles"](page) == (
+        '<h3 id="rsbench.a.train"></h3> see <a href="#rsbench.a.train"><code>rsbench.train</code>'
+        "</a> and <code>rsbench.a.Other</code>; <code>:func:`x`</code>"
+    )
+    two = page.replace("<h3", '<h3 id="rsbench.b.train"></h3> <h3', 1)
+    assert "<code>rsbench.train</code> and" in tool["without_roles"](two)
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_has_no_outputs_and_uses_public_names(path: Path) -> None:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]

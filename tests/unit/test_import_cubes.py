@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from import_fixtures import importing
 from typer.testing import CliRunner
 
+from rsbench.build.importers import netcdf
 from rsbench.build.importers.api import ImportOptions
 from rsbench.build.importers.registry import describe_import
 from rsbench.cli.main import app
@@ -72,7 +74,8 @@ def require_pixels(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "form"),
-    [("nc", "plain"), ("nc", "south_up"), ("nc", "bare"), ("zarr2", "bare"), ("zarr2", "stacked"),
+    [("nc", "plain"), ("nc", "south_up"), ("nc", "bare"), ("nc", "stacked"),
+     ("zarr2", "bare"), ("zarr2", "stacked"),
      ("zarr3", "south_up"), ("zarr3", "stacked")],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:The data type")
@@ -149,7 +152,7 @@ def test_cubes_that_are_not_understood_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no NetCDF file"):
         imported(tmp_path / "empty", tmp_path / "out")
     path = written(cube(stacked=True), tmp_path / "stacked", "nc")
-    with pytest.raises(InputError, match="beside rows and columns it has time, band"):
+    with pytest.raises(InputError, match="its 2 bands along band have no names"):
         imported(path, tmp_path / "out", bands=("reflectance",))
     (tmp_path / "a.h5").write_bytes(b"x")
     with pytest.raises(InputError, match="it is no NetCDF file"):
@@ -170,3 +173,77 @@ def test_one_netcdf_per_date_takes_the_date_of_its_name(tmp_path: Path) -> None:
         written(data, tmp_path / day, "nc").rename(tmp_path / f"{day}.nc")
         (tmp_path / day).rmdir()
     require_pixels(imported(tmp_path, tmp_path.parent / "out"))
+
+
+@pytest.mark.parametrize("form", ["numbered", "nameless", "band first", "without time"])
+def test_a_netcdf_with_a_dimension_of_bands_is_read(form: str, tmp_path: Path) -> None:
+    data = cube(stacked=True)
+    if form == "numbered":
+        data = data.assign_coords(band=[665, 842])
+    elif form == "without time":
+        data = data.isel(time=0, drop=True)
+    else:
+        data = data.drop_vars("band")
+        data = data.transpose("band", "time", "y", "x") if form == "band first" else data
+    path = written(data, tmp_path / "in", "nc")
+    if form != "without time":
+        require_pixels(imported(path, tmp_path / "out"))
+        return
+    path = path.rename(path.with_name("place_2020-01-05.nc"))
+    store = imported(path, tmp_path / "out")
+    assert (store.read(store.regions[0], "image") == NUMBERS[:1, :, :, :24]).all()
+
+
+def test_some_bands_of_a_dimension_are_chosen_by_its_numbers(tmp_path: Path) -> None:
+    data = cube(stacked=True).assign_coords(band=[4, 8])
+    store = imported(written(data, tmp_path / "in", "nc"), tmp_path / "out", bands=("8",))
+    assert store.sensor("image").bands == ("8",)
+    assert (store.read(store.regions[0], "image") == NUMBERS[:, 1:, :, :24]).all()
+
+
+TAGS = {
+    "NETCDF_DIM_EXTRA": "{time,band}", "NETCDF_DIM_band_VALUES": "{B04,B08,B11}",
+    "NETCDF_DIM_time_VALUES": "{0,31}", "time#units": "days since 2020-01-05 00:00:00",
+}  # fmt: skip
+
+
+def test_bands_are_named_by_the_text_along_their_dimension(tmp_path: Path) -> None:
+    """Text coordinates of a NetCDF 4, as GDAL gives them, are names and never replaced."""
+
+    def bands(asked: tuple[str, ...] | None, tags: dict[str, str] = TAGS) -> Any:
+        return netcdf.bands(tmp_path / "a.nc", {"image": "a.nc"}, asked, lambda _: (6, tags))
+
+    assert {name: source.numbers for name, source in bands(None).items()} == {
+        "B04": (1, 4), "B08": (2, 5), "B11": (3, 6),
+    }  # fmt: skip
+    found = bands(("B11", "B08", "B05"))
+    assert list(found) == ["B04", "B08", "B11"]
+    with pytest.raises(InputError, match="no variable B05; there are B04, B08, B11"):
+        netcdf.sources(tmp_path / "a.nc", found, ("B11", "B08", "B05"))
+    numbered = {**TAGS, "NETCDF_DIM_band_VALUES": "{1,2,3}"}
+    assert list(bands(("red", "green", "blue"), numbered)) == ["red", "green", "blue"]
+    with pytest.raises(InputError, match="its 3 bands along band have no names"):
+        bands(("red", "green"), numbered)
+    first = {**TAGS, "NETCDF_DIM_EXTRA": "{band,time}"}
+    assert bands(None, first)["B08"].numbers == (3, 4)
+    with pytest.raises(InputError, match="beside rows and columns it has time, band, level"):
+        bands(None, {**TAGS, "NETCDF_DIM_EXTRA": "{time,band,level}"})
+
+
+def test_two_variables_with_one_band_are_refused(tmp_path: Path) -> None:
+    variables = {"image": "a", "error": "b"}
+    with pytest.raises(InputError, match="two of its variables have a band B04"):
+        netcdf.bands(tmp_path / "a.nc", variables, None, lambda _: (6, TAGS))
+
+
+def test_a_dry_run_is_printed_as_json(tmp_path: Path) -> None:
+    path = written(cube(stacked=True), tmp_path / "in", "nc")
+    words = ["import-dataset", "netcdf-series", str(path), "--out", str(tmp_path / "out")]
+    words += ["--unit", "reflectance", "--scale", "1e-4", "--bands", "B04,B08", "--json"]
+    words += ["--region-size", "24"]
+    found = json.loads(CliRunner().invoke(app, [*words, "--dry-run"]).stdout)
+    assert [image["date"] for image in found["images"]] == list(DAYS)
+    assert {image["bands"] for image in found["images"]} == {"B04,B08"}
+    assert not (tmp_path / "out").exists()
+    done = json.loads(CliRunner().invoke(app, words).stdout)
+    assert done == {"path": str(tmp_path / "out"), "digest": open_store(tmp_path / "out").digest}

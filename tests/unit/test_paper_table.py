@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +13,12 @@ from typer.testing import CliRunner
 from rsbench.cli.main import app
 from rsbench.core.errors import Incomparable, InputError
 from rsbench.evaluation import table as tables
+from rsbench.evaluation.report.board import boards
 from rsbench.evaluation.report.choice import Choice, read
+from rsbench.evaluation.report.paper import bibtex
 from rsbench.evaluation.report.paper_table import Style, to_paper
 from rsbench.evaluation.scores import Scores
+from rsbench.models.registry import cards
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +127,37 @@ def test_a_table_without_roles_is_not_ranked(run_folder: Path) -> None:
     frame, none = read([run_folder / "table.parquet"])
     with pytest.raises(InputError, match="Name run folders"):
         to_paper(frame, none, Choice(("mse",)), Style(best="bold"), latex=False)
+
+
+DOCUMENT = r"""\documentclass[twocolumn]{article}
+\usepackage{booktabs,graphicx}
+\begin{document}
+%s
+\nocite{*}
+\bibliographystyle{plain}
+\bibliography{a}
+\end{document}
+"""
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_tables_and_bibtex_compile_and_fit_a_column(tmp_path: Path) -> None:
+    odd = {"my_net 50% <a|b> & #1 ±·→ ≥ ~^": ("model", "tiny_2", 0.6), **MODELS}
+    units = make_units(models=odd, metrics=("mse@1", "ssim@1", "psnr@1"), bands=("all",))
+    units.loc[units["metric"] == "psnr@1", "value_sum"] *= -1.0
+    run = make_run(citations={name: card.citation for name, card in cards().items()})
+    made = Scores(units, run)
+    styles = (Style(), Style(best="bold", caption="Scores.", label="tab:a"))
+    texts = [paper(made, Choice(("mse", "ssim", "psnr")), style, latex=True) for style in styles]
+    best = tables.supported_best(made)
+    texts.append(tables.to_latex(made.table(), best=best, scores=[made]))
+    (tmp_path / "a.tex").write_text(DOCUMENT % "\n\n".join(texts), encoding="utf-8")
+    board = boards([save_run(tmp_path / "run", made)])[0]
+    (tmp_path / "a.bib").write_text(bibtex(board), encoding="utf-8")
+    latex = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a"]
+    for command in (latex, ["bibtex", "a"], latex):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        assert not re.findall(r"Overfull \\hbox|Missing character|error message", done.stdout)
+        assert not re.findall(r"^! .*", done.stdout, re.M)
+    assert (tmp_path / "a.pdf").stat().st_size > 10_000

@@ -29,6 +29,7 @@ COMMANDS = {
     "import-dataset": "import_dataset",
     "inspect": "inspect_store",
     "validate": "Store.validate",
+    "add-texts": "add_texts",
     "export": "export_geotiff",
     "lock diff": "lock_diff",
     "train": "train",

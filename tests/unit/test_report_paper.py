@@ -12,7 +12,7 @@ from scores_fixtures import make_run, make_scores, make_units, save_run
 from typer.testing import CliRunner
 
 from rsbench.cli.main import app
-from rsbench.evaluation.report import write_report
+from rsbench.evaluation.report import references, write_report
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.page import gather
 from rsbench.evaluation.report.paper import bibtex, methods
@@ -23,6 +23,7 @@ from rsbench.evaluation.scores import Scores
 from rsbench.metrics.registry import metric_info
 from rsbench.models.registry import cards
 
+SOURCE = Path(references.__file__).parent / "templates" / "references.bib"
 LOOKS = {
     "simvp/tiny": {"style": "c0", "dash": ""},
     "persistence/fixed": {"style": "quiet", "dash": "7 4"},
@@ -93,7 +94,7 @@ def entries(text: str) -> dict[str, dict[str, str]]:
     """A small reader of BibTeX; braces must balance."""
     found = {}
     for kind, key, body in re.findall(r"@(\w+)\{([^,\s]+),\n(.*?)\n\}", text, re.S):
-        assert kind in ("misc", "article", "inproceedings", "book")
+        assert kind in ("misc", "article", "inproceedings", "book", "manual")
         assert key not in found
         fields = dict(re.findall(r"^  (\w+) = \{(.*)\},$", body, re.M))
         for value in fields.values():
@@ -138,10 +139,49 @@ def test_every_known_publication_is_whole_and_cited() -> None:
     cited = [card.citation for card in cards().values()]
     cited += [info.source for info in metric_info(probe=False)]
     for one in known():
-        assert {"author", "title", "year"} <= set(one.fields), one.match
+        assert {"author", "title", *REQUIRED[one.kind]} <= set(one.fields), one.match
+        assert re.fullmatch(r"10\.\d{4,9}/\S+", one.fields.get("doi", "10.1234/none")), one.match
+        if "eprint" in one.fields:
+            assert one.fields["archiveprefix"] == "arXiv"
+            assert re.fullmatch(r"\d{4}\.\d{4,5}", one.fields["eprint"]), one.match
         assert any(reference(part) is one for text in cited for part in parts(text)), one.match
     matches = [one.match for one in known()]
     assert len(matches) == len(set(matches))
+
+
+REQUIRED = {
+    "article": ("journal", "year"), "inproceedings": ("booktitle", "year"), "misc": ("year",),
+    "book": ("publisher", "year"), "manual": (),
+}  # fmt: skip
+NOT_FOUND = {"J. Zhang, J. Qu and others. SA-STF. CVPR 2026"}
+"""Publications whose title is not known to us."""
+
+
+def test_every_publication_of_a_model_or_metric_is_known() -> None:
+    cited = [card.citation for card in cards().values()]
+    metrics = [info.source for info in metric_info(probe=False)]
+    published = [text for text in metrics if re.search(r"doi |arXiv ", text)]
+    lacking = {
+        part for text in (*cited, *published) for part in parts(text) if reference(part) is None
+    }
+    assert lacking == NOT_FOUND
+    keys = re.findall(r"^@\w+\{(\w+),", SOURCE.read_text(encoding="utf-8"), re.M)
+    assert len(keys) == len(set(keys)) == len(known())
+
+
+def test_reasons_for_no_publication_and_semicolons_in_a_doi_make_no_entry(tmp_path: Path) -> None:
+    doi = "10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2"
+    assert parts(f"Brier 1950, doi {doi}; Guo 2017") == [f"Brier 1950, doi {doi}", "Guo 2017"]
+    found = entries(bibtex(board(tmp_path, citations={"majority": "None: a count"})))
+    assert "model-majority" not in found
+
+
+def test_public_code_has_a_title_and_an_address(tmp_path: Path) -> None:
+    cited = {"theirs": "an-owner/Some_Code @0d74406, path/of_it.py"}
+    assert entries(bibtex(board(tmp_path, citations=cited)))["model-theirs"] == {
+        "title": r"an-owner/Some\_Code", "url": "https://github.com/an-owner/Some_Code",
+        "note": r"an-owner/Some\_Code @0d74406, path/of\_it.py",
+    }  # fmt: skip
 
 
 def test_a_card_may_cite_in_bibtex(tmp_path: Path) -> None:

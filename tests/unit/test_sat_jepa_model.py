@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,12 +30,7 @@ from rsbench_baselines.sat_jepa_diff.sizes import SMALL, TEXT_TOKENS
 CARD = card("sat_jepa_diff")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def samples(*, bands: int = 3, batch: int = 2, leads: int = 1, members: int = 1) -> Samples:

@@ -67,6 +67,8 @@ def test_interrupted_equals_uninterrupted(
     assert tt.curve(parts) == tt.curve(whole)
     assert (parts.best_val, parts.steps) == (whole.best_val, whole.steps)
     assert 0 < parts.steps_now < whole.steps_now
+    phases = Checkpoint.load(tmp_path / "b").provenance["phases"]
+    assert {*phases} == {"read", "transfer", "step", "validation", "write"}
 
 
 def test_a_chain_of_interruptions_in_every_stage(store: Store, tmp_path: Path) -> None:

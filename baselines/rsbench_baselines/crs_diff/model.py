@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from rsbench import Given, InputError, Stage, Want
+from rsbench_baselines._checks import check_map
 from rsbench_baselines._latent import Answer, quiet
 from rsbench_baselines._options import accepts
 from rsbench_baselines._snapshot import Snapshot
@@ -29,8 +30,8 @@ from rsbench_baselines.diffusionsat.metadata import EPOCH, place_of
 from rsbench_baselines.diffusionsat.model import (
     FROM,
     OPTIONS,
-    SatDiffusion,
     Shown,
+    Steered,
     Variant,
     budgeted,
     process_of,
@@ -109,15 +110,20 @@ class Network(Generator):
         return replace(conditions, tokens=self._with_content(self.tokens(nothing)))
 
     def answer(self, conditions: Conditions, *, controlled: bool = True) -> Answer:
-        """Return the network under conditions."""
+        """Return the network under conditions, with or without the adapter of the maps."""
         features = cast(MapConditions, conditions).features
 
         def call(noisy: Tensor, times: Tensor) -> Tensor:
-            added = self.adapter(noisy, times, conditions.tokens, features)
+            told: dict[str, Any] = {}
+            if controlled:
+                added = self.adapter(noisy, times, conditions.tokens, features)
+                told = {
+                    "down_block_additional_residuals": added.skips,
+                    "mid_block_additional_residual": added.middle,
+                }
             found: Tensor = self.unet(
                 noisy, times, conditions.tokens, class_labels=conditions.added, return_dict=False,
-                down_block_additional_residuals=added.skips,
-                mid_block_additional_residual=added.middle,
+                **told,
             )[0]  # fmt: skip
             return found.float()
 
@@ -130,7 +136,7 @@ class Network(Generator):
         return torch.cat([tokens, self.content(vector)], dim=1)
 
 
-class CrsDiff(SatDiffusion):
+class CrsDiff(Steered):
     """An image under a map of classes, a text, place and date."""
 
     name = "crs_diff"
@@ -140,12 +146,13 @@ class CrsDiff(SatDiffusion):
         """See :meth:`SatDiffusion.shown`.
 
         Raises:
-            InputError: if the task gives no texts, or a map of another number of classes.
+            InputError: if the task gives no texts, or a map of another grid or other classes.
         """
         if not given.texts:
             raise InputError(
                 f"an image of {self.name}", "no text is given", "Take a task that gives texts"
             )
+        check_map(self.name, given, want)
         frames = frames_of(given)
         one_hot, seen = frames.values[:, 0, 0], frames.valid[:, 0, 0, :1]
         shown = torch.where(seen, one_hot, 0)

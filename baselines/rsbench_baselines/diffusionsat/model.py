@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rsbench import Frames, Given, InputError, Prediction, Stage, Want
+from rsbench import Frames, Given, InputError, Model, Prediction, Stage, Want
 from rsbench_baselines._checks import check_bands, check_leads
-from rsbench_baselines._latent import Process, rgb_order
+from rsbench_baselines._latent import Answer, Process, rgb_order
 from rsbench_baselines._options import accepts
 from rsbench_baselines._snapshot import Snapshot
 from rsbench_baselines.ddpm.diffusion import Diffusion
@@ -98,6 +98,10 @@ class SatDiffusion(ABC):
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Draw one image for each sample and member, ``at_once`` in a call of the network."""
+        return self.drawn(given, want, controlled=True)
+
+    def drawn(self, given: Given, want: Want, *, controlled: bool) -> Prediction:
+        """Draw images with or without the control branch."""
         self._network.eval()
         self._check(want)
         shown = self.shown(given, want)
@@ -110,7 +114,7 @@ class SatDiffusion(ABC):
         known = len(shown.last) // B
         row = row if known == M else row // M
         parts = [
-            self._drawn(part, row[part], conditions, free, want)
+            self._drawn(part, row[part], (conditions, free), want, controlled=controlled)
             for part in self._variant.process.chunks(B * M)
         ]
         image = self._network.codec.decode(torch.cat(parts)).clamp(-1, 1)
@@ -122,10 +126,11 @@ class SatDiffusion(ABC):
         return Prediction(values[:, :, back].unsqueeze(2).contiguous())
 
     def _drawn(
-        self, part: slice, row: Tensor, conditions: Conditions, free: Conditions | None, want: Want
-    ) -> Tensor:
-        """Return the latents of some images."""
-        codec = self._network.codec
+        self, part: slice, row: Tensor, told: tuple[Conditions, Conditions | None], want: Want, *,
+        controlled: bool,
+    ) -> Tensor:  # fmt: skip
+        """Return the latents of some images, of their conditions and those of guidance."""
+        (conditions, free), codec = told, self._network.codec
 
         def draw(name: str) -> Tensor:
             field = want.noise.normal(
@@ -133,8 +138,10 @@ class SatDiffusion(ABC):
             )
             return field.flatten(0, 1)[part]
 
-        answer = self._network.answer(conditions.rows(row))
-        other = None if free is None else self._network.answer(free.rows(row))
+        def network(told: Conditions) -> Answer:
+            return self._network.answer(told.rows(row), controlled=controlled)
+
+        answer, other = network(conditions), None if free is None else network(free)
         return self._variant.process.sample(answer, other, draw)
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
@@ -152,7 +159,7 @@ class SatDiffusion(ABC):
         clean = target_of(share, shown.last, variant.gain)
         codec = network.codec
         inputs = dropped(shown.inputs, variant.dropout) if training else shown.inputs
-        answer = network.answer(network.conditions(inputs), controlled=stage.name == CONTROL)
+        answer = network.answer(network.conditions(inputs), controlled=stage.name != PRIOR)
         total = variant.process.loss(
             answer, codec.encode(clean, sample=training), codec.weight(valid)
         )
@@ -188,7 +195,26 @@ def dropped(inputs: Inputs, share: float) -> Inputs:
     return replace(inputs, dated=kept(inputs.dated), metadata=kept(inputs.metadata), texts=texts)
 
 
-class Branched(SatDiffusion):
+@dataclass(frozen=True)
+class WithoutBranch:
+    """The control of a generator: its U-Net alone, under the same text, place and date."""
+
+    model: SatDiffusion
+
+    def predict(self, given: Given, want: Want) -> Prediction:
+        """Draw images with the same noise, without what the control branch adds."""
+        return self.model.drawn(given, want, controlled=False)
+
+
+class Steered(SatDiffusion):
+    """A generator with a control branch."""
+
+    def controls(self) -> Mapping[str, Model]:
+        """Return the generator without its branch: the difference is what the branch adds."""
+        return {" · without branch": WithoutBranch(self)}
+
+
+class Branched(Steered):
     """A generator with a control branch that can be loaded as released."""
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
@@ -286,7 +312,7 @@ def rgb_only(bands: int, *, fold: int) -> int:
         raise InputError(
             f"{bands} bands",
             "the frozen VAE takes 3: red, green and blue",
-            "Choose a protocol of three bands, as --protocol year7-rgb, or the preset tiny",
+            "Take a store of three bands, in forecasts also --protocol year7-rgb, or preset tiny",
         )
     return bands
 

@@ -24,6 +24,7 @@ from rsbench.build.read.engines import make_engine
 from rsbench.build.read.raster import Engine, NoEngine
 from rsbench.catalog import Recipe, Sensor, load_recipe, recipe_sensors
 from rsbench.core.errors import InputError, StoreError, UnitFailed
+from rsbench.core.phases import Phases
 from rsbench.store.export.card import write_card
 from rsbench.store.layout import CARD, LOCK
 
@@ -63,8 +64,9 @@ def build(
     """
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     asked = replace(options or BuildOptions(), **named)
-    target = Path(out)
-    frozen, address = planned(chosen, target, asked)
+    target, phases = Path(out), Phases()
+    with phases.time("plan"):
+        frozen, address = planned(chosen, target, asked)
     require_place(target)
     early = finished(target, frozen)
     if early is not None and (early.complete or asked.allow_incomplete):
@@ -74,6 +76,7 @@ def build(
                 write_card(target)
         return early
     with _open_work(chosen, target, frozen, address, asked) as work:
+        work.phases = phases
         _run(work, sorted(frozen.regions), allow_incomplete=asked.allow_incomplete)
         if work.failed and not asked.allow_incomplete:
             raise _incomplete(work)
@@ -225,11 +228,12 @@ def _engine(name: str, catalogue: str, sensors: Sequence[Sensor], lock: Lock) ->
 
 
 def _finish(work: Work) -> BuildResult:
-    digest = finish(work)
-    work.journal.remove()
-    write_card(work.out)
+    with work.phases.time("index"):
+        digest = finish(work)
+        work.journal.remove()
+        write_card(work.out)
     missing = work.missing()
-    return BuildResult(work.out, digest, not missing, missing)
+    return BuildResult(work.out, digest, not missing, missing, work.phases.seconds())
 
 
 # Units ----------------------------------------------------------------------------------
@@ -248,7 +252,7 @@ def _run(work: Work, names: Sequence[str], *, allow_incomplete: bool) -> None:
     do = tolerant(_elsewhere if workers else make_unit)
     pending = {pool.submit(_watched, work, do, *unit): unit for unit in units}
     try:
-        for future in _ended(pending):
+        for future in work.phases.each("units", _ended(pending)):
             region, year = pending.pop(future)
             try:
                 future.result()
@@ -259,7 +263,8 @@ def _run(work: Work, names: Sequence[str], *, allow_incomplete: bool) -> None:
             if work.options.progress:
                 work.options.progress("region-years", done, len(mine))
             if left[region] == 0 and (allow_incomplete or not work.has_failed(region)):
-                write(work, region)
+                with work.phases.time("write"):
+                    write(work, region)
     finally:
         if workers and pending:
             workers.stop()

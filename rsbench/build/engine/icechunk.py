@@ -7,6 +7,7 @@ killed and resumed. The builder commits once, when the plain store is complete.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,15 @@ def build_icechunk(
         held = version_of(target, frozen.digest)
         if held is not None and (held.complete or asked.allow_incomplete):
             shutil.rmtree(plain.parent, ignore_errors=True)
-            return _result(held)
-        build(chosen, plain, replace(asked, lock=frozen))
+            return _result(held, {})
+        built = build(chosen, plain, replace(asked, lock=frozen))
         made = publish(plain, target)
         shutil.rmtree(plain.parent, ignore_errors=True)
-    return _result(made)
+    return _result(made, built.phases)
 
 
-def _result(store: Store) -> BuildResult:
-    return BuildResult(store.path, store.digest, store.complete, failed_units(store))
+def _result(store: Store, phases: Mapping[str, float]) -> BuildResult:
+    return BuildResult(store.path, store.digest, store.complete, failed_units(store), phases)
 
 
 def _require_place(target: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rsbench.build.engine.journal import Journal, full_disk_is_named
@@ -29,12 +29,17 @@ class FailedUnit:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """A finished store."""
+    """A finished store, and phase → seconds of what was done now.
+
+    Phases are ``plan`` (the search, and scenes of a simulation), ``units`` (waiting for reading,
+    masks and composites), ``write`` and ``index``.
+    """
 
     path: Path
     digest: str
     complete: bool
     failed: tuple[FailedUnit, ...] = ()
+    phases: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 def finished(out: Path, lock: Lock) -> BuildResult | None:

@@ -16,6 +16,7 @@ from rsbench.build.plan.lock import left_json
 from rsbench.build.plan.plan import SIMULATED
 from rsbench.build.plan.scenes import sensor_grid
 from rsbench.core.errors import InputError
+from rsbench.core.phases import Phases
 from rsbench.store.layout import MANIFEST, ROOT_KEY, RegionRecord, StoreMeta
 from rsbench.store.manifest import load_json
 from rsbench.store.write import finalise, write_region
@@ -30,6 +31,7 @@ class Work:
     ``address``: where the catalogue is read, empty if nothing is read. ``workers``: do the units
     elsewhere; None if this process does them. ``failed``: (region, year) → reason. ``left``:
     (region, year) → item → reason, for units made without items that could not be read.
+    ``phases``: seconds of the thread that writes, which waits for units.
     """
 
     kind: DatasetKind
@@ -41,6 +43,7 @@ class Work:
     workers: Workers | None = None
     failed: dict[tuple[str, int], str] = field(default_factory=dict)
     left: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
+    phases: Phases = field(default_factory=Phases)
 
     def has_failed(self, region: str) -> bool:
         """Return whether a unit of the region could not be read."""

@@ -15,7 +15,18 @@ from rsbench.store.layout import SensorMeta, StoreMeta
 
 COMPOSITOR = "import@1"
 SENSOR_OPTIONS = frozenset(
-    {"unit", "scale", "offset", "nodata", "bands", "dates", "crs", "region_size", "value_range"}
+    {
+        "unit",
+        "scale",
+        "offset",
+        "nodata",
+        "bands",
+        "dates",
+        "crs",
+        "region_size",
+        "value_range",
+        "rgb",
+    }
 )
 STEP_OPTIONS = ("step", "composite")
 LAYOUT_OPTIONS = (
@@ -87,6 +98,7 @@ class ImportOptions:
         nodata: stored number of missing pixels, beside what the files state.
         bands: names of the bands: those that the files give them, in any order, or new ones in the
             files' order.
+        rgb: the three bands shown as red, green and blue, where their names do not say so.
         dates: pattern or CSV file, see :func:`rsbench.build.importers.dates.file_dates`.
         crs: coordinate system of files that state none, as ``EPSG:code`` or a number.
         region_size: side of a region, in pixels of the finest sensor.
@@ -121,6 +133,7 @@ class ImportOptions:
     offset: float | None = None
     nodata: float | None = None
     bands: tuple[str, ...] | None = None
+    rgb: tuple[str, ...] | None = None
     dates: str | None = None
     crs: str | None = None
     region_size: int | None = None

@@ -73,7 +73,7 @@ def images_of(request: ImportRequest, folder: Path, rasters: Sequence[Raster]) -
         ]
     named += [
         Named(
-            replace(r, bands=1, only=(at + 1,), names=("",)),
+            replace(r, bands=1, only=(r.only[at] if r.only else at + 1,), names=("",)),
             _region(r.path, folder),
             day,
             r.variable,

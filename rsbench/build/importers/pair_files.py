@@ -40,7 +40,7 @@ class CoarseRequest(ImportRequest):
         """Return the request of the coarse sensor."""
         stated = request.options
         own = {name: getattr(stated, f"coarse_{name}") for name in SENSOR_FIELDS}
-        options = replace(stated, **own)
+        options = replace(stated, rgb=None, **own)
         return cls(
             request.importer, request.source, request.out, options, request.assumed,
             request.dry_run, whole=request,

@@ -124,7 +124,7 @@ class PublishedSet:
             **COMMON_REASONS,
             **ALIKE_REASONS,
             **dict.fromkeys(
-                ("bands", "dates", "crs"),
+                ("bands", "rgb", "dates", "crs"),
                 "unit, bands, dates and grid of this set are known; import other files as "
                 "geotiff-triplets",
             ),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,12 @@ class Raster:
         parts: files of one band each, where it is made of them.
         only: numbers of its bands, counted from 1; all where empty.
         mask, mask_valid: a mask that is a file of its own, and its numbers that mean valid.
-        source, variable, times: of a NetCDF, what GDAL opens, and the dates of its bands.
+        source, variable, times: of a NetCDF, what GDAL opens, the band, and the dates of ``only``.
         native: grid of the file, where ``grid`` is another one.
         moved: pixels right and down that the file's own origin lies of that of ``grid``.
         added: what brings its numbers to the offset of the others.
         masked: whether the file has a mask of its own.
+        colours: what the file marks its bands as, e.g. ``red``, in their order.
         placed: whether the file states its place; else ``grid`` is one at the origin.
         south_up: whether the first row of the file is the southernmost; ``grid`` is north-up.
     """
@@ -100,6 +101,7 @@ class Raster:
     source: str = ""
     variable: str = ""
     times: tuple[date, ...] = ()
+    colours: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -145,8 +147,26 @@ def described(path: Path, options: ImportOptions) -> list[Raster]:
         return [describe(path, options)]
     with opened(path, netcdf.DRIVER) as data:
         held = {name.rpartition(":")[2]: name for name in data.subdatasets}
-    sources = netcdf.sources(path, held, options.bands, options.mask)
-    return [describe(path, options, source=s, variable=v) for v, s in sources.items()]
+    alone = {(options.bands or ("",))[0]: str(path)}
+    found = netcdf.bands(path, held or alone, options.bands, lambda name: _look(path, name))
+    if held or any(source.numbers for source in found.values()):
+        found = netcdf.sources(path, found, options.bands, options.mask)
+    return [_described(path, options, band, source) for band, source in found.items()]
+
+
+def _look(path: Path, source: str) -> tuple[int, Mapping[str, str]]:
+    """Return the number of rasters of a variable of a NetCDF, and its tags."""
+    with opened(path, netcdf.DRIVER, source) as data:
+        return int(data.count), data.tags()
+
+
+def _described(path: Path, options: ImportOptions, band: str, source: netcdf.Source) -> Raster:
+    """Return what a NetCDF says of a band: a variable, or one along a dimension of it."""
+    whole = describe(path, options, source=source.name, variable=band)
+    count = len(source.numbers)
+    if not count:
+        return whole
+    return replace(whole, bands=count, names=whole.names[:count], only=source.numbers)
 
 
 def is_image(path: Path) -> bool:
@@ -239,6 +259,7 @@ def describe(
             bits=stated.bits,
             driver=driver,
             alpha=alpha,
+            colours=tuple(kind.name for kind in data.colorinterp[:bands]),
             source=source,
             variable=variable,
             times=netcdf.times(path, data) if driver in (netcdf.DRIVER, netcdf.ROWS) else (),

@@ -61,10 +61,20 @@ def import_dataset(
         written = prepared.write(root)
         digest = finalise(root, _with_range(written.meta, options), regions=written.regions)
         write_card(root, request.out.resolve().name)
-    for text in written.notes:
+    for text in (*written.notes, *_colourless(written.meta)):
         if note is not None:
             note(text)
     return BuildResult(request.out, digest, complete=True)
+
+
+def _colourless(meta: StoreMeta) -> list[str]:
+    """Say which sensors have three bands or more, and nothing that says red, green and blue."""
+    return [
+        f"no band of {sensor.name} ({', '.join(sensor.bands)}) is stated as red, green and blue: "
+        "LPIPS, FID and KID have no value. --rgb NAMES states the bands"
+        for sensor in meta.sensors.values()
+        if sensor.display is None and len(sensor.bands) >= 3 and sensor.unit != "index"
+    ]
 
 
 def describe_import(

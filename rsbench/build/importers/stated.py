@@ -12,6 +12,7 @@ from rsbench.build.importers.api import ImportRequest, SensorOptions
 from rsbench.build.importers.lacks import NotStatedError
 from rsbench.build.importers.raster import Raster
 from rsbench.build.read.radiometry import FLOAT32
+from rsbench.core.band_colours import TRUE_COLOUR, bands_of
 from rsbench.core.errors import InputError, unknown
 from rsbench.core.grid import Grid
 from rsbench.store.layout import UNITS, SensorMeta
@@ -156,7 +157,7 @@ def meta_of(
         nodata=_stored_nodata(dtype, nodata),
         gsd=grid_gsd(first.grid) if identity.gsd is None else identity.gsd,
         value_range=_value_range(request, first, stated),
-        display=_display(names),
+        display=_display(request, first, stated, names),
     )
 
 
@@ -170,13 +171,31 @@ def _stored_type(request: ImportRequest, first: Raster) -> str:
     return _TYPES[first.dtype]
 
 
-def _display(names: tuple[str, ...]) -> tuple[str, str, str] | None:
-    """Return red, green and blue where bands are named so, else the first three."""
-    low = {name.lower(): name for name in names}
-    shown = tuple(low[c] for c in ("red", "green", "blue") if c in low)
-    if len(shown) != 3:
-        shown = names[:3]
-    return (shown[0], shown[1], shown[2]) if len(shown) == 3 else None
+def _display(
+    request: ImportRequest, first: Raster, stated: Stated, names: tuple[str, ...]
+) -> tuple[str, str, str] | None:
+    """Return red, green and blue as stated, as named, or as a picture's file marks its bands.
+
+    None where nothing says which bands they are.
+    """
+    shown = request.options.rgb
+    if shown is None:
+        shown = bands_of(names, TRUE_COLOUR)
+    elif len(set(shown)) != 3 or len(shown) != 3:
+        raise InputError(
+            f"--rgb {','.join(shown)}",
+            f"it names {len(set(shown))} bands",
+            "Name three bands: those shown as red, green and blue, in this order",
+        )
+    if shown is None and stated.unit == "display":  # reflectance files may carry a default mark
+        marked = dict(zip(first.colours, names, strict=False))
+        shown = tuple(marked[c] for c in TRUE_COLOUR) if {*TRUE_COLOUR} <= {*marked} else None
+    if shown is None:
+        return None
+    for name in shown:
+        if name not in names:
+            raise unknown("band of --rgb", name, names)
+    return (shown[0], shown[1], shown[2])
 
 
 def _band_names(first: Raster, bands: Sequence[str] | None) -> tuple[str, ...]:

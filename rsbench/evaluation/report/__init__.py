@@ -16,12 +16,16 @@ from rsbench.catalog.published import PublishedTable, load_published
 from rsbench.core.errors import InputError
 from rsbench.core.io import atomic_file, disk_errors, write_atomic
 from rsbench.evaluation.report import page, pictures
+from rsbench.evaluation.report.band_views import NDVI_ERROR, NDVI_RANGE
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.published import beside
 from rsbench.metrics.rgb import GAMMA, WHITE
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+SCRIPTS = ("report", "bands", "viewer")
+"""Scripts of the page, in order; each uses names of those before it."""
 
 __all__ = ["Board", "boards", "render", "write_report"]
 
@@ -61,7 +65,7 @@ def write_report(
     return target
 
 
-PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
+PICTURE = re.compile(r"data:image/webp;base64,([A-Za-z0-9+/=]+)")
 
 
 def _linked(text: str, target: Path) -> str:
@@ -71,7 +75,7 @@ def _linked(text: str, target: Path) -> str:
 
     def written(found: re.Match[str]) -> str:
         data = base64.b64decode(found[1])
-        name = f"{hashlib.sha256(data).hexdigest()[:20]}.png"
+        name = f"{hashlib.sha256(data).hexdigest()[:20]}.webp"
         with atomic_file(folder / name) as temporary:
             temporary.write_bytes(data)
         return f"{quote(folder.name)}/{name}"
@@ -91,8 +95,13 @@ def render(found: Sequence[Board], published: Sequence[PublishedTable] = ()) -> 
         simulated=any(board.run.simulated for board in found),
         complete=all(board.run.complete for board in found),
         css=Markup(_text("report.css")),  # part of this package: needs no escaping
-        js=Markup(_text("report.js")),
+        js=Markup(_script()),
         ramp=pictures.ramp_link(),
+        ndvi={
+            "range": list(NDVI_RANGE),
+            "error": NDVI_ERROR,
+            "ramp": pictures.ramp_link("YlGn"),
+        },
         white=WHITE,
         gamma=GAMMA,
         role_names={"trivial": "reference model"},  # stored role → shown
@@ -111,6 +120,12 @@ def _template() -> Template:
     # Long names break at underscores only.
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     return environment.from_string(_text("report.html.j2"))
+
+
+def _script() -> str:
+    """Return the scripts of the page as one function, which runs after the page is parsed."""
+    parts = "".join(_text(f"{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();'
 
 
 def _text(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from markupsafe import Markup
@@ -25,6 +25,7 @@ from rsbench.evaluation.report import (
     seeds,
 )
 from rsbench.evaluation.report import page_training as training
+from rsbench.evaluation.report.band_views import views
 from rsbench.evaluation.report.board import Board
 from rsbench.evaluation.report.charts import Frame, Line, Looks, line_chart, line_of
 from rsbench.evaluation.report.classes import classes
@@ -36,6 +37,7 @@ from rsbench.evaluation.report.leaderboard import (
     tiles,
     unit_in,
 )
+from rsbench.evaluation.run_info import PHASES, REUSED, RunInfo
 from rsbench.evaluation.table import Cell, number, supported_best, to_latex
 from rsbench.metrics.queries import direction, in_report_order, perfect_values
 
@@ -248,10 +250,14 @@ def _matching(board: Board) -> list[dict[str, Any]]:
 
 
 def _strips(board: Board, models: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Return strips of models, reference and oracle, up to so many characters."""
+    """Return strips of models, reference and oracle, up to so many characters.
+
+    Where a task has one target date, strips are of all reference models.
+    """
     names = [m["model"] for m in models if m["role"] == "model"]
     names += [m["model"] for m in models if m["reference"]]
     names += [m["model"] for m in models if m["model"] == "persistence" and len(names) < 2]
+    names += [m["model"] for m in models if m["role"] == "trivial" and not board.run.words.curves]
     names += [m["model"] for m in models if m["role"] == "oracle"]
     shown = list(dict.fromkeys(names)) or [n for called in board.names for n in called.values()]
     folders = list(zip(board.folders, board.names, strict=True))
@@ -261,8 +267,20 @@ def _strips(board: Board, models: Sequence[Mapping[str, Any]], most: int) -> lis
         weight += strip.weight
         if weight > most and found:
             return found
-        found.append({"strip": strip, "top": number(strip.error_max, 3), "word": strip.word})
+        found.append(_shown(strip, board.run))
     return found
+
+
+def _shown(strip: pictures.Strip, run: RunInfo) -> dict[str, Any]:
+    """Return a strip with its views and its crop in the form of the page's script."""
+    drawn = strip.drawn or run.display or ()
+    shown = views(drawn, strip.others, reflectance=run.unit == "reflectance")
+    first = next((row.model for row in strip.rows if row.kind == "error"), "")
+    return {
+        "strip": strip, "top": number(strip.error_max, 3), "word": strip.word, "first": first,
+        "views": {"drawn": len(drawn) or 3, "views": [[v.label, v.kind, v.bands] for v in shown]},
+        "crop": asdict(strip.crop) if strip.crop else None,
+    }  # fmt: skip
 
 
 # -------------------------------------------------------------------- absent and provenance
@@ -308,9 +326,17 @@ def _sets(board: Board) -> list[dict[str, Any]]:
 def _provenance(board: Board) -> list[dict[str, Any]]:
     return [
         {"folder": folder.name, "run": run, "versions": sorted(run.versions.items()),
-         "missing": [_missing(item) for item in run.missing[:20]], "n_missing": len(run.missing)}
+         "missing": [_missing(item) for item in run.missing[:20]], "n_missing": len(run.missing),
+         "reused": run.extra.get(REUSED), "phases": _phases(run.extra.get(PHASES) or {})}
         for folder, run in zip(board.folders, board.runs, strict=True)
     ]  # fmt: skip
+
+
+def _phases(seconds: Mapping[str, float]) -> list[tuple[str, float, float]]:
+    """Return (phase, seconds, share of all), the longest first."""
+    total = sum(seconds.values()) or 1.0
+    rows = sorted(seconds.items(), key=lambda row: -row[1])
+    return [(name, value, value / total) for name, value in rows]
 
 
 def _missing(item: Mapping[str, Any]) -> str:

@@ -17,6 +17,11 @@ from rsbench.tasks.registry import task
 
 OWN = ("arithmetic", "this project")
 """Sources that are not publications."""
+OURS = {
+    "author": "{rsbench developers}",
+    "title": "{rsbench}: dataset builder and benchmark harness for satellite-image forecasting and "
+    "fusion",
+}
 LONGEST = 12
 """Characters of a digest in prose; run.json holds the whole digest."""
 
@@ -172,7 +177,7 @@ def bibtex(board: Board) -> str:
     from names and titles.
     """
     run = board.run
-    entries = [_entry("rsbench", "rsbench", _version(run))]
+    entries = [_set("misc", "rsbench", {**OURS, **_version(run)})]
     models = joined([(m, c) for m, c in sorted(run.citations.items()) if c])
     entries += _numbered("model", models)
     for sensor, licence in sorted(run.licences.items()):
@@ -207,7 +212,7 @@ def _entry(key: str, citation: str, more: Mapping[str, str] | None = None) -> st
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", key).strip("-")
     if (found := reference(citation)) is not None:
         return _set(found.kind, name, {**found.fields, **(more or {})})
-    fields: dict[str, str] = {"note": tex(citation)}
+    fields: dict[str, str] = {**_code(citation), "note": tex(citation)}
     year = re.search(
         r"\b(?:18|19|20)\d\d\b", re.sub(r"10\.\d{4,}/\S+|\d{4}\.\d{4,5}", "", citation)
     )
@@ -220,6 +225,12 @@ def _entry(key: str, citation: str, more: Mapping[str, str] | None = None) -> st
     if arxiv:
         fields |= {"eprint": arxiv.group(1), "archiveprefix": "arXiv"}
     return _set("misc", name, {**fields, **(more or {})})
+
+
+def _code(citation: str) -> dict[str, str]:
+    """Return title and address of a public repository ``OWNER/NAME @COMMIT``; else nothing."""
+    found = re.match(r"([\w-]+/[\w.-]+)(?: @[0-9a-f]{7,40})?,", citation)
+    return {"title": tex(found[1]), "url": f"https://github.com/{found[1]}"} if found else {}
 
 
 def _set(kind: str, name: str, fields: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from rsbench.evaluation.report.choice import (
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.table import (
     ALPHA,
+    FIT,
     clipped_in,
     number,
     preface,
@@ -40,8 +41,6 @@ from rsbench.metrics.queries import direction
 ARROWS = {"lower": r"$\downarrow$", "higher": r"$\uparrow$", "zero": r"$\rightarrow 0$"}
 PLAIN_ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0"}
 MARKS = ("tested", "bold", "none")
-FIT = r"\resizebox{\ifdim\width>\columnwidth\columnwidth\else\width\fi}{!}{%"
-"""Shrinks a table that is wider than a column; needs the package graphicx."""
 Column = tuple[str, int]
 """(metric, lead)."""
 LeadName = Callable[[int], str]
@@ -284,7 +283,7 @@ def _latex(grid: _Grid, style: Style, lead: LeadName) -> str:
         first.append(rf"\multicolumn{{{width}}}{{c}}{{{tex(metric)} {ARROWS[direction(metric)]}}}")
         rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
         at += width
-    second = [*["model", "preset"][:fixed], *(lead(number) for _, number in grid.columns)]
+    second = [*["model", "preset"][:fixed], *(tex(lead(number)) for _, number in grid.columns)]
     body = [
         FIT, r"\begin{tabular}{" + "l" * fixed + "r" * len(grid.columns) + "}", r"\toprule",
         " & ".join([*[""] * fixed, *first]).strip() + r" \\", "".join(rules),

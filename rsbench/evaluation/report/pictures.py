@@ -1,23 +1,25 @@
 """Image strips: truth, prediction and error per lead, from a run's ``viewer`` folder.
 
-``viewer/index.json``: ``{"schema": 1, "error": LABEL, "drawn": BANDS, "entries": [ENTRY, …]}``;
-``drawn``, optional, are the bands drawn as red, green and blue, or the one drawn in grey. An entry
+``viewer/index.json``: ``{"schema": 1, "error": LABEL, "drawn": BANDS, "others": BANDS, "entries":
+[ENTRY, …]}``; ``drawn``, optional, are the bands drawn as red, green and blue, or the one drawn in
+grey; ``others``, optional, are further bands that are kept. An entry
 is ``{"region", "start", "leads": [1, …], "targets": [ISO dates], "truth": FILE, "context": FILE,
 "valid": FILE, "inputs": [{"sensor", "date", "picture": FILE}], "models": [{"model", "preset",
 "prediction": FILE, "error": FILE}]}``; ``inputs``, optional, are all frames given.
 Files are ``.npy`` without pickles: truth and prediction uint8 ``(leads, H, W, 3)`` as
 ``display@1``; context, optional, uint8 ``(H, W, 3)``; valid, optional, bool ``(leads, H, W)``;
-error float16 ``(leads, H, W)``, NaN where the truth is masked.
+error float16 ``(leads, H, W)``, NaN where the truth is masked. Beside ``truth``, ``prediction``,
+``context`` and ``picture``, a file named ``…_others`` may hold the other bands, uint8
+``(leads, n, H, W)`` or ``(n, H, W)``.
 """
 
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ import numpy.typing as npt
 
 from rsbench.core.errors import InputError, SchemaError
 from rsbench.core.io import read_json
+from rsbench.evaluation.report.band_views import Crop, worst
 
 Image = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -66,6 +69,10 @@ class Strip:
         inputs: (sensor, ISO date, picture) of all frames given, for a single target date.
         word: picture that is white where a word covers the pictures, empty where none does.
         error_max: error at the bright end of the scale, shared by the strip.
+        others: bands that are kept beside the drawn ones, of every picture of truth and models.
+        bands: kind and model, as ``prediction/simvp``, → for each of its pictures those of the
+            other bands; ``truth/``, ``context/`` and ``inputs/`` likewise.
+        crop: the part with the largest error of the first entry.
     """
 
     region: str
@@ -79,13 +86,17 @@ class Strip:
     drawn: tuple[str, ...] = ()
     word: str = ""
     inputs: tuple[tuple[str, str, str], ...] = ()
+    others: tuple[str, ...] = ()
+    bands: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    crop: Crop | None = None
 
     @property
     def weight(self) -> int:
         """Characters its pictures take on the page."""
-        return sum(len(picture) for row in self.rows for picture in row.pictures) + sum(
-            len(picture) for *_, picture in self.inputs
-        )
+        shown = [picture for row in self.rows for picture in row.pictures]
+        shown += [picture for *_, picture in self.inputs]
+        hidden = [band for own in self.bands.values() for bands in own for band in bands]
+        return sum(map(len, shown)) + sum(map(len, hidden))
 
 
 def strips(
@@ -110,6 +121,8 @@ def strips(
                 key = (entry["region"], entry["start"], *(tuple(entry.get(n, ())) for n in parts))
                 found.setdefault(key, []).append(_Kept(folder, place, label, entry, kept))
     for group in found.values():
+        if any(part.entry["others"] != group[0].entry["others"] for part in group):
+            group[0] = replace(group[0], entry={**group[0].entry, "others": ()})
         models: dict[str, _Model] = {}
         for part in group:
             for model in part.models:
@@ -154,7 +167,7 @@ def _order(shown: Sequence[str]) -> Callable[[_Model], tuple[int, int]]:
 def entries(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
     """Yield (viewer folder, what its errors are, entry) of a run folder; none without pictures.
 
-    An entry has the bands that are drawn as ``drawn``.
+    An entry has the bands that are drawn as ``drawn``, and the others as ``others``.
     """
     index = _index(folder)
     if not index.is_file():
@@ -167,8 +180,8 @@ def entries(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
             "Run it again",
         )
     for entry in text["entries"]:
-        drawn = text.get("drawn", ())
-        yield index.parent, str(text.get("error", "error")), {**entry, "drawn": drawn}
+        bands = {name: text.get(name, ()) for name in ("drawn", "others")}
+        yield index.parent, str(text.get("error", "error")), {**entry, **bands}
 
 
 def _index(folder: Path) -> Path:
@@ -223,10 +236,46 @@ def _strip(kept: _Kept, models: Sequence[_Model], *, simulated: bool) -> Strip:
     )  # fmt: skip
     targets = tuple(str(target) for target in entry.get("targets", ()))
     word = link(covered(truth[0].shape)) if simulated else ""
+    bands = _other_bands(kept, models, valid, simulated=simulated)
     return Strip(
         str(entry["region"]), str(entry["start"]), leads, targets, tuple(rows), context,
         kept.label, top, tuple(str(band) for band in entry["drawn"]), word, inputs,
+        tuple(str(band) for band in entry["others"]) if bands else (), bands,
+        worst(errors[0][1]) if errors else None,
     )  # fmt: skip
+
+
+def _other_bands(
+    kept: _Kept, models: Sequence[_Model], valid: Array | None, *, simulated: bool
+) -> dict[str, list[list[str]]]:
+    """Return the pictures of the other bands; empty if truth or a model was kept without them."""
+    entry, key = kept.entry, "prediction_others"
+    leads, count = len(entry["leads"]), len(entry["others"])
+    if not count or not all("truth_others" in entry and key in model.entry for model in models):
+        return {}
+
+    def links(folder: Path, name: str, mask: Array | None = None) -> list[list[str]]:
+        frames = load(folder, name)
+        frames = frames if frames.ndim == 4 else frames[None]
+        if frames.dtype != np.uint8 or len(frames) not in (1, leads) or frames.shape[1] != count:
+            raise InputError(
+                f"reading the picture {name}",
+                f"it is {frames.dtype} {frames.shape}, not uint8 (leads={leads}, {count}, H, W)",
+                "Run it again",
+            )
+        grey = [np.repeat(band[..., None], 3, -1) for frame in frames for band in frame]
+        if mask is not None:
+            grey = [hatched(band, mask[i // count]) for i, band in enumerate(grey)]
+        shown = [link(_finish(band, simulated=simulated)) for band in grey]
+        return [shown[i : i + count] for i in range(0, len(shown), count)]
+
+    found = {"truth/": links(kept.place, entry["truth_others"], valid)}
+    found |= {f"prediction/{m.name}": links(m.place, m.entry[key]) for m in models}
+    if "context_others" in entry:
+        found["context/"] = links(kept.place, entry["context_others"])
+    inputs = [item.get("picture_others") for item in entry.get("inputs", ())]
+    found["inputs/"] = [links(kept.place, name)[0] if name else [] for name in inputs]
+    return found
 
 
 def load(folder: Path, name: str) -> Array:
@@ -282,16 +331,16 @@ def colour(error: Array, top: float) -> Image:
     return hatched(painted, np.isfinite(error))
 
 
-@lru_cache(maxsize=1)
-def _ramp() -> Image:
+@lru_cache(maxsize=2)
+def _ramp(name: str = "inferno") -> Image:
     from matplotlib import colormaps
 
-    return np.asarray(colormaps["inferno"](np.arange(256), bytes=True))[:, :3].astype(np.uint8)
+    return np.asarray(colormaps[name](np.arange(256), bytes=True))[:, :3].astype(np.uint8)
 
 
-def ramp_link() -> str:
-    """Return the colour scale of errors as a picture, 256 × 1."""
-    return link(_ramp()[None])
+def ramp_link(name: str = "inferno") -> str:
+    """Return a colour scale as a picture, 256 × 1: by default that of errors."""
+    return link(_ramp(name)[None])
 
 
 def _finish(frame: Image, *, simulated: bool) -> Image:
@@ -334,31 +383,14 @@ def _word(word: str, height: int, width: int) -> npt.NDArray[np.float32]:
 
 
 def link(image: Image) -> str:
-    """Return a picture ``(H, W, 3)`` as a PNG data link."""
-    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
+    """Return a picture ``(H, W, 3)`` as a data link."""
+    return "data:image/webp;base64," + base64.b64encode(webp(image)).decode()
 
 
-def png(image: Image) -> bytes:
-    """Encode ``(H, W, 3)`` uint8 as PNG (RFC 2083), with a palette where it has up to 256 colours.
+def webp(image: Image) -> bytes:
+    """Encode ``(H, W, 3)`` uint8 as lossless WebP (RFC 9649), which keeps every value."""
+    from PIL import Image as Images
 
-    Other pictures have each row as difference to the one above.
-    """
-    height, width, _ = image.shape
-    packed = image.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    colours, index = np.unique(packed, return_inverse=True)
-    indexed = len(colours) <= 256
-    rows = index.reshape(height, width).astype(np.uint8) if indexed else image.reshape(height, -1)
-    filtered = np.zeros((height, rows.shape[1] + 1), np.uint8)
-    filtered[:, 1:] = rows
-    if not indexed:
-        filtered[:, 0] = 2
-        filtered[1:, 1:] -= rows[:-1]  # wraps at 256, as the filter wants
-    head = struct.pack(">IIBBBBB", width, height, 8, 3 if indexed else 2, 0, 0, 0)
-    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(filtered.tobytes(), 9)), (b"IEND", b"")]
-    if indexed:
-        palette = b"".join(int(colour).to_bytes(3, "big") for colour in colours)
-        chunks.insert(1, (b"PLTE", palette))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
+    data = io.BytesIO()
+    Images.fromarray(image).save(data, "WEBP", lossless=True, method=2, quality=70)
+    return data.getvalue()

@@ -18,12 +18,18 @@ class Reference:
     Args:
         kind: kind of BibTeX entry, e.g. ``article``.
         fields: its fields: author, title, year, and doi or arXiv number where there is one.
-        match: text by which a citation is known to be of it: a title, DOI or arXiv number.
+        match: texts, divided by `` | ``, by which a citation is known to be of it: a title, DOI or
+            arXiv number.
     """
 
     kind: str
     fields: Mapping[str, str]
     match: str = ""
+
+    @property
+    def matches(self) -> list[str]:
+        """The texts in lower case."""
+        return self.match.casefold().split(" | ")
 
 
 @cache
@@ -42,12 +48,17 @@ def known() -> tuple[Reference, ...]:
 def reference(citation: str) -> Reference | None:
     """Return the publication that a citation is of; None where its fields are not known."""
     folded = " ".join(citation.split()).casefold()
-    return next((one for one in known() if one.match.casefold() in folded), None)
+    return next((one for one in known() if any(m in folded for m in one.matches)), None)
 
 
 def parts(citation: str) -> list[str]:
-    """Return the publications that a citation names, which semicolons divide."""
-    return [part for text in citation.split(";") if (part := text.strip())]
+    """Return the publications that a citation names, which semicolons and a space divide.
+
+    A citation ``None: REASON`` names none.
+    """
+    if citation.startswith("None:"):
+        return []
+    return [part for text in re.split(r";\s", citation) if (part := text.strip())]
 
 
 def joined(sources: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

@@ -21,6 +21,7 @@ from rsbench.store.layout import CARD, COVERAGE, SPLITS
 from rsbench.store.lineage import Lineage
 from rsbench.store.plausible import MOST_OUTSIDE, implausible_images
 from rsbench.store.read import Store, open_store
+from rsbench.store.texts import described, has_texts
 from rsbench.store.tree import provenance
 
 _PERCENTILES = (2, 50, 98)
@@ -111,6 +112,8 @@ def _head(store: Store) -> Iterator[str]:
     yield f"| dates | {number}, {dates[0]} to {dates[-1]}, step {meta.step} |"
     counts = {split: sum(r["split"] == split for r in store.listed.values()) for split in SPLITS}
     yield f"| regions | {', '.join(f'{n} {split}' for split, n in counts.items() if n)} |"
+    if has_texts(store):
+        yield f"| texts | {described(store)} |"
     yield ""
     yield from _grids(meta.recipe)
 

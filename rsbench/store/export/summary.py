@@ -7,6 +7,7 @@ from typing import Any
 from rsbench.store.export.card_labels import label_shares
 from rsbench.store.export.coverage import coverage
 from rsbench.store.read import Store
+from rsbench.store.texts import described, has_texts
 
 
 def store_identity(store: Store) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def store_identity(store: Store) -> dict[str, Any]:
         "sensors": {n: list(m.bands) for n, m in store.meta.sensors.items()},
         "times": [str(t) for t in first.times],
         "step": store.meta.step,
+        **({"texts": described(store)} if has_texts(store) else {}),
     }
 
 
@@ -34,8 +36,9 @@ def inspect_store(store: Store) -> dict[str, Any]:
 
     Returns:
         ``path``, ``digest``, ``recipe``, ``simulated``, ``complete``, ``sensors`` (name → bands),
-        ``times`` (ISO dates), ``step`` (ISO 8601 duration), ``labels`` where there are any, and
-        ``regions``: name → split, share of valid pixels (0 to 1) and clear observations by date.
+        ``times`` (ISO dates), ``step`` (ISO 8601 duration), ``texts`` and ``labels`` where there
+        are any, and ``regions``: name → split, share of valid pixels (0 to 1) and clear
+        observations by date.
 
     Raises:
         StoreError: if a file is absent or damaged.

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 from rsbench.core.errors import HorizonError, InputError
 from rsbench.core.progress import Advance, silent
-from rsbench.tasks.base import Asked, Bound, Drawing, Pool, Reader, Reading, Task, Unit
+from rsbench.tasks.base import (
+    Asked,
+    Bound,
+    Drawing,
+    Pool,
+    Reader,
+    Reading,
+    SampleKey,
+    Task,
+    Unit,
+)
 from rsbench.tasks.coverage import enough, lack, valid_shares
 from rsbench.tasks.forecast.samples import (
     Extent,
@@ -21,6 +31,13 @@ from rsbench.tasks.forecast.samples import (
     require_leads,
     spans,
 )
+from rsbench.tasks.forecast.texts import (
+    gives_texts,
+    require_one_lead,
+    text_notes,
+    text_partners,
+    wanted_text,
+)
 from rsbench.tasks.forecast.words import WORDS
 from rsbench.tasks.windows import fitting, whole_window
 
@@ -28,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
     from rsbench.catalog import Protocol
+    from rsbench.models.api import Given
     from rsbench.models.contract_data import Example
     from rsbench.tasks.config import EvaluationConfig
     from rsbench.tasks.frames import Requests
@@ -41,6 +59,7 @@ class ForecastTask(Task[Sample]):
     kinds = ("series",)
     words = WORDS
     reference_models = ("persistence", "climatology", "linear_trend", "damped_persistence")
+    permutes = True
 
     def require_protocol(self, protocol: Protocol) -> None:
         """Refuse lists of triplets and conditions, which are of other tasks."""
@@ -57,6 +76,7 @@ class ForecastTask(Task[Sample]):
         store, sensor = config.store, config.sensor
         times = min(len(store.region(name).times[sensor]) for name in store.regions)
         require_leads(times, context=config.context, horizon=config.horizon)
+        require_one_lead(config)
         own = replace(config, protocol=fitting(config.protocol, store, sensor))
         kept, found = _scored(own, own.split)
         if not kept and found:
@@ -118,7 +138,20 @@ class ForecastTask(Task[Sample]):
         from rsbench.tasks.frames import FrameReader
 
         caches = {reading.sensor: open_cache(reading.store, reading.sensor, progress=advance)}
-        return FrameReader(reading, caches, lambda sample: _requests(reading, sample))
+        told = gives_texts(reading.store, reading.protocol)
+        return FrameReader(reading, caches, lambda sample: _requests(reading, sample, told=told))
+
+    def notes(self, config: EvaluationConfig) -> Iterable[str]:
+        """Return whether the texts of the store are given."""
+        return text_notes(config)
+
+    def partners(self, config: EvaluationConfig) -> Mapping[SampleKey, Sample]:
+        """Return for every sample one of another region with another text, if texts are given."""
+        return text_partners(config, self.groups(config, config.split))
+
+    def permuted(self, given: Given, reader: Reader[Sample], others: Sequence[Sample]) -> Given:
+        """Return what is given with the texts of other samples; the frames stay."""
+        return replace(given, texts=reader.assemble(others).texts)
 
     def bounds(self, config: EvaluationConfig) -> Sequence[Bound]:
         """Return the oracle of a simulation and the floor of the data."""
@@ -215,8 +248,12 @@ def _count(config: EvaluationConfig, region: str) -> int:
     return len(config.store.region(region).times[config.sensor])
 
 
-def _requests(reading: Reading, sample: Sample) -> Requests:
-    """Return the frames of a sample, after checking that its dates run along the direction."""
+def _requests(reading: Reading, sample: Sample, *, told: bool) -> Requests:
+    """Return the frames of a sample, after checking that its dates run along the direction.
+
+    Args:
+        told: whether a sample of one lead has the text of its image.
+    """
     from rsbench.tasks.frames import Request, Requests
 
     dates = reading.store.region(sample.region).times[reading.sensor]
@@ -228,10 +265,12 @@ def _requests(reading: Reading, sample: Sample) -> Requests:
             f"the dates of {sample.region} run {', '.join(str(dates[i]) for i in listed)}",
             "Take samples of forecast.samples.index for the future, backward(…) for the past",
         )
+    told = told and len(sample.targets) == 1
     return Requests(
         key=f"{sample.region}:{dates[sample.start].isoformat()}",
         given=(Request(reading.sensor, sample.context),),
         truth=Request(reading.sensor, sample.targets),
+        text=wanted_text(reading.store, reading.sensor, sample) if told else None,
     )
 
 

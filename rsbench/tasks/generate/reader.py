@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rsbench.store.texts import has_texts, text_of
 from rsbench.tasks.base import Batch
 from rsbench.tasks.classes import TARGET
 from rsbench.tasks.generate.texts import caption
 from rsbench.tasks.pairs import Image
 from rsbench.tasks.segment.reader import LabelReader
+
+if TYPE_CHECKING:
+    from rsbench.store.layout import SensorMeta
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +38,19 @@ class ConditionReader:
         batch = self.labels.assemble(samples)
         sensor = self.labels.images.reading.sensor
         meta = self.labels.reading.store.sensor(sensor)
-        names = self.labels.classes.names
-        pixels = (self.labels.class_pixels(sample) for sample in samples)
         return replace(
             batch, sensor=sensor, given={TARGET: batch.truth}, truth=batch.given[sensor],
-            texts=tuple(caption(names, counts, meta.gsd) for counts in pixels),
+            texts=tuple(self._text(sample, meta) for sample in samples),
         )  # fmt: skip
+
+    def _text(self, sample: Image, meta: SensorMeta) -> str:
+        """Return the text of an image in a store with texts, else one by a template."""
+        store = self.labels.reading.store
+        if has_texts(store):
+            return text_of(
+                store, sample.region, store.region(sample.region).times[meta.name][sample.time]
+            )
+        return caption(self.labels.classes.names, self.labels.class_pixels(sample), meta.gsd)
 
     def usable(self, sample: Image) -> bool:
         """Return whether a pixel has a class and its image is valid there."""

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rsbench.core.errors import InputError
 from rsbench.core.progress import Advance, silent
 from rsbench.metrics.queries import OF_CASE, needs_case
+from rsbench.store.texts import described, has_texts, text_of
 from rsbench.tasks.base import Asked, Known, Reader, Reading, SampleKey
 from rsbench.tasks.classes import TARGET, classes_of
 from rsbench.tasks.generate.words import REAL, TRAIN_IMAGE, WORDS
@@ -31,9 +33,10 @@ OF_TRAINING = ("nearest-training", "layout")
 class GenerateTask(SegmentTask):
     """Draw an image under conditions.
 
-    Given are a map of classes, 1 for the class of a pixel and 0 for the others, and a text by a
-    template from the classes of the map. Place, date and pixel size are in ``want.grids`` and
-    ``want.times``. The truth is the image of the sensor on whose pixels the labels are.
+    Given are a map of classes, 1 for the class of a pixel and 0 for the others, and a text: that of
+    the image in a store with texts, otherwise one by a template from the classes of the map. Place,
+    date and pixel size are in ``want.grids`` and ``want.times``. The truth is the image of the
+    sensor on whose pixels the labels are.
     """
 
     name = "generate"
@@ -53,13 +56,19 @@ class GenerateTask(SegmentTask):
         """Return the numbers of bands and classes."""
         return {"bands": len(config.bands), "classes": len(classes_of(config.store).names)}
 
+    def bands_given(self, store: Store, sensor: str, bands: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the images that are drawn: maps have classes, no bands."""
+        return bands
+
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
         """Return the configuration without metrics that need more training regions than there are.
 
         Raises:
-            InputError: for a share of the labels with fewer labelled windows than classes.
+            InputError: for a share of the labels with fewer labelled windows than classes, or a
+                store with texts that lacks that of an image.
         """
         own = super().settle(config)
+        _require_texts(own)
         count = len(training_regions(config.store))
         if count >= LEAST_TRAINING:
             return own
@@ -79,9 +88,12 @@ class GenerateTask(SegmentTask):
         return {}
 
     def notes(self, config: EvaluationConfig) -> Iterable[str]:
-        """Return which labels are used, and that texts are made by a template."""
+        """Return which labels are used, and where texts come from."""
         yield from super().notes(config)
-        yield "texts are made by a template from the classes of the map"
+        if has_texts(config.store):
+            yield f"texts are those of the store: {described(config.store)}"
+        else:
+            yield "texts are made by a template from the classes of the map"
 
     def known(self, config: EvaluationConfig) -> Sequence[Known]:
         """Return the real images, and training images of the same dominant class."""
@@ -130,6 +142,21 @@ class GenerateTask(SegmentTask):
     def methods(self, run: Scored) -> str:
         """Return half a sentence: the inputs of models and what they predicted."""
         return "a map of classes, a text and place and date were given and the image drawn"
+
+
+def _require_texts(config: EvaluationConfig) -> None:
+    """Refuse a store that has the texts of some of its images only."""
+    store = config.store
+    if not has_texts(store):
+        return
+    for region in store.regions:
+        for day in store.region(region).times[config.sensor]:
+            if not text_of(store, region, day):
+                raise InputError(
+                    f"generation on {store.path}, which holds texts",
+                    f"the image of {region} of {day} has none",
+                    "Add the texts of all images with rsbench add-texts",
+                )
 
 
 TASK = GenerateTask()
