@@ -67,7 +67,7 @@ class Calls:
 @pytest.mark.parametrize("members", [1, 3])
 def test_what_a_rollout_calls(members: int) -> None:
     """K calls of the transformer over samples × members at once; everything else once a lead."""
-    model: Any = create_model("sat_jepa_diff", "tiny", bands=3)
+    model: Any = create_model("sat_jepa_diff", "tiny", bands=3, sampler_steps=4)
     data = samples(bands=3, batch=2, leads=3, members=members)
     calls = Calls(model.module)
     collect(model, CARD.of("tiny"), data.given, data.want)
