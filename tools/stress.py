@@ -19,9 +19,9 @@ import pandas as pd
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.loop import score
+from rsbench.evaluation.own_entry import own_entry
 from rsbench.evaluation.reference_models import reference_entries
 from rsbench.evaluation.run import RunRequest, train_model
-from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import number
 from rsbench.metrics.queries import direction
 from rsbench.models.api import Model

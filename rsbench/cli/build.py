@@ -50,7 +50,7 @@ class BuildRequest:
     @property
     def part(self) -> tuple[int, int] | None:
         """The part to build; None for all."""
-        return _part(self.parts, finalise=self.finalise)
+        return part_of(self.parts, finalise=self.finalise)
 
 
 def build_command(asked: BuildRequest, *, say: Say, note: Say) -> None:
@@ -178,7 +178,8 @@ def _require_store(store: str, *, part: bool, release: Path | None) -> None:
         )
 
 
-def _part(text: str | None, *, finalise: bool) -> tuple[int, int] | None:
+def part_of(text: str | None, *, finalise: bool) -> tuple[int, int] | None:
+    """Return number and count of ``--parts i/n``; None where no part is asked for."""
     if text is None:
         return None
     number, _, count = text.partition("/")

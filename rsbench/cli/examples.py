@@ -38,7 +38,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "run": (
         "rsbench run --model persistence --data demo.zarr --out run",
-        "rsbench run --model simvp --preset tiny --horizon 7 --budget 200steps --out run-simvp",
+        "rsbench run --model simvp --preset tiny --data demo.zarr --out run-simvp --devices 2",
     ),
     "demo": ("rsbench demo", "rsbench demo --out demo2 --seed 1"),
     "contract": ("rsbench contract persistence", "rsbench contract simvp --preset tiny"),

@@ -182,6 +182,15 @@ def run(
     label_seed: LabelSeed = None,
     also: Also = None,
     also_share: AlsoShare = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes with a device each; regions are divided.")
+    ] = 1,
+    parts: Annotated[
+        str | None, typer.Option(help="Score one part of the regions, i/n, e.g. 1/10.")
+    ] = None,
+    finalise: Annotated[
+        bool, typer.Option("--finalise", help="Add up the parts that are there.")
+    ] = False,
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     fresh_references: FreshReferences = False,
     out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
@@ -192,8 +201,13 @@ def run(
     from rsbench.models.registry import card, parse_option
 
     card(model)  # refuses an unknown name before heavy imports
-    from rsbench.evaluation.run import RunRequest, run_model
+    from rsbench.cli.build import part_of
+    from rsbench.evaluation.devices import run_as_asked
+    from rsbench.evaluation.parts import Part
+    from rsbench.evaluation.run import RunRequest, RunResult
+    from rsbench.training.launch import is_first_rank
 
+    chosen = part_of(parts, finalise=finalise)
     request = RunRequest(
         model=model, preset=preset, data=data, protocol=protocol, context=context, horizon=horizon,
         members=members, split=split, seed=seed, device=device, precision=precision,
@@ -204,13 +218,20 @@ def run(
         command="rsbench " + " ".join(sys.argv[1:]),
     )  # fmt: skip
     with progress() as advance:
-        result = run_model(request, note=note, advance=advance)
+        result = run_as_asked(
+            request, devices=devices, part=Part(*chosen) if chosen else None, finalise=finalise,
+            note=note if is_first_rank() else quiet, advance=advance,
+        )  # fmt: skip
+    if result is None:
+        return
     if as_json:
         dump(result.to_json())
-        return
-    say(result.summary())
-    say_phases(result.phases)
-    say(f"report: {result.out / 'report.html'}")
+    elif isinstance(result, RunResult):
+        say(result.summary())
+        say_phases(result.phases)
+        say(f"report: {result.out / 'report.html'}")
+    else:
+        say(f"{result.out}  {result.part}: {len(result.regions)} regions are scored")
 
 
 @app.command()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Entry = tuple[str, str]
 
+REUSED_SCORES = "its scores were reused, and it did not predict"
 COSTS = "costs"
 """Entry of run.json: one cost per entry."""
 ROLES = ("model", "trivial", "control")
@@ -129,11 +130,14 @@ class Meter:
         self._seconds.setdefault(key, []).append(seconds / max(1, len(case.samples)))
 
     def costs(
-        self, entries: Iterable[ModelEntry], known: Mapping[str, Made]
+        self,
+        entries: Iterable[ModelEntry],
+        known: Mapping[str, Made],
+        unmeasured: str = REUSED_SCORES,
     ) -> list[dict[str, Any]]:
         """Return the costs of entries that models make, as JSON values.
 
-        ``known``: name of the entry → how it came about.
+        ``known``: name of the entry → how it came about. ``unmeasured``: why one did not predict.
         """
         rows = []
         for entry in entries:
@@ -150,7 +154,7 @@ class Meter:
             measured |= dict.fromkeys(measured.keys() & own.why.keys())
             why = {} if peak else {"peak_bytes": "it is not measured on this system"}
             if taken is None:
-                why = dict.fromkeys(measured, "its scores were reused, and it did not predict")
+                why = dict.fromkeys(measured, unmeasured)
                 measured = dict.fromkeys(measured)
             rows.append(asdict(Cost(
                 entry.model, entry.preset, own.parameters, own.training_seconds, **measured,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rsbench.core.digest import sha256_json
 from rsbench.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,26 +17,39 @@ if TYPE_CHECKING:
     from rsbench.evaluation.run_info import RunInfo
 
 ANSWERS = "answers"
-"""Entry of run.json: name and preset → digest of the predictions, cases and leads in order."""
+"""Entry of run.json: name and preset → digest of the predictions, regions by name."""
 PRESET = "/"
 """Stands before a preset that is not the default; names of models have none."""
 
 
 @dataclass
 class AnswerDigests:
-    """Digests of the predictions of every entry."""
+    """Digests of the predictions of every entry, by region.
 
-    _hashers: dict[str, hashlib._Hash] = field(default_factory=dict)
+    ``known``: name of the entry → region → digest, of regions scored before.
+    """
 
-    def add(self, entry: ModelEntry, values: Tensor) -> None:
-        """Add the ``(B, C, H, W)`` predictions of an entry."""
+    known: dict[str, dict[str, str]] = field(default_factory=dict)
+    _hashers: dict[str, dict[str, hashlib._Hash]] = field(default_factory=dict)
+
+    def add(self, entry: ModelEntry, regions: Sequence[str], values: Tensor) -> None:
+        """Add the ``(B, C, H, W)`` predictions of an entry, of one region per row."""
         preset = "" if entry.preset in ("", "default") else f"{PRESET}{entry.preset}"
-        hasher = self._hashers.setdefault(f"{entry.model}{preset}", hashlib.sha256())
-        hasher.update(values.contiguous().numpy().tobytes())
+        own = self._hashers.setdefault(f"{entry.model}{preset}", {})
+        for region, value in zip(regions, values, strict=True):
+            own.setdefault(region, hashlib.sha256()).update(value.contiguous().numpy().tobytes())
+
+    def by_region(self) -> dict[str, dict[str, str]]:
+        """Return name of the entry → region → digest of its predictions there."""
+        found = {name: dict(own) for name, own in self.known.items()}
+        for name, own in self._hashers.items():
+            fresh = {region: hasher.hexdigest() for region, hasher in own.items()}
+            found[name] = found.get(name, {}) | fresh
+        return found
 
     def digests(self) -> dict[str, str]:
         """Return name of the entry, with a preset that is not the default → digest."""
-        return {name: hasher.hexdigest() for name, hasher in sorted(self._hashers.items())}
+        return {name: sha256_json(own) for name, own in sorted(self.by_region().items())}
 
 
 def require_distinct(name: str, digests: Mapping[str, str]) -> None:

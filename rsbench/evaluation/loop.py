@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from rsbench.metrics.rgb import RgbMapping
 
 
+UNIT_COLUMNS = [*KEYS, *ADDED, *SUMS, INPUT_VALID]
+
+
 @dataclass
 class Tally:
     """Sums per unit (entry, region, start, lead, metric, band); grows with units, not samples.
@@ -103,7 +106,7 @@ class Tally:
 
     def frame(self, strata: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
         """Return one row per unit, with the regions' strata joined."""
-        names = [*KEYS, *ADDED, *SUMS, INPUT_VALID]
+        names = UNIT_COLUMNS
         frame = pd.DataFrame([(*key, *unit) for key, unit in self.sums.items()], columns=names)
         frame = frame.drop(columns=[name for name in ADDED if not (frame[name] != "").any()])
         for stratum in sorted({name for values in strata.values() for name in values}):
@@ -257,16 +260,12 @@ class _Scorer:
         def of_kind(*kinds: str) -> tuple[str, ...]:
             return tuple(metric for metric, one in known.items() if one.kind in kinds)
 
-        images, sets, pooled = of_kind("image", "change"), of_kind("set"), of_kind("pooled")
+        images = of_kind("image", "change")
         return cls(
             images, tuple(metric for metric in images if known[metric].additive),
             tuple(metric for metric in images if known[metric].pixelwise),
             of_kind("members"), bool(of_kind("change")), value_range, rgb, hooks,
-            Tally(
-                bands,
-                sets=SetMetricAccumulator(sets, value_range, rgb, hooks.of_case) if sets else None,
-                pooled=PooledMetricAccumulator(pooled, value_range) if pooled else None,
-            ),
+            empty_tally(metrics, bands, value_range, rgb, hooks.of_case),
         )  # fmt: skip
 
     def classes(self, case: Case) -> Tensor | None:
@@ -329,6 +328,21 @@ class _Scorer:
         if self.hooks.on_answer is not None:
             with self.hooks.phases.time("write"):
                 self.hooks.on_answer(entry, case, lead, answer)
+
+
+def empty_tally(
+    metrics: Sequence[str], bands: tuple[str, ...], value_range: tuple[float, float],
+    rgb: RgbMapping | None, of_case: Mapping[str, OfCase] | None = None,
+) -> Tally:  # fmt: skip
+    """Return a tally to which nothing was added."""
+    kinds = {metric: info(metric).kind for metric in metrics}
+    sets = tuple(metric for metric, kind in kinds.items() if kind == "set")
+    pooled = tuple(metric for metric, kind in kinds.items() if kind == "pooled")
+    return Tally(
+        bands,
+        sets=SetMetricAccumulator(sets, value_range, rgb, of_case or {}) if sets else None,
+        pooled=PooledMetricAccumulator(pooled, value_range) if pooled else None,
+    )
 
 
 class _Images(NamedTuple):

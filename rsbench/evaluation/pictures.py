@@ -8,7 +8,8 @@ way, one by one. Files are ``.npy`` without pickles.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from rsbench.tasks.base import Case
 
 SCHEMA = 1
+INDEX = "index.json"
 ROLES = ("model", "trivial", "oracle")
 MOST_INPUTS = 6
 """More frames given for one target date are shown by one of them only."""
@@ -201,7 +203,7 @@ class Viewer:
         error = f"mean |error|, {self._meta.unit}"
         text = {"schema": SCHEMA, "error": error, "drawn": self._drawn, "others": self._others,
                 "entries": entries}  # fmt: skip
-        write_atomic(self._folder / "index.json", json.dumps(text))
+        write_atomic(self._folder / INDEX, json.dumps(text))
 
     def _entry(self, kept: _Sample) -> dict[str, Any]:
         return {
@@ -247,6 +249,36 @@ class Viewer:
         with atomic_file(self._folder / f"{name}.npy") as temporary:
             write_npy(temporary, array)
         return f"{name}.npy"
+
+
+def joined_viewers(folders: Sequence[Path], target: Path, regions: int) -> None:
+    """Write the images of the first regions that several viewers kept, in order, into a folder."""
+    there = [folder for folder in folders if (folder / INDEX).is_file()]
+    indices = [json.loads((folder / INDEX).read_text("utf-8")) for folder in there]
+    entries = [
+        (folder, entry)
+        for folder, index in zip(there, indices, strict=True)
+        for entry in index["entries"]
+    ][:regions]
+    if not entries:
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for folder, entry in entries:
+        for name in _files(entry):
+            shutil.copyfile(folder / name, target / name)
+    write_atomic(
+        target / INDEX, json.dumps({**indices[0], "entries": [entry for _, entry in entries]})
+    )
+
+
+def _files(entry: Any) -> Iterator[str]:
+    """Yield the names of the files that an entry of an index states."""
+    if isinstance(entry, str):
+        yield from [entry] if entry.endswith(".npy") else []
+        return
+    for part in entry.values() if isinstance(entry, dict) else entry:
+        if isinstance(part, str | list | dict):
+            yield from _files(part)
 
 
 def _shown_frames(case: Case) -> tuple[str, Frames]:

@@ -92,7 +92,7 @@ class PooledMetricAccumulator:
         return rows.sort_values(ENTRY, kind="stable", ignore_index=True)
 
     def add_frame(self, counts: pd.DataFrame) -> None:
-        """Add the counts of other entries, as :meth:`frame` returns them."""
+        """Add counts of other entries or images, as :meth:`frame` returns them."""
         if len(counts):
             self._parts.append(counts)
 

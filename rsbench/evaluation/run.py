@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.catalog import Protocol, labelled_protocol, windowed_protocol
-from rsbench.core.digest import sha256_json
-from rsbench.core.errors import InputError, unknown
+from rsbench.core.digest import canonical_json, sha256_json
+from rsbench.core.errors import InputError, TrainingError, unknown
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, shown, silent
-from rsbench.evaluation.run_folder import reserved, whole
-from rsbench.evaluation.run_info import PHASES, REUSED
-from rsbench.evaluation.score_table import Working, own_entry, score_table
+from rsbench.evaluation.own_entry import OwnEntry, own_entry
+from rsbench.evaluation.publish import kept_answers, publish
+from rsbench.evaluation.run_folder import reserved
+from rsbench.evaluation.run_info import REUSED
+from rsbench.evaluation.score_table import Working, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.strata import headline as headline_rows
 from rsbench.evaluation.table import records
@@ -26,19 +29,13 @@ from rsbench.tasks.registry import task_of
 from rsbench.tasks.settings import default_protocol, evaluation_config
 
 if TYPE_CHECKING:
-    import torch
-
-    from rsbench.evaluation.entries import ModelEntry
     from rsbench.models.api import Card, Model, Stage
     from rsbench.models.checkpoint import Checkpoint
     from rsbench.models.prediction_cache import PredictionCache
     from rsbench.store.read import Store
-    from rsbench.tasks.base import Case
     from rsbench.training.callbacks import TrainingCallback
     from rsbench.training.options import Options
     from rsbench.training.train import TrainRequest
-
-    OnAnswer = Callable[[ModelEntry, Case, int, torch.Tensor], None]
 
 KEEP = ("none", "viewer", "all")
 
@@ -175,6 +172,47 @@ def evaluate(
 
 def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = silent) -> RunResult:
     """Find data and weights, score, and write all files, as `rsbench run` does."""
+    job, phases = job_of(request, note), Phases()
+    with reserved(job.out, job.key) as done:
+        if done is not None:
+            note(f"{job.out} holds this run already; nothing was left to do")
+            return RunResult(job.out, done)
+        own, info = own_of(job, phases, note=note, advance=advance)
+        working = Working(not request.fresh_references, phases)
+
+        def made(folder: Path) -> Scores:
+            with kept_answers(job.config, request.keep, folder, phases=phases) as on_answer:
+                return score_table(
+                    job.config, own, note=note, advance=advance, on_answer=on_answer, info=info,
+                    working=working,
+                )  # fmt: skip
+
+        scores = publish(job.out, made, phases)
+    return RunResult(job.out, scores, phases.seconds())
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as it is resolved.
+
+    Args:
+        stated: everything that the scores depend on, except weights and versions of packages.
+    """
+
+    request: RunRequest
+    config: EvaluationConfig
+    preset: str
+    out: Path
+    stated: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Digest of what is stated."""
+        return sha256_json(self.stated)
+
+
+def job_of(request: RunRequest, note: Note) -> Job:
+    """Return what a request asks for: store, configuration and folder; say what was chosen."""
     if request.keep not in KEEP:
         raise unknown("choice of --keep-predictions", request.keep, KEEP)
     store, config, preset = resolved(request, note)
@@ -182,76 +220,34 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
     chosen += f"-also-{_extras(request).also[:8]}" if request.also else ""
     name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
-    key, phases = _key(request, config, preset), Phases()
-    with reserved(out, key) as done:
-        if done is not None:
-            note(f"{out} holds this run already; nothing was left to do")
-            return RunResult(out, done)
-        with phases.time("train"):
-            model, checkpoint = weighted_model(request, config, preset, note=note, advance=advance)
-        if checkpoint is not None:
-            require_unseen(checkpoint, store, config.split)
-        history = {} if checkpoint is None else {request.model: checkpoint.history}
-        own = own_entry(
-            config, model, lambda weights: _kept(request, config, preset, weights, note),
-            note=note, phases=phases,
-        )  # fmt: skip
-        own = replace(own, inputs=_inputs(own.inputs, checkpoint), made=own.made.by(checkpoint))
-        info = {"command": request.command, "history": history, "extra": {"key": key}}
-        working = Working(not request.fresh_references, phases)
-        scores = publish(
-            out, config, request.keep,
-            lambda heard: score_table(config, own, note=note, advance=advance, on_answer=heard,
-                                      info=info, working=working),
-            phases,
-        )  # fmt: skip
-    return RunResult(out, scores, phases.seconds())
+    stated = json.loads(canonical_json(_stated(request, config, preset)))
+    return Job(request, config, preset, out, stated)
 
 
-def publish(
-    out: Path, config: EvaluationConfig, keep: str, make: Callable[[OnAnswer], Scores],
-    phases: Phases,
-) -> Scores:  # fmt: skip
-    """Write table, scores, images and report of what ``make`` scores; all of it or nothing.
+def own_of(
+    job: Job, phases: Phases, *, note: Note, advance: Advance, trains: str = ""
+) -> tuple[OwnEntry, Mapping[str, Any]]:
+    """Return the entry of the model with weights, and further fields of :class:`RunInfo`.
 
-    ``out``: held with :func:`rsbench.evaluation.run_folder.reserved`.
-    ``phases``: to which the time of ``make`` is added already, and that of writing is added.
+    Args:
+        phases: to which the time of training, fits and transfers is added.
+        trains: what trains the model if no checkpoint fits, in words; empty: this process does.
     """
-    from rsbench.evaluation.pictures import Viewer
-    from rsbench.evaluation.report import write_report
-    from rsbench.evaluation.table import supported_best, to_markdown, to_parquet
-
-    with whole(out) as folder:
-        sensors = config.store.meta.sensors
-        viewer = Viewer(folder / "viewer", config.meta, config.bands, keep=keep, sensors=sensors)
-        scores = make(_keeping(config, keep, folder, viewer))
-        with phases.time("intervals"):
-            table = scores.table()
-            best = supported_best(scores)
-        with phases.time("write"):
-            viewer.close()
-            to_parquet(table, folder / "table.parquet")
-            text = to_markdown(table, best=best, scores=[scores])
-            (folder / "table.md").write_text(text, encoding="utf-8")
-        scores.save(folder, {PHASES: phases.seconds()})
-        with phases.time("report"):
-            write_report([folder], folder / "report.html", force=True)
-    return scores
-
-
-def _keeping(config: EvaluationConfig, keep: str, folder: Path, shown: OnAnswer) -> OnAnswer:
-    """Return what keeps answers for the report, and with ``all`` predicted class maps as files."""
-    if keep != "all" or not task_of(config).predicts_labels:
-        return shown
-    from rsbench.evaluation.class_map_files import MAPS, ClassMapFiles
-
-    files = ClassMapFiles(config, folder / MAPS)
-
-    def heard(entry: ModelEntry, case: Case, lead: int, values: torch.Tensor) -> None:
-        shown(entry, case, lead, values)
-        files.add(entry, case, lead, values)
-
-    return heard
+    request, config, preset = job.request, job.config, job.preset
+    with phases.time("train"):
+        model, checkpoint = weighted_model(
+            request, config, preset, note=note, advance=advance, trains=trains
+        )
+    if checkpoint is not None:
+        require_unseen(checkpoint, config.store, config.split)
+    history = {} if checkpoint is None else {request.model: checkpoint.history}
+    own = own_entry(
+        config, model, lambda weights: _kept(request, config, preset, weights, note), note=note,
+        phases=phases,
+    )  # fmt: skip
+    info = {"command": request.command, "history": history, "extra": {"key": job.key}}
+    own = replace(own, inputs=_inputs(own.inputs, checkpoint), made=own.made.by(checkpoint))
+    return own, info
 
 
 def _kept(
@@ -350,12 +346,12 @@ def _require_fitting(
         )
 
 
-def _key(request: RunRequest, config: EvaluationConfig, preset: str) -> str:
+def _stated(request: RunRequest, config: EvaluationConfig, preset: str) -> dict[str, Any]:
     from rsbench.core.version import __version__
     from rsbench.models.registry import card
 
     own = card(request.model).presets[preset].options
-    return sha256_json({
+    return {
         "version": __version__, "dataset": config.store.digest, "model": request.model,
         "preset": preset, "preset_options": plain_options(own),
         "protocol": config.protocol.model_dump(mode="json"),
@@ -365,7 +361,7 @@ def _key(request: RunRequest, config: EvaluationConfig, preset: str) -> str:
         "checkpoint": str(request.checkpoint) if request.checkpoint else None,
         **({"options": plain_options(request.options)} if request.options else {}),
         **({"training": _extras(request).chosen()} if request.also else {}),
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 def _inputs(stated: str | None, checkpoint: Checkpoint | None) -> str | None:
@@ -378,11 +374,15 @@ def _inputs(stated: str | None, checkpoint: Checkpoint | None) -> str | None:
 
 
 def weighted_model(
-    request: RunRequest, config: EvaluationConfig, preset: str, *, note: Note, advance: Advance
-) -> tuple[Model, Checkpoint | None]:
+    request: RunRequest, config: EvaluationConfig, preset: str, *, note: Note, advance: Advance,
+    trains: str = "",
+) -> tuple[Model, Checkpoint | None]:  # fmt: skip
     """Return a model with weights, trained first if no checkpoint fits, and its checkpoint.
 
     Which regions it was trained on is not checked; see ``require_unseen``.
+
+    Args:
+        trains: what else trains the model, in words; empty: this process does.
     """
     from rsbench.models.registry import card, create_model, identity
 
@@ -416,6 +416,8 @@ def weighted_model(
                 what = f"the preset has changed since {folder}"
             note(f"passed over, trained within {kept.budget or 'its own budget'}{how}: {what}")
         path = found.same[-1] if found.same else None
+    if path is None and trains:
+        raise TrainingError(f"scoring {request.model}", "no checkpoint fits", trains)
     if path is None:
         note(f"no checkpoint fits: {request.model} is trained first, {_within(request)}")
         asked = _training(request, config, preset)

@@ -24,8 +24,8 @@ from rsbench.evaluation.scores import Scores
 
 REPORT = "report.html"
 FILES = (
-    RUN, UNITS, "sets.parquet", "pixels.parquet", "table.parquet", "table.md", "viewer", "maps",
-    REPORT,
+    RUN, UNITS, "sets.parquet", "pixels.parquet", "counts.parquet", "table.parquet", "table.md",
+    "viewer", "maps", REPORT,
 )  # fmt: skip
 """What a run writes, in this order: the key is there first, the report last."""
 ELSEWHERE = "give another --out"
@@ -43,12 +43,13 @@ def reserved(out: Path, key: str) -> Iterator[Scores | None]:
     if done is not None:
         yield done
         return
-    _require_writable(out)
+    require_writable(out)
     with target_lock(out, f"writing the run {out}", ELSEWHERE):
         yield finished(out, key)
 
 
-def _require_writable(out: Path) -> None:
+def require_writable(out: Path) -> None:
+    """Refuse a folder that this process cannot write."""
     there = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not there.is_dir():
         raise InputError(f"writing the run {out}", f"{there} is a file", "Give another --out")

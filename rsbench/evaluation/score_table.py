@@ -2,76 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from rsbench.core.errors import InputError, TrainingError, unknown
+from rsbench.core.errors import InputError
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
-from rsbench.evaluation.costs import COSTS, Made, Meter, made, made_elsewhere
+from rsbench.evaluation.costs import COSTS, REUSED_SCORES, Made, Meter
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
+from rsbench.evaluation.own_entry import OwnEntry
 from rsbench.evaluation.positions import PLACES, positions
 from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, REUSED, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
-from rsbench.evaluation.trained_labels import require_trained
 from rsbench.metrics.queries import needs_case, needs_probabilities
 from rsbench.store.plausible import implausible_images
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
-from rsbench.tasks.settings import cases, start_dates
+from rsbench.tasks.settings import start_dates
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from rsbench.evaluation.entries import ModelEntry, Placement
-    from rsbench.evaluation.loop import ScoringHooks, Tally
+    from rsbench.evaluation.entries import ModelEntry
+    from rsbench.evaluation.loop import Tally
+    from rsbench.evaluation.pieces import Collected
+    from rsbench.evaluation.pixel_strata import PixelLayers
     from rsbench.evaluation.reference_cache import KeptReferences, ReferenceCache
     from rsbench.evaluation.reference_models import ReferenceEntries, Selection
-    from rsbench.models.api import Card, Model
-    from rsbench.models.prediction_cache import PredictionCache
+    from rsbench.evaluation.set_metrics import OfCase
     from rsbench.tasks.base import Case
 
     OnAnswer = Callable[[ModelEntry, Case, int, torch.Tensor], None]
-    Keep = Callable[[str | None], PredictionCache | None]
-
-
-MADE_ELSEWHERE = made_elsewhere("its predictions were made elsewhere")
-
-
-@dataclass(frozen=True)
-class OwnEntry:
-    """The entry that a table is about.
-
-    Args:
-        entry: how it answers; None if it is one of the reference models.
-        weights: digest of its weights, or of its answers.
-        device: where it was made; None: where it is made now.
-        most_context: most context frames it takes; None for any number.
-        controls: entries made of its weights, scored with it.
-        inputs: what it was made with in addition to the frames that it is given.
-        made: how it came about, for its cost.
-    """
-
-    name: str
-    entry: ModelEntry | None
-    weights: str | None
-    citation: str
-    device: str | None = None
-    most_context: int | None = None
-    controls: tuple[ModelEntry, ...] = ()
-    inputs: str | None = None
-    made: Made = MADE_ELSEWHERE
-
-    def part(self, name: str) -> Made:
-        """Return how the entry, or a control that is made of its weights, came about."""
-        if name.startswith(self.name):
-            return self.made
-        reason = f"it is made of the weights of {self.name}"
-        return Made(why={"parameters": reason, "training_seconds": reason})
 
 
 @dataclass(frozen=True)
@@ -85,68 +50,6 @@ class Working:
 
     reuse: bool = False
     phases: Phases = field(default_factory=Phases)
-
-
-def own_entry(
-    config: EvaluationConfig, model: Model, keep: Keep | None = None, *, note: Note = quiet,
-    phases: Phases | None = None,
-) -> OwnEntry:  # fmt: skip
-    """Return the entry of a model, fitted first if its card says so.
-
-    Args:
-        keep: called with the digest of its weights; returns what stores its predictions.
-        phases: to which the time of the fit and of transfers is added.
-
-    Raises:
-        TrainingError: if it is trainable and has no weights, or cannot be fitted.
-        InputError: if it was trained for other bands or classes than the store's, or with other
-            labels than the protocol allows.
-    """
-    from rsbench.evaluation.entries import model_entry, permuted_entry
-    from rsbench.evaluation.fit import fit
-    from rsbench.models.checkpoint import trained_for
-    from rsbench.models.registry import called, identity
-    from rsbench.models.rollout import roll
-
-    own, timed = identity(model), phases or Phases()
-    require_trained(config, f"scoring {own.name}", trained_for(model))
-    entry, digest = None, weights_of(model, own.card)
-    reference = own.name in task_of(config).reference_models
-    if own.card.fitted and not reference:
-        note(f"fitting {own.name} on the training split")
-        with timed.time("fit"):
-            digest = fit(model, config)
-    kept = keep(digest) if keep else None
-    if not reference:
-        entry = model_entry(
-            own.name, called(model), "model", model, own.card, _placement(config, timed),
-            rolled=kept.roll if kept else roll,
-        )  # fmt: skip
-    permutes = bool(task_of(config).partners(config))
-    shuffled = (permuted_entry(entry),) if entry is not None and permutes else ()
-    return OwnEntry(
-        own.name, entry, digest, own.card.citation,
-        device=kept.made_on if kept else None, most_context=own.card.max_context,
-        controls=(*shuffled, *_controls(model, called(model), _placement(config, timed))),
-        inputs=getattr(model, "inputs", None),
-        made=made_elsewhere("predictions made earlier were read", known=made(model))
-        if kept and kept.made_on else made(model),
-    )  # fmt: skip
-
-
-def _controls(model: Model, preset: str, placed: Placement) -> tuple[ModelEntry, ...]:
-    from rsbench.evaluation.entries import model_entry
-    from rsbench.models.api import OF_ITSELF, Controlled
-    from rsbench.models.registry import card, identity
-
-    if not isinstance(model, Controlled):
-        return ()
-    own, found = identity(model), []
-    for name, control in model.controls().items():
-        itself = name.startswith(OF_ITSELF)
-        whose, called = (own.card, own.name + name) if itself else (card(name), name)
-        found.append(model_entry(called, preset, "control", control, whose, placed))
-    return tuple(found)
 
 
 def score_table(
@@ -166,74 +69,145 @@ def score_table(
         info: further fields of :class:`RunInfo`.
         working: whether scores of reference models are reused, and where the time is added.
     """
+    from rsbench.tasks.blocks import Blocks
+
+    how = working or Working()
+    scoring = prepared(config, own, note=note, info=info, working=how)
+    entries, blocks = scoring.entries, Blocks.of(config)
+    count = _counter(blocks.count(blocks.numbers), advance)
+    found = collect(scoring, blocks.cases(blocks.numbers), on_answer=on_answer, on_case=count)
+    entries.exchange(found.tally, note)
+    run = replace(scoring.run, extra={**scoring.run.extra, **entries.reused, **scoring.costs()})
+    with how.phases.time("metrics"):
+        return completed(config, own.name, run, found, note=note)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What the images of a table are scored with.
+
+    Args:
+        run: identity and provenance, before anything is scored.
+        of_case: functions of features that need the store or the conditions.
+        made: name of an entry → how it came about.
+        meter: measures the entries while they answer.
+    """
+
+    config: EvaluationConfig
+    entries: _Entries
+    run: RunInfo
+    layers: PixelLayers
+    of_case: Mapping[str, OfCase]
+    phases: Phases
+    made: Mapping[str, Made]
+    meter: Meter
+
+    def costs(self, unmeasured: str = REUSED_SCORES) -> dict[str, Any]:
+        """Return what ``run.json`` states of costs; ``unmeasured``: why an entry has no times."""
+        entries = (*self.entries.own, *self.entries.always)
+        return {COSTS: self.meter.costs(entries, self.made, unmeasured)}
+
+
+def prepared(
+    config: EvaluationConfig, own: OwnEntry, *, note: Note = quiet,
+    info: Mapping[str, Any] | None = None, working: Working | None = None, select: bool = True,
+) -> Scoring:  # fmt: skip
+    """Return one entry with reference models, controls and bounds, ready to be scored.
+
+    Args:
+        info: further fields of :class:`RunInfo`.
+        working: whether scores of reference models are reused, and where the time is added.
+        select: whether the reference of skill is chosen, which scores the validation split.
+    """
     from rsbench.evaluation.case_features import case_features
-    from rsbench.evaluation.clipped import outside
-    from rsbench.evaluation.loop import ScoringHooks
-    from rsbench.evaluation.pixel_strata import pixel_layers, region_strata
     from rsbench.evaluation.reference_models import reference_entries
 
     how = working or Working()
-    phases = how.phases
-    _say_left_out(config, note)
-    references = reference_entries(config, note=note, phases=phases)
-    if own.entry is None:
-        _require_present(own.name, references)
-    networks = _networks(config.metrics)
-    entries = _entries(config, own, references, networks, how, note)
-    run = _run_info(config, references, own, entries.selected, info or {})
-    samples = [s for group in task_of(config).groups(config, config.split) for s in group]
-    scored = {sample.region for sample in samples}
-    regions = [name for name in config.store.regions if name in scored]
-    layers = pixel_layers(
-        config.store, config.sensor, regions, labels=not task_of(config).predicts_labels
-    )
-    meter = Meter(config.device)
-    answers = AnswerDigests() if task_of(config).predicts_labels else None
-    heard = _heard(on_answer, answers)
-    counter = _counter(len(samples), advance)
-    hooks = ScoringHooks(layers, heard, counter, case_features(config), phases=phases,
-                         answer=meter.answer)  # fmt: skip
-    tally = _tally(config, entries, hooks, note)
-    strata, no_season = region_strata(config.store, config.sensor, regions, layers)
-    sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
-    known = {"sources": sources, "absent": {**layers.absent, **no_season}}
-    counts = _counts(tally.counts)
-    run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
-    extra = {"counts": counts, "strata": known, **networks, **entries.reused}
-    extra |= _of_truth(config, tally) | _of_answers(own.name, answers)
-    known_costs = {entry.model: own.part(entry.model) for entry in entries.own}
-    known_costs |= {entry.model: references.made[entry.model] for entry in references.entries}
-    extra |= {PLACES: positions(config.store, config.sensor, regions)}
-    extra |= {COSTS: meter.costs((*entries.own, *entries.always), known_costs)}
-    if tally.sets is not None:
-        note("comparing sets of images")
-    with phases.time("metrics"):
-        return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
-
-
-def _say_left_out(config: EvaluationConfig, note: Note) -> None:
-    """Note which metrics and samples are left out, and why."""
     for metric, why in config.left_out.items():
         note(f"{metric} is unavailable: {why}")
     for why in task_of(config).left_out(config, config.split):
         note(why)
+    references = reference_entries(config, note=note, phases=how.phases)
+    if own.entry is None:
+        _require_present(own.name, references)
+    entries = _entries(config, own, references, how, note, select=select)
+    run = _run_info(config, references, own, entries.selected, info or {})
+    known = {entry.model: own.part(entry.model) for entry in entries.own} | dict(references.made)
+    return Scoring(
+        config, entries, run, _layers(config), case_features(config), how.phases, known,
+        Meter(config.device),
+    )  # fmt: skip
 
 
-def _of_truth(config: EvaluationConfig, tally: Tally) -> dict[str, Any]:
-    """Return what ``run.json`` states of implausible images, training labels and classes."""
-    found, labels = _implausible(config, tally.frame({})), task_of(config).training_labels(config)
+def collect(
+    scoring: Scoring, cases: Iterable[Case], *, on_answer: OnAnswer | None = None,
+    on_case: Callable[[int], None] | None = None,
+) -> Collected:  # fmt: skip
+    """Return the sums, counts and features of some cases.
+
+    Of reference models whose scores are reused, only the answers are passed on, where a picture or
+    a digest needs them.
+
+    Args:
+        on_answer: called with entry, case, lead and values of each answer.
+        on_case: called with the number of images of each finished case.
+    """
+    from rsbench.evaluation.loop import ScoringHooks, score
+    from rsbench.evaluation.pieces import Collected
+
+    config, entries = scoring.config, scoring.entries
+    answers = _answers(config)
+    tally = score(
+        entries.own if entries.kept else (*entries.own, *entries.always), cases, config.metrics,
+        bands=config.bands, value_range=config.meta.value_range, rgb=config.rgb,
+        hooks=ScoringHooks(
+            scoring.layers, _heard(on_answer, answers), on_case, scoring.of_case,
+            heard=entries.always if entries.kept else (), phases=scoring.phases,
+            answer=scoring.meter.answer,
+        ),
+    )  # fmt: skip
+    return Collected(tally, answers)
+
+
+def nothing(config: EvaluationConfig) -> Collected:
+    """Return what is collected before any case is scored."""
+    from rsbench.evaluation.loop import empty_tally
+    from rsbench.evaluation.pieces import Collected
+
+    tally = empty_tally(config.metrics, config.bands, config.meta.value_range, config.rgb)
+    return Collected(tally, _answers(config))
+
+
+def completed(
+    config: EvaluationConfig, own: str, run: RunInfo, found: Collected, *, note: Note = quiet
+) -> Scores:
+    """Return the scores of all that was collected.
+
+    Args:
+        own: name of the entry that the table is about.
+        run: as :func:`prepared` returns it, with the reference of skill.
+    """
+    from rsbench.evaluation.clipped import outside
+    from rsbench.evaluation.pixel_strata import region_strata
+
+    layers, tally = _layers(config), found.tally
+    strata, no_season = region_strata(config.store, config.sensor, _regions(config), layers)
+    sources = {f"pixel {layer.name}": layer.source for layer in layers.layers}
+    known = {"sources": sources, "absent": {**layers.absent, **no_season}}
+    counts = _counts(tally.counts)
+    run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
+    extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
+    extra |= {PLACES: positions(config.store, config.sensor, _regions(config))}
+    extra |= _implausible(config, tally.frame({}))
+    labels = task_of(config).training_labels(config)
     if labels is not None:
-        found |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
-    return found
-
-
-def _of_answers(name: str, answers: AnswerDigests | None) -> dict[str, Any]:
-    """Return the digests of the answers; InputError if two entries gave the same ones."""
-    if answers is None:
-        return {}
-    digests = answers.digests()
-    require_distinct(name, digests)
-    return {ANSWERS: digests}
+        extra |= {LABELS: labels.to_json(), CLASS_PIXELS: task_of(config).class_pixels(config)}
+    if found.answers is not None:
+        extra |= {ANSWERS: found.answers.digests()}
+        require_distinct(own, extra[ANSWERS])
+    if tally.sets is not None:
+        note("comparing sets of images")
+    return _scores(tally, strata, replace(run, extra={**run.extra, **extra}))
 
 
 @dataclass(frozen=True)
@@ -259,44 +233,52 @@ class _Entries:
         models = [entry.model for entry in self.always]
         return {REUSED: {"models": models, "from": self.cache.name}}
 
+    def exchange(self, tally: Tally, note: Note) -> None:
+        """Add cached sums of the reference models, or keep those that were computed."""
+        models = [entry.model for entry in self.always]
+        if self.cache is not None and self.kept is not None:
+            self.kept.add_to(tally)
+            note(f"scores of {', '.join(models)} are reused from {self.cache.folder}; "
+                 "--fresh-references computes them again")  # fmt: skip
+        elif self.cache is not None:
+            self.cache.write(tally, models, self.selected, note)
+
 
 def _entries(
-    config: EvaluationConfig, own: OwnEntry, references: ReferenceEntries,
-    networks: Mapping[str, Any], how: Working, note: Note,
+    config: EvaluationConfig, own: OwnEntry, references: ReferenceEntries, how: Working, note: Note,
+    *, select: bool,
 ) -> _Entries:  # fmt: skip
     """Return what is scored. The scores of a table of a reference model are made, not reused."""
     from rsbench.evaluation.reference_cache import ReferenceCache
-    from rsbench.evaluation.reference_models import bound_entries, select_reference
+    from rsbench.evaluation.reference_models import Selection, bound_entries, select_reference
 
     chosen = () if own.entry is None else (own.entry, *own.controls)
+    networks = _networks(config.metrics)
     cache = ReferenceCache.of(config, references, networks) if how.reuse else None
     kept = cache.read(note) if cache is not None and chosen else None
-    with how.phases.time("metrics"):
-        selected = kept.selection if kept else select_reference(config, references.entries)
+    selected = kept.selection if kept else Selection(None)
+    if select and not kept:
+        with how.phases.time("metrics"):
+            selected = select_reference(config, references.entries)
     return _Entries(chosen, (*references.entries, *bound_entries(config)), selected, cache, kept)
 
 
-def _tally(config: EvaluationConfig, entries: _Entries, hooks: ScoringHooks, note: Note) -> Tally:
-    """Return the sums of all entries; those of reference models from the cache where it has them.
+def _regions(config: EvaluationConfig) -> list[str]:
+    """Return the regions that are scored, in the order of the store."""
+    groups = task_of(config).groups(config, config.split)
+    scored = {sample.region for group in groups for sample in group}
+    return [name for name in config.store.regions if name in scored]
 
-    The answers of reference models are made in any case where a picture or a digest needs them.
-    """
-    from rsbench.evaluation.loop import score
 
-    cache, kept = entries.cache, entries.kept
-    tally = score(
-        entries.own if kept else (*entries.own, *entries.always), cases(config), config.metrics,
-        bands=config.bands, value_range=config.meta.value_range, rgb=config.rgb,
-        hooks=replace(hooks, heard=entries.always if kept else ()),
-    )  # fmt: skip
-    models = [entry.model for entry in entries.always]
-    if cache is not None and kept is not None:
-        kept.add_to(tally)
-        note(f"scores of {', '.join(models)} are reused from {cache.folder}; "
-             "--fresh-references computes them again")  # fmt: skip
-    elif cache is not None:
-        cache.write(tally, models, entries.selected, note)
-    return tally
+def _layers(config: EvaluationConfig) -> PixelLayers:
+    from rsbench.evaluation.pixel_strata import pixel_layers
+
+    labels = not task_of(config).predicts_labels
+    return pixel_layers(config.store, config.sensor, _regions(config), labels=labels)
+
+
+def _answers(config: EvaluationConfig) -> AnswerDigests | None:
+    return AnswerDigests() if task_of(config).predicts_labels else None
 
 
 def _heard(on_answer: OnAnswer | None, answers: AnswerDigests | None) -> OnAnswer | None:
@@ -305,7 +287,7 @@ def _heard(on_answer: OnAnswer | None, answers: AnswerDigests | None) -> OnAnswe
         return on_answer
 
     def heard(entry: ModelEntry, case: Case, lead: int, values: torch.Tensor) -> None:
-        answers.add(entry, values)
+        answers.add(entry, [sample.region for sample in case.samples], values)
         if on_answer is not None:
             on_answer(entry, case, lead, values)
 
@@ -375,37 +357,6 @@ def _counts(counts: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
         for (model, metric, what), number in sorted(counts.items())
         if number
     ]
-
-
-def weights_of(model: Model, card: Card) -> str | None:
-    """Return the digest of a model's weights.
-
-    Raises:
-        TrainingError: if it is trainable and has none.
-    """
-    if not card.trainable:
-        return None
-    from rsbench.models.checkpoint import loaded_digest
-
-    digest = loaded_digest(model)
-    if digest is None:
-        raise TrainingError(
-            f"scoring {card.name}",
-            "its weights were neither trained nor loaded, and untrained weights are never scored",
-            f"Type: rsbench train --model {card.name}, or give --checkpoint",
-        )
-    return digest
-
-
-def _placement(config: EvaluationConfig, phases: Phases) -> Placement:
-    import torch
-
-    from rsbench.evaluation.entries import Placement
-
-    known = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if config.precision not in known:
-        raise unknown("precision", config.precision, known)
-    return Placement(config.device, known[config.precision], phases)
 
 
 def _require_present(name: str, references: ReferenceEntries) -> None:

@@ -45,6 +45,8 @@ OfCase = Callable[["Case", Sequence[int], "Tensor", "Tensor"], "Tensor"]
 rows; returns features ``(n, d)`` that need more than the images."""
 RANGE_OF_METRIC = "the range to which it clips"
 TRUTH_OF = "truth of"
+SHARED: Who = ("", "", "")
+"""Stands for the entry of truths that are not an entry's own."""
 STATE_COLUMNS = [
     "side", "model", "preset", "role", "lead", "region", "start", "y", "x", "name", "dtype",
     "values",
@@ -131,21 +133,28 @@ class SetMetricAccumulator:
                 for b, place in enumerate(places):
                     kept[place] = (shares[b][side], mostly[b][side])
 
-    def state(self, models: Collection[str]) -> pd.DataFrame:
-        """Return what is kept of some entries: a row per image and feature or metric."""
+    def state(self, models: Collection[str] | None = None) -> pd.DataFrame:
+        """Return what is kept of some entries: a row per image and feature or metric.
+
+        For None of all entries, and of the truths that they share, whose rows name no entry.
+        """
+
+        def asked(who: Who | None) -> bool:
+            return models is None or (who is not None and who[0] in models)
+
         rows = [
-            (side, *who, lead, *place, name, str(vector.dtype), vector.tolist())
+            (side, *(who or SHARED), lead, *place, name, str(vector.dtype), vector.tolist())
             for side, kept in (("prediction", self._rows), ("truth", self._truths))
             for who, leads in kept.items()
-            if who is not None and who[0] in models
+            if asked(who)
             for lead, vectors in leads.items()
             for place, features in vectors.items()
             for name, vector in (features or {"": torch.empty(0)}).items()
         ]
         for (who, lead, metric), cuts in self._cuts.items():
             side, whose = ("truth cut", who[1]) if who[0] == TRUTH_OF else ("prediction cut", who)
-            if whose is not None and whose[0] in models:
-                rows += [(side, *whose, lead, *place, metric, "", [*map(float, cut)])
+            if asked(whose):
+                rows += [(side, *(whose or SHARED), lead, *place, metric, "", [*map(float, cut)])
                          for place, cut in cuts.items()]  # fmt: skip
         return pd.DataFrame(rows, columns=STATE_COLUMNS)
 
@@ -153,7 +162,10 @@ class SetMetricAccumulator:
         """Add what was kept of other entries, as :meth:`state` returns it."""
         kept: Mapping[str, Any] = {"prediction": self._rows, "truth": self._truths}
         for side, model, preset, role, lead, *at in state.itertuples(index=False, name=None):
-            who, place, (name, dtype, values) = (model, preset, role), tuple(at[:4]), at[4:]
+            named, place, (name, dtype, values) = (model, preset, role), tuple(at[:4]), at[4:]
+            who = None if named == SHARED else named
+            if side == "prediction":
+                self._offered.add(place)
             if side in kept:
                 features = kept[side].setdefault(who, {}).setdefault(lead, {}).setdefault(place, {})
                 if name:

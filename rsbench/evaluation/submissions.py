@@ -21,9 +21,11 @@ from rsbench.core.io import read_json
 from rsbench.core.names import label_fault
 from rsbench.core.progress import Advance, silent
 from rsbench.core.typed import typed
-from rsbench.evaluation.run import RunResult, publish
+from rsbench.evaluation.own_entry import OwnEntry
+from rsbench.evaluation.publish import kept_answers, publish
+from rsbench.evaluation.run import RunResult
 from rsbench.evaluation.run_folder import reserved
-from rsbench.evaluation.score_table import OwnEntry, Working, score_table
+from rsbench.evaluation.score_table import Working, score_table
 from rsbench.evaluation.submission_digests import require_digests
 from rsbench.evaluation.submission_files import (
     NOTE,
@@ -40,7 +42,6 @@ from rsbench.tasks.settings import evaluation_config, reading_of
 if TYPE_CHECKING:
     from rsbench.core.grid import Window
     from rsbench.evaluation.entries import Answer, ModelEntry
-    from rsbench.evaluation.score_table import OnAnswer
     from rsbench.evaluation.scores import Scores
     from rsbench.evaluation.submission_files import Array
     from rsbench.store.read import Store
@@ -336,13 +337,14 @@ def score_answers(
         info = {"command": chosen.command, "extra": {"key": key}}
         working = Working(reuse=not chosen.fresh_references)
 
-        def scored(on_answer: OnAnswer) -> Scores:
-            return score_table(
-                config, own, note=note, advance=advance, on_answer=on_answer, info=info,
-                working=working,
-            )  # fmt: skip
+        def made(folder: Path) -> Scores:
+            with kept_answers(config, chosen.keep, folder, phases=working.phases) as on_answer:
+                return score_table(
+                    config, own, note=note, advance=advance, on_answer=on_answer, info=info,
+                    working=working,
+                )  # fmt: skip
 
-        scores = publish(out, config, chosen.keep, scored, working.phases)
+        scores = publish(out, made, working.phases)
         return RunResult(out, scores, working.phases.seconds())
 
 

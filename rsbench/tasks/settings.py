@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.catalog.loaders import names
 from rsbench.core.errors import InputError, unknown
 from rsbench.store.lineage import Lineage
-from rsbench.tasks.base import Case, Reading, Task
+from rsbench.tasks.base import Case, Reader, Reading, Sample, SampleKey, Task
 from rsbench.tasks.config import SPLITS, EvaluationConfig, EvaluationOptions
 from rsbench.tasks.registry import TASKS, fitting, require_protocol, task, task_of
 
@@ -184,11 +184,15 @@ def reading_of(config: EvaluationConfig) -> Reading:
     return Reading(config.store, config.protocol, config.sensor, config.bands)
 
 
+BATCH = 8
+"""Samples that are read and predicted at once."""
+
+
 def cases(
     config: EvaluationConfig,
     *,
     split: str | None = None,
-    batch_size: int = 8,
+    batch_size: int = BATCH,
     regions: Collection[str] | None = None,
 ) -> Iterator[Case]:
     """Yield the batches of a split; every batch has one number of leads.
@@ -197,21 +201,47 @@ def cases(
         split: the configuration's where None.
         regions: only these; all of the split where None.
     """
-    from rsbench.models.noise import Noise
-    from rsbench.tasks.batches import batches
-    from rsbench.tasks.split import Question
-
-    own = task_of(config)
-    reader, ratio = own.reader(reading_of(config)), own.pixel_ratio(config)
-    question = Question(Noise(config.seed), config.members, own.context)
-    partners = own.partners(config) if own.permutes else {}
-    for whole in own.groups(config, split or config.split):
+    source = CaseSource.of(config)
+    for whole in task_of(config).groups(config, split or config.split):
         group = [sample for sample in whole if regions is None or sample.region in regions]
-        for batch in batches(reader, group, batch_size):
-            case = replace(_case(config, own, batch, question), ratio=ratio)
-            chosen = [partners.get((s.region, s.key, s.window)) for s in case.samples]
+        yield from source.read(group, batch_size)
+
+
+@dataclass(frozen=True)
+class CaseSource:
+    """Reads samples as cases.
+
+    Args:
+        partners: sample → that whose conditions its control is given.
+    """
+
+    config: EvaluationConfig
+    question: Question
+    reader: Reader[Any]
+    partners: Mapping[SampleKey, Any]
+
+    @classmethod
+    def of(cls, config: EvaluationConfig) -> Self:
+        """Return the source of a configuration; it opens the cache of the store."""
+        from rsbench.models.noise import Noise
+        from rsbench.tasks.split import Question
+
+        own = task_of(config)
+        question = Question(Noise(config.seed), config.members, own.context)
+        partners = own.partners(config) if own.permutes else {}
+        return cls(config, question, own.reader(reading_of(config)), partners)
+
+    def read(self, samples: Sequence[Sample], batch_size: int = BATCH) -> Iterator[Case]:
+        """Yield samples of one group in batches, one shape per batch."""
+        from rsbench.tasks.batches import batches
+
+        own = task_of(self.config)
+        ratio = own.pixel_ratio(self.config)
+        for batch in batches(self.reader, samples, batch_size):
+            case = replace(_case(self.config, own, batch, self.question), ratio=ratio)
+            chosen = [self.partners.get((s.region, s.key, s.window)) for s in case.samples]
             if all(chosen):
-                case = replace(case, permuted=own.permuted(case.given, reader, chosen))
+                case = replace(case, permuted=own.permuted(case.given, self.reader, chosen))
             yield case
 
 

@@ -23,9 +23,10 @@ from rsbench.core.source import source_digest
 from rsbench.evaluation import reference_cache
 from rsbench.evaluation.costs import COSTS
 from rsbench.evaluation.entries import Answer, ModelEntry
+from rsbench.evaluation.own_entry import OwnEntry
 from rsbench.evaluation.pictures import Viewer
 from rsbench.evaluation.run_info import PHASES, REUSED
-from rsbench.evaluation.score_table import OwnEntry, Working, score_table
+from rsbench.evaluation.score_table import Working, score_table
 from rsbench.evaluation.scores import Scores
 from rsbench.metrics import engine
 from rsbench.store.read import Store

@@ -22,8 +22,8 @@ from rsbench.cli.commands import inspect_command
 from rsbench.core.errors import InputError
 from rsbench.evaluation import run as runs
 from rsbench.evaluation.fit import fit, training_pairs
+from rsbench.evaluation.own_entry import own_entry
 from rsbench.evaluation.report import write_report
-from rsbench.evaluation.score_table import own_entry
 from rsbench.evaluation.table import to_markdown
 from rsbench.evaluation.trained_labels import require_labels, require_trained
 from rsbench.models.checkpoint import TrainedFor, mark_trained

@@ -16,8 +16,9 @@ from rsbench.core.errors import InputError
 from rsbench.evaluation.entries import Answer, ModelEntry
 from rsbench.evaluation.equal_answers import equal_notes, require_distinct
 from rsbench.evaluation.fit import fit
+from rsbench.evaluation.own_entry import OwnEntry
 from rsbench.evaluation.run_info import RunInfo
-from rsbench.evaluation.score_table import OwnEntry, score_table
+from rsbench.evaluation.score_table import score_table
 from rsbench.evaluation.submission_files import NOTE
 from rsbench.evaluation.submissions import ScoreOptions, export_task, score_answers
 from rsbench.evaluation.table import to_markdown

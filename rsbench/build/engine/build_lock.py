@@ -91,6 +91,8 @@ def excluding(lock: Lock, items: Collection[str]) -> Lock:
     Raises:
         InputError: if no item of the lock has one of the ids.
     """
+    if not items:
+        return lock
     known = excluded_in(lock.left)
     left = dict(lock.left)
     for region, found in lock.regions.items():

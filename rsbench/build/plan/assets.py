@@ -28,7 +28,8 @@ def require_format(item: Item, key: str) -> None:
         InputError: if so; its file would be refused when it is read.
     """
     asset = item["assets"][key]
-    suffix = PurePosixPath(urlsplit(str(asset.get("href"))).path.rstrip("/")).suffix.lower()
+    name = urlsplit(str(asset.get("href"))).path.rstrip("/").rpartition("/")[2]
+    suffix = PurePosixPath(name).suffix.lower()
     kind = str(asset.get("type") or "").lower()
     if suffix in (".tif", ".tiff"):
         return

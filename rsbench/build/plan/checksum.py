@@ -15,6 +15,9 @@ _PREFIXES = {
     **{"1440": "sha3_512", "1530": "sha3_384", "1620": "sha3_256", "171c": "sha3_224"},
 }
 """Code and length of a multihash → name of hashlib."""
+_LENGTHS = {name: 2 * hashlib.new(name, usedforsecurity=False).digest_size
+            for name in _PREFIXES.values()}  # fmt: skip
+"""Hex digits of a digest."""
 
 
 def comparable(stated: str) -> str:
@@ -22,7 +25,7 @@ def comparable(stated: str) -> str:
 
     These are multihashes of MD5, SHA-1, SHA-2 and SHA-3. A bare digest does not say which it is.
     """
-    return text if _parts(text := stated.lower()) else ""
+    return text if stated and _parts(text := stated.lower()) else ""
 
 
 def require_checksum(file: BufferedIOBase, stated: str) -> None:
@@ -48,7 +51,10 @@ def _parts(text: str) -> tuple[str, str] | None:
     """Return algorithm and digest of a multihash."""
     for prefix, name in _PREFIXES.items():
         digest = text.removeprefix(prefix)
-        length = 2 * hashlib.new(name, usedforsecurity=False).digest_size
-        if digest != text and len(digest) == length and not set(digest) - set("0123456789abcdef"):
+        if (
+            digest != text
+            and len(digest) == _LENGTHS[name]
+            and not set(digest) - set("0123456789abcdef")
+        ):
             return name, digest
     return None

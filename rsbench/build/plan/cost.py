@@ -71,15 +71,16 @@ def describe(lock: Lock) -> PlanSummary:
     """Return the scenes, requests, bytes and hours of a build from a lock."""
     each = Counter(dict.fromkeys(lock.units(), 0))
     years = Counter(dict.fromkeys(lock.years, 0))
-    costs = [(0, 0.0, 0.0)]
+    requests, pixels, size = 0, 0.0, 0.0
     for region, by_sensor in lock.regions.items():
         for name, by_year in by_sensor.items():
             side, mask_side = _sides(lock, region, name)
             for year, items in by_year.items():
                 each[region, year] += len(items)
                 years[year] += len(items)
-                costs += [_cost(item, side, mask_side) for item in items]
-    requests, pixels, size = map(sum, zip(*costs, strict=True))
+                for item in items:
+                    cost = _cost(item, side, mask_side)
+                    requests, pixels, size = requests + cost[0], pixels + cost[1], size + cost[2]
     seconds, rates = _time(requests, pixels, size, web=is_web(lock.catalogue))
     fewest = sorted(each.items(), key=lambda unit: (unit[1], unit[0]))[:3]
     return PlanSummary(

@@ -69,7 +69,8 @@ def read_item(document: Any, url: str) -> Item:
         InputError: naming the item, the field and what was found.
     """
     asked = f"item {_short(document.get('id'))}" if isinstance(document, Mapping) else "an item"
-    _require_plain(document, asked)
+    if not _is_plain(document):
+        _require_plain(document, asked)
     _require_types(StacItem, document, asked)
     held = {name: _frozen(value) for name, value in document.items()}
     for name, empty in (("properties", {}), ("assets", {}), ("links", ())):
@@ -135,6 +136,28 @@ def _parsed(text: Any) -> datetime | None:
         return None
 
 
+def _is_plain(document: Any) -> bool:
+    """Return whether a document certainly passes :func:`_require_plain`, which takes longer."""
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return text.isascii() and _is_shallow(document)
+
+
+def _is_shallow(document: Any) -> bool:
+    """Return whether no value is nested too deep and no whole number is beyond 64 bits."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        inner = [part for part in level if type(part) in (dict, list)]
+        if not inner:
+            return True
+        level = [v for part in inner for v in (part.values() if type(part) is dict else part)]
+        if any(type(value) is int and abs(value) > 1 << 63 for value in level):
+            return False
+    return False
+
+
 def _require_plain(value: Any, asked: str, field: str = "it", depth: int = 0) -> None:
     """Refuse numbers that are not finite or beyond 64 bits, broken text and endless nesting."""
     if isinstance(value, str):
@@ -180,7 +203,16 @@ def _short(value: Any, *, quoted: bool = True) -> str:
     return shown if quoted and isinstance(value, str) else shown[1:-1]
 
 
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+
+
 def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return MappingProxyType({name: _frozen(part) for name, part in value.items()})
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, dict | Mapping):
+        return MappingProxyType({
+            name: part if type(part) in _SCALARS else _frozen(part) for name, part in value.items()
+        })  # fmt: skip
+    if isinstance(value, list | tuple):
+        return tuple(part if type(part) in _SCALARS else _frozen(part) for part in value)
+    return value

@@ -3,116 +3,42 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rsbench.build.plan.checksum import comparable
-from rsbench.build.plan.href import identity, require_kept
+from rsbench.build.plan.href import identity
+from rsbench.build.plan.lock_items import (
+    Found,
+    LockAsset,
+    LockItem,
+    found_json,
+    found_of,
+    text_of,
+    whole_of,
+)
+from rsbench.build.plan.lock_texts import MALFORMED, split, text_in, unreadable
 from rsbench.build.plan.omissions import Omission
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
-from rsbench.core.errors import InputError, SchemaError, first_line, unknown
-from rsbench.core.io import write_atomic
+from rsbench.core.errors import InputError, SchemaError, unknown
+from rsbench.core.io import atomic_file
 
 SCHEMA = 1
+GZIP = 31
+"""Window and header of a gzip file, as zlib names them."""
 _MAX_BYTES = 2 << 30
-_TEXTS = ("tile", "baseline", "generated")
-
-
-@dataclass(frozen=True, slots=True)
-class LockAsset:
-    """One raster: unsigned link (relative inside its catalogue) and band number from 1.
-
-    ``size`` and ``checksum``: bytes of the file and its multihash in hex, as the catalogue states
-    them; 0 and empty if it does not. They enter no digest.
-    """
-
-    href: str
-    index: int = 1
-    size: int = 0
-    checksum: str = ""
-
-    def to_json(self) -> list[str | int]:
-        """Return the JSON form; what is not known at its end is left out."""
-        known = [self.size, self.checksum] if self.checksum else [self.size] if self.size else []
-        return [self.href, self.index, *known]
-
-
-@dataclass(frozen=True, slots=True)
-class LockItem:
-    """One scene as it will be read.
-
-    ``datatake`` groups items of one acquisition; ``offset`` is added to every valid number (see
-    ``harmonise``). ``masks``: band → quality layer, ``*`` for the layer of all bands.
-    """
-
-    id: str
-    datetime: str
-    datatake: str
-    offset: int
-    assets: Mapping[str, LockAsset]
-    masks: Mapping[str, LockAsset] = field(default_factory=dict)
-    tile: str = ""
-    baseline: str = ""
-    generated: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON form; empty fields are left out."""
-        value: dict[str, Any] = {
-            name: getattr(self, name) for name in ("id", "datetime", "datatake", "offset")
-        }
-        for name, assets in (("assets", self.assets), ("masks", self.masks)):
-            if assets or name == "assets":
-                value[name] = {band: a.to_json() for band, a in assets.items()}
-        return value | {n: getattr(self, n) for n in _TEXTS if getattr(self, n)}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> LockItem:
-        """Read the JSON form."""
-        return cls(
-            id=_text(value["id"]),
-            datetime=_instant(value["datetime"]),
-            datatake=_text(value["datatake"]),
-            offset=_whole(value["offset"]),
-            assets=_assets(value["assets"]),
-            masks=_assets(value.get("masks", {})),
-            **{name: _text(value.get(name, "")) for name in _TEXTS},
-        )
-
-
-def _assets(value: Mapping[str, Any]) -> dict[str, LockAsset]:
-    return {band: _asset(*held) for band, held in value.items()}
-
-
-def _asset(href: Any, index: Any = 1, size: Any = 0, checksum: Any = "") -> LockAsset:
-    require_kept(_text(href))
-    if comparable(_text(checksum)) != checksum:
-        raise ValueError(f"{checksum[:40]!r} is no checksum")
-    return LockAsset(href, _whole(index), _whole(size), checksum)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{str(value)[:40]!r} is no text")
-    value.encode()  # half of a surrogate pair is no character
-    return value
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{str(value)[:40]!r} is no whole number")
-    return value
-
-
-def _instant(value: Any) -> str:
-    datetime.fromisoformat(_text(value))
-    return str(value)
+EAGER = 64 << 20
+"""Bytes of text up to which all scenes are read at once; of a larger lock, when asked for."""
+__all__ = [
+    "Found", "Lock", "LockAsset", "LockChange", "LockItem", "diff", "found_json", "found_of",
+    "left_json", "place_json",
+]  # fmt: skip
 
 
 def left_json(left: Mapping[str, Sequence[Omission]]) -> dict[str, Any]:
@@ -123,26 +49,6 @@ def left_json(left: Mapping[str, Sequence[Omission]]) -> dict[str, Any]:
 def place_json(region: Region) -> dict[str, Any]:
     """Return the JSON form of a region, without the texts about it."""
     return region.model_dump(mode="json", exclude={"title", "why", "change"})
-
-
-Found = Mapping[str, Mapping[int, tuple[LockItem, ...]]]
-"""Sensor → year → scenes of one region."""
-
-
-def found_json(found: Found) -> dict[str, Any]:
-    """Return the JSON form of the scenes of one region."""
-    return {
-        sensor: {str(year): [i.to_json() for i in items] for year, items in by.items()}
-        for sensor, by in found.items()
-    }
-
-
-def found_of(value: Mapping[str, Any]) -> Found:
-    """Read the JSON form of the scenes of one region."""
-    return {
-        sensor: {int(year): tuple(map(LockItem.from_json, items)) for year, items in by.items()}
-        for sensor, by in value.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -168,15 +74,27 @@ class Lock:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what decides the pixels: no time, no host, no port."""
-        value = self.to_json()
-        for about in ("catalogue", "source", "left"):
-            value.pop(about, None)
-        for items in _item_lists(value["regions"]):
-            for item in items:
-                for part in ("assets", "masks"):
-                    for asset in item.get(part, {}).values():
-                        asset[:] = [identity(asset[0]), asset[1]]
-        return sha256_json(value)
+        hasher = hashlib.sha256()
+        for text in self._texts(_identified, ("catalogue", "source", "left")):
+            hasher.update(text)
+        return hasher.hexdigest()
+
+    def _texts(
+        self, of_region: Callable[[Mapping[str, Found], str], bytes], without: Collection[str] = ()
+    ) -> Iterator[bytes]:
+        """Yield the canonical JSON in pieces, one per region, without some of its entries."""
+        value = replace(self, regions={}).to_json()
+        for number, key in enumerate(sorted(value.keys() - set(without))):
+            yield f"{',' if number else '{'}{canonical_json(key)}:".encode()
+            if key != "regions":
+                yield canonical_json(value[key]).encode()
+                continue
+            yield b"{"
+            for at, name in enumerate(sorted(self.regions)):
+                yield f"{',' if at else ''}{canonical_json(name)}:".encode()
+                yield of_region(self.regions, name)
+            yield b"}"
+        yield b"}"
 
     def units(self) -> Iterator[tuple[str, int]]:
         """Yield (region, year) in order."""
@@ -268,17 +186,20 @@ class Lock:
         Raises:
             InputError: if it would be larger than what is read.
         """
-        target = Path(path)
-        data = (canonical_json(self.to_json()) + "\n").encode()
-        if len(data) > _MAX_BYTES:
-            raise InputError(
-                f"keeping the search of {len(self.regions)} regions",
-                f"a lock of {len(data) / 1e9:.1f} GB could not be read again",
-                "Build several stores of fewer regions, each with --regions",
-            )
-        if target.suffix == ".gz":
-            data = gzip.compress(data, mtime=0)
-        write_atomic(target, data)
+        target, size = Path(path), 0
+        with atomic_file(target) as temporary, temporary.open("wb") as file:
+            packs = target.suffix == ".gz"
+            packer = zlib.compressobj(9, wbits=GZIP) if packs else None
+            for text in (*self._texts(text_in), b"\n"):
+                size += len(text)
+                if size > _MAX_BYTES:
+                    raise InputError(
+                        f"keeping the search of {len(self.regions)} regions",
+                        f"a lock of more than {_MAX_BYTES / 1e9:.1f} GB could not be read again",
+                        "Build several stores of fewer regions, each with --regions",
+                    )
+                file.write(packer.compress(text) if packer else text)
+            file.write(packer.flush() if packer else b"")
 
     @classmethod
     def load(cls, path: Path | str) -> Lock:
@@ -288,43 +209,64 @@ class Lock:
             InputError: if the file is absent or is no lock.
             SchemaError: if another version wrote it.
         """
-        value = _read(Path(path))
+        data, asked = _read(Path(path)), f"lock {path}"
+        found = split(data, asked)
+        value = _object(data, path) if found is None else found[0]
         if value.get("schema") != SCHEMA:
             raise SchemaError(
-                f"lock {path}",
+                asked,
                 f"it has schema {value.get('schema')!r}, this version reads {SCHEMA}",
                 "Search again without --lock",
             )
         try:
-            lock = cls(
-                recipe=value["recipe"],
-                provider=_text(value["provider"]),
-                catalogue=_text(value["catalogue"]),
-                query=value["query"],
-                places={n: Region.model_validate(r) for n, r in sorted(value["places"].items())},
-                regions={n: found_of(found) for n, found in sorted(value["regions"].items())},
-                source=dict(value.get("source", {})),
-                left={
-                    str(name): tuple(map(Omission.from_json, held))
-                    for name, held in value.get("left", {}).items()
-                },
-            )
+            held = value["regions"] if found is None else found[1]
+            if found is None or len(data) <= EAGER:  # a malformed scene is told at once
+                regions: Mapping[str, Found] = {
+                    name: found_of(held[name]) if found is None else held[name]
+                    for name in sorted(held)
+                }
+            else:
+                regions = held
+            lock = _lock_of(value, regions)
             _require_sound(lock)
         except InputError:
             raise
-        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise InputError(
-                f"lock {path}",
-                f"its content cannot be read ({type(error).__name__}: {first_line(error)[:80]})",
-                "Search again without --lock",
-            ) from error
+        except MALFORMED as error:
+            raise unreadable(asked, error) from error
         return lock
+
+
+def _lock_of(value: Mapping[str, Any], regions: Mapping[str, Found]) -> Lock:
+    return Lock(
+        recipe=value["recipe"],
+        provider=text_of(value["provider"]),
+        catalogue=text_of(value["catalogue"]),
+        query=value["query"],
+        places={n: Region.model_validate(r) for n, r in sorted(value["places"].items())},
+        regions=regions,
+        source=dict(value.get("source", {})),
+        left={
+            str(name): tuple(map(Omission.from_json, held))
+            for name, held in value.get("left", {}).items()
+        },
+    )
+
+
+def _identified(regions: Mapping[str, Found], name: str) -> bytes:
+    """Return the JSON text of a region with what of each link enters a digest."""
+    value = found_json(regions[name])
+    for items in (items for by_year in value.values() for items in by_year.values()):
+        for item in items:
+            for part in ("assets", "masks"):
+                for asset in item.get(part, {}).values():
+                    asset[:] = [identity(asset[0]), asset[1]]
+    return canonical_json(value).encode()
 
 
 def _require_sound(lock: Lock) -> None:
     """Refuse what is no recipe or query, and regions without a place; any error says so."""
-    _text(lock.recipe["name"])
-    first, last = map(_whole, lock.recipe["years"])
+    text_of(lock.recipe["name"])
+    first, last = map(whole_of, lock.recipe["years"])
     if not (1 <= first <= last <= 9999 and lock.places.keys() == lock.regions.keys()):
         raise ValueError("years or regions contradict one another")
     if any(name != place.name for name, place in lock.places.items()):
@@ -333,13 +275,8 @@ def _require_sound(lock: Lock) -> None:
     canonical_json([dict(lock.recipe), dict(lock.query), list(lock.regions)]).encode()
 
 
-def _item_lists(regions: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
-    for sensors in regions.values():
-        for by_year in sensors.values():
-            yield from by_year.values()
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> bytes:
+    """Return the JSON text of a lock file."""
     try:
         if path.suffix == ".gz":
             with gzip.open(path) as file:
@@ -353,6 +290,10 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     if len(data) > _MAX_BYTES:
         raise InputError(f"lock {path}", "it is larger than 2 GiB", "Give a lock file")
+    return data
+
+
+def _object(data: bytes, path: Path | str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:

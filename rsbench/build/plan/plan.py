@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rsbench.build.kinds.base import kind_of
 from rsbench.build.plan.cost import PlanSummary, describe
 from rsbench.build.plan.href import is_web, local
 from rsbench.build.plan.lock import Lock, LockAsset, LockChange, LockItem, diff
 from rsbench.build.plan.lock_recipe import source_of
+from rsbench.build.plan.lock_texts import RegionTexts, packed
 from rsbench.build.plan.omissions import (
     EXCLUDED,
     NOTHING,
@@ -22,7 +23,7 @@ from rsbench.build.plan.omissions import (
 )
 from rsbench.build.plan.scenes import conditions_of
 from rsbench.build.plan.search import Catalogue, RegionSearch
-from rsbench.build.plan.search_cache import Found, KeptSearch
+from rsbench.build.plan.search_cache import KeptSearch
 from rsbench.build.plan.season import on_lattice
 from rsbench.build.plan.static import open_catalogue_at
 from rsbench.build.read.signing import signer
@@ -144,8 +145,8 @@ def make_plan(
     catalogue = open_catalogue(address, simulated, progress)
     catalogues = _catalogues(catalogue, sensors, key, leaving)
     searches = [RegionSearch(recipe, p, sensors, key, catalogues, leaving) for p in places]
-    found, left = _found(searches, progress)
-    _require_scenes(recipe, key, found, left)
+    found, bare, left = _found(searches, progress)
+    _require_scenes(recipe, key, bare, left)
     require_known(leaving.exclude, excluded_in(left))
     return Lock(
         recipe=recipe_canonical(recipe),
@@ -153,7 +154,7 @@ def make_plan(
         catalogue=searched_at(recipe, provider)[1],
         query={s.name: conditions_of(recipe, s, key, "*") for s in sensors},
         places={region.name: region for region in sorted(places, key=lambda r: r.name)},
-        regions={name: found[name] for name in sorted(found)},
+        regions=RegionTexts({name: found[name] for name in sorted(found)}, packed=True),
         source=source_of(recipe),
         left={name: left[name] for name in sorted(left) if left[name]},
     )
@@ -180,14 +181,14 @@ def require_known(exclude: Collection[str], known: Collection[str]) -> None:
 
 def _found(
     searches: Sequence[RegionSearch], progress: Advance | None
-) -> tuple[dict[str, Found], Left]:
-    """Return what the recipe's kind finds and leaves out in every region.
+) -> tuple[dict[str, bytes], list[str], Left]:
+    """Return what the recipe's kind finds, packed, where that is nothing, and what it leaves out.
 
     At a remote provider the answers are kept until all are there: a search of many regions that
     the provider interrupts resumes from them.
     """
     if not searches:
-        return {}, {}
+        return {}, [], {}
     first = searches[0]
     kind = kind_of(first.recipe)
     urls = {name: catalogue.url for name, catalogue in first.catalogues.items()}
@@ -196,20 +197,19 @@ def _found(
     identity = [recipe_canonical(first.recipe), first.key, urls, leaving]
     kept = KeptSearch(identity) if remote else None
 
-    def one(asked: RegionSearch) -> tuple[Found, tuple[Omission, ...]]:
+    def one(asked: RegionSearch) -> tuple[bytes, bool, tuple[Omission, ...]]:
         held = kept.load(asked.region) if kept else None
         if held is None:
             held = kind.search(asked), asked.omitted.found()
             if kept:
                 kept.save(asked.region, *held)
-        return held
+        return packed(held[0]), any(held[0].values()), held[1]
 
     found = _search_all(one, searches, SEARCHES if remote else 1, progress)
     if kept:
         kept.remove()
-    return {name: held[0] for name, held in found.items()}, {
-        n: held[1] for n, held in found.items()
-    }
+    bare = sorted(name for name, held in found.items() if not held[1])
+    return {n: held[0] for n, held in found.items()}, bare, {n: h[2] for n, h in found.items()}
 
 
 def _search_all(
@@ -232,8 +232,8 @@ def _search_all(
     return found
 
 
-def _require_scenes(recipe: Recipe, key: str, found: Mapping[str, Any], left: Left) -> None:
-    bare = sorted(name for name, sensors in found.items() if not any(sensors.values()))
+def _require_scenes(recipe: Recipe, key: str, bare: Sequence[str], left: Left) -> None:
+    """Refuse regions without any scene."""
     if bare:
         raise InputError(
             f"planning {recipe.name} from {key}",

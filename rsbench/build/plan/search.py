@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -60,14 +61,18 @@ class Query:
 
 def outline(grid: Grid) -> tuple[tuple[float, float], ...]:
     """Return the corners of a grid as longitude and latitude, anticlockwise and closed."""
-    from pyproj import Transformer
-
     a, _, c, _, e, f = grid.transform
     right, bottom = c + a * grid.width, f + e * grid.height
     corners = ((c, bottom), (right, bottom), (right, f), (c, f), (c, bottom))
-    to_wgs84 = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-    points = (to_wgs84.transform(x, y) for x, y in corners)
+    points = (_to_wgs84(grid.crs).transform(x, y) for x, y in corners)
     return tuple((round(float(lon), 7), round(float(lat), 7)) for lon, lat in points)
+
+
+@cache
+def _to_wgs84(crs: str) -> Any:
+    from pyproj import Transformer
+
+    return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
 
 
 class ApiCatalogue:

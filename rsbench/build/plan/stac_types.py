@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -11,7 +12,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 Word = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
+_PLAIN = re.compile(r"https?://[A-Za-z0-9.-]+(/|\Z)")
+"""The beginning of an address without port and user."""
+
+
 def _address(text: str) -> str:
+    if _PLAIN.match(text):
+        return text
     try:
         urlsplit(text).port  # noqa: B018 - raises ValueError where host or port are malformed
     except ValueError as error:

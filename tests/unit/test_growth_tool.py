@@ -1,0 +1,66 @@
+"""The tool that measures how plans, locks and builds grow, without its recorded page."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from rsbench.build.plan.items import MAX_DEPTH, _is_plain
+
+
+def _loaded() -> ModuleType:
+    path = Path(__file__).parents[2] / "tools" / "growth.py"
+    spec = importlib.util.spec_from_file_location("growth", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+growth = _loaded()
+
+
+def test_page_and_picture_show_every_size(tmp_path: Path) -> None:
+    found = [growth.Measured("building, years", size, 0.5 * size, 130.0) for size in (1, 4)]
+    text = growth.page(found, {"Python": "3"})
+    assert "| building, years | 4 | 2.00 | 500 | 130 |" in text
+    assert "![Growth](growth.svg)" in text
+    growth.draw(found, tmp_path / "growth.svg")
+    assert (tmp_path / "growth.svg").stat().st_size > 1000
+
+
+def test_without_recorded_pages_the_tool_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RSBENCH_TEST_DATA", raising=False)
+    with pytest.raises(SystemExit, match="RSBENCH_TEST_DATA names no folder"):
+        growth.recorded_page()
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ({"a": [1, 2.5, "x", None, True]}, True),
+        ({"a": float("nan")}, False),
+        ({"a": [{"b": 1 << 64}]}, False),
+        ({"a": nested(MAX_DEPTH - 2)}, True),
+        ({"a": nested(MAX_DEPTH + 1)}, False),
+        ({"a": "\ud800"}, False),
+        ({"a": {1, 2}}, False),
+    ],
+)
+def test_what_is_surely_plain_is_not_looked_at_part_by_part(value: object, plain: bool) -> None:
+    assert _is_plain(value) is plain
