@@ -173,7 +173,13 @@ def save_run(
 
 
 def save_viewer(
-    folder: Path, scores: Scores, pictured: Sequence[str], size: int = 96, *, masked: bool
+    folder: Path,
+    scores: Scores,
+    pictured: Sequence[str],
+    size: int = 96,
+    *,
+    masked: bool,
+    noise: bool = False,
 ) -> None:
     """Truth, predictions and error maps of two regions, as `run` keeps them."""
     import json
@@ -187,6 +193,8 @@ def save_viewer(
         region = f"sim-{number + 1:02d}"
         base = _scene(rng, size)
         truth = np.stack([_grow(base, lead) for lead in leads])
+        if noise:
+            truth = rng.integers(0, 256, truth.shape).astype(np.uint8)
         np.save(target / f"{region}.truth.npy", truth)
         np.save(target / f"{region}.nir.npy", 255 - truth[:, None, ..., 0])
         entry: dict[str, Any] = {
@@ -205,8 +213,8 @@ def save_viewer(
             entry["valid"] = f"{region}.valid.npy"
         for model in pictured:
             blur = base if model == "persistence" else truth
-            noise = rng.normal(0, 6, truth.shape)
-            guess = np.clip(np.broadcast_to(blur, truth.shape) + noise, 0, 255).astype(np.uint8)
+            spread = rng.normal(0, 6, truth.shape)
+            guess = np.clip(np.broadcast_to(blur, truth.shape) + spread, 0, 255).astype(np.uint8)
             error = np.abs(guess.astype(float) - truth).mean(-1).astype(np.float16) / 255
             np.save(target / f"{region}.{model}.npy", guess)
             np.save(target / f"{region}.{model}.error.npy", error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsbench import InputError, Want
+from rsbench import Given, InputError, Want
 
 
 def check_bands(name: str, bands: int, want: Want) -> None:
@@ -17,6 +17,22 @@ def check_bands(name: str, bands: int, want: Want) -> None:
             f"the network was built for {bands} bands",
             f"Build it with bands={len(want.bands)}",
         )
+
+
+def check_map(name: str, given: Given, want: Want) -> None:
+    """Reject a map that is not on the grid of the wanted image.
+
+    Raises:
+        InputError: names both sizes, or the row whose grids differ.
+    """
+    asked = f"an image of {want.size[0]}×{want.size[1]} px by {name}"
+    remedy = "Bring the map to the grid of the wanted image"
+    for sensor, frames in given.frames.items():
+        height, width = frames.values.shape[-2:]
+        if (height, width) != want.size:
+            raise InputError(asked, f"the map {sensor} has {height}×{width} px", remedy)
+        if given.grids[sensor] != want.grids:
+            raise InputError(asked, f"the map {sensor} is on another grid", remedy)
 
 
 def check_leads(name: str, leads: int, want: Want) -> None:

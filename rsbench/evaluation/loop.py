@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import pandas as pd
 import torch
@@ -131,6 +131,18 @@ def _unit(entry: ModelEntry, case: Case, lead: int, b: int) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """An ``on_answer`` that needs the answers of some cases only."""
+
+    def wants(self, case: Case) -> bool:
+        """Return whether it needs the answers of other entries to a case.
+
+        Called after the answers of the entry that the table is about.
+        """
+        ...
+
+
 class Layers(Protocol):
     """Classes of pixels, fixed from inputs or an earlier catalogue, never from the truth."""
 
@@ -144,6 +156,10 @@ class Layers(Protocol):
         ...
 
 
+def _own_answer(entry: ModelEntry, case: Case) -> Answer:
+    return entry.answer(case)
+
+
 @dataclass(frozen=True)
 class ScoringHooks:
     """What else is computed or called while the cases are scored.
@@ -154,6 +170,7 @@ class ScoringHooks:
             ensemble with its mean and its first ``MOST_MEMBERS`` members.
         on_case: called with the number of images of each finished case.
         of_case: functions of features of sets that need the store or the conditions.
+        answer: called for the answers of an entry to a case, in place of ``entry.answer``.
         heard: entries whose sums are known: ``on_answer`` is called, and nothing is summed.
         phases: to which the time of reading, predicting and scoring is added.
     """
@@ -162,6 +179,7 @@ class ScoringHooks:
     on_answer: Callable[[ModelEntry, Case, int, Tensor], None] | None = None
     on_case: Callable[[int], None] | None = None
     of_case: Mapping[str, OfCase] = field(default_factory=dict)
+    answer: Callable[[ModelEntry, Case], Answer] = _own_answer
     heard: Sequence[ModelEntry] = ()
     phases: Phases = field(default_factory=Phases)
 
@@ -194,11 +212,11 @@ def score(
         with phases.time("read"):
             classes = scorer.classes(case)
         for entry in entries:
-            for lead, values in _asked(entry, case, phases):
+            for lead, values in _asked(entry, case, called):
                 with phases.time("metrics"):
                     scorer.add(entry, case, lead, values, classes)
-        for entry in called.heard if called.on_answer is not None else ():
-            for lead, values in _asked(entry, case, phases):
+        for entry in called.heard if _listens(called.on_answer, case) else ():
+            for lead, values in _asked(entry, case, called):
                 for scored, answer in _answers(entry, values):
                     scorer.hear(scored, case, lead, answer)
         if called.on_case is not None:
@@ -206,9 +224,14 @@ def score(
     return scorer.tally
 
 
-def _asked(entry: ModelEntry, case: Case, phases: Phases) -> Answer:
+def _listens(on_answer: object, case: Case) -> bool:
+    """Return whether answers to a case are needed beside their scores."""
+    return on_answer.wants(case) if isinstance(on_answer, Selective) else on_answer is not None
+
+
+def _asked(entry: ModelEntry, case: Case, called: ScoringHooks) -> Answer:
     """Yield the answers of an entry at the leads that are scored."""
-    for lead, values in phases.each("forward", entry.answer(case)):
+    for lead, values in called.phases.each("forward", called.answer(entry, case)):
         if any(curve[lead - 1] != "none" for curve in case.curves):
             yield lead, values
 

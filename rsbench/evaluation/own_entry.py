@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rsbench.core.errors import TrainingError, unknown
 from rsbench.core.phases import Phases
+from rsbench.evaluation.costs import Made, made, made_elsewhere
 from rsbench.evaluation.trained_labels import require_trained
 from rsbench.tasks.config import EvaluationConfig, Note, quiet
 from rsbench.tasks.registry import task_of
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rsbench.models.prediction_cache import PredictionCache
 
     Keep = Callable[[str | None], PredictionCache | None]
+
+MADE_ELSEWHERE = made_elsewhere("its predictions were made elsewhere")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class OwnEntry:
         most_context: most context frames it takes; None for any number.
         controls: entries made of its weights, scored with it.
         inputs: what it was made with in addition to the frames that it is given.
+        made: how it came about, for its cost.
     """
 
     name: str
@@ -41,6 +45,14 @@ class OwnEntry:
     most_context: int | None = None
     controls: tuple[ModelEntry, ...] = ()
     inputs: str | None = None
+    made: Made = MADE_ELSEWHERE
+
+    def part(self, name: str) -> Made:
+        """Return how the entry, or a control that is made of its weights, came about."""
+        if name.startswith(self.name):
+            return self.made
+        reason = f"it is made of the weights of {self.name}"
+        return Made(why={"parameters": reason, "training_seconds": reason})
 
 
 def own_entry(
@@ -85,6 +97,8 @@ def own_entry(
         device=kept.made_on if kept else None, most_context=own.card.max_context,
         controls=(*shuffled, *_controls(model, called(model), _placement(config, timed))),
         inputs=getattr(model, "inputs", None),
+        made=made_elsewhere("predictions made earlier were read", known=made(model))
+        if kept and kept.made_on else made(model),
     )  # fmt: skip
 
 

@@ -110,7 +110,9 @@ def run_part(
         )  # fmt: skip
         entry, info = own_of(job, Phases(), note=note, advance=advance, trains=trains)
         scoring = prepared(job.config, entry, note=note, info=info, select=part.number == 1)
-        _keep_note(folder, job, part, scoring.run)
+        costs = scoring.costs("the regions were scored in parts")
+        run = replace(scoring.run, extra={**scoring.run.extra, **costs})
+        _keep_note(folder, job, part, run)
         _score(job, part, blocks, left, scoring, advance)
     return result
 

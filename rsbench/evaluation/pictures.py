@@ -119,11 +119,7 @@ class Viewer:
             if case.curves[b][0] not in ("starts", "both"):
                 continue
             kept = self._samples.get(sample.region) or self._begin(case, b)
-            targets = [t.isoformat() for t in case.targets[b]]
-            own = (sample.key, case.starts[b].isoformat(), targets)
-            if kept is None or (kept.key, kept.start, kept.targets) != own:
-                continue
-            if (sample.window.y, sample.window.x) != (0, 0):
+            if kept is None or not self._shows(kept, case, b):
                 continue
             key = (entry.model, entry.preset)
             answer, truth = values[b].numpy(), case.truth[b, lead - 1].numpy()
@@ -131,6 +127,21 @@ class Viewer:
             error = np.where(valid, np.abs(answer - truth).mean(axis=0), np.nan)
             kept.predictions.setdefault(key, []).append(self._frame(answer, case.want.bands))
             kept.errors.setdefault(key, []).append(error.astype(np.float16))
+
+    __call__ = add
+
+    def wants(self, case: Case) -> bool:
+        """Return whether a case has a sample that is shown."""
+        kept = [self._samples.get(sample.region) for sample in case.samples]
+        return any(one is not None and self._shows(one, case, b) for b, one in enumerate(kept))
+
+    @staticmethod
+    def _shows(kept: _Sample, case: Case, b: int) -> bool:
+        """Return whether a sample of a batch is the one that is kept of its region."""
+        sample = case.samples[b]
+        own = (sample.key, case.starts[b].isoformat(), [t.isoformat() for t in case.targets[b]])
+        at = (sample.window.y, sample.window.x)
+        return at == (0, 0) and own == (kept.key, kept.start, kept.targets)
 
     def _begin(self, case: Case, b: int) -> _Sample | None:
         sample = case.samples[b]

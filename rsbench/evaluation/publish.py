@@ -68,7 +68,7 @@ def kept_answers(
         folder / "viewer", config.meta, config.bands, keep=keep,
         sensors=config.store.meta.sensors, regions=regions,
     )  # fmt: skip
-    yield _keeping(config, keep, folder, viewer.add)
+    yield _keeping(config, keep, folder, viewer)
     with (phases or Phases()).time("write"):
         viewer.close()
 

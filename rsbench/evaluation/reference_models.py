@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rsbench.core.phases import Phases
+from rsbench.evaluation.costs import Made, made
 from rsbench.evaluation.entries import (
     ModelEntry,
     Placement,
@@ -34,6 +35,7 @@ class ReferenceEntries:
     weights: Mapping[str, str | None]
     inputs: Mapping[str, str] = field(default_factory=dict)
     kinds: tuple[type, ...] = ()
+    made: Mapping[str, Made] = field(default_factory=dict)
 
 
 def reference_entries(
@@ -43,6 +45,7 @@ def reference_entries(
     own, timed = task_of(config), phases or Phases()
     entries, absent, citations, kinds = [], [], {}, []
     weights: dict[str, str | None] = {}
+    costs: dict[str, Made] = {}
     for name in own.reference_models:
         known = card(name)
         citations[name] = known.citation
@@ -62,10 +65,13 @@ def reference_entries(
             with timed.time("fit"):
                 weights[name] = fit(model, config)
         placed = Placement(config.device, phases=timed)
+        costs[name] = made(model)
         kinds.append(type(model))
         entries.append(model_entry(name, known.default_preset, "trivial", model, known, placed))
     shown = dict.fromkeys(own.reference_models, own.shown(config))
-    return ReferenceEntries(tuple(entries), tuple(absent), citations, weights, shown, tuple(kinds))
+    return ReferenceEntries(
+        tuple(entries), tuple(absent), citations, weights, shown, tuple(kinds), costs
+    )
 
 
 def bound_entries(config: EvaluationConfig) -> tuple[ModelEntry, ...]:

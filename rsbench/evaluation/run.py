@@ -246,7 +246,8 @@ def own_of(
         phases=phases,
     )  # fmt: skip
     info = {"command": request.command, "history": history, "extra": {"key": job.key}}
-    return replace(own, inputs=_inputs(own.inputs, checkpoint)), info
+    own = replace(own, inputs=_inputs(own.inputs, checkpoint), made=own.made.by(checkpoint))
+    return own, info
 
 
 def _kept(

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rsbench.core.errors import InputError
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.costs import COSTS, REUSED_SCORES, Made, Meter
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
 from rsbench.evaluation.own_entry import OwnEntry
+from rsbench.evaluation.positions import PLACES, positions
 from rsbench.evaluation.run_info import CLASS_PIXELS, IMPLAUSIBLE, LABELS, REUSED, Absent, RunInfo
 from rsbench.evaluation.scores import Scores
 from rsbench.evaluation.submission_maps import NO_PROBABILITIES
@@ -75,7 +77,7 @@ def score_table(
     count = _counter(blocks.count(blocks.numbers), advance)
     found = collect(scoring, blocks.cases(blocks.numbers), on_answer=on_answer, on_case=count)
     entries.exchange(found.tally, note)
-    run = replace(scoring.run, extra={**scoring.run.extra, **entries.reused})
+    run = replace(scoring.run, extra={**scoring.run.extra, **entries.reused, **scoring.costs()})
     with how.phases.time("metrics"):
         return completed(config, own.name, run, found, note=note)
 
@@ -87,6 +89,8 @@ class Scoring:
     Args:
         run: identity and provenance, before anything is scored.
         of_case: functions of features that need the store or the conditions.
+        made: name of an entry → how it came about.
+        meter: measures the entries while they answer.
     """
 
     config: EvaluationConfig
@@ -95,6 +99,13 @@ class Scoring:
     layers: PixelLayers
     of_case: Mapping[str, OfCase]
     phases: Phases
+    made: Mapping[str, Made]
+    meter: Meter
+
+    def costs(self, unmeasured: str = REUSED_SCORES) -> dict[str, Any]:
+        """Return what ``run.json`` states of costs; ``unmeasured``: why an entry has no times."""
+        entries = (*self.entries.own, *self.entries.always)
+        return {COSTS: self.meter.costs(entries, self.made, unmeasured)}
 
 
 def prepared(
@@ -121,7 +132,11 @@ def prepared(
         _require_present(own.name, references)
     entries = _entries(config, own, references, how, note, select=select)
     run = _run_info(config, references, own, entries.selected, info or {})
-    return Scoring(config, entries, run, _layers(config), case_features(config), how.phases)
+    known = {entry.model: own.part(entry.model) for entry in entries.own} | dict(references.made)
+    return Scoring(
+        config, entries, run, _layers(config), case_features(config), how.phases, known,
+        Meter(config.device),
+    )  # fmt: skip
 
 
 def collect(
@@ -148,6 +163,7 @@ def collect(
         hooks=ScoringHooks(
             scoring.layers, _heard(on_answer, answers), on_case, scoring.of_case,
             heard=entries.always if entries.kept else (), phases=scoring.phases,
+            answer=scoring.meter.answer,
         ),
     )  # fmt: skip
     return Collected(tally, answers)
@@ -181,6 +197,7 @@ def completed(
     counts = _counts(tally.counts)
     run = replace(run, absent=(*run.absent, *_said(outside(counts), note)))
     extra = {"counts": counts, "strata": known, **_networks(config.metrics)}
+    extra |= {PLACES: positions(config.store, config.sensor, _regions(config))}
     extra |= _implausible(config, tally.frame({}))
     labels = task_of(config).training_labels(config)
     if labels is not None:

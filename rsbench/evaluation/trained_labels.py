@@ -49,16 +49,19 @@ def require_trained(config: EvaluationConfig, asked: str, trained: TrainedFor | 
     require_classes(config, asked, trained.bands)
     if task_of(config).reads_labels and not trained.imported:
         _require_share(config, asked, trained.labels)
-    if task_of(config).predicts_labels:
-        given, known = config.store.sensor(config.sensor).bands, trained.inputs or None
-    else:
-        given, known = config.bands, None if trained.imported else trained.bands
-    if known not in (None, given):
-        raise InputError(
-            f"{asked} on images with the bands {', '.join(given)}",
-            f"it was trained on the bands {', '.join(known)}",
-            "Train on this store, or build both stores with the same bands in the same order",
-        )
+    own = task_of(config)
+    pairs = []
+    if not own.predicts_labels and not trained.imported:
+        pairs.append((config.bands, trained.bands))
+    if trained.inputs:
+        pairs.append((own.bands_given(config.store, config.sensor, config.bands), trained.inputs))
+    for given, known in pairs:
+        if known != given:
+            raise InputError(
+                f"{asked} on images with the bands {', '.join(given)}",
+                f"it was trained on the bands {', '.join(known)}",
+                "Train on this store, or build both stores with the same bands in the same order",
+            )
 
 
 def require_labels(config: EvaluationConfig, path: Path, checkpoint: Checkpoint) -> None:

@@ -190,7 +190,8 @@ class ImageBatch:
     @cached_property
     def squared(self) -> Tensor:
         """Sum of squared differences per band, (n, C) float64."""
-        difference = self.prediction - self.truth
+        difference = self.buffers.take("difference", self.truth.shape, self.truth)
+        torch.sub(self.prediction, self.truth, out=difference)
         return total(difference.square_())
 
     @cached_property

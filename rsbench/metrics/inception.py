@@ -23,6 +23,7 @@ TAPS = (64, 192, 768, 2048)
 SIDE = 299
 EPSILON = 1e-3
 IMAGES = 16  # worked on at a time
+LAYOUT = torch.channels_last  # convolves as fast and pools several times faster
 
 Rounding = Literal["round", "truncate", "wrap"]
 State = dict[str, tuple[Tensor, Tensor]]
@@ -134,7 +135,8 @@ def _state(device: torch.device, digest: str) -> State:
             scale = scale / (raw[f"{name}.bn.running_var"].double() + EPSILON).sqrt()
             bias = raw[f"{name}.bn.bias"] - raw[f"{name}.bn.running_mean"] * scale
             weight = raw[key].double() * scale[:, None, None, None]
-            found[name] = (weight.float().to(device), bias.float().to(device))
+            weight = weight.float().to(device, memory_format=LAYOUT)
+            found[name] = (weight, bias.float().to(device))
         deepest = found["Mixed_7c.branch_pool"][0].shape
     except (KeyError, RuntimeError) as error:
         raise InputError(
@@ -150,6 +152,7 @@ def _state(device: torch.device, digest: str) -> State:
 def network(x: Tensor, deepest: int) -> dict[int, Tensor]:
     """Return {tap: (n, tap) float32} of inputs (n, 3, 299, 299), no deeper than asked."""
     state = _state(x.device, find(NAME)[1])
+    x = x.contiguous(memory_format=LAYOUT)
     found = {}
     for tap, maps in zip(TAPS, _stages(state, x), strict=False):
         found[tap] = maps.mean((-1, -2))

@@ -27,6 +27,7 @@ State = dict[str, Tensor]
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 TINY = 1e-10
+LAYOUT = torch.channels_last
 
 # Convolutions of AlexNet's features: place, stride, padding; "pool" precedes a stage.
 _ALEX = ((0, 4, 2), "pool", (3, 1, 2), "pool", (6, 1, 1), (8, 1, 1), (10, 1, 1))
@@ -102,7 +103,12 @@ def _heads(net: Net, device: torch.device, digest: str) -> tuple[Tensor, ...]:
 @lru_cache(maxsize=4)
 def _backbone(net: Net, device: torch.device, digest: str) -> State:
     state = read_weights(BACKBONES[net])
-    return {k: v.float().to(device) for k, v in state.items() if k.startswith("features.")}
+    return {
+        # Channels last, which convolves as fast and pools several times faster.
+        k: v.float().to(device, memory_format=LAYOUT if v.ndim == 4 else torch.preserve_format)
+        for k, v in state.items()
+        if k.startswith("features.")
+    }
 
 
 def distance(net: Net, a: Tensor, b: Tensor) -> Tensor:
@@ -111,13 +117,16 @@ def distance(net: Net, a: Tensor, b: Tensor) -> Tensor:
     state = _backbone(net, device, find(BACKBONES[net])[1])
     heads = _heads(net, device, find(f"lpips-{net}")[1])
     shift, scale = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (SHIFT, SCALE))
-    both = torch.cat((a, b)).mul(2.0).sub(1.0).sub(shift).div(scale)
+    both = torch.cat((a, b)).mul_(2.0).sub_(1.0).sub_(shift).div_(scale)
+    both = both.contiguous(memory_format=LAYOUT)
     value = torch.zeros(len(a), dtype=torch.float64, device=device)
     for features, head in zip(_STAGES[net](state, both), heads, strict=True):
-        norm = features.square().sum(1, keepdim=True).sqrt_().add_(TINY)
-        x, y = (features / norm).chunk(2)
-        squared = (x - y).square_()
-        value += torch.einsum("nchw,c->nhw", squared, head).mean((-1, -2)).double()
+        norm = torch.linalg.vector_norm(features, dim=1, keepdim=True).add_(TINY)
+        x, y = features.chunk(2)
+        across, down = norm.chunk(2)
+        squared = (x / across).sub_(y / down).square_()
+        weighted = squared.permute(0, 2, 3, 1).flatten(1, 2) @ head
+        value += weighted.mean(1).double()
     return value
 
 

@@ -39,8 +39,11 @@ def sam(images: ImageBatch) -> PerImage:
     spectrum is zero have no angle, are left out and counted as ``zero_spectra``. Kruse 1993.
     """
     p, t = images.prediction, images.truth
-    angle = torch.atan2(_sine(p, t), (p * t).sum(1))
-    zero = (p == 0).all(1) | (t == 0).all(1)
+    dot, squares_p, squares_t = products(p, t)
+    angle = torch.atan2(_sine(p, t, dot, squares_p), dot)
+    zero = torch.zeros_like(angle, dtype=torch.bool)
+    if not bool(torch.minimum(squares_p.amin(), squares_t.amin()) > 0):  # squares may underflow
+        zero = (p == 0).all(1) | (t == 0).all(1)
     valid = images.all_bands
     if valid is not None:
         zero &= valid[:, 0]
@@ -57,28 +60,32 @@ def sam(images: ImageBatch) -> PerImage:
     return PerImage.of(degrees / number, number > 0, counts={"zero_spectra": int(zero.sum())})
 
 
-def _sine(p: Tensor, t: Tensor) -> Tensor:
+def products(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return p·t, |p|² and |t|² per pixel, (n, H, W) each, of (n, C, H, W)."""
+    dot, squares_p, squares_t = p[:, 0] * t[:, 0], p[:, 0].square(), t[:, 0].square()
+    for one, other in zip(p.unbind(1)[1:], t.unbind(1)[1:], strict=True):
+        dot.addcmul_(one, other)
+        squares_p.addcmul_(one, one)
+        squares_t.addcmul_(other, other)
+    return dot, squares_p, squares_t
+
+
+def _sine(p: Tensor, t: Tensor, dot: Tensor, squares_p: Tensor) -> Tensor:
     """|p||t| sin of the angle per pixel, (n, H, W), without cancellation."""
     bands = p.shape[1]
-    if bands > CROSS_BANDS:
-        return _sine_many(p, t)
-    squares: Tensor | None = None
+    squares = torch.zeros_like(dot)
+    if bands > CROSS_BANDS:  # t less its part along p, times |p|
+        along = dot / torch.where(squares_p == 0, 1.0, squares_p)
+        for one, other in zip(p.unbind(1), t.unbind(1), strict=True):
+            across = torch.addcmul(other, along, one, value=-1.0)
+            squares.addcmul_(across, across)
+        return squares.sqrt_().mul_(squares_p.sqrt())
     for i in range(bands):
         for j in range(i + 1, bands):
             # Lagrange: |p|²|t|² − (p·t)² = Σ_{i<j} (p_i t_j − p_j t_i)²
             minor = (p[:, i] * t[:, j]).addcmul_(p[:, j], t[:, i], value=-1.0)
-            squares = minor.square_() if squares is None else squares.addcmul_(minor, minor)
-    assert squares is not None  # two bands were checked before
+            squares.addcmul_(minor, minor)
     return squares.sqrt_()
-
-
-def _sine_many(p: Tensor, t: Tensor) -> Tensor:
-    """The same for many bands: t less its part along p, times |p|."""
-    dot = (p * t).sum(1, keepdim=True)
-    square = (p * p).sum(1, keepdim=True)
-    along = dot / torch.where(square == 0, 1.0, square)
-    across = torch.addcmul(t, along, p, value=-1.0).square_().sum(1)
-    return across.sqrt_().mul_(square[:, 0].sqrt_())
 
 
 def cc(images: ImageBatch) -> PerImage:

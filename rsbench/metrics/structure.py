@@ -115,8 +115,8 @@ def ssim_blur2(images: ImageBatch) -> PerImage:
     parts, buffers = [], images.buffers
     for bands in images.band_groups():
         maps = buffers.take("maps", (4, *x[:, bands].shape), x)
-        blur(x[:, bands], WIDE_ZERO, out=maps[0], buffers=buffers)
-        blur(y[:, bands], WIDE_ZERO, out=maps[1], buffers=buffers)
+        for image, into in zip((x, y), maps, strict=False):
+            into.copy_(blur(image[:, bands], WIDE_ZERO, buffers=buffers))
         here = None if norm is None else norm.of(bands)
         if wide is not None:
             maps[:2].mul_(wide.of(bands).factor)

@@ -102,21 +102,32 @@ def borrowed_buffers() -> Iterator[Buffers]:
 def blur(
     x: Tensor, window: Window, *, out: Tensor | None = None, buffers: Buffers | None = None
 ) -> Tensor:
-    """Blur the last two axes: (…, H, W) → (…, H, W); ``out`` may be ``x`` itself."""
+    """Blur the last two axes: (…, H, W) → (…, H, W), stored as `columns_first`.
+
+    ``out``: contiguous memory for the result, which may be that of ``x``.
+    """
     height, width = x.shape[-2:]
     rows = band_matrix(window, height, x.dtype, x.device)
     columns = band_matrix(window, width, x.dtype, x.device)
     x = x.contiguous()
     out = torch.empty_like(x) if out is None else out
-    between = (buffers or Buffers()).take("blur", (x.numel() // width, width), x)
-    flat, maps = x.view(-1, width), between.view(-1, height, width)
+    between = (buffers or Buffers()).take("blur", (width, x.numel() // width), x)
+    flat = x.view(-1, width)
     for start, stop, low, high in _blocks(width, x.device.type):
-        torch.mm(flat[:, low:high], columns[start:stop, low:high].T, out=between[:, start:stop])
-    into = out.view(-1, height, width)
+        torch.mm(columns[start:stop, low:high], flat[:, low:high].T, out=between[start:stop])
+    flat, into = between.view(-1, height), out.view(-1, height)
     for start, stop, low, high in _blocks(height, x.device.type):
-        block = rows[start:stop, low:high].expand(len(maps), -1, -1)
-        torch.bmm(block, maps[:, low:high], out=into[:, start:stop])
-    return out
+        torch.mm(flat[:, low:high], rows[start:stop, low:high].T, out=into[:, start:stop])
+    return columns_first(out, x.shape)
+
+
+def columns_first(held: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return memory as (…, H, W) whose columns, not rows, are contiguous.
+
+    Both passes of `blur` are then one product each over all maps.
+    """
+    *maps, height, width = shape
+    return held.view(width, *maps, height).movedim(0, -1)
 
 
 @lru_cache(maxsize=64)
@@ -226,7 +237,9 @@ def similarity(
     With ``buffers`` the map is valid until the next call with the same buffers.
     """
     buffers = buffers or Buffers()
-    top, below, term = buffers.take("similarity", (3, *m.mean_x.shape), m.mean_x).unbind(0)
+    shape = (3, *m.mean_x.shape)
+    held = buffers.take("similarity", shape, m.mean_x)
+    top, below, term = columns_first(held, shape).unbind(0)
     torch.mul(m.mean_x, m.mean_y, out=top).add_(c1 / 2)
     top.mul_(torch.add(m.covariance, c2 / 2, out=term))
     torch.mul(m.mean_x, m.mean_x, out=below).addcmul_(m.mean_y, m.mean_y).add_(c1)

@@ -383,8 +383,8 @@ class Card:
         sampler_tolerance: largest allowed change of a float32 prediction with the other samples
             or the size of the batch, as a share of the value range.
         overfit_share: the contract trains each stage on eight samples until its loss is below this
-            share of its start. More than the default is for losses that have a lower bound above 0,
-            as the noise in images that are drawn without a condition.
+            share of its start. More than the default is for a loss that reaches it in the last
+            steps of the preset or not at all; the card then states what it reaches.
         taught: whether training has frames that predictions do not have (``Given.taught``).
         shared: options that no stage before the first labelled one depends on. Models that differ
             in them alone take these stages from one training.

@@ -85,6 +85,7 @@ class Checkpoint:
         provenance: of the last sitting: versions, machine, and phase → seconds under ``phases``.
         training: training options that differ from their defaults.
         labels: fraction and seed of the labels of training; None for all, or none.
+        inputs: bands of the images given; empty in checkpoints that do not state them.
         finished: UTC time at the end of training.
     """
 
@@ -114,6 +115,7 @@ class Checkpoint:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] | None = None
+    inputs: tuple[str, ...] = ()
     preset_options: Mapping[str, Any] | None = None
     finished: str = ""
     schema: int = SCHEMA
@@ -225,9 +227,7 @@ def load_into(
         trainable(model).module.to(device)
     if note.imported:
         model.weights_loaded = True  # type: ignore[attr-defined]
-    here = not note.imported and note.dataset_digest == store.digest
-    inputs = store.sensor(note.sensor).bands if here else ()
-    mark_trained(model, TrainedFor(note.bands, inputs, note.labels, bool(note.imported)))
+    mark_trained(model, TrainedFor(note.bands, note.inputs, note.labels, bool(note.imported)))
     return note
 
 
@@ -374,7 +374,7 @@ class TrainedFor:
 
     Args:
         bands: bands or classes that they predict.
-        inputs: bands of the sensor of their training; empty where they are not known.
+        inputs: bands of the images that they were given; empty where they are not known.
         labels: fraction and seed of the labels of training; None for all, or none.
         imported: whether another program trained them, so that labels and inputs are not known.
     """

@@ -352,6 +352,10 @@ class Task(Protocol[S]):
         """Return the constructor options that follow from the data."""
         return {"bands": len(config.bands), "context": config.context}
 
+    def bands_given(self, store: Store, sensor: str, bands: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the bands of the images given, where ``bands`` of ``sensor`` are predicted."""
+        return bands
+
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
         """Check that the data allow what is asked; return the configuration as it is scored.
 

@@ -191,8 +191,7 @@ def _trained(model: Trainable, card: Card, sitting: Sitting, advance: Advance) -
         seeded(plan.seed), deterministic(fabric.device), faster(model.module, extras),
     ):  # fmt: skip
         position = loop.run(begun)
-    inputs = sitting.store.sensor(plan.sensor).bands
-    mark_trained(model, TrainedFor(plan.bands, inputs, plan.labels))
+    mark_trained(model, TrainedFor(plan.bands, _inputs(sitting), plan.labels))
     if fabric.is_global_zero:
         _write(model, sitting, position, sources.crops.regions, phases)
         states.clear()
@@ -417,7 +416,8 @@ def _write(
         window=plan.window, regions=_footprints(store, plan, regions),
         selected_on=store.split("val"), seed=plan.seed, steps=position.steps,
         stages=tuple(stage.stated() for stage in plan.stages), precision=plan.precision,
-        budget=sitting.request.budget, training=plan.extras, labels=plan.labels,
+        inputs=_inputs(sitting), budget=sitting.request.budget, training=plan.extras,
+        labels=plan.labels,
         selection=dict(position.best or {}), weights_digest=tensors_digest(tensors),
         plan=plan.digest, simulated=store.simulated,
         seconds=position.seconds_before + position.seconds, history=tuple(position.history),
@@ -426,6 +426,12 @@ def _write(
     )  # fmt: skip
     write_tensors(folder / WEIGHTS, tensors)
     write_json(folder / NOTE, note.to_json())
+
+
+def _inputs(sitting: Sitting) -> tuple[str, ...]:
+    """Return the bands of the images that the model is given."""
+    plan = sitting.plan
+    return task(sitting.protocol.task).bands_given(sitting.store, plan.sensor, plan.bands)
 
 
 def _footprints(store: Store, plan: Plan, regions: Sequence[str]) -> tuple[Footprint, ...]:

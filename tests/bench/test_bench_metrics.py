@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from side_by_side import paired
 from torch.nn.functional import conv2d, interpolate
 from torchmetrics.image import (
     ErrorRelativeGlobalDimensionlessSynthesis,
@@ -112,6 +113,19 @@ def test_four_metrics_against_separate_classes(
         ours_ms=spread([a for a, _ in rounds]), torchmetrics_ms=spread([b for _, b in rounds]),
         ratio=spread([b / a for a, b in rounds]),
     )  # fmt: skip
+
+
+def test_four_metrics_on_one_thread(benchmark: BenchmarkFixture) -> None:
+    """The same by processor time, which other programs on the machine change least."""
+    torch.set_num_threads(1)
+    p, t = pair(16, 6, 128)
+    found = paired(
+        benchmark,
+        lambda: separate_classes(p, t),
+        lambda: rb.metrics.compute(FOUR, p, t, data_range=1.0),
+        rounds=ROUNDS,
+    )
+    benchmark.extra_info.update(found, shape=[16, 6, 128, 128], threads=1)
 
 
 FIVE = ("mae@1", "mse@1", "psnr@1", "ssim@1", "gssim.sobel3-zero@1")

@@ -17,6 +17,7 @@ import torch
 from predrnn_gates import gated, unroll
 from pytest_benchmark.fixture import BenchmarkFixture
 from side_by_side import ROUNDS, paired, step_of
+from torch import nn
 
 from rsbench.models.contract_data import Shape, make_samples
 from rsbench.models.registry import card, create_model
@@ -87,6 +88,58 @@ def test_what_pays_for_simvp(benchmark: BenchmarkFixture, what: str) -> None:
     first = time.perf_counter() - start
     found = paired(benchmark, step_of(plain, lambda: plain(frames).square().mean()), second)
     benchmark.extra_info.update(found, shape="1×1×3×128×128", other=what, first_step_s=first)
+
+
+def published_predrnn() -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    network = PredRNN((8, 1, 64, 64), num_hidden=(64,) * 4, patch_size=4, filter_size=5)
+    return network, torch.rand(1, 8, 1, 64, 64)
+
+
+def published_simvp(kind: str) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    network = SimVP((10, 1, 64, 64), hid_S=64, hid_T=512, N_S=4, N_T=8, model_type=kind)
+    return network.to(memory_format=torch.channels_last), torch.rand(1, 10, 1, 64, 64)  # type: ignore[call-overload]
+
+
+NETWORKS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
+    "predrnn": published_predrnn,
+    "gsta": lambda: published_simvp("gsta"),
+    "incepu": lambda: published_simvp("incepu"),
+}
+
+
+@pytest.mark.parametrize("train", [False, True], ids=["infer", "train"])
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_what_share_is_convolution(benchmark: BenchmarkFixture, name: str, train: bool) -> None:
+    """The share of processor time inside convolution kernels, on one thread.
+
+    Any form of the same network spends this time, so its inverse bounds what another form gains.
+    """
+    torch.set_num_threads(1)
+    network, clip = NETWORKS[name]()
+
+    def loss() -> torch.Tensor:
+        if isinstance(network, PredRNN):
+            return unroll(network, clip)
+        answer: torch.Tensor = network(clip)
+        return answer.square().mean()
+
+    def step() -> None:
+        with torch.set_grad_enabled(train):
+            found = loss()
+        if train:
+            network.zero_grad(set_to_none=True)
+            found.backward()  # type: ignore[no-untyped-call]
+
+    network.train(train)
+    step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        benchmark.pedantic(step, rounds=2, iterations=1)
+    times = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
+    share = sum(time for key, time in times.items() if "conv" in key) / sum(times.values())
+    benchmark.extra_info.update(share=round(share, 3), bound_on_ratio=round(1 / share, 2))
+    assert 0 < share < 1
 
 
 def test_where_sat_jepa_diff_samples(benchmark: BenchmarkFixture) -> None:

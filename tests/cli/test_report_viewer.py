@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from browser import BROWSER, Page, page
-from scores_fixtures import make_run, make_units, pixel_parts, save_run
+from scores_fixtures import make_run, make_units, pixel_parts, save_run, save_viewer
 
+from rsbench.evaluation.costs import Cost
 from rsbench.evaluation.report import write_report
 from rsbench.evaluation.scores import Scores
 
@@ -31,7 +32,12 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one model, one of them an ensemble, on one board."""
     folder = tmp_path_factory.mktemp("runs")
     units = make_units()
-    first = Scores(units, make_run(), pixels=pixel_parts(units, {"water": 0.3, "crops": 0.7}))
+    cost = Cost("simvp", "tiny", 1_234_567, 75.0, 0.0123, 786_000_000, "cpu, 2 threads")
+    first = Scores(
+        units,
+        make_run(extra={"costs": [vars(cost)]}),
+        pixels=pixel_parts(units, {"water": 0.3, "crops": 0.7}),
+    )
     weights = {**make_run().weights, "simvp": "77" * 32}
     second = Scores(make_units(seed=5), make_run(seed=1, weights=weights))
     runs = [
@@ -61,7 +67,8 @@ def choose(tab: Page, selector: str, value: str) -> None:
 def shown(tab: Page) -> dict[str, Any]:
     """Return which pictures the viewer shows, by the row and column of the strip they are from."""
     return dict(
-        tab.run("""(() => {
+        tab.run("""(async () => {
+      await document.querySelector("#viewer-other").decode().catch(() => null);
       const from = (img) => { const same = [...document.querySelectorAll(".strip-box .shot")]
         .filter((s) => s.querySelector("img").src === img.src)
         .map((s) => [s.closest("tr").className, s.closest("tr").dataset.model, +s.dataset.column,
@@ -354,6 +361,65 @@ def test_best_and_second_follow_the_metric_and_charts_are_saved(tab: Page, html:
     name, link = tab.run("window.saved")
     assert name.endswith(".svg")
     assert link.startswith("blob:")
+
+
+def test_a_region_chooses_its_pictures_and_figures(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    rows = "[...document.querySelectorAll('[data-regions] tr[data-region]')]"
+    rows += ".filter((r) => !r.hidden)"
+    assert tab.run(f"{rows}.length") == 12
+    tab.run("document.querySelector('.region-grid [data-region=sim-02]').focus()")
+    tab.key("Enter")
+    assert tab.run(f"{rows}.map((r) => r.dataset.region)") == ["sim-02"]
+    strip = "[...document.querySelectorAll('.strip-box')].find((b) => !b.hidden).dataset.place"
+    assert tab.run(strip) == "sim-02"
+    tab.run("document.querySelector('[data-regions] .legend button').click()")
+    assert tab.run(f"{rows}.length") == 6
+    tab.run("document.querySelector('[data-all]').click()")
+    assert tab.run(f"{rows}.length") == 12
+    assert tab.faults == []
+
+
+def test_costs_are_columns_of_the_table(tab: Page, html: Path) -> None:
+    tab.open(html, 1400)
+    tab.run("document.querySelector('input[value=cost]').click()")
+    heads = tab.run("[...document.querySelectorAll('.leaderboard thead th')].map(n => n.innerText)")
+    assert heads[2:] == [
+        "Parameters", "Training", "Prediction per window", "Peak memory", "Device",
+    ]  # fmt: skip
+    rows = tab.run(
+        "[...document.querySelectorAll('.leaderboard tbody tr')].map((r) => "
+        "[...[...r.children].map((n) => n.innerText), r.lastChild.title])"
+    )
+    found = {row[0].split("\n")[0]: row[2:] for row in rows}
+    assert found["simvp tiny"] == ["1.23 M", "75 s", "12 ms", "786 MB", "cpu, 2 threads", ""]
+    assert found["persistence fixed"] == [*["–"] * 5, "the run did not record it"]
+    assert tab.faults == []
+
+
+def test_pages_are_small_and_paint_within_a_second(tab: Page, tmp_path: Path) -> None:
+    """Boards with pictures of noise, which no codec makes small."""
+    runs = [
+        save_run(tmp_path / name, Scores(make_units(), make_run(dataset_digest=name * 64)))
+        for name in ("a", "b")
+    ]
+    for run in runs:
+        save_viewer(run, Scores.load(run), ("simvp",), 256, masked=False, noise=True)
+    sizes, paints = [], []
+    for count in (1, 2):
+        found = write_report(runs[:count], tmp_path / f"{count}.html")
+        sizes.append(found.stat().st_size)
+        times = [tab.open(found, 1400).run(
+            "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? "
+            "new Promise((done) => new PerformanceObserver((list) => "
+            "done(list.getEntriesByName('first-contentful-paint')[0]?.startTime))"
+            ".observe({ type: 'paint', buffered: true }))"
+        ) for _ in range(3)]  # fmt: skip
+        paints.append(min(times))
+    print(f"bytes {sizes}, first paint in ms {paints}")
+    assert 4_000_000 < sizes[0] <= 8_000_000
+    assert sizes[0] < sizes[1] <= 12_000_000
+    assert max(paints) <= 1000
 
 
 CONTRAST = """(() => {

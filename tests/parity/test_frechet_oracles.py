@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from scipy.linalg import sqrtm
 import rsbench as rb
 from rsbench.core.errors import InputError
 from rsbench.evaluation.intervals import interval, jackknife
-from rsbench.metrics.frechet import frechet, frechet_distance, polynomial_mmd, rbf_mmd
+from rsbench.metrics.frechet import (
+    SetScore,
+    frechet,
+    frechet_distance,
+    polynomial_mmd,
+    rbf_mmd,
+)
 from rsbench.metrics.texture import features, length
 
 
@@ -49,6 +56,28 @@ def test_it_is_exact_where_images_are_fewer_than_features(n: int, d: int) -> Non
     assert frechet_distance(a, b) == pytest.approx(
         float(gap + one.trace() + two.trace() - 2 * root), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("n", [12, 13])
+@pytest.mark.parametrize("distance", [polynomial_mmd, rbf_mmd])
+def test_the_halves_are_the_distance_of_every_other_image_to_the_rest(
+    distance: Callable[..., SetScore], n: int
+) -> None:
+    truth = vectors(n, 5, 2)
+    found = distance(truth, truth, None)
+    even, odd = truth[0 : n // 2 * 2 : 2], truth[1::2][: n // 2]
+
+    def kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if distance is polynomial_mmd:
+            return (x @ y.T / 5 + 1) ** 3
+        scale = truth.std(0)
+        return (
+            -((x[:, None] - y) / scale).square().sum(-1) / (2 * found.notes["sigma"] ** 2)
+        ).exp()
+
+    among = [kernel(x, x) for x in (even, odd)]
+    pairs = sum(float(k.sum() - k.trace()) for k in among) / (n // 2 * (n // 2 - 1))
+    assert found.halves == pytest.approx(pairs - 2 * float(kernel(even, odd).mean()), rel=1e-6)
 
 
 def test_one_feature_by_hand() -> None:

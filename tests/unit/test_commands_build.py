@@ -74,7 +74,7 @@ def test_every_line_for_machines_is_one_event(folder: Path, tmp_path: Path) -> N
     assert [e["total"] for e in ends] == [4]
     last = events[-1]
     assert (last["complete"], last["failed"]) == (True, [])
-    assert list(last["phases"]) == ["search", "units", "write", "index"]
+    assert list(last["phases"]) == ["plan", "units", "write", "index"]
     assert all(seconds > 0 for seconds in last["phases"].values())
     assert (tmp_path / "release" / "release.json").is_file()
     said = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,6 +14,9 @@ import toys
 from torch import Tensor, nn
 
 pytest.importorskip("diffusers")
+
+import generator_toys
+from generator_toys import SOURCE
 
 from rsbench.core.errors import InputError
 from rsbench.core.grid import Grid
@@ -31,15 +33,7 @@ from rsbench_baselines.diffusionsat.model import CONTROL, PRIOR, SLOTS
 from rsbench_baselines.diffusionsat.network import Control, MetadataUNet, Stem, unet
 from rsbench_baselines.diffusionsat.sizes import SD21, TOY, ControlSize, Sizes
 
-SOURCE = Snapshot("loading a test", "nobody/nothing")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def samples(seed: int = 3, **changed: Any) -> Samples:
@@ -48,8 +42,7 @@ def samples(seed: int = 3, **changed: Any) -> Samples:
 
 
 def tiny(**options: Any) -> Any:
-    torch.manual_seed(0)
-    return create_model("diffusionsat", "tiny", bands=3, **options)
+    return generator_toys.tiny("diffusionsat", **options)
 
 
 def count(module: nn.Module) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -14,12 +13,13 @@ import torch
 
 pytest.importorskip("diffusers")
 
+from generator_toys import SOURCE, tiny
+
 from rsbench.core.errors import InputError
 from rsbench.models.api import Frames
 from rsbench.models.contract_data import Samples, Shape, make_samples
 from rsbench.models.registry import create_model
 from rsbench.tasks.generate.example import CLASSES, EXAMPLE
-from rsbench_baselines._snapshot import Snapshot
 from rsbench_baselines._text import ENCODER, TOKENIZER, Clip
 from rsbench_baselines.crs_diff.model import coloured
 from rsbench_baselines.crs_diff.network import numbers
@@ -28,21 +28,11 @@ from rsbench_baselines.text2earth.model import level_of
 NAMES = ("crs_diff", "text2earth")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def samples() -> Samples:
     return make_samples(Shape(2, 1, 1, 3, 32, made=EXAMPLE, classes=len(CLASSES)), masked=False)
-
-
-def tiny(name: str, **options: Any) -> Any:
-    torch.manual_seed(0)
-    return create_model(name, "tiny", bands=3, **options)
 
 
 def test_parts_of_crs_diff_have_the_published_numbers_of_parameters() -> None:
@@ -109,6 +99,18 @@ def inverted(frames: Frames) -> Frames:
     return replace(frames, values=1 - frames.values)
 
 
+def test_training_reaches_every_adapter() -> None:
+    model, data = tiny("crs_diff"), samples()
+    (stage,) = model.stages()
+    model.loss(stage, data.given, data.want, data.truth)["total"].backward()
+    without = {name.split(".")[0] for name, part in model.module.named_parameters()
+               if part.grad is None and not name.endswith("key.bias")}  # fmt: skip
+    assert without == set()
+    gate = model.module.adapter.middle_gate.weight
+    assert gate.grad is not None
+    assert float(gate.grad.abs().max()) > 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_conditions_are_encoded_once_per_sample(name: str) -> None:
     model, data = tiny(name, at_once=2, sampling_steps=2), samples()
@@ -139,6 +141,19 @@ def test_a_map_of_other_classes_is_refused() -> None:
         tiny("crs_diff", classes=4).predict(data.given, data.want)
 
 
+@pytest.mark.parametrize("name", ["crs_diff", "satsynth", "class_mean"])
+def test_a_map_of_another_grid_is_refused(name: str) -> None:
+    model = create_model(name, classes=5) if name == "class_mean" else tiny(name, classes=5)
+    data = samples()
+    half = data.given.each(lambda f: replace(f, values=f.values[..., ::2, ::2],
+                                             valid=f.valid[..., ::2, ::2]))  # fmt: skip
+    with pytest.raises(InputError, match=r"the map labels has 16×16 px\. Bring the map"):
+        model.predict(half, data.want)
+    moved = {"labels": tuple(replace(g, crs="EPSG:32601") for g in data.given.grids["labels"])}
+    with pytest.raises(InputError, match="the map labels is on another grid"):
+        model.predict(replace(data.given, grids=moved), data.want)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
@@ -150,9 +165,6 @@ def test_a_map_of_other_classes_is_refused() -> None:
 def test_weights_that_are_not_there(name: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         create_model(name, "paper", **options)
-
-
-SOURCE = Snapshot("loading a test", "nobody/nothing")
 
 
 def text_encoder(folder: Path, drop: str = "") -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,13 +15,16 @@ import pytest
 import segment_toys
 import torch
 import toys
+from support.damage import spoiled
 
 from rsbench.core.digest import sealed
 from rsbench.core.io import disk_errors
 from rsbench.core.source import source_digest
 from rsbench.evaluation import reference_cache
+from rsbench.evaluation.costs import COSTS
 from rsbench.evaluation.entries import Answer, ModelEntry
 from rsbench.evaluation.own_entry import OwnEntry
+from rsbench.evaluation.pictures import Viewer
 from rsbench.evaluation.run_info import PHASES, REUSED
 from rsbench.evaluation.score_table import Working, score_table
 from rsbench.evaluation.scores import Scores
@@ -117,10 +121,45 @@ def test_reused_scores_are_equal_bit_for_bit(
         assert path.read_bytes() == (tmp_path / "1" / path.name).read_bytes()
     pd.testing.assert_frame_equal(fresh.scores.table(), again.scores.table(), check_exact=True)
     assert again.scores.absences() == fresh.scores.absences()
-    extra = {name: v for name, v in again.scores.run.extra.items() if name != REUSED}
-    assert replace(again.scores.run, extra=extra) == fresh.scores.run
+    bare = [  # costs are measured, and those of reused entries are not known
+        replace(run, extra={n: v for n, v in run.extra.items() if n not in (REUSED, COSTS)})
+        for run in (again.scores.run, fresh.scores.run)
+    ]
+    assert bare[0] == bare[1]
     # Pictures and digests of answers need the answers themselves.
     assert sorted(again.heard) == sorted(fresh.heard)
+
+
+class Counted(Viewer):
+    """Pictures of the report, and how many answers they were made of."""
+
+    def __call__(self, entry: ModelEntry, *answer: Any) -> None:
+        self.heard = [*getattr(self, "heard", ()), entry.model]
+        self.add(entry, *answer)
+
+
+def test_pictures_are_equal_and_made_of_few_answers(
+    first: tuple[EvaluationConfig, Made], tmp_path: Path
+) -> None:
+    config = first[0]
+    own = OwnEntry("flat", ModelEntry("flat", "", "model", flat), None, "")
+    heard: list[list[str]] = []
+    for reuse in (False, True):
+        viewer = Counted(
+            tmp_path / str(reuse), config.meta, config.bands, keep="viewer",
+            sensors=config.store.meta.sensors, regions=1,
+        )  # fmt: skip
+        scores = score_table(config, own, on_answer=viewer, working=Working(reuse=reuse))
+        assert (REUSED in scores.run.extra) is reuse
+        viewer.close()
+        heard.append(viewer.heard)
+    assert set(heard[0]) == set(heard[1])
+    if config.protocol.task == "forecast":  # elsewhere digests are made of all answers
+        assert len(heard[1]) < len(heard[0])
+    files = sorted(path.name for path in (tmp_path / "False").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "True").iterdir())
+    for name in files:
+        assert (tmp_path / "False" / name).read_bytes() == (tmp_path / "True" / name).read_bytes()
 
 
 def test_a_table_of_reference_models_is_never_reused(
@@ -155,14 +194,18 @@ CHANGES: dict[str, Callable[[EvaluationConfig], EvaluationConfig]] = {
 }
 
 
-def folder_of(config: EvaluationConfig) -> Path:
+def cache_of(config: EvaluationConfig) -> reference_cache.ReferenceCache:
     from rsbench.evaluation.reference_models import reference_entries
     from rsbench.evaluation.score_table import _networks
 
     networks = _networks(config.metrics)
     found = reference_cache.ReferenceCache.of(config, reference_entries(config), networks)
     assert found is not None
-    return found.folder
+    return found
+
+
+def folder_of(config: EvaluationConfig) -> Path:
+    return cache_of(config).folder
 
 
 @pytest.fixture
@@ -231,6 +274,31 @@ def test_a_damaged_entry_is_computed_again(
     assert len([line for line in again.said if "computed again" in line]) == 1
     assert again.scores.units.equals(fresh.scores.units)
     assert made(config).reused  # it was written whole again
+
+
+def test_no_damage_of_an_entry_is_read(
+    config: EvaluationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(config)
+    folder = folder_of(config)
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path))
+    entry, draw = cache_of(config), random.Random(0)
+    shutil.copytree(folder, entry.folder)
+    whole = entry.read(pytest.fail)
+    assert whole is not None
+    for path in sorted(entry.folder.iterdir()):
+        content = path.read_bytes()
+        for _ in range(15):
+            path.write_bytes(spoiled(content, draw))
+            said: list[str] = []
+            found = entry.read(said.append)
+            if found is None:
+                assert len(said) == 1
+                continue
+            assert path.suffix == ".json"  # a space between two values
+            assert (found.counts, found.selection) == (whole.counts, whole.selection)
+        path.write_bytes(content)
+    assert entry.read(pytest.fail) is not None
 
 
 def test_a_folder_that_was_not_finished_is_not_read(

@@ -14,6 +14,7 @@ from scores_fixtures import MODELS, make_run, make_scores, make_units, pixel_par
 
 from rsbench.core.errors import InputError, SchemaError
 from rsbench.evaluation.report import boards, charts, pictures, render, write_report
+from rsbench.evaluation.report import page as page_values
 from rsbench.evaluation.scores import Scores
 
 VOID = {"meta", "br", "img", "input", "link", "hr", "wbr"}
@@ -376,3 +377,14 @@ def test_provenance_says_where_time_went_and_what_was_reused(tmp_path: Path) -> 
     text = words(page(tmp_path, Scores(units, run)))
     assert "Phase Seconds Share train 30.0 75 % metrics 10.0 25 %" in text
     assert "Reused scores persistence, floor: references/0123 in the cache" in text
+
+
+def test_maps_of_classes_have_no_views_of_bands(tmp_path: Path) -> None:
+    def shown(name: str, unit: str) -> list[str]:
+        folder = save_run(tmp_path / name, make_scores({"unit": unit}, regions=2), viewer=True)
+        found = page_values.gather(boards([folder])[0], 0)["strips"][0]["views"]["views"]
+        return [label for label, *_ in found]
+
+    assert shown("classes", "share") == []
+    assert "NDVI" in shown("reflectance", "reflectance")
+    assert "NDVI" not in shown("display", "display")

@@ -1,7 +1,9 @@
-"""The map of regions: positions against pyproj, dots by skill, none for simulated data."""
+"""The regions: positions against pyproj, dots by skill, names where there is no place."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +12,12 @@ from scores_fixtures import make_run, make_units, save_run
 
 from rsbench.catalog import load_regions
 from rsbench.catalog import places as catalogue
+from rsbench.core.grid import Grid
+from rsbench.evaluation.positions import _centre, unplaced, utm_to_degrees
 from rsbench.evaluation.report import write_report
 from rsbench.evaluation.report.board import Board, boards
 from rsbench.evaluation.report.leaderboard import rows_of
-from rsbench.evaluation.report.places import centre, utm_to_degrees, where
+from rsbench.evaluation.report.places import centre, where
 from rsbench.evaluation.scores import Scores
 
 REGIONS = load_regions()
@@ -49,18 +53,49 @@ def test_a_dot_per_region_filled_where_there_is_skill(tmp_path: Path) -> None:
     found = where(made, rows_of(made))
     assert found is not None
     assert found["model"] == "simvp"
-    values = [r["value"].replace("−", "-") for r in found["regions"]]
-    assert values == sorted(values, key=float)
-    positive = sum(float(v) > 0 for v in values)
+    assert found["metric"] == "skill.mse@1"
+    values = [float(r["cells"][0].replace("−", "-")) for r in found["regions"]]
+    assert values == sorted(values)
+    positive = sum(value > 0 for value in values)
     assert found["map"].count('class="dot better"') == positive
     assert found["map"].count('class="dot worse"') == 9 - positive
-    assert 'data-tip="' in found["map"]
+    assert found["map"].count('role="button"') == 9
+    assert found["groups"] == ["cropland", "forest"]
+    assert ", forest, MSE skill" in found["map"]
 
 
 def test_no_map_of_places_that_are_not_there(tmp_path: Path) -> None:
     for options in ({"simulated": True}, {"real": False}, {"dataset": "mine"}):
         made = board(tmp_path / str(options), **options)
-        assert where(made, rows_of(made)) is None
+        found = where(made, rows_of(made))
+        assert found is not None
+        assert found["map"] == ""
+        assert len(found["regions"]) == 9
+    text = write_report(list(made.folders), tmp_path / "r.html").read_text()
+    assert text.count('<button type="button" data-region=') == 9
+    assert "These regions have no known place." in text
+
+
+def test_an_imported_store_has_the_places_that_its_run_states(tmp_path: Path) -> None:
+    made = board(tmp_path, dataset="mine")
+    names = [r["name"] for r in where(made, [])["regions"]]  # type: ignore[index]
+    stated = {name: [10 + 0.05 * i, 50.0] for i, name in enumerate(names)}
+    run = replace(made.run, extra={"places": stated})
+    placed = where(replace(made, runs=(run,)), [])
+    assert placed is not None
+    assert placed["map"].count("<circle") == 9
+    assert "50°N" in placed["map"]
+    dots = [float(x) for x in re.findall(r'cx="([\d.]+)"', placed["map"])]
+    assert max(dots) - min(dots) > 300  # the map shows their own extent
+
+
+def test_centres_of_grids() -> None:
+    utm = Grid("EPSG:32631", (10.0, 0.0, 5e5 - 320, 0.0, -10.0, 320.0), 64, 64)
+    assert _centre(utm) == pytest.approx((3.0, 0.0), abs=1e-9)
+    degrees = Grid("EPSG:4326", (0.01, 0.0, 10.0, 0.0, -0.01, 50.0), 100, 100)
+    assert _centre(degrees) == pytest.approx((10.5, 49.5))
+    assert unplaced({"fine": {"unplaced": True}})
+    assert not unplaced({"fine": {"files": {}}})
 
 
 def test_the_page_holds_the_map(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,12 +30,7 @@ from rsbench_baselines.sat_jepa_diff.sizes import SMALL, TEXT_TOKENS
 CARD = card("sat_jepa_diff")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def samples(*, bands: int = 3, batch: int = 2, leads: int = 1, members: int = 1) -> Samples:
@@ -73,7 +67,7 @@ class Calls:
 @pytest.mark.parametrize("members", [1, 3])
 def test_what_a_rollout_calls(members: int) -> None:
     """K calls of the transformer over samples × members at once; everything else once a lead."""
-    model: Any = create_model("sat_jepa_diff", "tiny", bands=3)
+    model: Any = create_model("sat_jepa_diff", "tiny", bands=3, sampler_steps=4)
     data = samples(bands=3, batch=2, leads=3, members=members)
     calls = Calls(model.module)
     collect(model, CARD.of("tiny"), data.given, data.want)

@@ -127,7 +127,7 @@ def test_training_goes_towards_them_and_the_row_says_so(tmp_path: Path) -> None:
     made = run_model(RunRequest(**asked, options=told, out=tmp_path / "run"))
     table = Scores.load(made.out).table()
     rows = table[table["model"] == "sat_jepa_diff"]
-    assert set(rows["inputs"]) == {"image k=1, towards alphaearth-annual"}
+    assert set(rows["inputs"]) == {"image k=1, towards alphaearth-annual, network revision 2"}
     assert set(rows["preset"]) == {"tiny embeddings=in sampler_steps=2"}
     assert set(table[table["model"] == "persistence"]["inputs"]) == {"image k=1"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,10 +16,15 @@ import torch
 
 import rsbench as rb
 from rsbench.catalog import Protocol, load_protocol
+from rsbench.core.digest import sealed
 from rsbench.core.errors import InputError
+from rsbench.evaluation.score_table import own_entry
 from rsbench.models.api import Stage
+from rsbench.models.checkpoint import load_into
 from rsbench.models.contract_data import Samples, Shape, make_samples
 from rsbench.models.registry import create_model
+from rsbench.store.read import Store
+from rsbench.tasks.settings import evaluation_config
 from rsbench.tasks.superresolve.example import COARSE, EXAMPLE
 from rsbench.training.train import TrainRequest, fresh_model, train
 from rsbench_baselines.ddpm.diffusion import Diffusion
@@ -173,7 +179,10 @@ def test_other_bands_are_refused() -> None:
         tiny(bands=3, inputs=5).predict(data.given, data.want)
 
 
-def test_a_training_solves_the_scales_first(tmp_path: Path) -> None:
+def test_a_training_solves_the_scales_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSBENCH_CACHE", str(tmp_path / "cache"))
     data = toys.write_store(tmp_path / "store", regions=5)
     rules = Protocol.model_validate(
         {**load_protocol("superresolve").model_dump(), "window": 32, "stride": 96}
@@ -189,10 +198,27 @@ def test_a_training_solves_the_scales_first(tmp_path: Path) -> None:
     scale = model.module.get_submodule("scale").state_dict()
     assert not torch.allclose(scale["gain"], torch.ones(4, 1, 1))
     assert (Path(result.checkpoint) / "weights.safetensors").is_file()
+    _require_coarse_bands(model, Path(result.checkpoint), data, rules)
     table = rb.evaluate(model, data, rules, members=2, suite="mse@1,crps.fair@1").table()
     own = table[(table["model"] == "sr_ddpm") & (table["band"] == "all")].set_index("metric")
     assert own.loc["crps.fair@1", "value"] > 0
     assert own.loc["mse@1", "value"] > 0
+
+
+def _require_coarse_bands(model: Any, folder: Path, data: Store, rules: Protocol) -> None:
+    """Wanted bands are equal, those given are not: refused, also after loading; old ones open."""
+    note = json.loads((folder / "checkpoint.json").read_text())
+    assert note["inputs"] == list(toys.BANDS)
+    del note["inputs"]
+    for inputs in ((*toys.BANDS[:3], "B11"), toys.BANDS, None):
+        stated = {"inputs": inputs} if inputs else {}
+        (folder / "checkpoint.json").write_text(json.dumps(sealed({**note, **stated})))
+        load_into(model, folder, data, split=None)
+        if inputs in (toys.BANDS, None):
+            own_entry(evaluation_config(data, rules), model)
+            continue
+        with pytest.raises(InputError, match=r"it was trained on the bands .* B11"):
+            own_entry(evaluation_config(data, rules), model)
 
 
 TABLE = Path(__file__).parents[2] / "results" / "demo-pairs" / "superresolve" / "table.csv"

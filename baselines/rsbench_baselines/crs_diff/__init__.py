@@ -47,6 +47,5 @@ card = trained_card(
     "CreativeML Open RAIL-M licence",
     multiple_of=8,
     sampler_tolerance=SAMPLER_TOLERANCE,
-    overfit_share=0.2,
     published=(("paper", "text2earth-rsicd", "CRS-Diff"),),
 )  # fmt: skip

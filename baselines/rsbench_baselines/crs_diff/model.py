@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from rsbench import Given, InputError, Stage, Want
+from rsbench_baselines._checks import check_map
 from rsbench_baselines._latent import Answer, quiet
 from rsbench_baselines._options import accepts
 from rsbench_baselines._snapshot import Snapshot
@@ -145,12 +146,13 @@ class CrsDiff(Steered):
         """See :meth:`SatDiffusion.shown`.
 
         Raises:
-            InputError: if the task gives no texts, or a map of another number of classes.
+            InputError: if the task gives no texts, or a map of another grid or other classes.
         """
         if not given.texts:
             raise InputError(
                 f"an image of {self.name}", "no text is given", "Take a task that gives texts"
             )
+        check_map(self.name, given, want)
         frames = frames_of(given)
         one_hot, seen = frames.values[:, 0, 0], frames.valid[:, 0, 0, :1]
         shown = torch.where(seen, one_hot, 0)

@@ -217,6 +217,19 @@ class Diffusion:
 
 
 @dataclass(frozen=True)
+class Sampler:
+    """How an image is drawn.
+
+    Args:
+        sampling_steps: calls of the network per image.
+        eta: 0 is DDIM without noise between steps; 1 adds the noise of DDPM.
+    """
+
+    sampling_steps: int = 50
+    eta: float = 0.0
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How a fusion network draws images.
 

@@ -12,7 +12,7 @@ from rsbench import Stage
 from rsbench_baselines._diffusion_model import MAX_SLOTS, PixelDiffusion, Variant
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
 from rsbench_baselines.ddpm import card
-from rsbench_baselines.ddpm.diffusion import Diffusion, Draw
+from rsbench_baselines.ddpm.diffusion import Diffusion, Draw, Sampler
 from rsbench_baselines.ddpm.network import UNet
 
 STAGES = {
@@ -24,21 +24,17 @@ SLOTS = {"tiny": 1, "small": MAX_SLOTS, "fixed": MAX_SLOTS}
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """How an image is drawn.
+class Guided(Sampler):
+    """How an image is drawn, with guidance.
 
     Args:
-        sampling_steps: calls of the network per image.
-        eta: 0 is DDIM without noise between steps; 1 adds the noise of DDPM.
         guidance: weight w of ε_∅ + w·(ε_c − ε_∅); at 1 no call without condition is made.
     """
 
-    sampling_steps: int = 50
-    eta: float = 0.0
     guidance: float = 1.0
 
 
-class DiffusionModel(PixelDiffusion[UNet, Sampler]):
+class DiffusionModel(PixelDiffusion[UNet, Guided]):
     """A conditional diffusion in pixel space as a model of the benchmark."""
 
     name = "ddpm"
@@ -71,7 +67,7 @@ class DiffusionModel(PixelDiffusion[UNet, Sampler]):
 @accepts(
     *("bands", "context", "base", "mult", "num_res_blocks", "attention", "diffusion_steps"),
     *("schedule", "sampling_steps", "eta", "guidance", "condition_dropout", "gain", *TRAINING),
-    of=(STAGES, UNet, Diffusion, Sampler), condition_dropout=0.0, gain=0.0, diffusion_steps=1000,
+    of=(STAGES, UNet, Diffusion, Guided), condition_dropout=0.0, gain=0.0, diffusion_steps=1000,
     schedule="linear",
 )  # fmt: skip
 def build(
@@ -85,7 +81,7 @@ def build(
         context: number of context frames; the condition has as many slots, at most 7.
         asked: ``base``, ``mult``, ``num_res_blocks`` and ``attention`` of :class:`UNet`;
             ``diffusion_steps`` and ``schedule`` of :class:`Diffusion`; ``sampling_steps``,
-            ``eta`` and ``guidance`` of :class:`Sampler`; ``condition_dropout`` and ``gain`` of
+            ``eta`` and ``guidance`` of :class:`Guided`; ``condition_dropout`` and ``gain`` of
             :class:`Variant`; ``learning_rate``, ``steps`` and ``batch_size`` of the training.
     """
     options: dict[str, Any] = {**card.presets[preset].options, **asked}
@@ -99,7 +95,7 @@ def build(
         tuple(options["attention"]),
     )
     diffusion = Diffusion(options.get("diffusion_steps", 1000), options.get("schedule", "linear"))
-    sampler = picked(Sampler, options)
+    sampler = picked(Guided, options)
     diffusion.times(sampler.sampling_steps)  # rejects an impossible number of steps
     variant = Variant(
         bands=bands, frames=1, slots=slots, masked=True,

@@ -159,7 +159,7 @@ class SatDiffusion(ABC):
         clean = target_of(share, shown.last, variant.gain)
         codec = network.codec
         inputs = dropped(shown.inputs, variant.dropout) if training else shown.inputs
-        answer = network.answer(network.conditions(inputs), controlled=stage.name == CONTROL)
+        answer = network.answer(network.conditions(inputs), controlled=stage.name != PRIOR)
         total = variant.process.loss(
             answer, codec.encode(clean, sample=training), codec.weight(valid)
         )
@@ -312,7 +312,7 @@ def rgb_only(bands: int, *, fold: int) -> int:
         raise InputError(
             f"{bands} bands",
             "the frozen VAE takes 3: red, green and blue",
-            "Choose a protocol of three bands, as --protocol year7-rgb, or the preset tiny",
+            "Take a store of three bands, in forecasts also --protocol year7-rgb, or preset tiny",
         )
     return bands
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rsbench import Frames, Given, Prediction, Want
+from rsbench_baselines._checks import check_map
 from rsbench_baselines.standardise import frames_of, image_of
 
 Pairs = Iterable[tuple[Given, Want, Frames]]
@@ -54,6 +55,7 @@ class ClassMean:
 
     def predict(self, given: Given, want: Want) -> Prediction:
         """Return the means on the map; all members are equal."""
+        check_map("class_mean", given, want)
         shares = _shares(given)
         whole = torch.cat([shares, 1 - shares.sum(dim=1, keepdim=True)], dim=1)
         means = self.means.to(whole.device)

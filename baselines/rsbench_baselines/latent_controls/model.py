@@ -19,7 +19,6 @@ from rsbench_baselines.sat_jepa_diff.latent import (
     LatentModel,
     Variant,
     load_prior,
-    normal,
     repeated,
     sizes_of,
     variant_of,
@@ -93,7 +92,8 @@ def noise_conditions(
     network: Generator, image: Tensor, copies: int, want: Want, *, adapter: Adapter | None = None
 ) -> Conditions:
     """Return the prompt, and an adapter's output for tokens of standard normal noise."""
-    tokens = normal("tokens", want, channels=network.width).flatten(2).transpose(1, 2)
+    drawn = want.noise.normal("tokens", want, channels=network.width, downscale=network.patch)
+    tokens = drawn.flatten(0, 1).flatten(2).transpose(1, 2)
     shown = image.repeat_interleave(copies, dim=0)
     return network.condition(tokens, network.grid(image), shown, adapter=adapter)
 

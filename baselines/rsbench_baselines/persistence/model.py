@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -45,14 +47,24 @@ def fill(values: Tensor, valid: Tensor, value_range: tuple[float, float]) -> Ten
 
 def _along_time(values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Carry valid values forward, then backward; return them and where any was valid."""
-    T = values.shape[2]
-    if T == 1:
-        return values, valid  # running minima and maxima cost more than a small network's step
-    step = torch.arange(T, device=values.device).view(1, 1, T, 1, 1, 1)
-    before = torch.where(valid, step, -1).cummax(dim=2).values
-    after = torch.where(valid, step, T).flip(2).cummin(dim=2).values.flip(2)
-    source = torch.where(before >= 0, before, after)
-    return values.gather(2, source.clamp(max=T - 1)), source < T
+    if values.shape[2] == 1:
+        return values, valid
+    # Running minima and maxima of frame numbers would cost more than a small network's step.
+    frames = list(zip(values.unbind(2), valid.unbind(2), strict=True))
+    forward, backward = _carried(frames), _carried(frames[::-1])[::-1]
+    both = list(zip(forward, backward, strict=True))
+    filled = [torch.where(known, value, after) for (value, known), (after, _) in both]
+    known = [known | later for (_, known), (_, later) in both]
+    return torch.stack(filled, 2), torch.stack(known, 2)
+
+
+def _carried(frames: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Return of each frame the last valid values up to it, and where any was valid."""
+    found = [frames[0]]
+    for value, valid in frames[1:]:
+        last, known = found[-1]
+        found.append((torch.where(valid, value, last), valid | known))
+    return found
 
 
 def last_valid(frames: Frames, bands: tuple[str, ...]) -> Tensor:

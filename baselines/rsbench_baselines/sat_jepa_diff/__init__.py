@@ -17,7 +17,7 @@ _TEXT = (
     + NOT_SHIPPED
 )
 _ENCODER, _PREDICTOR, _PROJECTION = 85_204_224, 11_238_912, 49_216
-_TINY = 332_427
+_TINY = 1_483_491
 _HISTORY_ADAPTER = 166_100_480
 _GRID: dict[str, object] = {"adapter": "grid", "momentum": 0.98}
 _PAPER: dict[str, object] = {

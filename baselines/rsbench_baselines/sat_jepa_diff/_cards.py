@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rsbench import Card, PresetInfo
-from rsbench_baselines._card import SAMPLER_TOLERANCE, preset
+from rsbench_baselines._card import REVISED, SAMPLER_TOLERANCE, preset
 from rsbench_baselines._parity import PARITY
 
 CITATION = (
@@ -30,10 +30,13 @@ _SMALL: Mapping[str, object] = {
     "size": "small",
     "stages": "tiny",
     "sampler": "sjd-euler30-0.35",
-    "sampler_steps": 4,
+    "sampler_steps": 1,
     "gain": 2.0,
+    **REVISED,
 }
-SHIFT = {
+
+
+_SHIFT = {
     f"vae.{part}.mid_block.attentions.0.to_k.bias": "adds one constant to all scores of a query"
     for part in ("encoder", "decoder")
 }
@@ -43,7 +46,7 @@ def idle(blocks: int) -> dict[str, str]:
     """Return prefixes of parameters without effect, of a transformer of ``blocks`` blocks."""
     last = f"transformer.transformer_blocks.{blocks - 1}.attn."
     text = "the last block's output for the text tokens is not used"
-    return {**SHIFT, f"{last}add_q_proj.": text, f"{last}norm_added_q.": text}
+    return {f"{last}add_q_proj.": text, f"{last}norm_added_q.": text}
 
 
 def small(
@@ -72,7 +75,7 @@ def large(
         note,
         {"size": "large", **options},
         {},
-        {**(heads or {}), **idle(24)},
+        {**(heads or {}), **_SHIFT, **idle(24)},
     )
 
 

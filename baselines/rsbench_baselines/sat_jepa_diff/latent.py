@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rsbench import Frames, Given, InputError, Prediction, Stage, Want
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._checks import check_bands, check_leads
 from rsbench_baselines._latent import rgb_order
 from rsbench_baselines.persistence.model import bands_of, fill
@@ -24,12 +25,12 @@ from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.losses import Pair
 from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator
 from rsbench_baselines.sat_jepa_diff.sampling import Sampler, sampler, walk
-from rsbench_baselines.sat_jepa_diff.sizes import BANDS, LARGE, LATENT, LATENT_SIDE, SMALL, Sizes
+from rsbench_baselines.sat_jepa_diff.sizes import BANDS, LARGE, SMALL, Sizes
 
-VAE = Stage("vae", learning_rate=4e-3, steps=500, batch_size=8, modules=("vae",))
-PRIOR = Stage("prior", learning_rate=4e-3, steps=350, batch_size=8, modules=("transformer",))
+VAE = Stage("vae", learning_rate=5e-4, steps=250, batch_size=8, modules=("vae",))
+PRIOR = Stage("prior", learning_rate=2e-3, steps=300, batch_size=8, modules=("transformer",))
 GENERATOR = Stage(
-    "generator", learning_rate=4e-3, steps=200, batch_size=8, modules=("adapter", "lora")
+    "generator", learning_rate=2e-3, steps=300, batch_size=8, modules=("adapter", "lora")
 )
 
 
@@ -43,6 +44,7 @@ class Variant:
         gain: factor on shares of the value range before they enter the network.
         stages: of training.
         faithful: as published, latents are drawn from the posterior instead of its mean.
+        revision: of the network; None if it always computed as it does now.
     """
 
     bands: int
@@ -50,6 +52,7 @@ class Variant:
     gain: float
     stages: tuple[Stage, ...]
     faithful: bool = False
+    revision: str | None = None
 
 
 class LatentModel(ABC):
@@ -66,6 +69,11 @@ class LatentModel(ABC):
     def module(self) -> nn.Module:
         """The network; its state dict is the checkpoint."""
         return self._network
+
+    @property
+    def inputs(self) -> str | None:
+        """The network's revision: rows of an earlier one are other rows."""
+        return self._variant.revision
 
     def stages(self) -> Sequence[Stage]:
         """Return the stages of training, in order."""
@@ -136,7 +144,7 @@ class Diffusion(LatentModel):
         """See :meth:`LatentModel.drawn`."""
         return walk(
             partial(self._velocity, self.conditions(image, copies, want)),
-            normal("latents", want),
+            latent_noise(self._network, "latents", want),
             self._start(image, copies, want),
             self._variant.sampler,
         )
@@ -158,7 +166,8 @@ class Diffusion(LatentModel):
         mean = mean.repeat_interleave(copies, dim=0)
         if not self._variant.faithful:
             return mean
-        return mean + spread.repeat_interleave(copies, dim=0) * normal("posterior", want)
+        drawn = latent_noise(self._network, "posterior", want)
+        return mean + spread.repeat_interleave(copies, dim=0) * drawn
 
 
 def repeated(conditions: Conditions, copies: int) -> Conditions:
@@ -171,9 +180,11 @@ def repeated(conditions: Conditions, copies: int) -> Conditions:
     )
 
 
-def normal(name: str, want: Want, channels: int = LATENT) -> Tensor:
-    """Return normal noise of all members ``(B·M, channels, H/8, W/8)``."""
-    return want.noise.normal(name, want, channels=channels, downscale=LATENT_SIDE).flatten(0, 1)
+def latent_noise(network: Autoencoder, name: str, want: Want) -> Tensor:
+    """Return normal noise of all members ``(B·M, channels, H/side, W/side)``."""
+    shape = network.latents
+    drawn = want.noise.normal(name, want, channels=shape.channels, downscale=shape.side)
+    return drawn.flatten(0, 1)
 
 
 def sizes_of(options: Mapping[str, Any], bands: int | None) -> tuple[Sizes, int]:
@@ -220,6 +231,7 @@ def variant_of(
         gain=float(options.get("gain", 1.0)),
         stages=stages,
         faithful=bool(options.get("faithful", False)),
+        revision=REVISION if "revision" in options else None,
     )
 
 

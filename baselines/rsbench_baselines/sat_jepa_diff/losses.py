@@ -16,10 +16,10 @@ from rsbench_baselines.sat_jepa_diff import masks
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator, Network
 from rsbench_baselines.sat_jepa_diff.objective import Weights, hybrid, plain_norm
-from rsbench_baselines.sat_jepa_diff.sizes import LATENT, LATENT_SIDE
 
 KL_WEIGHT = 1e-7
 VAE_CROP = 64
+TIME_SIDE = 8
 COARSE_DROPOUT = 0.15
 Terms = dict[str, Tensor]
 Embed = Callable[[Want, Tensor], Tensor]
@@ -41,13 +41,14 @@ class Pair:
 
 def times(want: Want) -> Tensor:
     """Return a uniform time in (0, 1) per sample, from the noise of the template."""
-    normal = want.noise.normal("time", want, channels=1, downscale=LATENT_SIDE)[:, 0, 0, 0, 0]
+    normal = want.noise.normal("time", want, channels=1, downscale=TIME_SIDE)[:, 0, 0, 0, 0]
     return (0.5 * (1 + torch.erf(normal / math.sqrt(2)))).clamp(1e-4, 1 - 1e-4)
 
 
-def noise(want: Want, name: str) -> Tensor:
-    """Return standard normal latents of the first member ``(B, 16, H/8, W/8)``."""
-    return want.noise.normal(name, want, channels=LATENT, downscale=LATENT_SIDE)[:, 0]
+def noise(network: Autoencoder, want: Want, name: str) -> Tensor:
+    """Return standard normal latents of the first member ``(B, channels, H/side, W/side)``."""
+    shape = network.latents
+    return want.noise.normal(name, want, channels=shape.channels, downscale=shape.side)[:, 0]
 
 
 def flow(
@@ -58,10 +59,10 @@ def flow(
     ``z`` are the latents of the coming image: the posterior's mean, or drawn from it.
     """
     clean = _latents(network, pair.then, want, sample=sample)
-    t, epsilon = times(want), noise(want, "train")
+    t, epsilon = times(want), noise(network, want, "train")
     wide = t[:, None, None, None]
     found = network.velocity((1 - wide) * clean + wide * epsilon, t, conditions)
-    weight = pair.share(LATENT_SIDE)
+    weight = pair.share(network.latents.side)
     error = (found - (epsilon - clean)).square().mean(dim=1, keepdim=True)
     return (error * weight).sum() / weight.sum().clamp(min=1e-6)
 
@@ -70,7 +71,7 @@ def _latents(network: Autoencoder, image: Tensor, want: Want, *, sample: bool) -
     """Return scaled latents without gradient: drawn from the posterior, or its mean."""
     with torch.no_grad():
         mean, spread = network.latents.posterior(image)
-        return mean + spread * noise(want, "posterior") if sample else mean
+        return mean + spread * noise(network, want, "posterior") if sample else mean
 
 
 def rebuild(network: Autoencoder, pair: Pair) -> Terms:

@@ -66,8 +66,9 @@ class SatJepaDiff(Diffusion):
 
     @property
     def inputs(self) -> str:
-        """The target that the predictor was trained on."""
-        return targets.ALPHA_EARTH if self._embeddings else targets.SUBSTITUTE
+        """The target that the predictor was trained on, and the network's revision."""
+        target = targets.ALPHA_EARTH if self._embeddings else targets.SUBSTITUTE
+        return ", ".join(part for part in (target, self._variant.revision) if part)
 
     @property
     def reads_places(self) -> bool:

@@ -28,7 +28,7 @@ class Autoencoder(PartlyFrozen):
         with self.place("vae"):
             self.vae = generator.vae(sizes.vae, bands)
         if sizes.own_prior:
-            generator.start_linear(self.vae)
+            generator.start_averaging(self.vae)
         else:
             self.vae.requires_grad_(False)
 
@@ -70,6 +70,8 @@ class Generator(Autoencoder):
         self.prompt = Prompt(joint, pooled, text=sizes.text)
         if self.frozen:
             self.transformer.requires_grad_(False)
+        else:
+            generator.start_passing(self.transformer)
 
     def grid(self, image: Tensor) -> tuple[int, int]:
         """Return rows and columns of an image's tokens."""

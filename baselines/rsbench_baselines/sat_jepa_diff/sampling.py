@@ -61,8 +61,8 @@ def walk(velocity: Velocity, noise: Tensor, last: Tensor | None, chosen: Sampler
     """Return latents without noise: Euler steps ``x ← x + (σ' − σ)·v``.
 
     Args:
-        velocity: called with latents ``(B, 16, h, w)`` and noise levels ``(B,)``.
-        noise: standard normal ``(B, 16, h, w)``.
+        velocity: called with latents ``(B, c, h, w)`` and noise levels ``(B,)``.
+        noise: standard normal ``(B, c, h, w)``.
         last: latents of the last frame; needed where the sampler starts from them.
     """
     x = noise

@@ -11,6 +11,16 @@ _PAPER: dict[str, object] = {
     "base": 128, "mult": (1, 1, 2, 3, 4), "num_res_blocks": 2, "attention": (3, 4),
     "sampling_steps": 100,
 }  # fmt: skip
+OVERFIT = 0.2
+"""Share of the first loss that training on eight pairs must go below, in place of 5 %.
+
+5 % is reached, but only in all of the 1500 steps of a stage (10 % takes 700): the check would take
+minutes. What is left is a limit of network and steps, not of the noise. With the exact posterior
+of eight images of the contract, the mean squared error of the noise is 0.0003, at no time above
+0.003. The toy network reaches 0.047 in its 1500 steps: 0.56 at the 20 least noisy of the 1000
+times, where the noise is smaller than what the network gets wrong of the images, and 0.017 at the
+400 noisiest.
+"""
 _COUNTED = "counted at 4 bands and 5 classes, thus 7 channels"
 _CITATION = (
     "A. Toker, M. Eisenberger, D. Cremers, L. Leal-Taixé. SatSynth: augmenting image-mask pairs "
@@ -23,7 +33,7 @@ def _card(name: str, title: str, presets: dict[str, PresetInfo]) -> Card:
     return Card(
         name, "generate", title, presets, f"rsbench_baselines.satsynth.model:{name}", _CITATION,
         _LICENCE, trainable=True, sampler_tolerance=SAMPLER_TOLERANCE, parity=PARITY[name],
-        default_preset="tiny", overfit_share=0.2,
+        default_preset="tiny", overfit_share=OVERFIT,
     )  # fmt: skip
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rsbench import Frames, Given, Prediction, Stage, Want
-from rsbench_baselines._checks import check_bands
+from rsbench_baselines._checks import check_bands, check_map
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
-from rsbench_baselines.ddpm.diffusion import Diffusion, Draw
+from rsbench_baselines.ddpm.diffusion import Diffusion, Draw, Sampler
 from rsbench_baselines.ddpm.network import UNet
 from rsbench_baselines.satsynth import card, super_resolved
 from rsbench_baselines.satsynth.bits import bits_of, decode, encode
@@ -27,19 +27,6 @@ FACTOR = 2
 """Enlargement by the second network."""
 SCALE = Stage("scale", learning_rate=0.0, steps=1, batch_size=16, closed_form=True)
 """Sets the range that is drawn to that of the training pixels."""
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """How a pair is drawn.
-
-    Args:
-        sampling_steps: calls of the network per pair.
-        eta: 0 is DDIM without noise between steps; 1 adds the noise of DDPM.
-    """
-
-    sampling_steps: int = 25
-    eta: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -162,6 +149,7 @@ class JointDiffusion:
     def predict(self, given: Given, want: Want) -> Prediction:
         """Draw images under the map of classes; members differ by their noise."""
         check_bands("satsynth", self._bands, want)
+        check_map("satsynth", given, want)
         return Prediction(self._image(self._drawn(want, self._layout(given, want.members)), want))
 
     def synthesise(self, given: Given, want: Want) -> tuple[Prediction, Tensor, Tensor]:

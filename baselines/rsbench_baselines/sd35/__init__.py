@@ -24,8 +24,8 @@ card = latent_card(
     "sd35.model:build",
     title="Stable Diffusion 3.5 with low-rank updates, without a predictor",
     presets={
-        "tiny": small(201_995, _RANDOM, {"adapter": "grid"}),
-        "tiny_text": small(165_147, _TEXT, {"adapter": None}),
+        "tiny": small(1_353_059, _RANDOM, {"adapter": "grid"}),
+        "tiny_text": small(1_316_211, _TEXT, {"adapter": None}),
         "fixed": _large(FIXED_ADAPTER, _RANDOM, stages="fixed", adapter="grid", sampler="sjd-fm"),
         "fixed_text": _large(0, _TEXT, stages="fixed", adapter=None, sampler="sjd-fm"),
         "paper": _large(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rsbench import Frames, Given, InputError, Prediction, Stage, Want
 from rsbench_baselines._checks import check_bands, check_leads
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
-from rsbench_baselines.ddpm.diffusion import Diffusion, drawer
+from rsbench_baselines.ddpm.diffusion import Diffusion, Sampler, drawer
 from rsbench_baselines.ddpm.network import UNet
 from rsbench_baselines.ddpm.pixels import disturbed
 from rsbench_baselines.sr_ddpm import card
@@ -30,19 +30,6 @@ SPACING = 2.0
 the clean image: of a deviation of 1/6, 8 even steps of an exact network keep 0.37, these 0.73."""
 AT_ONCE = 8
 """Images that are drawn at once; memory does not grow with their number."""
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """How a residual is drawn.
-
-    Args:
-        sampling_steps: calls of the network per image.
-        eta: 0 is DDIM without noise between steps; 1 adds the noise of DDPM.
-    """
-
-    sampling_steps: int = 50
-    eta: float = 0.0
 
 
 class Network(nn.Module):

@@ -6,6 +6,12 @@ from rsbench_baselines._card import SAMPLER_TOLERANCE, preset, trained_card
 VAE = 83_653_863
 UNET = 865_910_724 + 19 * 1280
 """Parameters of the U-Net of Stable Diffusion 2.1 and of the vectors of 19 levels."""
+OVERFIT = 0.1
+"""Share of the first loss that training on eight images must go below, in place of 5 %.
+
+The network predicts the clean image and sees no map: at the noisiest times it must draw each image
+from the words alone. The 500 steps of the preset tiny end at 3 to 5 % of the first loss, by seed.
+"""
 card = trained_card(
     "text2earth",
     task="generate",
@@ -35,6 +41,6 @@ card = trained_card(
     licence="Apache-2.0 (written from descriptions); weights MIT, for academic purposes only",
     multiple_of=8,
     sampler_tolerance=SAMPLER_TOLERANCE,
-    overfit_share=0.2,
+    overfit_share=OVERFIT,
     published=(("paper", "text2earth-rsicd", "Text2Earth"),),
 )  # fmt: skip

@@ -65,7 +65,7 @@ def build(
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     asked = replace(options or BuildOptions(), **named)
     target, phases = Path(out), Phases()
-    with phases.time("search"):
+    with phases.time("plan"):
         frozen, address = planned(chosen, target, asked)
     require_place(target)
     early = finished(target, frozen)

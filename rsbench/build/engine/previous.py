@@ -31,7 +31,8 @@ class FailedUnit:
 class BuildResult:
     """A finished store, and phase → seconds of what was done now.
 
-    Phases are ``search``, ``units`` (reading, masks, composites), ``write`` and ``index``.
+    Phases are ``plan`` (the search, and scenes of a simulation), ``units`` (waiting for reading,
+    masks and composites), ``write`` and ``index``.
     """
 
     path: Path

@@ -194,7 +194,7 @@ def _display(
         return None
     for name in shown:
         if name not in names:
-            raise unknown("band of --rgb", name, names)
+            raise unknown("band of the files", name, names)
     return (shown[0], shown[1], shown[2])
 
 

@@ -24,7 +24,7 @@ from rsbench.metrics.rgb import GAMMA, WHITE
 if TYPE_CHECKING:
     from jinja2 import Template
 
-SCRIPTS = ("report", "bands", "viewer")
+SCRIPTS = ("report", "bands", "viewer", "regions")
 """Scripts of the page, in order; each uses names of those before it."""
 
 __all__ = ["Board", "boards", "render", "write_report"]

@@ -39,10 +39,12 @@ def views(drawn: Sequence[str], others: Sequence[str], *, reflectance: bool) -> 
     """Return the views of a picture, the drawn one first.
 
     Args:
-        drawn: bands drawn as red, green and blue, or the one drawn in grey.
+        drawn: bands drawn as red, green and blue, or the one drawn in grey; none of class maps.
         others: further bands that are kept.
         reflectance: whether the bands are reflectance; NDVI of other units is not shown.
     """
+    if not drawn:
+        return ()
     bands = [*drawn, *others]
     colours = {"true colour": TRUE_COLOUR, "false colour": FALSE_COLOUR}
     named = {name: bands_of(bands, wanted) for name, wanted in colours.items()}

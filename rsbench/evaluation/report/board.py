@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rsbench.evaluation.collapse import collapse_notes
+from rsbench.evaluation.costs import Cost, costs_of
 from rsbench.evaluation.equal_answers import equal_notes
 from rsbench.evaluation.run_files import PARTS
 from rsbench.evaluation.run_info import RunInfo
@@ -39,6 +40,11 @@ class Board:
     def run(self) -> RunInfo:
         """Identity of the board and the union of the descriptions of its runs."""
         return self.scores.run
+
+    @property
+    def costs(self) -> dict[tuple[str, str], Cost]:
+        """Costs of the entries by model (name on the board) and preset."""
+        return costs_of([(r.extra, n) for r, n in zip(self.runs, self.names, strict=True)])
 
     @property
     def counts(self) -> list[dict[str, Any]]:

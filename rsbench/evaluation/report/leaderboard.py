@@ -12,6 +12,7 @@ import pandas as pd
 from rsbench.evaluation import intervals as inference
 from rsbench.evaluation import strata
 from rsbench.evaluation.clipped import clipped_note
+from rsbench.evaluation.costs import ROLES
 from rsbench.evaluation.intervals import WAYS, is_published, unit_of
 from rsbench.evaluation.report.board import Board, of_row
 from rsbench.evaluation.report.charts import minus
@@ -151,7 +152,21 @@ def compact(
         "words": named, "models": shown, "bands": bands, "strata": order, "leads": leads,
         "metrics": [described(name, board) for name in metrics], "rows": rows,
         "ranked": [inference.is_ranked(name) for name in metrics],
+        "costs": [_cost(board, m) for m in models],
     }  # fmt: skip
+
+
+COST_FIELDS = ("parameters", "training_seconds", "prediction_seconds", "peak_bytes", "device")
+
+
+def _cost(board: Board, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the cost of an entry, with the reason for each value that is not known."""
+    cost = board.costs.get((row["model"], row["preset"]))
+    if cost is None:
+        reason = "the run did not record it" if row["role"] in ROLES else "no model predicts it"
+        return {"why": dict.fromkeys(COST_FIELDS, reason)}
+    values = {name: getattr(cost, name) for name in COST_FIELDS}
+    return {**{n: v for n, v in values.items() if v is not None}, "why": dict(cost.why)}
 
 
 def _short(value: float | None) -> float | None:

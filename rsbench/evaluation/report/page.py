@@ -40,6 +40,7 @@ from rsbench.evaluation.report.leaderboard import (
 from rsbench.evaluation.run_info import PHASES, REUSED, RunInfo
 from rsbench.evaluation.table import Cell, number, supported_best, to_latex
 from rsbench.metrics.queries import direction, in_report_order, perfect_values
+from rsbench.store.layout import SHARE
 
 LARGEST_PICTURES = 6_000_000
 LARGEST_OF_ALL = 9_000_000
@@ -273,7 +274,7 @@ def _strips(board: Board, models: Sequence[Mapping[str, Any]], most: int) -> lis
 
 def _shown(strip: pictures.Strip, run: RunInfo) -> dict[str, Any]:
     """Return a strip with its views and its crop in the form of the page's script."""
-    drawn = strip.drawn or run.display or ()
+    drawn = () if run.unit == SHARE else strip.drawn or run.display or ()
     shown = views(drawn, strip.others, reflectance=run.unit == "reflectance")
     first = next((row.model for row in strip.rows if row.kind == "error"), "")
     return {

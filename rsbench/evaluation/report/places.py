@@ -1,8 +1,10 @@
-"""Where the regions lie, and which of them have skill: dots on a graticule."""
+"""The regions of a board: a map, or a grid of names where they have no place."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -12,52 +14,21 @@ from rsbench.catalog import Region, load_regions
 from rsbench.catalog import names as recipes
 from rsbench.evaluation import strata
 from rsbench.evaluation.endpoint import DEFAULT
+from rsbench.evaluation.positions import PLACES, utm_to_degrees
 from rsbench.evaluation.report.board import Board
-from rsbench.evaluation.report.charts import minus
+from rsbench.evaluation.report.charts import minus, nice_ticks
+from rsbench.evaluation.report.leaderboard import first_metric
 from rsbench.evaluation.table import number
+from rsbench.evaluation.unit_table import RANKED_ROLES
 
-# WGS 84 and UTM.
-AXIS, FLATTENING, SCALE, FALSE_EAST, FALSE_NORTH = 6_378_137.0, 1 / 298.257223563, 0.9996, 5e5, 1e7
-WIDTH, HEIGHT, SOUTH, NORTH = 720, 330, -60.0, 80.0
-
-
-def utm_to_degrees(epsg: int, x: float, y: float) -> tuple[float, float] | None:
-    """Return latitude and longitude of a UTM position, to a millimetre inside its zone.
-
-    None for an EPSG code that is not of WGS 84 / UTM. Snyder 1987, USGS professional paper 1395,
-    equations 8-17 to 8-25.
-    """
-    south, zone = epsg // 100 == 327, epsg % 100
-    if epsg // 100 not in (326, 327) or not 1 <= zone <= 60:
-        return None
-    e2 = FLATTENING * (2 - FLATTENING)
-    arc = (y - (FALSE_NORTH if south else 0.0)) / SCALE
-    mu = arc / (AXIS * (1 - e2 / 4 - 3 * e2**2 / 64 - 5 * e2**3 / 256))
-    root = math.sqrt(1 - e2)
-    e1 = (1 - root) / (1 + root)
-    foot = (
-        mu
-        + (3 * e1 / 2 - 27 * e1**3 / 32) * math.sin(2 * mu)
-        + (21 * e1**2 / 16 - 55 * e1**4 / 32) * math.sin(4 * mu)
-        + 151 * e1**3 / 96 * math.sin(6 * mu)
-        + 1097 * e1**4 / 512 * math.sin(8 * mu)
-    )
-    second = e2 / (1 - e2)
-    c, t = second * math.cos(foot) ** 2, math.tan(foot) ** 2
-    below = 1 - e2 * math.sin(foot) ** 2
-    n, r = AXIS / math.sqrt(below), AXIS * (1 - e2) / below**1.5
-    d = (x - FALSE_EAST) / (n * SCALE)
-    latitude = foot - n * math.tan(foot) / r * (
-        d**2 / 2
-        - (5 + 3 * t + 10 * c - 4 * c**2 - 9 * second) * d**4 / 24
-        + (61 + 90 * t + 298 * c + 45 * t**2 - 252 * second - 3 * c**2) * d**6 / 720
-    )
-    longitude = (
-        d
-        - (1 + 2 * t + c) * d**3 / 6
-        + (5 - 2 * c + 28 * t - 3 * c**2 + 8 * second + 24 * t**2) * d**5 / 120
-    ) / math.cos(foot)
-    return math.degrees(latitude), math.degrees(longitude) + zone * 6 - 183
+WIDTH, HEIGHT = 720, 330
+WORLD = (-180.0, 180.0, -60.0, 80.0)
+"""West, east, south and north of the map of places that lie far apart."""
+FAR = 60.0
+"""Degrees of longitude or latitude; regions within it have a map of their own extent."""
+GROUPS = ("biome", "stratum", "country")
+"""Columns of the units by which regions are coloured: the first that has several values."""
+MOST_GROUPS = 8
 
 
 def centre(region: Region) -> tuple[float, float] | None:
@@ -66,72 +37,144 @@ def centre(region: Region) -> tuple[float, float] | None:
     return utm_to_degrees(region.epsg, region.origin[0] + half, region.origin[1] - half)
 
 
-def where(board: Board, models: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return a map of the regions of the catalogue, with the first model's skill at lead 1.
+def where(board: Board, models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the regions with the values of every ranked entry at lead 1, and their map.
 
-    None for simulated data, and for what no recipe of the catalogue built: elsewhere a name of
-    the catalogue may mean another place.
+    ``map`` is empty for simulated data and regions without a place: their names stand in a grid.
+    None where no region is scored.
     """
-    if board.run.simulated or board.run.dataset not in recipes("recipes"):
-        return None
-    known = {region.name: region for region in load_regions()}
-    names = sorted(set(board.scores.units["region"].astype(str)) & set(known))
+    names = sorted(set(board.scores.units["region"].astype(str)))
     if not names:
         return None
     shown = next((m for m in models if m["role"] == "model"), None)
-    values = _values(board, shown) if shown else {}
-    dots = []
-    for name in names:
-        place = centre(known[name])
-        if place is not None:
-            dots.append(_dot(known[name], place, values.get(name)))
+    skill = _values(board, shown, DEFAULT.metric) if shown else {}
+    group_of, groups = _groups(board, names)
+    dots = [
+        _Dot(name, at, group_of.get(name, 0), groups, skill.get(name))
+        for name, at in _positions(board, names).items()
+    ]
+    ranked = [m for m in models if m["role"] in RANKED_ROLES and m["preset"]]
+    metric = first_metric(board, [])
+    columns = [_values(board, m, metric) for m in ranked]
+    known = {region.name: region for region in load_regions()}
     return {
-        "map": Markup("".join([*_graticule(), *dots, "</svg>"])),  # every text went through escape
-        "model": shown["model"] if shown and values else "",
+        "map": _map(dots) if dots else "",
+        "model": shown["model"] if shown and skill else "",
+        "groups": groups, "metric": metric, "columns": ranked,
         "regions": [
-            {"name": name, "country": known[name].country, "biome": known[name].biome,
-             "value": minus(number(values[name])) if name in values else "–"}
-            for name in sorted(names, key=lambda n: values.get(n, math.inf))
+            {"name": name, "group": group_of.get(name, 0),
+             "label": groups[group_of.get(name, 0)] if groups else "",
+             "title": known[name].title if dots and name in known else "",
+             "cells": [minus(number(own[name])) if name in own else "–" for own in columns]}
+            for name in sorted(names, key=lambda n: (skill.get(n, math.inf), n))
         ],
     }  # fmt: skip
 
 
-def _values(board: Board, row: dict[str, Any]) -> dict[str, float]:
-    own = strata.headline(board.scores.region_means(), DEFAULT.metric)
+def _positions(board: Board, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return region → longitude and latitude, as the runs state it or the catalogue knows it.
+
+    Runs of earlier versions state no places. The catalogue's are taken for what its recipes built:
+    elsewhere a name of the catalogue may mean another place.
+    """
+    if board.run.simulated:
+        return {}
+    stated: dict[str, Any] = {}
+    for run in board.runs:
+        stated |= run.extra.get(PLACES) or {}
+    found = {name: (float(stated[name][0]), float(stated[name][1])) for name in names
+             if name in stated}  # fmt: skip
+    if found or board.run.dataset not in recipes("recipes"):
+        return found
+    known = {region.name: centre(region) for region in load_regions() if region.name in names}
+    return {name: (at[1], at[0]) for name, at in sorted(known.items()) if at is not None}
+
+
+def _groups(board: Board, names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
+    """Return the group of every region, and the labels of the groups; no label for one group."""
+    units = board.scores.units
+    for column in GROUPS:
+        if column not in units:
+            continue
+        own = units.drop_duplicates("region").set_index("region")[column].astype(str)
+        labels = sorted({label for label in own if label})
+        if 1 < len(labels) <= MOST_GROUPS:
+            return {name: labels.index(own[name]) for name in names if own[name]}, labels
+    return {}, []
+
+
+def _values(board: Board, row: Mapping[str, Any], metric: str) -> dict[str, float]:
+    own = strata.headline(board.scores.region_means(), metric)
     own = own[(own["model"] == row["model"]) & (own["preset"] == row["preset"])]
     own = own[(own["lead"] == 1) & own["value"].notna()]
     pairs = zip(own["region"], own["value"], strict=True)
     return {str(region): float(value) for region, value in pairs}
 
 
-def _at(latitude: float, longitude: float) -> tuple[float, float]:
-    x = (longitude + 180) / 360 * WIDTH
-    return round(x, 1), round((NORTH - latitude) / (NORTH - SOUTH) * HEIGHT, 1)
+@dataclass(frozen=True)
+class _Dot:
+    """A region on the map: longitude and latitude, group, labels of the groups, and skill."""
+
+    name: str
+    at: tuple[float, float]
+    group: int
+    groups: Sequence[str]
+    value: float | None
+
+    def drawn(self, x: float, y: float) -> str:
+        text = f"{self.name}, {self.groups[self.group]}" if self.groups else self.name
+        kind = "none" if self.value is None else "better" if self.value > 0 else "worse"
+        if self.value is not None:
+            text += f", MSE skill {minus(number(self.value, 3))}"
+        tip, name = escape(text), escape(self.name)
+        return (
+            f'<g class="c{self.group}"><circle class="dot {kind}" cx="{x:.1f}" cy="{y:.1f}" r="6" '
+            f'tabindex="0" role="button" aria-pressed="false" aria-label="{tip}" data-tip="{tip}" '
+            f'data-region="{name}" data-group="{self.group}"/></g>'
+        )
 
 
-def _graticule() -> list[str]:
+def _map(dots: Sequence[_Dot]) -> Markup:
+    """Return a map as SVG: equirectangular, true to scale at its middle latitude."""
+    west, east, south, north = _extent(dots)
+
+    def at(longitude: float, latitude: float) -> tuple[float, float]:
+        x = (longitude - west) / (east - west) * WIDTH
+        return x, (north - latitude) / (north - south) * HEIGHT
+
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" class="map" aria-label="Map of regions">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="group" class="map" aria-label="Map of regions">'
         "<title>Map of regions</title>"
     ]
-    for longitude in range(-180, 181, 30):
-        x, _ = _at(0, longitude)
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{HEIGHT}"/>')
-    for latitude in range(-60, 81, 30):
-        _, y = _at(latitude, 0)
-        kind = "zero" if latitude == 0 else "grid"
-        parts.append(f'<line class="{kind}" x1="0" x2="{WIDTH}" y1="{y}" y2="{y}"/>')
-    return parts
+    for longitude in nice_ticks(west, east):
+        x, _ = at(longitude, south)
+        if 0 <= x <= WIDTH:
+            parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{HEIGHT}"/>')
+            label = _degrees(longitude, "EW")
+            parts.append(f'<text class="tick" x="{x + 3:.1f}" y="{HEIGHT - 5}">{label}</text>')
+    for latitude in nice_ticks(south, north):
+        _, y = at(west, latitude)
+        if 0 <= y <= HEIGHT:
+            parts.append(f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
+            label = _degrees(latitude, "NS")
+            parts.append(f'<text class="tick" x="3" y="{y - 4:.1f}">{label}</text>')
+    parts += [dot.drawn(*at(*dot.at)) for dot in dots]
+    return Markup("".join([*parts, "</svg>"]))  # every text went through escape
 
 
-def _dot(region: Region, place: tuple[float, float], value: float | None) -> str:
-    x, y = _at(*place)
-    text = f"{region.name}: {region.title}" if region.title else region.name
-    kind = "none" if value is None else "better" if value > 0 else "worse"
-    if value is not None:
-        text += f", MSE skill {minus(number(value, 3))}"
-    tip = escape(text)
-    return (
-        f'<circle class="dot {kind}" cx="{x}" cy="{y}" r="5" tabindex="0" role="img" '
-        f'aria-label="{tip}" data-tip="{tip}"/>'
-    )
+def _degrees(value: float, letters: str) -> str:
+    return f"{abs(round(value, 4)):g}°" + ("" if value == 0 else letters[value < 0])
+
+
+def _extent(dots: Sequence[_Dot]) -> tuple[float, float, float, float]:
+    """Return west, east, south and north of the map around the dots, in its proportions."""
+    longitudes, latitudes = [dot.at[0] for dot in dots], [dot.at[1] for dot in dots]
+    wide, high = max(longitudes) - min(longitudes), max(latitudes) - min(latitudes)
+    if max(wide, high) > FAR:
+        return WORLD
+    middle = (min(latitudes) + max(latitudes)) / 2
+    shrink = max(math.cos(math.radians(middle)), 0.1)
+    half = max(1.25 * high / 2, 1.25 * wide * shrink * HEIGHT / WIDTH / 2, 0.01)
+    across = half * WIDTH / HEIGHT / shrink
+    x = (min(longitudes) + max(longitudes)) / 2
+    return x - across, x + across, middle - half, middle + half

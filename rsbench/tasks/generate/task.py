@@ -56,6 +56,10 @@ class GenerateTask(SegmentTask):
         """Return the numbers of bands and classes."""
         return {"bands": len(config.bands), "classes": len(classes_of(config.store).names)}
 
+    def bands_given(self, store: Store, sensor: str, bands: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the images that are drawn: maps have classes, no bands."""
+        return bands
+
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
         """Return the configuration without metrics that need more training regions than there are.
 

@@ -78,6 +78,10 @@ class SegmentTask(Task[Image]):
         bands = config.store.sensor(config.sensor).bands
         return {"bands": len(bands), "classes": len(config.bands)}
 
+    def bands_given(self, store: Store, sensor: str, bands: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the bands of the images under the labels."""
+        return store.sensor(sensor).bands
+
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
         """Return the configuration with windows no larger than the regions.
 

@@ -62,6 +62,10 @@ class SuperResolveTask(Task[Image]):
         given = config.store.sensor(sensor_pair(config.store).coarse).bands
         return {"bands": len(config.bands), "inputs": len(given)}
 
+    def bands_given(self, store: Store, sensor: str, bands: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the bands of the coarse images: first those of the wanted ones."""
+        return given_bands(store, sensor_pair(store), bands)
+
     def settle(self, config: EvaluationConfig) -> EvaluationConfig:
         """Check sensors, bands and grids; return the configuration with windows that fit.
 

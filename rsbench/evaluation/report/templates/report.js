@@ -34,6 +34,23 @@ const span = (lo, hi) => {
   if (places > 7) return `${number(lo, 3)} to ${number(hi, 3)}`;
   return [lo, hi].map((v) => v.toFixed(Math.max(places, 0))).join(" to ").replaceAll("-", "−");
 };
+// Costs of an entry: what a column holds, and how its numbers are written.
+const large = (value, unit) => {
+  const steps = ["", "k", "M", "G", "T"], at = Math.min(steps.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(value, 1)) / 3)));
+  return `${+(value / 1000 ** at).toPrecision(3)}${unit || steps[at] ? ` ${steps[at]}${unit}` : ""}`;
+};
+const lasting = (seconds) => {
+  if (seconds < 1) return `${+(1000 * seconds).toPrecision(2)} ms`;
+  if (seconds < 120) return `${+seconds.toPrecision(3)} s`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${+(seconds / 3600).toPrecision(3)} h`;
+};
+const COSTS = [
+  { cost: "parameters", title: "Parameters", text: (v) => large(v, "") },
+  { cost: "training_seconds", title: "Training", text: lasting },
+  { cost: "prediction_seconds", title: "Prediction per window", text: lasting },
+  { cost: "peak_bytes", title: "Peak memory", text: (v) => large(v, "B") },
+  { cost: "device", title: "Device", text: (v) => v },
+];
 const turned = (metric, value) => metric.dir === "zero" ? Math.abs(value) : metric.dir === "higher" ? -value : value;
 
 function leaderboard(id, data) {
@@ -67,6 +84,10 @@ function leaderboard(id, data) {
       return data.leads.map((lead, i) => ({ metric, band, stratum, lead, title: data.words.leads[i] }));
     }
     const lead = data.leads[+pick("lead").value];
+    if (state.view === "cost") {
+      const metric = +pick("metric").value;
+      return [{ metric, band, stratum, lead, title: data.metrics[metric].id, way: data.metrics[metric].arrow }, ...COSTS];
+    }
     return data.metrics.map((m, metric) => ({ metric, band, stratum, lead, title: m.id, way: m.arrow }));
   };
   const cell = (model, c) => cells.get([model, c.metric, c.band, c.stratum, c.lead].join());
@@ -89,7 +110,7 @@ function leaderboard(id, data) {
         all(".sort", table)[i].focus();
       });
       if (state.sort === i) {
-        const falls = state.down !== (data.metrics[column.metric].dir === "higher");
+        const falls = state.down !== (!column.cost && data.metrics[column.metric].dir === "higher");
         th.setAttribute("aria-sort", falls ? "descending" : "ascending");
       }
       th.append(button);
@@ -101,7 +122,7 @@ function leaderboard(id, data) {
   // First and second value of a column among models and reference models; equal values share a place.
   function places(column) {
     const found = new Map();
-    if (!data.ranked[column.metric]) return found;
+    if (column.cost || !data.ranked[column.metric]) return found;
     const losses = data.models.map((info, i) => {
       const own = cell(i, column);
       return ["model", "trivial"].includes(info.role) && own && own[0] !== null ? turned(data.metrics[column.metric], own[0]) : null;
@@ -124,6 +145,14 @@ function leaderboard(id, data) {
     if (info.role !== "model") th.append(element("span", (info.role === "trivial" ? "reference model" : info.role) + (info.reference ? ", reference of skill" : ""), "role"));
     row.append(th);
     for (const column of shown) {
+      if (column.cost) {
+        const own = data.costs[model], value = own[column.cost], td = element("td", undefined, "num");
+        td.append(element("span", value === undefined ? "–" : column.text(value), "value"));
+        const peak = column.cost === "peak_bytes" && value !== undefined && String(own.device).startsWith("cpu");
+        td.title = value === undefined ? own.why[column.cost] || "it is not known" : peak ? "resident memory of the whole process" : "";
+        row.append(td);
+        continue;
+      }
       const found = cell(model, column);
       const td = element("td", undefined, "num");
       const place = placed.get(column).get(model);
@@ -153,6 +182,10 @@ function leaderboard(id, data) {
     if (state.sort !== null && shown[state.sort]) {
       const column = shown[state.sort];
       const rank = (i) => {
+        if (column.cost) {
+          const value = data.costs[i][column.cost];
+          return column.cost === "device" ? (value === undefined ? Infinity : 0) : value ?? Infinity;
+        }
         const found = cell(i, column);
         return found && found[0] !== null ? turned(data.metrics[column.metric], found[0]) : Infinity;
       };
@@ -163,9 +196,9 @@ function leaderboard(id, data) {
     }
     one("thead", table).replaceChildren(head(shown));
     one("tbody", table).replaceChildren(...order.map((i) => line(i, shown, placed)));
-    all("[data-for]", controls).forEach((node) => { node.hidden = node.dataset.for !== state.view; });
+    all("[data-for]", controls).forEach((node) => { node.hidden = ![node.dataset.for, "cost"].includes(state.view); });
     const metric = data.metrics[+pick("metric").value];
-    const what = state.view === "leads" ? `${metric.id}${data.words.by}, ${metric.way}` : `every metric at ${pick("lead").selectedOptions[0].text}`;
+    const what = state.view === "cost" ? `${metric.id} at ${pick("lead").selectedOptions[0].text}, and costs` : state.view === "leads" ? `${metric.id}${data.words.by}, ${metric.way}` : `every metric at ${pick("lead").selectedOptions[0].text}`;
     one(`[data-caption="${id}"]`).textContent = `${what}, ${pick("band").selectedOptions[0].text}, ${pick("stratum").selectedOptions[0].text}`;
   }
   all('input[type="radio"]', controls).forEach((radio) => radio.addEventListener("change", () => {

@@ -236,8 +236,9 @@ function look() {
 layers.forEach((radio) => radio.addEventListener("change", () => { layer = radio.value; look(); }));
 ["lead", "mix", "row", "beside", "swipe", "stretch"].forEach((name) => part(name).addEventListener("input", look));
 part("view").addEventListener("input", async () => {
-  await setView(boardOf(box()), part("view").value);
-  load();
+  chosenViews.set(boardOf(box()), part("view").value);
+  await load();
+  setView(boardOf(box()), part("view").value);
 });
 part("region").addEventListener("input", () => { rows(part("row").value, part("beside").value); look(); load(); });
 all(".shot").forEach((shot) => shot.addEventListener("click", () => {
