@@ -164,13 +164,13 @@ def open_lock(scenes: int, path: str) -> float:
 
 
 def build(size: int, axis: str) -> float:
-    """Return the seconds in which 3 × ``size`` regions, or 2 × ``size`` years, are built."""
+    """Return the seconds in which 3 × ``size`` regions, or ``size`` years of three, are built."""
     from rsbench.build.engine.builder import build as build_store
     from rsbench.build.plan.plan import make_plan
     from rsbench.catalog import load_recipe
 
-    regions, years = (3 * size, 2) if axis == "regions" else (3, 2 * size)
-    span = (2026 - years, 2025)
+    regions, years = (3 * size, 1) if axis == "regions" else (3, size)
+    span = (2025 - years, 2024)
     recipe = load_recipe("demo-small")
     assert recipe.simulated is not None
     counts = {"regions": regions, "train": regions - 2, "val": 1, "test": 1, "size": 64}
