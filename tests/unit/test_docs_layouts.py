@@ -33,6 +33,7 @@ TESTS = {
     "ENVI, a flat binary with a header": (KINDS, "envi_files_are_read"),
     "NetCDF": (KINDS, "variables_of_netcdf_are_bands"),
     "bands in another order": (STATED, "bands_are_found_by_the_names_that_files_give_them"),
+    "three or more bands": ("test_band_colours", "colours_are_stated_at_import"),
     "origins that differ by a part of a pixel": (
         STATED, "origins_within_a_stated_part_of_a_pixel_are_one_grid",
     ),
