@@ -25,11 +25,15 @@ def _home() -> Path:
 def kept(write: Callable[..., Store]) -> Callable[..., Store]:
     """Return ``write(path, **options)`` that writes equal options once and then copies files.
 
-    A test that replaces a function of the module of ``write`` gets a store of its own.
+    A test that replaces a function or a constant of the module of ``write`` gets a store of its own.
     """
     masters: dict[bytes, Path] = {}
     globals_of: dict[str, Any] = getattr(inspect.unwrap(write), "__globals__", {})
-    plain = {name: value for name, value in globals_of.items() if inspect.isfunction(value)}
+    plain = {
+        name: value
+        for name, value in globals_of.items()
+        if inspect.isfunction(value) or name.isupper()
+    }
 
     @wraps(write)
     def copied(path: Path, **options: Any) -> Store:

@@ -28,10 +28,10 @@ HARD = {1: (600, 500, 300, 2200), 2: (500, 600, 400, 2500), 5: (600, 700, 500, 2
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(toys, "COLOURS", HARD)
-        yield toys.write_store(tmp_path_factory.mktemp("segment") / "store")
+        return toys.write_store(tmp_path_factory.mktemp("segment") / "store")
 
 
 @pytest.fixture(scope="module")
