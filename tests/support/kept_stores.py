@@ -25,7 +25,7 @@ def _home() -> Path:
 def kept(write: Callable[..., Store]) -> Callable[..., Store]:
     """Return ``write(path, **options)`` that writes equal options once and then copies files.
 
-    A test that replaces a function or a constant of the module of ``write`` gets a store of its own.
+    A test that replaces a function or constant of the module of ``write`` gets a store of its own.
     """
     masters: dict[bytes, Path] = {}
     globals_of: dict[str, Any] = getattr(inspect.unwrap(write), "__globals__", {})
