@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rsbench.core.errors import InputError
 from rsbench.simulate.land import (
     BARE,
     CANOPY,
@@ -123,7 +124,17 @@ def rotation_matrix(params: Params) -> F64:
 def make_history(
     seed: int, name: str, land: Land, params: Params, years: tuple[int, ...]
 ) -> History:
-    """Run the process from the spin-up to the last year and keep ``years``."""
+    """Run the process from the spin-up to the last year and keep ``years``.
+
+    Raises:
+        InputError: if a year lies before the first year of the process.
+    """
+    if min(years) < SPIN_UP:
+        raise InputError(
+            f"simulating the year {min(years)}",
+            f"the simulated Earth begins in {SPIN_UP}",
+            f"Give years from {SPIN_UP} on",
+        )
     size = land.cover.shape[0]
     draw = stream(seed, name, "history")
     matrix = rotation_matrix(params)

@@ -13,7 +13,7 @@ from rsbench.models import registry
 from rsbench.models.contract import CHECKS, CheckResult, run_contract
 
 # Toy presets run everywhere; large ones have their counts checked in the registry's tests.
-SMALL = 1_000_000
+SMALL = 2_000_000
 
 
 def _subjects() -> list[tuple[str, str]]:

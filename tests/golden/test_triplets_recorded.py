@@ -89,7 +89,7 @@ def test_recorded_items_are_planned(tmp_path: Path) -> None:
     assert image.id == "MOD09A1.A2025065.h35v10.061.2025066034638"  # Terra's, the newer copy
     assert image.datetime == "2025-03-06T00:00:00Z"
     assert image.tile == "h35v10"
-    assert list(image.assets) == ["b03", "b04", "b01", "b02", "b06", "b07"]
+    assert list(image.assets) == ["b01", "b02", "b03", "b04", "b06", "b07"]  # as in a saved lock
     assert image.masks["*"].href.endswith("_sur_refl_state_500m.tif")
     assert image.masks[DAY].href.endswith("_sur_refl_day_of_year.tif")
     assert "?" not in json.dumps(lock.to_json()["regions"])

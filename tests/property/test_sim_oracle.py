@@ -163,6 +163,11 @@ def _oracle_and_last() -> tuple[Sequence[npt.NDArray[np.float64]], ...]:
     return [t - e for t, e in zip(truths, errors, strict=True)], lasts
 
 
+def test_years_before_the_first_of_the_process_are_refused() -> None:
+    with pytest.raises(InputError, match="begins in 2005"):
+        simulated(SPEC.model_copy(update={"years": (1994, 1995)}), "sim-01")
+
+
 def test_years_that_make_no_sense_are_refused() -> None:
     with pytest.raises(InputError, match="2017–2024"):
         conditional_mean(SPEC, "sim-01", "s2", context_end=2030, targets=[2031], bands=BANDS)

@@ -18,7 +18,7 @@ import rsbench as rb
 from rsbench.catalog import Protocol, load_protocol
 from rsbench.core.digest import sealed
 from rsbench.core.errors import InputError
-from rsbench.evaluation.score_table import own_entry
+from rsbench.evaluation.own_entry import own_entry
 from rsbench.models.api import Stage
 from rsbench.models.checkpoint import load_into
 from rsbench.models.contract_data import Samples, Shape, make_samples

@@ -37,9 +37,15 @@ vae_roundtrip = _card(
     preset(56_115, TOY, _SMALL),
     _frozen(VAE, {}),
 )
+# Text queries of the first block reach the image through the keys of the second one alone.
+_FAINT = {
+    "transformer.transformer_blocks.0.attn.add_q_proj.": "it moves a prediction by less than 1e-6"
+}
 random_adapter = _card(
     "random_adapter",
     "Random adapter: the last frame and 35 % noise, one step of the unchanged prior",
-    PresetInfo(1_328_483, 1_291_635, 36_848, TOY, {**_SMALL, "adapter": "grid"}, {}, idle(2)),
+    PresetInfo(
+        1_328_483, 1_291_635, 36_848, TOY, {**_SMALL, "adapter": "grid"}, {}, idle(2) | _FAINT
+    ),
     _frozen(VAE + TRANSFORMER + PAPER_ADAPTER, {"adapter": "paper", "faithful": True}),
 )

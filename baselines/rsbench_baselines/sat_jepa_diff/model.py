@@ -28,7 +28,7 @@ from rsbench_baselines.sat_jepa_diff.objective import ABLATIONS, Weights
 
 WATCHED = ("variance.predicted", "variance.target", "variance.ratio", "cosine.similarity")
 JEPA = Stage(
-    "jepa", learning_rate=5e-3, steps=1400, batch_size=8,
+    "jepa", learning_rate=5e-3, steps=1800, batch_size=8,
     modules=("encoder", "predictor", "head"), watched=WATCHED,
 )  # fmt: skip
 JOINT = Stage(

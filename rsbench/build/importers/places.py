@@ -82,7 +82,7 @@ def blocks_of_place(
         return cut()
     except InputError as error:
         command = request.command(split=TEST, region_size=None)
-        remedy = f"{error.remedy} ; to only test on the whole of it, type: {command}"
+        remedy = f"{error.remedy}; to only test on the whole of it, type: {command}"
         raise InputError(error.asked, error.found, remedy) from error
 
 
