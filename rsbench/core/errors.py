@@ -12,6 +12,12 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()[:200]
 
 
+def read_fault(error: BaseException) -> str:
+    """Return why a file could not be read, such as ``No such file or directory``."""
+    told = error.strerror if isinstance(error, OSError) else None
+    return told or first_line(error)
+
+
 class RsbenchError(Exception):
     """Base of all rsbench errors; the command line prints it and exits with ``exit_code``.
 

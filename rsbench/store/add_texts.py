@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from rsbench.core.errors import InputError, unknown
+from rsbench.core.errors import InputError, read_fault, unknown
 from rsbench.core.file_lock import new_directory
 from rsbench.core.io import write_atomic
 from rsbench.core.progress import Advance, silent
@@ -38,7 +38,7 @@ def read_texts(path: Path) -> Texts:
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            asked, f"it cannot be read ({type(error).__name__})",
+            asked, f"it cannot be read ({read_fault(error)})",
             f"Give a CSV file in UTF-8 with the columns {','.join(COLUMNS)}",
         ) from error  # fmt: skip
     names = [name.strip().lower() for name in lines[0]] if lines else []

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from rsbench.build.importers.lacks import NotStatedError
-from rsbench.core.errors import InputError
+from rsbench.core.errors import InputError, read_fault
 
 # In file names: a date in full, with or without separators; one whose months and days may lack
 # zeros; a year and month; a year. A number before "m" or "km" is a pixel size.
@@ -292,7 +292,7 @@ def _from_csv(files: Sequence[Path], path: Path, folder: Path | None) -> dict[Pa
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"--dates {path}",
-            f"it cannot be read ({type(error).__name__})",
+            f"it cannot be read ({read_fault(error)})",
             "Give a CSV file in UTF-8 with the columns file,date",
         ) from error
     names = [name.strip().lower() for name in lines[0]] if lines else []

@@ -26,7 +26,7 @@ from rsbench.build.plan.lock_texts import MALFORMED, split, text_in, unreadable
 from rsbench.build.plan.omissions import Omission
 from rsbench.catalog import Region
 from rsbench.core.digest import canonical_json, sha256_json
-from rsbench.core.errors import InputError, SchemaError, unknown
+from rsbench.core.errors import InputError, SchemaError, read_fault, unknown
 from rsbench.core.io import atomic_file
 
 SCHEMA = 1
@@ -286,7 +286,7 @@ def _read(path: Path) -> bytes:
                 data = plain.read(_MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"lock {path}", f"it cannot be read ({type(error).__name__})", "Give a lock file"
+            f"lock {path}", f"it cannot be read ({read_fault(error)})", "Give a lock file"
         ) from error
     if len(data) > _MAX_BYTES:
         raise InputError(f"lock {path}", "it is larger than 2 GiB", "Give a lock file")
