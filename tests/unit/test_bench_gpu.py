@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from support.tool import load_tool
 
-
-def _loaded() -> ModuleType:
-    """Import the tool by its path: its folder has names of packages of tests."""
-    path = Path(__file__).parents[2] / "tools" / "bench_gpu.py"
-    spec = importlib.util.spec_from_file_location("bench_gpu", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-bench_gpu = _loaded()
+bench_gpu = load_tool("bench_gpu")
 
 FORMS = [form for form in bench_gpu.FORMS if form.name in ("fp32", "bf16")]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 import pytest
+from support.tool import load_tool
 
 from rsbench.models.registry import card
 
@@ -18,13 +18,7 @@ HEADS = [("miou@1", "all"), ("iou@1", "grass")]
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cross_scale_tool", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cross_scale_tool"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("cross_scale")
 
 
 def rows(

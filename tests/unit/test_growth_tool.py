@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from support.tool import load_tool
 
 from rsbench.build.plan.items import MAX_DEPTH, _is_plain
 
-
-def _loaded() -> ModuleType:
-    path = Path(__file__).parents[2] / "tools" / "growth.py"
-    spec = importlib.util.spec_from_file_location("growth", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-growth = _loaded()
+growth = load_tool("growth")
 
 
 def test_page_and_picture_show_every_size(tmp_path: Path) -> None:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
 from scores_fixtures import make_run, make_units, save_run
+from support.tool import load_tool
 
 from rsbench.evaluation.scores import Scores
-
-TOOL = Path(__file__).parents[2] / "tools" / "results.py"
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results_tool", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["results_tool"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("results")
 
 
 @pytest.fixture

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
+from support.tool import load_tool
 
 from rsbench.core.errors import InputError
-
-TOOL = Path(__file__).parents[2] / "tools" / "synthetic.py"
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("synthetic_tool", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["synthetic_tool"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("synthetic")
 
 
 def test_every_control_is_an_entry(tool: ModuleType, tmp_path: Path) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+from support.tool import load_tool
 
 ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("absolute_links", ROOT / "tools/absolute_links.py")
-assert SPEC is not None
-assert SPEC.loader is not None
-absolute_links = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(absolute_links)
+absolute_links = load_tool("absolute_links")
 
 
 def test_relative_links_and_images_become_absolute() -> None:

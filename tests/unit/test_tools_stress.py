@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
 from fusion_toys import write_triplets
+from support.tool import load_tool
 
 from rsbench.tasks.fusion.task import TASK
 
-TOOL = Path(__file__).parents[2] / "tools" / "stress.py"
 CONDITIONS = ("plain", "cloudy")
 
 
 @pytest.fixture(scope="module")
 def stress() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("stress", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("stress")
 
 
 def units(model: str, plain: list[float], cloudy: list[float]) -> pd.DataFrame:
