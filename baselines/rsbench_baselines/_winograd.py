@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +24,11 @@ from torch.autograd.function import once_differentiable
 SIDE = 6
 """Side of a tile of the input, in pixels."""
 POINTS = (0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)
-FEWEST = {3: 64, 5: 32}
-"""Side of the kernels: the fewest channels in, channels out and tiles for which they pay."""
-SCRATCH = 4 << 20
+TILES = 64
+"""The fewest tiles for which they pay."""
+CHANNELS = {3: 40, 5: 48}
+"""The fewest channels for which they pay, by side of the kernel: in·out / (in + out)."""
+SCRATCH = 2 << 20
 """Numbers of one temporary array; larger ones cost more in new pages of memory than in sums."""
 
 
@@ -47,11 +49,11 @@ def pays(x: Tensor, weight: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
-    if not usual or sides[0] != sides[1] or sides[0] not in FEWEST:
+    if not usual or sides[0] != sides[1] or sides[0] not in CHANNELS:
         return False
     plan = Plan.of(x, sides[0])
-    tiles = plan.images * plan.rows * plan.columns
-    return min(outputs, inputs, tiles) >= FEWEST[sides[0]]
+    enough = inputs * outputs >= CHANNELS[sides[0]] * (inputs + outputs)
+    return enough and plan.images * plan.rows * plan.columns >= TILES
 
 
 @cache
@@ -92,29 +94,60 @@ def _polynomial(roots: Sequence[float]) -> Tensor:
     return found
 
 
-def transformed(weight: Tensor) -> Tensor:
-    """Return the kernels ``(out, in, k, k)`` as ``(36, out, in)``, for :func:`convolve`.
+class Transformed(NamedTuple):
+    """Transformed kernels ``(36, in, out)``, and the sum of their gradients while it is made."""
+
+    values: Tensor
+    gradient: Gradient
+
+
+class Gradient:
+    """The sum of a gradient over all uses of the kernels in one backward pass.
+
+    Every use adds its matrix products to one array. Sums by autograd would make an array for
+    each use, which takes longer than the products.
+    """
+
+    def __init__(self) -> None:
+        self._pass = -1
+        self._total: Tensor | None = None
+
+    def add(self, read: Tensor, products: Tensor) -> None:
+        """Add ``read @ products``, ``(36, in, tiles) @ (36, tiles, out)``."""
+        # What a pass left that did not reach the weights is dropped.
+        now = torch._C._current_graph_task_id()
+        if self._total is None or now != self._pass:
+            self._pass, self._total = now, torch.bmm(read, products)
+        else:
+            self._total.baddbmm_(read, products)
+
+    def take(self) -> Tensor | None:
+        """Return the sum of this pass and forget it."""
+        found, self._total = self._total, None
+        return found if self._pass == torch._C._current_graph_task_id() else None
+
+
+def transformed(weight: Tensor) -> Transformed:
+    """Return the transforms of kernels ``(out, in, k, k)``, for :func:`convolve`.
 
     A rollout transforms its kernels once and reads them at every step.
     """
-    outputs, inputs, kernel, _ = weight.shape
-    flat = weight.reshape(outputs * inputs, kernel * kernel)
-    found = matrices(kernel)[1].to(weight.dtype) @ flat.T
-    return found.view(SIDE * SIDE, outputs, inputs)
+    gradient = Gradient()
+    return Transformed(_Transform.apply(weight, gradient), gradient)  # type: ignore[no-untyped-call]
 
 
-def convolve(parts: Sequence[Tensor], kernels: Tensor, kernel: int) -> Tensor:
+def convolve(parts: Sequence[Tensor], kernels: Transformed, kernel: int) -> Tensor:
     """Return the convolution of stride 1 that keeps the sides.
 
     Args:
         parts: inputs ``(N, C, H, W)`` that are read as one, channels after channels.
-        kernels: ``(36, out, in)``, by :func:`transformed`.
+        kernels: by :func:`transformed`.
         kernel: side k of the kernels, 3 or 5.
 
     Returns:
         ``(N, out, H, W)`` in the layout ``channels_last``.
     """
-    found: Tensor = _Convolution.apply(kernel, kernels, *parts)  # type: ignore[no-untyped-call]
+    found: Tensor = _Convolution.apply(kernel, kernels.gradient, kernels.values, *parts)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -206,25 +239,47 @@ class Plan:
         return found
 
 
+class _Transform(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, gradient: Gradient) -> Tensor:
+        outputs, inputs, kernel, _ = ctx.shape = weight.shape
+        ctx.gradient = gradient
+        ctx.set_materialize_grads(False)
+        flat = weight.transpose(0, 1).reshape(inputs * outputs, kernel * kernel)
+        found = matrices(kernel)[1].to(weight.dtype) @ flat.T
+        return found.view(SIDE * SIDE, inputs, outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *_: Tensor | None) -> tuple[Tensor | None, None]:
+        total = ctx.gradient.take()
+        if total is None:
+            return None, None
+        outputs, inputs, kernel, _ = ctx.shape
+        flat = total.view(SIDE * SIDE, -1).T @ matrices(kernel)[1].to(total.dtype)
+        return flat.view(inputs, outputs, kernel, kernel).transpose(0, 1), None
+
+
 class _Convolution(torch.autograd.Function):
     """The convolution and its gradients, each in chunks whose temporary arrays are small."""
 
     @staticmethod
-    def forward(ctx: Any, kernel: int, kernels: Tensor, *parts: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, kernel: int, gradient: Gradient, kernels: Tensor, *parts: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(kernels, *parts)
+        ctx.gradient = gradient
         ctx.plan = plan = Plan.of(parts[0], kernel)
         answer, _, outer = (one.to(kernels.dtype) for one in matrices(kernel))
         padded = plan.pad(parts)
-        outputs, inputs = kernels.shape[1:]
+        inputs, outputs = kernels.shape[1:]
         found = padded.new_empty(
             plan.images, plan.rows * plan.step, plan.columns * plan.step, outputs
         )
         for at in plan.chunks(max(outputs, inputs)):
-            products = torch.bmm(plan.read(padded, at, outer), kernels.transpose(1, 2)).view(
-                SIDE * SIDE, -1
-            )
+            products = torch.bmm(plan.read(padded, at, outer), kernels)
             blocks = plan.outputs(found, at)
-            blocks.copy_((answer @ products).view(blocks.shape))
+            blocks.copy_((answer @ products.view(SIDE * SIDE, -1)).view(blocks.shape))
         found = found[:, : plan.height, : plan.width].permute(0, 3, 1, 2)
         return found.contiguous(memory_format=torch.channels_last)
 
@@ -235,24 +290,20 @@ class _Convolution(torch.autograd.Function):
         plan: Plan = ctx.plan
         answer, _, outer = (one.to(kernels.dtype) for one in matrices(plan.kernel))
         padded = plan.pad(parts)
-        outputs, inputs = kernels.shape[1:]
-        _, of_kernels, *of_parts = ctx.needs_input_grad
+        inputs, outputs = kernels.shape[1:]
+        _, _, of_kernels, *of_parts = ctx.needs_input_grad
         missing = (plan.columns * plan.step - plan.width, plan.rows * plan.step - plan.height)
         image = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, missing[0], 0, missing[1]))
         image = image.contiguous()
-        to_kernels, to_padded = None, torch.zeros_like(padded)
+        to_padded = torch.zeros_like(padded)
         for at in plan.chunks(max(outputs, inputs)):
             blocks = plan.outputs(image, at).reshape(plan.step**2, -1)
             products = (answer.T @ blocks).view(SIDE * SIDE, -1, outputs)
             if of_kernels:
-                read, turned = plan.read(padded, at, outer), products.transpose(1, 2)
-                if to_kernels is None:
-                    to_kernels = torch.bmm(turned, read)
-                else:
-                    to_kernels.baddbmm_(turned, read)
+                ctx.gradient.add(plan.read(padded, at, outer).transpose(1, 2), products)
             if any(of_parts):
-                plan.write(to_padded, at, outer, torch.bmm(products, kernels))
+                plan.write(to_padded, at, outer, torch.bmm(products, kernels.transpose(1, 2)))
         edge = plan.kernel // 2
         inside = to_padded[:, edge : edge + plan.height, edge : edge + plan.width]
         pieces = torch.split(inside.permute(0, 3, 1, 2), [one.shape[1] for one in parts], dim=1)
-        return None, to_kernels, *pieces
+        return None, None, None, *pieces

@@ -94,8 +94,8 @@ def test_published_sizes_of_predrnn_take_it_and_the_toy_does_not(preset: str) ->
 
 def wide() -> tuple[PredRNN, Tensor]:
     torch.manual_seed(0)
-    network = PredRNN((4, 1, 12, 12), num_hidden=(32, 32), patch_size=2, filter_size=5)
-    return network, torch.rand(4, 4, 1, 12, 12)
+    network = PredRNN((4, 1, 12, 12), num_hidden=(64, 64), patch_size=2, filter_size=5)
+    return network, torch.rand(8, 4, 1, 12, 12)
 
 
 def test_predrnn_gives_the_same_as_with_plain_convolutions(
@@ -115,8 +115,20 @@ def test_predrnn_gives_the_same_as_with_plain_convolutions(
     torch.testing.assert_close(*losses, rtol=1e-6, atol=0)
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-    names = {name.split(".")[0] for name in network.state_dict()}
-    assert names == {"cell_list", "conv_last"}
+
+
+def test_a_gradient_that_did_not_reach_the_weights_is_dropped() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 6, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    kernels = _winograd.transformed(weight)
+    loss = _winograd.convolve([_winograd.convolve([x], kernels, 3)[:, :2]], kernels, 3).square()
+    torch.autograd.grad(loss.sum(), x, retain_graph=True)
+    found = [torch.autograd.grad(loss.sum(), weight, retain_graph=True)[0] for _ in range(2)]
+    inner = F.conv2d(x, weight, padding=1)[:, :2]
+    expected = torch.autograd.grad(F.conv2d(inner, weight, padding=1).square().sum(), weight)[0]
+    for one in found:
+        torch.testing.assert_close(one, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_kernels_are_transformed_once_per_rollout_and_again_for_other_weights() -> None:
@@ -128,7 +140,7 @@ def test_kernels_are_transformed_once_per_rollout_and_again_for_other_weights() 
     assert first.kernels == (None, None)
     assert all(a is b and a is not None for a, b in zip(second.kernels, third.kernels, strict=True))
     _, learns, _ = network(clip[:, 3], third)
-    assert all(one is not None and one.cell.requires_grad for one in learns.kernels)
+    assert all(one is not None and one.cell.values.requires_grad for one in learns.kernels)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.01

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rsbench_baselines._winograd import conv2d, convolve, pays, transformed
+from rsbench_baselines._winograd import Transformed, conv2d, convolve, pays, transformed
 
 FORGET_BIAS = 1.0
 TINY = 1e-12
@@ -58,9 +58,9 @@ class Kernels(NamedTuple):
     ``cell`` gives i f g o from (x, h), ``memory`` i' f' g' from (x, m), ``opened`` o from (c, m).
     """
 
-    cell: Tensor
-    memory: Tensor
-    opened: Tensor
+    cell: Transformed
+    memory: Transformed
+    opened: Transformed
     versions: tuple[int, ...]
 
 
@@ -174,12 +174,18 @@ class SpatioTemporalLSTMCell(nn.Module):
             return None
         versions = tuple(0 if one.is_inference() else one._version for one in weights)
         learns = torch.is_grad_enabled() and h_weight.requires_grad
-        if before and before.versions == versions and before.cell.requires_grad >= learns:
+        if before and before.versions == versions and before.cell.values.requires_grad >= learns:
             return before
         i, f, g, *of_memory, o = torch.split(x_weight, self.num_hidden)
-        cell = torch.cat([torch.cat([i, f, g, o]), h_weight], dim=1)
-        memory = torch.cat([torch.cat(of_memory), m_weight], dim=1)
+        cell = _stacked([i, f, g, o], h_weight)
+        memory = _stacked(of_memory, m_weight)
         return Kernels(transformed(cell), transformed(memory), transformed(o_weight), versions)
+
+
+def _stacked(of_x: list[Tensor], of_state: Tensor) -> Tensor:
+    # Kernels of one convolution of (x, state), stored inputs first as `transformed` reads them.
+    turned = torch.cat([one.transpose(0, 1) for one in of_x], dim=1)
+    return torch.cat([turned, of_state.transpose(0, 1)]).transpose(0, 1)
 
 
 class PredRNN(nn.Module):
