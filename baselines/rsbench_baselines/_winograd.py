@@ -32,6 +32,16 @@ SCRATCH = 2 << 20
 """Numbers of one temporary array; larger ones cost more in new pages of memory than in sums."""
 
 
+def applies(x: Tensor, weight: Tensor) -> bool:
+    """Return whether both are float32 on a CPU, outside autocast and the compiler."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Return whether this way is faster than the plain convolution of stride 1.
 
@@ -43,13 +53,7 @@ def pays(x: Tensor, weight: Tensor) -> bool:
         weight: kernels ``(out, in, k, k)``.
     """
     outputs, inputs, *sides = weight.shape
-    usual = (
-        x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-    )
-    if not usual or sides[0] != sides[1] or sides[0] not in CHANNELS:
+    if sides[0] != sides[1] or sides[0] not in CHANNELS or not applies(x, weight):
         return False
     plan = Plan.of(x, sides[0])
     enough = inputs * outputs >= CHANNELS[sides[0]] * (inputs + outputs)
