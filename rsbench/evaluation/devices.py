@@ -9,7 +9,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -211,7 +212,8 @@ def _run_launched(
     if request.device in ("auto", "cuda") and torch.cuda.is_available():
         _require_devices(None, "cuda", local + 1)
         placed = replace(request, device=f"cuda:{local}")
-    distributed.init_process_group("gloo", timeout=LONGEST)
+    with _together(f"starting {world} processes with torchrun"):
+        distributed.init_process_group("gloo", timeout=LONGEST)
     try:
         told = note if first else quiet
         job = job_of(placed, quiet)
@@ -219,7 +221,18 @@ def _run_launched(
             trains = "Type `rsbench train` with the same --model, --data, --seed and --budget first"
             part = Part(rank + 1, world)
             run_part(placed, part, note=told, advance=advance if first else silent, trains=trains)
-        distributed.barrier()
+        with _together("waiting for the other processes of torchrun"):
+            distributed.barrier()
         return finalise_run(request) if first else None
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def _together(asked: str) -> Iterator[None]:
+    """Turn the error of a connection into one that says how to go on."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = f"one of them ended or cannot be reached ({first_line(error)})"
+        raise LimitReached(asked, found, AGAIN) from error
