@@ -14,29 +14,40 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsbench.core.digest import is_intact, sealed
+from rsbench.core.digest import is_intact, sealed, sha256_json
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import target_lock
 from rsbench.core.io import atomic_directory, disk_errors, read_json, write_atomic
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
 from rsbench.evaluation.class_map_files import MAPS
+from rsbench.evaluation.part_references import FOLDER, NOTHING, PartReferences, digest_of
 from rsbench.evaluation.pictures import INDEX, joined_viewers
 from rsbench.evaluation.pieces import is_whole
 from rsbench.evaluation.publish import MOST_REGIONS, kept_answers, publish
 from rsbench.evaluation.run import Job, RunRequest, RunResult, job_of, own_of
 from rsbench.evaluation.run_folder import ELSEWHERE, finished, require_writable, reserved
-from rsbench.evaluation.run_info import RunInfo
-from rsbench.evaluation.score_table import Scoring, collect, completed, nothing, prepared
+from rsbench.evaluation.run_info import REUSED, RunInfo
+from rsbench.evaluation.score_table import (
+    Scoring,
+    Working,
+    collect,
+    completed,
+    nothing,
+    prepared,
+)
 from rsbench.tasks.blocks import Blocks
 from rsbench.tasks.config import Note, quiet
 from rsbench.tasks.settings import CaseSource
 
 if TYPE_CHECKING:
+    from rsbench.evaluation.reference_cache import KeptReferences, ReferenceCache
     from rsbench.evaluation.scores import Scores
 
 PARTS = "parts"
 NOTE = "part.json"
+REFERENCES = "references"
+"""Entry of a note: digest of all that the scores of reference models depend on."""
 SCHEMA = 1
 
 
@@ -109,10 +120,13 @@ def run_part(
             "--model, --data, --seed and --budget; then type this command again"
         )  # fmt: skip
         entry, info = own_of(job, Phases(), note=note, advance=advance, trains=trains)
-        scoring = prepared(job.config, entry, note=note, info=info, select=part.number == 1)
+        how = Working(not request.fresh_references, parts=job.out / PARTS)
+        scoring = prepared(
+            job.config, entry, note=note, info=info, working=how, select=part.number == 1
+        )
         costs = scoring.costs("the regions were scored in parts")
-        run = replace(scoring.run, extra={**scoring.run.extra, **costs})
-        _keep_note(folder, job, part, run)
+        extra = {**scoring.run.extra, **scoring.entries.reused, **costs}
+        _keep_note(folder, job, part, replace(scoring.run, extra=extra), scoring.entries.cache)
         _score(job, part, blocks, left, scoring, advance)
     return result
 
@@ -158,8 +172,9 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
             note(f"{job.out} holds this run already; nothing was left to do")
             return RunResult(job.out, done)
         blocks = Blocks.of(job.config)
-        places, run = _whole_parts(job, blocks)
-        run = replace(run, command=request.command)
+        places, notes = _whole_parts(job, blocks)
+        run = replace(RunInfo.from_json(notes[0]["run"]), command=request.command)
+        shared, kept = _references(job, notes, note)
 
         def made(folder: Path) -> Scores:
             found = nothing(job.config)
@@ -167,6 +182,8 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
                 found.add(place)
                 if (place / MAPS).is_dir():
                     shutil.copytree(place / MAPS, folder / MAPS, dirs_exist_ok=True)
+            alike = {own.get(REFERENCES) for own in notes} == {sha256_json(shared.about)}
+            shared.complete(found.tally, kept, run, alike, note)
             joined_viewers([place / "viewer" for place in places], folder / "viewer", MOST_REGIONS)
             with phases.time("metrics"):
                 return completed(job.config, request.model, run, found, note=note)
@@ -176,8 +193,20 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
     return RunResult(job.out, scores, phases.seconds())
 
 
-def _whole_parts(job: Job, blocks: Blocks) -> tuple[list[Path], RunInfo]:
-    """Return the folders of all blocks in order, and the run of the first part."""
+def _references(
+    job: Job, notes: Sequence[Mapping[str, Any]], note: Note
+) -> tuple[PartReferences, KeptReferences | None]:
+    """Return what the parts decided of scores of reference models, and the scores they reuse."""
+    asked = f"adding up the parts in {job.out}"
+    shared = PartReferences.read(job.out / PARTS) or NOTHING
+    if notes[0].get(REUSED, False) is not shared.reused:
+        found = f"the scores of reference models that they share, {PARTS}/{FOLDER}, are damaged"
+        raise InputError(asked, found, f"Remove {job.out / PARTS} and run all parts again")
+    return shared, shared.kept(job.out / PARTS, asked, note)
+
+
+def _whole_parts(job: Job, blocks: Blocks) -> tuple[list[Path], list[Mapping[str, Any]]]:
+    """Return the folders of all blocks in order, and the notes of the parts."""
     asked = f"adding up the parts in {job.out}"
     count = _count(job.out, asked)
     parts = [Part(number, count) for number in range(1, count + 1)]
@@ -195,8 +224,7 @@ def _whole_parts(job: Job, blocks: Blocks) -> tuple[list[Path], RunInfo]:
             + (" and so on" if len(lacking) > 1 else "")
             + ", then with --finalise",
         )
-    first = notes[parts[0]] or {}
-    return [places[i] for i in blocks.numbers], RunInfo.from_json(first["run"])
+    return [places[i] for i in blocks.numbers], [note for note in notes.values() if note]
 
 
 def _named(parts: Sequence[Part]) -> str:
@@ -238,7 +266,8 @@ def _require_alike(asked: str, job: Job, notes: Mapping[Part, Mapping[str, Any]]
 def _provenance(note: Mapping[str, Any]) -> dict[str, Any]:
     run = note["run"]
     weights = {f"weights of {name}": digest for name, digest in run["weights"].items()}
-    return {**run["versions"], "device": run["device"], **weights}
+    reused = {"reuse of reference scores": note.get(REUSED, False)}
+    return {**run["versions"], "device": run["device"], **weights, **reused}
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
@@ -286,15 +315,18 @@ def _held(folder: Path, differ: Sequence[str]) -> InputError:
     return InputError(f"scoring into {folder}", found, remedy)
 
 
-def _keep_note(folder: Path, job: Job, part: Part, run: RunInfo) -> None:
+def _keep_note(
+    folder: Path, job: Job, part: Part, run: RunInfo, cache: ReferenceCache | None
+) -> None:
     """Write what the part is of; refuse to go on with other weights or versions."""
     run = replace(run, device=run.device.partition(":")[0])  # any GPU of one kind
+    held, about = _note(folder, job), digest_of(cache)
     fresh = {
         "schema": SCHEMA, "part": [part.number, part.count], "stated": job.stated,
-        "run": run.to_json(),
+        "run": run.to_json(), REUSED: REUSED in run.extra,
+        REFERENCES: about if held is None or held.get(REFERENCES) == about else None,
     }  # fmt: skip
     fresh = json.loads(json.dumps(fresh))
-    held = _note(folder, job)
     if held is not None and (differ := _differences(_provenance(held), _provenance(fresh))):
         raise _held(folder, differ)
     folder.mkdir(parents=True, exist_ok=True)

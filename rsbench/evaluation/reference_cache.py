@@ -69,9 +69,11 @@ class ReferenceCache:
 
     Args:
         about: everything that the scores depend on, as a JSON value.
+        place: folder of a copy; None for the folder in the cache.
     """
 
     about: Mapping[str, Any]
+    place: Path | None = None
 
     @classmethod
     def of(
@@ -106,7 +108,7 @@ class ReferenceCache:
     @property
     def folder(self) -> Path:
         """Folder of the scores."""
-        return cache_dir(self.name)
+        return self.place or cache_dir(self.name)
 
     def read(self, note: Note) -> KeptReferences | None:
         """Return what is cached; None where nothing is, or where it is damaged, which is noted."""
@@ -146,10 +148,14 @@ def _functions(metric: MetricInfo) -> list[str]:
 
 
 def _computed(config: EvaluationConfig) -> dict[str, Any]:
-    """Return machine, libraries and settings on which the bits of a score can depend."""
+    """Return machine, libraries and settings on which the bits of a score can depend.
+
+    Of a device, its name and not its number.
+    """
     device, precision = str(config.device), config.precision
     return {
         **provenance(device=device, precision=precision, seed=config.seed).to_json(),
+        "device": config.device.type,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "products": torch.get_float32_matmul_precision(),
     }
