@@ -20,6 +20,7 @@ from rsbench.core.file_lock import target_lock
 from rsbench.core.io import atomic_directory, disk_errors, read_json, write_atomic
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.batch_size import batch_of, known_batch, stated_batch
 from rsbench.evaluation.class_map_files import MAPS
 from rsbench.evaluation.part_references import FOLDER, NOTHING, PartReferences, digest_of
 from rsbench.evaluation.pictures import INDEX, joined_viewers
@@ -41,6 +42,7 @@ from rsbench.tasks.config import Note, quiet
 from rsbench.tasks.settings import CaseSource
 
 if TYPE_CHECKING:
+    from rsbench.evaluation.own_entry import OwnEntry
     from rsbench.evaluation.reference_cache import KeptReferences, ReferenceCache
     from rsbench.evaluation.scores import Scores
 
@@ -78,6 +80,11 @@ class PartResult:
     part: Part
     regions: tuple[str, ...]
 
+    @classmethod
+    def of(cls, out: Path, part: Part, blocks: Blocks) -> PartResult:
+        """Return the result of a part with these blocks of all parts."""
+        return cls(out, part, tuple(n for i in part.of(blocks) for n in blocks.regions[i]))
+
     def to_json(self) -> dict[str, Any]:
         """Return what `rsbench run --parts i/n --json` prints."""
         part = [self.part.number, self.part.count]
@@ -86,7 +93,7 @@ class PartResult:
 
 def run_part(
     request: RunRequest, part: Part, *, note: Note = quiet, advance: Advance = silent,
-    trains: str = "",
+    trains: str = "", share: int = 1,
 ) -> PartResult:  # fmt: skip
     """Score the regions of one part; blocks that are there already are not scored again.
 
@@ -95,31 +102,29 @@ def run_part(
 
     Args:
         trains: what trains the model instead of part 1, in words.
+        share: number of processes that share the memory.
 
     Raises:
         InputError: if the folder holds another run, or another process works on this part.
         TrainingError: if no checkpoint fits, in another part than the first.
     """
     job = job_of(request, note)
-    blocks = Blocks.of(job.config)
-    own = part.of(blocks)
-    result = PartResult(job.out, part, tuple(n for i in own for n in blocks.regions[i]))
     folder = part.folder(job.out)
-    if finished(job.out, job.key) is not None:
+    if (done := finished(job.out, job.key)) is not None:
         note(f"{job.out} holds this run already; nothing was left to do")
-        return result
+        blocks = Blocks.of(job.batched(stated_batch(done.run.extra)).config)
+        return PartResult.of(job.out, part, blocks)
     require_writable(job.out)
     with target_lock(folder, f"scoring {part} in {job.out}", ELSEWHERE):
+        job, found = _sized(job, part, note=note, advance=advance, trains=trains, share=share)
+        blocks = Blocks.of(job.config)
+        own, result = part.of(blocks), PartResult.of(job.out, part, blocks)
         left = [i for i in own if not is_whole(_block(folder, i), blocks.regions[i])]
         if _note(folder, job) is not None and not left:
             note(f"{part} is in {job.out} already; nothing was left to do")
             return result
         note(f"{part}: {len(left)} of {len(own)} blocks of regions are left to score")
-        trains = trains if trains or part.number == 1 else (
-            f"Run --parts 1/{part.count} first, which trains it, or `rsbench train` with the same "
-            "--model, --data, --seed and --budget; then type this command again"
-        )  # fmt: skip
-        entry, info = own_of(job, Phases(), note=note, advance=advance, trains=trains)
+        entry, info = found or _own(job, part, note=note, advance=advance, trains=trains)
         how = Working(not request.fresh_references, parts=job.out / PARTS)
         scoring = prepared(
             job.config, entry, note=note, info=info, working=how, select=part.number == 1
@@ -129,6 +134,30 @@ def run_part(
         _keep_note(folder, job, part, replace(scoring.run, extra=extra), scoring.entries.cache)
         _score(job, part, blocks, left, scoring, advance)
     return result
+
+
+def _own(
+    job: Job, part: Part, *, note: Note, advance: Advance, trains: str
+) -> tuple[OwnEntry, Mapping[str, Any]]:
+    """Return the entry of the model, which part 1 may train, and further fields of the run."""
+    trains = trains if trains or part.number == 1 else (
+        f"Run --parts 1/{part.count} first, which trains it, or `rsbench train` with the same "
+        "--model, --data, --seed and --budget; then type this command again"
+    )  # fmt: skip
+    return own_of(job, Phases(), note=note, advance=advance, trains=trains)
+
+
+def _sized(
+    job: Job, part: Part, *, note: Note, advance: Advance, trains: str, share: int
+) -> tuple[Job, tuple[OwnEntry, Mapping[str, Any]] | None]:
+    """Return the job with the number of samples at once, and the entry where a probe needs it."""
+    asked, parts = job.request.batch_samples, job.out / PARTS
+    known = asked if isinstance(asked, int) else known_batch(parts)
+    if known is not None:
+        return job.batched(known), None
+    found = _own(job, part, note=note, advance=advance, trains=trains)
+    number = batch_of(job.config, found[0], asked, note, parts=parts, processes=share)
+    return job.batched(number), found
 
 
 def _score(
@@ -171,8 +200,7 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
         if done is not None:
             note(f"{job.out} holds this run already; nothing was left to do")
             return RunResult(job.out, done)
-        blocks = Blocks.of(job.config)
-        places, notes = _whole_parts(job, blocks)
+        places, notes = _whole_parts(job)
         run = replace(RunInfo.from_json(notes[0]["run"]), command=request.command)
         shared, kept = _references(job, notes, note)
 
@@ -205,13 +233,18 @@ def _references(
     return shared, shared.kept(job.out / PARTS, asked, note)
 
 
-def _whole_parts(job: Job, blocks: Blocks) -> tuple[list[Path], list[Mapping[str, Any]]]:
+def _whole_parts(job: Job) -> tuple[list[Path], list[Mapping[str, Any]]]:
     """Return the folders of all blocks in order, and the notes of the parts."""
     asked = f"adding up the parts in {job.out}"
     count = _count(job.out, asked)
     parts = [Part(number, count) for number in range(1, count + 1)]
     notes = {part: _note(part.folder(job.out)) for part in parts}
+    if not any(notes.values()):
+        remedy = f"Remove {job.out / PARTS} and run all parts again"
+        raise InputError(asked, f"{NOTE} of every part is damaged", remedy)
     _require_alike(asked, job, {part: own for part, own in notes.items() if own is not None})
+    known = [stated_batch(own["run"]) for own in notes.values() if own is not None]
+    blocks = Blocks.of(job.batched(known[0]).config)
     places = {i: _block(part.folder(job.out), i) for part in parts for i in part.of(blocks)}
     whole = {i for i, place in places.items() if is_whole(place, blocks.regions[i])}
     lacking = [part for part, own in notes.items() if own is None or {*part.of(blocks)} - whole]
@@ -267,7 +300,8 @@ def _provenance(note: Mapping[str, Any]) -> dict[str, Any]:
     run = note["run"]
     weights = {f"weights of {name}": digest for name, digest in run["weights"].items()}
     reused = {"reuse of reference scores": note.get(REUSED, False)}
-    return {**run["versions"], "device": run["device"], **weights, **reused}
+    batch = {"samples at once": stated_batch(run)}
+    return {**run["versions"], "device": run["device"], **weights, **reused, **batch}
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:

@@ -28,7 +28,7 @@ from rsbench.evaluation.strata import ADDED, INPUT_VALID
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, SUMS
 from rsbench.metrics.registry import imported, info
 from rsbench.models.checkpoint import plain_options
-from rsbench.tasks.config import Note
+from rsbench.tasks.config import BATCH, Note
 from rsbench.tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class ReferenceCache:
             "entries": [[entry.model, entry.preset] for entry in references.entries],
             "options": plain_options(own.model_options(config)), "weights": references.weights,
             "networks": networks, "computed": _computed(config),
+            **({"batch": config.batch_samples} if config.batch_samples != BATCH else {}),
         }  # fmt: skip
         return None if code is None else cls(json.loads(canonical_json(about)))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rsbench.core.errors import InputError
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.batch_size import ENTRY
 from rsbench.evaluation.costs import COSTS, REUSED_SCORES, Made, Meter
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
@@ -134,7 +135,8 @@ def prepared(
     if own.entry is None:
         _require_present(own.name, references)
     entries = _entries(config, own, references, how, note, select=select)
-    run = _run_info(config, references, own, entries.selected, info or {})
+    extra = {**(info or {}).get("extra", {}), ENTRY: config.batch_samples}
+    run = _run_info(config, references, own, entries.selected, {**(info or {}), "extra": extra})
     known = {entry.model: own.part(entry.model) for entry in entries.own} | dict(references.made)
     return Scoring(
         config, entries, run, _layers(config), case_features(config), how.phases, known,

@@ -260,6 +260,12 @@ def test_parts_of_other_versions_devices_and_weights_are_refused(request_: RunRe
         with pytest.raises(InputError, match=said) as error:
             finalise_run(asked)
         assert "--parts 2/2" in error.value.remedy
+    first = path.parents[1] / "1-of-2" / NOTE
+    first.rename(first.with_suffix(".kept"))
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"part\.json of every part is damaged"):
+        finalise_run(asked)
+    first.with_suffix(".kept").rename(first)
     shutil.rmtree(path.parent)
     run_part(asked, Part(2, 2))  # the remedy
     finalise_run(asked)
