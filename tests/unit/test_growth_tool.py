@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.tool import load_tool
 
-from rsbench.build.plan.items import MAX_DEPTH, _is_plain
+from rsbench.build.plan.items import MAX_DEPTH, _frozen, _frozen_plain
 
 growth = load_tool("growth")
 
@@ -46,7 +46,10 @@ def nested(depth: int) -> object:
         ({"a": nested(MAX_DEPTH + 1)}, False),
         ({"a": "\ud800"}, False),
         ({"a": {1, 2}}, False),
+        ({"a": [{"é": 1}]}, False),
     ],
 )
 def test_what_is_surely_plain_is_not_looked_at_part_by_part(value: object, plain: bool) -> None:
-    assert _is_plain(value) is plain
+    frozen = _frozen_plain(value)
+    assert (frozen is not None) is plain
+    assert frozen is None or frozen == _frozen(value)
