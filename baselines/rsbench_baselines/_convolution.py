@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rsbench_baselines import _depthwise, _winograd
 
-LAST = torch.channels_last
 FEWEST_CHANNELS = 128
 """The fewest channels in and out for which a matrix product pays."""
 
@@ -18,7 +16,7 @@ class Conv2d(nn.Conv2d):
 
     In float32 on a CPU, without autocast and compiling: kernels of 1×1 as a matrix product, large
     depth-wise ones by :mod:`rsbench_baselines._depthwise`, 3×3 and 5×5 with many channels by
-    :mod:`rsbench_baselines._winograd`. The choice depends on shapes, layout, type and device.
+    :mod:`rsbench_baselines._winograd`. The choice depends on shapes, type and device.
     """
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -26,7 +24,7 @@ class Conv2d(nn.Conv2d):
             wide = min(self.in_channels, self.out_channels) >= FEWEST_CHANNELS
             depthwise = self.groups == self.in_channels == self.out_channels
             if self.groups == 1 and self.kernel_size == (1, 1):
-                if wide and x.is_contiguous(memory_format=LAST):
+                if wide:
                     found = F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias)
                     return found.permute(0, 3, 1, 2)
             elif depthwise and _depthwise.pays(weight):

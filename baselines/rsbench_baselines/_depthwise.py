@@ -70,7 +70,9 @@ def _sorted(x: Tensor, kernel: int, dilation: int) -> Tensor:
 
 def _of_weight(x: Tensor, gradient: Tensor, kernel: int, dilation: int) -> Tensor:
     N, C, H, W = x.shape
-    padded = F.pad(x, (dilation * (kernel // 2),) * 4).contiguous()
+    edge = dilation * (kernel // 2)
+    padded = x.new_zeros(N, C, H + 2 * edge, W + 2 * edge)
+    padded[:, :, edge : edge + H, edge : edge + W] = x
     found = F.conv2d(
         padded.view(1, N * C, *padded.shape[2:]),
         gradient.contiguous().view(N * C, 1, H, W),

@@ -69,25 +69,26 @@ def matrices(kernel: int) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         ``(m², 36)``, ``(36, k²)``, ``(36, 36)`` with m = 7 - k.
     """
-    points = torch.tensor(POINTS, dtype=torch.float64)
-    outer = torch.zeros(SIDE, SIDE, dtype=torch.float64)
-    for row in range(SIDE):
-        others = [p for k, p in enumerate(POINTS) if k != row]
-        outer[row, : len(others) + 1] = _polynomial(others)
-    gaps = points[:, None] - points[None] + torch.eye(len(POINTS), dtype=torch.float64)
-    powers = torch.cat([gaps.prod(1), torch.ones(1, dtype=torch.float64)])
-
-    def at_infinity(width: int) -> Tensor:
-        last = torch.eye(width, dtype=torch.float64)[-1:]
-        return torch.cat([points[:, None] ** torch.arange(width), last])
-
-    inner, answer = at_infinity(kernel) / powers[:, None], at_infinity(SIDE + 1 - kernel)
+    with torch.device("cpu"):
+        outer = torch.zeros(SIDE, SIDE, dtype=torch.float64)
+        for row in range(SIDE):
+            others = [p for k, p in enumerate(POINTS) if k != row]
+            outer[row, : len(others) + 1] = _polynomial(others)
+        points = torch.tensor(POINTS, dtype=torch.float64)
+        gaps = points[:, None] - points + torch.eye(len(POINTS), dtype=torch.float64)
+        inner = _powers(points, kernel) / F.pad(gaps.prod(1), (0, 1), value=1.0)[:, None]
+        answer = _powers(points, SIDE + 1 - kernel)
     for matrix in (inner, outer):
         lengths = 2.0 ** matrix.norm(dim=1, keepdim=True).log2().round()
         matrix /= lengths
         answer *= lengths
     answer = answer.T.contiguous()
     return torch.kron(answer, answer), torch.kron(inner, inner), torch.kron(outer, outer)
+
+
+def _powers(points: Tensor, width: int) -> Tensor:
+    # Row of the point infinity: the highest power alone.
+    return torch.cat([points[:, None] ** torch.arange(width), torch.eye(width).double()[-1:]])
 
 
 def _polynomial(roots: Sequence[float]) -> Tensor:
@@ -140,18 +141,21 @@ def transformed(weight: Tensor) -> Transformed:
     return Transformed(_Transform.apply(weight, gradient), gradient)  # type: ignore[no-untyped-call]
 
 
-def convolve(parts: Sequence[Tensor], kernels: Transformed, kernel: int) -> Tensor:
+def convolve(
+    parts: Sequence[Tensor], kernels: Transformed, kernel: int, bias: Tensor | None = None
+) -> Tensor:
     """Return the convolution of stride 1 that keeps the sides.
 
     Args:
         parts: inputs ``(N, C, H, W)`` that are read as one, channels after channels.
         kernels: by :func:`transformed`.
         kernel: side k of the kernels, 3 or 5.
+        bias: ``(out,)``, added to every pixel.
 
     Returns:
         ``(N, out, H, W)`` in the layout ``channels_last``.
     """
-    found: Tensor = _Convolution.apply(kernel, kernels.gradient, kernels.values, *parts)  # type: ignore[no-untyped-call]
+    found: Tensor = _Convolution.apply(kernel, kernels.gradient, kernels.values, bias, *parts)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -160,8 +164,7 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     kernel = weight.shape[-1]
     if not pays(x, weight):
         return F.conv2d(x, weight, bias, padding=kernel // 2)
-    found = convolve([x], transformed(weight), kernel)
-    return found if bias is None else found + bias[:, None, None]
+    return convolve([x], transformed(weight), kernel, bias)
 
 
 @dataclass(frozen=True)
@@ -269,7 +272,12 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, kernel: int, gradient: Gradient, kernels: Tensor, *parts: Tensor
+        ctx: Any,
+        kernel: int,
+        gradient: Gradient,
+        kernels: Tensor,
+        bias: Tensor | None,
+        *parts: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(kernels, *parts)
         ctx.gradient = gradient
@@ -283,7 +291,8 @@ class _Convolution(torch.autograd.Function):
         for at in plan.chunks(max(outputs, inputs)):
             products = torch.bmm(plan.read(padded, at, outer), kernels)
             blocks = plan.outputs(found, at)
-            blocks.copy_((answer @ products.view(SIDE * SIDE, -1)).view(blocks.shape))
+            sums = (answer @ products.view(SIDE * SIDE, -1)).view(blocks.shape)
+            blocks.copy_(sums) if bias is None else torch.add(sums, bias, out=blocks)
         found = found[:, : plan.height, : plan.width].permute(0, 3, 1, 2)
         return found.contiguous(memory_format=torch.channels_last)
 
@@ -295,7 +304,7 @@ class _Convolution(torch.autograd.Function):
         answer, _, outer = (one.to(kernels.dtype) for one in matrices(plan.kernel))
         padded = plan.pad(parts)
         inputs, outputs = kernels.shape[1:]
-        _, _, of_kernels, *of_parts = ctx.needs_input_grad
+        _, _, of_kernels, of_bias, *of_parts = ctx.needs_input_grad
         missing = (plan.columns * plan.step - plan.width, plan.rows * plan.step - plan.height)
         image = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, missing[0], 0, missing[1]))
         image = image.contiguous()
@@ -310,4 +319,4 @@ class _Convolution(torch.autograd.Function):
         edge = plan.kernel // 2
         inside = to_padded[:, edge : edge + plan.height, edge : edge + plan.width]
         pieces = torch.split(inside.permute(0, 3, 1, 2), [one.shape[1] for one in parts], dim=1)
-        return None, None, None, *pieces
+        return None, None, None, gradient.sum((0, 2, 3)) if of_bias else None, *pieces

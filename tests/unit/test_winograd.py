@@ -46,10 +46,10 @@ def test_equal_to_the_plain_convolution_of_any_size(
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_gradients_against_differences(kernel: int) -> None:
     torch.manual_seed(0)
-    x = torch.randn(1, 2, 5, 4, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(2, 2, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    shapes = ((1, 2, 5, 4), (2, 2, kernel, kernel), (2,))
+    given = [torch.randn(*s, dtype=torch.float64, requires_grad=True) for s in shapes]
     assert torch.autograd.gradcheck(
-        lambda x, w: _winograd.convolve([x], _winograd.transformed(w), kernel), (x, weight)
+        lambda x, w, b: _winograd.convolve([x], _winograd.transformed(w), kernel, b), given
     )
 
 
