@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,16 @@ def test_page_and_picture_show_every_size(tmp_path: Path) -> None:
     assert "![Growth](growth.svg)" in text
     growth.draw(found, tmp_path / "growth.svg")
     assert (tmp_path / "growth.svg").stat().st_size > 1000
+
+
+def test_rows_measured_apart_make_one_page(tmp_path: Path) -> None:
+    rows = [growth.Measured("scoring, regions / 8", 1, 2.0, 700.0),
+            growth.Measured("planning, regions", 100, 9.0, 99.0),
+            growth.Measured("planning, regions", 100, 4.0, 85.0)]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    assert growth.known_rows(path) == [rows[2], rows[0]]
+    assert growth.known_rows(tmp_path / "absent") == []
 
 
 def test_without_recorded_pages_the_tool_says_what_it_needs(
