@@ -45,7 +45,7 @@ def applies(x: Tensor, weight: Tensor) -> bool:
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Return whether this way is faster than the plain convolution of stride 1.
 
-    Measured with 1 and 2 threads (``tests/bench/test_bench_models.py``). The answer depends on
+    Measured with one thread (``tests/bench/test_bench_models.py``). The answer depends on
     shapes, type and device alone, so that two runs have the same bits.
 
     Args:
