@@ -5,18 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from rsbench import Frames, Given, InputError, Prediction, Stage, Want
+from rsbench_baselines._card import REVISION
 from rsbench_baselines._checks import check_bands, check_leads
+from rsbench_baselines._options import require_choices
 from rsbench_baselines.ddpm.diffusion import Diffusion, Draw, drawer
 from rsbench_baselines.ddpm.pixels import disturbed, image_of, slots_of, target_of
 from rsbench_baselines.persistence.model import bands_of
 
 MAX_SLOTS = 7
+CHANGE = ("gain", "bound", "predicts")
+"""Options of both models that are fields of :class:`Variant`."""
 N = TypeVar("N", bound=nn.Module)
 P = TypeVar("P")
 
@@ -32,9 +36,13 @@ class Variant:
         masked: each context frame has a channel that is 1 where all bands are valid, and fewer
             frames are right-aligned; otherwise all slots are required, without that channel.
         gain: 0 if images are drawn, scaled to ±1; otherwise their change since the last context
-            frame, in shares of the value range, times this: changes up to 1/gain can be drawn.
+            frame, in shares of the value range, times this: changes up to bound/gain can be drawn.
+        bound: of the image or change, as it is scaled for the network.
+        predicts: what the network answers, the noise or v (:meth:`Diffusion.velocity`). The error
+            of v is that of the image at the noisiest times and that of the noise at the others.
         dropout: probability that a training sample has no condition.
         stage: the stage of training.
+        revision: of network and preset; None if they always computed as they do now.
     """
 
     bands: int
@@ -44,21 +52,38 @@ class Variant:
     gain: float
     dropout: float
     stage: Stage
+    bound: float = 1.0
+    predicts: Literal["noise", "v"] = "noise"
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        if not self.bound > 0:
+            raise InputError(f"bound={self.bound:g}", "it is not positive", "Choose 1 or more")
+        if not self.gain and self.bound != 1:
+            raise InputError(
+                f"bound={self.bound:g} without a gain",
+                "images are scaled to ±1",
+                "Choose bound=1, or give the gain of changes",
+            )
+
+
+def change_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields `CHANGE` and the revision of :class:`Variant`, as far as they are given."""
+    found = {"gain": 0.0} | {name: options[name] for name in CHANGE if name in options}
+    return found | {"revision": REVISION if "revision" in options else None}
 
 
 class PixelDiffusion(ABC, Generic[N, P]):
     """A conditional diffusion in pixel space with its sampler.
 
-    A subclass implements :meth:`noise` and :meth:`drawn`.
+    A subclass implements :meth:`answer` and :meth:`drawn`.
 
     Attributes:
         name: of the card.
-        inputs: added to the column ``inputs`` of a table, so that rows of an earlier network of
-            the same name and preset are other rows.
     """
 
     name: ClassVar[str]
-    inputs: ClassVar[str | None] = None
 
     def __init__(self, network: N, diffusion: Diffusion, sampler: P, variant: Variant) -> None:
         self._network = network
@@ -67,12 +92,17 @@ class PixelDiffusion(ABC, Generic[N, P]):
         self._variant = variant
 
     @property
+    def inputs(self) -> str | None:
+        """The network's revision, in the column ``inputs``: rows of an earlier one are others."""
+        return self._variant.revision
+
+    @property
     def module(self) -> nn.Module:
         """The network; its state dict is the checkpoint."""
         return self._network
 
     def stages(self) -> Sequence[Stage]:
-        """Return the one stage: the squared error of the noise, all times weighted equally."""
+        """Return the one stage: the squared error of the answer, all times weighted equally."""
         return (self._variant.stage,)
 
     def predict(self, given: Given, want: Want) -> Prediction:
@@ -91,7 +121,7 @@ class PixelDiffusion(ABC, Generic[N, P]):
         return Prediction((low + shares * (high - low)).reshape(B, M, T, -1, *size))
 
     def loss(self, stage: Stage, given: Given, want: Want, truth: Frames) -> Mapping[str, Tensor]:
-        """Return ‖ε − ε̂‖² over valid pixels at uniformly drawn times, over :meth:`divisor`."""
+        """Return ‖ε − ε̂‖² or ‖v − v̂‖² over valid pixels at random times, over :meth:`divisor`."""
         self._check(want)
         variant = self._variant
         condition, last = self._condition(given.frames[want.sensor], want.bands)
@@ -99,10 +129,14 @@ class PixelDiffusion(ABC, Generic[N, P]):
         low, high = truth.value_range
         values, valid = (part.flatten(0, 1) for part in bands_of(truth, want.bands))
         share = torch.where(valid, (values - low) / (high - low), last)
-        clean, valid = target_of(share, last, variant.gain).flatten(1, 2), valid.flatten(1, 2)
+        clean = target_of(share, last, variant.gain, variant.bound).flatten(1, 2)
+        valid = valid.flatten(1, 2)
         dropout = variant.dropout if self._network.training else 0.0
         shown = disturbed(self._diffusion, clean, condition, dropout=dropout)
-        error = self.noise(shown.noisy, shown.times, shown.condition) - shown.noise
+        asked = shown.noise
+        if variant.predicts == "v":
+            asked = self._diffusion.velocity(clean, shown.noise, shown.times)
+        error = self.answer(shown.noisy, shown.times, shown.condition) - asked
         total = torch.where(valid, error, 0).square().sum()
         return {"total": total / self.divisor(valid)}
 
@@ -110,19 +144,26 @@ class PixelDiffusion(ABC, Generic[N, P]):
         """Return the number that the summed squared error is divided by: of valid values."""
         return valid.sum().clamp(min=1)
 
-    @abstractmethod
     def noise(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
-        """Return the estimated noise ``(N, frames·C, H, W)`` in float32.
+        """Return the estimated noise, as :meth:`answer` or computed from v."""
+        found = self.answer(noisy, times, condition)
+        if self._variant.predicts == "v":
+            return self._diffusion.noise_of(found, noisy, times)
+        return found
+
+    @abstractmethod
+    def answer(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
+        """Return the network's noise or v ``(N, frames·C, H, W)`` in float32.
 
         Args:
-            noisy: ``(N, frames·C, H, W)`` within about ±1 plus noise.
+            noisy: ``(N, frames·C, H, W)`` within about ±bound plus noise.
             times: ``(N,)`` in 0 … T − 1.
             condition: ``(N, slots·C or slots·(C + 1), H, W)``.
         """
 
     @abstractmethod
     def drawn(self, condition: Tensor, draw: Draw) -> Tensor:
-        """Return samples ``(N, frames·C, H, W)`` within ±1 under a condition."""
+        """Return samples ``(N, frames·C, H, W)`` within ±bound under a condition."""
 
     def _condition(self, frames: Frames, bands: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Return ``(B, M|1, slots·C or slots·(C + 1), H, W)`` and the last frame."""

@@ -24,6 +24,9 @@ TOY: dict[str, Any] = {
 }  # fmt: skip
 
 
+NOISE: dict[str, Any] = {"predicts": "noise", "gain": 8.0, "bound": 1.0}
+
+
 def samples(*, masked: bool = True, members: int = 1, **sizes: Any) -> Samples:
     shape = {"samples": 2, "context": 3, "leads": 1, "bands": 2, "side": 16, **sizes}
     return make_samples(Shape(**shape), masked=masked, members=members)
@@ -64,12 +67,12 @@ class Recorded:
 
 def test_untrained_with_nothing_to_add_it_answers_its_noise_around_persistence() -> None:
     """The network tells no noise, so DDIM carries the first noise through, held within ±1."""
-    model, data = built(trained=False), samples(masked=False)
+    model, data = built(trained=False, **NOISE), samples(masked=False)
     found = rolled(model, data)[:, 0, 0]
     kept = data.given.frames[SENSOR]
     low, high = kept.value_range
     last = data.given.frames[SENSOR].values[:, 0, -1]
-    change = (found - last) / (high - low) * 8.0  # the preset's gain
+    change = (found - last) / (high - low) * 8.0
     assert float(change.abs().max()) <= 1.0 + 1e-5
     noise = data.want.noise
     scoped = Recorded(noise)
@@ -187,13 +190,16 @@ def _loss(model: MCVDModel, data: Samples, *, given: Given | None = None) -> flo
 
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 def test_the_loss_of_a_network_that_tells_no_noise(preset: str) -> None:
-    """Repaired: the mean of ε². Published: half its sum per sample."""
+    """Repaired, with noise predicted: the mean of ε². Published: half its sum per sample."""
     data = samples(context=1, masked=False)
     torch.manual_seed(3)
     torch.randint(0, 1000, (2,))
     noise = torch.randn(2, 2, 16, 16)
     expected = noise.square().mean() if preset == "tiny" else noise.square().sum() / 2 / 2
-    assert _loss(built(preset, trained=False), data) == pytest.approx(float(expected), rel=1e-5)
+    options = {"predicts": "noise"} if preset == "tiny" else {}
+    assert _loss(built(preset, trained=False, **options), data) == pytest.approx(
+        float(expected), rel=1e-5
+    )
 
 
 def test_the_loss_sees_no_invalid_pixel_of_the_truth() -> None:

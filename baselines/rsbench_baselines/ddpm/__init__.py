@@ -1,7 +1,7 @@
 """A small conditional diffusion model in pixel space: DDPM training, DDIM sampling."""
 
 from rsbench import PresetInfo
-from rsbench_baselines._card import SAMPLER_TOLERANCE, preset, trained_card
+from rsbench_baselines._card import REVISED, SAMPLER_TOLERANCE, TOY_CHANGE, preset, trained_card
 
 _CONDITION = "context frames and masks joined to the noisy image; "
 _COURSE: dict[str, object] = {
@@ -27,15 +27,16 @@ card = trained_card(
     presets={
         "tiny": _preset(
             73_251,
-            _CONDITION + "draws the change since the last frame; 8·(1, 2, 2), 8 steps; counted "
-            "at 3 bands, 1 context frame",
+            _CONDITION + "draws the change since the last frame, scaled to a deviation near 1; "
+            "predicts v; 8·(1, 2, 2), 4 steps; counted at 3 bands, 1 context frame",
             {
                 "base": 8,
                 "mult": (1, 2, 2),
                 "num_res_blocks": 1,
                 "attention": (),
-                "sampling_steps": 8,
-                "gain": 8.0,
+                "sampling_steps": 4,
+                **TOY_CHANGE,
+                **REVISED,
             },
             4,
         ),

@@ -86,6 +86,18 @@ class Diffusion:
         kept = self.alpha_bar(time)
         return (noisy - math.sqrt(1 - kept) * noise) / math.sqrt(kept)
 
+    def velocity(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """Return v = √ᾱ_t·ε − √(1 − ᾱ_t)·x_0 with one time ``(N,)`` per image.
+
+        T. Salimans, J. Ho, "Progressive distillation for fast sampling of diffusion models",
+        ICLR 2022, appendix D.
+        """
+        return self.noised(noise, -clean, times)
+
+    def noise_of(self, velocity: Tensor, noisy: Tensor, times: Tensor) -> Tensor:
+        """Return ε = √ᾱ_t·v + √(1 − ᾱ_t)·x_t, the noise in x_t by :meth:`velocity`."""
+        return self.noised(velocity, noisy, times)
+
     def sigma(self, time: int, before: int, eta: float) -> float:
         """Return the deviation of the noise that a step from ``time`` to ``before`` adds."""
         now, then = self.alpha_bar(time), self.alpha_bar(before)

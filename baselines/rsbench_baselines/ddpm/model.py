@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rsbench import Stage
-from rsbench_baselines._diffusion_model import MAX_SLOTS, PixelDiffusion, Variant
+from rsbench_baselines._diffusion_model import CHANGE, MAX_SLOTS, PixelDiffusion, Variant, change_of
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
 from rsbench_baselines.ddpm import card
 from rsbench_baselines.ddpm.diffusion import Diffusion, Draw, Sampler
@@ -39,8 +39,8 @@ class DiffusionModel(PixelDiffusion[UNet, Guided]):
 
     name = "ddpm"
 
-    def noise(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
-        """See :meth:`PixelDiffusion.noise`."""
+    def answer(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
+        """See :meth:`PixelDiffusion.answer`."""
         found: Tensor = self._network(torch.cat([noisy, condition], dim=1), times)
         return found.float()
 
@@ -52,6 +52,7 @@ class DiffusionModel(PixelDiffusion[UNet, Guided]):
             draw,
             steps=how.sampling_steps,
             eta=how.eta,
+            bound=self._variant.bound,
         )
 
     def _guided(self, noisy: Tensor, time: int, condition: Tensor) -> Tensor:
@@ -66,9 +67,9 @@ class DiffusionModel(PixelDiffusion[UNet, Guided]):
 
 @accepts(
     *("bands", "context", "base", "mult", "num_res_blocks", "attention", "diffusion_steps"),
-    *("schedule", "sampling_steps", "eta", "guidance", "condition_dropout", "gain", *TRAINING),
-    of=(STAGES, UNet, Diffusion, Guided), condition_dropout=0.0, gain=0.0, diffusion_steps=1000,
-    schedule="linear",
+    *("schedule", "sampling_steps", "eta", "guidance", "condition_dropout", *CHANGE, *TRAINING),
+    of=(STAGES, UNet, Diffusion, Guided), condition_dropout=0.0, gain=0.0, bound=1.0,
+    predicts="noise", diffusion_steps=1000, schedule="linear",
 )  # fmt: skip
 def build(
     preset: str, *, bands: int = 3, context: int | None = None, **asked: Any
@@ -81,8 +82,9 @@ def build(
         context: number of context frames; the condition has as many slots, at most 7.
         asked: ``base``, ``mult``, ``num_res_blocks`` and ``attention`` of :class:`UNet`;
             ``diffusion_steps`` and ``schedule`` of :class:`Diffusion`; ``sampling_steps``,
-            ``eta`` and ``guidance`` of :class:`Guided`; ``condition_dropout`` and ``gain`` of
-            :class:`Variant`; ``learning_rate``, ``steps`` and ``batch_size`` of the training.
+            ``eta`` and ``guidance`` of :class:`Guided`; ``condition_dropout``, ``gain``, ``bound``
+            and ``predicts`` of :class:`Variant`; ``learning_rate``, ``steps`` and ``batch_size``
+            of the training.
     """
     options: dict[str, Any] = {**card.presets[preset].options, **asked}
     slots = min(context or SLOTS[preset], MAX_SLOTS)
@@ -99,7 +101,7 @@ def build(
     diffusion.times(sampler.sampling_steps)  # rejects an impossible number of steps
     variant = Variant(
         bands=bands, frames=1, slots=slots, masked=True,
-        gain=options.get("gain", 0.0), dropout=options.get("condition_dropout", 0.0),
-        stage=trained(STAGES[preset], options),
+        dropout=options.get("condition_dropout", 0.0), stage=trained(STAGES[preset], options),
+        **change_of(options),
     )  # fmt: skip
     return DiffusionModel(network, diffusion, sampler, variant)

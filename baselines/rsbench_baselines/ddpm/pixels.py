@@ -31,12 +31,12 @@ def slots_of(frames: Frames, bands: tuple[str, ...], slots: int) -> tuple[Tensor
     return slot, shares[:, :, -1]
 
 
-def target_of(share: Tensor, last: Tensor, gain: float) -> Tensor:
+def target_of(share: Tensor, last: Tensor, gain: float, bound: float = 1.0) -> Tensor:
     """Return the image within ±1, or ``gain`` times its change since ``last``.
 
-    Changes are clipped to ±1/gain of the value range.
+    Changes are clipped to ±bound/gain of the value range.
     """
-    return (gain * (share - last)).clamp(-1, 1) if gain else 2 * share - 1
+    return (gain * (share - last)).clamp(-bound, bound) if gain else 2 * share - 1
 
 
 def image_of(drawn: Tensor, last: Tensor, gain: float) -> Tensor:

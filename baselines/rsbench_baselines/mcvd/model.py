@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from rsbench import InputError, Stage
-from rsbench_baselines._card import REVISION
-from rsbench_baselines._diffusion_model import MAX_SLOTS, PixelDiffusion, Variant
+from rsbench_baselines._diffusion_model import CHANGE, MAX_SLOTS, PixelDiffusion, Variant, change_of
 from rsbench_baselines._options import TRAINING, accepts, picked, trained
 from rsbench_baselines.ddpm.diffusion import Diffusion, Draw
 from rsbench_baselines.mcvd import card
@@ -77,10 +76,9 @@ class MCVDModel(PixelDiffusion[UNet, Sampler]):
     """MCVD as a model of the benchmark."""
 
     name = "mcvd"
-    inputs = REVISION
 
-    def noise(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
-        """See :meth:`PixelDiffusion.noise`."""
+    def answer(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
+        """See :meth:`PixelDiffusion.answer`."""
         found: Tensor = self._network(noisy, condition, times)
         return found.float()
 
@@ -94,7 +92,7 @@ class MCVDModel(PixelDiffusion[UNet, Sampler]):
 
         x = diffusion.sample(
             estimate, draw, steps=how.subsample, eta=how.eta, times=times,
-            ancestral=how.sampler == "ddpm",
+            ancestral=how.sampler == "ddpm", bound=self._variant.bound,
         )  # fmt: skip
         if not how.denoise:
             return x
@@ -111,9 +109,9 @@ class MCVDModel(PixelDiffusion[UNet, Sampler]):
 
 
 @accepts(
-    *("bands", "context", *SIZES, "sampler", "subsample", "eta", "denoise", "gain"),
+    *("bands", "context", *SIZES, "sampler", "subsample", "eta", "denoise", *CHANGE),
     *("prob_mask_cond", *TRAINING),
-    of=(STAGES, UNet, Sampler), gain=0.0, prob_mask_cond=0.0,
+    of=(STAGES, UNet, Sampler), gain=0.0, bound=1.0, predicts="noise", prob_mask_cond=0.0,
 )  # fmt: skip
 def build(
     preset: str, *, bands: int | None = None, context: int | None = None, **asked: Any
@@ -126,9 +124,9 @@ def build(
         context: number of context frames; repaired presets take up to as many, at most 7.
         asked: ``ngf``, ``ch_mult``, ``num_res_blocks``, ``attn_resolutions``, ``image_size``,
             ``n_head_channels``, ``dropout`` and ``spade_dim`` of :class:`UNet`; ``sampler``,
-            ``subsample``, ``eta`` and ``denoise`` of :class:`Sampler`; ``gain`` and
-            ``prob_mask_cond`` (the dropout) of :class:`Variant`; ``learning_rate``, ``steps`` and
-            ``batch_size`` of the training.
+            ``subsample``, ``eta`` and ``denoise`` of :class:`Sampler`; ``gain``, ``bound``,
+            ``predicts`` and ``prob_mask_cond`` (the dropout) of :class:`Variant`;
+            ``learning_rate``, ``steps`` and ``batch_size`` of the training.
     """
     options: dict[str, Any] = {**card.presets[preset].options, **asked}
     repaired = preset in SLOTS
@@ -143,7 +141,13 @@ def build(
     strided(diffusion.steps, how.subsample)  # rejects an impossible number of calls
     variant = Variant(
         bands=bands, frames=frames, slots=slots, masked=repaired,
-        gain=float(options.get("gain", 0.0)), dropout=float(options.get("prob_mask_cond", 0.0)),
-        stage=replace(trained(STAGES[preset], options), leads=frames),
+        dropout=float(options.get("prob_mask_cond", 0.0)),
+        stage=replace(trained(STAGES[preset], options), leads=frames), **change_of(options),
     )  # fmt: skip
+    if how.denoise and variant.predicts == "v":
+        raise InputError(
+            "denoise=true with predicts=v",
+            "the published last step is of a network that predicts noise",
+            "Choose denoise=false or predicts=noise",
+        )
     return MCVDModel(network, diffusion, how, variant)
