@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,6 +192,3 @@ with train_toys.toy_card():
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
 """
-
-
-PYTHON = sys.executable

@@ -1,7 +1,9 @@
-"""Measure how time and memory grow with regions, years and scenes; write results/bench/growth.md.
+"""Measure how time and memory grow with regions, years, scenes and samples.
+
+Writes results/bench/growth.md and growth.svg.
 
 Usage: RSBENCH_TEST_DATA=DIR python tools/growth.py [--out results/bench] [--planned 10000]
-       [--scenes 1000000] [--sizes 1,4,16]
+       [--scenes 1000000] [--sizes 1,4,16] [--only planning,opening,building,scoring] [--rows FILE]
 
 Each size is measured in a process of its own: seconds of the processor, and the most memory that
 the process held (RSS). Scenes of plans and locks are those of a recorded page of Sentinel-2 items,
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -19,8 +22,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -163,23 +166,48 @@ def open_lock(scenes: int, path: str) -> float:
 # Datasets ---------------------------------------------------------------------------------
 
 
-def build(size: int, axis: str) -> float:
-    """Return the seconds in which 3 × ``size`` regions, or ``size`` years of three, are built."""
+def built(folder: str, counts: Mapping[str, int], years: int) -> float:
+    """Return the seconds in which simulated regions are built into ``folder/out``."""
     from rsbench.build.engine.builder import build as build_store
     from rsbench.build.plan.plan import make_plan
     from rsbench.catalog import load_recipe
 
-    regions, years = (3 * size, 1) if axis == "regions" else (3, size)
     span = (2025 - years, 2024)
     recipe = load_recipe("demo-small")
     assert recipe.simulated is not None
-    counts = {"regions": regions, "train": regions - 2, "val": 1, "test": 1, "size": 64}
-    spec = recipe.simulated.model_copy(update={**counts, "years": span, "scenes_per_year": 3})
+    spec = recipe.simulated.model_copy(update={**counts, "years": span})
     recipe = recipe.model_copy(update={"simulated": spec, "years": span})
+    os.environ["RSBENCH_CACHE"] = f"{folder}/cache"
+    lock = make_plan(recipe)  # simulates the scenes, which is not measured
+    return _timed(lambda: build_store(recipe, f"{folder}/out", lock=lock, workers=1))
+
+
+def build(size: int, axis: str) -> float:
+    """Return the seconds in which 3 × ``size`` regions, or ``size`` years of three, are built."""
+    regions, years = (3 * size, 1) if axis == "regions" else (3, size)
+    counts = {"regions": regions, "train": regions - 2, "val": 1, "test": 1, "size": 64}
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["RSBENCH_CACHE"] = f"{folder}/cache"
-        lock = make_plan(recipe)  # simulates the scenes, which is not measured
-        return _timed(lambda: build_store(recipe, f"{folder}/out", lock=lock, workers=1))
+        return built(folder, {**counts, "scenes_per_year": 3}, years)
+
+
+def write_store(size: int, axis: str, folder: str) -> float:
+    """Build 8 × ``size`` regions of one window to be scored, or 8 regions of ``size`` windows."""
+    tested, side = (8 * size, 64) if axis == "regions" else (8, 64 * math.isqrt(size))
+    counts = {"regions": tested + 3, "train": 2, "val": 1, "test": tested, "size": side}
+    return built(folder, {**counts, "scenes_per_year": 1}, 6)
+
+
+def score(size: int, folder: str) -> float:
+    """Return the seconds in which persistence and its reference models are scored."""
+    import torch
+
+    from rsbench.evaluation.run import RunRequest, run_model
+
+    torch.set_num_threads(1)
+    os.environ["RSBENCH_CACHE"] = f"{folder}/cache"
+    asked = RunRequest(model="persistence", data=Path(folder) / "out", suite="pixel", window=64,
+                       out=Path(folder) / f"run-{size}")  # fmt: skip
+    return _timed(lambda: run_model(asked))
 
 
 # Page and picture -------------------------------------------------------------------------
@@ -231,10 +259,61 @@ def page(found: Sequence[Measured], told: Mapping[str, str]) -> str:
         "Made by `tools/growth.py`. Seconds are those of the processor, memory is the most that\n"
         "the process held (RSS), with the libraries that it loads. Plans read a recorded page of\n"
         "33 Sentinel-2 items for every region, without the time of a provider. Built regions are\n"
-        f"simulated, 64² pixels with three scenes a year, in one thread.\n\n{goals}\n"
+        "simulated, 64² pixels with three scenes a year, in one thread. Scored regions have six\n"
+        "years and windows of 64²: `rsbench run --model persistence --suite pixel` with reference\n"
+        f"models, table and report.\n\n{goals}\n"
     )
     about = "\n".join(f"{name}: {value}  " for name, value in told.items())
     return "\n".join([head, *rows(found), "", "![Growth](growth.svg)", "", about, ""])
+
+
+def planning(asked: argparse.Namespace, sizes: Sequence[int]) -> Iterator[Measured]:
+    """Measure plans of growing numbers of regions."""
+    for size in sizes:
+        yield measured("planning, regions", asked.planned * size // max(sizes), plan)
+
+
+def opening(asked: argparse.Namespace, sizes: Sequence[int]) -> Iterator[Measured]:
+    """Measure locks of growing numbers of scenes."""
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            path, scenes = f"{folder}/lock.json.gz", asked.scenes * size // max(sizes)
+            measured("writing a lock, scenes", scenes, _write, path)
+            yield measured("opening a lock, scenes", scenes, open_lock, path)
+
+
+def building(asked: argparse.Namespace, sizes: Sequence[int]) -> Iterator[Measured]:
+    """Measure builds of growing numbers of regions and of years."""
+    for axis in ("regions", "years"):
+        for size in sizes:
+            yield measured(f"building, {axis}", size, build, axis)
+
+
+def scoring(asked: argparse.Namespace, sizes: Sequence[int]) -> Iterator[Measured]:
+    """Measure runs of growing numbers of regions and of windows."""
+    for axis, name in (("regions", "regions / 8"), ("windows", "windows of 8 regions")):
+        for size in sizes:
+            with tempfile.TemporaryDirectory() as folder:
+                measured("writing a store", size, write_store, axis, folder)
+                yield measured(f"scoring, {name}", size, score, folder)
+
+
+PARTS = {"planning": planning, "opening": opening, "building": building, "scoring": scoring}
+
+
+def known_rows(path: Path) -> list[Measured]:
+    """Return the rows of a file, in the order of the parts; of equal rows the last."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    found = {(row["name"], row["size"]): Measured(**row) for row in map(json.loads, lines)}
+    order = list(PARTS)
+    return sorted(found.values(), key=lambda one: order.index(one.name.split()[0].rstrip(",")))
+
+
+def command(asked: argparse.Namespace) -> str:
+    """Return the command that measures the same sizes, and whether parts were measured apart."""
+    sizes = f"--planned {asked.planned} --scenes {asked.scenes} --sizes {asked.sizes}"
+    parts = "; its parts were measured one by one, on a busy machine" if asked.rows else ""
+    return f"`python tools/growth.py {sizes}`{parts}"
 
 
 def main() -> int:
@@ -244,24 +323,22 @@ def main() -> int:
     parser.add_argument("--planned", type=int, default=10_000, help="regions of the largest plan")
     parser.add_argument("--scenes", type=int, default=1_000_000, help="scenes of the largest lock")
     parser.add_argument("--sizes", default="1,4,16", help="relative sizes")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts to measure now")
+    parser.add_argument("--rows", type=Path, help="file of rows: of earlier parts, and of these")
     asked = parser.parse_args()
     sizes = sorted(int(size) for size in asked.sizes.split(","))
-    steps = [max(sizes) // size for size in sizes]
-    found = [measured("planning, regions", asked.planned // step, plan) for step in steps]
     with tempfile.TemporaryDirectory() as folder:
-        for step in steps:
-            path = Path(folder) / f"lock-{step}.json.gz"
-            measured("writing a lock, scenes", asked.scenes // step, _write, str(path))
-            found.append(
-                measured("opening a lock, scenes", asked.scenes // step, open_lock, str(path))
-            )
-    for axis in ("regions", "years"):
-        found += [measured(f"building, {axis}", size, build, axis) for size in sizes]
+        kept = asked.rows or Path(folder) / "rows.jsonl"
+        for part in filter(None, asked.only.split(",")):
+            for one in PARTS[part](asked, sizes):
+                with kept.open("a") as file:
+                    file.write(json.dumps(asdict(one)) + "\n")
+        found = known_rows(kept)
     asked.out.mkdir(parents=True, exist_ok=True)
     draw(found, asked.out / "growth.svg")
     told = {
         "Machine": f"{platform.machine()}, {os.cpu_count()} processors",
-        "Python": platform.python_version(), "Command": f"`python {' '.join(sys.argv)}`",
+        "Python": platform.python_version(), "Command": command(asked),
     }  # fmt: skip
     (asked.out / "growth.md").write_text(page(found, told), encoding="utf-8")
     return 0

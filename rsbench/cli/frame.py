@@ -21,7 +21,7 @@ PANELS: Mapping[str, str] = {
     "Training": "budget batch_size augment ema labelled_fraction label_seed learning_rate "
     "optimizer schedule early_stopping patience validations log",
     "Computing": "seed device devices precision channels_last compiled tf32 workers scheduler "
-    "parts finalise yes dry_run allow_incomplete fresh_references",
+    "parts finalise batch_samples yes dry_run allow_incomplete fresh_references",
     "Metrics": "suite metrics metric lead rows",
     "Values of the files": "unit scale offset nodata value_range offset_from mask mask_valid",
     "Dates, bands and grid of the files": "bands rgb dates dates_in_file step composite layout crs "

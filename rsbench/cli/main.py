@@ -191,6 +191,9 @@ def run(
     finalise: Annotated[
         bool, typer.Option("--finalise", help="Add up the parts that are there.")
     ] = False,
+    batch_samples: Annotated[
+        str, typer.Option(help="Samples predicted at once: a number, or auto, by free memory.")
+    ] = "8",
     keep_predictions: Annotated[str, typer.Option(help="none, viewer or all.")] = "viewer",
     fresh_references: FreshReferences = False,
     out: Annotated[Path | None, typer.Option(help="Output folder.")] = None,
@@ -202,6 +205,7 @@ def run(
 
     card(model)  # refuses an unknown name before heavy imports
     from rsbench.cli.build import part_of
+    from rsbench.evaluation.batch_size import asked_batch
     from rsbench.evaluation.devices import run_as_asked
     from rsbench.evaluation.parts import Part
     from rsbench.evaluation.run import RunRequest, RunResult
@@ -215,7 +219,7 @@ def run(
         labelled_fraction=labelled_fraction, label_seed=label_seed, window=window,
         options=dict(map(parse_option, option or ())), keep=keep_predictions, out=out, also=also,
         also_share=also_share, fresh_references=fresh_references,
-        command="rsbench " + " ".join(sys.argv[1:]),
+        batch_samples=asked_batch(batch_samples), command="rsbench " + " ".join(sys.argv[1:]),
     )  # fmt: skip
     with progress() as advance:
         result = run_as_asked(

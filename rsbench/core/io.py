@@ -236,14 +236,18 @@ def remove_leftovers(target: Path) -> None:
             _remove(path)
 
 
+_MADE = re.compile(r"([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}")
+"""Host, process and a random number at the end of the name of a temporary."""
+
+
 def _temporaries(target: Path) -> list[tuple[Path, str, int]]:
     """Return path, host and process of every temporary of a target."""
     begin, found = f"{TEMPORARY}{target.name}-", []
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
-            own = entry.name.removeprefix(begin)
-            made = re.fullmatch(r"([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}", own)
-            if made and own != entry.name:
+            if not entry.name.startswith(begin):  # folders of many regions hold many names
+                continue
+            if made := _MADE.fullmatch(entry.name, len(begin)):
                 found.append((target.parent / entry.name, made[1], int(made[2])))
     return found
 

@@ -118,11 +118,11 @@ class Meter:
         key, seconds = (entry.model, entry.preset), 0.0
         answers = entry.answer(case)
         while True:
-            self._reset()
+            self.reset()
             began = time.perf_counter()
             found = next(answers, None)
             seconds += time.perf_counter() - began
-            if (peak := self._peak()) is not None:
+            if (peak := self.peak()) is not None:
                 self._peaks[key] = max(self._peaks.get(key, 0), peak)
             if found is None:
                 break
@@ -162,7 +162,7 @@ class Meter:
             )))  # fmt: skip
         return rows
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         """Forget the peak memory so far."""
         if self._device.type == "cuda":
             import torch
@@ -171,7 +171,7 @@ class Meter:
         else:
             _write(Path("/proc/self/clear_refs"), "5")
 
-    def _peak(self) -> int | None:
+    def peak(self) -> int | None:
         """Return the peak memory in bytes since it was reset; None where it is not known."""
         if self._device.type == "cuda":
             import torch

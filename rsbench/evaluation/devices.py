@@ -9,7 +9,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
@@ -19,7 +20,8 @@ from typing import Any
 from rsbench.core.errors import InputError, LimitReached, RsbenchError, TrainingError, first_line
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
-from rsbench.evaluation.parts import Part, PartResult, finalise_run, run_part
+from rsbench.evaluation.batch_size import batch_of
+from rsbench.evaluation.parts import PARTS, Part, PartResult, finalise_run, run_part
 from rsbench.evaluation.reference_models import reference_entries
 from rsbench.evaluation.run import RunRequest, RunResult, job_of, own_of, run_model
 from rsbench.evaluation.run_folder import finished
@@ -78,7 +80,11 @@ def run_on_devices(
     kind = job.config.device.type
     _require_devices(job.config.device.index, kind, devices)
     if finished(job.out, job.key) is None:
-        own_of(job, Phases(), note=note, advance=advance)
+        own, _ = own_of(job, Phases(), note=note, advance=advance)
+        share = 1 if kind == "cuda" else devices
+        batch_of(
+            job.config, own, request.batch_samples, note, parts=job.out / PARTS, processes=share
+        )
         reference_entries(job.config, note=note)
         placed = [
             replace(request, device=f"{kind}:{i}" if kind == "cuda" else kind)
@@ -211,15 +217,31 @@ def _run_launched(
     if request.device in ("auto", "cuda") and torch.cuda.is_available():
         _require_devices(None, "cuda", local + 1)
         placed = replace(request, device=f"cuda:{local}")
-    distributed.init_process_group("gloo", timeout=LONGEST)
+    with _together(f"starting {world} processes with torchrun"):
+        distributed.init_process_group("gloo", timeout=LONGEST)
     try:
         told = note if first else quiet
         job = job_of(placed, quiet)
         if finished(job.out, job.key) is None:
             trains = "Type `rsbench train` with the same --model, --data, --seed and --budget first"
             part = Part(rank + 1, world)
-            run_part(placed, part, note=told, advance=advance if first else silent, trains=trains)
-        distributed.barrier()
+            share = 1 if placed.device.startswith("cuda") else int(os.environ["LOCAL_WORLD_SIZE"])
+            run_part(
+                placed, part, note=told, advance=advance if first else silent, trains=trains,
+                share=share,
+            )  # fmt: skip
+        with _together("waiting for the other processes of torchrun"):
+            distributed.barrier()
         return finalise_run(request) if first else None
     finally:
         distributed.destroy_process_group()
+
+
+@contextmanager
+def _together(asked: str) -> Iterator[None]:
+    """Turn the error of a connection into one that says how to go on."""
+    try:
+        yield
+    except RuntimeError as error:
+        found = f"one of them ended or cannot be reached ({first_line(error)})"
+        raise LimitReached(asked, found, AGAIN) from error

@@ -35,6 +35,7 @@ class OwnEntry:
         controls: entries made of its weights, scored with it.
         inputs: what it was made with in addition to the frames that it is given.
         made: how it came about, for its cost.
+        bare: how it answers without the store of its predictions.
     """
 
     name: str
@@ -46,6 +47,7 @@ class OwnEntry:
     controls: tuple[ModelEntry, ...] = ()
     inputs: str | None = None
     made: Made = MADE_ELSEWHERE
+    bare: ModelEntry | None = None
 
     def part(self, name: str) -> Made:
         """Return how the entry, or a control that is made of its weights, came about."""
@@ -78,7 +80,7 @@ def own_entry(
 
     own, timed = identity(model), phases or Phases()
     require_trained(config, f"scoring {own.name}", trained_for(model))
-    entry, digest = None, weights_of(model, own.card)
+    entry, bare, digest = None, None, weights_of(model, own.card)
     reference = own.name in task_of(config).reference_models
     if own.card.fitted and not reference:
         note(f"fitting {own.name} on the training split")
@@ -86,9 +88,12 @@ def own_entry(
             digest = fit(model, config)
     kept = keep(digest) if keep else None
     if not reference:
-        entry = model_entry(
-            own.name, called(model), "model", model, own.card, _placement(config, timed),
-            rolled=kept.roll if kept else roll,
+        entry, bare = (
+            model_entry(
+                own.name, called(model), "model", model, own.card, _placement(config, timed),
+                rolled=rolled,
+            )
+            for rolled in (kept.roll if kept else roll, roll)
         )  # fmt: skip
     permutes = bool(task_of(config).partners(config))
     shuffled = (permuted_entry(entry),) if entry is not None and permutes else ()
@@ -96,7 +101,7 @@ def own_entry(
         own.name, entry, digest, own.card.citation,
         device=kept.made_on if kept else None, most_context=own.card.max_context,
         controls=(*shuffled, *_controls(model, called(model), _placement(config, timed))),
-        inputs=getattr(model, "inputs", None),
+        inputs=getattr(model, "inputs", None), bare=bare,
         made=made_elsewhere("predictions made earlier were read", known=made(model))
         if kept and kept.made_on else made(model),
     )  # fmt: skip

@@ -14,29 +14,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsbench.core.digest import is_intact, sealed
+from rsbench.core.digest import is_intact, sealed, sha256_json
 from rsbench.core.errors import InputError
 from rsbench.core.file_lock import target_lock
 from rsbench.core.io import atomic_directory, disk_errors, read_json, write_atomic
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.batch_size import batch_of, known_batch, stated_batch
 from rsbench.evaluation.class_map_files import MAPS
+from rsbench.evaluation.part_references import FOLDER, NOTHING, PartReferences, digest_of
 from rsbench.evaluation.pictures import INDEX, joined_viewers
 from rsbench.evaluation.pieces import is_whole
 from rsbench.evaluation.publish import MOST_REGIONS, kept_answers, publish
 from rsbench.evaluation.run import Job, RunRequest, RunResult, job_of, own_of
 from rsbench.evaluation.run_folder import ELSEWHERE, finished, require_writable, reserved
-from rsbench.evaluation.run_info import RunInfo
-from rsbench.evaluation.score_table import Scoring, collect, completed, nothing, prepared
+from rsbench.evaluation.run_info import REUSED, RunInfo
+from rsbench.evaluation.score_table import (
+    Scoring,
+    Working,
+    collect,
+    completed,
+    nothing,
+    prepared,
+)
 from rsbench.tasks.blocks import Blocks
 from rsbench.tasks.config import Note, quiet
 from rsbench.tasks.settings import CaseSource
 
 if TYPE_CHECKING:
+    from rsbench.evaluation.own_entry import OwnEntry
+    from rsbench.evaluation.reference_cache import KeptReferences, ReferenceCache
     from rsbench.evaluation.scores import Scores
 
 PARTS = "parts"
 NOTE = "part.json"
+REFERENCES = "references"
+"""Entry of a note: digest of all that the scores of reference models depend on."""
 SCHEMA = 1
 
 
@@ -67,6 +80,11 @@ class PartResult:
     part: Part
     regions: tuple[str, ...]
 
+    @classmethod
+    def of(cls, out: Path, part: Part, blocks: Blocks) -> PartResult:
+        """Return the result of a part with these blocks of all parts."""
+        return cls(out, part, tuple(n for i in part.of(blocks) for n in blocks.regions[i]))
+
     def to_json(self) -> dict[str, Any]:
         """Return what `rsbench run --parts i/n --json` prints."""
         part = [self.part.number, self.part.count]
@@ -75,7 +93,7 @@ class PartResult:
 
 def run_part(
     request: RunRequest, part: Part, *, note: Note = quiet, advance: Advance = silent,
-    trains: str = "",
+    trains: str = "", share: int = 1,
 ) -> PartResult:  # fmt: skip
     """Score the regions of one part; blocks that are there already are not scored again.
 
@@ -84,37 +102,62 @@ def run_part(
 
     Args:
         trains: what trains the model instead of part 1, in words.
+        share: number of processes that share the memory.
 
     Raises:
         InputError: if the folder holds another run, or another process works on this part.
         TrainingError: if no checkpoint fits, in another part than the first.
     """
     job = job_of(request, note)
-    blocks = Blocks.of(job.config)
-    own = part.of(blocks)
-    result = PartResult(job.out, part, tuple(n for i in own for n in blocks.regions[i]))
     folder = part.folder(job.out)
-    if finished(job.out, job.key) is not None:
+    if (done := finished(job.out, job.key)) is not None:
         note(f"{job.out} holds this run already; nothing was left to do")
-        return result
+        blocks = Blocks.of(job.batched(stated_batch(done.run.extra)).config)
+        return PartResult.of(job.out, part, blocks)
     require_writable(job.out)
     with target_lock(folder, f"scoring {part} in {job.out}", ELSEWHERE):
+        job, found = _sized(job, part, note=note, advance=advance, trains=trains, share=share)
+        blocks = Blocks.of(job.config)
+        own, result = part.of(blocks), PartResult.of(job.out, part, blocks)
         left = [i for i in own if not is_whole(_block(folder, i), blocks.regions[i])]
         if _note(folder, job) is not None and not left:
             note(f"{part} is in {job.out} already; nothing was left to do")
             return result
         note(f"{part}: {len(left)} of {len(own)} blocks of regions are left to score")
-        trains = trains if trains or part.number == 1 else (
-            f"Run --parts 1/{part.count} first, which trains it, or `rsbench train` with the same "
-            "--model, --data, --seed and --budget; then type this command again"
-        )  # fmt: skip
-        entry, info = own_of(job, Phases(), note=note, advance=advance, trains=trains)
-        scoring = prepared(job.config, entry, note=note, info=info, select=part.number == 1)
+        entry, info = found or _own(job, part, note=note, advance=advance, trains=trains)
+        how = Working(not request.fresh_references, parts=job.out / PARTS)
+        scoring = prepared(
+            job.config, entry, note=note, info=info, working=how, select=part.number == 1
+        )
         costs = scoring.costs("the regions were scored in parts")
-        run = replace(scoring.run, extra={**scoring.run.extra, **costs})
-        _keep_note(folder, job, part, run)
+        extra = {**scoring.run.extra, **scoring.entries.reused, **costs}
+        _keep_note(folder, job, part, replace(scoring.run, extra=extra), scoring.entries.cache)
         _score(job, part, blocks, left, scoring, advance)
     return result
+
+
+def _own(
+    job: Job, part: Part, *, note: Note, advance: Advance, trains: str
+) -> tuple[OwnEntry, Mapping[str, Any]]:
+    """Return the entry of the model, which part 1 may train, and further fields of the run."""
+    trains = trains if trains or part.number == 1 else (
+        f"Run --parts 1/{part.count} first, which trains it, or `rsbench train` with the same "
+        "--model, --data, --seed and --budget; then type this command again"
+    )  # fmt: skip
+    return own_of(job, Phases(), note=note, advance=advance, trains=trains)
+
+
+def _sized(
+    job: Job, part: Part, *, note: Note, advance: Advance, trains: str, share: int
+) -> tuple[Job, tuple[OwnEntry, Mapping[str, Any]] | None]:
+    """Return the job with the number of samples at once, and the entry where a probe needs it."""
+    asked, parts = job.request.batch_samples, job.out / PARTS
+    known = asked if isinstance(asked, int) else known_batch(parts)
+    if known is not None:
+        return job.batched(known), None
+    found = _own(job, part, note=note, advance=advance, trains=trains)
+    number = batch_of(job.config, found[0], asked, note, parts=parts, processes=share)
+    return job.batched(number), found
 
 
 def _score(
@@ -157,9 +200,9 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
         if done is not None:
             note(f"{job.out} holds this run already; nothing was left to do")
             return RunResult(job.out, done)
-        blocks = Blocks.of(job.config)
-        places, run = _whole_parts(job, blocks)
-        run = replace(run, command=request.command)
+        places, notes = _whole_parts(job)
+        run = replace(RunInfo.from_json(notes[0]["run"]), command=request.command)
+        shared, kept = _references(job, notes, note)
 
         def made(folder: Path) -> Scores:
             found = nothing(job.config)
@@ -167,6 +210,8 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
                 found.add(place)
                 if (place / MAPS).is_dir():
                     shutil.copytree(place / MAPS, folder / MAPS, dirs_exist_ok=True)
+            alike = {own.get(REFERENCES) for own in notes} == {sha256_json(shared.about)}
+            shared.complete(found.tally, kept, run, alike, note)
             joined_viewers([place / "viewer" for place in places], folder / "viewer", MOST_REGIONS)
             with phases.time("metrics"):
                 return completed(job.config, request.model, run, found, note=note)
@@ -176,13 +221,30 @@ def finalise_run(request: RunRequest, *, note: Note = quiet) -> RunResult:
     return RunResult(job.out, scores, phases.seconds())
 
 
-def _whole_parts(job: Job, blocks: Blocks) -> tuple[list[Path], RunInfo]:
-    """Return the folders of all blocks in order, and the run of the first part."""
+def _references(
+    job: Job, notes: Sequence[Mapping[str, Any]], note: Note
+) -> tuple[PartReferences, KeptReferences | None]:
+    """Return what the parts decided of scores of reference models, and the scores they reuse."""
+    asked = f"adding up the parts in {job.out}"
+    shared = PartReferences.read(job.out / PARTS) or NOTHING
+    if notes[0].get(REUSED, False) is not shared.reused:
+        found = f"the scores of reference models that they share, {PARTS}/{FOLDER}, are damaged"
+        raise InputError(asked, found, f"Remove {job.out / PARTS} and run all parts again")
+    return shared, shared.kept(job.out / PARTS, asked, note)
+
+
+def _whole_parts(job: Job) -> tuple[list[Path], list[Mapping[str, Any]]]:
+    """Return the folders of all blocks in order, and the notes of the parts."""
     asked = f"adding up the parts in {job.out}"
     count = _count(job.out, asked)
     parts = [Part(number, count) for number in range(1, count + 1)]
     notes = {part: _note(part.folder(job.out)) for part in parts}
+    if not any(notes.values()):
+        remedy = f"Remove {job.out / PARTS} and run all parts again"
+        raise InputError(asked, f"{NOTE} of every part is damaged", remedy)
     _require_alike(asked, job, {part: own for part, own in notes.items() if own is not None})
+    known = [stated_batch(own["run"]) for own in notes.values() if own is not None]
+    blocks = Blocks.of(job.batched(known[0]).config)
     places = {i: _block(part.folder(job.out), i) for part in parts for i in part.of(blocks)}
     whole = {i for i, place in places.items() if is_whole(place, blocks.regions[i])}
     lacking = [part for part, own in notes.items() if own is None or {*part.of(blocks)} - whole]
@@ -195,8 +257,7 @@ def _whole_parts(job: Job, blocks: Blocks) -> tuple[list[Path], RunInfo]:
             + (" and so on" if len(lacking) > 1 else "")
             + ", then with --finalise",
         )
-    first = notes[parts[0]] or {}
-    return [places[i] for i in blocks.numbers], RunInfo.from_json(first["run"])
+    return [places[i] for i in blocks.numbers], [note for note in notes.values() if note]
 
 
 def _named(parts: Sequence[Part]) -> str:
@@ -238,7 +299,9 @@ def _require_alike(asked: str, job: Job, notes: Mapping[Part, Mapping[str, Any]]
 def _provenance(note: Mapping[str, Any]) -> dict[str, Any]:
     run = note["run"]
     weights = {f"weights of {name}": digest for name, digest in run["weights"].items()}
-    return {**run["versions"], "device": run["device"], **weights}
+    reused = {"reuse of reference scores": note.get(REUSED, False)}
+    batch = {"samples at once": stated_batch(run)}
+    return {**run["versions"], "device": run["device"], **weights, **reused, **batch}
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
@@ -286,15 +349,18 @@ def _held(folder: Path, differ: Sequence[str]) -> InputError:
     return InputError(f"scoring into {folder}", found, remedy)
 
 
-def _keep_note(folder: Path, job: Job, part: Part, run: RunInfo) -> None:
+def _keep_note(
+    folder: Path, job: Job, part: Part, run: RunInfo, cache: ReferenceCache | None
+) -> None:
     """Write what the part is of; refuse to go on with other weights or versions."""
     run = replace(run, device=run.device.partition(":")[0])  # any GPU of one kind
+    held, about = _note(folder, job), digest_of(cache)
     fresh = {
         "schema": SCHEMA, "part": [part.number, part.count], "stated": job.stated,
-        "run": run.to_json(),
+        "run": run.to_json(), REUSED: REUSED in run.extra,
+        REFERENCES: about if held is None or held.get(REFERENCES) == about else None,
     }  # fmt: skip
     fresh = json.loads(json.dumps(fresh))
-    held = _note(folder, job)
     if held is not None and (differ := _differences(_provenance(held), _provenance(fresh))):
         raise _held(folder, differ)
     folder.mkdir(parents=True, exist_ok=True)

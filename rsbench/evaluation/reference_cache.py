@@ -28,7 +28,7 @@ from rsbench.evaluation.strata import ADDED, INPUT_VALID
 from rsbench.evaluation.unit_table import KEYS, PIXEL_COLUMNS, PIXEL_KEYS, SUMS
 from rsbench.metrics.registry import imported, info
 from rsbench.models.checkpoint import plain_options
-from rsbench.tasks.config import Note
+from rsbench.tasks.config import BATCH, Note
 from rsbench.tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -69,9 +69,11 @@ class ReferenceCache:
 
     Args:
         about: everything that the scores depend on, as a JSON value.
+        place: folder of a copy; None for the folder in the cache.
     """
 
     about: Mapping[str, Any]
+    place: Path | None = None
 
     @classmethod
     def of(
@@ -95,6 +97,7 @@ class ReferenceCache:
             "entries": [[entry.model, entry.preset] for entry in references.entries],
             "options": plain_options(own.model_options(config)), "weights": references.weights,
             "networks": networks, "computed": _computed(config),
+            **({"batch": config.batch_samples} if config.batch_samples != BATCH else {}),
         }  # fmt: skip
         return None if code is None else cls(json.loads(canonical_json(about)))
 
@@ -106,7 +109,7 @@ class ReferenceCache:
     @property
     def folder(self) -> Path:
         """Folder of the scores."""
-        return cache_dir(self.name)
+        return self.place or cache_dir(self.name)
 
     def read(self, note: Note) -> KeptReferences | None:
         """Return what is cached; None where nothing is, or where it is damaged, which is noted."""
@@ -146,10 +149,14 @@ def _functions(metric: MetricInfo) -> list[str]:
 
 
 def _computed(config: EvaluationConfig) -> dict[str, Any]:
-    """Return machine, libraries and settings on which the bits of a score can depend."""
+    """Return machine, libraries and settings on which the bits of a score can depend.
+
+    Of a device, its name and not its number.
+    """
     device, precision = str(config.device), config.precision
     return {
         **provenance(device=device, precision=precision, seed=config.seed).to_json(),
+        "device": config.device.type,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "products": torch.get_float32_matmul_precision(),
     }

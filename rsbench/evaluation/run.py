@@ -13,6 +13,8 @@ from rsbench.core.digest import canonical_json, sha256_json
 from rsbench.core.errors import InputError, TrainingError, unknown
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, shown, silent
+from rsbench.evaluation.batch_size import ENTRY as BATCH_ENTRY
+from rsbench.evaluation.batch_size import batch_of
 from rsbench.evaluation.own_entry import OwnEntry, own_entry
 from rsbench.evaluation.publish import kept_answers, publish
 from rsbench.evaluation.run_folder import reserved
@@ -24,7 +26,7 @@ from rsbench.evaluation.table import records
 from rsbench.evaluation.trained_labels import require_labels
 from rsbench.metrics.queries import SELECTION, SKILL, headline
 from rsbench.models.checkpoint import plain_options, require_unseen
-from rsbench.tasks.config import EvaluationConfig, EvaluationOptions, Note, quiet
+from rsbench.tasks.config import BATCH, EvaluationConfig, EvaluationOptions, Note, quiet
 from rsbench.tasks.registry import task_of
 from rsbench.tasks.settings import default_protocol, evaluation_config
 
@@ -48,6 +50,7 @@ class RunRequest(EvaluationOptions):
     and ``stride`` in pixels. ``also``: a synthetic store that training draws crops from as well;
     ``also_share``: their share, by regions where None. ``fresh_references``: scores of reference
     models are computed, even where an earlier run of equal configuration kept them.
+    ``batch_samples``: samples that are predicted and scored at once; ``auto``: by free memory.
     """
 
     model: str
@@ -66,6 +69,7 @@ class RunRequest(EvaluationOptions):
     also: Path | None = None
     also_share: float | None = None
     fresh_references: bool = False
+    batch_samples: int | str = BATCH
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ def run_model(request: RunRequest, *, note: Note = quiet, advance: Advance = sil
             note(f"{job.out} holds this run already; nothing was left to do")
             return RunResult(job.out, done)
         own, info = own_of(job, phases, note=note, advance=advance)
+        job = job.batched(batch_of(job.config, own, request.batch_samples, note))
         working = Working(not request.fresh_references, phases)
 
         def made(folder: Path) -> Scores:
@@ -210,6 +215,10 @@ class Job:
         """Digest of what is stated."""
         return sha256_json(self.stated)
 
+    def batched(self, number: int) -> Job:
+        """Return the job with another number of samples at once."""
+        return replace(self, config=replace(self.config, batch_samples=number))
+
 
 def job_of(request: RunRequest, note: Note) -> Job:
     """Return what a request asks for: store, configuration and folder; say what was chosen."""
@@ -221,6 +230,8 @@ def job_of(request: RunRequest, note: Note) -> Job:
     name = f"{request.model}-{preset}{chosen}-{store.digest[:8]}-s{request.seed}"
     out = request.out or Path("runs") / name
     stated = json.loads(canonical_json(_stated(request, config, preset)))
+    if isinstance(request.batch_samples, int):
+        config = replace(config, batch_samples=request.batch_samples)
     return Job(request, config, preset, out, stated)
 
 
@@ -254,35 +265,17 @@ def _kept(
     request: RunRequest, config: EvaluationConfig, preset: str, weights: str | None, note: Note
 ) -> PredictionCache | None:
     """Return the store of this run's predictions, None where they are not kept."""
-    from rsbench.core.paths import cache_dir
-    from rsbench.core.version import __version__
-    from rsbench.models.api import SampleRef
-    from rsbench.models.prediction_cache import PredictionCache, PredictionKey
+    from rsbench.evaluation.kept_predictions import kept_predictions
 
     if request.keep != "all":
         return None
-    if request.model in task_of(config).reference_models:
-        note(f"{request.model} is faster than reading its predictions: none are kept")
-        return None
-    key = PredictionKey(
-        dataset=config.store.digest, protocol=config.protocol.model_dump(mode="json"),
-        split=config.split, model=request.model, preset=preset, seed=config.seed,
-        precision=config.precision, members=config.members, horizon=config.horizon,
-        context=config.context, weights=weights,
-        options={"bands": list(config.bands), **plain_options(request.options)},
-        code=__version__,
-    )  # fmt: skip
-    cache = PredictionCache(cache_dir("predictions"), key, keep="all")
-    samples = [
-        SampleRef(s.region, "", s.window)
-        for group in task_of(config).groups(config, config.split)
-        for s in group
-    ]
-    size = cache.estimate(samples, len(config.bands))
-    note(f"keeping {len(samples)} predictions, at most {size / 1e6:.1f} MB, in {cache.folder}")
-    if cache.made_on is not None:
-        note(f"predictions made earlier on {cache.made_on} are used again")
-    return cache
+    options = {**request.options, **_batch(request)}
+    return kept_predictions(config, request.model, preset, weights, options, note)
+
+
+def _batch(request: RunRequest) -> dict[str, Any]:
+    """Return the size of batches as it was asked for, where it is another than always."""
+    return {} if request.batch_samples == BATCH else {BATCH_ENTRY: request.batch_samples}
 
 
 def resolved(request: RunRequest, note: Note) -> tuple[Store, EvaluationConfig, str]:
@@ -360,6 +353,7 @@ def _stated(request: RunRequest, config: EvaluationConfig, preset: str) -> dict[
         "metrics": list(config.metrics), "budget": request.budget, "keep": request.keep,
         "checkpoint": str(request.checkpoint) if request.checkpoint else None,
         **({"options": plain_options(request.options)} if request.options else {}),
+        **_batch(request),
         **({"training": _extras(request).chosen()} if request.also else {}),
     }  # fmt: skip
 

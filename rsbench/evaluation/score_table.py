@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsbench.core.errors import InputError
 from rsbench.core.phases import Phases
 from rsbench.core.progress import Advance, silent
+from rsbench.evaluation.batch_size import ENTRY
 from rsbench.evaluation.costs import COSTS, REUSED_SCORES, Made, Meter
 from rsbench.evaluation.endpoint import stated_by
 from rsbench.evaluation.equal_answers import ANSWERS, AnswerDigests, require_distinct
@@ -46,10 +48,12 @@ class Working:
     Args:
         reuse: whether scores of reference models are taken from the cache, and kept in it.
         phases: to which the time of each phase is added.
+        parts: folder of the parts of a run, which all take these scores from the cache, or none.
     """
 
     reuse: bool = False
     phases: Phases = field(default_factory=Phases)
+    parts: Path | None = None
 
 
 def score_table(
@@ -131,7 +135,8 @@ def prepared(
     if own.entry is None:
         _require_present(own.name, references)
     entries = _entries(config, own, references, how, note, select=select)
-    run = _run_info(config, references, own, entries.selected, info or {})
+    extra = {**(info or {}).get("extra", {}), ENTRY: config.batch_samples}
+    run = _run_info(config, references, own, entries.selected, {**(info or {}), "extra": extra})
     known = {entry.model: own.part(entry.model) for entry in entries.own} | dict(references.made)
     return Scoring(
         config, entries, run, _layers(config), case_features(config), how.phases, known,
@@ -249,18 +254,25 @@ def _entries(
     *, select: bool,
 ) -> _Entries:  # fmt: skip
     """Return what is scored. The scores of a table of a reference model are made, not reused."""
+    from rsbench.evaluation.part_references import shared_references
     from rsbench.evaluation.reference_cache import ReferenceCache
     from rsbench.evaluation.reference_models import Selection, bound_entries, select_reference
 
     chosen = () if own.entry is None else (own.entry, *own.controls)
     networks = _networks(config.metrics)
     cache = ReferenceCache.of(config, references, networks) if how.reuse else None
-    kept = cache.read(note) if cache is not None and chosen else None
+    always = (*references.entries, *bound_entries(config))
+    if how.parts is not None:
+        names = [entry.model for entry in always]
+        wanted = how.reuse and bool(chosen)
+        kept = shared_references(how.parts, cache, names, wanted=wanted, note=note)
+    else:
+        kept = cache.read(note) if cache is not None and chosen else None
     selected = kept.selection if kept else Selection(None)
     if select and not kept:
         with how.phases.time("metrics"):
             selected = select_reference(config, references.entries)
-    return _Entries(chosen, (*references.entries, *bound_entries(config)), selected, cache, kept)
+    return _Entries(chosen, always, selected, cache, kept)
 
 
 def _regions(config: EvaluationConfig) -> list[str]:

@@ -133,17 +133,16 @@ class Scores:
 
         Columns: model preset role metric band lead stratum region value n_samples n_missing.
         """
-        means, skill, _ = self._pooled()
-        of_regions = shares(skill, self.run.best_trivial)
-        parts = stack(means, skill, of_regions, self._pooled_tables()[1])
-        return parts.rename(columns={strata.GROUP: "stratum"})
+        if "regions" not in self._made:
+            means, skill, _ = self._pooled()
+            of_regions = shares(skill, self.run.best_trivial)
+            parts = stack(means, skill, of_regions, self._pooled_tables()[1])
+            self._made["regions"] = parts.rename(columns={strata.GROUP: "stratum"})
+        return cast("pd.DataFrame", self._made["regions"])
 
     def _pooled(self) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]:
         if "pooled" not in self._made:
-            offered = strata.grouped(self.units, self.run.horizon)
-            if len(self.pixels):
-                offered = stack(offered, strata.grouped_pixels(self.pixels, self.run.horizon))
-            means = strata.region_means(offered)
+            means = strata.pooled(self.units, self.pixels, self.run.horizon)
             self._made["pooled"] = (means, *_skill(means, self.run))
         return cast("tuple[pd.DataFrame, pd.DataFrame, tuple[Absent, ...]]", self._made["pooled"])
 
@@ -233,7 +232,7 @@ def _skill(means: pd.DataFrame, run: RunInfo) -> tuple[pd.DataFrame, tuple[Absen
     joined = rows.merge(reference, on=keys, how="left")
     room = joined["metric"].map(perfect).astype(float) - joined["_ref"]
     skill = (joined["value"] - joined["_ref"]) / room.where(room != 0)
-    joined["metric"] = "skill." + joined["metric"].astype(str)
+    joined["metric"] = strata.relabelled(joined["metric"], lambda name: f"skill.{name}")
     joined["value"] = skill
     why = f"{run.best_trivial} is already perfect or absent in every region"
     counts = joined.assign(_there=skill.notna())

@@ -7,9 +7,11 @@ sums of whole images; pixel strata have their own sums, which add up to those of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 HEADLINE = "all"
@@ -66,6 +68,10 @@ FORECASTS = ("model", "trivial", "oracle", "control")
 MODEL = ["model", "preset"]
 SERIES = ["metric", "band"]
 GROUP = "_group"
+MEANS = [*MODEL, "role", *SERIES, "lead", GROUP, "region"]
+"""Columns that name a mean of a region."""
+TEXTS = (*MODEL, "role", *SERIES, "region", "start", "target", "curve")
+"""Columns of units that hold names and dates."""
 PIXEL_CLASS = "pixel_class"
 """Column of pixel sums that names the stratum, e.g. ``pixel land cover=water``."""
 
@@ -108,12 +114,22 @@ def matched(
     defined = offered[(offered["weight"] > 0) & offered["role"].isin(FORECASTS)]
     pair = [*series, "region", origin, *([CONDITION] if CONDITION in units.columns else [])]
     cells = defined[[*series, *MODEL, "lead"]].drop_duplicates()
-    need = cells.groupby(series, observed=True).size().rename("_need")
-    have = defined.groupby(pair, observed=True).size().rename("_have")
-    joined = offered.join(need, on=series).join(have, on=pair)
-    complete = joined["_need"].notna() & (joined["_need"] == joined["_have"])
-    offered["kept"] = (complete & (offered["weight"] > 0)).to_numpy(dtype=bool)
+    need, have = _counts(offered, cells, series), _counts(offered, defined, pair)
+    offered["kept"] = (need > 0) & (need == have) & (offered["weight"] > 0).to_numpy(dtype=bool)
     return offered
+
+
+def _counts(rows: pd.DataFrame, counted: pd.DataFrame, keys: list[str]) -> npt.NDArray[np.int64]:
+    """Return, for each row, how many of the rows that are counted have its keys.
+
+    ``counted``: some of the rows.
+    """
+    if rows.empty:
+        return np.zeros(0, np.int64)
+    of = rows.groupby(keys, observed=True, sort=False).ngroup()
+    known = of[counted.index]
+    found = np.bincount(known[known >= 0], minlength=int(of.max()) + 1)
+    return np.where(of >= 0, found[of], 0)
 
 
 def headline(table: pd.DataFrame, metric: str | None = None) -> pd.DataFrame:
@@ -143,11 +159,37 @@ def matchings(units: pd.DataFrame, horizon: int, stratum: str) -> tuple[Matching
     return tuple(result)
 
 
-def grouped(units: pd.DataFrame, horizon: int) -> pd.DataFrame:
-    """Return candidate units once per group they belong to, with the label in ``_group``."""
-    groups = list(_groups(units, horizon))
-    full = [group for group in groups if len(group)]
-    return pd.concat(full, ignore_index=True) if full else groups[0]
+def pooled(units: pd.DataFrame, pixels: pd.DataFrame, horizon: int) -> pd.DataFrame:
+    """Return :func:`region_means` of every group of units and of classes of pixels.
+
+    A group is pooled before the next one is made: a unit is in up to six of them.
+    """
+    found = [region_means(group) for group in _all_groups(units, pixels, horizon)]
+    full = [means for means in found if len(means)]
+    if not full:
+        return found[0]
+    means = _narrow(pd.concat(full, ignore_index=True))
+    means = means.sort_values(MEANS, kind="stable", ignore_index=True)
+    return means.astype({name: object for name in MEANS if name != "lead"})
+
+
+def _all_groups(units: pd.DataFrame, pixels: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
+    yield from _groups(_narrow(units), horizon)
+    if len(pixels):
+        yield grouped_pixels(_narrow(pixels), horizon)
+
+
+def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose names and dates are categories: a code of few bytes in each row."""
+    names = {*TEXTS, *ADDED, PIXEL_CLASS, GROUP}.intersection(frame.columns)
+    return frame.astype(dict.fromkeys(names, "category"))
+
+
+def relabelled(column: pd.Series, label: Callable[[str], str]) -> pd.Series:
+    """Return the label of every value; it is made once for equal values."""
+    codes, values = pd.factorize(column.astype(object))
+    found = np.array([label(str(value)) for value in values], dtype=object)
+    return pd.Series(found[codes], index=column.index, dtype=object)
 
 
 def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
@@ -156,13 +198,15 @@ def _groups(units: pd.DataFrame, horizon: int) -> Iterator[pd.DataFrame]:
     yield matched(units, horizon, SAME_TARGET).assign(**{GROUP: SAME_TARGET})
     yield from _zones(units, horizon)
     if CONDITION in starts.columns:
-        yield starts.assign(**{GROUP: CONDITION + "=" + starts[CONDITION].astype(str)})
+        yield starts.assign(
+            **{GROUP: relabelled(starts[CONDITION], lambda label: f"{CONDITION}={label}")}
+        )
     for column, name in GROUP_COLUMNS.items():
         if column in starts.columns:
             yield from _named(starts, name, starts[column].fillna("").astype(str))
     pooled = starts[starts["band"] == "all"]  # all bands together, to keep the table small
     if CONDITION not in starts.columns:
-        years = pooled["target"].astype(str).str.slice(0, 4)
+        years = relabelled(pooled["target"], lambda day: day[:4])
         yield from _named(pooled, YEAR, years, at_one_lead=True)
     if HEMISPHERE in pooled.columns:
         yield from _named(pooled, SEASON, seasons(pooled), at_one_lead=True)
@@ -192,7 +236,8 @@ def _named(
     else:
         most = there.nunique()
     if most >= 2:
-        yield rows.loc[there.index].assign(**{GROUP: name + "=" + there})
+        labels = relabelled(there, lambda label: f"{name}={label}")
+        yield rows.loc[there.index].assign(**{GROUP: labels})
 
 
 def season_of(month: int, hemisphere: str) -> str:
@@ -203,7 +248,7 @@ def season_of(month: int, hemisphere: str) -> str:
 
 def seasons(units: pd.DataFrame) -> pd.Series:
     """Return the season of each unit's target date, ``""`` where the hemisphere is not known."""
-    months = units["target"].astype(str).str.slice(5, 7).astype(int)
+    months = relabelled(units["target"], lambda day: day[5:7]).astype(int)
     places = units[HEMISPHERE].fillna("").astype(str)
     found = [season_of(m, place) for m, place in zip(months, places, strict=True)]
     return pd.Series(found, index=units.index, dtype=object)
@@ -244,8 +289,9 @@ def grouped_pixels(pixels: pd.DataFrame, horizon: int) -> pd.DataFrame:
 
     A layer with only one class equals the whole image and is left out.
     """
-    layers = pixels[PIXEL_CLASS].astype(str).str.partition("=")[0]
-    classes = pixels[PIXEL_CLASS].groupby(layers).transform("nunique")
+    layers = relabelled(pixels[PIXEL_CLASS], lambda label: label.partition("=")[0])
+    of_layer = pd.DataFrame({"layer": layers, "name": pixels[PIXEL_CLASS]}).drop_duplicates()
+    classes = layers.map(of_layer["layer"].value_counts())
     enough = pixels["weight"] >= LEAST_SHARE * pixels["n_images"]
     usable = pixels.assign(
         weight=pixels["weight"].where(enough, 0.0),
@@ -275,16 +321,14 @@ def region_means(offered: pd.DataFrame) -> pd.DataFrame:
         one row per (model, preset, role, metric, band, lead, group, region) with ``value``,
         ``n_samples`` and ``n_missing``; regions without a kept unit carry a null value.
     """
-    keys = [*MODEL, "role", *SERIES, "lead", GROUP, "region"]
-    kept = offered["kept"]
-    images = offered["n_images"]
-    sums = offered.assign(
+    kept, images = offered["kept"], offered["n_images"]
+    sums = offered[MEANS].assign(
         _value=offered["value_sum"].where(kept, 0.0),
         _weight=offered["weight"].where(kept, 0.0),
         n_samples=(images - offered["n_missing"]).where(kept, 0),
         n_missing=offered["n_missing"].where(kept, images),
     )
     added = ["_value", "_weight", "n_samples", "n_missing"]
-    pooled = sums.groupby(keys, observed=True, sort=True)[added].sum().reset_index()
+    pooled = sums.groupby(MEANS, observed=True, sort=True)[added].sum().reset_index()
     pooled["value"] = (pooled["_value"] / pooled["_weight"]).where(pooled["_weight"] > 0)
     return pooled.drop(columns=["_value", "_weight"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -141,15 +141,20 @@ def supported_best(scores: Scores) -> frozenset[Cell]:
     """
     means = scores.region_means()
     rows = means[means["role"].isin(RANKED_ROLES) & means["value"].notna()]
-    columns = ["metric", "band", "lead", "stratum", "model", "preset", "region", "value"]
+    ranked = [name for name in rows["metric"].unique() if inference.is_ranked(str(name))]
+    rows = rows[rows["metric"].isin(ranked)]
+    names = ["metric", "band", "lead", "stratum", "model", "preset"]
     losses: dict[tuple[str, str, int, str], dict[tuple[str, str], dict[str, float]]] = {}
-    for values in rows[columns].itertuples(index=False, name=None):
-        metric, band, lead, stratum, model, preset, region, value = values
+    for key, own in rows.groupby(names, sort=False):
+        metric, band, lead, stratum, model, preset = cast(
+            "tuple[str, str, int, str, str, str]", key
+        )
         cell = losses.setdefault((metric, band, int(lead), stratum), {})
-        cell.setdefault((model, preset), {})[region] = loss(metric, float(value))
+        values = [loss(metric, value) for value in own["value"].tolist()]
+        cell[model, preset] = dict(zip(own["region"], values, strict=True))
     found = []
     for (metric, band, lead, stratum), contenders in losses.items():
-        winner = _winner(contenders) if inference.is_ranked(metric) else None
+        winner = _winner(contenders)
         if winner is not None:
             found.append((*winner, metric, band, lead, stratum))
     return frozenset(found)

@@ -38,12 +38,14 @@ def checked(units: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     for name in ("start", "target"):
         frame[name] = frame[name].astype(str)
     _refuse_bad(frame)
-    if frame.duplicated(keys).any():
+    codes = frame[keys].astype(dict.fromkeys({*keys} - {"lead"}, "category"))
+    if codes.duplicated().any():
         how: dict[str, str] = {**dict.fromkeys(SUMS, "sum"), **dict.fromkeys(others, "first")}
         if strata.INPUT_VALID in how:
             how[strata.INPUT_VALID] = "sum"
         frame = frame.groupby(keys, sort=False, dropna=False).agg(how).reset_index()
-    return frame.sort_values(keys, kind="stable").reset_index(drop=True)
+        return frame.sort_values(keys, kind="stable", ignore_index=True)
+    return frame.loc[codes.sort_values(keys, kind="stable").index].reset_index(drop=True)
 
 
 def _refuse_bad(frame: pd.DataFrame) -> None:

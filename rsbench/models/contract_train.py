@@ -37,7 +37,8 @@ def train_briefly(model: Trainable, data: Samples, stage: Stage, *, stop: float 
     """Train one stage for its steps, or until the mean loss is less than ``stop``.
 
     Args:
-        stop: a mean loss; 0 for none. Training does not stop before ``WARM_STEPS`` steps.
+        stop: a mean loss; 0 for none. Training does not stop before ``WARM_STEPS`` steps. The mean
+            loss is computed where the loss of one of the last 25 steps is below it.
     """
     module = model.module
     given, want, truth = data.given, data.want, data.truth
@@ -52,22 +53,22 @@ def train_briefly(model: Trainable, data: Samples, stage: Stage, *, stop: float 
         optimiser, max_lr=stage.learning_rate, total_steps=max(steps, 2)
     )
 
-    end = mean_loss(model, data, stage)
-    done, warm = 0, copy_weights(module)
+    done, warm, losses = 0, copy_weights(module), [float("inf")]
     for done in range(1, steps + 1):
         module.train()
         optimiser.zero_grad()
-        model.loss(stage, given, want, truth)["total"].backward()  # type: ignore[no-untyped-call]
+        total = model.loss(stage, given, want, truth)["total"]
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(chosen, stage.clip)
         optimiser.step()
         schedule.step()
         if done <= WARM_STEPS and done in (WARM_STEPS, steps):
             warm = copy_weights(module)
-        if (stop and done % 25 == 0) or done == steps:
-            end = mean_loss(model, data, stage)
-            if end < stop and done >= WARM_STEPS:
-                break
-    return Trained(end, done, warm)
+        losses.append(float(total.detach()))
+        due = done >= WARM_STEPS and done % 25 == 0 and min(losses[-25:]) < stop
+        if due and (end := mean_loss(model, data, stage)) < stop:
+            return Trained(end, done, warm)
+    return Trained(mean_loss(model, data, stage), done, warm)
 
 
 def copy_weights(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from rsbench.tasks.registry import task_of
-from rsbench.tasks.settings import BATCH, CaseSource
+from rsbench.tasks.settings import CaseSource
 
 if TYPE_CHECKING:
     from rsbench.tasks.base import Case, Sample
@@ -38,13 +38,13 @@ class Blocks:
     samples: Mapping[str, Groups]
 
     @classmethod
-    def of(cls, config: EvaluationConfig, batch_size: int = BATCH) -> Self:
+    def of(cls, config: EvaluationConfig) -> Self:
         """Return the blocks of the split of a configuration."""
         samples: dict[str, dict[int, list[Sample]]] = {}
         for number, group in enumerate(task_of(config).groups(config, config.split)):
             for sample in group:
                 samples.setdefault(sample.region, {}).setdefault(number, []).append(sample)
-        return cls(config, tuple(_blocks(samples, batch_size)), samples)
+        return cls(config, tuple(_blocks(samples, config.batch_samples)), samples)
 
     @property
     def numbers(self) -> range:
@@ -62,7 +62,8 @@ class Blocks:
         for number in numbers:
             own = [self.samples[name] for name in self.regions[number]]
             for group in sorted({group for groups in own for group in groups}):
-                yield from source.read([s for groups in own for s in groups.get(group, ())])
+                chosen = [s for groups in own for s in groups.get(group, ())]
+                yield from source.read(chosen, self.config.batch_samples)
 
 
 def _blocks(samples: Mapping[str, Groups], batch_size: int) -> Iterator[tuple[str, ...]]:

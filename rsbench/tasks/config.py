@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rsbench.store.read import Store
 
 SPLITS = ("test", "val", "train")
+BATCH = 8
+"""Samples that are read, predicted and scored at once, unless another number is asked for."""
 Note = Callable[[str], None]
 
 
@@ -57,6 +59,7 @@ class EvaluationConfig:
     Args:
         sensor: whose grid and dates samples have.
         target: metadata of what is predicted; ``bands`` are those asked for.
+        batch_samples: samples that are predicted and scored at once.
     """
 
     store: Store
@@ -73,6 +76,7 @@ class EvaluationConfig:
     device: torch.device
     precision: str
     left_out: Mapping[str, str] = field(default_factory=dict)
+    batch_samples: int = BATCH
 
     @property
     def meta(self) -> SensorMeta:

@@ -12,7 +12,7 @@ from rsbench.catalog.loaders import names
 from rsbench.core.errors import InputError, unknown
 from rsbench.store.lineage import Lineage
 from rsbench.tasks.base import Case, Reader, Reading, Sample, SampleKey, Task
-from rsbench.tasks.config import SPLITS, EvaluationConfig, EvaluationOptions
+from rsbench.tasks.config import BATCH, SPLITS, EvaluationConfig, EvaluationOptions
 from rsbench.tasks.registry import TASKS, fitting, require_protocol, task, task_of
 
 if TYPE_CHECKING:
@@ -182,10 +182,6 @@ def _device(name: str) -> torch.device:
 def reading_of(config: EvaluationConfig) -> Reading:
     """Return what a configuration reads."""
     return Reading(config.store, config.protocol, config.sensor, config.bands)
-
-
-BATCH = 8
-"""Samples that are read and predicted at once."""
 
 
 def cases(

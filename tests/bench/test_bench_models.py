@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -17,13 +18,16 @@ import torch
 from predrnn_gates import gated, unroll
 from pytest_benchmark.fixture import BenchmarkFixture
 from side_by_side import ROUNDS, paired, step_of
-from torch import nn
+from torch import Tensor, nn
 
 from rsbench.models.contract_data import Shape, make_samples
 from rsbench.models.registry import card, create_model
 from rsbench.models.rollout import collect
-from rsbench_baselines.predrnn.network import PredRNN
+from rsbench_baselines import _winograd
+from rsbench_baselines.predrnn.network import PredRNN, State
 from rsbench_baselines.simvp.network import SimVP
+
+Losses = tuple[tuple[nn.Module, Callable[[], Tensor]], tuple[nn.Module, Callable[[], Tensor]]]
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +94,83 @@ def test_what_pays_for_simvp(benchmark: BenchmarkFixture, what: str) -> None:
     benchmark.extra_info.update(found, shape="1×1×3×128×128", other=what, first_step_s=first)
 
 
+def predrnn_loss(shape: tuple[int, int, int, int], *, decoupled: bool = False) -> Losses:
+    """Return the loss of a rollout as published, where every state is a tensor, and as built."""
+    torch.manual_seed(0)
+    network = PredRNN(shape, patch_size=4, decoupled=decoupled)
+    frames, channels, height, width = shape
+    clip = torch.rand(1, 2 * frames, channels, height, width)
+    zeros = torch.zeros(1, 128, height // 4, width // 4)
+    layers = len(network.cell_list)
+
+    def loss(state: State) -> Tensor:
+        total = torch.zeros(())
+        for t in range(2 * frames - 1):
+            answer, state, added = network(clip[:, t], state)
+            total = total + (answer - clip[:, t + 1]).square().mean()
+            if decoupled:
+                total = total + network.likeness(added)
+        return total
+
+    tensors = State((zeros,) * layers, (zeros,) * layers, zeros)
+    return (network, lambda: loss(tensors)), (network, lambda: loss(network.zero()))
+
+
+def simvp_loss(shape: tuple[int, int, int, int], width: int, kind: str = "gsta") -> Losses:
+    """Return the loss of one forward pass in the layout of torch's defaults, and as built."""
+    torch.manual_seed(0)
+    plain = SimVP(shape, hid_S=64, hid_T=width, N_S=4, N_T=8, model_type=kind)
+    built = deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    clip = torch.rand(1, *shape)
+    return (plain, lambda: plain(clip).square().mean()), (
+        built,
+        lambda: built(clip).square().mean(),
+    )
+
+
+SHAPES: dict[str, Callable[[], Losses]] = {
+    "predrnn_mmnist": lambda: predrnn_loss((10, 1, 64, 64)),
+    "predrnn_mmnist_v2": lambda: predrnn_loss((10, 1, 64, 64), decoupled=True),
+    "predrnn_paper": lambda: predrnn_loss((1, 3, 128, 128)),
+    "simvp_mmnist": lambda: simvp_loss((10, 1, 64, 64), 512),
+    "simvp_mmnist_incepu": lambda: simvp_loss((10, 1, 64, 64), 512, "incepu"),
+    "simvp_1_frame": lambda: simvp_loss((1, 3, 128, 128), 256),
+    "simvp_10_frames": lambda: simvp_loss((10, 3, 128, 128), 256),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("train", [False, True], ids=["infer", "train"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_faster_convolutions(
+    benchmark: BenchmarkFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    train: bool,
+    threads: int,
+) -> None:
+    """Published networks with the convolutions of torch against the same networks as built."""
+    torch.set_num_threads(threads)
+    losses = SHAPES[name]()
+    applies = _winograd.applies
+    found: list[Tensor] = []
+
+    def step(which: int) -> None:
+        network, loss = losses[which]
+        monkeypatch.setattr(_winograd, "applies", applies if which else lambda *_: False)
+        network.train(train)
+        with torch.set_grad_enabled(train):
+            value = loss()
+        if train:
+            network.zero_grad(set_to_none=True)
+            value.backward()  # type: ignore[no-untyped-call]
+        found.append(value.detach())
+
+    times = paired(benchmark, lambda: step(0), lambda: step(1), rounds=3)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=0)
+    benchmark.extra_info.update(times, threads=threads)
+
+
 def published_predrnn() -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
     network = PredRNN((8, 1, 64, 64), num_hidden=(64,) * 4, patch_size=4, filter_size=5)
@@ -111,12 +192,15 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
 
 @pytest.mark.parametrize("train", [False, True], ids=["infer", "train"])
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_what_share_is_convolution(benchmark: BenchmarkFixture, name: str, train: bool) -> None:
-    """The share of processor time inside convolution kernels, on one thread.
+def test_what_share_is_convolution(
+    benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, name: str, train: bool
+) -> None:
+    """The share of processor time inside the convolutions of torch, on one thread.
 
-    Any form of the same network spends this time, so its inverse bounds what another form gains.
+    Its inverse bounds what a network with the same convolutions can gain.
     """
     torch.set_num_threads(1)
+    monkeypatch.setattr(_winograd, "applies", lambda *_: False)
     network, clip = NETWORKS[name]()
 
     def loss() -> torch.Tensor:

@@ -26,7 +26,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def searches(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "cache" / "searches").glob("*/*.json"))
+    return sorted((tmp_path / "cache" / "searches").rglob("*.json"))
 
 
 def test_a_search_that_broke_off_goes_on_from_there(
@@ -74,6 +74,18 @@ def test_a_kept_answer_that_is_damaged_or_old_is_asked_for_again(
     assert kept.load(place) is None
     path.write_text(path.read_text()[:-9])
     assert kept.load(place) is None
+
+
+def test_no_folder_of_kept_answers_grows_with_the_regions(folder: Path, tmp_path: Path) -> None:
+    from rsbench.build.plan.search_cache import KeptSearch
+
+    lock = make_plan(recipe(), provider=str(folder))
+    kept, place = KeptSearch(["anything"]), lock.places["west"]
+    for number in range(200):
+        kept.save(place.model_copy(update={"name": f"r-{number}"}), {})
+    held = Counter(path.parent for path in searches(tmp_path))
+    assert held.total() == 200
+    assert max(held.values()) < 20  # a write looks through its whole folder
 
 
 class Scripted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import train_toys as tt
+from support import programs
 
 from rsbench.core.errors import DiskFull, HorizonError, InputError, RsbenchError, TrainingError
 from rsbench.models.api import Stage
@@ -33,15 +33,11 @@ def store(tmp_path: Path) -> Store:
     return tt.store(tmp_path / "store")
 
 
-def start(store: Store, folder: Path, **options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [tt.PYTHON, "-c", tt.child(store.path, folder, **options)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def start(store: Store, folder: Path, **options: str) -> programs.Program:
+    return programs.start(tt.child(store.path, folder, **options))
 
 
-def wait_for(process: subprocess.Popen[str], step: int) -> None:
-    assert process.stdout is not None
+def wait_for(process: programs.Program, step: int) -> None:
     for line in process.stdout:
         if int(line) >= step:
             return

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import pytest
 import torch
 import train_toys
 from safetensors.torch import load_file
-from train_toys import PYTHON, child, model, run, toy_card
+from support import programs
+from train_toys import child, model, run, toy_card
 
 from rsbench.core.errors import InputError
 from rsbench.models.checkpoint import Checkpoint
@@ -37,7 +36,7 @@ def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def launched(rank: int, world: int, port: int) -> dict[str, str]:
     """What torchrun sets in a process of a node with one process."""
     return {
-        **os.environ, "TORCHELASTIC_RUN_ID": "none", "RANK": str(rank), "LOCAL_RANK": "0",
+        "TORCHELASTIC_RUN_ID": "none", "RANK": str(rank), "LOCAL_RANK": "0",
         "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": str(rank),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
@@ -50,14 +49,8 @@ def test_two_nodes_train_one_model(store: Store, tmp_path: Path) -> None:
         port = free.getsockname()[1]
     folder = tmp_path / "together"
     program = child(store.path, folder, budget=f"{STEPS}steps")
-    both = [
-        subprocess.Popen(
-            [PYTHON, "-c", program], env=launched(rank, 2, port), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=240) for process in both]
+    both = [programs.start(program, **launched(rank, 2, port)) for rank in range(2)]
+    said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     note = Checkpoint.load(folder)
     assert note.steps == STEPS

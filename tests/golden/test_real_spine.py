@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from support import shell
 
 from rsbench.evaluation.scores import COLUMNS
 
@@ -29,11 +28,7 @@ class Desk:
     root: Path
 
     def rsbench(self, *args: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "rsbench.cli", *args], cwd=self.root, text=True,
-            capture_output=True, check=False, timeout=240,
-            env={**os.environ, "RSBENCH_CACHE": str(self.root / "cache")},
-        )  # fmt: skip
+        done = shell.rsbench(self.root, *args)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
@@ -51,7 +46,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     asked = ("--data", "puc.zarr", "--horizon", str(LEADS))
     made.rsbench("run", "--model", "persistence", *asked, "--out", "persistence")
     made.rsbench(
-        "run", "--model", "simvp", "--preset", "tiny", *asked, "--budget", "40steps",
+        "run", "--model", "simvp", "--preset", "tiny", *asked, "--budget", "4steps",
         "--out", "simvp",
     )  # fmt: skip
     return made

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +15,7 @@ import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invariance_fixtures import images, units_of
+from support.programs import start
 
 import rsbench as rb
 from rsbench.evaluation.loop import Tally, score
@@ -188,15 +186,16 @@ dist.destroy_process_group()
 @pytest.mark.slow
 def test_two_processes_give_the_scores_of_one(tmp_path: Path) -> None:
     meeting = tmp_path / "meeting"
+    tests = str(Path(__file__).parents[1])
     jobs = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORK, str(rank), str(meeting),
-             str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        start(
+            f"import sys\nsys.path.insert(0, {tests!r})\n"
+            f"sys.argv[1:] = {[str(rank), str(meeting), str(tmp_path)]!r}\n{WORK}"
         )
         for rank in range(2)
     ]  # fmt: skip
-    assert [job.wait(timeout=240) for job in jobs] == [0, 0]
+    said = [job.communicate() for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], said
     t, _, p = images(11, n=9)
     whole = units_of(p, t, list(range(9)))
     parts = pd.concat([pd.read_parquet(tmp_path / f"units{rank}.parquet") for rank in range(2)])

@@ -120,10 +120,15 @@ def test_chances_of_every_pixel_sum_to_one_and_begin_certain() -> None:
 
 
 @cache
+def _truth(region: str) -> npt.NDArray[np.float64]:
+    return yearly_truth(SPEC, region, "s2", years=YEARS, bands=BANDS).astype(float)
+
+
+@cache
 def _residuals(lead: int) -> tuple[list[npt.NDArray[np.float64]], ...]:
     errors, lasts, means, truths = [], [], [], []
     for region in simulated_regions(SPEC)[2:10]:
-        truth = yearly_truth(SPEC, region.name, "s2", years=YEARS, bands=BANDS).astype(float)
+        truth = _truth(region.name)
         for i, year in enumerate(YEARS[: len(YEARS) - lead]):
             oracle = conditional_mean(
                 SPEC, region.name, "s2", context_end=year, targets=[year + lead], bands=BANDS

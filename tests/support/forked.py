@@ -25,17 +25,30 @@ from typing import Any, NoReturn
 import icechunk  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
 import numpy as np
+import pyarrow.dataset  # noqa: F401
 import rasterio  # noqa: F401
 import torch  # noqa: F401
 import zarr  # noqa: F401
+from PIL import Image
 
 import rsbench.build.engine.icechunk
 import rsbench.build.importers.registry
+import rsbench.cli.build
 import rsbench.cli.main
+import rsbench.evaluation.case_features
+import rsbench.evaluation.devices
+import rsbench.evaluation.pictures
+import rsbench.evaluation.pixel_strata
 import rsbench.evaluation.report
 import rsbench.evaluation.submissions
-import rsbench.training.train  # noqa: F401
+import rsbench.metrics.engine
+import rsbench.metrics.sets
+import rsbench.tasks.forecast.task
+import rsbench.tasks.fusion.task
+import rsbench.tasks.segment.task
+import rsbench.training.train
 from rsbench.cli.exit_codes import run_app
+from rsbench.models.registry import cards
 
 
 def command(case: dict[str, Any]) -> int:
@@ -129,7 +142,15 @@ def _read(reads: list[int]) -> list[str]:
     return [text.decode(errors="replace") for text in said.values()]
 
 
+def warm() -> None:
+    """Do what every process does once for commands of many kinds."""
+    Image.init()
+    cards()
+    rsbench.evaluation.report._template()
+
+
 if __name__ == "__main__":
+    warm()
     for line in sys.stdin.buffer:
         request = json.loads(line)
         answer = started(request) if "end" in request else forked(request)

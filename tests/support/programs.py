@@ -55,10 +55,14 @@ class Program:
         return said
 
 
-def start(code: str, **environment: str) -> Program:
-    """Start Python code as ``python -c`` would, in the environment of the test."""
-    case = {"code": code, "folder": str(Path.cwd()), "environment": {**os.environ, **environment}}
-    return Program(case)
+def start(code: str, folder: Path | None = None, **environment: str) -> Program:
+    """Start Python code as ``python -c`` would, in the environment of the test.
+
+    Args:
+        folder: working folder; that of the test where None.
+    """
+    place = str(folder or Path.cwd())
+    return Program({"code": code, "folder": place, "environment": {**os.environ, **environment}})
 
 
 def start_rsbench(folder: Path, *args: str, environment: Mapping[str, str]) -> Program:

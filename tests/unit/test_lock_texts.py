@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +111,15 @@ def test_a_malformed_scene_of_a_large_lock_is_told_when_it_is_asked_for(
         lock.items("b", "s2", 2021)
     with pytest.raises(InputError):
         _ = lock.digest
+
+
+def test_a_lock_is_saved_region_by_region(tmp_path: Path) -> None:
+    text = json.dumps({"s2": {}, "x": "x" * 100_000}).encode()
+    texts = {f"r-{i:03d}": zlib.compress(text, 1) for i in range(100)}
+    lock = replace(made("a"), places={}, regions=RegionTexts(texts, packed=True))
+    tracemalloc.start()
+    try:
+        lock.save(tmp_path / "lock.json.gz")
+        assert tracemalloc.get_traced_memory()[1] < 30 * len(text)
+    finally:
+        tracemalloc.stop()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import toys
+from support.programs import start
 
 from rsbench.core.errors import InputError
 from rsbench.metrics import Metric, info, metric_info
@@ -104,6 +105,13 @@ def python(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def forked(folder: Path, script: str) -> tuple[str, str, int | None]:
+    """Run Python code where the package is installed; return output, errors and exit code."""
+    code = f"import sys\nsys.path.insert(0, {str(folder)!r})\n{script}"
+    program = start(code, folder, RSBENCH_CACHE=str(folder / "cache"))
+    return *program.communicate(), program.returncode
+
+
 @pytest.fixture(scope="module")
 def added(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("added")
@@ -130,9 +138,9 @@ def test_it_is_listed_without_torch(added: Path) -> None:
 
 
 def test_it_is_computed_and_stands_in_a_suite_and_a_table(added: Path) -> None:
-    done = python(added, "-c", SCRIPT)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    out, errors, code = forked(added, SCRIPT)
+    assert code == 0, errors
+    found = json.loads(out.splitlines()[-1])
     assert found["value"] == [0.25, 0.25]
     assert found["set"] > 0
     assert {"bias.abs@1", "skill.bias.abs@1", "error.cubed@1", "fd.mean@1"} <= set(found["table"])
@@ -167,8 +175,8 @@ def test_a_package_that_cannot_be_read_is_reported_and_left_out(
         "try:\n    info('absent@1')\nexcept Exception as error:\n    print(error)\n"
         "import sys\nfrom rsbench.cli.main import main\nsys.argv = ['rsbench', 'doctor']\nmain()\n"
     )
-    done = python(tmp_path, "-c", script)
-    title, left_out, error, *doctor = done.stdout.splitlines()
+    out, _, _ = forked(tmp_path, script)
+    title, left_out, error, *doctor = out.splitlines()
     assert title == "mean squared error"
     assert left_out.startswith("'added' of broken_one is left out: ")
     assert reason in left_out
@@ -221,9 +229,9 @@ def test_the_documented_examples_work(tmp_path: Path) -> None:
         "scores = rb.evaluate(rb.create_model('persistence'), rb.open_store('toy'), 'next.yaml')\n"
         "print(scores.run.endpoint.label, sorted(set(scores.table().metric)))\n"
     )
-    done = python(tmp_path, "-c", script)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("mae@1 ['bias@1', 'mae@1', 'mse@1'")
+    out, errors, code = forked(tmp_path, script)
+    assert code == 0, errors
+    assert out.startswith("mae@1 ['bias@1', 'mae@1', 'mse@1'")
 
 
 def block(page: str, language: str) -> str:

@@ -48,7 +48,7 @@ def test_memory_is_unknown_where_the_kernel_does_not_tell_it(
     assert costs._high_water(tmp_path / "none") is None
     costs._write(tmp_path / "none" / "refs", "5")  # no error
     monkeypatch.setattr(costs, "_high_water", lambda path: None)
-    assert costs.Meter(torch.device("cpu"))._peak() is None
+    assert costs.Meter(torch.device("cpu")).peak() is None
 
 
 def test_earlier_runs_and_bounds_give_their_reason(tmp_path: Path) -> None:

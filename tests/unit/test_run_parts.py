@@ -18,11 +18,11 @@ from support.kept_stores import kept
 from rsbench.catalog import windowed_protocol
 from rsbench.core.digest import SEAL, sealed
 from rsbench.core.errors import InputError, LimitReached, TrainingError
-from rsbench.evaluation import devices, parts, report
+from rsbench.evaluation import devices, parts, report, score_table
 from rsbench.evaluation.costs import COSTS
 from rsbench.evaluation.parts import NOTE, Part, finalise_run, run_part
 from rsbench.evaluation.run import RunRequest, run_model
-from rsbench.evaluation.run_info import PHASES
+from rsbench.evaluation.run_info import PHASES, REUSED
 from rsbench.models.api import Card, Given, Prediction, PresetInfo, Want
 from rsbench.models.registry import extra
 from rsbench.store.read import open_store
@@ -94,11 +94,67 @@ def told(folder: Path) -> dict[str, Any]:
 
 def test_parts_add_up_to_the_bits_of_one_process(request_: RunRequest) -> None:
     whole = run_model(request_).out
-    out = in_parts(request_, 3)
+    out = in_parts(replace(request_, fresh_references=True), 3)
     assert files(out) == files(whole)
     assert told(out) == told(whole)
     assert not (out / "parts").exists()
     assert (out / "report.html").is_file()
+
+
+def test_parts_take_and_keep_scores_of_reference_models(
+    request_: RunRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert request_.out is not None
+    request_ = replace(request_, suite="mae@1,fd.texture@1", metrics=None, members=1)
+    whole = files(run_model(replace(request_, fresh_references=True)).out)
+    homes = [request_.out.with_name(name) for name in ("computed", "alone", "shared")]
+    first, alone, shared = (replace(request_, out=home) for home in homes)
+    assert files(in_parts(first, 2)) == whole  # they keep what they compute
+    reused = told(run_model(alone).out)[REUSED]
+    assert reused["models"] == ["persistence", "damped_persistence", "floor"]
+    scored: list[list[str]] = []
+    real = score_table.collect
+
+    def counted(scoring: Any, *args: Any, **named: Any) -> Any:
+        scored.append([e.model for e in scoring.entries.own if scoring.entries.kept])
+        return real(scoring, *args, **named)
+
+    monkeypatch.setattr(parts, "collect", counted)
+    said: list[str] = []
+    run_part(shared, Part(1, 2), note=said.append)
+    shutil.rmtree(tmp_path / "cache" / "references")  # the parts have a copy
+    run_part(shared, Part(2, 2))
+    assert any("are reused from" in line for line in said)
+    assert scored == [["jitter"]] * 3
+    out = finalise_run(shared).out
+    assert files(out) == files(alone.out) == whole
+    assert told(out) == told(alone.out)
+
+
+def test_parts_reuse_scores_all_alike_or_refuse(request_: RunRequest) -> None:
+    assert request_.out is not None
+    asked = replace(request_, suite="mae@1", metrics=None, members=1)
+    run_part(asked, Part(1, 2))
+    run_model(replace(asked, out=request_.out.with_name("other")))
+    run_part(asked, Part(2, 2))  # scores that are kept later are left: part 1 computed its own
+    assert REUSED not in told(finalise_run(asked).out)
+    again = replace(asked, out=request_.out.with_name("again"))
+    run_part(again, Part(1, 2))
+    with pytest.raises(InputError, match="--fresh-references computes them") as error:
+        run_part(replace(again, fresh_references=True), Part(2, 2))
+    folder = again.out / "parts" / "references"  # type: ignore[operator]
+    assert str(folder.parent) in error.value.remedy
+    run_part(again, Part(2, 2))
+    (folder / "scores.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="they are damaged"):
+        finalise_run(again)
+    (folder / "decision.json").unlink()
+    with pytest.raises(InputError, match="parts/references, are damaged"):
+        finalise_run(again)
+    shutil.rmtree(folder.parent)  # the remedy
+    for number in (1, 2):
+        run_part(again, Part(number, 2))
+    finalise_run(again)
 
 
 def test_blocks_fill_a_batch_and_no_batch_has_two_of_them(request_: RunRequest) -> None:
@@ -204,6 +260,12 @@ def test_parts_of_other_versions_devices_and_weights_are_refused(request_: RunRe
         with pytest.raises(InputError, match=said) as error:
             finalise_run(asked)
         assert "--parts 2/2" in error.value.remedy
+    first = path.parents[1] / "1-of-2" / NOTE
+    first.rename(first.with_suffix(".kept"))
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"part\.json of every part is damaged"):
+        finalise_run(asked)
+    first.with_suffix(".kept").rename(first)
     shutil.rmtree(path.parent)
     run_part(asked, Part(2, 2))  # the remedy
     finalise_run(asked)

@@ -16,6 +16,7 @@ from support.kept_stores import kept
 
 from rsbench.core.digest import sealed
 from rsbench.core.errors import InputError
+from rsbench.evaluation import report
 from rsbench.evaluation.run import RunRequest, run_model, train_model
 from rsbench.evaluation.scores import Scores
 from rsbench.models.api import SampleRef, Want
@@ -27,6 +28,11 @@ from rsbench.tasks.forecast.samples import Sample
 from rsbench_baselines.simvp.model import SimVPModel
 
 kept_store = kept(toys.write_store)
+
+
+@pytest.fixture(autouse=True)
+def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "write_report", lambda runs, out, **_: out.write_text(""))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from datetime import date
 from pathlib import Path
 
@@ -47,6 +48,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture(scope="module")
 def scores(store: Store) -> Scores:
     return rb.evaluate(rb.create_model("persistence"), store, horizon=2, suite="pixel")
+
+
+def test_a_group_is_pooled_before_the_next_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    units = make_units(regions=2).assign(biome=lambda rows: rows["region"], input_valid=1.0)
+    seen: list[weakref.ref[pd.DataFrame]] = []
+    most, pool = [0], strata.region_means
+
+    def watched(group: pd.DataFrame) -> pd.DataFrame:
+        seen.append(weakref.ref(group))
+        most[0] = max(most[0], sum(one() is not None for one in seen))
+        return pool(group)
+
+    monkeypatch.setattr(strata, "region_means", watched)
+    strata.pooled(units, units.iloc[:0], 3)
+    assert len(seen) >= 5
+    assert most[0] <= 2
 
 
 # ------------------------------------------------------------------------------------ pixels

@@ -17,7 +17,7 @@ LOG_VARIANCE = -8.0
 CENTRE = -0.6
 """About the mean of a band in [−1, 1] where a VAE starts as an average."""
 PASSED_GAIN = 2.0
-CONSTANT, NORM_SHIFT, SIGNAL_GAIN, DETAIL = 2.0, 3.0, 3.0, 0.5
+CONSTANT, NORM_SHIFT, SIGNAL_GAIN, DETAIL = 2.0, 3.0, 12.0, 0.5
 
 
 def transformer(config: Mapping[str, Any]) -> nn.Module:

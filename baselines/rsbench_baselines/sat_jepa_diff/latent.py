@@ -27,7 +27,7 @@ from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator
 from rsbench_baselines.sat_jepa_diff.sampling import Sampler, sampler, walk
 from rsbench_baselines.sat_jepa_diff.sizes import BANDS, LARGE, SMALL, Sizes
 
-VAE = Stage("vae", learning_rate=5e-4, steps=250, batch_size=8, modules=("vae",))
+VAE = Stage("vae", learning_rate=1e-3, steps=600, batch_size=8, modules=("vae",))
 PRIOR = Stage("prior", learning_rate=2e-3, steps=300, batch_size=8, modules=("transformer",))
 GENERATOR = Stage(
     "generator", learning_rate=2e-3, steps=300, batch_size=8, modules=("adapter", "lora")
@@ -45,6 +45,7 @@ class Variant:
         stages: of training.
         faithful: as published, latents are drawn from the posterior instead of its mean.
         revision: of the network; None if it always computed as it does now.
+        bridged: the generator learns the path from the sampler's start instead of that from noise.
     """
 
     bands: int
@@ -53,6 +54,7 @@ class Variant:
     stages: tuple[Stage, ...]
     faithful: bool = False
     revision: str | None = None
+    bridged: bool = False
 
 
 class LatentModel(ABC):
@@ -150,10 +152,18 @@ class Diffusion(LatentModel):
         )
 
     def terms(self, stage: Stage, pair: Pair, want: Want) -> Mapping[str, Tensor]:
-        """Return the terms of a stage's loss: of the VAE, or of flow matching for the prior."""
+        """Return the terms of a stage's loss: of the VAE, or of flow matching."""
         if stage.name == "prior":
             return losses.prior(self._network, pair, want)
+        if stage.name == "generator":
+            return {"total": self._flow(pair, want)}
         return super().terms(stage, pair, want)
+
+    def _flow(self, pair: Pair, want: Want) -> Tensor:
+        conditions = self.conditions(pair.now, 1, replace(want, members=1))
+        if self._variant.bridged:
+            return losses.bridge(self._network, conditions, pair, want, self._variant.sampler)
+        return losses.flow(self._network, conditions, pair, want, sample=self._variant.faithful)
 
     def _velocity(self, conditions: Conditions, x: Tensor, sigma: Tensor) -> Tensor:
         return self._network.velocity(x, sigma, conditions)
@@ -232,6 +242,7 @@ def variant_of(
         stages=stages,
         faithful=bool(options.get("faithful", False)),
         revision=REVISION if "revision" in options else None,
+        bridged=bool(options.get("bridged", False)),
     )
 
 

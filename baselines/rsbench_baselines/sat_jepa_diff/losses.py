@@ -16,6 +16,7 @@ from rsbench_baselines.sat_jepa_diff import masks
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.network import Autoencoder, Generator, Network
 from rsbench_baselines.sat_jepa_diff.objective import Weights, hybrid, plain_norm
+from rsbench_baselines.sat_jepa_diff.sampling import Sampler, start_of
 
 KL_WEIGHT = 1e-7
 VAE_CROP = 64
@@ -62,9 +63,53 @@ def flow(
     t, epsilon = times(want), noise(network, want, "train")
     wide = t[:, None, None, None]
     found = network.velocity((1 - wide) * clean + wide * epsilon, t, conditions)
-    weight = pair.share(network.latents.side)
-    error = (found - (epsilon - clean)).square().mean(dim=1, keepdim=True)
-    return (error * weight).sum() / weight.sum().clamp(min=1e-6)
+    return _weighted(found - (epsilon - clean), pair.share(network.latents.side))
+
+
+def bridge(
+    network: Generator, conditions: Conditions, pair: Pair, want: Want, chosen: Sampler
+) -> Tensor:
+    """Return the flow-matching loss of the path from a sampler's start: see :class:`Path`."""
+    clean, epsilon = _latents(network, pair.then, want, sample=False), noise(network, want, "train")
+    last = _latents(network, pair.now, want, sample=False)
+    path = Path(start_of(chosen, last, epsilon), clean, chosen.strength)
+    levels = chosen.sigmas()[:-1].to(clean.device)
+    at = levels[(times(want) * len(levels)).long()]
+    return path.loss(network, conditions, at, pair.share(network.latents.side))
+
+
+@dataclass(frozen=True)
+class Path:
+    """The straight path from what a sampler starts from to the coming image.
+
+    Rectified flow couples any two distributions (X. Liu et al., "Flow straight and fast", ICLR
+    2023). Here they are ``x_s = (1 − s) z' + s ε``, with latents ``z'`` of the last image, and the
+    latents ``z`` of the coming one: ``x_t = z + (t/s)(x_s − z)``, of velocity ``(x_s − z)/s``.
+
+    Args:
+        start, clean: ``x_s`` and ``z`` ``(B, c, h, w)``.
+        strength: the level s.
+    """
+
+    start: Tensor
+    clean: Tensor
+    strength: float
+
+    def loss(self, network: Generator, conditions: Conditions, t: Tensor, weight: Tensor) -> Tensor:
+        """Return the mean squared error at levels ``t (B,)``, counted as it enters the latents.
+
+        ``weight`` is ``(B, 1, h, w)``.
+        """
+        whole = self.start - self.clean
+        x = self.clean + (t / self.strength)[:, None, None, None] * whole
+        found = network.velocity(x, t, conditions)
+        return _weighted(self.strength * found - whole, weight)
+
+
+def _weighted(error: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean squared error over valid cells, of ``(B, c, h, w)`` and ``(B, 1, h, w)``."""
+    square = error.square().mean(dim=1, keepdim=True)
+    return (square * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def _latents(network: Autoencoder, image: Tensor, want: Want, *, sample: bool) -> Tensor:
@@ -123,13 +168,6 @@ def jepa(
         weights,
     )
     return terms, tokens
-
-
-def generate(network: Network, pair: Pair, want: Want) -> Terms:
-    """Return the flow-matching loss under predictions of the whole grid."""
-    tokens = network.foresee(pair.now)
-    conditions = network.condition(tokens, network.grid(pair.now), pair.now)
-    return {"total": flow(network, conditions, pair, want)}
 
 
 def joint(network: Network, pair: Pair, want: Want, *, weights: Weights, embed: Embed) -> Terms:

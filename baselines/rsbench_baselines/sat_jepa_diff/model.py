@@ -96,8 +96,6 @@ class SatJepaDiff(Diffusion):
                 network, pair, want, weights=weights, whole=True, embed=self._embed
             )
             return {**terms, "total": terms["jepa"]}
-        if stage.name == "generator":
-            return losses.generate(network, pair, want)
         if stage.name == "joint":
             return losses.joint(network, pair, want, weights=weights, embed=self._embed)
         return super().terms(stage, pair, want)

@@ -57,6 +57,19 @@ def sampler(name: str, steps: int | None = None) -> Sampler:
     return replace(found, steps=steps)
 
 
+def start_of(chosen: Sampler, last: Tensor | None, noise: Tensor) -> Tensor:
+    """Return the latents that a sampler starts from, of the last frame's and standard normal ones.
+
+    Raises:
+        ValueError: if the sampler starts from the last frame and there is none.
+    """
+    if chosen.start == "noise":
+        return noise
+    if last is None:
+        raise ValueError(f"{chosen.name} starts from the latents of the last frame")
+    return (1 - chosen.strength) * last + chosen.strength * noise
+
+
 def walk(velocity: Velocity, noise: Tensor, last: Tensor | None, chosen: Sampler) -> Tensor:
     """Return latents without noise: Euler steps ``x ← x + (σ' − σ)·v``.
 
@@ -65,11 +78,7 @@ def walk(velocity: Velocity, noise: Tensor, last: Tensor | None, chosen: Sampler
         noise: standard normal ``(B, c, h, w)``.
         last: latents of the last frame; needed where the sampler starts from them.
     """
-    x = noise
-    if chosen.start == "last":
-        if last is None:
-            raise ValueError(f"{chosen.name} starts from the latents of the last frame")
-        x = (1 - chosen.strength) * last + chosen.strength * noise
+    x = start_of(chosen, last, noise)
     levels = chosen.sigmas().to(x.device)
     for now, then in pairwise(levels):
         x = x + (then - now) * velocity(x, now.expand(x.shape[0]))

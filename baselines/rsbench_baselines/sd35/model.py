@@ -13,7 +13,6 @@ from rsbench_baselines.latent_controls.model import (
     VaeRoundtrip,
     noise_conditions,
 )
-from rsbench_baselines.sat_jepa_diff import losses
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
 from rsbench_baselines.sat_jepa_diff.latent import (
     GENERATOR,
@@ -52,15 +51,6 @@ class Sd35(Diffusion):
         if self._network.adapter is not None:
             found["random_adapter"] = RandomAdapter.beside(self._network, self._variant)
         return found
-
-    def terms(self, stage: Stage, pair: losses.Pair, want: Want) -> Mapping[str, Tensor]:
-        """Return the VAE's loss, or that of flow matching; ``total`` is minimised."""
-        if stage.name != "generator":
-            return super().terms(stage, pair, want)
-        one = replace(want, members=1)
-        conditions = self.conditions(pair.now, 1, one)
-        flowing = losses.flow(self._network, conditions, pair, want, sample=self._variant.faithful)
-        return {"total": flowing}
 
 
 def build(

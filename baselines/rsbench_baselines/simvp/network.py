@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rsbench_baselines._convolution import Conv2d
+
 STRIDES = (1, 2)
 INCEPTION_KERNELS = (3, 5, 7, 11)
 LKA_DILATION = 3
@@ -30,7 +32,7 @@ class ConvSC(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, up: bool) -> None:
         super().__init__()
         doubles = up and stride == 2
-        self.conv = nn.Conv2d(
+        self.conv = Conv2d(
             in_channels,
             out_channels * (4 if doubles else 1),
             kernel_size=3,
@@ -76,7 +78,7 @@ class Decoder(nn.Module):
         self.dec = nn.ModuleList(
             ConvSC(C_hid, C_hid, stride=stride, up=True) for stride in reversed(strides(N_S))
         )
-        self.readout = nn.Conv2d(C_hid, C_out, 1)
+        self.readout = Conv2d(C_hid, C_out, 1)
 
     def forward(self, hidden: Tensor, skip: Tensor) -> Tensor:
         """Map the translated latent and the skip to ``(N, C_out, H, W)``."""
@@ -109,8 +111,8 @@ class LargeKernelGate(nn.Module):
         super().__init__()
         near = 2 * LKA_DILATION - 1
         far = kernel_size // LKA_DILATION + (kernel_size // LKA_DILATION % 2 - 1)
-        self.conv0 = nn.Conv2d(dim, dim, near, padding=near // 2, groups=dim)
-        self.conv_spatial = nn.Conv2d(
+        self.conv0 = Conv2d(dim, dim, near, padding=near // 2, groups=dim)
+        self.conv_spatial = Conv2d(
             dim,
             dim,
             far,
@@ -118,7 +120,7 @@ class LargeKernelGate(nn.Module):
             groups=dim,
             dilation=LKA_DILATION,
         )
-        self.conv1 = nn.Conv2d(dim, 2 * dim, 1)
+        self.conv1 = Conv2d(dim, 2 * dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``sigmoid(g)·f`` with ``f, g`` the halves of the convolved input."""
@@ -132,10 +134,10 @@ class SpatialAttention(nn.Module):
 
     def __init__(self, dim: int, kernel_size: int = 21) -> None:
         super().__init__()
-        self.proj_1 = nn.Conv2d(dim, dim, 1)
+        self.proj_1 = Conv2d(dim, dim, 1)
         self.act = nn.GELU()
         self.gate = LargeKernelGate(dim, kernel_size)
-        self.proj_2 = nn.Conv2d(dim, dim, 1)
+        self.proj_2 = Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, dim, H, W)`` to the same shape."""
@@ -148,10 +150,10 @@ class MixMlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(dim, hidden, 1)
-        self.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.fc1 = Conv2d(dim, hidden, 1)
+        self.dwconv = Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.act = nn.GELU()
-        self.fc2 = nn.Conv2d(hidden, dim, 1)
+        self.fc2 = Conv2d(hidden, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, dim, H, W)`` to the same shape."""
@@ -191,7 +193,7 @@ class MetaBlock(nn.Module):
         super().__init__()
         self.block = GASubBlock(in_channels, mlp_ratio=mlp_ratio, drop_path=drop_path)
         same = in_channels == out_channels
-        self.reduction = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+        self.reduction = nn.Identity() if same else Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, in, H, W)`` to ``(N, out, H, W)``."""
@@ -237,7 +239,7 @@ class GroupConv(nn.Module):
         super().__init__()
         if in_channels % groups or out_channels % groups:
             groups = 1
-        self.conv = nn.Conv2d(
+        self.conv = Conv2d(
             in_channels, out_channels, kernel_size, padding=kernel_size // 2, groups=groups
         )
         self.norm = nn.GroupNorm(groups, out_channels)
@@ -261,7 +263,7 @@ class InceptionBlock(nn.Module):
         groups: int = 8,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(C_in, C_hid, 1)
+        self.conv1 = Conv2d(C_in, C_hid, 1)
         self.layers = nn.ModuleList(GroupConv(C_hid, C_out, k, groups) for k in incep_ker)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from rsbench.core.errors import InputError
 
 S2_OFFSET = -1000
 S2_OFFSET_SINCE = (4, 0)
+_STATED = ("raster:scale", "raster:offset", "raster:nodata")
+"""What an item may state for all its assets."""
 
 
 def item_offset(item: Mapping[str, Any], spec: ProviderSpec) -> int:
@@ -65,7 +67,7 @@ def check_declared(item: Mapping[str, Any], key: str, sensor: Sensor, offset: in
     """
     asset = item.get("assets", {}).get(key, {})
     properties = item.get("properties") or {}
-    inherited = {k: v for k, v in properties.items() if k.startswith("raster:")} | dict(asset)
+    inherited = {name: properties[name] for name in _STATED if name in properties} | dict(asset)
     bands = [*(asset.get("raster:bands") or ()), *(asset.get("bands") or ())]
     rule = file_rule(sensor, offset)
     for band in bands or [{}]:

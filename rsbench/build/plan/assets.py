@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +29,7 @@ def require_format(item: Item, key: str) -> None:
     """
     asset = item["assets"][key]
     name = urlsplit(str(asset.get("href"))).path.rstrip("/").rpartition("/")[2]
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = splitext(name)[1].lower()
     kind = str(asset.get("type") or "").lower()
     if suffix in (".tif", ".tiff"):
         return
@@ -88,10 +88,13 @@ def mask_limit(sensor: Sensor) -> float:
 def _stated(item: Item, key: str, index: int) -> Iterator[tuple[str, float]]:
     """Yield where an asset states its pixel size and the size (m), the most exact first."""
     asset, properties = item["assets"][key], item.get("properties", {})
-    held = {**{k: v for k, v in properties.items() if k.startswith("proj:")}, **asset}
-    if transform := held.get("proj:transform"):
+
+    def held(name: str) -> Any:
+        return asset[name] if name in asset else properties.get(name)
+
+    if transform := held("proj:transform"):
         yield "proj:transform", max(abs(float(transform[0])), abs(float(transform[4])))
-    if (shape := held.get("proj:shape")) and (box := held.get("proj:bbox")):
+    if (shape := held("proj:shape")) and (box := held("proj:bbox")):
         rows, columns = float(shape[0]), float(shape[1])
         half = len(box) // 2
         high, wide = float(box[half + 1]) - float(box[1]), float(box[half]) - float(box[0])

@@ -10,7 +10,7 @@ import ipaddress
 import posixpath
 import re
 import socket
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
@@ -130,8 +130,12 @@ def _join(item_url: str, href: str) -> str:
     return str(folder / unquote(bare))
 
 
+@lru_cache(256)
 def _split(address: str) -> SplitResult:
-    """Return the parts of an address whose host and port can be read."""
+    """Return the parts of an address whose host and port can be read.
+
+    The addresses of the catalogue and of the file under way are asked for several times.
+    """
     try:
         parts = urlsplit(address)
         parts.port, parts.hostname  # noqa: B018 - both raise ValueError where they are malformed
@@ -143,8 +147,10 @@ def _split(address: str) -> SplitResult:
 def _reduce_web(full: str, catalogue: str) -> str:
     clean = _clean_web(full, catalogue)
     parts, home = _split(clean), _split(catalogue)
-    below, base = (parts.scheme, parts.netloc) == (home.scheme, home.netloc), _base(catalogue)
-    if not below or not parts.path.startswith(base):
+    if (parts.scheme, parts.netloc) != (home.scheme, home.netloc):
+        return clean
+    base = _base(catalogue)
+    if not parts.path.startswith(base):
         return clean
     path = parts.path.removeprefix(base).lstrip("/")
     kept = unquote(path) if is_static(catalogue) else path
@@ -166,6 +172,7 @@ def _clean_web(full: str, catalogue: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
+@lru_cache(256)
 def is_private(host: str) -> bool:
     """Return whether a host's name or number belongs to a private or local network."""
     host = host.rstrip(".").lower()

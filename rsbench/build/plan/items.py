@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +27,8 @@ Item = Mapping[str, Any]
 YEARS = (1950, 2100)
 """First and last year that the date of an item may have."""
 MAX_DEPTH = 64
+_WHOLE = 1 << 63
+"""Largest whole number."""
 _REMEDY = "Correct it, or leave it out of the catalogue"
 _NEEDED = {
     "string_type": "text is needed",
@@ -69,15 +72,16 @@ def read_item(document: Any, url: str) -> Item:
         InputError: naming the item, the field and what was found.
     """
     asked = f"item {_short(document.get('id'))}" if isinstance(document, Mapping) else "an item"
-    if not _is_plain(document):
+    frozen = _frozen_plain(document)
+    if frozen is None:
         _require_plain(document, asked)
     _require_types(StacItem, document, asked)
-    held = {name: _frozen(value) for name, value in document.items()}
+    held = dict(_frozen(document) if frozen is None else frozen)
     for name, empty in (("properties", {}), ("assets", {}), ("links", ())):
         held[name] = held.get(name) or empty
     for name in ("datetime", "start_datetime", "end_datetime"):
         _require_date(held["properties"].get(name), asked, f"properties.{name}")
-    own = [href for rel, href in links_of(document, asked) if rel == "self"]
+    own = [link["href"] for link in held["links"] if link["rel"] == "self"]
     return MappingProxyType({**held, "_url": own[0] if own and "://" in url else url})
 
 
@@ -129,33 +133,64 @@ def _require_date(text: Any, asked: str, field: str) -> None:
 
 
 def _parsed(text: Any) -> datetime | None:
+    return _instant(str(text))
+
+
+@lru_cache(1 << 12)
+def _instant(text: str) -> datetime | None:
     try:
-        value = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+        value = datetime.fromisoformat(text.replace("Z", "+00:00"))
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def _is_plain(document: Any) -> bool:
-    """Return whether a document certainly passes :func:`_require_plain`, which takes longer."""
+class _UnsureError(Exception):
+    """A part of a document is of a kind that :func:`_require_plain` has to look at."""
+
+
+def _frozen_plain(document: Any) -> Any | None:
+    """Return a JSON object that cannot be changed; None if it may not be plain.
+
+    A document that is not None here passes :func:`_require_plain`, which takes longer.
+    """
     try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+        return _frozen_part(document, 1) if type(document) is dict else None
+    except _UnsureError:
+        return None
+
+
+def _frozen_part(value: dict[Any, Any] | list[Any], depth: int) -> Any:
+    """Return an object or list that cannot be changed, and everything in it."""
+    if depth > MAX_DEPTH:
+        raise _UnsureError
+    if isinstance(value, list):
+        return tuple([part if _is_scalar(part) else _frozen_part(part, depth + 1)
+                      for part in value])  # fmt: skip
+    held = {}
+    for name, part in value.items():
+        if not name.isascii():
+            raise _UnsureError
+        held[name] = part if _is_scalar(part) else _frozen_part(part, depth + 1)
+    return MappingProxyType(held)
+
+
+def _is_scalar(value: Any) -> bool:
+    """Return True for a plain scalar and False for an object or list."""
+    kind = type(value)
+    if kind is str:
+        plain = value.isascii()
+    elif kind is dict or kind is list:
         return False
-    return text.isascii() and _is_shallow(document)
-
-
-def _is_shallow(document: Any) -> bool:
-    """Return whether no value is nested too deep and no whole number is beyond 64 bits."""
-    level = [document]
-    for _ in range(MAX_DEPTH):
-        inner = [part for part in level if type(part) in (dict, list)]
-        if not inner:
-            return True
-        level = [v for part in inner for v in (part.values() if type(part) is dict else part)]
-        if any(type(value) is int and abs(value) > 1 << 63 for value in level):
-            return False
-    return False
+    elif kind is int:
+        plain = -_WHOLE <= value <= _WHOLE
+    elif kind is float:
+        plain = value - value == 0  # neither infinite nor NaN
+    else:
+        plain = value is None or kind is bool
+    if not plain:
+        raise _UnsureError
+    return True
 
 
 def _require_plain(value: Any, asked: str, field: str = "it", depth: int = 0) -> None:
@@ -164,7 +199,7 @@ def _require_plain(value: Any, asked: str, field: str = "it", depth: int = 0) ->
         if not value.isascii() and _UNPRINTABLE.search(value):
             raise _wrong(asked, field, value, "Unicode text is needed")
     elif isinstance(value, int | float):
-        if not math.isfinite(value) if isinstance(value, float) else abs(value) > 1 << 63:
+        if not math.isfinite(value) if isinstance(value, float) else abs(value) > _WHOLE:
             raise _wrong(asked, field, value, "a finite number is needed")
     elif isinstance(value, Mapping | list):
         if depth > MAX_DEPTH:
@@ -203,16 +238,7 @@ def _short(value: Any, *, quoted: bool = True) -> str:
     return shown if quoted and isinstance(value, str) else shown[1:-1]
 
 
-_SCALARS = frozenset((str, int, float, bool, type(None)))
-
-
 def _frozen(value: Any) -> Any:
-    if type(value) in _SCALARS:
-        return value
-    if isinstance(value, dict | Mapping):
-        return MappingProxyType({
-            name: part if type(part) in _SCALARS else _frozen(part) for name, part in value.items()
-        })  # fmt: skip
-    if isinstance(value, list | tuple):
-        return tuple(part if type(part) in _SCALARS else _frozen(part) for part in value)
-    return value
+    if isinstance(value, Mapping):
+        return MappingProxyType({name: _frozen(part) for name, part in value.items()})
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ class Lock:
         with atomic_file(target) as temporary, temporary.open("wb") as file:
             packs = target.suffix == ".gz"
             packer = zlib.compressobj(9, wbits=GZIP) if packs else None
-            for text in (*self._texts(text_in), b"\n"):
+            for text in chain(self._texts(text_in), (b"\n",)):
                 size += len(text)
                 if size > _MAX_BYTES:
                     raise InputError(

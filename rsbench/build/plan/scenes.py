@@ -275,7 +275,7 @@ def _offered(sensor: Sensor, spec: ProviderSpec) -> tuple[str, ...]:
 
 def asset_key(item: Item, pattern: str) -> str:
     """Return the key of an asset; a pattern such as ``*.tif`` must meet exactly one key."""
-    keys = [str(key) for key in item.get("assets", {})]
+    keys: Mapping[str, Any] = item.get("assets", {})
     if pattern in keys:
         return pattern
     close = [k for k in keys if fnmatch.fnmatchcase(k, pattern)] if "*" in pattern else []

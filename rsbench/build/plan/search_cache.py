@@ -1,4 +1,7 @@
-"""Cache of partial STAC searches, one file per region."""
+"""Cache of partial STAC searches, one file per region.
+
+The files are spread over 256 folders: a write looks through its folder for what it may leave.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rsbench.build.plan.lock import Found, found_json, found_of
@@ -29,7 +33,7 @@ class KeptSearch:
 
     def load(self, region: Region) -> tuple[Found, tuple[Omission, ...]] | None:
         """Return what was found and left out in a region; None if nothing, damaged or too old."""
-        path = self._folder / f"{self._name(region)}.json"
+        path = self._path(region)
         try:
             if time.time() - path.stat().st_mtime > MAX_AGE:
                 return None
@@ -41,7 +45,7 @@ class KeptSearch:
 
     def save(self, region: Region, found: Found, left: Sequence[Omission] = ()) -> None:
         """Save what was found and left out; a write error costs only another search."""
-        path = self._folder / f"{self._name(region)}.json"
+        path = self._path(region)
         with contextlib.suppress(OSError):
             value = {"found": found_json(found), "left": [one.to_json() for one in left]}
             write_atomic(path, canonical_json(value))
@@ -50,5 +54,6 @@ class KeptSearch:
         """Delete the answers of a finished search."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _name(self, region: Region) -> str:
-        return f"{region.name}-{sha256_json(region.model_dump(mode='json'))[:12]}"
+    def _path(self, region: Region) -> Path:
+        key = sha256_json(region.model_dump(mode="json"))[:12]
+        return self._folder / key[:2] / f"{region.name}-{key}.json"

@@ -66,7 +66,8 @@ def note(board: Board, best: frozenset[Cell]) -> dict[str, Any]:
     """Return the numbers of compared and marked cells, and the corrected endpoints."""
     means = board.scores.region_means()
     rows = means[means["role"].isin(RANKED_ROLES) & means["value"].notna()]
-    rows = rows[[inference.is_ranked(str(metric)) for metric in rows["metric"]]]
+    ranked = [name for name in rows["metric"].unique() if inference.is_ranked(str(name))]
+    rows = rows[rows["metric"].isin(ranked)]
     keys = ["metric", "band", "lead", "stratum"]
     rivals = rows.drop_duplicates([*keys, "model", "preset"]).groupby(keys).size()
     cells = int((rivals >= 2).sum()) if len(rivals) else 0
