@@ -16,13 +16,6 @@ A checkpoint or a run with other preset options is not taken for today's.
 """
 REVISION = "network revision 2"
 """In the column ``inputs`` of rows of a network that computes otherwise than before."""
-TOY_CHANGE: Mapping[str, Any] = {"gain": 32.0, "bound": 4.0, "predicts": "v"}
-"""Options of pixel diffusions that are trained for a few hundred steps.
-
-With gain 32 a change of 3 % of the value range is 1, the variance for which the noise schedules are
-made; changes up to 1/8 are drawn. A network that predicts v learns the mean change at the noisiest
-times, where an error of the predicted noise is divided by √ᾱ = 0.006.
-"""
 SAMPLER_TOLERANCE = 1e-4
 """Of iterative samplers: rounding that differs with the batch passes through every step."""
 NO_LICENCE_FILE = "Apache-2.0 (written from the paper; the authors' code has no licence file)"

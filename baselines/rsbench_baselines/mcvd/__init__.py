@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 
 from rsbench import PresetInfo
-from rsbench_baselines._card import REVISED, SAMPLER_TOLERANCE, TOY_CHANGE, preset, trained_card
+from rsbench_baselines._card import REVISED, SAMPLER_TOLERANCE, preset, trained_card
 
 _REPAIRED = (
     "draws the change since the last frame; a channel per frame that is 1 where it is valid; "
     "contexts of one to seven frames; DDIM in 50 steps; counted at 3 bands, 7 context frames; "
 )
 _TOY = (
-    "draws the change since the last frame, scaled to a deviation near 1; predicts v; mask "
-    "channel; DDIM in 4 steps; width 8, four levels; counted at 3 bands, 1 context frame; "
+    "draws the change since the last frame; mask channel; DDIM in 8 steps; width 8, four levels; "
+    "counted at 3 bands, 1 context frame; "
 )
 _PAPER = (
     "3×128×128, one frame in, one out; DDPM in 100 steps and a last one "
@@ -49,7 +49,7 @@ _TINY: Mapping[str, object] = {
     "attn_resolutions": (),
 }
 _FEW: Mapping[str, object] = {"sampler": "ddim", "gain": 2.0, "subsample": 50}
-_FEWEST: Mapping[str, object] = {"sampler": "ddim", "subsample": 4, **TOY_CHANGE}
+_FEWEST: Mapping[str, object] = {"sampler": "ddim", "gain": 8.0, "subsample": 8}
 _PUBLISHED: Mapping[str, object] = {"sampler": "ddpm", "subsample": 100, "denoise": True}
 
 
