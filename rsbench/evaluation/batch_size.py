@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -178,6 +179,8 @@ def _peak(
     from rsbench.evaluation.case_features import case_features
     from rsbench.evaluation.loop import ScoringHooks, score
 
+    with suppress(OSError, AttributeError):  # what was freed would be used again and hide a peak
+        ctypes.CDLL(None).malloc_trim(0)
     meter.reset()
     before = meter.peak()
     score(

@@ -16,8 +16,10 @@ from rsbench.core.digest import sealed
 from rsbench.core.errors import InputError
 from rsbench.evaluation import batch_size, report
 from rsbench.evaluation.batch_size import asked_batch, chosen_batch, free_memory
+from rsbench.evaluation.entries import Answer, ModelEntry
 from rsbench.evaluation.parts import Part, finalise_run, run_part
 from rsbench.evaluation.run import RunRequest, job_of, run_model
+from rsbench.tasks.base import Case
 
 kept_store = kept(toys.write_store)
 CPU = torch.device("cpu")
@@ -83,6 +85,20 @@ def test_a_probe_compares_one_sample_and_two(
     monkeypatch.setattr(batch_size, "_peak", lambda *args: None)
     with pytest.raises(InputError, match=r"does not state the memory of cpu\. Give a number"):
         batch_size.fitting_batch(config, [], said.append)
+
+
+def test_the_probe_sees_what_a_sample_takes_though_memory_was_freed(request_: RunRequest) -> None:
+    def hungry(case: Case) -> Answer:
+        held = [torch.ones(4096) for _ in range(4096 * len(case.samples))]  # 64 MiB per sample
+        for index in range(case.truth.shape[1]):
+            yield index + 1, case.truth[:, index] + 0 * held[-1][0]
+
+    config = job_of(request_, lambda _: None).config
+    said: list[str] = []
+    entry = ModelEntry("hungry", "", "model", hungry)
+    batch_size.fitting_batch(config, [entry], said.append)
+    taken = float(said[0].split("a sample takes ")[1].split()[0])
+    assert 50 < taken < 90
 
 
 def test_the_number_is_written_and_is_part_of_what_was_asked_for(request_: RunRequest) -> None:
