@@ -37,13 +37,13 @@ card = trained_card(
         "tiny": _preset(
             73_251,
             _CONDITION + "draws the change since the last frame, scaled to a deviation near 1; "
-            "predicts v; 8·(1, 2, 2), 4 steps; counted at 3 bands, 1 context frame",
+            "predicts v; 8·(1, 2, 2), 2 steps; counted at 3 bands, 1 context frame",
             {
                 "base": 8,
                 "mult": (1, 2, 2),
                 "num_res_blocks": 1,
                 "attention": (),
-                "sampling_steps": 4,
+                "sampling_steps": 2,
                 "gain": 32.0,
                 "bound": 4.0,
                 "predicts": "v",
