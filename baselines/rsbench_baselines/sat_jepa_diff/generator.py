@@ -18,6 +18,7 @@ CENTRE = -0.6
 """About the mean of a band in [−1, 1] where a VAE starts as an average."""
 PASSED_GAIN = 2.0
 CONSTANT, NORM_SHIFT, SIGNAL_GAIN, DETAIL = 2.0, 3.0, 12.0, 0.5
+"""With the gain of 12, 35 % of noise hides less than a year changes; at unit spread, more."""
 
 
 def transformer(config: Mapping[str, Any]) -> nn.Module:
@@ -36,7 +37,7 @@ def vae(config: Mapping[str, Any], bands: int) -> nn.Module:
 def start_averaging(autoencoder: nn.Module) -> None:
     """Let a VAE of one width start as the mean of each cell's pixels, and its nearest copy.
 
-    The first channels of the latents carry the bands at about unit spread, further ones the
+    The first channels of the latents carry the bands, further ones the
     differences within a cell, which training learns to decode. Residual convolutions add nothing
     at first. Channels without a band hold constants larger than the bands, and the last norms
     shift what they pass to where SiLU is nearly linear, so most of the brightness and contrast of
