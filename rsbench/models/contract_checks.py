@@ -198,7 +198,8 @@ def every_tensor_matters(subject: Subject) -> str:
     dead = [f"{name} ({m:.1e})" for name, m in moved.items() if m <= MATTERS and name not in named]
     if dead:
         raise Failed(f"no effect on the prediction: {', '.join(dead)}")
-    alive = [name for name in named if moved[name] > MATTERS]
+    # Near the bound, rounding of a machine decides.
+    alive = [name for name in named if moved[name] > 10 * MATTERS]
     if alive:
         raise Failed(f"the card lists them as idle, but they matter: {', '.join(alive)}")
     least = min((m for name, m in moved.items() if name not in named), default=math.inf)
