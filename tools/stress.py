@@ -100,7 +100,7 @@ def collect(found: Mapping[tuple[str, int], pd.DataFrame]) -> Values:
     """Sort region means by row, metric, seed and condition."""
     values: Values = {}
     for (_, seed), units in found.items():
-        means = strata.region_means(strata.grouped(units, 1))
+        means = strata.pooled(units, units.iloc[:0], 1)
         means = means[means[strata.GROUP].str.startswith(GROUP) & (means["band"] == "all")]
         for row in means[means["value"].notna()].to_dict("records"):
             name = f"{row['model']} {row['preset']}".removesuffix(" default").strip()
