@@ -31,7 +31,7 @@ from rsbench.models.registry import create_model
 from rsbench.store.read import Store, open_store
 from rsbench.training.plan import one_cycle
 from rsbench_baselines.sat_jepa_diff.latent import GENERATOR
-from rsbench_baselines.sat_jepa_diff.losses import Path as Straight
+from rsbench_baselines.sat_jepa_diff.losses import StraightPath
 from rsbench_baselines.sat_jepa_diff.objective import plain_norm
 from rsbench_baselines.sat_jepa_diff.sampling import sampler, start_of, walk
 
@@ -146,7 +146,7 @@ def taught(network: Any, store: Store) -> Any:
             tokens = plain_norm(copy.teacher(images.then))
         start = start_of(chosen, last, torch.randn(last.shape, generator=generator))
         weight = F.avg_pool2d(images.seen.all(dim=1, keepdim=True).float(), latents.side)
-        loss = Straight(start, clean, chosen.strength).loss(
+        loss = StraightPath(start, clean, chosen.strength).loss(
             copy, copy.condition(tokens, copy.grid(images.now), images.now),
             torch.full((len(last),), chosen.strength), weight,
         )  # fmt: skip

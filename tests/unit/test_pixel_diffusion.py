@@ -39,6 +39,13 @@ def samples() -> Samples:
     return make_samples(shape, masked=False, members=1)
 
 
+def scaled_change(data: Samples) -> Tensor:
+    """Return the change that a toy preset draws, of all samples."""
+    last, truth = data.given.frames[SENSOR].values[:, 0, -1], data.truth.values[:, 0, 0]
+    low, high = data.truth.value_range
+    return target_of((truth - low) / (high - low), (last - low) / (high - low), 32.0, 4.0)
+
+
 def seeded(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(5))
 
@@ -83,9 +90,7 @@ def test_a_network_that_answers_zero_is_close_to_persistence_with_v_only(name: s
 def test_the_loss_of_v(name: str) -> None:
     """Of a network that answers 0 it is the mean of v² of the scaled change."""
     data, model = samples(), built(name)
-    last, truth = data.given.frames[SENSOR].values[:, 0, -1], data.truth.values[:, 0, 0]
-    low, high = data.truth.value_range
-    clean = target_of((truth - low) / (high - low), (last - low) / (high - low), 32.0, 4.0)
+    clean = scaled_change(data)
     torch.manual_seed(3)
     times, noise = torch.randint(0, 1000, (2,)), torch.randn(2, 2, 16, 16)
     expected = Diffusion().velocity(clean, noise, times).square().mean()
@@ -97,10 +102,9 @@ def test_the_loss_of_v(name: str) -> None:
 @BOTH
 def test_the_true_v_draws_the_true_change(name: str) -> None:
     data, model = samples(), built(name)
-    last, truth = data.given.frames[SENSOR].values[:, 0, -1], data.truth.values[:, 0, 0]
-    low, high = data.truth.value_range
-    clean = target_of((truth - low) / (high - low), (last - low) / (high - low), 32.0, 4.0)
-    diffusion = Diffusion()
+    clean, diffusion = scaled_change(data), Diffusion()
+    frames = data.given.frames[SENSOR]
+    low, high = frames.value_range
 
     def oracle(noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
         kept = diffusion.alpha_bars[times].view(-1, 1, 1, 1).float()
@@ -108,7 +112,8 @@ def test_the_true_v_draws_the_true_change(name: str) -> None:
 
     model.answer = oracle  # type: ignore[method-assign]
     drawn = model.predict(data.given, data.want).values[:, 0, 0]
-    torch.testing.assert_close(drawn, last + clean / 32 * (high - low), rtol=0, atol=1e-3)
+    expected = frames.values[:, 0, -1] + clean / 32 * (high - low)
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=1e-3)
 
 
 @BOTH

@@ -15,7 +15,7 @@ pytest.importorskip("diffusers")
 from rsbench.models.contract_data import Shape, make_samples
 from rsbench.models.registry import card, create_model
 from rsbench_baselines.sat_jepa_diff.adapter import Conditions
-from rsbench_baselines.sat_jepa_diff.losses import Path
+from rsbench_baselines.sat_jepa_diff.losses import StraightPath
 from rsbench_baselines.sat_jepa_diff.sampling import SAMPLERS, Sampler, sampler, start_of, walk
 
 NONE = cast(Conditions, None)
@@ -31,7 +31,7 @@ def test_the_velocity_without_loss_takes_the_sampler_to_the_coming_latents(
     chosen: Sampler,
 ) -> None:
     last, noise, clean = latents(0), latents(1), latents(2)
-    path = Path(start_of(chosen, last, noise), clean, chosen.strength)
+    path = StraightPath(start_of(chosen, last, noise), clean, chosen.strength)
     exact = (path.start - clean) / chosen.strength
     network: Any = SimpleNamespace(velocity=lambda x, t, conditions: exact)
     for level in chosen.sigmas()[:-1]:
@@ -44,7 +44,7 @@ def test_the_path_from_pure_noise_is_the_published_one() -> None:
     """``x_t = (1 − t) z + t ε`` towards ``ε − z``, by hand at t = 0.25."""
     noise, clean, asked = latents(1), latents(2), []
     network: Any = SimpleNamespace(velocity=lambda x, t, c: asked.append(x) or torch.zeros_like(x))
-    path = Path(start_of(SAMPLERS["sjd-fm"], None, noise), clean, 1.0)
+    path = StraightPath(start_of(SAMPLERS["sjd-fm"], None, noise), clean, 1.0)
     loss = path.loss(network, NONE, torch.full((2,), 0.25), ALL)
     torch.testing.assert_close(asked[0], 0.75 * clean + 0.25 * noise)
     torch.testing.assert_close(loss, (noise - clean).square().mean())
@@ -54,7 +54,7 @@ def test_cells_without_a_valid_pixel_have_no_weight() -> None:
     start, clean, weight = latents(1), latents(2), ALL.clone()
     weight[..., :2] = 0
     network: Any = SimpleNamespace(velocity=lambda x, t, c: torch.zeros_like(x))
-    found = Path(start, clean, 0.35).loss(network, NONE, torch.full((2,), 0.35), weight)
+    found = StraightPath(start, clean, 0.35).loss(network, NONE, torch.full((2,), 0.35), weight)
     torch.testing.assert_close(found, (start - clean)[..., 2:].square().mean())
 
 

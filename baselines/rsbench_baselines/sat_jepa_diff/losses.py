@@ -69,17 +69,17 @@ def flow(
 def bridge(
     network: Generator, conditions: Conditions, pair: Pair, want: Want, chosen: Sampler
 ) -> Tensor:
-    """Return the flow-matching loss of the path from a sampler's start: see :class:`Path`."""
+    """Return the flow-matching loss from a sampler's start: see :class:`StraightPath`."""
     clean, epsilon = _latents(network, pair.then, want, sample=False), noise(network, want, "train")
     last = _latents(network, pair.now, want, sample=False)
-    path = Path(start_of(chosen, last, epsilon), clean, chosen.strength)
+    path = StraightPath(start_of(chosen, last, epsilon), clean, chosen.strength)
     levels = chosen.sigmas()[:-1].to(clean.device)
     at = levels[(times(want) * len(levels)).long()]
     return path.loss(network, conditions, at, pair.share(network.latents.side))
 
 
 @dataclass(frozen=True)
-class Path:
+class StraightPath:
     """The straight path from what a sampler starts from to the coming image.
 
     Rectified flow couples any two distributions (X. Liu et al., "Flow straight and fast", ICLR
